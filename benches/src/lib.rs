@@ -1,0 +1,1 @@
+//! Figures beside ext4, tar and zstd

@@ -1,0 +1,1 @@
+//! Where a datanode keeps its chunks

@@ -1,0 +1,1 @@
+//! lfsfs: everything a user types

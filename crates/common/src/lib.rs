@@ -1,0 +1,1 @@
+//! Clock, backoff, durable file operations, telemetry set-up

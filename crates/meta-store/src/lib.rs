@@ -1,0 +1,1 @@
+//! The ordered key-value seam under all metadata, and its engines

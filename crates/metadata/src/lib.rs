@@ -1,0 +1,1 @@
+//! Projects, versions, objects and publishing: policy over the key-value seam

@@ -1,0 +1,1 @@
+//! Trees, clusters, proxies and disks for tests

@@ -1,0 +1,1 @@
+//! Frames, acknowledgements and sessions of a chunk transfer; no sockets

@@ -1,0 +1,1 @@
+//! Identity, paths, records and the durable formats of lfsfs; no I/O

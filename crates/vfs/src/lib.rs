@@ -1,0 +1,1 @@
+//! The file system core: inodes, directories and reads, without a kernel

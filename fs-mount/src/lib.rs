@@ -1,0 +1,1 @@
+//! The FUSE adapter and the life of a mount process

@@ -1,0 +1,1 @@
+//! lfsfsd: coordinator and datanode
