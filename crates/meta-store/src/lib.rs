@@ -1,1 +1,61 @@
-//! The ordered key-value seam under all metadata, and its engines
+//! The ordered key-value seam under all metadata, and its engines.
+//!
+//! [`MetaStore`] is deliberately narrow: bytes in key order, several ranges read at one point in
+//! time, and atomic batches with preconditions. Everything that knows what a project or a version
+//! is lives above it and is written once; an engine is a few hundred lines below it. `contract`
+//! (feature `testing`) is the suite that every engine must pass.
+//!
+//! This crate owns the seam, the key codec and the engines. It must
+//! not know what any key means. All calls block: callers on an async runtime use `spawn_blocking`.
+
+#![forbid(unsafe_code)]
+
+mod error;
+mod ext;
+mod memory_store;
+mod txn;
+
+use std::fmt::Debug;
+
+pub use error::MetaError;
+pub use ext::{MetaStoreExt, ScanAll};
+pub use memory_store::MemoryStore;
+pub use txn::{Applied, Batch, KeyRange, Precondition, Read, Row, Rows, Write};
+
+/// An ordered byte key-value store with atomic conditional batches.
+///
+/// Keys compare as unsigned bytes. Reads and batches are serializable: each sees all of a batch or
+/// nothing of it, and a batch is visible to every read that starts after `apply` returned. What is
+/// visible is not yet durable; see [`MetaStore::flush`].
+pub trait MetaStore: Send + Sync + Debug + 'static {
+    /// Returns the engine's name, which is kept beside the data and checked when it is opened.
+    fn name(&self) -> &'static str;
+
+    /// Returns true if no other process can have this store open.
+    ///
+    /// Whoever opens an exclusive store may treat the leases of earlier processes as dead.
+    fn is_exclusive(&self) -> bool;
+
+    /// Returns how many writes, and how many preconditions, one batch may have.
+    fn batch_ops_max(&self) -> usize;
+
+    /// Returns the value of `key`, or `None` if there is none.
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, MetaError>;
+
+    /// Reads several keys and ranges at one point in time; one [`Rows`] per read, in their order.
+    fn read(&self, reads: &[Read]) -> Result<Vec<Rows>, MetaError>;
+
+    /// Makes all writes of a batch if all its preconditions hold, else none.
+    ///
+    /// Returns [`Applied::Conflict`] with the index of the first precondition that failed. After an
+    /// error other than [`MetaError::TooLarge`] the batch may or may not have been made, entirely.
+    /// Of several writes to one key the last one counts.
+    fn apply(&self, batch: Batch) -> Result<Applied, MetaError>;
+
+    /// Makes everything durable that was applied before this call.
+    ///
+    /// After a crash a store holds the batches up to some point in their order, each whole, and
+    /// all of those applied before the last successful flush. An error means that nothing since
+    /// then may be taken for durable.
+    fn flush(&self) -> Result<(), MetaError>;
+}

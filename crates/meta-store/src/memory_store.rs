@@ -1,0 +1,117 @@
+//! The engine for tests: an ordered map under a mutex. Nothing of it survives the process.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::{Applied, Batch, MetaError, MetaStore, Read, Row, Rows, Write};
+
+/// The rows of the store.
+type Map = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// A store in memory, as strict as the strictest engine about what the seam promises.
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    rows: Mutex<Map>,
+}
+
+impl MemoryStore {
+    /// The largest batch it takes.
+    pub const BATCH_OPS_MAX: usize = 1000;
+
+    /// Returns an empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// No method panics between two changes of the map, so a poisoned one is whole.
+    fn lock(&self) -> MutexGuard<'_, Map> {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl MetaStore for MemoryStore {
+    fn name(&self) -> &'static str {
+        "memory"
+    }
+
+    fn is_exclusive(&self) -> bool {
+        true
+    }
+
+    fn batch_ops_max(&self) -> usize {
+        Self::BATCH_OPS_MAX
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, MetaError> {
+        Ok(self.lock().get(key).cloned())
+    }
+
+    fn read(&self, reads: &[Read]) -> Result<Vec<Rows>, MetaError> {
+        let map = self.lock();
+        Ok(reads.iter().map(|read| read_one(&map, read)).collect())
+    }
+
+    fn apply(&self, batch: Batch) -> Result<Applied, MetaError> {
+        batch.check_size(self.batch_ops_max())?;
+        let mut map = self.lock();
+        let failed = batch
+            .preconditions
+            .iter()
+            .position(|condition| !condition.holds(map.get(condition.key()).map(Vec::as_slice)));
+        if let Some(index) = failed {
+            return Ok(Applied::Conflict { index });
+        }
+        for write in batch.writes {
+            match write {
+                Write::Put(key, value) => map.insert(key, value),
+                Write::Delete(key) => map.remove(&key),
+            };
+        }
+        Ok(Applied::Done)
+    }
+
+    fn flush(&self) -> Result<(), MetaError> {
+        Ok(())
+    }
+}
+
+fn read_one(map: &Map, read: &Read) -> Rows {
+    match read {
+        Read::Get(key) => {
+            let row = map.get_key_value(key).map(owned);
+            Rows {
+                rows: row.into_iter().collect(),
+                more: false,
+            }
+        }
+        // An ordered map panics on a range that ends before it starts.
+        Read::Scan { range, .. } if range.is_empty() => Rows::default(),
+        Read::Scan {
+            range,
+            limit,
+            reverse,
+        } => {
+            let found = map.range::<[u8], _>(range.bounds());
+            if *reverse {
+                first_rows(found.rev(), *limit)
+            } else {
+                first_rows(found, *limit)
+            }
+        }
+    }
+}
+
+fn first_rows<'a>(
+    mut found: impl Iterator<Item = (&'a Vec<u8>, &'a Vec<u8>)>,
+    limit: usize,
+) -> Rows {
+    let rows = found.by_ref().take(limit).map(owned).collect();
+    Rows {
+        rows,
+        more: found.next().is_some(),
+    }
+}
+
+fn owned((key, value): (&Vec<u8>, &Vec<u8>)) -> Row {
+    (key.clone(), value.clone())
+}
