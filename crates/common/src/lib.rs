@@ -1,1 +1,18 @@
-//! Clock, backoff, durable file operations, telemetry set-up
+//! What every other crate needs from the operating system, written once.
+//!
+//! Owns: time ([`clock`]), retry delays ([`backoff`]), file operations that survive power loss
+//! ([`durable`]), advisory locks ([`flock`]), log set-up of programs ([`telemetry`]), random bytes
+//! ([`random`]). It knows nothing of projects, versions or chunks, and it is no place for
+//! miscellaneous helpers: a new module needs a second user first.
+
+#![forbid(unsafe_code)]
+
+pub mod backoff;
+pub mod clock;
+pub mod durable;
+pub mod flock;
+mod path_error;
+pub mod random;
+pub mod telemetry;
+
+pub use path_error::PathError;

@@ -1,0 +1,238 @@
+//! Log set-up of programs: where lines go and which are kept.
+//!
+//! Only a program's `main` calls this; libraries emit `tracing` events and read no environment.
+//! `LFSFS_LOG` holds the filter in the syntax of `tracing-subscriber`, such as
+//! `info,lfsfs_vfs=debug`.
+
+use std::env::{self, VarError};
+use std::fs::{File, OpenOptions};
+use std::io::{self, IsTerminal as _, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use tracing::Subscriber;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::PathError;
+use crate::durable::rename_durably;
+
+/// The environment variable that holds the filter.
+pub const FILTER_VARIABLE: &str = "LFSFS_LOG";
+
+/// A log file that reaches this size is renamed to `NAME.1`, whose predecessor goes.
+const LOG_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// Where log lines go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogTarget {
+    /// Standard error, in colour if it is a terminal.
+    Stderr,
+    /// The end of this file, kept below a fixed size by moving it to `NAME.1`.
+    File(PathBuf),
+}
+
+/// Why logging could not be set up.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TelemetryError {
+    /// The log file could not be opened.
+    #[error("cannot open the log")]
+    Open(#[from] PathError),
+    /// The filter is not in the syntax of `tracing-subscriber`.
+    #[error("{FILTER_VARIABLE} is not a log filter: {filter:?}")]
+    Filter {
+        /// The filter as it was given.
+        filter: String,
+        /// What is wrong with it.
+        #[source]
+        source: ParseError,
+    },
+    /// This process has a logger already.
+    #[error("logging is set up already")]
+    AlreadySet,
+}
+
+/// Sets up logging for this process: `LFSFS_LOG` decides what is kept, `default_filter` if unset.
+pub fn init(target: &LogTarget, default_filter: &str) -> Result<(), TelemetryError> {
+    let filter = parse_filter(&filter_text(env::var(FILTER_VARIABLE), default_filter))?;
+    let set = match target {
+        LogTarget::Stderr => subscriber(filter, io::stderr, io::stderr().is_terminal()).try_init(),
+        LogTarget::File(path) => {
+            let file = RotatingFile::open(path, LOG_FILE_BYTES_MAX)?;
+            subscriber(filter, Mutex::new(file), false).try_init()
+        }
+    };
+    set.map_err(|_| TelemetryError::AlreadySet)
+}
+
+/// Chooses the filter: an empty variable counts as unset, and bytes that are no text are passed on
+/// for the parser to refuse.
+fn filter_text(variable: Result<String, VarError>, default_filter: &str) -> String {
+    match variable {
+        Ok(text) if !text.trim().is_empty() => text,
+        Ok(_) | Err(VarError::NotPresent) => default_filter.to_owned(),
+        Err(VarError::NotUnicode(bytes)) => bytes.to_string_lossy().into_owned(),
+    }
+}
+
+fn parse_filter(text: &str) -> Result<EnvFilter, TelemetryError> {
+    EnvFilter::builder()
+        .parse(text)
+        .map_err(|source| TelemetryError::Filter {
+            filter: text.to_owned(),
+            source,
+        })
+}
+
+fn subscriber<W>(filter: EnvFilter, writer: W, colour: bool) -> impl Subscriber + Send + Sync
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(writer)
+        .with_ansi(colour)
+        .finish()
+}
+
+/// A log file of bounded size with one predecessor.
+#[derive(Debug)]
+struct RotatingFile {
+    path: PathBuf,
+    file: File,
+    len: u64,
+    len_max: u64,
+}
+
+impl RotatingFile {
+    fn open(path: &Path, len_max: u64) -> Result<Self, PathError> {
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path)
+            .map_err(PathError::wrap("open", path))?;
+        let len = file
+            .metadata()
+            .map_err(PathError::wrap("stat", path))?
+            .len();
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            len,
+            len_max,
+        })
+    }
+
+    fn rotate(&mut self) -> Result<(), PathError> {
+        let mut previous = self.path.clone().into_os_string();
+        previous.push(".1");
+        rename_durably(&self.path, Path::new(&previous))?;
+        *self = Self::open(&self.path, self.len_max)?;
+        Ok(())
+    }
+}
+
+impl Write for RotatingFile {
+    /// Writes a line. A log that cannot be rotated keeps growing: losing lines would be worse.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if self.len >= self.len_max && self.rotate().is_err() {
+            // Try again after as many bytes again, not at every line.
+            self.len = 0;
+        }
+        let written = self.file.write(line)?;
+        self.len += u64::try_from(written).unwrap_or(u64::MAX);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+    use std::fs;
+    use std::os::unix::ffi::OsStringExt as _;
+
+    use super::*;
+
+    #[test]
+    fn lines_that_pass_the_filter_reach_the_file_without_colour() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let file = RotatingFile::open(&path, LOG_FILE_BYTES_MAX).unwrap();
+        let subscriber = subscriber(parse_filter("info").unwrap(), Mutex::new(file), false);
+
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!(version = 42, "mounted");
+            tracing::debug!("hidden");
+        });
+
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains("mounted version=42"), "{text}");
+        assert!(
+            !text.contains("hidden") && !text.contains('\u{1b}'),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_full_log_moves_aside_and_nothing_is_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let mut file = RotatingFile::open(&path, 8).unwrap();
+
+        for line in ["first..\n", "second.\n"] {
+            file.write_all(line.as_bytes()).unwrap();
+        }
+
+        assert_eq!(
+            fs::read_to_string(dir.path().join("log.1")).unwrap(),
+            "first..\n"
+        );
+        assert_eq!(fs::read_to_string(&path).unwrap(), "second.\n");
+    }
+
+    #[test]
+    fn a_log_that_cannot_move_aside_keeps_growing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        fs::create_dir(dir.path().join("log.1")).unwrap();
+        let mut file = RotatingFile::open(&path, 1).unwrap();
+
+        file.write_all(b"first\n").unwrap();
+        file.write_all(b"second\n").unwrap();
+
+        assert_eq!(fs::read_to_string(&path).unwrap(), "first\nsecond\n");
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_default_unless_it_is_empty() {
+        assert_eq!(filter_text(Ok("debug".into()), "info"), "debug");
+        assert_eq!(filter_text(Ok(" ".into()), "info"), "info");
+        assert_eq!(filter_text(Err(VarError::NotPresent), "info"), "info");
+    }
+
+    #[test]
+    fn a_broken_filter_is_refused_with_its_text() {
+        let bytes = VarError::NotUnicode(OsString::from_vec(vec![b'a', b'=', 0xff]));
+        for text in ["lfsfs=loud".to_owned(), filter_text(Err(bytes), "info")] {
+            let error = parse_filter(&text).unwrap_err();
+            assert!(error.to_string().contains(&text), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_log_in_a_missing_directory_is_an_error_with_its_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("absent/log");
+
+        let error = init(&LogTarget::File(path.clone()), "info").unwrap_err();
+
+        assert!(matches!(error, TelemetryError::Open(error) if error.path == path));
+    }
+}
