@@ -76,6 +76,10 @@ pub enum MetaError {
         max: usize,
     },
 
+    /// A batch writes to the empty key, which not every engine has.
+    #[error("the empty key cannot be written")]
+    EmptyKey,
+
     /// The store refuses all work after an earlier failure, until it is opened again.
     #[error("the store stopped after an earlier failure: {reason}")]
     Stopped {

@@ -5,13 +5,14 @@
 //! is lives above it and is written once; an engine is a few hundred lines below it. `contract`
 //! (feature `testing`) is the suite that every engine must pass.
 //!
-//! This crate owns the seam, the key codec and the engines. It must
+//! This crate owns the seam, the key codec ([`KeyBuilder`], [`KeyReader`]) and the engines. It must
 //! not know what any key means. All calls block: callers on an async runtime use `spawn_blocking`.
 
 #![forbid(unsafe_code)]
 
 mod error;
 mod ext;
+mod key;
 mod memory_store;
 mod txn;
 
@@ -19,12 +20,13 @@ use std::fmt::Debug;
 
 pub use error::MetaError;
 pub use ext::{MetaStoreExt, ScanAll};
+pub use key::{KeyBuilder, KeyReader};
 pub use memory_store::MemoryStore;
 pub use txn::{Applied, Batch, KeyRange, Precondition, Read, Row, Rows, Write};
 
 /// An ordered byte key-value store with atomic conditional batches.
 ///
-/// Keys compare as unsigned bytes. Reads and batches are serializable: each sees all of a batch or
+/// Keys compare as unsigned bytes; the empty key is never there. Reads and batches are serializable: each sees all of a batch or
 /// nothing of it, and a batch is visible to every read that starts after `apply` returned. What is
 /// visible is not yet durable; see [`MetaStore::flush`].
 pub trait MetaStore: Send + Sync + Debug + 'static {
@@ -48,7 +50,7 @@ pub trait MetaStore: Send + Sync + Debug + 'static {
     /// Makes all writes of a batch if all its preconditions hold, else none.
     ///
     /// Returns [`Applied::Conflict`] with the index of the first precondition that failed. After an
-    /// error other than [`MetaError::TooLarge`] the batch may or may not have been made, entirely.
+    /// error other than [`MetaError::TooLarge`] and [`MetaError::EmptyKey`] the batch may or may not have been made, entirely.
     /// Of several writes to one key the last one counts.
     fn apply(&self, batch: Batch) -> Result<Applied, MetaError>;
 

@@ -52,7 +52,7 @@ impl MetaStore for MemoryStore {
     }
 
     fn apply(&self, batch: Batch) -> Result<Applied, MetaError> {
-        batch.check_size(self.batch_ops_max())?;
+        batch.check(self.batch_ops_max())?;
         let mut map = self.lock();
         let failed = batch
             .preconditions

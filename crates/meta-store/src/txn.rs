@@ -218,6 +218,15 @@ pub enum Write {
     Delete(Vec<u8>),
 }
 
+impl Write {
+    /// Returns the key that is changed.
+    pub fn key(&self) -> &[u8] {
+        match self {
+            Self::Put(key, _) | Self::Delete(key) => key,
+        }
+    }
+}
+
 /// Writes that are made together, if all preconditions hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Batch {
@@ -291,7 +300,10 @@ impl Batch {
     }
 
     /// Fails if an engine that takes `max` operations at once cannot take this batch.
-    pub fn check_size(&self, max: usize) -> Result<(), MetaError> {
+    pub fn check(&self, max: usize) -> Result<(), MetaError> {
+        if self.writes.iter().any(|write| write.key().is_empty()) {
+            return Err(MetaError::EmptyKey);
+        }
         let counts = [
             ("writes", self.writes.len()),
             ("preconditions", self.preconditions.len()),
@@ -355,9 +367,9 @@ mod tests {
     fn size_bounds_writes_and_preconditions_apart() {
         let mut batch = Batch::new();
         batch.require_absent(*b"a").put(*b"a", *b"1").delete(*b"b");
-        assert!(batch.check_size(2).is_ok());
+        assert!(batch.check(2).is_ok());
         assert!(matches!(
-            batch.check_size(1),
+            batch.check(1),
             Err(MetaError::TooLarge {
                 what: "writes",
                 len: 2,
