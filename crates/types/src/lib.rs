@@ -1,1 +1,29 @@
-//! Identity, paths, records and the durable formats of lfsfs; no I/O
+//! Identity, paths, records and the durable formats of lfsfs.
+//!
+//! Everything here is plain data and pure functions: no file, no socket, no clock. What is encoded
+//! here is written to disks and wires and stays readable for ever; docs/formats.md has the byte
+//! tables and `tests/golden.rs` holds the bytes.
+
+pub mod chunk;
+pub mod codec;
+pub mod content;
+pub mod id;
+pub mod limits;
+pub mod name;
+pub mod nodeid;
+pub mod object;
+pub mod pack;
+pub mod source;
+pub mod timestamp;
+pub mod version;
+
+pub use codec::{DecodeError, Reader, Writer};
+pub use id::{
+    ChunkId, ClusterId, ContentId, DirId, LinkId, NodeId, ProjectId, SessionId, Sha256, VersionId,
+    VersionNumber,
+};
+pub use name::{Name, NameError, ObjectPath, PathError, ProjectName, TagName};
+pub use object::{Kind, Link, PackRoot, Record, Xattr, XattrValue};
+pub use source::{Source, SourceError, VersionRef};
+pub use timestamp::Timestamp;
+pub use version::{Origin, VersionCounts, VersionRecord};

@@ -1,0 +1,62 @@
+//! Every limit of sizes and counts, with the relations between them checked by the compiler.
+
+/// Longest name of an entry, in bytes.
+pub const NAME_LEN_MAX: usize = 255;
+/// Longest object path, in bytes.
+pub const PATH_LEN_MAX: usize = 4095;
+/// Longest symlink target, in bytes.
+pub const TARGET_LEN_MAX: usize = 4095;
+/// Longest project or tag name, in bytes.
+pub const PROJECT_NAME_LEN_MAX: usize = 63;
+/// Most extended attributes of one object.
+pub const XATTRS_MAX: usize = 1024;
+/// Longest value of an extended attribute (the kernel's limit).
+pub const XATTR_LEN_MAX: usize = 64 * 1024;
+/// Longest value of an extended attribute kept in the record; longer ones are contents.
+pub const XATTR_INLINE_LEN_MAX: usize = 1024;
+/// Longest commit message and author, in bytes.
+pub const MESSAGE_LEN_MAX: usize = 64 * 1024;
+/// Longest author, in bytes.
+pub const AUTHOR_LEN_MAX: usize = 255;
+
+/// Contents up to this size are named by the SHA-256 of their bytes and stored in one place.
+pub const SMALL_CONTENT_LEN_MAX: u64 = 1024 * 1024;
+/// Shortest, average and longest piece of a large content. Part of the format.
+pub const PIECE_LEN_MIN: u32 = 256 * 1024;
+/// See [`PIECE_LEN_MIN`].
+pub const PIECE_LEN_AVERAGE: u32 = 1024 * 1024;
+/// See [`PIECE_LEN_MIN`].
+pub const PIECE_LEN_MAX: u32 = 4 * 1024 * 1024;
+/// Most pieces that a content row lists itself; a longer list is a content of its own.
+pub const PIECES_INLINE_MAX: usize = 8192;
+
+/// Most raw bytes of one block.
+pub const BLOCK_RAW_LEN_MAX: u32 = 128 * 1024;
+/// Default length of a chunk; a builder stops adding when it is reached.
+pub const CHUNK_LEN_DEFAULT: u64 = 8 * 1024 * 1024;
+/// Longest chunk.
+pub const CHUNK_LEN_MAX: u64 = 64 * 1024 * 1024;
+/// Most blocks of one chunk.
+pub const CHUNK_BLOCKS_MAX: u32 = 65_536;
+/// Most contents of one chunk.
+pub const CHUNK_CONTENTS_MAX: u32 = 65_536;
+
+/// Most bytes of data in one frame of a chunk transfer.
+pub const FRAME_LEN_MAX: usize = 1024 * 1024;
+/// Default bytes of data in one frame.
+pub const FRAME_LEN_DEFAULT: usize = 256 * 1024;
+/// Most entries of one pack; larger directories are not packed.
+pub const PACK_ENTRIES_MAX: usize = 65_536;
+/// Most entries of one page of a listing.
+pub const PAGE_ENTRIES_MAX: usize = 4096;
+/// Most contents of one message of Resolve or FindMissing.
+pub const CONTENTS_PER_MESSAGE_MAX: usize = 4096;
+
+const _: () = {
+    assert!(PIECE_LEN_MIN < PIECE_LEN_AVERAGE && PIECE_LEN_AVERAGE < PIECE_LEN_MAX);
+    assert!((PIECE_LEN_MAX as u64) < CHUNK_LEN_DEFAULT);
+    assert!(CHUNK_LEN_DEFAULT <= CHUNK_LEN_MAX);
+    assert!(FRAME_LEN_DEFAULT <= FRAME_LEN_MAX);
+    assert!(NAME_LEN_MAX < PATH_LEN_MAX);
+    assert!(XATTR_INLINE_LEN_MAX < XATTR_LEN_MAX);
+};

@@ -1,0 +1,402 @@
+//! The record of an object: what an entry of a directory is, apart from its name.
+//!
+//! Format 1, docs/formats.md "Object record". A record carries every attribute that a local file
+//! system keeps, so that a mounted version cannot be told from the tree that was imported.
+
+use crate::codec::{DecodeError, Reader, Writer};
+use crate::id::{ContentId, DirId, LinkId, Sha256};
+use crate::limits::{TARGET_LEN_MAX, XATTR_INLINE_LEN_MAX, XATTR_LEN_MAX, XATTRS_MAX};
+use crate::name::Name;
+use crate::timestamp::Timestamp;
+
+const FORMAT: u8 = 1;
+const MODE_MAX: u32 = 0o7777;
+
+const FLAG_SHA256: u64 = 1;
+const FLAG_LINK: u64 = 2;
+const FLAG_XATTRS: u64 = 4;
+const FLAGS_ALL: u64 = FLAG_SHA256 | FLAG_LINK | FLAG_XATTRS;
+
+/// What an object is, with what only that kind has.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A regular file.
+    File {
+        /// Length in bytes.
+        size: u64,
+        /// Names its bytes.
+        content: ContentId,
+    },
+    /// A directory.
+    Directory {
+        /// Its identity, under which its entries are kept.
+        dir: DirId,
+    },
+    /// A symbolic link.
+    Symlink {
+        /// Where it points: any bytes but NUL, not empty.
+        target: Box<[u8]>,
+    },
+    /// Many objects stored as one listing: see [`crate::pack`].
+    Pack {
+        /// The content that lists the entries.
+        listing: ContentId,
+        /// The content that holds times, owners and the like.
+        attributes: ContentId,
+        /// What the pack looks like when it is not looked into.
+        root: PackRoot,
+        /// The directory id that survives packing and unpacking.
+        dir: DirId,
+    },
+    /// A named pipe.
+    Fifo,
+    /// A socket.
+    Socket,
+    /// A block device.
+    BlockDevice {
+        /// Its number.
+        rdev: u64,
+    },
+    /// A character device.
+    CharDevice {
+        /// Its number.
+        rdev: u64,
+    },
+}
+
+/// What stands at the place of a pack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PackRoot {
+    /// A directory with the pack's entries below it.
+    Directory,
+    /// The single entry of the pack, with the empty relative path.
+    File,
+}
+
+/// The identity that all names of one hard-linked file share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Link {
+    /// The shared id.
+    pub id: LinkId,
+    /// How many names it has in this version, as a local file system counts them.
+    pub nlink: u32,
+}
+
+/// An extended attribute.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Xattr {
+    /// Its name with the namespace, such as `user.mime_type`.
+    pub name: Name,
+    /// Its value.
+    pub value: XattrValue,
+}
+
+/// The value of an extended attribute: in the record if it is small, a content if not.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum XattrValue {
+    /// The bytes, at most [`XATTR_INLINE_LEN_MAX`].
+    Inline(Box<[u8]>),
+    /// A content and its length.
+    Content {
+        /// Names the bytes.
+        content: ContentId,
+        /// How many there are.
+        len: u32,
+    },
+}
+
+/// One object's attributes and content over a range of versions.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Record {
+    /// What it is.
+    pub kind: Kind,
+    /// Permission bits with setuid, setgid and sticky: 12 bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Last change of the content.
+    pub mtime: Timestamp,
+    /// Last change of the attributes.
+    pub ctime: Timestamp,
+    /// SHA-256 of the flat bytes, where somebody computed it.
+    pub sha256: Option<Sha256>,
+    /// Set if the file has, or had, more than one name.
+    pub link: Option<Link>,
+    /// Extended attributes, in the order of their names.
+    pub xattrs: Vec<Xattr>,
+}
+
+impl Record {
+    /// Returns the record in format 1.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut writer = Writer::new();
+        writer.u8(FORMAT).u8(self.kind.tag()).varint(self.flags());
+        writer
+            .varint(u64::from(self.mode))
+            .varint(u64::from(self.uid))
+            .varint(u64::from(self.gid));
+        self.mtime.encode(&mut writer);
+        self.ctime.encode(&mut writer);
+        self.kind.encode(&mut writer);
+        if let Some(sha256) = &self.sha256 {
+            writer.raw(sha256.as_bytes());
+        }
+        if let Some(link) = self.link {
+            writer.varint(link.id.0).varint(u64::from(link.nlink));
+        }
+        if !self.xattrs.is_empty() {
+            writer.varint(self.xattrs.len() as u64);
+            self.xattrs
+                .iter()
+                .for_each(|xattr| xattr.encode(&mut writer));
+        }
+        writer.finish()
+    }
+
+    /// Decodes a record that fills `bytes`.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new("object record", bytes);
+        reader.format(FORMAT)?;
+        let tag = reader.u8()?;
+        let flags = reader.varint()?;
+        if flags & !FLAGS_ALL != 0 {
+            return Err(reader.error("unknown flags"));
+        }
+        let mode = reader.varint32()?;
+        if mode > MODE_MAX {
+            return Err(reader.error("mode above 12 bits"));
+        }
+        let record = Self {
+            mode,
+            uid: reader.varint32()?,
+            gid: reader.varint32()?,
+            mtime: Timestamp::decode(&mut reader)?,
+            ctime: Timestamp::decode(&mut reader)?,
+            kind: Kind::decode(tag, &mut reader)?,
+            sha256: optional(flags, FLAG_SHA256, || Ok(Sha256(reader.array()?)))?,
+            link: optional(flags, FLAG_LINK, || Link::decode(&mut reader))?,
+            xattrs: optional(flags, FLAG_XATTRS, || decode_xattrs(&mut reader))?
+                .unwrap_or_default(),
+        };
+        reader.finish()?;
+        Ok(record)
+    }
+
+    /// Returns the size that stat shows: bytes of a file, length of a link's target.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        match &self.kind {
+            Kind::File { size, .. } => *size,
+            Kind::Symlink { target } => target.len() as u64,
+            _ => 0,
+        }
+    }
+
+    /// Returns the directory id of a directory or pack.
+    #[must_use]
+    pub fn dir(&self) -> Option<DirId> {
+        match self.kind {
+            Kind::Directory { dir } | Kind::Pack { dir, .. } => Some(dir),
+            _ => None,
+        }
+    }
+
+    /// Returns the contents that must be present for this object to be whole.
+    pub fn contents(&self) -> impl Iterator<Item = ContentId> + '_ {
+        let (first, second) = match &self.kind {
+            Kind::File { content, .. } => (Some(*content), None),
+            Kind::Pack {
+                listing,
+                attributes,
+                ..
+            } => (Some(*listing), Some(*attributes)),
+            _ => (None, None),
+        };
+        let xattrs = self.xattrs.iter().filter_map(|xattr| match xattr.value {
+            XattrValue::Content { content, .. } => Some(content),
+            XattrValue::Inline(_) => None,
+        });
+        first.into_iter().chain(second).chain(xattrs)
+    }
+
+    /// Returns true if both look the same to a user who does not look at the clock: all but times,
+    /// link identity and link count. Such a pair makes no `M` line in a diff and no conflict.
+    #[must_use]
+    pub fn same_state(&self, other: &Self) -> bool {
+        self.kind == other.kind
+            && (self.mode, self.uid, self.gid) == (other.mode, other.uid, other.gid)
+            && self.xattrs == other.xattrs
+    }
+
+    fn flags(&self) -> u64 {
+        let sha256 = if self.sha256.is_some() {
+            FLAG_SHA256
+        } else {
+            0
+        };
+        let link = if self.link.is_some() { FLAG_LINK } else { 0 };
+        let xattrs = if self.xattrs.is_empty() {
+            0
+        } else {
+            FLAG_XATTRS
+        };
+        sha256 | link | xattrs
+    }
+}
+
+impl Kind {
+    /// Returns the number of the kind in every format.
+    #[must_use]
+    pub const fn tag(&self) -> u8 {
+        match self {
+            Self::File { .. } => 1,
+            Self::Directory { .. } => 2,
+            Self::Symlink { .. } => 3,
+            Self::Pack { .. } => 4,
+            Self::Fifo => 5,
+            Self::Socket => 6,
+            Self::BlockDevice { .. } => 7,
+            Self::CharDevice { .. } => 8,
+        }
+    }
+
+    /// Returns true for a directory.
+    #[must_use]
+    pub const fn is_directory(&self) -> bool {
+        matches!(self, Self::Directory { .. })
+    }
+
+    pub(crate) fn encode(&self, writer: &mut Writer) {
+        match self {
+            Self::File { size, content } => writer.varint(*size).raw(content.as_bytes()),
+            Self::Directory { dir } => writer.varint(dir.0),
+            Self::Symlink { target } => writer.bytes(target),
+            Self::Pack {
+                listing,
+                attributes,
+                root,
+                dir,
+            } => writer
+                .raw(listing.as_bytes())
+                .raw(attributes.as_bytes())
+                .u8(match root {
+                    PackRoot::Directory => 2,
+                    PackRoot::File => 1,
+                })
+                .varint(dir.0),
+            Self::Fifo | Self::Socket => writer,
+            Self::BlockDevice { rdev } | Self::CharDevice { rdev } => writer.varint(*rdev),
+        };
+    }
+
+    fn decode(tag: u8, reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(match tag {
+            1 => Self::File {
+                size: reader.varint()?,
+                content: ContentId(reader.array()?),
+            },
+            2 => Self::Directory {
+                dir: DirId(reader.varint()?),
+            },
+            3 => Self::Symlink {
+                target: decode_target(reader)?,
+            },
+            4 => Self::Pack {
+                listing: ContentId(reader.array()?),
+                attributes: ContentId(reader.array()?),
+                root: match reader.u8()? {
+                    1 => PackRoot::File,
+                    2 => PackRoot::Directory,
+                    _ => return Err(reader.error("unknown root of a pack")),
+                },
+                dir: DirId(reader.varint()?),
+            },
+            5 => Self::Fifo,
+            6 => Self::Socket,
+            7 => Self::BlockDevice {
+                rdev: reader.varint()?,
+            },
+            8 => Self::CharDevice {
+                rdev: reader.varint()?,
+            },
+            _ => return Err(reader.error("unknown kind")),
+        })
+    }
+}
+
+impl Link {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            id: LinkId(reader.varint()?),
+            nlink: reader.varint32()?,
+        })
+    }
+}
+
+impl Xattr {
+    fn encode(&self, writer: &mut Writer) {
+        writer.bytes(self.name.as_bytes());
+        match &self.value {
+            XattrValue::Inline(bytes) => writer.u8(1).bytes(bytes),
+            XattrValue::Content { content, len } => {
+                writer.u8(2).raw(content.as_bytes()).varint(u64::from(*len))
+            }
+        };
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let name = Name::new(reader.bytes(crate::limits::NAME_LEN_MAX)?)
+            .map_err(|_| reader.error("no name of an attribute"))?;
+        let value = match reader.u8()? {
+            1 => XattrValue::Inline(reader.bytes(XATTR_INLINE_LEN_MAX)?.into()),
+            2 => XattrValue::Content {
+                content: ContentId(reader.array()?),
+                len: reader.varint32()?,
+            },
+            _ => return Err(reader.error("unknown form of an attribute")),
+        };
+        match value {
+            XattrValue::Content { len, .. } if len as usize > XATTR_LEN_MAX => {
+                Err(reader.error("attribute above the limit"))
+            }
+            value => Ok(Self { name, value }),
+        }
+    }
+}
+
+fn decode_target(reader: &mut Reader<'_>) -> Result<Box<[u8]>, DecodeError> {
+    let target = reader.bytes(TARGET_LEN_MAX)?;
+    if target.is_empty() || target.contains(&0) {
+        return Err(reader.error("no target of a link"));
+    }
+    Ok(target.into())
+}
+
+fn decode_xattrs(reader: &mut Reader<'_>) -> Result<Vec<Xattr>, DecodeError> {
+    let count = reader.varint()?;
+    if count == 0 || count > XATTRS_MAX as u64 {
+        return Err(reader.error("number of attributes out of range"));
+    }
+    let xattrs = (0..count)
+        .map(|_| Xattr::decode(reader))
+        .collect::<Result<Vec<_>, _>>()?;
+    if !xattrs.is_sorted_by(|a, b| a.name < b.name) {
+        return Err(reader.error("attributes out of order"));
+    }
+    Ok(xattrs)
+}
+
+fn optional<T>(
+    flags: u64,
+    flag: u64,
+    decode: impl FnOnce() -> Result<T, DecodeError>,
+) -> Result<Option<T>, DecodeError> {
+    if flags & flag == 0 {
+        Ok(None)
+    } else {
+        decode().map(Some)
+    }
+}
