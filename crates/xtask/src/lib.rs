@@ -1,1 +1,0 @@
-//! Checks of the source tree: layering, file sizes, dead files

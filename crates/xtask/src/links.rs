@@ -1,0 +1,79 @@
+//! Links between documents: what a page points to must exist.
+
+use std::path::{Component, Path, PathBuf};
+
+use crate::finding::Finding;
+use crate::workspace::SourceFile;
+
+/// Returns the links of a Markdown file whose target does not exist in the tree.
+pub(crate) fn check(file: &SourceFile, exists: impl Fn(&Path) -> bool) -> Vec<Finding> {
+    if !file.path.ends_with(".md") {
+        return Vec::new();
+    }
+    let folder = Path::new(&file.path).parent().unwrap_or(Path::new(""));
+    let dead = targets(&file.text).filter(|target| !exists(&normalise(&folder.join(target))));
+    dead.map(|target| Finding::new(&file.path, format!("links to {target}, which is absent")))
+        .collect()
+}
+
+/// Returns the targets of inline links that lie in this tree, without their anchors.
+fn targets(text: &str) -> impl Iterator<Item = &str> {
+    let inline = text
+        .split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split_once(')'));
+    inline
+        .map(|(target, _)| target.split('#').next().unwrap_or(target))
+        .filter(|target| !target.is_empty() && !target.contains(':'))
+}
+
+/// Resolves `..` by text, as a browser does.
+fn normalise(path: &Path) -> PathBuf {
+    let mut normal = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::ParentDir => {
+                normal.pop();
+            }
+            Component::CurDir => {}
+            other => normal.push(other),
+        }
+    }
+    normal
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dead_links(path: &str, text: &str) -> usize {
+        let file = SourceFile {
+            path: path.into(),
+            text: text.into(),
+        };
+        check(&file, |target| target == Path::new("docs/style.md")).len()
+    }
+
+    #[test]
+    fn links_resolve_from_the_folder_of_their_page() {
+        assert_eq!(dead_links("README.md", "see [style](docs/style.md)"), 0);
+        assert_eq!(
+            dead_links(
+                "docs/a.md",
+                "[style](style.md#names) [it](../docs/style.md)"
+            ),
+            0
+        );
+        assert_eq!(dead_links("docs/a.md", "[style](docs/style.md)"), 1);
+    }
+
+    #[test]
+    fn each_dead_link_is_named_and_other_places_are_not_followed() {
+        assert_eq!(dead_links("README.md", "[a](gone.md), [b](gone.md)"), 2);
+        assert_eq!(
+            dead_links("README.md", "[a](https://example.org/x) [b](#here)"),
+            0
+        );
+        assert_eq!(dead_links("src/lib.rs", "[a](gone.md)"), 0);
+    }
+}
