@@ -13,6 +13,7 @@ pub mod name;
 pub mod nodeid;
 pub mod object;
 pub mod pack;
+pub mod place;
 pub mod source;
 pub mod timestamp;
 pub mod version;
@@ -24,6 +25,7 @@ pub use id::{
 };
 pub use name::{Name, NameError, ObjectPath, PathError, ProjectName, TagName};
 pub use object::{Kind, Link, PackRoot, Record, Xattr, XattrValue};
+pub use place::{ChunkInfo, ContentPlace};
 pub use source::{Source, SourceError, VersionRef};
 pub use timestamp::Timestamp;
 pub use version::{Origin, VersionCounts, VersionRecord};
