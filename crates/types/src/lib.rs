@@ -19,6 +19,7 @@ pub mod timestamp;
 pub mod version;
 
 pub use codec::{DecodeError, Reader, Writer};
+pub use content::{Content, Layout, Piece, PieceList};
 pub use id::{
     ChunkId, ClusterId, ContentId, DirId, LinkId, NodeId, ProjectId, SessionId, Sha256, VersionId,
     VersionNumber,

@@ -29,6 +29,8 @@ pub const PIECE_LEN_AVERAGE: u32 = 1024 * 1024;
 pub const PIECE_LEN_MAX: u32 = 4 * 1024 * 1024;
 /// Most pieces that a content row lists itself; a longer list is a content of its own.
 pub const PIECES_INLINE_MAX: usize = 8192;
+/// Most pieces of one content: at least 1 TiB, about 5 TiB as pieces usually fall.
+pub const PIECES_MAX: usize = 4 * 1024 * 1024;
 
 /// Most raw bytes of one block.
 pub const BLOCK_RAW_LEN_MAX: u32 = 128 * 1024;
@@ -54,6 +56,7 @@ pub const CONTENTS_PER_MESSAGE_MAX: usize = 4096;
 
 const _: () = {
     assert!(PIECE_LEN_MIN < PIECE_LEN_AVERAGE && PIECE_LEN_AVERAGE < PIECE_LEN_MAX);
+    assert!(PIECES_INLINE_MAX < PIECES_MAX);
     assert!((PIECE_LEN_MAX as u64) < CHUNK_LEN_DEFAULT);
     assert!(CHUNK_LEN_DEFAULT <= CHUNK_LEN_MAX);
     assert!(FRAME_LEN_DEFAULT <= FRAME_LEN_MAX);
