@@ -10,10 +10,13 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "testing")]
+pub mod contract;
 mod error;
 mod ext;
 mod key;
 mod memory_store;
+mod sled_store;
 mod txn;
 
 use std::fmt::Debug;
@@ -22,6 +25,7 @@ pub use error::MetaError;
 pub use ext::{MetaStoreExt, ScanAll};
 pub use key::{KeyBuilder, KeyReader};
 pub use memory_store::MemoryStore;
+pub use sled_store::SledStore;
 pub use txn::{Applied, Batch, KeyRange, Precondition, Read, Row, Rows, Write};
 
 /// An ordered byte key-value store with atomic conditional batches.

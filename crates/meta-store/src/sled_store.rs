@@ -1,0 +1,370 @@
+//! The embedded engine: one sled 0.34 tree behind one lock.
+//!
+//! sled does not carry the whole contract alone; this module adds what it lacks:
+//!
+//! - **Isolation.** sled scans see half of a batch, so batches hold the write side of one lock and
+//!   reads its read side.
+//! - **Damage.** sled checks every log message, but treats a damaged one as the end of what was
+//!   written: it opens with rows missing, or with some of a later batch. So each batch also updates
+//!   the [`Witness`] (how many batches and rows there are, and the sum of the rows' checksums),
+//!   opening a store adds up all rows against it, and the number of the last flushed batch is kept
+//!   beside sled's files. What opens is therefore exactly the state after some batch at or
+//!   behind the last flush.
+//! - **Panics.** sled panics on some damage, in its callers and in its threads. Every call goes
+//!   through [`SledStore::guard`], and after a panic or a failed write the store stops for good.
+//!
+//! The layout is `format` (engine and format number), `flushed` (see [`place`]) and `sled/`.
+
+mod panics;
+mod place;
+mod witness;
+
+use std::mem::ManuallyDrop;
+use std::path::Path;
+use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use std::collections::BTreeMap;
+
+use sled::{Db, IVec};
+
+use crate::{Applied, Batch, KeyRange, MetaError, MetaStore, Read, Row, Rows, Write};
+use place::{FlushedFile, Place};
+use witness::Witness;
+
+/// How much memory sled may use for pages.
+const CACHE_BYTES: u64 = 64 << 20;
+
+/// Where the witness lies: the one key that no caller can use.
+const WITNESS_KEY: &[u8] = b"";
+
+/// The smallest key that callers can use.
+const FIRST_KEY: &[u8] = &[0];
+
+/// A store in a directory of this machine; see the module's documentation.
+#[derive(Debug)]
+pub struct SledStore {
+    place: Place,
+    /// `None` only while the store is dropped.
+    db: Option<Db>,
+    /// What the tree holds; its lock also orders reads and batches.
+    witness: RwLock<Witness>,
+    flushed: FlushedFile,
+    /// Why the store stopped, once it has.
+    stopped: OnceLock<String>,
+}
+
+impl SledStore {
+    /// The largest batch it takes.
+    pub const BATCH_OPS_MAX: usize = 1000;
+
+    /// Opens the store in `dir`, or creates it there if there is none.
+    ///
+    /// Reads every row once to find damage, so it takes time in proportion to the store.
+    pub fn open(dir: &Path) -> Result<Self, MetaError> {
+        let place = Place::new(dir)?;
+        // Before sled touches the directory, and again under sled's lock.
+        place.has_format()?;
+        let db = open_sled(&place)?;
+        let flushed = FlushedFile::open(&place)?;
+        let mut store = Self {
+            place,
+            db: Some(db),
+            witness: RwLock::default(),
+            flushed,
+            stopped: OnceLock::new(),
+        };
+        let witness = if store.place.has_format()? {
+            store.verify()?
+        } else {
+            store.create()?
+        };
+        store.witness = RwLock::new(witness);
+        Ok(store)
+    }
+
+    /// Writes the first witness; the format file comes last and makes the store valid.
+    fn create(&self) -> Result<Witness, MetaError> {
+        let empty = Witness::default();
+        let found = self.guard(|db| self.add_up(db))?;
+        if found.is_some_and(|found| found != empty) {
+            return Err(self.place.corrupt("there is data but no format file"));
+        }
+        self.guard(|db| {
+            db.insert(WITNESS_KEY, empty.encode())
+                .map_err(|error| self.place.sled(error))?;
+            db.flush().map_err(|error| self.place.sled(error))
+        })?;
+        self.flushed.create(&self.place)?;
+        self.place.write_format()?;
+        Ok(empty)
+    }
+
+    /// Checks that the rows are those after some batch at or behind the last flush.
+    fn verify(&self) -> Result<Witness, MetaError> {
+        let flushed = self.flushed.read(&self.place)?;
+        let found = self.guard(|db| self.add_up(db))?;
+        let Some(witness) = found else {
+            return Err(self.place.corrupt("all rows are gone"));
+        };
+        if witness.sequence < flushed {
+            let what = format!(
+                "batch {flushed} was flushed, only {} are there",
+                witness.sequence
+            );
+            return Err(self.place.corrupt(what));
+        }
+        // What sled recovered after a crash may be in the page cache only, and sled's own flush
+        // does nothing where it has nothing to write.
+        self.place.sync_data()?;
+        Ok(witness)
+    }
+
+    /// Returns the stored witness, if the rows are exactly those that it stands for.
+    fn add_up(&self, db: &Db) -> Result<Option<Witness>, MetaError> {
+        let mut stored = None;
+        let mut found = Witness::default();
+        for entry in db.iter() {
+            let (key, value) = entry.map_err(|error| self.place.sled(error))?;
+            if *key == *WITNESS_KEY {
+                stored = Some(Witness::decode(&value)?);
+            } else {
+                found.add(witness::check(&key, &value)?.0);
+            }
+        }
+        found.sequence = stored.map_or(0, |stored: Witness| stored.sequence);
+        if found == stored.unwrap_or_default() {
+            Ok(stored)
+        } else {
+            Err(self
+                .place
+                .corrupt("rows are missing or belong to different states"))
+        }
+    }
+
+    /// Runs a sled call; a panic in it becomes an error and stops the store.
+    fn guard<T>(&self, call: impl FnOnce(&Db) -> Result<T, MetaError>) -> Result<T, MetaError> {
+        if let Some(reason) = self.stopped.get() {
+            return Err(MetaError::Stopped {
+                reason: reason.clone(),
+            });
+        }
+        let Some(db) = &self.db else {
+            return Err(MetaError::Stopped {
+                reason: "closed".to_owned(),
+            });
+        };
+        panics::catch(|| call(db)).unwrap_or_else(|message| {
+            let error = self.place.corrupt(message);
+            self.stop(&error);
+            Err(error)
+        })
+    }
+
+    /// Like [`Self::guard`], for calls that write: no later call may build on one that failed.
+    fn guard_write<T>(
+        &self,
+        call: impl FnOnce(&Db) -> Result<T, MetaError>,
+    ) -> Result<T, MetaError> {
+        self.guard(call).inspect_err(|error| self.stop(error))
+    }
+
+    fn stop(&self, error: &MetaError) {
+        // The first reason is the one that explains the others.
+        self.stopped.get_or_init(|| error.to_string());
+    }
+
+    /// A panic under the lock is caught below it, and the witness changes last.
+    fn reading(&self) -> RwLockReadGuard<'_, Witness> {
+        self.witness.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn writing(&self) -> RwLockWriteGuard<'_, Witness> {
+        self.witness.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the checksum and value of `key`.
+    fn find(&self, db: &Db, key: &[u8]) -> Result<Option<(u32, Vec<u8>)>, MetaError> {
+        if key == WITNESS_KEY {
+            return Ok(None);
+        }
+        let stored = db.get(key).map_err(|error| self.place.sled(error))?;
+        stored
+            .map(|stored| witness::check(key, &stored).map(|(sum, value)| (sum, value.to_vec())))
+            .transpose()
+    }
+
+    fn read_one(&self, db: &Db, read: &Read) -> Result<Rows, MetaError> {
+        match read {
+            Read::Get(key) => {
+                let row = self.find(db, key)?.map(|(_, value)| (key.clone(), value));
+                Ok(Rows {
+                    rows: row.into_iter().collect(),
+                    more: false,
+                })
+            }
+            Read::Scan {
+                range,
+                limit,
+                reverse,
+            } => {
+                let start = range.start.as_slice().max(FIRST_KEY).to_vec();
+                let range = KeyRange {
+                    start,
+                    end: range.end.clone(),
+                };
+                if range.is_empty() {
+                    return Ok(Rows::default());
+                }
+                let found = db.range::<&[u8], _>(range.bounds());
+                if *reverse {
+                    self.first_rows(found.rev(), *limit)
+                } else {
+                    self.first_rows(found, *limit)
+                }
+            }
+        }
+    }
+
+    fn first_rows(
+        &self,
+        mut found: impl Iterator<Item = sled::Result<(IVec, IVec)>>,
+        limit: usize,
+    ) -> Result<Rows, MetaError> {
+        let rows = found.by_ref().take(limit).map(|entry| self.row(entry));
+        let rows = rows.collect::<Result<_, _>>()?;
+        let more = found
+            .next()
+            .transpose()
+            .map_err(|error| self.place.sled(error))?;
+        Ok(Rows {
+            rows,
+            more: more.is_some(),
+        })
+    }
+
+    fn row(&self, entry: sled::Result<(IVec, IVec)>) -> Result<Row, MetaError> {
+        let (key, stored) = entry.map_err(|error| self.place.sled(error))?;
+        let (_, value) = witness::check(&key, &stored)?;
+        Ok((key.to_vec(), value.to_vec()))
+    }
+
+    /// Returns which precondition of the batch fails first.
+    fn first_failed(&self, db: &Db, batch: &Batch) -> Result<Option<usize>, MetaError> {
+        for (index, condition) in batch.preconditions.iter().enumerate() {
+            let found = self.find(db, condition.key())?;
+            if !condition.holds(found.as_ref().map(|(_, value)| value.as_slice())) {
+                return Ok(Some(index));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Returns what sled must write, and the witness of the state after it.
+    fn prepare(
+        &self,
+        db: &Db,
+        writes: Vec<Write>,
+        witness: Witness,
+    ) -> Result<(sled::Batch, Witness), MetaError> {
+        let mut next = witness;
+        next.sequence += 1;
+        let mut prepared = sled::Batch::default();
+        for (key, value) in last_of_each_key(writes) {
+            if let Some((sum, _)) = self.find(db, &key)? {
+                next.remove(sum);
+            }
+            match value {
+                Some(value) => {
+                    let (sum, stored) = witness::stamp(&key, &value);
+                    next.add(sum);
+                    prepared.insert(key, stored);
+                }
+                None => prepared.remove(key),
+            }
+        }
+        prepared.insert(WITNESS_KEY, next.encode());
+        Ok((prepared, next))
+    }
+}
+
+impl MetaStore for SledStore {
+    fn name(&self) -> &'static str {
+        place::ENGINE
+    }
+
+    fn is_exclusive(&self) -> bool {
+        true
+    }
+
+    fn batch_ops_max(&self) -> usize {
+        Self::BATCH_OPS_MAX
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, MetaError> {
+        let _lock = self.reading();
+        self.guard(|db| Ok(self.find(db, key)?.map(|(_, value)| value)))
+    }
+
+    fn read(&self, reads: &[Read]) -> Result<Vec<Rows>, MetaError> {
+        let _lock = self.reading();
+        self.guard(|db| reads.iter().map(|read| self.read_one(db, read)).collect())
+    }
+
+    fn apply(&self, batch: Batch) -> Result<Applied, MetaError> {
+        batch.check(self.batch_ops_max())?;
+        let mut witness = self.writing();
+        if let Some(index) = self.guard(|db| self.first_failed(db, &batch))? {
+            return Ok(Applied::Conflict { index });
+        }
+        if batch.is_empty() {
+            return Ok(Applied::Done);
+        }
+        let (prepared, next) = self.guard(|db| self.prepare(db, batch.writes, *witness))?;
+        self.guard_write(|db| {
+            db.apply_batch(prepared)
+                .map_err(|error| self.place.sled(error))
+        })?;
+        *witness = next;
+        Ok(Applied::Done)
+    }
+
+    fn flush(&self) -> Result<(), MetaError> {
+        // Batches that come while sled flushes need not wait, and are not claimed to be flushed.
+        let sequence = self.reading().sequence;
+        self.guard_write(|db| {
+            db.flush().map_err(|error| self.place.sled(error))?;
+            self.flushed.advance(&self.place, sequence)
+        })
+    }
+}
+
+impl Drop for SledStore {
+    fn drop(&mut self) {
+        let Some(db) = self.db.take() else { return };
+        if self.stopped.get().is_some() {
+            // Closing writes, and what sled holds in memory is not to be trusted any more.
+            let _leaked = ManuallyDrop::new(db);
+        } else if let Err(message) = panics::catch(|| drop(db)) {
+            tracing::error!(message, "could not close the metadata store");
+        }
+    }
+}
+
+fn open_sled(place: &Place) -> Result<Db, MetaError> {
+    let config = sled::Config::new()
+        .path(place.sled_dir())
+        .cache_capacity(CACHE_BYTES)
+        .flush_every_ms(None);
+    panics::catch(|| config.open())
+        .map_err(|message| place.corrupt(message))?
+        .map_err(|error| place.sled(error))
+}
+
+/// Of several writes to one key the last one counts.
+fn last_of_each_key(writes: Vec<Write>) -> BTreeMap<Vec<u8>, Option<Vec<u8>>> {
+    let entry = |write| match write {
+        Write::Put(key, value) => (key, Some(value)),
+        Write::Delete(key) => (key, None),
+    };
+    writes.into_iter().map(entry).collect()
+}
