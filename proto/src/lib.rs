@@ -11,7 +11,7 @@ pub mod status;
 /// The generated messages, clients and servers of package `lfsfs.v1`.
 #[expect(
     missing_docs,
-    clippy::all,
+    clippy::too_many_lines,
     clippy::allow_attributes,
     clippy::allow_attributes_without_reason,
     reason = "generated code"
