@@ -19,11 +19,10 @@ mod panics;
 mod place;
 mod witness;
 
+use std::collections::BTreeMap;
 use std::mem::ManuallyDrop;
 use std::path::Path;
 use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-
-use std::collections::BTreeMap;
 
 use sled::{Db, IVec};
 
@@ -367,4 +366,88 @@ fn last_of_each_key(writes: Vec<Write>) -> BTreeMap<Vec<u8>, Option<Vec<u8>>> {
         Write::Delete(key) => (key, None),
     };
     writes.into_iter().map(entry).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+    use crate::MetaStoreExt;
+
+    fn one_row() -> Batch {
+        let mut batch = Batch::new();
+        batch.put(*b"a", *b"1");
+        batch
+    }
+
+    fn assert_stopped(store: &SledStore, reason: &str) {
+        let results = [
+            store.apply(one_row()).map(drop),
+            store.flush(),
+            store.get(b"a").map(drop),
+            store.read(&[Read::get(*b"a")]).map(drop),
+        ];
+        for result in results {
+            let error = result.expect_err("a stopped store must not work");
+            assert!(matches!(error, MetaError::Stopped { .. }), "{error}");
+            assert!(error.to_string().contains(reason), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_panic_of_the_engine_is_an_error_and_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = SledStore::open(dir.path()).unwrap();
+        let error = store.guard::<()>(|_| panic!("page gone")).unwrap_err();
+        assert!(
+            error.is_corrupt() && error.to_string().contains("page gone"),
+            "{error}"
+        );
+        assert_stopped(&store, "page gone");
+    }
+
+    #[test]
+    fn nothing_is_durable_after_a_failed_write() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = SledStore::open(dir.path()).unwrap();
+        assert!(store.apply(one_row()).unwrap().is_done());
+        let failed = io::Error::from(io::ErrorKind::StorageFull);
+        let error = store
+            .guard_write::<()>(|_| Err(store.place.sled(sled::Error::Io(failed))))
+            .unwrap_err();
+        assert!(matches!(error, MetaError::Full { .. }), "{error}");
+        assert_stopped(&store, "no space left");
+    }
+
+    #[test]
+    fn a_failed_read_does_not_stop_the_store() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = SledStore::open(dir.path()).unwrap();
+        let bad = store.guard(|db| {
+            db.insert(b"bad", b"no stamp")
+                .map_err(|e| store.place.sled(e))
+        });
+        assert!(bad.unwrap().is_none());
+        let error = store.get(b"bad").unwrap_err();
+        assert!(
+            matches!(error, MetaError::Corrupt { ref key, .. } if key == b"bad"),
+            "{error}"
+        );
+        assert!(store.scan(KeyRange::all(), 9).unwrap_err().is_corrupt());
+        assert!(store.apply(one_row()).unwrap().is_done());
+        assert_eq!(store.get(b"a").unwrap().as_deref(), Some(b"1".as_slice()));
+        drop(store);
+        assert!(SledStore::open(dir.path()).unwrap_err().is_corrupt());
+    }
+
+    #[test]
+    fn data_without_a_format_file_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = SledStore::open(dir.path()).unwrap();
+        assert!(store.apply(one_row()).unwrap().is_done());
+        drop(store);
+        std::fs::remove_file(dir.path().join("format")).unwrap();
+        assert!(SledStore::open(dir.path()).unwrap_err().is_corrupt());
+    }
 }

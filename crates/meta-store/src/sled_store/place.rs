@@ -26,6 +26,14 @@ const FORMAT_FILE: &str = "format";
 const FLUSHED_FILE: &str = "flushed";
 const FLUSHED_LEN: usize = 12;
 
+/// What reading sled's own files meets only if they are cut, gone or overwritten.
+const DAMAGE_KINDS: [ErrorKind; 4] = [
+    ErrorKind::UnexpectedEof,
+    ErrorKind::NotFound,
+    ErrorKind::InvalidData,
+    ErrorKind::InvalidInput,
+];
+
 /// How the text of sled's error begins when another handle has the store open; it has no kind.
 const SLED_LOCKED: &str = "could not acquire lock";
 
@@ -98,8 +106,7 @@ impl Place {
                     path: self.dir.clone(),
                 }
             }
-            // sled reads beyond the end of a cut file.
-            sled::Error::Io(source) if source.kind() == ErrorKind::UnexpectedEof => {
+            sled::Error::Io(source) if DAMAGE_KINDS.contains(&source.kind()) => {
                 self.corrupt(source.to_string())
             }
             sled::Error::Io(source) => self.io("use", self.sled_dir(), source),

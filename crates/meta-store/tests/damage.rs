@@ -1,0 +1,195 @@
+//! Damaged files: a store opens in a state that it really had, not older than the last flush, or
+//! it says what is wrong. It never panics and never makes up, loses or mixes rows silently.
+//!
+//! A damage that sled takes for the end of what was written may cost batches that were never
+//! flushed; whole ones, from the end.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use lfsfs_meta_store::{Batch, KeyRange, MetaError, MetaStore, MetaStoreExt, SledStore, Write};
+
+type State = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// How many batches are flushed, and how many there are.
+const FLUSHED: u64 = 60;
+const BATCHES: u64 = 64;
+
+/// Some rows that stay, some that change often and some that go again.
+fn batch(number: u64) -> Batch {
+    let mut batch = Batch::new();
+    batch.put(*b"number", number.to_be_bytes());
+    for part in 0..150_u64 {
+        let mixed = (number * 150 + part).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
+        let key = format!("row {:05}", mixed % 5000);
+        if mixed % 7 == 0 {
+            batch.delete(key);
+        } else {
+            batch.put(
+                key,
+                format!("{number} {part} ").repeat(1 + (mixed % 20) as usize),
+            );
+        }
+    }
+    if number % 16 == 5 {
+        batch.put(*b"large", vec![number as u8; 200_000]);
+    }
+    batch
+}
+
+fn states() -> Vec<State> {
+    let mut state = State::new();
+    let mut states = vec![state.clone()];
+    for number in 1..=BATCHES {
+        for write in batch(number).writes {
+            match write {
+                Write::Put(key, value) => _ = state.insert(key, value),
+                Write::Delete(key) => _ = state.remove(&key),
+            }
+        }
+        states.push(state.clone());
+    }
+    states
+}
+
+fn copy_tree(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_tree(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// Fills a store over two openings; with `crash` the image is taken while the store is open.
+fn make_image(dir: &Path, crash: bool) -> PathBuf {
+    let (live, image) = (dir.join("live"), dir.join("image"));
+    let mut store = SledStore::open(&live).unwrap();
+    for number in 1..=BATCHES {
+        store.write(batch(number)).unwrap();
+        if number == FLUSHED || number % 10 == 0 {
+            store.flush().unwrap();
+        }
+        if number == 20 {
+            drop(store);
+            store = SledStore::open(&live).unwrap();
+        }
+    }
+    if !crash {
+        drop(store);
+        copy_tree(&live, &image);
+        return image;
+    }
+    copy_tree(&live, &image);
+    image
+}
+
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).unwrap().map(Result::unwrap) {
+        if entry.file_type().unwrap().is_dir() {
+            found.extend(files(&entry.path()));
+        } else {
+            found.push(entry.path());
+        }
+    }
+    found.sort();
+    found
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Damage {
+    Flip(usize, u8),
+    Cut(usize),
+    Zero(usize),
+    Remove,
+}
+
+/// Damages of a file of this length: everywhere in a short one, at many places of a long one.
+fn damages(len: usize) -> Vec<Damage> {
+    let spread = |count: usize| {
+        let step = (len / count).max(1);
+        (0..len)
+            .step_by(step)
+            .enumerate()
+            .map(move |(index, at)| (at + index % step).min(len - 1))
+    };
+    let mut damages = vec![Damage::Remove];
+    damages.extend(spread(30).map(|at| Damage::Flip(at, 1 << (at % 8))));
+    damages.extend(spread(10).map(Damage::Cut));
+    damages.extend(spread(10).map(Damage::Zero));
+    damages
+}
+
+fn damage_file(path: &Path, damage: Damage) {
+    let mut bytes = fs::read(path).unwrap();
+    match damage {
+        Damage::Flip(at, mask) => bytes[at] ^= mask,
+        Damage::Cut(len) => bytes.truncate(len),
+        Damage::Zero(at) => {
+            let end = (at + 512).min(bytes.len());
+            bytes[at..end].fill(0);
+        }
+        Damage::Remove => return fs::remove_file(path).unwrap(),
+    }
+    fs::write(path, bytes).unwrap();
+}
+
+/// Returns the state that the store shows, if it opens and reads without an error.
+fn open_and_read(dir: &Path) -> Result<State, MetaError> {
+    let store = SledStore::open(dir)?;
+    store.scan_all(KeyRange::all(), 500).collect()
+}
+
+fn check_damages(crash: bool) {
+    let dir = tempfile::tempdir().unwrap();
+    let image = make_image(dir.path(), crash);
+    let states = states();
+    let work = dir.path().join("work");
+    copy_tree(&image, &work);
+    let intact = open_and_read(&work).unwrap();
+    assert!(
+        states[FLUSHED as usize..].contains(&intact),
+        "the image itself must be whole"
+    );
+    let (mut served, mut refused) = (0, 0);
+    for file in files(&image) {
+        let name = file.strip_prefix(&image).unwrap();
+        for damage in damages(fs::metadata(&file).unwrap().len() as usize) {
+            fs::remove_dir_all(&work).unwrap();
+            copy_tree(&image, &work);
+            damage_file(&work.join(name), damage);
+            match open_and_read(&work) {
+                Ok(state) => {
+                    served += 1;
+                    let known = states[FLUSHED as usize..].contains(&state);
+                    assert!(known, "wrong data: {} {damage:?}", name.display());
+                }
+                Err(error) => {
+                    refused += 1;
+                    let typed = error.is_corrupt() || matches!(error, MetaError::Format { .. });
+                    assert!(typed, "{} {damage:?}: {error:?}", name.display());
+                }
+            }
+        }
+    }
+    println!("crash {crash}: {served} served the truth, {refused} refused");
+    assert!(
+        served > 0 && refused > 0,
+        "the damages must reach both sides"
+    );
+}
+
+#[test]
+fn a_damaged_store_that_was_closed_tells_the_truth_or_fails() {
+    check_damages(false);
+}
+
+#[test]
+fn a_damaged_store_that_crashed_tells_the_truth_or_fails() {
+    check_damages(true);
+}
