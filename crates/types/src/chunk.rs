@@ -1,1 +1,81 @@
-//! (being written)
+//! Chunks: immutable containers of many contents, and what datanodes store.
+//!
+//! A chunk is a header, blocks, a footer and a trailer of fixed length: format 1, docs/formats.md
+//! "Chunk". Contents and pieces lie one behind the other in the order they were added; that stream
+//! is cut into blocks, and a block is what is compressed, fetched and verified by itself. The
+//! footer is the index of both.
+//!
+//! A chunk's id is the SHA-256 of all its bytes. That proves nothing to a client that fetches one
+//! block, so whoever stores a chunk reports the SHA-256 of the footer as well: the footer is
+//! verified by that hash, and each block by its hash in the footer.
+//!
+//! Nothing here reads or writes a file; [`verify`] takes any reader.
+
+mod block;
+mod builder;
+mod error;
+mod footer;
+mod verify;
+
+pub use self::block::{BlockCodec, BlockEntry, decode_block};
+pub use self::builder::{BuiltChunk, ChunkBuilder};
+pub use self::error::{ChunkError, HashOf};
+pub use self::footer::{ContentEntry, FOOTER_LEN_MAX, Footer, Span};
+pub use self::verify::{VerifiedChunk, verify};
+use crate::id::Sha256;
+
+const FORMAT: u8 = 1;
+const HEADER_MAGIC: [u8; 4] = *b"LFSC";
+const TRAILER_MAGIC: [u8; 4] = *b"CSFL";
+const HEADER: [u8; HEADER_LEN] = [b'L', b'F', b'S', b'C', FORMAT, 0, 0, 0];
+
+/// Length of what stands before the first block.
+pub const HEADER_LEN: usize = 8;
+/// Length of what stands behind the footer.
+pub const TRAILER_LEN: usize = 4 + Sha256::LEN + TRAILER_MAGIC.len();
+
+/// The end of a chunk, which tells where its footer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trailer {
+    /// Length of the footer, which stands right before the trailer; at most [`FOOTER_LEN_MAX`].
+    pub footer_len: u32,
+    /// SHA-256 of the footer.
+    pub footer_sha256: Sha256,
+}
+
+impl Trailer {
+    /// Decodes the last bytes of a chunk.
+    pub fn decode(bytes: &[u8; TRAILER_LEN]) -> Result<Self, ChunkError> {
+        let (len, rest) = bytes.split_at(4);
+        let (sha256, magic) = rest.split_at(Sha256::LEN);
+        if magic != TRAILER_MAGIC {
+            return Err(ChunkError::NotAChunk);
+        }
+        let footer_len = u32::from_be_bytes(len.try_into().map_err(|_| ChunkError::NotAChunk)?);
+        if footer_len > FOOTER_LEN_MAX {
+            return Err(ChunkError::FooterTooLong { len: footer_len });
+        }
+        Ok(Self {
+            footer_len,
+            footer_sha256: Sha256::from_slice(sha256).ok_or(ChunkError::NotAChunk)?,
+        })
+    }
+
+    /// Returns the bytes of the trailer.
+    #[must_use]
+    pub fn encode(&self) -> [u8; TRAILER_LEN] {
+        let mut bytes = [0; TRAILER_LEN];
+        bytes[..4].copy_from_slice(&self.footer_len.to_be_bytes());
+        bytes[4..4 + Sha256::LEN].copy_from_slice(self.footer_sha256.as_bytes());
+        bytes[4 + Sha256::LEN..].copy_from_slice(&TRAILER_MAGIC);
+        bytes
+    }
+}
+
+fn check_header(header: &[u8; HEADER_LEN]) -> Result<(), ChunkError> {
+    match header {
+        &HEADER => Ok(()),
+        [magic @ .., _, _, _, _] if *magic != HEADER_MAGIC => Err(ChunkError::NotAChunk),
+        _ => Err(ChunkError::UnknownFormat { format: header[4] }),
+    }
+}
