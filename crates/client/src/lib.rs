@@ -1,13 +1,25 @@
 //! The client of coordinator and datanodes.
 //!
 //! [`Remote`] is what a mount needs of a server: a version, directories, places of contents, bytes
-//! of chunks. [`GrpcRemote`] speaks it over the wire; [`MemoryRemote`] (feature `testing`) serves it
-//! from memory. Everything here has a deadline and ends in a typed error.
+//! of chunks; [`GrpcRemote`] speaks it over the wire, and the calls of verbs, uploads and commits
+//! besides. Everything here has a deadline and ends in a typed error. What arrives is checked on
+//! arrival; what is done with it is somebody else's business.
 
 #![forbid(unsafe_code)]
 
+mod admin;
+mod commit;
+mod config;
+mod connection;
+mod error;
+mod grpc;
 mod remote;
+mod upload;
 
-pub use remote::{
-    ChunkLocation, DirectoryListing, Project, Remote, RemoteError, Resolved, Snapshot,
-};
+pub use admin::{Cluster, DiffEntry};
+pub use commit::{Change, Opened, Published, SessionParams};
+pub use config::ClientConfig;
+pub use error::RemoteError;
+pub use grpc::GrpcRemote;
+pub use remote::{ChunkLocation, DirectoryListing, Project, Remote, Resolved, Snapshot};
+pub use upload::Slot;

@@ -11,7 +11,8 @@ use lfsfs_types::{
     ChunkId, ChunkInfo, ClusterId, ContentId, ContentPlace, DirId, Name, ProjectId, ProjectName,
     Record, Source, Timestamp, VersionId, VersionNumber, VersionRecord,
 };
-use thiserror::Error;
+
+use crate::error::RemoteError;
 
 /// A project as the server tells of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,82 +70,6 @@ pub struct Resolved {
     pub contents: HashMap<ContentId, Vec<ContentPlace>>,
     /// Every chunk that a place names.
     pub chunks: HashMap<ChunkId, Arc<ChunkLocation>>,
-}
-
-/// Why a server did not give what was asked for.
-#[derive(Debug, Clone, Error)]
-#[non_exhaustive]
-pub enum RemoteError {
-    /// Nobody listens there.
-    #[error("no lfsfs server at {address}; start one with: lfsfsd all --data DIR")]
-    NoServer {
-        /// The address that was tried.
-        address: String,
-    },
-    /// Somebody listens, but no answer came in time.
-    #[error("the lfsfs server at {address} did not answer {what} within {seconds} s")]
-    Deadline {
-        /// The address that was asked.
-        address: String,
-        /// What was asked for.
-        what: &'static str,
-        /// How long was waited.
-        seconds: u64,
-    },
-    /// The connection broke, or the server cannot serve now.
-    #[error("the lfsfs server at {address} is not available: {reason}")]
-    Unavailable {
-        /// The address that was asked.
-        address: String,
-        /// What the transport or the server said.
-        reason: String,
-    },
-    /// There is no such project, version, path, tag, content or chunk.
-    #[error("{0}")]
-    NotFound(String),
-    /// There is one already.
-    #[error("{0}")]
-    AlreadyExists(String),
-    /// The request was refused as wrong.
-    #[error("{0}")]
-    Invalid(String),
-    /// Somebody else's version came first, and the changes touch.
-    #[error("{message}")]
-    Conflict {
-        /// What the server said.
-        message: String,
-        /// The paths that both changed.
-        paths: Vec<Vec<u8>>,
-    },
-    /// The server's disk is full, or below its reserve.
-    #[error("the server is full: {0}")]
-    Full(String),
-    /// Bytes are not what their hash says, or an answer makes no sense.
-    #[error("damaged data: {0}")]
-    Corrupt(String),
-    /// The server does not serve this call yet.
-    #[error("the server does not serve {0}")]
-    Unimplemented(String),
-    /// The server failed.
-    #[error("the server failed: {0}")]
-    Internal(String),
-}
-
-impl RemoteError {
-    /// Returns true if the same call may succeed later, or at another node.
-    #[must_use]
-    pub fn is_retryable(&self) -> bool {
-        matches!(
-            self,
-            Self::NoServer { .. } | Self::Deadline { .. } | Self::Unavailable { .. }
-        )
-    }
-
-    /// Returns true if what was asked for does not exist.
-    #[must_use]
-    pub fn is_not_found(&self) -> bool {
-        matches!(self, Self::NotFound(_))
-    }
 }
 
 /// What a mount needs of a server.

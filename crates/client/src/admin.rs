@@ -1,0 +1,224 @@
+//! Projects, history and differences: what verbs ask that a mount does not.
+
+use lfsfs_proto::convert::{id, required};
+use lfsfs_proto::v1;
+use lfsfs_types::{
+    ClusterId, ObjectPath, ProjectId, ProjectName, Record, VersionNumber, VersionRecord,
+};
+
+use crate::error::RemoteError;
+use crate::grpc::{GrpcRemote, project};
+use crate::remote::Project;
+
+/// Which cluster and program answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cluster {
+    /// The cluster's random id.
+    pub id: ClusterId,
+    /// The server program's version.
+    pub server_version: String,
+}
+
+/// One line of a difference between two versions. Paths are in the second version, but for those of
+/// removals and the old path of a rename.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DiffEntry {
+    /// Only the second version has it.
+    Added(ObjectPath),
+    /// Only the first version has it.
+    Removed(ObjectPath),
+    /// Content, kind, mode, owner or extended attributes differ.
+    Modified(ObjectPath),
+    /// Times alone differ.
+    Touched(ObjectPath),
+    /// A directory kept its identity at a new place.
+    Renamed {
+        /// Where it was.
+        old: ObjectPath,
+        /// Where it is.
+        new: ObjectPath,
+    },
+}
+
+impl GrpcRemote {
+    /// Asks which cluster and program this is; a cheap way to see that it is there.
+    pub async fn cluster(&self) -> Result<Cluster, RemoteError> {
+        let connections = &self.connections;
+        let mut fs = connections.fs();
+        let answer = fs.get_cluster(v1::GetClusterRequest {});
+        let limit = connections.config.open_timeout;
+        let answer = connections
+            .call("its name", limit, answer)
+            .await?
+            .into_inner();
+        Ok(Cluster {
+            id: id("cluster_id", &answer.cluster_id, ClusterId::from_slice)?,
+            server_version: answer.server_version,
+        })
+    }
+
+    /// Makes a project.
+    pub async fn new_project(
+        &self,
+        name: &ProjectName,
+        pack_patterns: Vec<String>,
+    ) -> Result<Project, RemoteError> {
+        let connections = &self.connections;
+        let request = v1::NewProjectRequest {
+            name: name.to_string(),
+            pack_patterns,
+            replication: 0,
+            template: String::new(),
+        };
+        let mut fs = connections.fs();
+        let limit = connections.config.progress_timeout;
+        let answer = connections
+            .call("the new project", limit, fs.new_project(request))
+            .await?;
+        project(required("project", answer.into_inner().project)?)
+    }
+
+    /// Returns all projects in the order of their names.
+    pub async fn list_projects(&self) -> Result<Vec<Project>, RemoteError> {
+        let connections = &self.connections;
+        let limit = connections.config.progress_timeout;
+        let mut projects: Vec<Project> = Vec::new();
+        loop {
+            let after = projects
+                .last()
+                .map(|project| project.name.to_string())
+                .unwrap_or_default();
+            let mut fs = connections.fs();
+            let request = v1::ListProjectsRequest { after, limit: 0 };
+            let answer = connections
+                .call("the projects", limit, fs.list_projects(request))
+                .await?;
+            let page = answer.into_inner();
+            let got = page.projects.len();
+            for message in page.projects {
+                projects.push(project(message)?);
+            }
+            if !page.more || got == 0 {
+                return Ok(projects);
+            }
+        }
+    }
+
+    /// Returns a project and its newest version, if it has one.
+    pub async fn inspect(
+        &self,
+        name: &ProjectName,
+    ) -> Result<(Project, Option<VersionRecord>), RemoteError> {
+        let connections = &self.connections;
+        let mut fs = connections.fs();
+        let request = v1::InspectRequest {
+            name: name.to_string(),
+        };
+        let limit = connections.config.progress_timeout;
+        let answer = connections
+            .call("the project", limit, fs.inspect(request))
+            .await?;
+        let answer = answer.into_inner();
+        let head = answer.head.map(VersionRecord::try_from).transpose()?;
+        Ok((project(required("project", answer.project)?)?, head))
+    }
+
+    /// Returns the versions of a project, newest first; at most `limit` of them if it is not 0.
+    pub async fn log(
+        &self,
+        name: &ProjectName,
+        limit: u32,
+    ) -> Result<Vec<VersionRecord>, RemoteError> {
+        let connections = &self.connections;
+        let wait = connections.config.progress_timeout;
+        let mut fs = connections.fs();
+        let request = v1::LogRequest {
+            project: name.to_string(),
+            before: 0,
+            limit,
+        };
+        let mut stream = connections
+            .call("the log", wait, fs.log(request))
+            .await?
+            .into_inner();
+        let mut versions = Vec::new();
+        while let Some(message) = connections.call("the log", wait, stream.message()).await? {
+            versions.push(message.try_into()?);
+        }
+        Ok(versions)
+    }
+
+    /// Returns one object of a version by its path.
+    pub async fn lookup(
+        &self,
+        project: ProjectId,
+        version: VersionNumber,
+        path: &ObjectPath,
+    ) -> Result<Record, RemoteError> {
+        let connections = &self.connections;
+        let request = v1::LookupRequest {
+            project_id: project.as_bytes().to_vec(),
+            version: version.0,
+            path: path.as_bytes().to_vec(),
+        };
+        let mut fs = connections.fs();
+        let limit = connections.config.progress_timeout;
+        let answer = connections
+            .call("the path", limit, fs.lookup(request))
+            .await?;
+        Ok(required("record", answer.into_inner().record)?.try_into()?)
+    }
+
+    /// Hands each difference from one version to another to `sink`, as it arrives, until `sink`
+    /// returns false.
+    pub async fn diff(
+        &self,
+        project: ProjectId,
+        (from, to): (VersionNumber, VersionNumber),
+        expand_renames: bool,
+        mut sink: impl FnMut(DiffEntry) -> bool,
+    ) -> Result<(), RemoteError> {
+        let connections = &self.connections;
+        let wait = connections.config.progress_timeout;
+        let request = v1::DiffRequest {
+            project_id: project.as_bytes().to_vec(),
+            from: from.0,
+            to: to.0,
+            expand_renames,
+        };
+        let mut fs = connections.fs();
+        let mut stream = connections
+            .call("the diff", wait, fs.diff(request))
+            .await?
+            .into_inner();
+        while let Some(message) = connections.call("the diff", wait, stream.message()).await? {
+            if !sink(diff_entry(&message)?) {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn diff_entry(message: &v1::DiffEntry) -> Result<DiffEntry, RemoteError> {
+    let path = |bytes: &[u8]| {
+        ObjectPath::new(bytes)
+            .map_err(|error| RemoteError::Corrupt(format!("a diff's path: {error}")))
+    };
+    let new = path(&message.path)?;
+    Ok(match message.kind() {
+        v1::DiffKind::Added => DiffEntry::Added(new),
+        v1::DiffKind::Removed => DiffEntry::Removed(new),
+        v1::DiffKind::Modified => DiffEntry::Modified(new),
+        v1::DiffKind::Touched => DiffEntry::Touched(new),
+        v1::DiffKind::Renamed => DiffEntry::Renamed {
+            old: path(&message.old_path)?,
+            new,
+        },
+        v1::DiffKind::Unspecified => {
+            return Err(RemoteError::Corrupt(
+                "a diff's line is of no kind".to_owned(),
+            ));
+        }
+    })
+}

@@ -1,0 +1,171 @@
+//! Connections to one coordinator and its datanodes, deadlines, and retries of reads.
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::io;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use lfsfs_common::backoff::Backoff;
+use lfsfs_proto::status::Fault;
+use lfsfs_proto::v1::data_node_client::DataNodeClient;
+use lfsfs_proto::v1::fs_client::FsClient;
+use tokio::time::{Instant, sleep, timeout};
+use tonic::Status;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::config::ClientConfig;
+use crate::error::RemoteError;
+
+/// The longest message that is accepted: a page of a listing with long names and attributes.
+const MESSAGE_LEN_MAX: usize = 16 * 1024 * 1024;
+const STREAM_WINDOW_LEN: u32 = 4 * 1024 * 1024;
+const CONNECTION_WINDOW_LEN: u32 = 16 * 1024 * 1024;
+const RETRY_DELAYS: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
+
+/// Connections that are made when first used and made again when they broke.
+#[derive(Debug)]
+pub(crate) struct Connections {
+    pub(crate) config: ClientConfig,
+    coordinator: Channel,
+    datanodes: Mutex<HashMap<String, Channel>>,
+}
+
+impl Connections {
+    /// Checks the address; nothing is sent yet. Needs a tokio runtime.
+    pub(crate) fn new(config: ClientConfig) -> Result<Self, RemoteError> {
+        let coordinator = channel(&config.address, config.open_timeout)?;
+        Ok(Self {
+            config,
+            coordinator,
+            datanodes: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn fs(&self) -> FsClient<Channel> {
+        FsClient::new(self.coordinator.clone()).max_decoding_message_size(MESSAGE_LEN_MAX)
+    }
+
+    pub(crate) fn datanode(&self, address: &str) -> Result<DataNodeClient<Channel>, RemoteError> {
+        let mut known = self
+            .datanodes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let channel = match known.get(address) {
+            Some(channel) => channel.clone(),
+            None => {
+                let channel = channel(address, self.config.open_timeout)?;
+                known.insert(address.to_owned(), channel.clone());
+                channel
+            }
+        };
+        Ok(DataNodeClient::new(channel).max_decoding_message_size(MESSAGE_LEN_MAX))
+    }
+
+    /// Waits for one answer of the coordinator.
+    pub(crate) async fn call<T>(
+        &self,
+        what: &'static str,
+        limit: Duration,
+        answer: impl Future<Output = Result<T, Status>>,
+    ) -> Result<T, RemoteError> {
+        within(&self.config.address, what, limit, answer).await
+    }
+
+    /// Asks again while the server is away, as long as the configured patience lasts.
+    pub(crate) async fn patiently<T, F>(&self, mut ask: impl FnMut() -> F) -> Result<T, RemoteError>
+    where
+        F: Future<Output = Result<T, RemoteError>>,
+    {
+        let give_up = Instant::now() + self.config.patience;
+        let mut delays = RETRY_DELAYS.delays(0);
+        loop {
+            match ask().await {
+                Err(error) if error.is_retryable() => {
+                    let delay = delays.next().unwrap_or_default();
+                    if Instant::now() + delay >= give_up {
+                        return Err(error);
+                    }
+                    sleep(delay).await;
+                }
+                answer => return answer,
+            }
+        }
+    }
+}
+
+/// Waits for an answer, but not for ever, and says in the client's terms how it failed.
+pub(crate) async fn within<T>(
+    address: &str,
+    what: &'static str,
+    limit: Duration,
+    answer: impl Future<Output = Result<T, Status>>,
+) -> Result<T, RemoteError> {
+    match timeout(limit, answer).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(status)) => Err(classify(address, &status)),
+        Err(_) => {
+            let address = address.to_owned();
+            Err(RemoteError::Deadline {
+                address,
+                what,
+                seconds: limit.as_secs(),
+            })
+        }
+    }
+}
+
+fn classify(address: &str, status: &Status) -> RemoteError {
+    if is_refused(status) {
+        return RemoteError::NoServer {
+            address: address.to_owned(),
+        };
+    }
+    let mut fault = Fault::from_status(status);
+    if let Some(cause) = status.source().and_then(innermost) {
+        fault.message = format!("{}: {cause}", fault.message);
+    }
+    RemoteError::from_fault(address, fault)
+}
+
+/// Returns true if the very connection was refused: nobody listens.
+fn is_refused(status: &Status) -> bool {
+    let mut cause = status.source();
+    while let Some(error) = cause {
+        let refused = |error: &io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
+        if error.downcast_ref().is_some_and(refused) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+fn innermost<'a>(mut error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    while let Some(cause) = error.source() {
+        error = cause;
+    }
+    Some(error)
+}
+
+fn channel(address: &str, connect_timeout: Duration) -> Result<Channel, RemoteError> {
+    let wrong = |reason: String| {
+        RemoteError::Invalid(format!("{address:?} is no address of a server: {reason}"))
+    };
+    let has_port = address
+        .rsplit_once(':')
+        .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    if !has_port {
+        return Err(wrong("expected HOST:PORT".to_owned()));
+    }
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))
+        .map_err(|error| wrong(error.to_string()))?;
+    Ok(endpoint
+        .connect_timeout(connect_timeout)
+        .tcp_nodelay(true)
+        .initial_stream_window_size(STREAM_WINDOW_LEN)
+        .initial_connection_window_size(CONNECTION_WINDOW_LEN)
+        .http2_keep_alive_interval(Duration::from_secs(10))
+        .keep_alive_timeout(Duration::from_secs(10))
+        .connect_lazy())
+}

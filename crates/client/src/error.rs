@@ -1,0 +1,124 @@
+//! How a server fails, as its clients see it.
+
+use lfsfs_proto::convert::ProtocolError;
+use lfsfs_proto::status::{Fault, FaultKind};
+use lfsfs_transfer::TransferError;
+use thiserror::Error;
+
+/// Why a server did not give what was asked for.
+#[derive(Debug, Clone, Error)]
+#[non_exhaustive]
+pub enum RemoteError {
+    /// Nobody listens there.
+    #[error("no lfsfs server at {address}; start one with: lfsfsd all --data DIR")]
+    NoServer {
+        /// The address that was tried.
+        address: String,
+    },
+    /// Somebody listens, but no answer came in time.
+    #[error("the lfsfs server at {address} did not answer {what} within {seconds} s")]
+    Deadline {
+        /// The address that was asked.
+        address: String,
+        /// What was asked for.
+        what: &'static str,
+        /// How long was waited.
+        seconds: u64,
+    },
+    /// The connection broke, or the server cannot serve now.
+    #[error("the lfsfs server at {address} is not available: {reason}")]
+    Unavailable {
+        /// The address that was asked.
+        address: String,
+        /// What the transport or the server said.
+        reason: String,
+    },
+    /// There is no such project, version, path, tag, content or chunk.
+    #[error("{0}")]
+    NotFound(String),
+    /// There is one already.
+    #[error("{0}")]
+    AlreadyExists(String),
+    /// The request was refused as wrong.
+    #[error("{0}")]
+    Invalid(String),
+    /// Somebody else's version came first, and the changes touch.
+    #[error("{message}")]
+    Conflict {
+        /// What the server said.
+        message: String,
+        /// The paths that both changed.
+        paths: Vec<Vec<u8>>,
+    },
+    /// The server's disk is full, or below its reserve.
+    #[error("the server is full: {0}")]
+    Full(String),
+    /// Bytes are not what their hash says, or an answer makes no sense.
+    #[error("damaged data: {0}")]
+    Corrupt(String),
+    /// The server does not serve this call yet.
+    #[error("the server does not serve {0}")]
+    Unimplemented(String),
+    /// The server failed.
+    #[error("the server failed: {0}")]
+    Internal(String),
+}
+
+impl RemoteError {
+    /// Returns true if the same call may succeed later, or at another node.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(
+            self,
+            Self::NoServer { .. } | Self::Deadline { .. } | Self::Unavailable { .. }
+        )
+    }
+
+    /// Returns true if what was asked for does not exist.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::NotFound(_))
+    }
+}
+
+impl RemoteError {
+    /// Classifies a fault that the server at `address` sent.
+    pub(crate) fn from_fault(address: &str, fault: Fault) -> Self {
+        let Fault {
+            kind,
+            message,
+            paths,
+        } = fault;
+        match kind {
+            FaultKind::Invalid => Self::Invalid(message),
+            FaultKind::ProjectNotFound
+            | FaultKind::VersionNotFound
+            | FaultKind::PathNotFound
+            | FaultKind::ContentNotFound
+            | FaultKind::ChunkNotFound
+            | FaultKind::SessionNotFound => Self::NotFound(message),
+            FaultKind::AlreadyExists => Self::AlreadyExists(message),
+            FaultKind::Conflict => Self::Conflict { message, paths },
+            FaultKind::Full => Self::Full(message),
+            FaultKind::Corrupt | FaultKind::HashMismatch => Self::Corrupt(message),
+            FaultKind::Unavailable => Self::Unavailable {
+                address: address.to_owned(),
+                reason: message,
+            },
+            FaultKind::Unimplemented => Self::Unimplemented(message),
+            FaultKind::Internal | FaultKind::Unspecified => Self::Internal(message),
+        }
+    }
+}
+
+impl From<ProtocolError> for RemoteError {
+    fn from(error: ProtocolError) -> Self {
+        Self::Corrupt(format!("the server's answer breaks the protocol: {error}"))
+    }
+}
+
+impl From<TransferError> for RemoteError {
+    fn from(error: TransferError) -> Self {
+        Self::Corrupt(error.to_string())
+    }
+}
