@@ -1,5 +1,10 @@
 //! Generated trees: repeatable, complete, runnable, and compared exactly.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "also the helpers of a test fail by panicking"
+)]
+
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
@@ -257,7 +262,7 @@ fn a_temporary_directory_leaves_nothing() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().to_owned();
     torture().generate(&path.join("tree")).unwrap();
-    fs::set_permissions(path.join("tree"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(path.join("tree"), fs::Permissions::from_mode(0o000)).unwrap();
     drop(dir);
     assert!(!path.exists());
     assert!(remove_tree(&path).is_err(), "it is not there any more");

@@ -32,9 +32,7 @@ impl Content {
         match self {
             Self::Bytes(bytes) => target.write_all(bytes),
             Self::Text { seed, bytes } => write_blocks(target, *seed, *bytes, fill_with_text),
-            Self::Noise { seed, bytes } => write_blocks(target, *seed, *bytes, |random, block| {
-                random.fill_bytes(block)
-            }),
+            Self::Noise { seed, bytes } => write_blocks(target, *seed, *bytes, fill_with_noise),
         }
     }
 }
@@ -71,6 +69,10 @@ fn write_blocks(
         left -= len as u64;
     }
     Ok(())
+}
+
+fn fill_with_noise(random: &mut Random, block: &mut [u8]) {
+    random.fill_bytes(block);
 }
 
 fn fill_with_text(random: &mut Random, block: &mut [u8]) {

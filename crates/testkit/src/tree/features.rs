@@ -12,9 +12,12 @@ use super::{Features, LargeFile, Random};
 /// The longest name that Linux allows.
 const NAME_BYTES_MAX: usize = 255;
 
+/// Plans the objects of one feature.
+type Part = fn(&mut Plan, &mut Random);
+
 /// Plans the objects of all features that are switched on.
 pub(crate) fn plan(plan: &mut Plan, features: &Features, random: &mut Random) {
-    let parts: [(bool, fn(&mut Plan, &mut Random)); 14] = [
+    let parts: [(bool, Part); 14] = [
         (features.symlinks, symlinks),
         (features.empty_directories, empty_directories),
         (features.unusual_modes, unusual_modes),

@@ -1,0 +1,206 @@
+//! A small ext4 of a test's own, on a loop device, that fills up and loses power.
+//!
+//! The image is preallocated and the loop device uses direct I/O where the disk below allows it,
+//! so that measurements on it mean the disk and not the page cache. The loop device gives itself
+//! back with its last user: even a killed test leaves no device behind, and inside a private
+//! mount namespace no mount either.
+
+mod loop_device;
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, bail, ensure};
+use rustix::fs::FallocateFlags;
+use rustix::ioctl;
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+
+use crate::requirements::find_program;
+use crate::tempdir::TempDir;
+use loop_device::LoopDevice;
+
+const FILLER: &str = ".filler";
+const EXT4_IOC_SHUTDOWN: ioctl::Opcode = ioctl::opcode::read::<u32>(b'X', 125);
+const SHUTDOWN_WITHOUT_LOG: u32 = 2;
+
+/// A mounted ext4 of its own; unmounted and removed when dropped.
+#[derive(Debug)]
+pub struct LoopDisk {
+    // Dropped in this order after the unmount in `drop`.
+    device: Option<LoopDevice>,
+    dir: TempDir,
+}
+
+impl LoopDisk {
+    /// Makes and mounts an ext4 of `bytes` bytes, 8 MiB at least.
+    ///
+    /// # Errors
+    /// Fails without root, loop devices, `mkfs.ext4` or space.
+    pub fn new(bytes: u64) -> anyhow::Result<Self> {
+        let dir = TempDir::new()?;
+        let image = File::create(dir.path().join("image")).context("create the image")?;
+        rustix::fs::fallocate(&image, FallocateFlags::empty(), 0, bytes)
+            .context("preallocate the image")?;
+        fs::create_dir(dir.path().join("mount")).context("create the mount point")?;
+        let mut disk = Self { device: None, dir };
+        format(&disk.image())?;
+        disk.attach()?;
+        Ok(disk)
+    }
+
+    /// Returns where the disk is mounted.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        self.dir.path().join("mount")
+    }
+
+    /// Returns how many bytes can be written.
+    ///
+    /// # Errors
+    /// Fails where the disk is not mounted.
+    pub fn available(&self) -> anyhow::Result<u64> {
+        let info = rustix::fs::statvfs(self.path()).context("ask for the free space")?;
+        Ok(info.f_bavail * info.f_frsize)
+    }
+
+    /// Fills the disk until at most `leave` bytes are free, rounded to blocks. With 0 the
+    /// filesystem keeps a block or two that it gives to nobody.
+    ///
+    /// # Errors
+    /// Fails where the disk does not take the filling for another reason than being full.
+    pub fn fill_up(&self, leave: u64) -> anyhow::Result<()> {
+        let mut filler = File::options()
+            .append(true)
+            .create(true)
+            .open(self.path().join(FILLER))
+            .context("create the filler")?;
+        // Fast first: allocation without writing. It may end early, because extents take blocks.
+        let wanted = self.available()?.saturating_sub(leave);
+        let end = filler.metadata()?.len();
+        if wanted > 0 {
+            match rustix::fs::fallocate(&filler, FallocateFlags::empty(), end, wanted) {
+                Ok(()) | Err(rustix::io::Errno::NOSPC) => {}
+                Err(error) => return Err(error).context("allocate the filler"),
+            }
+        }
+        let block = [0; 4_096];
+        while self.available()? > leave {
+            match filler.write_all(&block).and_then(|()| filler.sync_data()) {
+                Ok(()) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::StorageFull => break,
+                Err(error) => return Err(error).context("write the filler"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives back the space that [`fill_up`](Self::fill_up) took.
+    ///
+    /// # Errors
+    /// Fails where the disk was not filled.
+    pub fn free(&self) -> anyhow::Result<()> {
+        fs::remove_file(self.path().join(FILLER)).context("remove the filler")?;
+        let root = File::open(self.path()).context("open the root")?;
+        rustix::fs::syncfs(&root).context("write the freed space")
+    }
+
+    /// Plays power loss: from now on nothing reaches the disk, not even the journal's memory, and
+    /// all operations fail. What was fsynced is there after [`remount`](Self::remount).
+    ///
+    /// # Errors
+    /// Fails where the kernel refuses.
+    pub fn shutdown_without_log(&self) -> anyhow::Result<()> {
+        let root = File::open(self.path()).context("open the root")?;
+        #[expect(unsafe_code, reason = "rustix has no call for this ioctl of ext4")]
+        // SAFETY: EXT4_IOC_SHUTDOWN reads one u32 of flags and keeps no pointer to it.
+        let result = unsafe {
+            let mut flags = SHUTDOWN_WITHOUT_LOG;
+            ioctl::ioctl(
+                &root,
+                ioctl::Updater::<EXT4_IOC_SHUTDOWN, u32>::new(&mut flags),
+            )
+        };
+        result.context("shut the filesystem down")
+    }
+
+    /// Unmounts, which needs all files closed, and mounts again through a new loop device, so
+    /// that nothing comes from a cache.
+    ///
+    /// # Errors
+    /// Fails where files are open or the filesystem cannot be mounted.
+    pub fn remount(&mut self) -> anyhow::Result<()> {
+        unmount(self.path(), UnmountFlags::empty()).context("unmount; is a file open?")?;
+        self.device = None;
+        self.attach()
+    }
+
+    fn image(&self) -> PathBuf {
+        self.dir.path().join("image")
+    }
+
+    fn attach(&mut self) -> anyhow::Result<()> {
+        // O_DIRECT on the image decides whether the loop device may use direct I/O.
+        let mut options = File::options();
+        options.read(true).write(true);
+        let direct = options
+            .clone()
+            .custom_flags(libc::O_DIRECT)
+            .open(self.image());
+        let image = match direct {
+            Ok(image) => image,
+            Err(_) => options.open(self.image()).context("open the image")?,
+        };
+        let device = LoopDevice::attach(&image)?;
+        mount(
+            device.path(),
+            self.path(),
+            "ext4",
+            MountFlags::NOATIME,
+            None,
+        )
+        .with_context(|| format!("mount {}", device.path().display()))?;
+        self.device = Some(device);
+        Ok(())
+    }
+}
+
+impl Drop for LoopDisk {
+    fn drop(&mut self) {
+        // Lazily, because a failed test may have left a file open.
+        if self.device.is_some()
+            && let Err(error) = unmount(self.path(), UnmountFlags::DETACH)
+        {
+            let path = self.path();
+            crate::requirements::say(&format!("cannot unmount {}: {error}", path.display()));
+        }
+    }
+}
+
+fn format(image: &Path) -> anyhow::Result<()> {
+    let program = find_program("mkfs.ext4").context("no mkfs.ext4 in PATH")?;
+    // No reserved blocks, so that root meets the same full disk as everybody; nodiscard keeps
+    // the image preallocated.
+    let output = Command::new(program)
+        .args([
+            "-q",
+            "-F",
+            "-m",
+            "0",
+            "-E",
+            "nodiscard,lazy_itable_init=0,lazy_journal_init=0",
+        ])
+        .arg(image)
+        .output()
+        .context("start mkfs.ext4")?;
+    if !output.status.success() {
+        bail!(
+            "mkfs.ext4 failed: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    ensure!(image.is_file(), "mkfs.ext4 left no image");
+    Ok(())
+}
