@@ -5,6 +5,8 @@
 //! the CRC-32C of these. It is overwritten after each flush without a flush of its own: after a
 //! power loss it may name an earlier batch than it could, never a later one.
 
+use std::collections::HashSet;
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
@@ -41,6 +43,8 @@ const SLED_LOCKED: &str = "could not acquire lock";
 #[derive(Debug)]
 pub(super) struct Place {
     dir: PathBuf,
+    /// The files in sled's directory of large pages that are durable; sled never changes one.
+    synced_blobs: Mutex<HashSet<OsString>>,
 }
 
 impl Place {
@@ -48,6 +52,7 @@ impl Place {
     pub(super) fn new(dir: &Path) -> Result<Self, MetaError> {
         let place = Self {
             dir: dir.to_owned(),
+            synced_blobs: Mutex::default(),
         };
         durable::create_dir_all_durable(dir).map_err(|error| place.path_error(error))?;
         Ok(place)
@@ -84,11 +89,52 @@ impl Place {
             .map_err(|error| self.path_error(error))
     }
 
-    /// Makes durable whatever sled's data file holds at this moment.
+    /// Makes durable whatever sled's files hold at this moment.
+    ///
+    /// sled's own flush calls sync_file_range(2), which leaves out the file's length and new
+    /// blocks and the disk's cache, and it never syncs the files of large pages.
     pub(super) fn sync_data(&self) -> Result<(), MetaError> {
-        let path = self.sled_dir().join("db");
-        let synced = File::open(&path).and_then(|file| file.sync_all());
-        synced.map_err(|source| self.io("sync", path, source))
+        self.sync_blobs()?;
+        self.sync_file(&self.sled_dir().join("db"))
+    }
+
+    /// Makes the entries durable that sled creates for a new store.
+    pub(super) fn sync_sled_dir(&self) -> Result<(), MetaError> {
+        let sled_dir = self.sled_dir();
+        self.sync_file(&sled_dir.join("conf"))?;
+        durable::sync_dir(&sled_dir).map_err(|error| self.path_error(error))?;
+        durable::sync_dir(&self.dir).map_err(|error| self.path_error(error))
+    }
+
+    fn sync_blobs(&self) -> Result<(), MetaError> {
+        let dir = self.sled_dir().join("blobs");
+        let names = fs::read_dir(&dir).and_then(|found| {
+            found
+                .map(|entry| entry.map(|entry| entry.file_name()))
+                .collect::<io::Result<_>>()
+        });
+        let names: HashSet<_> = names.map_err(|source| self.io("list", dir.clone(), source))?;
+        let mut synced = self
+            .synced_blobs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if *synced == names {
+            return Ok(());
+        }
+        for name in names.difference(&synced) {
+            self.sync_file(&dir.join(name))?;
+        }
+        durable::sync_dir(&dir).map_err(|error| self.path_error(error))?;
+        *synced = names;
+        Ok(())
+    }
+
+    /// Syncs a file; sled may remove a large page that was replaced meanwhile.
+    fn sync_file(&self, path: &Path) -> Result<(), MetaError> {
+        match File::open(path).and_then(|file| file.sync_all()) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            result => result.map_err(|source| self.io("sync", path.to_owned(), source)),
+        }
     }
 
     pub(super) fn corrupt(&self, what: impl Into<String>) -> MetaError {
