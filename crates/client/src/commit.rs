@@ -1,11 +1,16 @@
 //! Metadata sessions: a base version, changes, one new version.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures::stream::{self, Stream, StreamExt as _};
 use lfsfs_proto::convert::{id, required};
 use lfsfs_proto::v1;
+use lfsfs_proto::v1::commit_request::Part;
 use lfsfs_types::{
     DirId, Name, Origin, ProjectId, Record, SessionId, VersionId, VersionNumber, VersionRecord,
 };
-use tokio_stream::{Stream, StreamExt as _};
+use tokio::sync::oneshot;
 
 use crate::error::RemoteError;
 use crate::grpc::GrpcRemote;
@@ -87,26 +92,26 @@ impl GrpcRemote {
     }
 
     /// Streams the changes of a session and publishes them, all or nothing.
+    ///
+    /// Nothing is published unless `changes` ends: dropping the future before gives the session up.
+    /// The deadline counts from the end of `changes`.
     pub async fn commit(
         &self,
         session: SessionId,
         params: &SessionParams,
         changes: impl Stream<Item = Change> + Send + 'static,
     ) -> Result<Published, RemoteError> {
-        let start = v1::commit_request::Part::Start(v1::CommitStart {
-            session_id: session.as_bytes().to_vec(),
-            origin: Some(params.origin.into()),
-            author: params.author.clone(),
-            message: params.message.clone(),
-        });
-        let start = tokio_stream::once(v1::CommitRequest { part: Some(start) });
-        let batches = futures::StreamExt::chunks(changes, CHANGES_PER_MESSAGE).map(batch);
+        let (all_sent, sent) = oneshot::channel();
+        let requests = requests(session, params, changes, all_sent);
         let connections = &self.connections;
         let mut fs = connections.fs();
+        let answer = fs.commit(requests);
+        tokio::pin!(answer);
         let limit = connections.config.commit_timeout;
-        let answer = connections
-            .call("the commit", limit, fs.commit(start.chain(batches)))
-            .await?;
+        let answer = tokio::select! {
+            answer = &mut answer => connections.call("the commit", limit, async { answer }).await?,
+            Ok(()) = sent => connections.call("the commit", limit, answer).await?,
+        };
         let answer = answer.into_inner();
         let version = required("version", answer.version)?.try_into()?;
         Ok(Published {
@@ -116,7 +121,36 @@ impl GrpcRemote {
     }
 }
 
-fn batch(changes: Vec<Change>) -> v1::CommitRequest {
+fn requests(
+    session: SessionId,
+    params: &SessionParams,
+    changes: impl Stream<Item = Change> + Send + 'static,
+    all_sent: oneshot::Sender<()>,
+) -> impl Stream<Item = v1::CommitRequest> + Send + 'static {
+    let start = Part::Start(v1::CommitStart {
+        session_id: session.as_bytes().to_vec(),
+        origin: Some(params.origin.into()),
+        author: params.author.clone(),
+        message: params.message.clone(),
+    });
+    let count = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&count);
+    let batches = changes.chunks(CHANGES_PER_MESSAGE).map(move |changes| {
+        counted.fetch_add(changes.len() as u64, Ordering::Relaxed);
+        batch(&changes)
+    });
+    let finish = stream::once(async move {
+        // The other end is gone if the call has failed already.
+        let _ = all_sent.send(());
+        Part::Finish(v1::CommitFinish {
+            changes: count.load(Ordering::Relaxed),
+        })
+    });
+    let parts = stream::once(async { start }).chain(batches).chain(finish);
+    parts.map(|part| v1::CommitRequest { part: Some(part) })
+}
+
+fn batch(changes: &[Change]) -> Part {
     let changes = changes.iter().map(|change| v1::Change {
         dir: change.dir.0,
         name: change
@@ -126,10 +160,7 @@ fn batch(changes: Vec<Change>) -> v1::CommitRequest {
             .unwrap_or_default(),
         record: change.state.as_ref().map(v1::Record::from),
     });
-    let batch = v1::ChangeBatch {
+    Part::Changes(v1::ChangeBatch {
         changes: changes.collect(),
-    };
-    v1::CommitRequest {
-        part: Some(v1::commit_request::Part::Changes(batch)),
-    }
+    })
 }
