@@ -10,7 +10,7 @@ use crate::name::Name;
 use crate::timestamp::Timestamp;
 
 const FORMAT: u8 = 1;
-const MODE_MAX: u32 = 0o7777;
+pub(crate) const MODE_MAX: u32 = 0o7777;
 
 const FLAG_SHA256: u64 = 1;
 const FLAG_LINK: u64 = 2;
@@ -359,8 +359,11 @@ impl Xattr {
             _ => return Err(reader.error("unknown form of an attribute")),
         };
         match value {
-            XattrValue::Content { len, .. } if len as usize > XATTR_LEN_MAX => {
-                Err(reader.error("attribute above the limit"))
+            // A short one has one form only, or two equal records could differ.
+            XattrValue::Content { len, .. }
+                if !(XATTR_INLINE_LEN_MAX + 1..=XATTR_LEN_MAX).contains(&(len as usize)) =>
+            {
+                Err(reader.error("length of an attribute out of range"))
             }
             value => Ok(Self { name, value }),
         }
@@ -369,10 +372,16 @@ impl Xattr {
 
 fn decode_target(reader: &mut Reader<'_>) -> Result<Box<[u8]>, DecodeError> {
     let target = reader.bytes(TARGET_LEN_MAX)?;
-    if target.is_empty() || target.contains(&0) {
-        return Err(reader.error("no target of a link"));
+    if is_target(target) {
+        Ok(target.into())
+    } else {
+        Err(reader.error("no target of a link"))
     }
-    Ok(target.into())
+}
+
+/// Returns true if a symbolic link can point there.
+pub(crate) fn is_target(target: &[u8]) -> bool {
+    (1..=TARGET_LEN_MAX).contains(&target.len()) && !target.contains(&0)
 }
 
 fn decode_xattrs(reader: &mut Reader<'_>) -> Result<Vec<Xattr>, DecodeError> {
