@@ -1,0 +1,100 @@
+//! Making room: what was used least recently goes first.
+//!
+//! The modification time of a file is when it was last used; nothing else wants that time. Removing
+//! a file that another process reads or writes is harmless: it goes on with the unlinked file.
+
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use lfsfs_common::durable::is_temp_file_name;
+
+use crate::layout::Layout;
+
+/// A temporary file this old belongs to nobody.
+const TEMP_AGE_MAX: Duration = Duration::from_hours(1);
+
+/// What an eviction did.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Evicted {
+    pub(crate) files: u64,
+    /// Bytes on disk that are left.
+    pub(crate) left: u64,
+}
+
+struct Candidate {
+    used: SystemTime,
+    len: u64,
+    path: PathBuf,
+}
+
+/// Measures the cache and removes files until `size_target` is kept.
+pub(crate) fn evict(layout: &Layout, size_target: u64, now: SystemTime) -> Evicted {
+    let mut candidates = Vec::new();
+    for store in layout.stores() {
+        collect(&store, now, &mut candidates);
+    }
+    let mut left: u64 = candidates.iter().map(|candidate| candidate.len).sum();
+    candidates.sort_unstable_by_key(|candidate| candidate.used);
+    let mut files = 0;
+    for candidate in candidates {
+        if left <= size_target {
+            break;
+        }
+        if fs::remove_file(&candidate.path).is_ok() {
+            left -= candidate.len;
+            files += 1;
+        }
+    }
+    Evicted { files, left }
+}
+
+/// Removes everything that the cache stores.
+pub(crate) fn wipe(layout: &Layout) -> io::Result<()> {
+    for store in layout.stores() {
+        match fs::remove_dir_all(&store) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Others remove files and directories at the same time, so what cannot be read is not there.
+fn collect(dir: &Path, now: SystemTime, candidates: &mut Vec<Candidate>) {
+    let Ok(entries) = fs::read_dir(dir) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let Ok(metadata) = entry.metadata() else {
+            continue;
+        };
+        let path = entry.path();
+        if metadata.is_dir() {
+            collect(&path, now, candidates);
+        } else if !is_temp_file_name(&entry.file_name()) {
+            candidates.push(candidate(path, &metadata));
+        } else if age(&metadata, now) > TEMP_AGE_MAX {
+            candidates.push(Candidate {
+                used: SystemTime::UNIX_EPOCH,
+                ..candidate(path, &metadata)
+            });
+        }
+    }
+}
+
+fn candidate(path: PathBuf, metadata: &Metadata) -> Candidate {
+    Candidate {
+        used: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+        len: metadata.blocks() * 512,
+        path,
+    }
+}
+
+/// Returns how long ago a file was used; zero if that lies in the future.
+pub(crate) fn age(metadata: &Metadata, now: SystemTime) -> Duration {
+    let used = metadata.modified().unwrap_or(now);
+    now.duration_since(used).unwrap_or_default()
+}

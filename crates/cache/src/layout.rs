@@ -1,0 +1,94 @@
+//! Where things lie below the cache directory. Nothing else builds a path.
+
+use std::path::{Path, PathBuf};
+
+use lfsfs_types::{ChunkId, DirId, ProjectId, VersionId};
+
+/// Names one listing for ever: an equal listing version means an equal listing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ListingKey {
+    /// The project.
+    pub project: ProjectId,
+    /// The directory.
+    pub dir: DirId,
+    /// The random id of the last version that changed the listing.
+    pub version: VersionId,
+}
+
+/// Names the places of the contents of one stretch of a listing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PlacesKey {
+    /// The listing.
+    pub listing: ListingKey,
+    /// Which stretch; only very large directories have more than the first.
+    pub stretch: u32,
+}
+
+/// The directories that hold cached files: what is measured, evicted and wiped.
+pub(crate) const STORES: [&str; 4] = ["chunks", "listings", "places", "versions"];
+
+/// The paths below one cache directory.
+#[derive(Debug, Clone)]
+pub(crate) struct Layout {
+    dir: PathBuf,
+}
+
+impl Layout {
+    pub(crate) fn new(dir: &Path) -> Self {
+        Self {
+            dir: dir.to_owned(),
+        }
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(crate) fn format(&self) -> PathBuf {
+        self.dir.join("format")
+    }
+
+    pub(crate) fn lock(&self) -> PathBuf {
+        self.dir.join("lock")
+    }
+
+    pub(crate) fn usage(&self) -> PathBuf {
+        self.dir.join("usage")
+    }
+
+    pub(crate) fn stores(&self) -> impl Iterator<Item = PathBuf> + '_ {
+        STORES.iter().map(|store| self.dir.join(store))
+    }
+
+    /// Two hexadecimal digits of fan-out keep directories small.
+    pub(crate) fn chunk(&self, id: &ChunkId) -> PathBuf {
+        let name = id.to_string();
+        self.dir.join("chunks").join(&name[..2]).join(name)
+    }
+
+    pub(crate) fn listing(&self, key: &ListingKey) -> PathBuf {
+        self.dir
+            .join("listings")
+            .join(key.project.to_string())
+            .join(format!("{}-{}", key.dir, key.version))
+    }
+
+    pub(crate) fn places(&self, key: &PlacesKey) -> PathBuf {
+        let ListingKey {
+            project,
+            dir,
+            version,
+        } = key.listing;
+        self.dir
+            .join("places")
+            .join(project.to_string())
+            .join(format!("{dir}-{version}-{}", key.stretch))
+    }
+
+    pub(crate) fn version(&self, project: &ProjectId, version: &VersionId) -> PathBuf {
+        self.dir
+            .join("versions")
+            .join(project.to_string())
+            .join(version.to_string())
+    }
+}
