@@ -27,6 +27,7 @@ use std::collections::BTreeMap;
 use std::mem::ManuallyDrop;
 use std::path::Path;
 use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
 use sled::{Db, IVec};
 
@@ -36,6 +37,9 @@ use witness::Witness;
 
 /// How much memory sled may use for pages.
 const CACHE_BYTES: u64 = 64 << 20;
+
+/// How long closing waits for sled's threads at most.
+const CLOSE_WAIT: Duration = Duration::from_secs(5);
 
 /// The size of sled's log segments. Pages above a quarter of it go to files of their own, whose
 /// writing sled does not order with the log, so it is large enough that few do.
@@ -356,6 +360,10 @@ impl Drop for SledStore {
             let _leaked = ManuallyDrop::new(db);
         } else if let Err(message) = panics::catch(|| drop(db)) {
             tracing::error!(message, "could not close the metadata store");
+        } else {
+            // sled's threads still hold its file and its lock for a moment; whoever opens the
+            // store next must not meet them.
+            self.place.wait_until_unlocked(CLOSE_WAIT);
         }
     }
 }

@@ -36,7 +36,8 @@ fn write_until_killed(dir: &Path) {
         write_batch(&store, number);
         if number % 3 == 0 {
             store.flush().unwrap();
-            writeln!(stdout(), "flushed {number}").unwrap();
+            let mut line = stdout().lock();
+            writeln!(line, "flushed {number}").unwrap();
         }
     }
 }

@@ -12,6 +12,8 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use lfsfs_common::PathError;
 use lfsfs_common::durable;
@@ -134,6 +136,18 @@ impl Place {
         match File::open(path).and_then(|file| file.sync_all()) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             result => result.map_err(|source| self.io("sync", path.to_owned(), source)),
+        }
+    }
+
+    /// Waits until nobody holds sled's lock, at most for `limit`.
+    pub(super) fn wait_until_unlocked(&self, limit: Duration) {
+        let Ok(file) = File::open(self.sled_dir().join("db")) else {
+            return;
+        };
+        let start = Instant::now();
+        // The lock that this takes goes with the file.
+        while file.try_lock().is_err() && start.elapsed() < limit {
+            thread::sleep(Duration::from_millis(1));
         }
     }
 
