@@ -1,0 +1,12 @@
+//! Pack attributes: contents that anybody can have uploaded.
+
+#![no_main]
+
+use lfsfs_types::pack::PackAttributes;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    if let Ok(value) = PackAttributes::decode(bytes) {
+        assert_eq!(value.encode(), bytes, "two encodings of one value");
+    }
+});
