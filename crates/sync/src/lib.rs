@@ -1,1 +1,27 @@
-//! A directory becomes a version: scan, plan, send
+//! A directory becomes a version: scan, compare, send.
+//!
+//! [`Import`] walks a directory beside the newest version of a project, entry by entry in path
+//! order. What differs is read, hashed and sent as chunks while the walk goes on; the changes stream
+//! into one commit that is published when everything has been looked at, or not at all. Nothing
+//! here holds the whole tree: only hard-linked files are remembered until the end.
+
+#![forbid(unsafe_code)]
+
+mod attributes;
+mod changes;
+mod compare;
+mod contents;
+mod error;
+mod filter;
+mod import;
+mod links;
+mod local;
+mod problems;
+mod progress;
+mod walk;
+mod worker;
+
+pub use error::ImportError;
+pub use import::{Import, ImportOutcome, ImportParams};
+pub use problems::Problem;
+pub use progress::{Progress, ProgressFigures};

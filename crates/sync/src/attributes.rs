@@ -1,0 +1,98 @@
+//! Records of local entries: attributes and extended attributes.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
+
+use lfsfs_types::content::small_content_id;
+use lfsfs_types::limits::{XATTR_INLINE_LEN_MAX, XATTRS_MAX};
+use lfsfs_types::{ContentId, Kind, Link, Name, Record, Xattr, XattrValue};
+
+use crate::local::{DirHandle, LocalStat};
+use crate::problems::Reason;
+
+/// Extended attributes, and the bytes of those that are contents.
+#[derive(Debug, Default)]
+pub(crate) struct Xattrs {
+    pub(crate) xattrs: Vec<Xattr>,
+    pub(crate) contents: Vec<(ContentId, Vec<u8>)>,
+}
+
+/// Reads the extended attributes of an entry, never following a link.
+pub(crate) fn read_xattrs(parent: &DirHandle, name: Option<&Name>) -> Result<Xattrs, Reason> {
+    let path = handle_path(parent, name);
+    let mut names: Vec<OsString> = match xattr::list(&path) {
+        Ok(names) => names.filter(|name| is_kept(name)).collect(),
+        Err(error) if is_unsupported(&error) => return Ok(Xattrs::default()),
+        Err(error) => return Err(error.into()),
+    };
+    names.sort();
+    if names.len() > XATTRS_MAX {
+        return Err(Reason::Xattrs);
+    }
+    let mut all = Xattrs::default();
+    for name in names {
+        // One that was removed since is not there.
+        if let Some(value) = xattr::get(&path, &name)? {
+            all.add(Name::new(name.as_bytes()).map_err(Reason::Name)?, value);
+        }
+    }
+    Ok(all)
+}
+
+impl Xattrs {
+    fn add(&mut self, name: Name, bytes: Vec<u8>) {
+        let value = match u32::try_from(bytes.len()) {
+            Ok(len) if bytes.len() > XATTR_INLINE_LEN_MAX => {
+                let content = small_content_id(&bytes);
+                self.contents.push((content, bytes));
+                XattrValue::Content { content, len }
+            }
+            _ => XattrValue::Inline(bytes.into()),
+        };
+        self.xattrs.push(Xattr { name, value });
+    }
+}
+
+/// Returns the record of a local entry.
+pub(crate) fn record(
+    kind: Kind,
+    stat: &LocalStat,
+    xattrs: Vec<Xattr>,
+    link: Option<Link>,
+) -> Record {
+    Record {
+        kind,
+        mode: stat.mode,
+        uid: stat.uid,
+        gid: stat.gid,
+        mtime: stat.mtime,
+        ctime: stat.ctime,
+        sha256: None,
+        link,
+        xattrs,
+    }
+}
+
+/// A short path to an entry of an open directory, however deep that lies.
+fn handle_path(parent: &DirHandle, name: Option<&Name>) -> PathBuf {
+    let mut path = PathBuf::from(format!("/proc/self/fd/{}", parent.as_raw_fd()));
+    match name {
+        Some(name) => path.push(OsStr::from_bytes(name.as_bytes())),
+        // The trailing dot leads through the link to the directory itself.
+        None => path.push("."),
+    }
+    path
+}
+
+/// Attributes that belong to the object. Others in `system.` belong to the file system it is on.
+fn is_kept(name: &OsStr) -> bool {
+    let name = name.as_bytes();
+    !name.starts_with(b"system.") || name.starts_with(b"system.posix_acl_")
+}
+
+fn is_unsupported(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::Unsupported
+}

@@ -1,0 +1,122 @@
+//! The stream of changes into the commit.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::stream::{self, Stream};
+use lfsfs_client::Change;
+use lfsfs_types::{DirId, Name, Record};
+use tokio::sync::mpsc;
+
+use crate::compare::{Difference, difference};
+use crate::error::ImportError;
+use crate::progress::Progress;
+
+/// Changes that wait for the wire.
+const QUEUED_MAX: usize = 4096;
+
+/// A change, or `None` for the end of all changes.
+type Message = Option<Change>;
+
+/// Takes new states, forgets those that are no change, and sends the rest.
+///
+/// Times of directories alone make no version, so they are held back until something else differs.
+#[derive(Debug, Clone)]
+pub(crate) struct ChangeSink {
+    sender: mpsc::Sender<Message>,
+    any: Arc<AtomicBool>,
+    held_back: Arc<Mutex<Vec<Change>>>,
+    progress: Arc<Progress>,
+}
+
+/// Returns both ends. The stream ends only by [`ChangeSink::end`]: when all sinks are gone without
+/// it, it waits for ever, so that an import that fails in the middle never looks complete.
+pub(crate) fn channel(progress: Arc<Progress>) -> (ChangeSink, impl Stream<Item = Change> + Send) {
+    let (sender, receiver) = mpsc::channel(QUEUED_MAX);
+    let sink = ChangeSink {
+        sender,
+        any: Arc::default(),
+        held_back: Arc::default(),
+        progress,
+    };
+    (sink, stream::unfold(receiver, next_change))
+}
+
+async fn next_change(
+    mut receiver: mpsc::Receiver<Message>,
+) -> Option<(Change, mpsc::Receiver<Message>)> {
+    match receiver.recv().await {
+        Some(Some(change)) => Some((change, receiver)),
+        Some(None) => None,
+        None => std::future::pending().await,
+    }
+}
+
+impl ChangeSink {
+    /// Sends the new state of an entry if it differs from the base.
+    pub(crate) fn put(
+        &self,
+        dir: DirId,
+        name: Option<&Name>,
+        new: Record,
+        base: Option<&Record>,
+    ) -> Result<(), ImportError> {
+        let difference = difference(&new, base);
+        let change = Change {
+            dir,
+            name: name.cloned(),
+            state: Some(new),
+        };
+        match difference {
+            Difference::None => Ok(()),
+            Difference::Real => self.send(change),
+            Difference::DirectoryTimes => {
+                self.held_back
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(change);
+                Ok(())
+            }
+        }
+    }
+
+    /// Sends a removal.
+    pub(crate) fn remove(&self, dir: DirId, name: &Name) -> Result<(), ImportError> {
+        self.send(Change {
+            dir,
+            name: Some(name.clone()),
+            state: None,
+        })
+    }
+
+    /// Ends the stream: everything has been sent. Returns true if there was a change.
+    pub(crate) fn end(&self) -> Result<bool, ImportError> {
+        let any = self.any.load(Ordering::Relaxed);
+        if any {
+            let held_back = std::mem::take(
+                &mut *self
+                    .held_back
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner),
+            );
+            held_back
+                .into_iter()
+                .try_for_each(|change| self.send(change))?;
+        }
+        self.message(None)?;
+        Ok(any)
+    }
+
+    fn send(&self, change: Change) -> Result<(), ImportError> {
+        self.any.store(true, Ordering::Relaxed);
+        self.progress.change();
+        self.message(Some(change))
+    }
+
+    /// The receiver is gone only if the commit has failed, and its error is what the user sees.
+    fn message(&self, message: Message) -> Result<(), ImportError> {
+        self.sender
+            .blocking_send(message)
+            .map_err(|_| ImportError::Stopped("the commit failed"))
+    }
+}

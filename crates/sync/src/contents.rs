@@ -1,0 +1,169 @@
+//! Contents on their way to the server: asked for, packed into chunks, sent.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use lfsfs_client::{GrpcRemote, RemoteError};
+use lfsfs_types::chunk::{BuiltChunk, ChunkBuilder};
+use lfsfs_types::content::PieceList;
+use lfsfs_types::limits::CHUNK_LEN_DEFAULT;
+use lfsfs_types::{ContentId, ProjectName};
+use tokio::runtime::Handle;
+
+use crate::error::ImportError;
+use crate::progress::Progress;
+
+/// Room for footer and trailer, so that a full chunk fits its slot.
+const SLOT_LEN: u64 = 2 * CHUNK_LEN_DEFAULT;
+
+/// Whether contents are really sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SendMode {
+    Send,
+    /// Only count what would be sent.
+    DryRun,
+}
+
+/// Sends contents that the server lacks, each once. Shared by all workers, each of which fills a
+/// chunk of its own; what is left half full is taken up by the next.
+#[derive(Debug)]
+pub(crate) struct ContentSender {
+    remote: GrpcRemote,
+    runtime: Handle,
+    project: ProjectName,
+    mode: SendMode,
+    progress: Arc<Progress>,
+    /// Contents that some worker has taken on.
+    claimed: Mutex<HashSet<ContentId>>,
+    half_full: Mutex<Vec<ChunkBuilder>>,
+    /// Large contents to register when their pieces are there.
+    large: Mutex<Vec<(ContentId, PieceList)>>,
+}
+
+impl ContentSender {
+    pub(crate) fn new(
+        remote: GrpcRemote,
+        project: ProjectName,
+        mode: SendMode,
+        progress: Arc<Progress>,
+    ) -> Self {
+        Self {
+            remote,
+            runtime: Handle::current(),
+            project,
+            mode,
+            progress,
+            claimed: Mutex::default(),
+            half_full: Mutex::default(),
+            large: Mutex::default(),
+        }
+    }
+
+    /// Sends those of the contents that are missing. They are durable only after [`Self::finish`].
+    pub(crate) fn offer(&self, contents: &[(ContentId, Vec<u8>)]) -> Result<(), ImportError> {
+        let ids: Vec<ContentId> = contents
+            .iter()
+            .filter(|(_, bytes)| !bytes.is_empty())
+            .map(|(id, _)| *id)
+            .collect();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let missing = self.runtime.block_on(self.remote.find_missing(&ids))?;
+        let mut wanted = self.claim(&missing);
+        let mut builder = self.take_builder();
+        for (id, bytes) in contents {
+            if wanted.remove(id) {
+                builder = self.add(builder, *id, bytes)?;
+            }
+        }
+        lock(&self.half_full).push(builder);
+        Ok(())
+    }
+
+    /// Takes on a large content whose pieces were offered.
+    pub(crate) fn register(&self, content: ContentId, pieces: &PieceList) {
+        if !self.claim(&[content]).is_empty() {
+            lock(&self.large).push((content, pieces.clone()));
+        }
+    }
+
+    /// Sends what is left in half-full chunks, then the lists of large contents, which the server
+    /// takes only when it has every piece. Call it when no worker is busy any more.
+    pub(crate) fn finish(&self) -> Result<(), ImportError> {
+        let rest = std::mem::take(&mut *lock(&self.half_full));
+        rest.into_iter()
+            .filter(|builder| !builder.is_empty())
+            .try_for_each(|builder| self.send(builder))?;
+        if self.mode == SendMode::DryRun {
+            return Ok(());
+        }
+        let large = std::mem::take(&mut *lock(&self.large));
+        let ids: Vec<ContentId> = large.iter().map(|(id, _)| *id).collect();
+        let missing: HashSet<_> = self
+            .runtime
+            .block_on(self.remote.find_missing(&ids))?
+            .into_iter()
+            .collect();
+        for (id, pieces) in large.iter().filter(|(id, _)| missing.contains(id)) {
+            self.runtime.block_on(self.remote.put_pieces(*id, pieces))?;
+        }
+        Ok(())
+    }
+
+    fn claim(&self, contents: &[ContentId]) -> HashSet<ContentId> {
+        let mut claimed = lock(&self.claimed);
+        contents
+            .iter()
+            .copied()
+            .filter(|content| claimed.insert(*content))
+            .collect()
+    }
+
+    fn take_builder(&self) -> ChunkBuilder {
+        lock(&self.half_full)
+            .pop()
+            .unwrap_or_else(|| ChunkBuilder::new(CHUNK_LEN_DEFAULT))
+    }
+
+    fn add(
+        &self,
+        mut builder: ChunkBuilder,
+        id: ContentId,
+        bytes: &[u8],
+    ) -> Result<ChunkBuilder, ImportError> {
+        if builder.is_full() {
+            self.send(builder)?;
+            builder = ChunkBuilder::new(CHUNK_LEN_DEFAULT);
+        }
+        builder
+            .add(id, bytes)
+            .map_err(|error| RemoteError::Internal(error.to_string()))?;
+        Ok(builder)
+    }
+
+    fn send(&self, builder: ChunkBuilder) -> Result<(), ImportError> {
+        let BuiltChunk {
+            id, bytes, footer, ..
+        } = builder.finish();
+        let contents = footer.contents().len() as u64;
+        if self.mode == SendMode::DryRun {
+            self.progress.sent(bytes.len() as u64, contents);
+            return Ok(());
+        }
+        let sent = self.runtime.block_on(async {
+            let slots = self.remote.plan_upload(&self.project, 1, SLOT_LEN).await?;
+            let slot = slots
+                .first()
+                .ok_or_else(|| RemoteError::Full("no datanode".to_owned()))?;
+            self.remote.upload_chunk(slot, id, Bytes::from(bytes)).await
+        })?;
+        self.progress.sent(sent, contents);
+        Ok(())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

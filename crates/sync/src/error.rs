@@ -1,0 +1,50 @@
+//! Why an import failed.
+
+use std::io;
+use std::path::PathBuf;
+
+use lfsfs_client::RemoteError;
+use thiserror::Error;
+
+use crate::problems::Problem;
+
+/// Why an import failed. Nothing was published.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ImportError {
+    /// The directory cannot be read.
+    #[error("cannot read the directory {}", path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Some entries cannot be imported.
+    #[error("{count} entries cannot be imported")]
+    Problems {
+        /// The first of them.
+        first: Vec<Problem>,
+        /// How many there are.
+        count: u64,
+    },
+    /// A pattern to exclude is none.
+    #[error("{pattern:?} is no pattern")]
+    Pattern {
+        /// What was given.
+        pattern: String,
+        /// What is wrong with it.
+        #[source]
+        source: globset::Error,
+    },
+    /// The operating system gave no random bytes.
+    #[error("no random bytes")]
+    Random(#[source] io::Error),
+    /// The server failed, refused or found a conflict.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+    /// A part of the import stopped without saying why, which is a defect.
+    #[error("the import stopped: {0}")]
+    Stopped(&'static str),
+}

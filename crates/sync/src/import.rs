@@ -1,0 +1,288 @@
+//! One import from start to end.
+
+use std::path::PathBuf;
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex};
+
+use lfsfs_client::{GrpcRemote, Opened, Published, Remote as _, SessionParams, Snapshot};
+use lfsfs_common::random::random_bytes;
+use lfsfs_types::{Origin, ProjectName, Source, VersionId, VersionRecord, VersionRef};
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use crate::changes::{self, ChangeSink};
+use crate::contents::{ContentSender, SendMode};
+use crate::error::ImportError;
+use crate::filter::Filter;
+use crate::local;
+use crate::problems::{Problem, Problems};
+use crate::progress::{Progress, ProgressFigures};
+use crate::walk::{Skipped, Walk};
+use crate::worker::Workshop;
+
+/// Batches of files that wait for a worker.
+const BATCHES_QUEUED_MAX: usize = 4;
+
+/// What to import, and how.
+#[derive(Debug, Clone)]
+pub struct ImportParams {
+    /// The directory.
+    pub dir: PathBuf,
+    /// The project that gets the version.
+    pub project: ProjectName,
+    /// Who imports.
+    pub author: String,
+    /// Why.
+    pub message: String,
+    /// Patterns of what to leave out.
+    pub exclude: Vec<String>,
+    /// Publish without the entries that cannot be imported.
+    pub skip_unreadable: bool,
+    /// Only say what would be done.
+    pub dry_run: bool,
+}
+
+/// What an import did.
+#[derive(Debug, Clone)]
+pub struct ImportOutcome {
+    /// The version that is the directory now; the base if nothing differed or nothing was done.
+    pub version: VersionRecord,
+    /// True if there is a new version.
+    pub is_new: bool,
+    /// Rows that the server wrote.
+    pub rows: u64,
+    /// What was read and sent.
+    pub figures: ProgressFigures,
+    /// Entries that were left out because they cannot be imported, the first of them and how many.
+    pub problems: (Vec<Problem>, u64),
+    /// Sockets, which are never imported.
+    pub sockets: u64,
+    /// Directories on which something else is mounted, imported as empty ones.
+    pub mount_points: u64,
+    /// Entries that a pattern excluded.
+    pub excluded: u64,
+}
+
+/// An import that is about to start.
+#[derive(Debug)]
+pub struct Import {
+    remote: GrpcRemote,
+    params: ImportParams,
+    filter: Arc<Filter>,
+    progress: Arc<Progress>,
+}
+
+impl Import {
+    /// Checks the parameters.
+    pub fn new(remote: GrpcRemote, params: ImportParams) -> Result<Self, ImportError> {
+        let filter = Arc::new(Filter::new(&params.exclude)?);
+        Ok(Self {
+            remote,
+            params,
+            filter,
+            progress: Arc::default(),
+        })
+    }
+
+    /// Returns the counters to watch while [`run`](Self::run) goes on.
+    #[must_use]
+    pub fn progress(&self) -> Arc<Progress> {
+        Arc::clone(&self.progress)
+    }
+
+    /// Makes the directory the newest version of the project.
+    pub async fn run(self) -> Result<ImportOutcome, ImportError> {
+        let error = |source: rustix::io::Errno| ImportError::Directory {
+            path: self.params.dir.clone(),
+            source: source.into(),
+        };
+        let root = local::open_root(&self.params.dir).map_err(error)?;
+        let source = Source {
+            project: self.params.project.clone(),
+            version: VersionRef::Latest,
+        };
+        let base = self.remote.resolve_source(&source).await?;
+        let (sink, stream) = changes::channel(Arc::clone(&self.progress));
+        if self.params.dry_run {
+            let counted = tokio::spawn(futures::StreamExt::count(stream));
+            let walked = self.walk(root, base.clone(), sink).await;
+            counted.abort();
+            let (skipped, problems, _) = walked?;
+            return Ok(self.outcome(base.version, 0, skipped, problems));
+        }
+        let params = self.session(&base)?;
+        let session = match self.remote.open_session(&params).await? {
+            Opened::Session(session) => session,
+            Opened::Published(version) => {
+                return Ok(self.outcome(version, 0, Skipped::default(), (Vec::new(), 0)));
+            }
+        };
+        let remote = self.remote.clone();
+        let commit = tokio::spawn(async move { remote.commit(session, &params, stream).await });
+        let commit = Commit(commit);
+        let base_version = base.version.clone();
+        match self.walk(root, base, sink).await {
+            Ok((skipped, problems, any)) => {
+                let Published { version, rows } = commit.finish().await?;
+                let version = if any { version } else { base_version };
+                Ok(self.outcome(version, rows, skipped, problems))
+            }
+            // The walk stops when the commit fails, and then that is the reason to tell.
+            Err(ImportError::Stopped(what)) => match commit.failure().await {
+                Some(error) => Err(error),
+                None => Err(ImportError::Stopped(what)),
+            },
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Looks at everything, sends what is new, and ends the stream of changes.
+    async fn walk(
+        &self,
+        root: local::DirHandle,
+        base: Snapshot,
+        changes: ChangeSink,
+    ) -> Result<(Skipped, (Vec<Problem>, u64), bool), ImportError> {
+        let mode = if self.params.dry_run {
+            SendMode::DryRun
+        } else {
+            SendMode::Send
+        };
+        let contents = ContentSender::new(
+            self.remote.clone(),
+            self.params.project.clone(),
+            mode,
+            Arc::clone(&self.progress),
+        );
+        let workshop = Arc::new(Workshop {
+            contents,
+            changes,
+            links: Mutex::default(),
+            problems: Problems::default(),
+            progress: Arc::clone(&self.progress),
+        });
+        let skipped = self.run_walk(root, base, &workshop).await?;
+        let problems = workshop.problems.take();
+        if problems.1 > 0 && !self.params.skip_unreadable {
+            return Err(ImportError::Problems {
+                first: problems.0,
+                count: problems.1,
+            });
+        }
+        let any = spawn_blocking(move || finish(&workshop))
+            .await
+            .map_err(stopped)??;
+        Ok((skipped, problems, any))
+    }
+
+    async fn run_walk(
+        &self,
+        root: local::DirHandle,
+        base: Snapshot,
+        workshop: &Arc<Workshop>,
+    ) -> Result<Skipped, ImportError> {
+        let (batches, queue) = sync_channel(BATCHES_QUEUED_MAX);
+        let queue = Arc::new(Mutex::new(queue));
+        let workers: Vec<JoinHandle<Result<(), ImportError>>> = (0..workers_count())
+            .map(|_| {
+                let (workshop, queue) = (Arc::clone(workshop), Arc::clone(&queue));
+                spawn_blocking(move || workshop.work(&queue))
+            })
+            .collect();
+        // The workers hold the queue; when the last of them has failed, the walk must notice.
+        drop(queue);
+        let remote = self.remote.clone();
+        let filter = Arc::clone(&self.filter);
+        let (shop, dir) = (Arc::clone(workshop), self.params.dir.clone());
+        let walk = spawn_blocking(move || {
+            Walk::new(&remote, &base, &filter, &shop, batches).run(root, &dir)
+        });
+        let walked = walk.await.map_err(stopped)?;
+        let mut failure = None;
+        for worker in workers {
+            if let Err(error) = worker.await.map_err(stopped)? {
+                failure.get_or_insert(error);
+            }
+        }
+        match (walked, failure) {
+            // What stopped a worker is the reason that the walk found none left.
+            (Err(ImportError::Stopped(_)) | Ok(_), Some(failure)) => Err(failure),
+            (walked, _) => walked,
+        }
+    }
+
+    fn session(&self, base: &Snapshot) -> Result<SessionParams, ImportError> {
+        Ok(SessionParams {
+            project: base.project.id,
+            base: (base.version.number, base.version.id),
+            version: VersionId(random_bytes().map_err(ImportError::Random)?),
+            origin: Origin::Import,
+            author: self.params.author.clone(),
+            message: self.params.message.clone(),
+        })
+    }
+
+    fn outcome(
+        &self,
+        version: VersionRecord,
+        rows: u64,
+        skipped: Skipped,
+        problems: (Vec<Problem>, u64),
+    ) -> ImportOutcome {
+        ImportOutcome {
+            version,
+            is_new: rows > 0,
+            rows,
+            figures: self.progress.figures(),
+            problems,
+            sockets: skipped.sockets,
+            mount_points: skipped.mount_points,
+            excluded: skipped.excluded,
+        }
+    }
+}
+
+/// Sends what had to wait for the end.
+fn finish(workshop: &Workshop) -> Result<bool, ImportError> {
+    workshop.contents.finish()?;
+    let mut links = workshop
+        .links
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    std::mem::take(&mut *links).send(&workshop.changes)?;
+    workshop.changes.end()
+}
+
+/// A commit under way, given up when it is dropped.
+struct Commit(JoinHandle<Result<Published, lfsfs_client::RemoteError>>);
+
+impl Commit {
+    async fn finish(mut self) -> Result<Published, ImportError> {
+        Ok((&mut self.0).await.map_err(stopped)??)
+    }
+
+    /// Returns why the commit failed, if it has.
+    async fn failure(mut self) -> Option<ImportError> {
+        if !self.0.is_finished() {
+            return None;
+        }
+        match (&mut self.0).await {
+            Ok(Err(error)) => Some(error.into()),
+            _ => None,
+        }
+    }
+}
+
+impl Drop for Commit {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+fn stopped(_: tokio::task::JoinError) -> ImportError {
+    ImportError::Stopped("a worker panicked")
+}
+
+/// More workers than cores, since each waits for the server now and then.
+fn workers_count() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from) * 2
+}

@@ -1,0 +1,112 @@
+//! The directory on disk: entries and their attributes, relative to open directories, so that no
+//! path is too long and none is followed.
+
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+
+use lfsfs_types::{Name, Timestamp};
+use rustix::fs::{self, AtFlags, Dir, FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
+
+use crate::problems::Reason;
+
+/// What stat tells of an entry, in the types of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LocalStat {
+    pub(crate) kind: FileType,
+    pub(crate) device: u64,
+    pub(crate) inode: u64,
+    pub(crate) nlink: u64,
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) size: u64,
+    pub(crate) mtime: Timestamp,
+    pub(crate) ctime: Timestamp,
+}
+
+impl LocalStat {
+    fn new(stat: &Stat) -> Self {
+        Self {
+            kind: FileType::from_raw_mode(stat.st_mode),
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            nlink: stat.st_nlink,
+            mode: stat.st_mode & 0o7777,
+            uid: stat.st_uid,
+            gid: stat.st_gid,
+            size: u64::try_from(stat.st_size).unwrap_or(0),
+            mtime: timestamp(stat.st_mtime, stat.st_mtime_nsec),
+            ctime: timestamp(stat.st_ctime, stat.st_ctime_nsec),
+        }
+    }
+
+    /// Returns true if nobody has touched the file between the two looks at it.
+    pub(crate) fn untouched_since(&self, earlier: &Self) -> bool {
+        (self.size, self.mtime, self.ctime) == (earlier.size, earlier.mtime, earlier.ctime)
+    }
+}
+
+fn timestamp(secs: i64, nanos: impl TryInto<u32>) -> Timestamp {
+    Timestamp {
+        secs,
+        nanos: nanos.try_into().unwrap_or(0).min(999_999_999),
+    }
+}
+
+/// An open directory.
+pub(crate) type DirHandle = Arc<OwnedFd>;
+
+/// Opens the directory to import.
+pub(crate) fn open_root(path: &Path) -> Result<DirHandle, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    fs::open(path, flags, Mode::empty()).map(Arc::new)
+}
+
+/// Opens a directory in a directory.
+pub(crate) fn open_dir(parent: &DirHandle, name: &Name) -> Result<DirHandle, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    fs::openat(parent, name.as_bytes(), flags, Mode::empty()).map(Arc::new)
+}
+
+/// Opens a file for reading. One that became a pipe meanwhile does not block.
+pub(crate) fn open_file(parent: &DirHandle, name: &Name) -> Result<File, Errno> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    fs::openat(parent, name.as_bytes(), flags, Mode::empty()).map(File::from)
+}
+
+/// Returns what an open file or directory is now.
+pub(crate) fn stat(file: impl AsFd) -> Result<LocalStat, Errno> {
+    fs::fstat(file).map(|stat| LocalStat::new(&stat))
+}
+
+/// Returns the target of a symbolic link.
+pub(crate) fn read_link(parent: &DirHandle, name: &Name) -> Result<Box<[u8]>, Errno> {
+    let target = fs::readlinkat(parent, name.as_bytes(), Vec::new())?;
+    Ok(target.into_bytes().into())
+}
+
+/// An entry of a local directory, or why it cannot be looked at.
+pub(crate) type LocalEntry = (Name, Result<LocalStat, Reason>);
+
+/// Returns the entries of a directory in the order of their names.
+pub(crate) fn read_dir(dir: &DirHandle) -> Result<Vec<LocalEntry>, Errno> {
+    let mut entries = Vec::new();
+    for entry in Dir::read_from(dir)? {
+        let entry = entry?;
+        // Only "." and ".." are no names of entries.
+        let Ok(name) = Name::new(entry.file_name().to_bytes()) else {
+            continue;
+        };
+        match fs::statat(dir, name.as_bytes(), AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => entries.push((name, Ok(LocalStat::new(&stat)))),
+            // It was removed since; then it is not there.
+            Err(Errno::NOENT) => {}
+            Err(error) => entries.push((name, Err(error.into()))),
+        }
+    }
+    entries.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(entries)
+}

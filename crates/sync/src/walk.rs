@@ -1,0 +1,364 @@
+//! The walk over the directory, beside the newest version.
+
+use std::path::Path;
+use std::sync::mpsc::SyncSender;
+
+use lfsfs_client::{GrpcRemote, Remote as _, Snapshot};
+use lfsfs_types::{DirId, Kind, Name, ObjectPath, Record};
+use rustix::fs::FileType;
+use tokio::runtime::Handle;
+
+use crate::attributes::{read_xattrs, record};
+use crate::compare::{Pair, pairs};
+use crate::error::ImportError;
+use crate::filter::Filter;
+use crate::local::{self, DirHandle, LocalStat};
+use crate::problems::Reason;
+use crate::worker::{FileJob, OFFER_LEN, Workshop};
+
+/// Files of one batch.
+const BATCH_FILES_MAX: usize = 1024;
+
+/// What was left out on purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Skipped {
+    pub(crate) sockets: u64,
+    pub(crate) mount_points: u64,
+    pub(crate) excluded: u64,
+}
+
+/// A directory whose entries are being looked at.
+struct Frame {
+    handle: DirHandle,
+    path: ObjectPath,
+    dir: DirId,
+    pairs: Box<dyn Iterator<Item = Pair<Result<LocalStat, Reason>>>>,
+}
+
+/// The walk. It goes down in path order with a stack of its own, so that no depth is too much.
+pub(crate) struct Walk<'a> {
+    pub(crate) remote: &'a GrpcRemote,
+    pub(crate) base: &'a Snapshot,
+    pub(crate) filter: &'a Filter,
+    pub(crate) workshop: &'a Workshop,
+    pub(crate) batches: SyncSender<Vec<FileJob>>,
+    runtime: Handle,
+    device: u64,
+    next_dir: u64,
+    batch: Vec<FileJob>,
+    batch_len: u64,
+    skipped: Skipped,
+}
+
+impl<'a> Walk<'a> {
+    pub(crate) fn new(
+        remote: &'a GrpcRemote,
+        base: &'a Snapshot,
+        filter: &'a Filter,
+        workshop: &'a Workshop,
+        batches: SyncSender<Vec<FileJob>>,
+    ) -> Self {
+        Self {
+            remote,
+            base,
+            filter,
+            workshop,
+            batches,
+            runtime: Handle::current(),
+            device: 0,
+            next_dir: DirId::SESSION_FIRST.0,
+            batch: Vec::new(),
+            batch_len: 0,
+            skipped: Skipped::default(),
+        }
+    }
+
+    /// Looks at everything below `root`, which is open already.
+    pub(crate) fn run(mut self, root: DirHandle, path: &Path) -> Result<Skipped, ImportError> {
+        let error = |source: rustix::io::Errno| ImportError::Directory {
+            path: path.to_owned(),
+            source: source.into(),
+        };
+        let stat = local::stat(&root).map_err(error)?;
+        self.device = stat.device;
+        self.put_root(&root, &stat)?;
+        let entries = local::read_dir(&root).map_err(error)?;
+        let mut stack = vec![self.frame(root, ObjectPath::ROOT, DirId::ROOT, entries, true)?];
+        while let Some(frame) = stack.last_mut() {
+            match frame.pairs.next() {
+                None => drop(stack.pop()),
+                Some(pair) => stack.extend(self.visit(stack.last(), pair)?),
+            }
+        }
+        self.send_batch()?;
+        Ok(self.skipped)
+    }
+
+    fn put_root(&mut self, root: &DirHandle, stat: &LocalStat) -> Result<(), ImportError> {
+        let workshop = self.workshop;
+        match read_xattrs(root, None) {
+            Err(reason) => workshop.problems.report(b".", reason),
+            Ok(xattrs) => {
+                workshop.contents.offer(&xattrs.contents)?;
+                let kind = Kind::Directory { dir: DirId::ROOT };
+                let record = record(kind, stat, xattrs.xattrs, None);
+                let base = Some(&self.base.root);
+                workshop
+                    .changes
+                    .put(DirId::ABOVE_ROOT, None, record, base)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn frame(
+        &self,
+        handle: DirHandle,
+        path: ObjectPath,
+        dir: DirId,
+        local: crate::compare::LocalEntries,
+        is_in_base: bool,
+    ) -> Result<Frame, ImportError> {
+        let base = if is_in_base {
+            self.base_entries(dir)?
+        } else {
+            Vec::new()
+        };
+        Ok(Frame {
+            handle,
+            path,
+            dir,
+            pairs: Box::new(pairs(local, base)),
+        })
+    }
+
+    fn base_entries(&self, dir: DirId) -> Result<Vec<(Name, Record)>, ImportError> {
+        let version = self.base.version.number;
+        if version.0 == 0 {
+            return Ok(Vec::new());
+        }
+        let listing = self
+            .remote
+            .list_directory(self.base.project.id, version, dir);
+        Ok(self.runtime.block_on(listing)?.entries)
+    }
+
+    /// Looks at one name. Returns the directory to go down into, if it is one.
+    fn visit(
+        &mut self,
+        frame: Option<&Frame>,
+        pair: Pair<Result<LocalStat, Reason>>,
+    ) -> Result<Option<Frame>, ImportError> {
+        let Some(frame) = frame else { return Ok(None) };
+        let path = match frame.path.join(&pair.name) {
+            Ok(path) => path,
+            Err(error) => {
+                let long = [frame.path.as_bytes(), b"/", pair.name.as_bytes()].concat();
+                self.workshop.problems.report(&long, Reason::Path(error));
+                return Ok(None);
+            }
+        };
+        let Pair { name, local, base } = pair;
+        let Some(stat) = local.filter(|_| !self.is_excluded(&path, &name)) else {
+            return self.remove(frame, &name, base.as_ref());
+        };
+        self.workshop.progress.entry();
+        let found =
+            stat.and_then(|stat| self.visit_entry(frame, &path, &name, stat, base.as_ref()));
+        match found {
+            Ok(Visited::File(stat)) => self.add_file(frame, path, name, &stat, base)?,
+            Ok(Visited::Other(record, contents)) => {
+                self.workshop.contents.offer(&contents)?;
+                self.workshop
+                    .changes
+                    .put(frame.dir, Some(&name), record, base.as_ref())?;
+            }
+            Ok(Visited::Directory(directory)) => {
+                return self
+                    .enter(frame, path, &name, *directory, base.as_ref())
+                    .map(Some);
+            }
+            Ok(Visited::Skipped) => return self.remove(frame, &name, base.as_ref()),
+            Err(reason) => self.workshop.problems.report(path.as_bytes(), reason),
+        }
+        Ok(None)
+    }
+
+    fn remove(
+        &self,
+        frame: &Frame,
+        name: &Name,
+        base: Option<&Record>,
+    ) -> Result<Option<Frame>, ImportError> {
+        if base.is_some() {
+            self.workshop.changes.remove(frame.dir, name)?;
+        }
+        Ok(None)
+    }
+
+    fn is_excluded(&mut self, path: &ObjectPath, name: &Name) -> bool {
+        let excluded = self.filter.excludes(path, name);
+        self.skipped.excluded += u64::from(excluded);
+        excluded
+    }
+
+    fn visit_entry(
+        &mut self,
+        frame: &Frame,
+        path: &ObjectPath,
+        name: &Name,
+        stat: LocalStat,
+        base: Option<&Record>,
+    ) -> Result<Visited, Reason> {
+        let kind = match stat.kind {
+            FileType::RegularFile => return Ok(Visited::File(stat)),
+            FileType::Directory => return self.visit_directory(frame, path, name, base),
+            FileType::Symlink => Kind::Symlink {
+                target: local::read_link(&frame.handle, name)?,
+            },
+            FileType::Fifo => Kind::Fifo,
+            FileType::Socket => {
+                self.skipped.sockets += 1;
+                return Ok(Visited::Skipped);
+            }
+            _ => return Err(Reason::Device),
+        };
+        let xattrs = read_xattrs(&frame.handle, Some(name))?;
+        Ok(Visited::Other(
+            record(kind, &stat, xattrs.xattrs, None),
+            xattrs.contents,
+        ))
+    }
+
+    fn visit_directory(
+        &mut self,
+        frame: &Frame,
+        path: &ObjectPath,
+        name: &Name,
+        base: Option<&Record>,
+    ) -> Result<Visited, Reason> {
+        let handle = local::open_dir(&frame.handle, name)?;
+        let stat = local::stat(&handle)?;
+        let xattrs = read_xattrs(&handle, None)?;
+        let entries = if stat.device == self.device {
+            local::read_dir(&handle)?
+        } else {
+            tracing::info!(path = ?path, "another file system, imported as an empty directory");
+            self.skipped.mount_points += 1;
+            Vec::new()
+        };
+        let (dir, is_in_base) = match base.map(|base| &base.kind) {
+            Some(Kind::Directory { dir }) => (*dir, true),
+            _ => (self.new_dir(), false),
+        };
+        let record = record(Kind::Directory { dir }, &stat, xattrs.xattrs, None);
+        let contents = xattrs.contents;
+        Ok(Visited::Directory(Box::new(Directory {
+            handle,
+            dir,
+            is_in_base,
+            entries,
+            record,
+            contents,
+        })))
+    }
+
+    fn new_dir(&mut self) -> DirId {
+        let dir = DirId(self.next_dir);
+        self.next_dir += 1;
+        dir
+    }
+
+    fn enter(
+        &self,
+        frame: &Frame,
+        path: ObjectPath,
+        name: &Name,
+        directory: Directory,
+        base: Option<&Record>,
+    ) -> Result<Frame, ImportError> {
+        let Directory {
+            handle,
+            dir,
+            is_in_base,
+            entries,
+            record,
+            contents,
+        } = directory;
+        self.workshop.contents.offer(&contents)?;
+        self.workshop
+            .changes
+            .put(frame.dir, Some(name), record, base)?;
+        self.frame(handle, path, dir, entries, is_in_base)
+    }
+
+    fn add_file(
+        &mut self,
+        frame: &Frame,
+        path: ObjectPath,
+        name: Name,
+        stat: &LocalStat,
+        base: Option<Record>,
+    ) -> Result<(), ImportError> {
+        let had_link = base.as_ref().is_some_and(|base| base.link.is_some());
+        let mut group = None;
+        if stat.nlink > 1 || had_link {
+            let mut links = self
+                .workshop
+                .links
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            group = links.add(stat.inode, frame.dir, name.clone(), base.clone());
+            if group.is_none() {
+                return Ok(());
+            }
+        }
+        let parent = DirHandle::clone(&frame.handle);
+        self.batch.push(FileJob {
+            parent,
+            path,
+            dir: frame.dir,
+            name,
+            base,
+            group,
+        });
+        self.batch_len += stat.size;
+        if self.batch_len >= OFFER_LEN || self.batch.len() >= BATCH_FILES_MAX {
+            self.send_batch()?;
+        }
+        Ok(())
+    }
+
+    fn send_batch(&mut self) -> Result<(), ImportError> {
+        self.batch_len = 0;
+        let batch = std::mem::take(&mut self.batch);
+        if batch.is_empty() {
+            return Ok(());
+        }
+        self.batches
+            .send(batch)
+            .map_err(|_| ImportError::Stopped("no worker is left"))
+    }
+}
+
+/// A directory that was opened.
+struct Directory {
+    handle: DirHandle,
+    dir: DirId,
+    is_in_base: bool,
+    entries: crate::compare::LocalEntries,
+    record: Record,
+    contents: Vec<(lfsfs_types::ContentId, Vec<u8>)>,
+}
+
+/// What an entry turned out to be.
+enum Visited {
+    /// A file: its record is made by whoever reads it.
+    File(LocalStat),
+    /// A directory to go down into.
+    Directory(Box<Directory>),
+    /// Anything else, with the contents of its extended attributes.
+    Other(Record, Vec<(lfsfs_types::ContentId, Vec<u8>)>),
+    /// Not for a version.
+    Skipped,
+}
