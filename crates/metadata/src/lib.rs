@@ -1,1 +1,34 @@
-//! Projects, versions, objects and publishing: policy over the key-value seam
+//! Projects, versions, objects and publishing: all policy over the key-value seam.
+//!
+//! [`Metadata`] is the only door. It owns every key and value of the store (docs/formats.md
+//! "Metadata keys"), the way a version comes to be (docs/durability.md) and what a reader sees of
+//! it. It must not know a wire, a chunk's bytes or an async runtime: every call blocks, and callers
+//! on a runtime use `spawn_blocking`.
+//!
+//! A version never changes once it is published, and nobody reads above the newest one, so a
+//! reader needs no lock: what it reads of a version is the same before, during and after any
+//! commit, crash or undo.
+
+#![forbid(unsafe_code)]
+
+mod commit;
+mod content;
+mod error;
+mod keys;
+mod listing;
+mod metadata;
+mod node;
+mod project;
+mod rows;
+mod version;
+mod view;
+
+pub use commit::{Begun, Change, CommitParams, CommitSession, Published};
+pub use content::{ChunkLocation, ChunkReceipt, Resolution, Resolved, ResolvedContents};
+pub use error::{MetadataError, Place, Refusal, Result};
+pub use listing::Listing;
+pub use metadata::Metadata;
+pub use node::{Node, NodeFigures};
+pub use project::{Page, Project, ProjectSettings};
+pub use version::Snapshot;
+pub use view::Found;

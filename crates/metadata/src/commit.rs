@@ -1,0 +1,223 @@
+//! Commits: from a session with staged changes to a published version.
+//!
+//! A session stages changes in rows of its own, in any order and any number, without holding them
+//! in memory. Publishing takes the project's lease, undoes what a dead publisher left ([`undo`]),
+//! plans what the changes mean ([`plan`], [`links`]), and writes the version ([`publish`]) in the
+//! order that docs/durability.md sets down. A session that dies leaves staged rows, which a sweep
+//! removes.
+
+mod lease;
+mod links;
+mod plan;
+mod publish;
+mod staging;
+mod undo;
+
+use std::time::Duration;
+
+use lfsfs_meta_store::Batch;
+use lfsfs_types::limits::{AUTHOR_LEN_MAX, MESSAGE_LEN_MAX};
+use lfsfs_types::{
+    DirId, Kind, Name, Origin, ProjectId, Record, SessionId, Timestamp, VersionId, VersionNumber,
+    VersionRecord,
+};
+
+use self::staging::Staging;
+use crate::error::{MetadataError, Refusal, Result};
+use crate::keys::{self, table};
+use crate::metadata::{Metadata, random};
+use crate::rows::{RowValue, SessionRow};
+
+/// A session's row is renewed when it is older than this.
+const TOUCH_SECS: i64 = 60;
+
+/// What a commit is, apart from its changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommitParams {
+    /// The project.
+    pub project: ProjectId,
+    /// The version that the changes were made on, by number and random id.
+    pub base: (VersionNumber, VersionId),
+    /// The random id of the version to be, drawn by the client.
+    pub version: VersionId,
+    /// How the version comes to be.
+    pub origin: Origin,
+    /// Who makes it.
+    pub author: String,
+    /// Why.
+    pub message: String,
+}
+
+/// The state that one name shall have.
+///
+/// A directory that the commit makes has an id from [`DirId::SESSION_FIRST`] on, a hard link an id
+/// from `LinkId::SESSION_FIRST` on; the version gets others. A directory that keeps its id at a
+/// new place is moved with everything below it, and its old place must be removed or replaced.
+/// Removing or replacing a directory removes everything below it that the same commit does not
+/// move out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The directory.
+    pub dir: DirId,
+    /// The name in it; none, in [`DirId::ABOVE_ROOT`], for the root's own record.
+    pub name: Option<Name>,
+    /// What it shall be; none removes it.
+    pub state: Option<Record>,
+}
+
+/// The answer to the opening of a commit.
+#[derive(Debug)]
+pub enum Begun {
+    /// The random id is a version's already: an answer was lost, the commit is done.
+    AlreadyDone(VersionRecord),
+    /// Changes can be staged.
+    Session(CommitSession),
+}
+
+/// What became of a commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Published {
+    /// A version was published; it survives any crash.
+    Version(VersionRecord),
+    /// The changes change nothing: this is the base, which stays the newest version.
+    Unchanged(VersionRecord),
+}
+
+/// A commit whose changes are being staged. Dropping it leaves rows that a sweep removes.
+#[derive(Debug)]
+pub struct CommitSession {
+    metadata: Metadata,
+    params: CommitParams,
+    id: SessionId,
+    touched: Timestamp,
+}
+
+impl Metadata {
+    /// Opens a commit on a base.
+    pub fn begin_commit(&self, params: CommitParams) -> Result<Begun> {
+        check_params(&params)?;
+        if let Some(record) = self.already_done(&params)? {
+            return Ok(Begun::AlreadyDone(record));
+        }
+        let (number, id) = params.base;
+        if self.version(params.project, number)?.id != id {
+            return Err(MetadataError::ForeignBase { number });
+        }
+        let session = CommitSession {
+            metadata: self.clone(),
+            id: SessionId(random()?),
+            touched: self.now(),
+            params,
+        };
+        let mut batch = Batch::new();
+        let key = keys::session(table::SESSION, session.id);
+        batch
+            .require_absent(&*key)
+            .put(&*key, session.row().encode());
+        if self.store().apply(batch)?.is_done() {
+            Ok(Begun::Session(session))
+        } else {
+            Err(MetadataError::SessionExpired)
+        }
+    }
+
+    /// Removes the staged changes of sessions that were not used for `idle`, and those that a crash
+    /// left without a session. Returns how many rows were removed.
+    pub fn sweep_sessions(&self, idle: Duration) -> Result<u64> {
+        staging::sweep(self, idle)
+    }
+
+    /// Returns the version that a commit has become already.
+    fn already_done(&self, params: &CommitParams) -> Result<Option<VersionRecord>> {
+        let Some(found) = self.version_by_id(params.version)? else {
+            return Ok(None);
+        };
+        if found.project != params.project {
+            return Err(MetadataError::InvalidVersionId { id: params.version });
+        }
+        // Whoever published it may not have flushed yet, and what is answered must be durable.
+        self.store().flush()?;
+        self.version(found.project, found.number).map(Some)
+    }
+}
+
+impl CommitSession {
+    /// Stages changes. Of several changes of one name the last one counts.
+    ///
+    /// What depends on other changes or on the base is checked when the commit is published.
+    pub fn stage(&mut self, changes: Vec<Change>) -> Result<()> {
+        for change in &changes {
+            check_change(change)?;
+        }
+        let touch = self.touch();
+        self.staging().add(&changes, touch.map(|row| row.encode()))
+    }
+
+    /// Removes everything that was staged.
+    pub fn discard(self) -> Result<()> {
+        self.staging().remove()
+    }
+
+    fn staging(&self) -> Staging<'_> {
+        Staging::new(self.metadata.store(), self.id)
+    }
+
+    fn row(&self) -> SessionRow {
+        SessionRow {
+            project: self.params.project,
+            touched: self.touched,
+        }
+    }
+
+    /// Returns the renewed row of the session if it is due.
+    fn touch(&mut self) -> Option<SessionRow> {
+        let now = self.metadata.now();
+        if now.secs.saturating_sub(self.touched.secs) < TOUCH_SECS {
+            return None;
+        }
+        self.touched = now;
+        Some(self.row())
+    }
+}
+
+fn check_params(params: &CommitParams) -> Result<()> {
+    if params.version == VersionId::ZERO {
+        return Err(MetadataError::InvalidVersionId { id: params.version });
+    }
+    let texts = [
+        ("author", params.author.len(), AUTHOR_LEN_MAX),
+        ("message", params.message.len(), MESSAGE_LEN_MAX),
+    ];
+    match texts.into_iter().find(|(_, len, max)| len > max) {
+        Some((what, _, max)) => Err(MetadataError::TextTooLong { what, max }),
+        None => Ok(()),
+    }
+}
+
+/// Checks what can be told from the change alone.
+fn check_change(change: &Change) -> Result<()> {
+    let refused = |refusal: Refusal| Err(refusal.at(change.dir, change.name.clone()));
+    let root = change.dir == DirId::ABOVE_ROOT;
+    if root != change.name.is_none() {
+        return refused(Refusal::InvalidPlace);
+    }
+    let is_root = change.state.as_ref().and_then(Record::dir) == Some(DirId::ROOT);
+    if root != is_root {
+        return refused(Refusal::RootReplaced);
+    }
+    let Some(record) = &change.state else {
+        return Ok(());
+    };
+    match &record.kind {
+        Kind::Pack { .. } => return refused(Refusal::Pack),
+        Kind::Directory { .. } if record.link.is_some() => {
+            return refused(Refusal::LinkedDirectory);
+        }
+        _ => {}
+    }
+    // What encodes and decodes again keeps to every limit of the format.
+    match Record::decode(&record.encode()) {
+        Ok(_) => Ok(()),
+        Err(error) => refused(Refusal::InvalidRecord(error)),
+    }
+}

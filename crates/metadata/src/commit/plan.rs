@@ -1,0 +1,477 @@
+//! The plan of a commit: what the staged changes mean on the base they were made on.
+//!
+//! Planning checks every change against the base and the other changes, gives real ids to what the
+//! commit makes, drops what changes nothing, and stages the removal of all that lies below a
+//! removed directory. What remains staged is exactly what the version changes. In memory it holds
+//! some numbers for each directory that the commit touches; names and records stay in the store.
+//!
+//! A directory is *fresh* if it gets a new id, *moved* if it keeps its id at another place, *made
+//! again* if one was removed and another made at the same place (it then keeps the old id), and
+//! *removed* if it has no place any more.
+
+use std::collections::{HashMap, HashSet};
+
+use lfsfs_types::limits::{CONTENTS_PER_MESSAGE_MAX, PAGE_ENTRIES_MAX, PATH_LEN_MAX};
+use lfsfs_types::{ContentId, DirId, Kind, Link, LinkId, Name, Record};
+
+use super::staging::{Staging, StagingEdits};
+use super::{Change, links};
+use crate::error::{Refusal, Result};
+use crate::metadata::Metadata;
+use crate::rows::CountersRow;
+use crate::view::View;
+
+/// What publishing must know beside the staged changes.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    /// The real id of each directory that the commit makes.
+    dirs: HashMap<DirId, DirId>,
+    /// The real id of each link that the commit makes.
+    links: HashMap<LinkId, LinkId>,
+    /// Directories that keep their id at another place.
+    pub(super) moved: HashSet<DirId>,
+    /// Directories that have no place any more.
+    pub(super) removed: HashSet<DirId>,
+    /// Directories of which an entry changes, by their real ids.
+    pub(super) touched: HashSet<DirId>,
+    /// Where fresh directory ids begin.
+    first_fresh: Option<DirId>,
+}
+
+impl Plan {
+    /// Returns the id that a directory has in the version.
+    pub(super) fn dir(&self, dir: DirId) -> DirId {
+        self.dirs.get(&dir).copied().unwrap_or(dir)
+    }
+
+    /// Returns true if the version is the first that has this directory.
+    pub(super) fn is_fresh(&self, dir: DirId) -> bool {
+        self.first_fresh.is_some_and(|first| dir >= first)
+    }
+
+    /// Returns the record with the ids that it has in the version.
+    pub(super) fn record(&self, mut record: Record) -> Record {
+        if let Kind::Directory { dir } = &mut record.kind {
+            *dir = self.dir(*dir);
+        }
+        record.link = record.link.map(|link| Link {
+            id: self.links.get(&link.id).copied().unwrap_or(link.id),
+            ..link
+        });
+        record
+    }
+}
+
+/// How much two states of one name differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Difference {
+    /// Not at all, or in what makes no row: the times of a directory.
+    None,
+    /// Only in ctime, which makes a row only together with another name of the same link.
+    Ctime,
+    /// So that a row is written.
+    Row,
+}
+
+impl Difference {
+    pub(super) fn of(old: Option<&Record>, new: Option<&Record>) -> Self {
+        let (old, new) = match (old, new) {
+            (None, None) => return Self::None,
+            (Some(old), Some(new)) => (old, new),
+            _ => return Self::Row,
+        };
+        let times_count = !new.kind.is_directory();
+        let kept = old.same_state(new)
+            && old.link == new.link
+            && (new.sha256.is_none() || old.sha256 == new.sha256)
+            && (old.mtime == new.mtime || !times_count);
+        match kept {
+            true if old.ctime == new.ctime || !times_count => Self::None,
+            true => Self::Ctime,
+            false => Self::Row,
+        }
+    }
+}
+
+/// The making of a [`Plan`].
+pub(super) struct Planner<'a> {
+    pub(super) metadata: &'a Metadata,
+    /// The base, which is the newest version.
+    pub(super) base: View<'a>,
+    pub(super) staging: Staging<'a>,
+    pub(super) edits: StagingEdits<'a>,
+    pub(super) plan: Plan,
+    counters: CountersRow,
+    /// Where each directory that a change names lies afterwards: the directory above it, as staged,
+    /// and the length of its name.
+    placed: HashMap<DirId, (DirId, usize)>,
+    /// Directories made again, with the directory that the commit makes in their place.
+    pub(super) made_again: HashMap<DirId, DirId>,
+    /// Directories that left their old place.
+    left: HashSet<DirId>,
+    /// Removed directories whose entries are still to be removed.
+    pending: Vec<DirId>,
+    /// Lengths of the paths of directories, as staged.
+    path_lens: HashMap<DirId, usize>,
+}
+
+impl<'a> Planner<'a> {
+    pub(super) fn new(
+        metadata: &'a Metadata,
+        base: View<'a>,
+        staging: Staging<'a>,
+        counters: CountersRow,
+    ) -> Self {
+        Self {
+            metadata,
+            base,
+            staging,
+            edits: StagingEdits::new(staging),
+            plan: Plan {
+                first_fresh: Some(counters.next_dir),
+                ..Plan::default()
+            },
+            counters,
+            placed: HashMap::new(),
+            made_again: HashMap::new(),
+            left: HashSet::new(),
+            pending: Vec::new(),
+            path_lens: HashMap::new(),
+        }
+    }
+
+    /// Returns the plan and the counters behind all ids that it gives.
+    pub(super) fn plan(mut self) -> Result<(Plan, CountersRow)> {
+        self.collect()?;
+        self.give_directory_ids()?;
+        self.check_places()?;
+        self.empty_directories_made_again()?;
+        self.compare()?;
+        self.empty_removed_directories()?;
+        self.check_old_places()?;
+        self.edits.finish()?;
+        links::check(&mut self)?;
+        self.edits.finish()?;
+        Ok((self.plan, self.counters))
+    }
+
+    /// Finds where directories are placed, and checks what each change names.
+    fn collect(&mut self) -> Result<()> {
+        let mut contents = Vec::new();
+        let mut missing = Vec::new();
+        let mut last_dir = None;
+        let staging = self.staging;
+        for change in staging.all() {
+            let change = change?;
+            if last_dir.replace(change.dir) != Some(change.dir) {
+                self.check_directory(&change, change.dir)?;
+            }
+            let Some(record) = &change.state else {
+                continue;
+            };
+            if let Kind::Directory { dir } = record.kind {
+                self.place(&change, dir)?;
+            }
+            self.give_link_id(record);
+            contents.extend(record.contents());
+            if contents.len() >= CONTENTS_PER_MESSAGE_MAX {
+                missing.extend(self.metadata.missing(&contents)?);
+                contents.clear();
+            }
+        }
+        missing.extend(self.metadata.missing(&contents)?);
+        self.refuse_missing(missing)
+    }
+
+    fn refuse_missing(&self, mut missing: Vec<ContentId>) -> Result<()> {
+        let mut seen = HashSet::new();
+        missing.retain(|content| seen.insert(*content));
+        self.metadata.refuse_missing(missing)
+    }
+
+    /// Checks that the base has a directory that a change names.
+    fn check_directory(&self, change: &Change, dir: DirId) -> Result<()> {
+        let known =
+            dir == DirId::ABOVE_ROOT || dir.is_session() || self.base.directory(dir)?.is_some();
+        if known {
+            return Ok(());
+        }
+        Err(Refusal::UnknownDirectory { dir }.at(change.dir, change.name.clone()))
+    }
+
+    fn place(&mut self, change: &Change, dir: DirId) -> Result<()> {
+        self.check_directory(change, dir)?;
+        let name_len = change.name.as_ref().map_or(0, |name| name.as_bytes().len());
+        if self.placed.insert(dir, (change.dir, name_len)).is_some() {
+            return Err(Refusal::TwoPlaces { dir }.at(change.dir, change.name.clone()));
+        }
+        Ok(())
+    }
+
+    fn give_link_id(&mut self, record: &Record) {
+        let Some(link) = record.link.filter(|link| link.id.is_session()) else {
+            return;
+        };
+        let next = &mut self.counters.next_link;
+        self.plan.links.entry(link.id).or_insert_with(|| {
+            let id = *next;
+            next.0 += 1;
+            id
+        });
+    }
+
+    /// Gives the id of what was at the same place, or a fresh one, to each directory that the
+    /// commit makes; from above to below, because it depends on the directory above.
+    fn give_directory_ids(&mut self) -> Result<()> {
+        let mut found = Vec::new();
+        let staging = self.staging;
+        for change in staging.in_base_directories() {
+            let change = change?;
+            found.extend(self.give_directory_id(&change, Some(change.dir))?);
+        }
+        while let Some(dir) = found.pop() {
+            let real = self.plan.dir(dir);
+            let before = (!self.plan.is_fresh(real)).then_some(real);
+            for change in staging.in_directory(dir) {
+                found.extend(self.give_directory_id(&change?, before)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives an id to the directory that a change makes; `before` is what the directory around it
+    /// is in the base.
+    fn give_directory_id(
+        &mut self,
+        change: &Change,
+        before: Option<DirId>,
+    ) -> Result<Option<DirId>> {
+        let Some(Kind::Directory { dir }) = change.state.as_ref().map(|record| &record.kind) else {
+            return Ok(None);
+        };
+        if !dir.is_session() {
+            return Ok(None);
+        }
+        let old = match before {
+            Some(before) => self.base.state(before, change.name.as_ref())?,
+            None => None,
+        };
+        let real = match old.map(|record| record.kind) {
+            Some(Kind::Directory { dir: old }) if !self.placed.contains_key(&old) => {
+                self.made_again.insert(old, *dir);
+                old
+            }
+            _ => self.fresh_directory(),
+        };
+        self.plan.dirs.insert(*dir, real);
+        Ok(Some(*dir))
+    }
+
+    fn fresh_directory(&mut self) -> DirId {
+        let id = self.counters.next_dir;
+        self.counters.next_dir.0 += 1;
+        id
+    }
+
+    /// Checks that every directory that the commit makes or moves hangs below the root, and that
+    /// the paths of all are short enough.
+    fn check_places(&mut self) -> Result<()> {
+        let placed: Vec<_> = self.placed.keys().copied().collect();
+        for dir in placed {
+            self.path_len(dir)?;
+        }
+        Ok(())
+    }
+
+    /// Returns the length of the path of a directory, as staged.
+    fn path_len(&mut self, dir: DirId) -> Result<usize> {
+        let mut chain = Vec::new();
+        let mut walked = HashSet::new();
+        let mut above = dir;
+        let mut len = loop {
+            if above == DirId::ROOT {
+                break 0;
+            }
+            if let Some(len) = self.path_lens.get(&above) {
+                break *len;
+            }
+            if !walked.insert(above) {
+                return Err(Refusal::Cycle { dir }.at(dir, None));
+            }
+            let (parent, name_len) = self.place_of(above)?;
+            chain.push((above, name_len));
+            above = parent;
+        };
+        for (dir, name_len) in chain.into_iter().rev() {
+            len = below(len, name_len);
+            if len > PATH_LEN_MAX {
+                return Err(Refusal::PathTooLong.at(dir, None));
+            }
+            self.path_lens.insert(dir, len);
+        }
+        Ok(len)
+    }
+
+    fn place_of(&self, dir: DirId) -> Result<(DirId, usize)> {
+        if let Some(place) = self.placed.get(&dir) {
+            return Ok(*place);
+        }
+        if dir.is_session() {
+            return Err(Refusal::NeverMade { dir }.at(dir, None));
+        }
+        let row = self.base.live_directory(dir)?;
+        let (parent, name) = row.place.unwrap_or((DirId::ROOT, None));
+        Ok((parent, name.map_or(0, |name| name.as_bytes().len())))
+    }
+
+    /// Compares each change with the base; drops what changes nothing, and notes which directories
+    /// leave their place.
+    fn compare(&mut self) -> Result<()> {
+        let staging = self.staging;
+        for change in staging.all() {
+            let change = change?;
+            if change.dir != DirId::ABOVE_ROOT {
+                let name_len = change.name.as_ref().map_or(0, |name| name.as_bytes().len());
+                if below(self.path_len(change.dir)?, name_len) > PATH_LEN_MAX {
+                    return Err(Refusal::PathTooLong.at(change.dir, change.name));
+                }
+            }
+            self.compare_one(change)?;
+        }
+        Ok(())
+    }
+
+    fn compare_one(&mut self, change: Change) -> Result<()> {
+        let old = self.old_state(change.dir, change.name.as_ref())?;
+        let new = change.state.map(|record| self.plan.record(record));
+        let old_dir = old.as_ref().and_then(Record::dir);
+        let new_dir = new.as_ref().and_then(Record::dir);
+        if old_dir != new_dir {
+            old_dir.into_iter().for_each(|dir| self.leave(dir));
+            let moved = new_dir.filter(|dir| !self.plan.is_fresh(*dir));
+            self.plan.moved.extend(moved);
+        }
+        let linked = new.as_ref().is_some_and(|record| record.link.is_some());
+        match Difference::of(old.as_ref(), new.as_ref()) {
+            Difference::Row => {
+                self.plan.touched.insert(self.plan.dir(change.dir));
+                Ok(())
+            }
+            // Whether it makes a row depends on the other names of its link.
+            Difference::Ctime if linked => Ok(()),
+            Difference::Ctime | Difference::None => {
+                self.edits.drop_change(change.dir, change.name.as_ref())
+            }
+        }
+    }
+
+    /// Returns what a name is in the base.
+    pub(super) fn old_state(&self, dir: DirId, name: Option<&Name>) -> Result<Option<Record>> {
+        let dir = self.plan.dir(dir);
+        if self.plan.is_fresh(dir) {
+            return Ok(None);
+        }
+        self.base.state(dir, name)
+    }
+
+    /// Notes that a directory is not at its old place any more.
+    fn leave(&mut self, dir: DirId) {
+        if self.placed.contains_key(&dir) {
+            self.left.insert(dir);
+        } else {
+            self.pending.push(dir);
+        }
+    }
+
+    /// Stages the removal of the entries that directories made again do not have any more.
+    fn empty_directories_made_again(&mut self) -> Result<()> {
+        let made_again: Vec<_> = self
+            .made_again
+            .iter()
+            .map(|(old, new)| (*old, *new))
+            .collect();
+        for (old, new) in made_again {
+            self.refuse_entries_of(old)?;
+            self.for_each_entry(old, |planner, name, _| {
+                match planner.staging.get(new, Some(name))? {
+                    // What the new directory has counts, whatever was said of the old one.
+                    Some(_) => planner.edits.drop_change(old, Some(name)),
+                    None => planner.edits.remove_name(old, name),
+                }
+            })?;
+        }
+        self.edits.finish()
+    }
+
+    /// Fails if something is put into a directory that the commit removes.
+    fn refuse_entries_of(&self, dir: DirId) -> Result<()> {
+        for change in self.staging.in_directory(dir) {
+            let change = change?;
+            if change.state.is_some() {
+                return Err(Refusal::DirectoryRemoved { dir }.at(dir, change.name));
+            }
+        }
+        Ok(())
+    }
+
+    /// Stages the removal of all that lies below removed directories.
+    fn empty_removed_directories(&mut self) -> Result<()> {
+        while let Some(dir) = self.pending.pop() {
+            if !self.plan.removed.insert(dir) {
+                continue;
+            }
+            self.refuse_entries_of(dir)?;
+            self.for_each_entry(dir, |planner, name, record| {
+                planner.edits.remove_name(dir, name)?;
+                planner.plan.touched.insert(dir);
+                record.dir().into_iter().for_each(|dir| planner.leave(dir));
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Calls `each` for the entries that a directory has in the base.
+    fn for_each_entry(
+        &mut self,
+        dir: DirId,
+        mut each: impl FnMut(&mut Self, &Name, &Record) -> Result<()>,
+    ) -> Result<()> {
+        let mut after = None;
+        loop {
+            let (entries, more) = self.base.entries(dir, after.as_ref(), PAGE_ENTRIES_MAX)?;
+            for (name, record) in &entries {
+                each(self, name, record)?;
+            }
+            after = entries.into_iter().next_back().map(|(name, _)| name);
+            if !more {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Checks that every moved directory has left its old place.
+    fn check_old_places(&self) -> Result<()> {
+        match self.plan.moved.difference(&self.left).min() {
+            None => Ok(()),
+            Some(dir) => Err(Refusal::NotRemoved { dir: *dir }.at(*dir, None)),
+        }
+    }
+}
+
+impl std::fmt::Debug for Planner<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Planner")
+            .field("plan", &self.plan)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Returns the length of a path below one of `len` bytes.
+fn below(len: usize, name_len: usize) -> usize {
+    if len == 0 {
+        name_len
+    } else {
+        len + 1 + name_len
+    }
+}

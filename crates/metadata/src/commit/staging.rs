@@ -1,0 +1,236 @@
+//! The staged changes of a session: rows of its own, written unflushed, read in key order.
+//!
+//! Directories that the base has come first, then those that the commit makes, each with its
+//! changes together. A second table finds the staged names of one link.
+
+use std::time::Duration;
+
+use lfsfs_meta_store::{Applied, Batch, KeyRange, MetaStore, MetaStoreExt as _};
+use lfsfs_types::{DirId, LinkId, Name, SessionId};
+
+use super::Change;
+use crate::error::{MetadataError, Result};
+use crate::keys::{self, table};
+use crate::metadata::{Metadata, SCAN_PAGE, get_row};
+use crate::rows::{Marker, RowValue, SessionRow, StagedRow};
+
+/// The staged changes of one session.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Staging<'a> {
+    store: &'a dyn MetaStore,
+    session: SessionId,
+}
+
+/// A name that is staged with a link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct LinkedName {
+    pub(super) link: LinkId,
+    pub(super) dir: DirId,
+    pub(super) name: Option<Name>,
+}
+
+impl<'a> Staging<'a> {
+    pub(super) fn new(store: &'a dyn MetaStore, session: SessionId) -> Self {
+        Self { store, session }
+    }
+
+    /// Adds changes, in batches that the engine takes; fails if the session was swept.
+    pub(super) fn add(&self, changes: &[Change], touch: Option<Vec<u8>>) -> Result<()> {
+        let session = keys::session(table::SESSION, self.session);
+        let mut batch = Batch::new();
+        if let Some(row) = touch {
+            batch.put(&*session, row);
+        }
+        let mut changes = changes.iter().peekable();
+        loop {
+            while batch.len() + 2 <= self.store.batch_ops_max() {
+                let Some(change) = changes.next() else { break };
+                self.add_one(&mut batch, change);
+            }
+            batch.require_present(&*session);
+            match self.store.apply(std::mem::take(&mut batch))? {
+                Applied::Done if changes.peek().is_none() => return Ok(()),
+                Applied::Done => {}
+                Applied::Conflict { .. } => return Err(MetadataError::SessionExpired),
+            }
+        }
+    }
+
+    fn add_one(&self, batch: &mut Batch, change: &Change) {
+        let name = keys::name_bytes(change.name.as_ref());
+        if let Some(link) = change.state.as_ref().and_then(|record| record.link) {
+            let key = keys::staged_link(self.session, link.id, change.dir, name);
+            batch.put(key, Marker.encode());
+        }
+        let row = StagedRow {
+            state: change.state.clone(),
+        };
+        batch.put(keys::staged(self.session, change.dir, name), row.encode());
+    }
+
+    /// Returns all changes in key order. Rows may be added and removed meanwhile.
+    pub(super) fn all(&self) -> impl Iterator<Item = Result<Change>> + use<'a> {
+        self.scan(KeyRange::prefix(&keys::session(
+            table::STAGED,
+            self.session,
+        )))
+    }
+
+    /// Returns the changes in directories that the base has.
+    pub(super) fn in_base_directories(&self) -> impl Iterator<Item = Result<Change>> + use<'a> {
+        self.scan(KeyRange::new(
+            keys::session(table::STAGED, self.session),
+            keys::staged_in(self.session, DirId::SESSION_FIRST),
+        ))
+    }
+
+    /// Returns the changes in one directory.
+    pub(super) fn in_directory(
+        &self,
+        dir: DirId,
+    ) -> impl Iterator<Item = Result<Change>> + use<'a> {
+        self.scan(KeyRange::prefix(&keys::staged_in(self.session, dir)))
+    }
+
+    fn scan(&self, range: KeyRange) -> impl Iterator<Item = Result<Change>> + use<'a> {
+        self.store.scan_all(range, SCAN_PAGE).map(|row| {
+            let (key, value) = row?;
+            let (dir, name) = keys::decode_staged(&key)?;
+            let state = StagedRow::decode(&key, &value)?.state;
+            Ok(Change { dir, name, state })
+        })
+    }
+
+    /// Returns the names staged with a link, those of one link together.
+    pub(super) fn linked_names(&self) -> impl Iterator<Item = Result<LinkedName>> + use<'a> {
+        self.scan_links(&keys::session(table::STAGED_LINK, self.session))
+    }
+
+    /// Returns the names staged with one link.
+    pub(super) fn linked_names_of(
+        &self,
+        link: LinkId,
+    ) -> impl Iterator<Item = Result<LinkedName>> + use<'a> {
+        self.scan_links(&keys::staged_links_of(self.session, link))
+    }
+
+    fn scan_links(&self, prefix: &[u8]) -> impl Iterator<Item = Result<LinkedName>> + use<'a> {
+        let range = KeyRange::prefix(prefix);
+        self.store.scan_all(range, SCAN_PAGE).map(|row| {
+            let (link, dir, name) = keys::decode_staged_link(&row?.0)?;
+            Ok(LinkedName { link, dir, name })
+        })
+    }
+
+    /// Returns the change staged for a name.
+    pub(super) fn get(&self, dir: DirId, name: Option<&Name>) -> Result<Option<StagedRow>> {
+        let key = keys::staged(self.session, dir, keys::name_bytes(name));
+        get_row(self.store, &key)
+    }
+
+    /// Returns true if there is no change.
+    pub(super) fn is_empty(&self) -> Result<bool> {
+        let prefix = keys::session(table::STAGED, self.session);
+        Ok(self.store.first(KeyRange::prefix(&prefix))?.is_none())
+    }
+
+    /// Removes everything, first what lets further changes in.
+    pub(super) fn remove(&self) -> Result<()> {
+        let mut batch = Batch::new();
+        batch.delete(keys::session(table::SESSION, self.session));
+        self.store.write(batch)?;
+        self.remove_rows()?;
+        Ok(())
+    }
+
+    fn remove_rows(&self) -> Result<u64> {
+        let mut removed = 0;
+        for rows in [table::STAGED, table::STAGED_LINK] {
+            let prefix = keys::session(rows, self.session);
+            removed += self.store.delete_range(KeyRange::prefix(&prefix))?;
+        }
+        Ok(removed)
+    }
+}
+
+/// Changes of staged rows that are collected into batches.
+#[derive(Debug)]
+pub(super) struct StagingEdits<'a> {
+    staging: Staging<'a>,
+    batch: Batch,
+}
+
+impl<'a> StagingEdits<'a> {
+    pub(super) fn new(staging: Staging<'a>) -> Self {
+        Self {
+            staging,
+            batch: Batch::new(),
+        }
+    }
+
+    /// Takes a change back.
+    pub(super) fn drop_change(&mut self, dir: DirId, name: Option<&Name>) -> Result<()> {
+        let key = keys::staged(self.staging.session, dir, keys::name_bytes(name));
+        self.batch.delete(key);
+        self.write_if_full()
+    }
+
+    /// Adds the removal of a name.
+    pub(super) fn remove_name(&mut self, dir: DirId, name: &Name) -> Result<()> {
+        let key = keys::staged(self.staging.session, dir, name.as_bytes());
+        self.batch.put(key, StagedRow { state: None }.encode());
+        self.write_if_full()
+    }
+
+    /// Makes all changes visible.
+    pub(super) fn finish(&mut self) -> Result<()> {
+        Ok(self.staging.store.write(std::mem::take(&mut self.batch))?)
+    }
+
+    fn write_if_full(&mut self) -> Result<()> {
+        if self.batch.len() < self.staging.store.batch_ops_max() {
+            return Ok(());
+        }
+        self.finish()
+    }
+}
+
+/// Removes what sessions left that are idle or gone; see [`Metadata::sweep_sessions`].
+pub(super) fn sweep(metadata: &Metadata, idle: Duration) -> Result<u64> {
+    let mut removed = 0;
+    for rows in [table::SESSION, table::STAGED, table::STAGED_LINK] {
+        let mut rest = KeyRange::prefix(&[rows]);
+        while let Some((key, _)) = metadata.store().first(rest.clone())? {
+            let session = session_of(rows, &key)?;
+            if is_over(metadata, session, idle)? {
+                let staging = Staging::new(metadata.store(), session);
+                removed += staging.remove_rows()?;
+            }
+            let behind = KeyRange::prefix(&keys::session(rows, session)).end;
+            rest.start = behind.unwrap_or_else(|| vec![rows + 1]);
+        }
+    }
+    Ok(removed)
+}
+
+fn session_of(rows: u8, key: &[u8]) -> Result<SessionId> {
+    let mut reader = lfsfs_meta_store::KeyReader::new(key);
+    reader.expect_tag(rows)?;
+    Ok(SessionId(reader.fixed()?))
+}
+
+/// Returns true if a session has no row, or had one that nobody used for `idle`, and has none now.
+fn is_over(metadata: &Metadata, session: SessionId, idle: Duration) -> Result<bool> {
+    let key = keys::session(table::SESSION, session);
+    let Some(value) = metadata.store().get(&key)? else {
+        return Ok(true);
+    };
+    let touched = SessionRow::decode(&key, &value)?.touched;
+    let idle = i64::try_from(idle.as_secs()).unwrap_or(i64::MAX);
+    if metadata.now().secs.saturating_sub(touched.secs) < idle {
+        return Ok(false);
+    }
+    let mut batch = Batch::new();
+    batch.require_equals(&*key, value).delete(&*key);
+    Ok(metadata.store().apply(batch)?.is_done())
+}

@@ -1,0 +1,263 @@
+//! Contents and chunks: what is stored, where it lies, and when it was last asked for.
+//!
+//! A place is only ever taken from the receipt of the datanode that verified it. A content row is
+//! written with or after the row of its chunk, so the chunk of every known content is known.
+//! Nothing here is flushed: publishing a version flushes all that came before it, and a client that
+//! lost its server asks again what is missing.
+
+mod resolve;
+mod row;
+
+use std::collections::HashSet;
+
+use lfsfs_meta_store::{Batch, Read, Rows};
+use lfsfs_types::content::{Content, PieceList};
+use lfsfs_types::limits::PIECES_INLINE_MAX;
+use lfsfs_types::{ChunkInfo, ContentId, ContentPlace, NodeId};
+
+pub use self::resolve::{ChunkLocation, Resolution, Resolved, ResolvedContents};
+pub(crate) use self::row::{ChunkRow, ContentBody, ContentRow};
+use crate::error::{MetadataError, Result};
+use crate::keys;
+use crate::metadata::{Metadata, get_row};
+use crate::rows::RowValue;
+
+/// A stamp older than this is renewed when its content is asked for. What deletes contents must
+/// give them a longer grace.
+pub(crate) const STAMP_RENEWAL_SECS: u64 = 600;
+
+/// How many contents are looked at in one read.
+const CONTENTS_PER_READ: usize = 500;
+
+/// What a datanode says of a chunk that it received, verified and made durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChunkReceipt {
+    /// Who has it.
+    pub node: NodeId,
+    /// What it takes to read it.
+    pub info: ChunkInfo,
+    /// Where in it which contents lie.
+    pub places: Vec<ContentPlace>,
+}
+
+impl Metadata {
+    /// Notes a chunk and the places of its contents; where a content is known already, its first
+    /// place stays. The same receipt may come any number of times.
+    pub fn record_chunk(&self, receipt: &ChunkReceipt) -> Result<()> {
+        let foreign = |place: &ContentPlace| place.chunk != receipt.info.id;
+        if receipt.places.iter().any(foreign) {
+            return Err(MetadataError::InvalidReceipt {
+                problem: "a place names another chunk",
+            });
+        }
+        if self.node(receipt.node)?.is_none() {
+            return Err(MetadataError::UnknownNode { node: receipt.node });
+        }
+        self.record_replica(receipt)?;
+        for places in receipt.places.chunks(self.contents_per_batch()) {
+            self.record_places(places)?;
+        }
+        Ok(())
+    }
+
+    /// Returns those of `contents` that are not stored, each once, and renews the stamp of the
+    /// others.
+    pub fn missing(&self, contents: &[ContentId]) -> Result<Vec<ContentId>> {
+        let mut seen = HashSet::new();
+        let mut missing = Vec::new();
+        for group in contents.chunks(self.contents_per_batch()) {
+            let mut asked = group.to_vec();
+            asked.retain(|content| *content != ContentId::EMPTY && seen.insert(*content));
+            missing.extend(self.missing_of(&asked)?);
+        }
+        Ok(missing)
+    }
+
+    /// Notes of which pieces a large content is made.
+    ///
+    /// The list must have that id, and every piece must be stored with its length. A list of more
+    /// than [`PIECES_INLINE_MAX`] pieces must be stored itself, as the content of its encoding.
+    pub fn put_pieces(&self, content: ContentId, list: &PieceList) -> Result<()> {
+        let refused = |problem| MetadataError::InvalidPieces { content, problem };
+        if list.content_id() != content {
+            return Err(refused("the list has another id"));
+        }
+        self.check_pieces(list)?;
+        let body = if list.pieces().len() <= PIECES_INLINE_MAX {
+            ContentBody::Pieces(list.clone())
+        } else {
+            let stored = Content::of_bytes(&list.encode()).id;
+            self.refuse_missing(self.missing(&[stored])?)?;
+            ContentBody::List {
+                list: stored,
+                count: list.count(),
+            }
+        };
+        let row = ContentRow {
+            stamp: self.stamp(),
+            len: list.total_len(),
+            body,
+        };
+        let key = keys::content(content);
+        let mut batch = Batch::new();
+        batch.require_absent(&*key).put(&*key, row.encode());
+        if !self.store().apply(batch)?.is_done() {
+            // The id says what the pieces are, so what is there is the same.
+            self.missing(&[content])?;
+        }
+        Ok(())
+    }
+
+    /// Fails if there are missing contents, naming the first of them.
+    pub(crate) fn refuse_missing(&self, mut missing: Vec<ContentId>) -> Result<()> {
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let count = missing.len() as u64;
+        missing.truncate(20);
+        Err(MetadataError::MissingContents {
+            first: missing,
+            count,
+        })
+    }
+
+    /// Returns the rows of contents, in the same order.
+    pub(crate) fn content_rows(
+        &self,
+        contents: &[ContentId],
+    ) -> Result<Vec<Option<(Vec<u8>, ContentRow)>>> {
+        let reads: Vec<_> = contents
+            .iter()
+            .map(|content| Read::get(keys::content(*content)))
+            .collect();
+        let found = self.store().read(&reads)?.into_iter().map(Rows::into_first);
+        let decoded = found.map(|row| {
+            row.map(|(key, value)| ContentRow::decode(&key, &value).map(|row| (value, row)))
+                .transpose()
+        });
+        Ok(decoded.collect::<Result<_, _>>()?)
+    }
+
+    fn contents_per_batch(&self) -> usize {
+        self.store().batch_ops_max().min(CONTENTS_PER_READ)
+    }
+
+    /// Seconds since 1970, by which contents are told apart that nobody wanted for long.
+    fn stamp(&self) -> u64 {
+        u64::try_from(self.now().secs).unwrap_or(0)
+    }
+
+    /// Notes that a node has a chunk.
+    fn record_replica(&self, receipt: &ChunkReceipt) -> Result<()> {
+        let key = keys::chunk(receipt.info.id);
+        loop {
+            let seen = self.store().get(&key)?;
+            let mut row = match &seen {
+                Some(value) => ChunkRow::decode(&key, value)?,
+                None => ChunkRow::of(&receipt.info),
+            };
+            if row.info(receipt.info.id) != receipt.info {
+                return Err(MetadataError::InvalidReceipt {
+                    problem: "the chunk is known with another length or footer",
+                });
+            }
+            if row.nodes.contains(&receipt.node) {
+                return Ok(());
+            }
+            row.nodes.push(receipt.node);
+            let mut batch = Batch::new();
+            batch
+                .require_unchanged(&*key, seen)
+                .put(&*key, row.encode());
+            if self.store().apply(batch)?.is_done() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn record_places(&self, places: &[ContentPlace]) -> Result<()> {
+        let stamp = self.stamp();
+        let contents: Vec<_> = places.iter().map(|place| place.content).collect();
+        loop {
+            let known = self.content_rows(&contents)?;
+            let mut batch = Batch::new();
+            let mut taken = HashSet::from([ContentId::EMPTY]);
+            for (place, known) in places.iter().zip(known) {
+                if !taken.insert(place.content) {
+                    continue;
+                }
+                let Some((value, row)) = known else {
+                    let key = keys::content(place.content);
+                    let row = ContentRow::of_place(place, stamp);
+                    batch.require_absent(&*key).put(&*key, row.encode());
+                    continue;
+                };
+                if row.len != u64::from(place.len) {
+                    return Err(MetadataError::InvalidReceipt {
+                        problem: "a content is known with another length",
+                    });
+                }
+                renew(&mut batch, place.content, &value, row, stamp);
+            }
+            if self.store().apply(batch)?.is_done() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn missing_of(&self, contents: &[ContentId]) -> Result<Vec<ContentId>> {
+        let stamp = self.stamp();
+        loop {
+            let known = self.content_rows(contents)?;
+            let mut missing = Vec::new();
+            let mut batch = Batch::new();
+            for (content, known) in contents.iter().zip(known) {
+                match known {
+                    Some((value, row)) => renew(&mut batch, *content, &value, row, stamp),
+                    None => missing.push(*content),
+                }
+            }
+            if batch.is_empty() || self.store().apply(batch)?.is_done() {
+                return Ok(missing);
+            }
+        }
+    }
+
+    /// Fails unless each piece is stored in one place with its length.
+    fn check_pieces(&self, list: &PieceList) -> Result<()> {
+        let content = list.content_id();
+        for pieces in list.pieces().chunks(self.contents_per_batch()) {
+            let ids: Vec<_> = pieces.iter().map(|piece| piece.hash).collect();
+            self.refuse_missing(self.missing(&ids)?)?;
+            for (piece, row) in pieces.iter().zip(self.content_rows(&ids)?) {
+                let fits = row.is_some_and(|(_, row)| {
+                    row.len == u64::from(piece.len) && matches!(row.body, ContentBody::Place { .. })
+                });
+                if !fits {
+                    return Err(MetadataError::InvalidPieces {
+                        content,
+                        problem: "a piece is stored with another length",
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the row of a chunk.
+    pub(crate) fn chunk_row(&self, chunk: lfsfs_types::ChunkId) -> Result<Option<ChunkRow>> {
+        get_row(self.store(), &keys::chunk(chunk))
+    }
+}
+
+/// Adds the renewal of an old stamp to a batch, unless someone changes the row meanwhile.
+fn renew(batch: &mut Batch, content: ContentId, seen: &[u8], row: ContentRow, stamp: u64) {
+    if row.stamp.saturating_add(STAMP_RENEWAL_SECS) > stamp {
+        return;
+    }
+    let key = keys::content(content);
+    let renewed = ContentRow { stamp, ..row };
+    batch
+        .require_equals(&*key, seen)
+        .put(&*key, renewed.encode());
+}

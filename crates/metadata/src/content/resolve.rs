@@ -1,0 +1,150 @@
+//! Resolve: from contents to the places of their bytes, the chunks of these and who has them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lfsfs_meta_store::MetaError;
+use lfsfs_types::content::PieceList;
+use lfsfs_types::{ChunkId, ChunkInfo, ContentId, ContentPlace, NodeId};
+
+use super::{CONTENTS_PER_READ, ContentBody, ContentRow};
+use crate::error::Result;
+use crate::keys;
+use crate::metadata::Metadata;
+use crate::node::Node;
+
+/// Where one content lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolved {
+    /// The content.
+    pub content: ContentId,
+    /// Its length; 0 if it is missing.
+    pub len: u64,
+    /// Where its bytes are.
+    pub resolution: Resolution,
+}
+
+/// Where the bytes of a content are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Resolution {
+    /// It is not stored.
+    Missing,
+    /// It has no bytes.
+    Empty,
+    /// In one place.
+    Place(ContentPlace),
+    /// One place for each piece, in order.
+    Pieces(Vec<ContentPlace>),
+    /// There are too many pieces to tell at once: whoever wants some reads the list, a content
+    /// itself, and resolves the pieces that it needs.
+    List {
+        /// The content that is the encoded list of pieces.
+        list: ContentId,
+        /// How many there are.
+        count: u32,
+    },
+}
+
+/// A chunk and who has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChunkLocation {
+    /// What it takes to read it.
+    pub info: ChunkInfo,
+    /// Who has it.
+    pub nodes: Vec<NodeId>,
+}
+
+/// The answer to a question about several contents.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ResolvedContents {
+    /// One for each content that was asked for, in that order.
+    pub contents: Vec<Resolved>,
+    /// Every chunk that a place names, once.
+    pub chunks: Vec<ChunkLocation>,
+    /// Every node that has one of these chunks, once.
+    pub nodes: Vec<Node>,
+}
+
+impl Metadata {
+    /// Returns where contents, or pieces, lie.
+    ///
+    /// The answer grows with the pieces of what is asked for, 8,192 for one content at most.
+    pub fn resolve_contents(&self, contents: &[ContentId]) -> Result<ResolvedContents> {
+        let mut answer = ResolvedContents::default();
+        let mut chunks = BTreeSet::new();
+        for group in contents.chunks(CONTENTS_PER_READ) {
+            for (content, row) in group.iter().zip(self.content_rows(group)?) {
+                let resolved = self.resolve_row(*content, row.map(|(_, row)| row))?;
+                chunks.extend(chunks_of(&resolved.resolution));
+                answer.contents.push(resolved);
+            }
+        }
+        let mut nodes = BTreeMap::new();
+        for chunk in chunks {
+            let location = self.locate(chunk)?;
+            for id in &location.nodes {
+                if let (false, Some(node)) = (nodes.contains_key(id), self.node(*id)?) {
+                    nodes.insert(*id, node);
+                }
+            }
+            answer.chunks.push(location);
+        }
+        answer.nodes = nodes.into_values().collect();
+        Ok(answer)
+    }
+
+    fn resolve_row(&self, content: ContentId, row: Option<ContentRow>) -> Result<Resolved> {
+        let len = row.as_ref().map_or(0, |row| row.len);
+        let place = row.as_ref().and_then(|row| row.place(content));
+        let resolution = match (row.map(|row| row.body), place) {
+            _ if content == ContentId::EMPTY => Resolution::Empty,
+            (None, _) => Resolution::Missing,
+            (_, Some(place)) => Resolution::Place(place),
+            (Some(ContentBody::Pieces(list)), _) => {
+                Resolution::Pieces(self.places_of(content, &list)?)
+            }
+            (Some(ContentBody::List { list, count }), _) => Resolution::List { list, count },
+            (Some(ContentBody::Place { .. }), None) => Resolution::Missing,
+        };
+        Ok(Resolved {
+            content,
+            len,
+            resolution,
+        })
+    }
+
+    fn places_of(&self, content: ContentId, list: &PieceList) -> Result<Vec<ContentPlace>> {
+        let mut places = Vec::with_capacity(list.pieces().len());
+        for pieces in list.pieces().chunks(CONTENTS_PER_READ) {
+            let ids: Vec<_> = pieces.iter().map(|piece| piece.hash).collect();
+            for (id, row) in ids.iter().zip(self.content_rows(&ids)?) {
+                let place = row.and_then(|(_, row)| row.place(*id));
+                places.push(place.ok_or_else(|| {
+                    MetaError::corrupt(format!("piece {id} has no place"), &keys::content(content))
+                })?);
+            }
+        }
+        Ok(places)
+    }
+
+    fn locate(&self, chunk: ChunkId) -> Result<ChunkLocation> {
+        let row = self.chunk_row(chunk)?.ok_or_else(|| {
+            MetaError::corrupt(
+                "a place names this chunk, it is unknown",
+                &keys::chunk(chunk),
+            )
+        })?;
+        Ok(ChunkLocation {
+            info: row.info(chunk),
+            nodes: row.nodes,
+        })
+    }
+}
+
+fn chunks_of(resolution: &Resolution) -> impl Iterator<Item = ChunkId> + '_ {
+    let places = match resolution {
+        Resolution::Place(place) => std::slice::from_ref(place),
+        Resolution::Pieces(places) => places,
+        _ => &[],
+    };
+    places.iter().map(|place| place.chunk)
+}

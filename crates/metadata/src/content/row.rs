@@ -1,0 +1,197 @@
+//! The rows of contents and chunks.
+
+use lfsfs_types::content::{Piece, PieceList};
+use lfsfs_types::limits::PIECES_INLINE_MAX;
+use lfsfs_types::{
+    ChunkId, ChunkInfo, ContentId, ContentPlace, DecodeError, NodeId, Reader, Sha256, Writer,
+};
+
+use crate::rows::RowValue;
+
+/// Most replicas that one chunk can have, many times what any project asks for.
+const NODES_MAX: u64 = 1024;
+
+/// What is known of one content or piece.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ContentRow {
+    /// When it was last asked for, in seconds since 1970.
+    pub(crate) stamp: u64,
+    pub(crate) len: u64,
+    pub(crate) body: ContentBody,
+}
+
+/// Where its bytes are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ContentBody {
+    /// In one place.
+    Place {
+        chunk: ChunkId,
+        block: u32,
+        offset: u32,
+    },
+    /// In the places of these pieces.
+    Pieces(PieceList),
+    /// In the places of the pieces that a stored list names.
+    List { list: ContentId, count: u32 },
+}
+
+impl ContentRow {
+    pub(crate) fn of_place(place: &ContentPlace, stamp: u64) -> Self {
+        Self {
+            stamp,
+            len: u64::from(place.len),
+            body: ContentBody::Place {
+                chunk: place.chunk,
+                block: place.block,
+                offset: place.offset,
+            },
+        }
+    }
+
+    /// Returns the place of a content that has one.
+    pub(crate) fn place(&self, content: ContentId) -> Option<ContentPlace> {
+        match self.body {
+            ContentBody::Place {
+                chunk,
+                block,
+                offset,
+            } => Some(ContentPlace {
+                content,
+                chunk,
+                block,
+                offset,
+                len: u32::try_from(self.len).ok()?,
+            }),
+            _ => None,
+        }
+    }
+}
+
+impl RowValue for ContentRow {
+    const WHAT: &'static str = "content row";
+
+    fn write(&self, writer: &mut Writer) {
+        writer.varint(self.stamp).varint(self.len);
+        match &self.body {
+            ContentBody::Place {
+                chunk,
+                block,
+                offset,
+            } => {
+                writer.u8(1).raw(chunk.as_bytes());
+                writer.varint(u64::from(*block)).varint(u64::from(*offset));
+            }
+            ContentBody::Pieces(list) => {
+                writer.u8(2).varint(u64::from(list.count()));
+                for piece in list.pieces() {
+                    writer
+                        .raw(piece.hash.as_bytes())
+                        .varint(u64::from(piece.len));
+                }
+            }
+            ContentBody::List { list, count } => {
+                writer.u8(3).raw(list.as_bytes()).varint(u64::from(*count));
+            }
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let stamp = reader.varint()?;
+        let len = reader.varint()?;
+        let body = match reader.u8()? {
+            1 if len > u64::from(u32::MAX) => return Err(reader.error("place above 32 bits")),
+            1 => ContentBody::Place {
+                chunk: ChunkId(reader.array()?),
+                block: reader.varint32()?,
+                offset: reader.varint32()?,
+            },
+            2 => ContentBody::Pieces(read_pieces(len, reader)?),
+            3 => ContentBody::List {
+                list: ContentId(reader.array()?),
+                count: reader.varint32()?,
+            },
+            _ => return Err(reader.error("unknown form of a content")),
+        };
+        Ok(Self { stamp, len, body })
+    }
+}
+
+fn read_pieces(len: u64, reader: &mut Reader<'_>) -> Result<PieceList, DecodeError> {
+    let count = reader.varint()?;
+    if count > PIECES_INLINE_MAX as u64 {
+        return Err(reader.error("too many pieces"));
+    }
+    let pieces = (0..count).map(|_| {
+        Ok(Piece {
+            hash: ContentId(reader.array()?),
+            len: reader.varint32()?,
+        })
+    });
+    let pieces = pieces.collect::<Result<_, DecodeError>>()?;
+    let list = PieceList::new(pieces).map_err(|_| reader.error("no list of pieces"))?;
+    if list.total_len() == len {
+        Ok(list)
+    } else {
+        Err(reader.error("the pieces have another length"))
+    }
+}
+
+/// A chunk and who has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ChunkRow {
+    pub(crate) len: u64,
+    pub(crate) footer_len: u32,
+    pub(crate) footer_sha256: Sha256,
+    /// In the order of their receipts.
+    pub(crate) nodes: Vec<NodeId>,
+}
+
+impl ChunkRow {
+    pub(crate) fn of(info: &ChunkInfo) -> Self {
+        Self {
+            len: info.len,
+            footer_len: info.footer_len,
+            footer_sha256: info.footer_sha256,
+            nodes: Vec::new(),
+        }
+    }
+
+    pub(crate) fn info(&self, id: ChunkId) -> ChunkInfo {
+        ChunkInfo {
+            id,
+            len: self.len,
+            footer_len: self.footer_len,
+            footer_sha256: self.footer_sha256,
+        }
+    }
+}
+
+impl RowValue for ChunkRow {
+    const WHAT: &'static str = "chunk row";
+
+    fn write(&self, writer: &mut Writer) {
+        writer.varint(self.len).varint(u64::from(self.footer_len));
+        writer.raw(self.footer_sha256.as_bytes());
+        writer.varint(self.nodes.len() as u64);
+        for node in &self.nodes {
+            writer.raw(node.as_bytes());
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let len = reader.varint()?;
+        let footer_len = reader.varint32()?;
+        let footer_sha256 = Sha256(reader.array()?);
+        let count = reader.varint()?;
+        if count > NODES_MAX {
+            return Err(reader.error("too many replicas"));
+        }
+        let nodes = (0..count).map(|_| reader.array().map(NodeId));
+        Ok(Self {
+            len,
+            footer_len,
+            footer_sha256,
+            nodes: nodes.collect::<Result<_, _>>()?,
+        })
+    }
+}

@@ -1,0 +1,371 @@
+//! The error types of this crate: what a call, and what a single change, can be refused for.
+
+use std::fmt;
+use std::io;
+
+use lfsfs_meta_store::MetaError;
+use lfsfs_types::{
+    ContentId, DecodeError, DirId, LinkId, Name, NodeId, ProjectId, ProjectName, TagName,
+    VersionId, VersionNumber,
+};
+
+/// Why the metadata could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MetadataError {
+    /// The store failed, or a row of it is damaged.
+    #[error(transparent)]
+    Store(#[from] MetaError),
+
+    /// The operating system gave no random bytes for an id.
+    #[error("draw a random id")]
+    Random(#[source] io::Error),
+
+    /// The store is laid out as another program version lays it out.
+    #[error("the metadata has layout {found}, this program reads layout {expected}")]
+    Layout {
+        /// The layout found.
+        found: u64,
+        /// The layout of this program.
+        expected: u64,
+    },
+
+    /// A project of that name is there.
+    #[error("project {name} already exists")]
+    ProjectExists {
+        /// Its name.
+        name: ProjectName,
+    },
+
+    /// The settings of a new project are out of range.
+    #[error("the project cannot have these settings: {problem}")]
+    InvalidSettings {
+        /// What is wrong.
+        problem: &'static str,
+    },
+
+    /// No project has that name.
+    #[error("no project {name}")]
+    UnknownProject {
+        /// The name.
+        name: ProjectName,
+    },
+
+    /// No project has that id.
+    #[error("no project with id {id}")]
+    UnknownProjectId {
+        /// The id.
+        id: ProjectId,
+    },
+
+    /// The project has no such version.
+    #[error("project {project} has no version {version}")]
+    UnknownVersion {
+        /// The project.
+        project: ProjectId,
+        /// The version.
+        version: VersionNumber,
+    },
+
+    /// The project has no such tag.
+    #[error("project {project} has no tag {tag}")]
+    UnknownTag {
+        /// The project.
+        project: ProjectName,
+        /// The tag.
+        tag: TagName,
+    },
+
+    /// The tag names another version and was not to be moved.
+    #[error("tag {tag} already names {version}")]
+    TagExists {
+        /// The tag.
+        tag: TagName,
+        /// What it names.
+        version: VersionNumber,
+    },
+
+    /// The version has no such directory.
+    #[error("version {version} has no directory {dir}")]
+    UnknownDirectory {
+        /// The directory.
+        dir: DirId,
+        /// The version.
+        version: VersionNumber,
+    },
+
+    /// The base of a commit has another random id: it is a version of a backup or another server.
+    #[error("version {number} is not the one that the changes were made on")]
+    ForeignBase {
+        /// The number of the base.
+        number: VersionNumber,
+    },
+
+    /// Other versions were published since the base of a commit.
+    #[error("the base {base} is not the newest version any more: that is {head}")]
+    Stale {
+        /// The base.
+        base: VersionNumber,
+        /// The newest version.
+        head: VersionNumber,
+    },
+
+    /// The random id of a commit is none, or a version of another project has it.
+    #[error("version id {id} cannot be used for this commit")]
+    InvalidVersionId {
+        /// The id.
+        id: VersionId,
+    },
+
+    /// Author or message of a commit are too long.
+    #[error("the {what} of the commit has more than {max} bytes")]
+    TextTooLong {
+        /// "author" or "message".
+        what: &'static str,
+        /// How many are possible.
+        max: usize,
+    },
+
+    /// Another coordinator publishes a version of the project.
+    #[error("another coordinator is publishing a version of project {project}")]
+    Busy {
+        /// The project.
+        project: ProjectId,
+    },
+
+    /// The lease expired and another coordinator took it: nothing was published.
+    #[error("the lease of project {project} was lost while publishing")]
+    LeaseLost {
+        /// The project.
+        project: ProjectId,
+    },
+
+    /// The session is not known any more: it was idle for too long, or the server restarted.
+    #[error("the commit session has expired")]
+    SessionExpired,
+
+    /// Contents that a commit names are not stored.
+    #[error("{count} contents are missing, the first is {}", first.first().map_or_else(String::new, ToString::to_string))]
+    MissingContents {
+        /// The first twenty.
+        first: Vec<ContentId>,
+        /// How many.
+        count: u64,
+    },
+
+    /// A change cannot be made.
+    #[error("cannot change {place}")]
+    Refused {
+        /// Where.
+        place: Place,
+        /// Why.
+        #[source]
+        reason: Refusal,
+    },
+
+    /// The layout of a content does not fit its id, or is none that a row can hold.
+    #[error("the pieces of content {content} are refused: {problem}")]
+    InvalidPieces {
+        /// The content.
+        content: ContentId,
+        /// What is wrong.
+        problem: &'static str,
+    },
+
+    /// A receipt contradicts itself.
+    #[error("the receipt of a chunk is refused: {problem}")]
+    InvalidReceipt {
+        /// What is wrong.
+        problem: &'static str,
+    },
+
+    /// The node's registration is not the newest one.
+    #[error("node {node} has registered again since")]
+    StaleNode {
+        /// The node.
+        node: NodeId,
+    },
+
+    /// No node has that id.
+    #[error("no node {node}")]
+    UnknownNode {
+        /// The node.
+        node: NodeId,
+    },
+
+    /// The address of a node is none.
+    #[error("a node needs an address of 1 to 300 bytes")]
+    InvalidAddress,
+
+    /// A path of the version is longer than paths can be.
+    #[error("an object below directory {dir} has a path that is too long")]
+    PathTooLong {
+        /// The directory.
+        dir: DirId,
+    },
+}
+
+impl MetadataError {
+    /// Returns true if the same call may succeed later without anybody's help.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_retryable(),
+            Self::Busy { .. } | Self::LeaseLost { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// Returns true if what was named is not there.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        matches!(
+            self,
+            Self::UnknownProject { .. }
+                | Self::UnknownProjectId { .. }
+                | Self::UnknownVersion { .. }
+                | Self::UnknownTag { .. }
+                | Self::UnknownDirectory { .. }
+                | Self::UnknownNode { .. }
+        )
+    }
+
+    /// Returns true if stored data was found damaged.
+    #[must_use]
+    pub fn is_corrupt(&self) -> bool {
+        matches!(self, Self::Store(error) if error.is_corrupt())
+    }
+}
+
+/// An entry as changes name it: a directory and a name in it, or the root itself.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// The directory.
+    pub dir: DirId,
+    /// The name; none for the root's own record.
+    pub name: Option<Name>,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Some(name) => write!(
+                f,
+                "\"{}\" in directory {}",
+                name.as_bytes().escape_ascii(),
+                self.dir
+            ),
+            None if self.dir == DirId::ABOVE_ROOT => f.write_str("the root"),
+            None => write!(f, "directory {}", self.dir),
+        }
+    }
+}
+
+/// Why a single change cannot be made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// Only the root has no name, and only the root lies in directory 0.
+    #[error("only the root has no name")]
+    InvalidPlace,
+
+    /// The root is no directory after the commit, or has another place.
+    #[error("the root stays a directory at its place")]
+    RootReplaced,
+
+    /// The record breaks a limit.
+    #[error("the record is invalid")]
+    InvalidRecord(#[source] DecodeError),
+
+    /// The record is a pack, which a commit does not make.
+    #[error("packs are made by the server")]
+    Pack,
+
+    /// The base has no such directory.
+    #[error("directory {dir} is not in the base")]
+    UnknownDirectory {
+        /// The directory.
+        dir: DirId,
+    },
+
+    /// The directory is used, but the commit makes it nowhere.
+    #[error("directory {dir} is made nowhere")]
+    NeverMade {
+        /// The directory.
+        dir: DirId,
+    },
+
+    /// The directory has two places after the commit.
+    #[error("directory {dir} has two places")]
+    TwoPlaces {
+        /// The directory.
+        dir: DirId,
+    },
+
+    /// The directory got a new place and is still at its old one.
+    #[error("directory {dir} is moved, but its old place is not removed")]
+    NotRemoved {
+        /// The directory.
+        dir: DirId,
+    },
+
+    /// The directory comes to lie in itself.
+    #[error("directory {dir} would lie in itself")]
+    Cycle {
+        /// The directory.
+        dir: DirId,
+    },
+
+    /// The entry is put into a directory that the commit removes.
+    #[error("directory {dir} is removed")]
+    DirectoryRemoved {
+        /// The directory.
+        dir: DirId,
+    },
+
+    /// A directory cannot have several names.
+    #[error("a directory has no link id")]
+    LinkedDirectory,
+
+    /// No name of the link is in the base.
+    #[error("link {link} is not in the base")]
+    UnknownLink {
+        /// The link.
+        link: LinkId,
+    },
+
+    /// Two names of a link have different records after the commit.
+    #[error("link {link} has another record at another name")]
+    UnequalLink {
+        /// The link.
+        link: LinkId,
+    },
+
+    /// The link has more names than its count says.
+    #[error("link {link} has {names} names, its count says {nlink}")]
+    LinkCount {
+        /// The link.
+        link: LinkId,
+        /// The names found.
+        names: u64,
+        /// The count in the record.
+        nlink: u32,
+    },
+
+    /// The path is longer than paths can be.
+    #[error("the path is too long")]
+    PathTooLong,
+}
+
+impl Refusal {
+    /// Makes the error that names the place.
+    pub(crate) fn at(self, dir: DirId, name: Option<Name>) -> MetadataError {
+        MetadataError::Refused {
+            place: Place { dir, name },
+            reason: self,
+        }
+    }
+}
+
+/// The result of every call.
+pub type Result<T, E = MetadataError> = std::result::Result<T, E>;

@@ -1,0 +1,203 @@
+//! The listing of a directory at a version, page by page in the order of the names.
+//!
+//! It merges the live rows with the closed rows that stop behind the version, which costs what
+//! changed since that version. Where that is more than twice a page, the closed names are skipped
+//! through instead, name by name.
+
+use std::collections::BTreeMap;
+
+use lfsfs_meta_store::{KeyRange, Read, Row, Rows};
+use lfsfs_types::limits::PAGE_ENTRIES_MAX;
+use lfsfs_types::{DirId, Name, ProjectId, Record, VersionId, VersionNumber};
+
+use crate::error::Result;
+use crate::keys::{self, ObjectKey, table};
+use crate::metadata::Metadata;
+use crate::rows::{ObjectRow, RowValue};
+use crate::view::View;
+
+/// A page of a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listing {
+    /// The entries in the order of their names.
+    pub entries: Vec<(Name, Record)>,
+    /// Whether there are entries behind these.
+    pub more: bool,
+    /// The random id of the last version that changed this listing: equal id, equal listing.
+    pub listing_version: VersionId,
+}
+
+impl Metadata {
+    /// Returns up to `limit` entries of a directory, from behind `after`.
+    ///
+    /// A limit of 0, and one above [`PAGE_ENTRIES_MAX`], means that.
+    pub fn list(
+        &self,
+        project: ProjectId,
+        version: VersionNumber,
+        dir: DirId,
+        after: Option<&Name>,
+        limit: usize,
+    ) -> Result<Listing> {
+        let view = self.view(project, version)?;
+        let listing_version = view.live_directory(dir)?.listing_id;
+        let limit = match limit {
+            1..=PAGE_ENTRIES_MAX => limit,
+            _ => PAGE_ENTRIES_MAX,
+        };
+        let (entries, more) = view.entries(dir, after, limit)?;
+        Ok(Listing {
+            entries,
+            more,
+            listing_version,
+        })
+    }
+}
+
+/// The part of a directory's names that one read covered.
+struct Span {
+    entries: BTreeMap<Name, Record>,
+    /// The last name that was covered; `None` if all are.
+    horizon: Option<Name>,
+}
+
+impl View<'_> {
+    /// Returns up to `limit` entries from behind `after`, and whether there are more.
+    pub(crate) fn entries(
+        &self,
+        dir: DirId,
+        after: Option<&Name>,
+        limit: usize,
+    ) -> Result<(Vec<(Name, Record)>, bool)> {
+        let mut entries = Vec::new();
+        let mut after = after.cloned();
+        loop {
+            let span = self.span(dir, after.as_ref(), limit + 1)?;
+            entries.extend(span.entries);
+            after = span.horizon;
+            if entries.len() > limit || after.is_none() {
+                let more = entries.len() > limit;
+                entries.truncate(limit);
+                return Ok((entries, more));
+            }
+        }
+    }
+
+    /// Reads the names behind `after` that about `rows` live rows cover.
+    fn span(&self, dir: DirId, after: Option<&Name>, rows: usize) -> Result<Span> {
+        let closed = KeyRange::at_or_after(
+            &keys::closed_from(self.project, dir, self.version.next()),
+            &keys::directory_rows(table::CLOSED, self.project, dir),
+        );
+        let live = self.names_behind(table::LIVE, dir, after);
+        let reads = [Read::scan(live, rows), Read::scan(closed, 2 * rows)];
+        let mut found = self.store.read(&reads)?.into_iter();
+        let live = found.next().unwrap_or_default();
+        let closed = found.next().unwrap_or_default();
+        if closed.more {
+            return self.skipping_span(dir, after, rows);
+        }
+        self.merge(after, &live, &closed)
+    }
+
+    fn merge(&self, after: Option<&Name>, live: &Rows, closed: &Rows) -> Result<Span> {
+        let horizon = last_name(live, ObjectKey::live)?;
+        let mut entries = BTreeMap::new();
+        for (key, value) in &closed.rows {
+            let name = ObjectKey::closed(key)?.name;
+            let in_span = name.as_ref() > after
+                && horizon
+                    .as_ref()
+                    .is_none_or(|last| name.as_ref() <= Some(last));
+            if let (true, Some(name)) = (in_span, name) {
+                self.add(&mut entries, name, key, value)?;
+            }
+        }
+        for (key, value) in &live.rows {
+            if let Some(name) = ObjectKey::live(key)?.name {
+                self.add(&mut entries, name, key, value)?;
+            }
+        }
+        Ok(Span { entries, horizon })
+    }
+
+    /// Adds an entry if its row had started by this version.
+    fn add(
+        &self,
+        entries: &mut BTreeMap<Name, Record>,
+        name: Name,
+        key: &[u8],
+        value: &[u8],
+    ) -> Result<()> {
+        let row = ObjectRow::decode(key, value)?;
+        if row.start <= self.version {
+            entries.insert(name, row.record);
+        }
+        Ok(())
+    }
+
+    /// Like [`Self::span`], at the cost of the names that the directory ever had.
+    fn skipping_span(&self, dir: DirId, after: Option<&Name>, rows: usize) -> Result<Span> {
+        let reads = [
+            Read::scan(self.names_behind(table::LIVE, dir, after), rows),
+            Read::scan(self.names_behind(table::CLOSED_NAME, dir, after), rows),
+        ];
+        let mut found = self.store.read(&reads)?.into_iter();
+        let live = found.next().unwrap_or_default();
+        let closed = found.next().unwrap_or_default();
+        let ends = [
+            last_name(&live, ObjectKey::live)?,
+            last_name(&closed, ObjectKey::closed_name)?,
+        ];
+        let horizon = ends.into_iter().flatten().min();
+        let mut names = names_of(&live.rows, ObjectKey::live)?;
+        names.extend(names_of(&closed.rows, ObjectKey::closed_name)?);
+        names.sort_unstable();
+        names.dedup();
+        names.retain(|name| horizon.as_ref().is_none_or(|last| name <= last));
+        let mut entries = BTreeMap::new();
+        for name in names {
+            if let Some(row) = self.find(dir, name.as_bytes())? {
+                entries.insert(name, row.record);
+            }
+        }
+        Ok(Span { entries, horizon })
+    }
+
+    /// The rows of a directory in a table ordered by name, from behind all rows of `after`.
+    fn names_behind(&self, rows: u8, dir: DirId, after: Option<&Name>) -> KeyRange {
+        let prefix = keys::directory_rows(rows, self.project, dir);
+        let Some(after) = after else {
+            return KeyRange::prefix(&prefix);
+        };
+        let of_name = match rows {
+            table::LIVE => keys::live(self.project, dir, after.as_bytes()),
+            _ => keys::closed_names_of(self.project, dir, after.as_bytes()),
+        };
+        let start = KeyRange::prefix(&of_name).end.unwrap_or(of_name);
+        KeyRange::at_or_after(&start, &prefix)
+    }
+}
+
+/// Returns the name of the last row if the scan did not reach the end.
+fn last_name(
+    rows: &Rows,
+    decode: fn(&[u8]) -> Result<ObjectKey, lfsfs_meta_store::MetaError>,
+) -> Result<Option<Name>> {
+    match rows.rows.last() {
+        Some((key, _)) if rows.more => Ok(decode(key)?.name),
+        _ => Ok(None),
+    }
+}
+
+fn names_of(
+    rows: &[Row],
+    decode: fn(&[u8]) -> Result<ObjectKey, lfsfs_meta_store::MetaError>,
+) -> Result<Vec<Name>> {
+    let names = rows.iter().map(|(key, _)| Ok(decode(key)?.name));
+    Ok(names
+        .collect::<Result<Vec<_>>>()?
+        .into_iter()
+        .flatten()
+        .collect())
+}

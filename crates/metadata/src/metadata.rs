@@ -1,0 +1,137 @@
+//! The door to the metadata: opening a store, and what all other modules share.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use lfsfs_common::clock::Clock;
+use lfsfs_common::random::random_bytes;
+use lfsfs_meta_store::{Batch, KeyRange, MetaStore, MetaStoreExt as _};
+use lfsfs_types::{ClusterId, ProjectId, SessionId, Timestamp};
+
+use crate::error::{MetadataError, Result};
+use crate::keys::{self, table};
+use crate::rows::{self, ClusterRow, RowValue};
+
+/// How keys and values are laid out; raised when a store must be migrated.
+const LAYOUT: u64 = 1;
+
+/// How many rows a scan over many takes at once.
+pub(crate) const SCAN_PAGE: usize = 1000;
+
+/// The metadata of a cluster. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct Metadata {
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// What the clones share.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) store: Arc<dyn MetaStore>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) cluster: ClusterId,
+    /// Tells the leases of this process from those of others.
+    pub(crate) instance: SessionId,
+    /// One lock for each project that this process has published to: two commits of one process
+    /// wait for each other here, the lease stands between processes.
+    publishing: Mutex<HashMap<ProjectId, Arc<Mutex<()>>>>,
+}
+
+impl Metadata {
+    /// Opens the metadata in `store`, which is laid out if it is empty.
+    ///
+    /// In a store that no other process has open, what earlier processes left half done is undone
+    /// here: versions that were not published and the staged changes of commit sessions.
+    pub fn open(store: Arc<dyn MetaStore>, clock: Arc<dyn Clock>) -> Result<Self> {
+        let cluster = open_cluster(store.as_ref())?;
+        let inner = Inner {
+            store,
+            clock,
+            cluster,
+            instance: SessionId(random()?),
+            publishing: Mutex::default(),
+        };
+        let metadata = Self {
+            inner: Arc::new(inner),
+        };
+        if metadata.store().is_exclusive() {
+            metadata.recover()?;
+        }
+        Ok(metadata)
+    }
+
+    /// Returns the random id that the cluster drew at its first start.
+    #[must_use]
+    pub fn cluster_id(&self) -> ClusterId {
+        self.inner.cluster
+    }
+
+    pub(crate) fn store(&self) -> &dyn MetaStore {
+        self.inner.store.as_ref()
+    }
+
+    /// Returns the time in the form that durable values have.
+    pub(crate) fn now(&self) -> Timestamp {
+        rows::timestamp_of(self.inner.clock.wall_time())
+    }
+
+    /// Returns the lock that a publisher of `project` holds in this process.
+    pub(crate) fn publishing_lock(&self, project: ProjectId) -> Arc<Mutex<()>> {
+        let mut locks = self
+            .inner
+            .publishing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(locks.entry(project).or_default())
+    }
+
+    /// Undoes what earlier processes left half done.
+    fn recover(&self) -> Result<()> {
+        for staged in [table::STAGED, table::STAGED_LINK, table::SESSION] {
+            self.store().delete_range(KeyRange::prefix(&[staged]))?;
+        }
+        let projects = KeyRange::prefix(&[table::PROJECT]);
+        for row in self.store().scan_all(projects, SCAN_PAGE) {
+            let (key, _) = row?;
+            self.recover_project(ProjectId(keys::decode_id(table::PROJECT, &key)?))?;
+        }
+        Ok(())
+    }
+}
+
+/// Returns the value at `key`, decoded.
+pub(crate) fn get_row<R: RowValue>(store: &dyn MetaStore, key: &[u8]) -> Result<Option<R>> {
+    let value = store.get(key)?;
+    Ok(value.map(|value| R::decode(key, &value)).transpose()?)
+}
+
+/// Draws the bytes of a new id.
+pub(crate) fn random() -> Result<[u8; 16]> {
+    random_bytes().map_err(MetadataError::Random)
+}
+
+/// Reads the cluster row, or writes the first one.
+fn open_cluster(store: &dyn MetaStore) -> Result<ClusterId> {
+    let key = keys::cluster();
+    loop {
+        if let Some(row) = get_row::<ClusterRow>(store, &key)? {
+            return match row.layout {
+                LAYOUT => Ok(row.cluster),
+                found => Err(MetadataError::Layout {
+                    found,
+                    expected: LAYOUT,
+                }),
+            };
+        }
+        let first = ClusterRow {
+            layout: LAYOUT,
+            cluster: ClusterId(random()?),
+        };
+        let mut batch = Batch::new();
+        batch.require_absent(&*key).put(&*key, first.encode());
+        // After a conflict another coordinator was faster, and its row is read.
+        if store.apply(batch)?.is_done() {
+            store.flush()?;
+        }
+    }
+}

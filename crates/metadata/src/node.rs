@@ -1,0 +1,158 @@
+//! Datanodes as the coordinator keeps them: who they are, where, and since which registration.
+
+use lfsfs_meta_store::{Batch, KeyRange, MetaStoreExt as _};
+use lfsfs_types::{DecodeError, NodeId, Reader, Timestamp, Writer};
+
+use crate::error::{MetadataError, Result};
+use crate::keys::{self, table};
+use crate::metadata::{Metadata, SCAN_PAGE};
+use crate::rows::{RowValue, read_text, read_time, write_time};
+
+/// Longest address of a datanode: a DNS name and a port.
+const ADDRESS_LEN_MAX: usize = 300;
+
+/// What a datanode says of its disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct NodeFigures {
+    /// Bytes that it may use for chunks.
+    pub capacity: u64,
+    /// Bytes that its chunks take.
+    pub used: u64,
+    /// How many chunks it has.
+    pub chunks: u64,
+}
+
+/// A datanode.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// Its identity, kept on its disk.
+    pub id: NodeId,
+    /// host:port where clients reach it.
+    pub address: String,
+    /// Raised at each registration; what an older one says is refused.
+    pub generation: u64,
+    /// When it was last heard of.
+    pub seen: Timestamp,
+    /// What it last said of its disk.
+    pub figures: NodeFigures,
+}
+
+impl Metadata {
+    /// Registers a datanode that has started, and gives it a higher generation than ever before.
+    pub fn upsert_node(&self, id: NodeId, address: &str, figures: NodeFigures) -> Result<Node> {
+        if address.is_empty() || address.len() > ADDRESS_LEN_MAX {
+            return Err(MetadataError::InvalidAddress);
+        }
+        self.change_node(id, |known| {
+            Ok(Node {
+                id,
+                address: address.to_owned(),
+                generation: known.map_or(0, |node| node.generation) + 1,
+                seen: self.now(),
+                figures,
+            })
+        })
+    }
+
+    /// Notes what a datanode says, if its registration is still the newest one.
+    pub fn heartbeat(&self, id: NodeId, generation: u64, figures: NodeFigures) -> Result<Node> {
+        self.change_node(id, |known| match known {
+            None => Err(MetadataError::UnknownNode { node: id }),
+            Some(node) if node.generation != generation => {
+                Err(MetadataError::StaleNode { node: id })
+            }
+            Some(node) => Ok(Node {
+                seen: self.now(),
+                figures,
+                ..node
+            }),
+        })
+    }
+
+    /// Returns all datanodes in the order of their ids.
+    pub fn nodes(&self) -> Result<Vec<Node>> {
+        let range = KeyRange::prefix(&[table::NODE]);
+        let rows = self.store().scan_all(range, SCAN_PAGE);
+        rows.map(|row| {
+            let (key, value) = row?;
+            decode_node(&key, &value)
+        })
+        .collect()
+    }
+
+    /// Returns a datanode.
+    pub fn node(&self, id: NodeId) -> Result<Option<Node>> {
+        let key = keys::node(id);
+        let value = self.store().get(&key)?;
+        value.map(|value| decode_node(&key, &value)).transpose()
+    }
+
+    fn change_node(
+        &self,
+        id: NodeId,
+        change: impl Fn(Option<Node>) -> Result<Node>,
+    ) -> Result<Node> {
+        let key = keys::node(id);
+        loop {
+            let seen = self.store().get(&key)?;
+            let known = seen
+                .as_deref()
+                .map(|value| decode_node(&key, value))
+                .transpose()?;
+            let registered = known.as_ref().map(|node| node.generation);
+            let node = change(known)?;
+            let mut batch = Batch::new();
+            batch
+                .require_unchanged(&*key, seen)
+                .put(&*key, NodeRow(node.clone()).encode());
+            if self.store().apply(batch)?.is_done() {
+                // A generation must never be given twice; figures may be lost in a crash.
+                if registered != Some(node.generation) {
+                    self.store().flush()?;
+                }
+                return Ok(node);
+            }
+        }
+    }
+}
+
+/// The value of a node's row; the id stands in the key alone.
+struct NodeRow(Node);
+
+impl RowValue for NodeRow {
+    const WHAT: &'static str = "node row";
+
+    fn write(&self, writer: &mut Writer) {
+        let node = &self.0;
+        writer
+            .bytes(node.address.as_bytes())
+            .varint(node.generation);
+        write_time(node.seen, writer);
+        let NodeFigures {
+            capacity,
+            used,
+            chunks,
+        } = node.figures;
+        writer.varint(capacity).varint(used).varint(chunks);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self(Node {
+            id: NodeId([0; NodeId::LEN]),
+            address: read_text(reader, ADDRESS_LEN_MAX)?,
+            generation: reader.varint()?,
+            seen: read_time(reader)?,
+            figures: NodeFigures {
+                capacity: reader.varint()?,
+                used: reader.varint()?,
+                chunks: reader.varint()?,
+            },
+        }))
+    }
+}
+
+pub(crate) fn decode_node(key: &[u8], value: &[u8]) -> Result<Node> {
+    let id = NodeId(keys::decode_id(table::NODE, key)?);
+    let NodeRow(node) = NodeRow::decode(key, value)?;
+    Ok(Node { id, ..node })
+}

@@ -1,0 +1,157 @@
+//! Projects: a name points to a random id, and everything else is kept under the id.
+
+use lfsfs_meta_store::{Batch, KeyRange, MetaStoreExt as _, Read, Rows};
+use lfsfs_types::{ProjectId, ProjectName, Timestamp, VersionId, VersionNumber};
+
+use crate::error::{MetadataError, Result};
+use crate::keys::{self, table};
+use crate::metadata::{Metadata, get_row, random};
+use crate::rows::{
+    CountersRow, HeadRow, LeaseRow, PATTERN_LEN_MAX, PATTERNS_MAX, ProjectRow, RowValue,
+};
+
+/// Most replicas that a project can ask for.
+const REPLICATION_MAX: u32 = 16;
+
+/// What the owner of a project decides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProjectSettings {
+    /// How many datanodes keep each of its chunks: 1 to 16.
+    pub replication: u32,
+    /// Which directories are packed.
+    pub pack_patterns: Vec<String>,
+}
+
+impl Default for ProjectSettings {
+    fn default() -> Self {
+        Self {
+            replication: 1,
+            pack_patterns: Vec::new(),
+        }
+    }
+}
+
+/// A project and its newest version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Project {
+    /// Its identity, never used again.
+    pub id: ProjectId,
+    /// The name that points to it now.
+    pub name: ProjectName,
+    /// When it was made.
+    pub created: Timestamp,
+    /// What its owner decided.
+    pub settings: ProjectSettings,
+    /// The newest version and its random id.
+    pub head: (VersionNumber, VersionId),
+}
+
+/// Some of many, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page<T> {
+    /// The items.
+    pub items: Vec<T>,
+    /// Whether there are further ones behind them.
+    pub more: bool,
+}
+
+impl Metadata {
+    /// Makes a project, which has only the empty version 0.
+    pub fn new_project(&self, name: &ProjectName, settings: ProjectSettings) -> Result<Project> {
+        check_settings(&settings)?;
+        let id = ProjectId(random()?);
+        let row = ProjectRow {
+            name: name.clone(),
+            created: self.now(),
+            settings,
+        };
+        let mut batch = Batch::new();
+        batch
+            .require_absent(keys::project_name(name))
+            .put(keys::project_name(name), id.encode())
+            .put(keys::project(id), row.encode())
+            .put(keys::head(id), HeadRow::ZERO.encode())
+            .put(keys::counters(id), CountersRow::FIRST.encode())
+            .put(keys::lease(id), LeaseRow::FREE.encode());
+        if !self.store().apply(batch)?.is_done() {
+            return Err(MetadataError::ProjectExists { name: name.clone() });
+        }
+        self.store().flush()?;
+        Ok(project_of(id, row, HeadRow::ZERO))
+    }
+
+    /// Returns the project that a name points to.
+    pub fn project(&self, name: &ProjectName) -> Result<Project> {
+        let unknown = || MetadataError::UnknownProject { name: name.clone() };
+        let key = keys::project_name(name);
+        let id = get_row::<ProjectId>(self.store(), &key)?.ok_or_else(unknown)?;
+        self.project_by_id(id)
+    }
+
+    /// Returns a project by its id.
+    pub fn project_by_id(&self, id: ProjectId) -> Result<Project> {
+        let (key, head) = (keys::project(id), keys::head(id));
+        let reads = [Read::get(&*key), Read::get(&*head)];
+        let mut values = self.store().read(&reads)?.into_iter().map(Rows::into_value);
+        let (Some(Some(row)), Some(Some(head_row))) = (values.next(), values.next()) else {
+            return Err(MetadataError::UnknownProjectId { id });
+        };
+        let row = ProjectRow::decode(&key, &row)?;
+        Ok(project_of(id, row, HeadRow::decode(&head, &head_row)?))
+    }
+
+    /// Returns up to `limit` projects in the order of their names, from behind `after`.
+    pub fn list_projects(
+        &self,
+        after: Option<&ProjectName>,
+        limit: usize,
+    ) -> Result<Page<Project>> {
+        let prefix = [table::PROJECT_NAME];
+        let range = match after {
+            Some(name) => KeyRange::after(&keys::project_name(name), &prefix),
+            None => KeyRange::prefix(&prefix),
+        };
+        let found = self.store().scan(range, limit)?;
+        let ids = found
+            .rows
+            .iter()
+            .map(|(key, value)| ProjectId::decode(key, value));
+        let items = ids
+            .map(|id| self.project_by_id(id?))
+            .collect::<Result<_>>()?;
+        Ok(Page {
+            items,
+            more: found.more,
+        })
+    }
+
+    /// Returns the newest version of a project.
+    pub(crate) fn head(&self, project: ProjectId) -> Result<HeadRow> {
+        get_row(self.store(), &keys::head(project))?
+            .ok_or(MetadataError::UnknownProjectId { id: project })
+    }
+}
+
+fn project_of(id: ProjectId, row: ProjectRow, head: HeadRow) -> Project {
+    Project {
+        id,
+        name: row.name,
+        created: row.created,
+        settings: row.settings,
+        head: (head.number, head.id),
+    }
+}
+
+fn check_settings(settings: &ProjectSettings) -> Result<()> {
+    let patterns = &settings.pack_patterns;
+    let problem = if !(1..=REPLICATION_MAX).contains(&settings.replication) {
+        "replication is 1 to 16"
+    } else if patterns.len() > PATTERNS_MAX {
+        "at most 256 pack patterns are possible"
+    } else if patterns.iter().any(|p| p.len() > PATTERN_LEN_MAX) {
+        "a pack pattern has at most 4,096 bytes"
+    } else {
+        return Ok(());
+    };
+    Err(MetadataError::InvalidSettings { problem })
+}

@@ -1,0 +1,428 @@
+//! The value of every row: a format byte, then fields in the codec of the durable formats.
+//!
+//! docs/formats.md "Metadata keys" has the table. A value that cannot be decoded is a corrupt row;
+//! nothing here panics on what a disk holds.
+
+use lfsfs_common::clock::WallTime;
+use lfsfs_meta_store::MetaError;
+use lfsfs_types::limits::PROJECT_NAME_LEN_MAX;
+use lfsfs_types::{
+    ClusterId, DecodeError, DirId, LinkId, Name, ProjectId, ProjectName, Reader, Record, SessionId,
+    Timestamp, VersionId, VersionNumber, Writer,
+};
+
+use crate::project::ProjectSettings;
+
+/// The format byte of every value of this layout.
+pub(crate) const FORMAT: u8 = 1;
+
+/// Longest pack pattern that is kept.
+pub(crate) const PATTERN_LEN_MAX: usize = 4096;
+/// Most pack patterns of one project.
+pub(crate) const PATTERNS_MAX: usize = 256;
+
+/// A value that can be kept in a row.
+pub(crate) trait RowValue: Sized {
+    /// What the row is called in errors.
+    const WHAT: &'static str;
+
+    /// Appends the fields behind the format byte.
+    fn write(&self, writer: &mut Writer);
+
+    /// Takes the fields behind the format byte.
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError>;
+
+    /// Returns the value with its format byte.
+    fn encode(&self) -> Vec<u8> {
+        let mut writer = Writer::new();
+        writer.u8(FORMAT);
+        self.write(&mut writer);
+        writer.finish()
+    }
+
+    /// Decodes the value of the row at `key`.
+    fn decode(key: &[u8], value: &[u8]) -> Result<Self, MetaError> {
+        let mut reader = Reader::new(Self::WHAT, value);
+        let row = reader
+            .format(FORMAT)
+            .and_then(|()| Self::read(&mut reader))
+            .and_then(|row| reader.finish().map(|()| row));
+        row.map_err(|error| MetaError::corrupt(error.to_string(), key))
+    }
+}
+
+/// The value of rows whose key says everything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Marker;
+
+impl RowValue for Marker {
+    const WHAT: &'static str = "marker";
+
+    fn write(&self, _: &mut Writer) {}
+
+    fn read(_: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self)
+    }
+}
+
+/// The layout of the store and the cluster it belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ClusterRow {
+    pub(crate) layout: u64,
+    pub(crate) cluster: ClusterId,
+}
+
+impl RowValue for ClusterRow {
+    const WHAT: &'static str = "cluster row";
+
+    fn write(&self, writer: &mut Writer) {
+        writer.varint(self.layout).raw(self.cluster.as_bytes());
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            layout: reader.varint()?,
+            cluster: ClusterId(reader.array()?),
+        })
+    }
+}
+
+impl RowValue for ProjectId {
+    const WHAT: &'static str = "project name row";
+
+    fn write(&self, writer: &mut Writer) {
+        writer.raw(self.as_bytes());
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self(reader.array()?))
+    }
+}
+
+/// What a project is, apart from its versions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ProjectRow {
+    pub(crate) name: ProjectName,
+    pub(crate) created: Timestamp,
+    pub(crate) settings: ProjectSettings,
+}
+
+impl RowValue for ProjectRow {
+    const WHAT: &'static str = "project row";
+
+    fn write(&self, writer: &mut Writer) {
+        writer.bytes(self.name.as_str().as_bytes());
+        write_time(self.created, writer);
+        let ProjectSettings {
+            replication,
+            pack_patterns,
+        } = &self.settings;
+        writer.varint(u64::from(*replication));
+        writer.varint(pack_patterns.len() as u64);
+        for pattern in pack_patterns {
+            writer.bytes(pattern.as_bytes());
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let name = read_text(reader, PROJECT_NAME_LEN_MAX)?;
+        let name = ProjectName::new(&name).map_err(|_| reader.error("no project name"))?;
+        let created = read_time(reader)?;
+        let replication = reader.varint32()?;
+        let count = reader.varint()?;
+        if count > PATTERNS_MAX as u64 {
+            return Err(reader.error("too many pack patterns"));
+        }
+        let pack_patterns = (0..count)
+            .map(|_| read_text(reader, PATTERN_LEN_MAX))
+            .collect::<Result<_, _>>()?;
+        let settings = ProjectSettings {
+            replication,
+            pack_patterns,
+        };
+        Ok(Self {
+            name,
+            created,
+            settings,
+        })
+    }
+}
+
+/// The newest version of a project: nothing above it is there for any reader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HeadRow {
+    pub(crate) number: VersionNumber,
+    pub(crate) id: VersionId,
+}
+
+impl HeadRow {
+    /// The head of a new project.
+    pub(crate) const ZERO: Self = Self {
+        number: VersionNumber::ZERO,
+        id: VersionId::ZERO,
+    };
+}
+
+impl RowValue for HeadRow {
+    const WHAT: &'static str = "head row";
+
+    fn write(&self, writer: &mut Writer) {
+        writer.varint(self.number.0).raw(self.id.as_bytes());
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            number: VersionNumber(reader.varint()?),
+            id: VersionId(reader.array()?),
+        })
+    }
+}
+
+/// The next ids of a project that were never given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CountersRow {
+    pub(crate) next_dir: DirId,
+    pub(crate) next_link: LinkId,
+}
+
+impl CountersRow {
+    /// The counters of a new project: the root is directory 1.
+    pub(crate) const FIRST: Self = Self {
+        next_dir: DirId(2),
+        next_link: LinkId(1),
+    };
+}
+
+impl RowValue for CountersRow {
+    const WHAT: &'static str = "counters row";
+
+    fn write(&self, writer: &mut Writer) {
+        writer.varint(self.next_dir.0).varint(self.next_link.0);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            next_dir: DirId(reader.varint()?),
+            next_link: LinkId(reader.varint()?),
+        })
+    }
+}
+
+/// Who may write the rows of a project above its head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LeaseRow {
+    /// Raised at each taking.
+    pub(crate) number: u64,
+    /// The instance that has it; all zero if nobody has.
+    pub(crate) holder: SessionId,
+    /// When others may take it.
+    pub(crate) expiry: WallTime,
+}
+
+impl LeaseRow {
+    /// The holder of a lease that nobody has.
+    pub(crate) const NOBODY: SessionId = SessionId([0; 16]);
+
+    /// The lease of a new project.
+    pub(crate) const FREE: Self = Self {
+        number: 0,
+        holder: Self::NOBODY,
+        expiry: WallTime::from_seconds(0),
+    };
+}
+
+impl RowValue for LeaseRow {
+    const WHAT: &'static str = "lease row";
+
+    fn write(&self, writer: &mut Writer) {
+        writer.varint(self.number).raw(self.holder.as_bytes());
+        write_time(timestamp_of(self.expiry), writer);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let number = reader.varint()?;
+        let holder = SessionId(reader.array()?);
+        let expiry = read_time(reader)?;
+        let nanoseconds = i128::from(expiry.secs) * 1_000_000_000 + i128::from(expiry.nanos);
+        Ok(Self {
+            number,
+            holder,
+            expiry: WallTime::from_nanoseconds(nanoseconds),
+        })
+    }
+}
+
+/// Which version a random id or a tag names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct VersionPointer {
+    pub(crate) project: ProjectId,
+    pub(crate) number: VersionNumber,
+}
+
+impl RowValue for VersionPointer {
+    const WHAT: &'static str = "version pointer";
+
+    fn write(&self, writer: &mut Writer) {
+        writer.raw(self.project.as_bytes()).varint(self.number.0);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            project: ProjectId(reader.array()?),
+            number: VersionNumber(reader.varint()?),
+        })
+    }
+}
+
+/// A live or closed object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ObjectRow {
+    /// The first version that has it.
+    pub(crate) start: VersionNumber,
+    pub(crate) record: Record,
+}
+
+impl RowValue for ObjectRow {
+    const WHAT: &'static str = "object row";
+
+    fn write(&self, writer: &mut Writer) {
+        writer.varint(self.start.0).raw(&self.record.encode());
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let start = VersionNumber(reader.varint()?);
+        let record = Record::decode(reader.raw(reader.remaining())?)?;
+        Ok(Self { start, record })
+    }
+}
+
+/// Where a directory is from one version on, and when its listing last changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DirectoryRow {
+    /// Its parent and its name there; none once it is removed.
+    pub(crate) place: Option<(DirId, Option<Name>)>,
+    /// The last version that changed its listing.
+    pub(crate) listing: VersionNumber,
+    /// That version's random id.
+    pub(crate) listing_id: VersionId,
+}
+
+impl DirectoryRow {
+    /// The root of a project in which it never changed.
+    pub(crate) const ROOT: Self = Self {
+        place: Some((DirId::ABOVE_ROOT, None)),
+        listing: VersionNumber::ZERO,
+        listing_id: VersionId::ZERO,
+    };
+}
+
+impl RowValue for DirectoryRow {
+    const WHAT: &'static str = "directory row";
+
+    fn write(&self, writer: &mut Writer) {
+        match &self.place {
+            None => writer.u8(0),
+            Some((parent, name)) => writer
+                .u8(1)
+                .varint(parent.0)
+                .bytes(crate::keys::name_bytes(name.as_ref())),
+        };
+        writer
+            .varint(self.listing.0)
+            .raw(self.listing_id.as_bytes());
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let place = match reader.u8()? {
+            0 => None,
+            1 => Some((DirId(reader.varint()?), read_name(reader)?)),
+            _ => return Err(reader.error("unknown form of a place")),
+        };
+        Ok(Self {
+            place,
+            listing: VersionNumber(reader.varint()?),
+            listing_id: VersionId(reader.array()?),
+        })
+    }
+}
+
+/// A commit session that is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SessionRow {
+    pub(crate) project: ProjectId,
+    /// When it was last used.
+    pub(crate) touched: Timestamp,
+}
+
+impl RowValue for SessionRow {
+    const WHAT: &'static str = "session row";
+
+    fn write(&self, writer: &mut Writer) {
+        writer.raw(self.project.as_bytes());
+        write_time(self.touched, writer);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            project: ProjectId(reader.array()?),
+            touched: read_time(reader)?,
+        })
+    }
+}
+
+/// The state that a session wants a name to have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StagedRow {
+    pub(crate) state: Option<Record>,
+}
+
+impl RowValue for StagedRow {
+    const WHAT: &'static str = "staged row";
+
+    fn write(&self, writer: &mut Writer) {
+        if let Some(record) = &self.state {
+            writer.raw(&record.encode());
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let bytes = reader.raw(reader.remaining())?;
+        let state = match bytes {
+            [] => None,
+            bytes => Some(Record::decode(bytes)?),
+        };
+        Ok(Self { state })
+    }
+}
+
+/// Returns the wall time in the form that durable values have.
+pub(crate) fn timestamp_of(time: WallTime) -> Timestamp {
+    Timestamp {
+        secs: time.seconds(),
+        nanos: time.subsecond_nanoseconds(),
+    }
+}
+
+pub(crate) fn write_time(time: Timestamp, writer: &mut Writer) {
+    writer.signed(time.secs).varint(u64::from(time.nanos));
+}
+
+pub(crate) fn read_time(reader: &mut Reader<'_>) -> Result<Timestamp, DecodeError> {
+    let secs = reader.signed()?;
+    let nanos = reader.varint32()?;
+    Timestamp::new(secs, nanos).ok_or_else(|| reader.error("nanoseconds above a second"))
+}
+
+pub(crate) fn read_text(reader: &mut Reader<'_>, len_max: usize) -> Result<String, DecodeError> {
+    let bytes = reader.bytes(len_max)?;
+    String::from_utf8(bytes.to_vec()).map_err(|_| reader.error("text is not UTF-8"))
+}
+
+fn read_name(reader: &mut Reader<'_>) -> Result<Option<Name>, DecodeError> {
+    match reader.bytes(lfsfs_types::limits::NAME_LEN_MAX)? {
+        [] => Ok(None),
+        bytes => Name::new(bytes)
+            .map(Some)
+            .map_err(|_| reader.error("no name of an entry")),
+    }
+}

@@ -1,0 +1,177 @@
+//! Versions: their records, tags, and what a user's `project@version` stands for.
+
+use lfsfs_meta_store::{Batch, KeyRange, MetaError, MetaStoreExt as _, Read};
+use lfsfs_types::{
+    Origin, ProjectId, Record, Source, TagName, VersionCounts, VersionId, VersionNumber,
+    VersionRecord, VersionRef,
+};
+
+use crate::error::{MetadataError, Result};
+use crate::keys::{self, table};
+use crate::metadata::{Metadata, get_row};
+use crate::project::{Page, Project};
+use crate::rows::{RowValue, VersionPointer};
+
+/// One version of one project, resolved from what a user typed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The project, with the head it had.
+    pub project: Project,
+    /// The version.
+    pub version: VersionRecord,
+    /// The record of the root directory.
+    pub root: Record,
+    /// The random id of the last version that changed the listing of the root.
+    pub root_listing: VersionId,
+}
+
+impl Metadata {
+    /// Returns the version that a source names.
+    pub fn resolve(&self, source: &Source) -> Result<Snapshot> {
+        let project = self.project(&source.project)?;
+        let number = match &source.version {
+            VersionRef::Latest => project.head.0,
+            VersionRef::Number(number) => *number,
+            VersionRef::Tag(tag) => {
+                self.tag(project.id, tag)?
+                    .ok_or_else(|| MetadataError::UnknownTag {
+                        project: project.name.clone(),
+                        tag: tag.clone(),
+                    })?
+            }
+        };
+        let version = self.version_of(&project, number)?;
+        let view = self.view_unchecked(project.id, number);
+        Ok(Snapshot {
+            root: view.root()?,
+            root_listing: view.live_directory(lfsfs_types::DirId::ROOT)?.listing_id,
+            project,
+            version,
+        })
+    }
+
+    /// Returns the record of a version. Version 0 has one too, which no row holds.
+    pub fn version(&self, project: ProjectId, number: VersionNumber) -> Result<VersionRecord> {
+        if number == VersionNumber::ZERO {
+            return self.version_of(&self.project_by_id(project)?, number);
+        }
+        self.find_version(project, number)?
+            .ok_or(MetadataError::UnknownVersion {
+                project,
+                version: number,
+            })
+    }
+
+    /// Returns up to `limit` versions, the newest first, from below `before` down to version 1.
+    pub fn log(
+        &self,
+        project: ProjectId,
+        before: Option<VersionNumber>,
+        limit: usize,
+    ) -> Result<Page<VersionRecord>> {
+        self.head(project)?;
+        let prefix = keys::project_rows(table::VERSION, project);
+        let range = match before {
+            Some(number) => KeyRange::before(&keys::version(project, number), &prefix),
+            None => KeyRange::prefix(&prefix),
+        };
+        let found = self.store().read_one(Read::scan_reverse(range, limit))?;
+        let records = found.rows.iter();
+        let items = records
+            .map(|(key, value)| decode_version(key, value))
+            .collect::<Result<_>>()?;
+        Ok(Page {
+            items,
+            more: found.more,
+        })
+    }
+
+    /// Returns the version that a tag names.
+    pub fn tag(&self, project: ProjectId, tag: &TagName) -> Result<Option<VersionNumber>> {
+        let row = get_row::<VersionPointer>(self.store(), &keys::tag(project, tag))?;
+        Ok(row.map(|row| row.number))
+    }
+
+    /// Makes `tag` name a version; one that names another is moved only with `replace`.
+    pub fn set_tag(
+        &self,
+        project: ProjectId,
+        tag: &TagName,
+        version: VersionNumber,
+        replace: bool,
+    ) -> Result<()> {
+        self.version(project, version)?;
+        let key = keys::tag(project, tag);
+        let row = VersionPointer {
+            project,
+            number: version,
+        };
+        loop {
+            let seen = self.store().get(&key)?;
+            if let Some(value) = &seen {
+                let named = VersionPointer::decode(&key, value)?.number;
+                if named != version && !replace {
+                    return Err(MetadataError::TagExists {
+                        tag: tag.clone(),
+                        version: named,
+                    });
+                }
+            }
+            let mut batch = Batch::new();
+            batch
+                .require_unchanged(&*key, seen)
+                .put(&*key, row.encode());
+            if self.store().apply(batch)?.is_done() {
+                return Ok(self.store().flush()?);
+            }
+        }
+    }
+
+    /// Returns where the version with a random id is, if there is one.
+    pub(crate) fn version_by_id(&self, id: VersionId) -> Result<Option<VersionPointer>> {
+        get_row(self.store(), &keys::version_id(id))
+    }
+
+    pub(crate) fn find_version(
+        &self,
+        project: ProjectId,
+        number: VersionNumber,
+    ) -> Result<Option<VersionRecord>> {
+        let key = keys::version(project, number);
+        let value = self.store().get(&key)?;
+        value.map(|value| decode_version(&key, &value)).transpose()
+    }
+
+    fn version_of(&self, project: &Project, number: VersionNumber) -> Result<VersionRecord> {
+        if number == VersionNumber::ZERO {
+            return Ok(version_zero(project));
+        }
+        self.find_version(project.id, number)?
+            .ok_or(MetadataError::UnknownVersion {
+                project: project.id,
+                version: number,
+            })
+    }
+}
+
+/// The version that every project starts with.
+fn version_zero(project: &Project) -> VersionRecord {
+    VersionRecord {
+        number: VersionNumber::ZERO,
+        id: VersionId::ZERO,
+        parent: VersionNumber::ZERO,
+        base: VersionNumber::ZERO,
+        origin: Origin::Commit,
+        time: project.created,
+        author: String::new(),
+        message: String::new(),
+        counts: VersionCounts::default(),
+    }
+}
+
+/// Decodes the row of a version; its value carries the format byte of the version record.
+pub(crate) fn decode_version(key: &[u8], value: &[u8]) -> Result<VersionRecord> {
+    let record =
+        VersionRecord::decode(value).map_err(|error| MetaError::corrupt(error.to_string(), key))?;
+    Ok(record)
+}

@@ -1,0 +1,236 @@
+//! A version as a reader sees it: the state of one name, where a directory lies, what a path is.
+//!
+//! A name's rows are always read at one point in time. Its live row counts if it started by the
+//! version; else the first closed row that stops behind the version does, if that started by it.
+//! Rows above the head need no special care: what starts there is not there yet for any version
+//! that can be read, and what stops there still is.
+
+use lfsfs_meta_store::{KeyRange, MetaStore, MetaStoreExt as _, Read, Rows};
+use lfsfs_types::{DirId, Kind, Name, ObjectPath, ProjectId, Record, Timestamp, VersionNumber};
+
+use crate::error::{MetadataError, Result};
+use crate::keys::{self, table};
+use crate::metadata::{Metadata, get_row};
+use crate::rows::{DirectoryRow, ObjectRow, RowValue};
+
+/// No path has more names than this, since each takes a byte and a slash.
+const DEPTH_MAX: usize = lfsfs_types::limits::PATH_LEN_MAX;
+
+/// What a path leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The directory it lies in.
+    pub dir: DirId,
+    /// Its name there; none for the root.
+    pub name: Option<Name>,
+    /// What it is.
+    pub record: Record,
+}
+
+impl Metadata {
+    /// Returns what `path` leads to; symlinks are not followed.
+    pub fn lookup(
+        &self,
+        project: ProjectId,
+        version: VersionNumber,
+        path: &ObjectPath,
+    ) -> Result<Option<Found>> {
+        self.view(project, version)?.lookup(path)
+    }
+
+    /// Returns the state of one name; without a name, and in [`DirId::ABOVE_ROOT`], the root's.
+    pub fn state(
+        &self,
+        project: ProjectId,
+        version: VersionNumber,
+        dir: DirId,
+        name: Option<&Name>,
+    ) -> Result<Option<Record>> {
+        self.view(project, version)?.state(dir, name)
+    }
+
+    /// Returns the path of a directory, or `None` if the version does not have it.
+    pub fn directory_path(
+        &self,
+        project: ProjectId,
+        version: VersionNumber,
+        dir: DirId,
+    ) -> Result<Option<ObjectPath>> {
+        self.view(project, version)?.path_of(dir)
+    }
+
+    /// Returns a version that is there.
+    pub(crate) fn view(&self, project: ProjectId, version: VersionNumber) -> Result<View<'_>> {
+        let there = if version == VersionNumber::ZERO {
+            self.store().get(&keys::project(project))?.is_some()
+        } else {
+            self.store()
+                .get(&keys::version(project, version))?
+                .is_some()
+        };
+        if there {
+            Ok(self.view_unchecked(project, version))
+        } else {
+            Err(MetadataError::UnknownVersion { project, version })
+        }
+    }
+
+    /// Returns a version of which the caller knows that it is there.
+    pub(crate) fn view_unchecked(&self, project: ProjectId, version: VersionNumber) -> View<'_> {
+        View {
+            store: self.store(),
+            project,
+            version,
+        }
+    }
+}
+
+/// One version of one project.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct View<'a> {
+    pub(crate) store: &'a dyn MetaStore,
+    pub(crate) project: ProjectId,
+    pub(crate) version: VersionNumber,
+}
+
+impl View<'_> {
+    /// Returns the record of the root directory.
+    pub(crate) fn root(&self) -> Result<Record> {
+        let root = self.state(DirId::ABOVE_ROOT, None)?;
+        Ok(root.unwrap_or_else(root_of_version_zero))
+    }
+
+    pub(crate) fn state(&self, dir: DirId, name: Option<&Name>) -> Result<Option<Record>> {
+        let found = self.find(dir, keys::name_bytes(name))?;
+        if found.is_none() && dir == DirId::ABOVE_ROOT && name.is_none() {
+            return Ok(Some(root_of_version_zero()));
+        }
+        Ok(found.map(|row| row.record))
+    }
+
+    /// Returns the row that holds the state of a name.
+    pub(crate) fn find(&self, dir: DirId, name: &[u8]) -> Result<Option<ObjectRow>> {
+        if self.version == VersionNumber::ZERO {
+            return Ok(None);
+        }
+        let live = keys::live(self.project, dir, name);
+        let closed = self.closed_behind(dir, name);
+        loop {
+            let reads = [Read::get(&*live), Read::scan(closed.clone(), 1)];
+            let mut found = self.store.read(&reads)?.into_iter();
+            let live_row = found.next().and_then(Rows::into_value);
+            if let Some(value) = live_row {
+                let row = ObjectRow::decode(&live, &value)?;
+                if row.start <= self.version {
+                    return Ok(Some(row));
+                }
+            }
+            let Some((key, _)) = found.next().and_then(Rows::into_first) else {
+                return Ok(None);
+            };
+            if let Some(row) = self.closed_row(&key)? {
+                return Ok((row.start <= self.version).then_some(row));
+            }
+            // An undo took the closed row back between the two reads: the live row counts again.
+        }
+    }
+
+    /// Returns the closed row that a closed name stands for.
+    fn closed_row(&self, closed_name: &[u8]) -> Result<Option<ObjectRow>> {
+        let key = keys::ObjectKey::closed_name(closed_name)?;
+        let stop = key.version.unwrap_or(VersionNumber::ZERO);
+        let closed = keys::closed(self.project, key.dir, stop, key.name_bytes());
+        get_row(self.store, &closed)
+    }
+
+    /// The closed names of one name that stop behind this version.
+    fn closed_behind(&self, dir: DirId, name: &[u8]) -> KeyRange {
+        let first = keys::closed_name(self.project, dir, name, self.version.next());
+        KeyRange::at_or_after(&first, &keys::closed_names_of(self.project, dir, name))
+    }
+
+    /// Returns where a directory is and when its listing changed; `None` if it is not in this
+    /// version.
+    pub(crate) fn directory(&self, dir: DirId) -> Result<Option<DirectoryRow>> {
+        let newest = keys::directory(self.project, dir, self.version);
+        let prefix = keys::directory_rows(table::DIRECTORY, self.project, dir);
+        let found = self.store.first(KeyRange::at_or_after(&newest, &prefix))?;
+        let row = match found {
+            Some((key, value)) => Some(DirectoryRow::decode(&key, &value)?),
+            None if dir == DirId::ROOT => Some(DirectoryRow::ROOT),
+            None => None,
+        };
+        Ok(row.filter(|row| row.place.is_some()))
+    }
+
+    /// Returns the row of a directory that must be in this version.
+    pub(crate) fn live_directory(&self, dir: DirId) -> Result<DirectoryRow> {
+        self.directory(dir)?.ok_or(MetadataError::UnknownDirectory {
+            dir,
+            version: self.version,
+        })
+    }
+
+    fn lookup(&self, path: &ObjectPath) -> Result<Option<Found>> {
+        let mut found = Found {
+            dir: DirId::ABOVE_ROOT,
+            name: None,
+            record: self.root()?,
+        };
+        for name in path.names() {
+            let Kind::Directory { dir } = found.record.kind else {
+                return Ok(None);
+            };
+            let Some(record) = self.state(dir, Some(&name))? else {
+                return Ok(None);
+            };
+            found = Found {
+                dir,
+                name: Some(name),
+                record,
+            };
+        }
+        Ok(Some(found))
+    }
+
+    /// Returns the path of a directory, or `None` if it is not in this version.
+    pub(crate) fn path_of(&self, dir: DirId) -> Result<Option<ObjectPath>> {
+        let mut names = Vec::new();
+        let mut above = dir;
+        while above != DirId::ROOT {
+            let Some(row) = self.directory(above)? else {
+                return Ok(None);
+            };
+            let Some((parent, Some(name))) = row.place else {
+                return Ok(None);
+            };
+            if names.len() >= DEPTH_MAX {
+                return Err(MetadataError::PathTooLong { dir });
+            }
+            names.push(name);
+            above = parent;
+        }
+        let mut path = ObjectPath::ROOT;
+        for name in names.iter().rev() {
+            path = path
+                .join(name)
+                .map_err(|_| MetadataError::PathTooLong { dir })?;
+        }
+        Ok(Some(path))
+    }
+}
+
+/// The root as it is until a version changes it.
+pub(crate) fn root_of_version_zero() -> Record {
+    Record {
+        kind: Kind::Directory { dir: DirId::ROOT },
+        mode: 0o755,
+        uid: 0,
+        gid: 0,
+        mtime: Timestamp::default(),
+        ctime: Timestamp::default(),
+        sha256: None,
+        link: None,
+        xattrs: Vec::new(),
+    }
+}
