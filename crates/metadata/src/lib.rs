@@ -13,6 +13,7 @@
 
 mod commit;
 mod content;
+mod diff;
 mod error;
 mod keys;
 mod listing;
@@ -25,6 +26,7 @@ mod view;
 
 pub use commit::{Begun, Change, CommitParams, CommitSession, Published};
 pub use content::{ChunkLocation, ChunkReceipt, Resolution, Resolved, ResolvedContents};
+pub use diff::{DiffEntry, DiffLine};
 pub use error::{MetadataError, Place, Refusal, Result};
 pub use listing::Listing;
 pub use metadata::Metadata;

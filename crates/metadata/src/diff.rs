@@ -1,0 +1,445 @@
+//! The difference between two versions, read from the change rows between them.
+//!
+//! It costs what was changed between the two, however many versions lie between and however large
+//! the tree is. Each name that a change row names is compared at both ends:
+//!
+//! - a directory that both versions have is at most *renamed*: one line, whatever is below it;
+//! - all else is compared by path after the renames: what one version has at a place and the other
+//!   does not is added or removed, what both have is modified, has other times, or is equal.
+//!
+//! A directory that was removed and made again under another id is the same place for what is
+//! below it: its *counterpart* is found by its path. Lines come in no particular order.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::ops::ControlFlow;
+
+use lfsfs_meta_store::{KeyRange, MetaStore, MetaStoreExt as _, ScanAll};
+use lfsfs_types::limits::PAGE_ENTRIES_MAX;
+use lfsfs_types::{DirId, Name, ObjectPath, ProjectId, Record, VersionNumber};
+
+use crate::error::{MetadataError, Result};
+use crate::keys::{self, ChangeKey};
+use crate::metadata::Metadata;
+use crate::view::View;
+
+/// How many change rows of all versions together are held at once.
+const CHANGES_HELD: usize = 16_384;
+/// How many paths and directories are remembered.
+const REMEMBERED_MAX: usize = 65_536;
+
+/// What became of a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DiffLine {
+    /// It is in the second version only.
+    Added,
+    /// It is in the first version only.
+    Removed,
+    /// Content, kind, mode, owner or extended attributes differ.
+    Modified,
+    /// Only the modification time differs.
+    Times,
+    /// A directory has another path and kept its identity.
+    Renamed,
+}
+
+/// One line of a difference.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiffEntry {
+    /// What became of it.
+    pub line: DiffLine,
+    /// The path: in the first version for what was removed, else in the second.
+    pub path: ObjectPath,
+    /// The path in the first version of a renamed directory.
+    pub old_path: Option<ObjectPath>,
+    /// What it was in the first version.
+    pub before: Option<Record>,
+    /// What it is in the second version.
+    pub after: Option<Record>,
+}
+
+/// Where the lines of a difference go; it may break off.
+type Sink<'s> = &'s mut dyn FnMut(DiffEntry) -> ControlFlow<()>;
+
+impl Metadata {
+    /// Tells `sink` the lines of the difference from version `a` to version `b`, until it breaks.
+    ///
+    /// Each version may be the older one. With version 0 the lines are the listing of the other.
+    pub fn diff(
+        &self,
+        project: ProjectId,
+        a: VersionNumber,
+        b: VersionNumber,
+        sink: &mut dyn FnMut(DiffEntry) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>> {
+        let a = Side::new(self.view(project, a)?);
+        let b = Side::new(self.view(project, b)?);
+        let zero = VersionNumber::ZERO;
+        match (a.view.version, b.view.version) {
+            (from, to) if from == to => Ok(ControlFlow::Continue(())),
+            (from, _) if from == zero => list_all(&b, DiffLine::Added, sink),
+            (_, to) if to == zero => list_all(&a, DiffLine::Removed, sink),
+            _ => Comparison { a, b }.run(sink),
+        }
+    }
+}
+
+/// Tells all objects of a version as added or removed, and what the root became.
+fn list_all(side: &Side<'_>, line: DiffLine, sink: Sink<'_>) -> Result<ControlFlow<()>> {
+    let root = side.view.root()?;
+    let empty = crate::view::root_of_version_zero();
+    if !root.same_state(&empty) {
+        let (before, after) = match line {
+            DiffLine::Removed => (root, empty),
+            _ => (empty, root),
+        };
+        let entry = DiffEntry {
+            line: DiffLine::Modified,
+            path: ObjectPath::ROOT,
+            old_path: None,
+            before: Some(before),
+            after: Some(after),
+        };
+        if sink(entry).is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+    }
+    let mut found = vec![(DirId::ROOT, ObjectPath::ROOT)];
+    while let Some((dir, path)) = found.pop() {
+        let mut after = None;
+        loop {
+            let (entries, more) = side.view.entries(dir, after.as_ref(), PAGE_ENTRIES_MAX)?;
+            after = entries.last().map(|(name, _)| name.clone());
+            for (name, record) in entries {
+                let path = join(&path, &name, dir)?;
+                found.extend(record.dir().map(|below| (below, path.clone())));
+                if sink(one_sided(line, path, record)).is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+            if !more {
+                break;
+            }
+        }
+    }
+    Ok(ControlFlow::Continue(()))
+}
+
+fn one_sided(line: DiffLine, path: ObjectPath, record: Record) -> DiffEntry {
+    let (before, after) = match line {
+        DiffLine::Removed => (Some(record), None),
+        _ => (None, Some(record)),
+    };
+    DiffEntry {
+        line,
+        path,
+        old_path: None,
+        before,
+        after,
+    }
+}
+
+fn join(path: &ObjectPath, name: &Name, dir: DirId) -> Result<ObjectPath> {
+    path.join(name)
+        .map_err(|_| MetadataError::PathTooLong { dir })
+}
+
+/// One of the two versions, with what was found out about its directories.
+#[derive(Debug)]
+struct Side<'a> {
+    view: View<'a>,
+    /// Where directories are; none if the version does not have them.
+    places: HashMap<DirId, Option<(DirId, Option<Name>)>>,
+    paths: HashMap<DirId, ObjectPath>,
+}
+
+impl<'a> Side<'a> {
+    fn new(view: View<'a>) -> Self {
+        Self {
+            view,
+            places: HashMap::new(),
+            paths: HashMap::new(),
+        }
+    }
+
+    /// Returns the directory above a directory and its name there, if the version has it.
+    fn place(&mut self, dir: DirId) -> Result<Option<(DirId, Option<Name>)>> {
+        if let Some(place) = self.places.get(&dir) {
+            return Ok(place.clone());
+        }
+        let place = self.view.directory(dir)?.and_then(|row| row.place);
+        if self.places.len() >= REMEMBERED_MAX {
+            self.places.clear();
+        }
+        self.places.insert(dir, place.clone());
+        Ok(place)
+    }
+
+    fn has(&mut self, dir: DirId) -> Result<bool> {
+        Ok(dir == DirId::ABOVE_ROOT || self.place(dir)?.is_some())
+    }
+
+    /// Returns the path of a name in a directory of the version.
+    fn path(&mut self, dir: DirId, name: Option<&Name>) -> Result<ObjectPath> {
+        let Some(name) = name else {
+            return Ok(ObjectPath::ROOT);
+        };
+        if let Some(path) = self.paths.get(&dir) {
+            return join(path, name, dir);
+        }
+        let unknown = MetadataError::UnknownDirectory {
+            dir,
+            version: self.view.version,
+        };
+        let path = self.view.path_of(dir)?.ok_or(unknown)?;
+        if self.paths.len() >= REMEMBERED_MAX {
+            self.paths.clear();
+        }
+        let joined = join(&path, name, dir);
+        self.paths.insert(dir, path);
+        joined
+    }
+}
+
+/// The comparison of two versions, neither of them 0.
+#[derive(Debug)]
+struct Comparison<'a> {
+    a: Side<'a>,
+    b: Side<'a>,
+}
+
+impl Comparison<'_> {
+    fn run(mut self, sink: Sink<'_>) -> Result<ControlFlow<()>> {
+        let (a, b) = (self.a.view, self.b.view);
+        let mut changes = ChangedNames::between(
+            a.store,
+            a.project,
+            a.version.min(b.version),
+            a.version.max(b.version),
+        )?;
+        while let Some((dir, name)) = changes.next()? {
+            for entry in self.compare(dir, name.as_ref())? {
+                if sink(entry).is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Returns the lines of one changed name: what the second version has there, and what the first
+    /// had and the second has nothing for.
+    fn compare(&mut self, dir: DirId, name: Option<&Name>) -> Result<Vec<DiffEntry>> {
+        let before = self.a.view.state(dir, name)?;
+        let after = self.b.view.state(dir, name)?;
+        let mut lines = Vec::new();
+        if let Some(after) = after {
+            self.compare_after(dir, name, after, &mut lines)?;
+        }
+        if let Some(before) = before {
+            lines.extend(self.removal(dir, name, before)?);
+        }
+        Ok(lines)
+    }
+
+    /// Compares what the second version has with what the first had at the same place.
+    fn compare_after(
+        &mut self,
+        dir: DirId,
+        name: Option<&Name>,
+        after: Record,
+        lines: &mut Vec<DiffEntry>,
+    ) -> Result<()> {
+        let kept = match after.dir() {
+            Some(below) => self.a.place(below)?,
+            None => None,
+        };
+        let path = self.b.path(dir, name)?;
+        let before = match kept {
+            Some((old_dir, old_name)) => {
+                if self.has_moved((old_dir, old_name.as_ref()), (dir, name))? {
+                    lines.push(DiffEntry {
+                        line: DiffLine::Renamed,
+                        path: path.clone(),
+                        old_path: Some(self.a.path(old_dir, old_name.as_ref())?),
+                        before: None,
+                        after: None,
+                    });
+                }
+                self.a.view.state(old_dir, old_name.as_ref())?
+            }
+            None => Self::counterpart(&mut self.a, &mut self.b, dir, name)?,
+        };
+        lines.extend(line_of(path, before, after));
+        Ok(())
+    }
+
+    /// Returns true if a directory that both versions have does not simply follow the one above it.
+    fn has_moved(
+        &mut self,
+        (old_dir, old_name): (DirId, Option<&Name>),
+        (dir, name): (DirId, Option<&Name>),
+    ) -> Result<bool> {
+        if old_name != name {
+            return Ok(true);
+        }
+        Ok(Self::stand_in(&mut self.a, &mut self.b, dir)? != Some(old_dir))
+    }
+
+    /// Returns the line of something that the first version had, if nothing in the second stands
+    /// for it.
+    fn removal(
+        &mut self,
+        dir: DirId,
+        name: Option<&Name>,
+        before: Record,
+    ) -> Result<Option<DiffEntry>> {
+        if let Some(below) = before.dir()
+            && self.b.has(below)?
+        {
+            return Ok(None);
+        }
+        if Self::counterpart(&mut self.b, &mut self.a, dir, name)?.is_some() {
+            return Ok(None);
+        }
+        let path = self.a.path(dir, name)?;
+        Ok(Some(one_sided(DiffLine::Removed, path, before)))
+    }
+
+    /// Returns what `there` has at the place that `here` calls (`dir`, `name`), unless that is a
+    /// directory which both have: that one stands for itself, wherever it is.
+    fn counterpart(
+        there: &mut Side<'_>,
+        here: &mut Side<'_>,
+        dir: DirId,
+        name: Option<&Name>,
+    ) -> Result<Option<Record>> {
+        let Some(stand_in) = Self::stand_in(there, here, dir)? else {
+            return Ok(None);
+        };
+        let found = there.view.state(stand_in, name)?;
+        match found.as_ref().and_then(Record::dir) {
+            Some(below) if here.has(below)? => Ok(None),
+            _ => Ok(found),
+        }
+    }
+
+    /// Returns the directory of `there` that is at the place of a directory of `here`: itself, or
+    /// one that only `there` has, below the stand-in of the directory above, under the same name.
+    fn stand_in(there: &mut Side<'_>, here: &mut Side<'_>, dir: DirId) -> Result<Option<DirId>> {
+        let mut names = Vec::new();
+        let mut dir = dir;
+        while !there.has(dir)? {
+            let Some((above, name)) = here.place(dir)? else {
+                return Ok(None);
+            };
+            names.push(name);
+            dir = above;
+        }
+        for name in names.iter().rev() {
+            let found = there.view.state(dir, name.as_ref())?;
+            match found.as_ref().and_then(Record::dir) {
+                Some(below) if !here.has(below)? => dir = below,
+                _ => return Ok(None),
+            }
+        }
+        Ok(Some(dir))
+    }
+}
+
+/// Returns the line that two states at one path make.
+fn line_of(path: ObjectPath, before: Option<Record>, after: Record) -> Option<DiffEntry> {
+    let Some(before) = before else {
+        return Some(one_sided(DiffLine::Added, path, after));
+    };
+    let directories = before.kind.is_directory() && after.kind.is_directory();
+    let line = if !same_to_reader(&before, &after) {
+        DiffLine::Modified
+    } else if before.mtime != after.mtime && !directories {
+        DiffLine::Times
+    } else {
+        return None;
+    };
+    Some(DiffEntry {
+        line,
+        path,
+        old_path: None,
+        before: Some(before),
+        after: Some(after),
+    })
+}
+
+/// Returns true if two states at one path differ in times and identity at most.
+fn same_to_reader(before: &Record, after: &Record) -> bool {
+    match (before.kind.is_directory(), after.kind.is_directory()) {
+        (true, true) => {
+            let kind = before.kind.clone();
+            before.same_state(&Record {
+                kind,
+                ..after.clone()
+            })
+        }
+        _ => before.same_state(after),
+    }
+}
+
+/// The names that the versions of a range changed, each once, in the order of directories.
+struct ChangedNames<'a> {
+    versions: Vec<ScanAll<'a, dyn MetaStore>>,
+    /// The next name of each version that has one.
+    heads: BinaryHeap<Reverse<(DirId, Option<Name>, usize)>>,
+    last: Option<(DirId, Option<Name>)>,
+}
+
+impl<'a> ChangedNames<'a> {
+    /// Merges the change rows of the versions above `low` up to `high`.
+    fn between(
+        store: &'a dyn MetaStore,
+        project: ProjectId,
+        low: VersionNumber,
+        high: VersionNumber,
+    ) -> Result<Self> {
+        let count = usize::try_from(high.0 - low.0).unwrap_or(usize::MAX);
+        let page = (CHANGES_HELD / count).clamp(16, 1000);
+        let versions = (low.0 + 1..=high.0).map(|number| {
+            let prefix = keys::changes_of(project, VersionNumber(number));
+            store.scan_all(KeyRange::prefix(&prefix), page)
+        });
+        let mut names = Self {
+            versions: versions.collect(),
+            heads: BinaryHeap::new(),
+            last: None,
+        };
+        for index in 0..names.versions.len() {
+            names.advance(index)?;
+        }
+        Ok(names)
+    }
+
+    fn advance(&mut self, index: usize) -> Result<()> {
+        let Some(row) = self.versions[index].next() else {
+            return Ok(());
+        };
+        let (key, _) = row?;
+        match ChangeKey::decode(&key)? {
+            ChangeKey::Name(_, dir, name) => self.heads.push(Reverse((dir, name, index))),
+            ChangeKey::Everything(_) => {
+                let what = "only version 1 can change everything";
+                return Err(lfsfs_meta_store::MetaError::corrupt(what, &key).into());
+            }
+        }
+        Ok(())
+    }
+
+    fn next(&mut self) -> Result<Option<(DirId, Option<Name>)>> {
+        while let Some(Reverse((dir, name, index))) = self.heads.pop() {
+            self.advance(index)?;
+            let found = Some((dir, name));
+            if found != self.last {
+                self.last.clone_from(&found);
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+}
