@@ -1,1 +1,34 @@
-//! The file system core: inodes, directories and reads, without a kernel
+//! The file system core: inodes, directories and reads, without a kernel.
+//!
+//! [`Vfs`] is one version of one project as a file system sees it: operations on inode numbers,
+//! with owned buffers and typed errors. It knows no FUSE type, so that a second kernel transport
+//! and tests can drive it. What it shows never changes; a writable mount will put its own layers
+//! above.
+//!
+//! Lock order: no lock of this crate is held while another is taken, or across an await.
+
+#![forbid(unsafe_code)]
+
+mod attr;
+mod chunks;
+mod config;
+mod deadline;
+mod directory;
+mod error;
+mod flight;
+mod inode;
+mod listing;
+mod listings;
+mod places;
+mod read;
+mod stats;
+mod vfs;
+mod weighted;
+mod xattr;
+
+pub use attr::{Attr, BLOCK_LEN, FileKind};
+pub use config::VfsConfig;
+pub use directory::{DirEntry, EntrySink};
+pub use error::VfsError;
+pub use stats::{Statfs, VfsStats};
+pub use vfs::{Entry, Vfs};

@@ -1,0 +1,115 @@
+//! What stat shows of an object.
+
+use lfsfs_types::{Kind, PackRoot, Record, Timestamp};
+
+/// The block size that stat and statfs tell.
+pub const BLOCK_LEN: u32 = 4096;
+
+/// What a directory seems to take, as on a local file system.
+const DIRECTORY_LEN: u64 = 4096;
+
+/// The kind of an object, as far as a file system tells kinds apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FileKind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// A symbolic link.
+    Symlink,
+    /// A named pipe.
+    Fifo,
+    /// A socket.
+    Socket,
+    /// A block device.
+    BlockDevice,
+    /// A character device.
+    CharDevice,
+}
+
+impl FileKind {
+    /// Returns the kind of a record.
+    #[must_use]
+    pub const fn of(kind: &Kind) -> Self {
+        match kind {
+            Kind::File { .. }
+            | Kind::Pack {
+                root: PackRoot::File,
+                ..
+            } => Self::File,
+            Kind::Directory { .. }
+            | Kind::Pack {
+                root: PackRoot::Directory,
+                ..
+            } => Self::Directory,
+            Kind::Symlink { .. } => Self::Symlink,
+            Kind::Fifo => Self::Fifo,
+            Kind::Socket => Self::Socket,
+            Kind::BlockDevice { .. } => Self::BlockDevice,
+            Kind::CharDevice { .. } => Self::CharDevice,
+        }
+    }
+}
+
+/// The attributes of an inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attr {
+    /// The inode number.
+    pub ino: u64,
+    /// Length in bytes.
+    pub size: u64,
+    /// Units of 512 bytes.
+    pub blocks: u64,
+    /// Last access: always `mtime`.
+    pub atime: Timestamp,
+    /// Last change of the content.
+    pub mtime: Timestamp,
+    /// Last change of the attributes.
+    pub ctime: Timestamp,
+    /// What it is.
+    pub kind: FileKind,
+    /// Permission bits with setuid, setgid and sticky: 12 bits.
+    pub mode: u16,
+    /// Number of names. 1 for a directory, so that nobody infers its number of subdirectories.
+    pub nlink: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Number of a device.
+    pub rdev: u32,
+    /// Best length of a read.
+    pub blksize: u32,
+}
+
+impl Attr {
+    /// Returns the attributes of the object with this record.
+    #[must_use]
+    pub fn of(ino: u64, record: &Record) -> Self {
+        let kind = FileKind::of(&record.kind);
+        let size = match kind {
+            FileKind::Directory => DIRECTORY_LEN,
+            _ => record.size(),
+        };
+        let rdev = match record.kind {
+            Kind::BlockDevice { rdev } | Kind::CharDevice { rdev } => rdev,
+            _ => 0,
+        };
+        Self {
+            ino,
+            size,
+            blocks: size.div_ceil(512),
+            atime: record.mtime,
+            mtime: record.mtime,
+            ctime: record.ctime,
+            kind,
+            mode: u16::try_from(record.mode & 0o7777).unwrap_or(0),
+            nlink: record.link.map_or(1, |link| link.nlink.max(1)),
+            uid: record.uid,
+            gid: record.gid,
+            // The kernel's own form has 32 bits; a number beyond that names no device here.
+            rdev: u32::try_from(rdev).unwrap_or(0),
+            blksize: BLOCK_LEN,
+        }
+    }
+}

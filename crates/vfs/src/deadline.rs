@@ -1,0 +1,90 @@
+//! The end of patience: every wait for a server is bounded here, and every attempt is repeated here.
+
+use std::future::Future;
+use std::time::Duration;
+
+use lfsfs_common::backoff::{self, Backoff};
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use crate::error::VfsError;
+
+const RETRY: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
+
+/// A point in time after which an operation fails.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deadline {
+    at: Instant,
+    patience: Duration,
+}
+
+impl Deadline {
+    pub(crate) fn after(patience: Duration) -> Self {
+        Self {
+            at: Instant::now() + patience,
+            patience,
+        }
+    }
+
+    /// Waits for `work`, which is to `what`, but not beyond this point.
+    pub(crate) async fn bound<T>(
+        &self,
+        what: &'static str,
+        work: impl Future<Output = Result<T, VfsError>>,
+    ) -> Result<T, VfsError> {
+        match timeout_at(self.at, work).await {
+            Ok(result) => result,
+            Err(_) => Err(VfsError::Timeout {
+                what,
+                seconds: self.patience.as_secs(),
+            }),
+        }
+    }
+
+    /// Tries until it works or makes no sense to try again, or the time is over.
+    pub(crate) async fn insist<T, Fut>(
+        &self,
+        what: &'static str,
+        mut attempt: impl FnMut() -> Fut,
+    ) -> Result<T, VfsError>
+    where
+        Fut: Future<Output = Result<T, VfsError>>,
+    {
+        let mut pauses = self.pauses();
+        loop {
+            match self.bound(what, attempt()).await {
+                Err(error) if error.is_retryable() && pauses.pause().await => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// Returns the pauses between attempts.
+    pub(crate) fn pauses(&self) -> Pauses {
+        let left = self.at.saturating_duration_since(Instant::now());
+        Pauses {
+            deadline: *self,
+            delays: RETRY.delays(u64::from(left.subsec_nanos())),
+        }
+    }
+}
+
+/// The pauses between attempts to do something before a deadline.
+#[derive(Debug)]
+pub(crate) struct Pauses {
+    deadline: Deadline,
+    delays: backoff::Delays,
+}
+
+impl Pauses {
+    /// Pauses. Returns false, at once, if the next attempt would come too late.
+    pub(crate) async fn pause(&mut self) -> bool {
+        let next = self.delays.next().map(|delay| Instant::now() + delay);
+        match next.filter(|next| *next < self.deadline.at) {
+            Some(next) => {
+                sleep_until(next).await;
+                true
+            }
+            None => false,
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Why an operation failed. The adapter of a kernel transport maps each variant to one errno.
+
+use std::sync::Arc;
+
+use lfsfs_client::RemoteError;
+use lfsfs_types::DecodeError;
+use thiserror::Error;
+
+/// An operation that failed.
+#[derive(Debug, Clone, Error)]
+#[non_exhaustive]
+pub enum VfsError {
+    /// There is no entry of this name.
+    #[error("no such entry")]
+    NotFound,
+    /// A directory was expected.
+    #[error("not a directory")]
+    NotDirectory,
+    /// Something that is no directory was expected.
+    #[error("is a directory")]
+    IsDirectory,
+    /// The name has more than 255 bytes.
+    #[error("name too long")]
+    NameTooLong,
+    /// The inode is not known, or the server no longer has what it stood for.
+    #[error("stale inode")]
+    Stale,
+    /// The object has no attribute of this name.
+    #[error("no such attribute")]
+    NoAttribute,
+    /// The kind of object does not have what was asked for.
+    #[error("invalid for this kind of object")]
+    Invalid,
+    /// The version cannot be written.
+    #[error("read-only version")]
+    ReadOnly,
+    /// The object is of a kind that this program does not read.
+    #[error("{what} cannot be read")]
+    Unsupported {
+        /// The kind.
+        what: &'static str,
+    },
+    /// There was no progress for as long as a read may wait.
+    #[error("no answer to {what} within {seconds} s")]
+    Timeout {
+        /// What was waited for.
+        what: &'static str,
+        /// How long.
+        seconds: u64,
+    },
+    /// The server failed, or what it sent is not what it should be.
+    #[error("cannot {action}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// Why it failed.
+        #[source]
+        source: Arc<RemoteError>,
+    },
+}
+
+impl VfsError {
+    /// Returns a closure for `map_err` that says what was tried.
+    pub(crate) fn io(action: &'static str) -> impl FnOnce(RemoteError) -> Self {
+        move |source| Self::Io {
+            action,
+            source: Arc::new(source),
+        }
+    }
+
+    /// Returns the error for data that is not what it should be.
+    pub(crate) fn corrupt(action: &'static str, problem: impl Into<String>) -> Self {
+        Self::io(action)(RemoteError::Corrupt(problem.into()))
+    }
+
+    /// Returns the error for a record that cannot be decoded.
+    #[expect(clippy::needless_pass_by_value, reason = "it is given to map_err")]
+    pub(crate) fn damaged_record(error: DecodeError) -> Self {
+        Self::corrupt("read a listing", error.to_string())
+    }
+
+    /// Returns true if the same operation may succeed a little later.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Timeout { .. } => true,
+            Self::Io { source, .. } => source.is_retryable(),
+            _ => false,
+        }
+    }
+
+    /// Returns true if the server does not have what was asked for.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        match self {
+            Self::NotFound => true,
+            Self::Io { source, .. } => source.is_not_found(),
+            _ => false,
+        }
+    }
+
+    /// Returns true if the bytes that came are not those that were written.
+    #[must_use]
+    pub fn is_corrupt(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if matches!(**source, RemoteError::Corrupt(_)))
+    }
+}

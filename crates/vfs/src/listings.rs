@@ -1,0 +1,171 @@
+//! Listings of directories: from memory, from the disk cache, from the server.
+//!
+//! A listing is fetched once for ever: it is kept on disk under the version that last changed it,
+//! and a log a version says which listing each directory has there.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use lfsfs_cache::{DiskCache, ListingKey};
+use lfsfs_client::{DirectoryListing, Remote, Snapshot};
+use lfsfs_types::{DirId, VersionId};
+use tokio_util::task::TaskTracker;
+
+use crate::deadline::Deadline;
+use crate::error::VfsError;
+use crate::flight::{Flights, Start};
+use crate::listing::Listing;
+use crate::stats::Counters;
+use crate::weighted::WeightedCache;
+
+const ACTION: &str = "list a directory";
+
+/// What everything that fetches has in common.
+#[derive(Debug, Clone)]
+pub(crate) struct Source {
+    pub(crate) remote: Arc<dyn Remote>,
+    pub(crate) cache: DiskCache,
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) counters: Arc<Counters>,
+    /// Writes to the disk cache that nobody waits for.
+    pub(crate) writes: TaskTracker,
+}
+
+impl Source {
+    /// Writes to the disk cache in the background.
+    pub(crate) fn write(&self, write: impl FnOnce(&DiskCache) + Send + 'static) {
+        let cache = self.cache.clone();
+        self.writes.spawn_blocking(move || write(&cache));
+    }
+}
+
+/// All listings of one version.
+#[derive(Debug)]
+pub(crate) struct Listings {
+    source: Source,
+    memory: WeightedCache<DirId, Arc<Listing>>,
+    /// Which listing each directory has at this version, as far as it was seen.
+    known: Mutex<HashMap<DirId, VersionId>>,
+    flights: Arc<Flights<DirId, Arc<Listing>>>,
+}
+
+impl Listings {
+    pub(crate) fn new(source: Source, len_max: usize) -> Self {
+        let Snapshot {
+            project, version, ..
+        } = &*source.snapshot;
+        let known = source.cache.version_index(&project.id, &version.id);
+        Self {
+            source,
+            memory: WeightedCache::new(len_max),
+            known: Mutex::new(known),
+            flights: Flights::new(),
+        }
+    }
+
+    pub(crate) fn in_memory(&self, dir: DirId) -> Option<Arc<Listing>> {
+        self.memory.find(&dir)
+    }
+
+    /// Returns the name of a directory's listing for the disk cache, once the listing was seen.
+    pub(crate) fn key(&self, dir: DirId) -> Option<ListingKey> {
+        let version = *self.lock().get(&dir)?;
+        Some(ListingKey {
+            project: self.source.snapshot.project.id,
+            dir,
+            version,
+        })
+    }
+
+    pub(crate) async fn load(
+        self: &Arc<Self>,
+        dir: DirId,
+        deadline: Deadline,
+    ) -> Result<Arc<Listing>, VfsError> {
+        if let Some(listing) = self.in_memory(dir).or_else(|| self.on_disk(dir)) {
+            return Ok(listing);
+        }
+        let join = || {
+            self.flights.join(&dir, |_| match self.in_memory(dir) {
+                Some(listing) => Start::Ready(listing),
+                None => Start::Launch(vec![dir], Arc::clone(self).fetch(dir, deadline)),
+            })
+        };
+        deadline.insist(ACTION, join).await
+    }
+
+    /// Returns the number of listings in memory and their bytes.
+    pub(crate) fn load_in_memory(&self) -> (usize, usize) {
+        self.memory.load()
+    }
+
+    fn on_disk(&self, dir: DirId) -> Option<Arc<Listing>> {
+        let key = self.key(dir)?;
+        match Listing::decode(self.source.cache.listing(&key)?) {
+            Ok(listing) => Some(self.keep(dir, listing)),
+            Err(error) => {
+                tracing::warn!(%dir, %error, "a cached listing makes no sense, fetching it again");
+                self.source.cache.remove_listing(&key);
+                None
+            }
+        }
+    }
+
+    async fn fetch(
+        self: Arc<Self>,
+        dir: DirId,
+        deadline: Deadline,
+    ) -> Result<Arc<Listing>, VfsError> {
+        let project = self.source.snapshot.project.id;
+        let version = self.source.snapshot.version.number;
+        self.source.counters.listings.add(1);
+        let call = self.source.remote.list_directory(project, version, dir);
+        let answer = deadline
+            .bound(ACTION, async { call.await.map_err(VfsError::io(ACTION)) })
+            .await
+            // The directory is part of a version that the server had when the mount was made.
+            .map_err(|error| {
+                if error.is_not_found() {
+                    VfsError::Stale
+                } else {
+                    error
+                }
+            })?;
+        self.take(dir, &answer)
+    }
+
+    fn take(&self, dir: DirId, answer: &DirectoryListing) -> Result<Arc<Listing>, VfsError> {
+        let Some(listing) = Listing::encode(&answer.entries) else {
+            self.source.counters.damaged.add(1);
+            return Err(VfsError::corrupt(
+                ACTION,
+                "entries are not in the order of their names",
+            ));
+        };
+        let encoded = listing.encoded().clone();
+        self.lock().insert(dir, answer.listing_version);
+        let listing = self.keep(dir, listing);
+        let project = self.source.snapshot.project.id;
+        let version = self.source.snapshot.version.id;
+        let key = ListingKey {
+            project,
+            dir,
+            version: answer.listing_version,
+        };
+        self.source.write(move |cache| {
+            cache.store_listing(&key, &encoded);
+            cache.add_to_version_index(&project, &version, &[(dir, key.version)]);
+        });
+        Ok(listing)
+    }
+
+    fn keep(&self, dir: DirId, listing: Listing) -> Arc<Listing> {
+        let listing = Arc::new(listing);
+        self.memory.insert(dir, Arc::clone(&listing));
+        listing
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<DirId, VersionId>> {
+        self.known.lock().expect("no holder of this lock panics")
+    }
+}

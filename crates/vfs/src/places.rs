@@ -1,0 +1,231 @@
+//! In which chunks the contents of a directory lie.
+//!
+//! Asked for a whole stretch of a directory at once, because who reads one file of a directory
+//! mostly reads its neighbours: from the indexes of chunks that are loaded, from the disk cache,
+//! from the server. What is remembered may be out of date, because servers move and rewrite chunks;
+//! then the server is asked again.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use lfsfs_cache::PlacesKey;
+use lfsfs_client::{ChunkLocation, Resolved};
+use lfsfs_types::content::{Piece, PieceList};
+use lfsfs_types::{ContentId, ContentPlace, DirId, Kind, XattrValue};
+
+use crate::chunks::Chunks;
+use crate::deadline::Deadline;
+use crate::error::VfsError;
+use crate::flight::{Flights, Start};
+use crate::inode::Place;
+use crate::listing::Listing;
+use crate::listings::{Listings, Source};
+use crate::weighted::WeightedCache;
+
+mod table;
+
+pub(crate) use self::table::{Part, PlaceTable};
+
+const ACTION: &str = "resolve contents";
+
+/// Entries of a listing that are resolved together.
+const STRETCH_LEN: u32 = 4096;
+
+/// Whether something remembered is good enough.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Freshness {
+    /// Whatever is known.
+    Any,
+    /// What the server says now: something remembered has failed.
+    Now,
+}
+
+type Stretch = (DirId, u32);
+
+/// The places of the contents of one version.
+#[derive(Debug)]
+pub(crate) struct Places {
+    source: Source,
+    listings: Arc<Listings>,
+    chunks: Arc<Chunks>,
+    memory: WeightedCache<Stretch, Arc<PlaceTable>>,
+    flights: Arc<Flights<Stretch, Arc<PlaceTable>>>,
+}
+
+impl Places {
+    pub(crate) fn new(
+        source: Source,
+        listings: Arc<Listings>,
+        chunks: Arc<Chunks>,
+        len_max: usize,
+    ) -> Self {
+        Self {
+            source,
+            listings,
+            chunks,
+            memory: WeightedCache::new(len_max),
+            flights: Flights::new(),
+        }
+    }
+
+    pub(crate) fn in_memory(&self, place: Place) -> Option<Arc<PlaceTable>> {
+        self.memory.find(&stretch_of(place))
+    }
+
+    /// Returns the places of the contents of `place` and of its neighbours. A content that the
+    /// server does not have is not among them.
+    pub(crate) async fn load(
+        self: &Arc<Self>,
+        place: Place,
+        listing: &Arc<Listing>,
+        freshness: Freshness,
+        deadline: Deadline,
+    ) -> Result<Arc<PlaceTable>, VfsError> {
+        let stretch = stretch_of(place);
+        match freshness {
+            Freshness::Any => {
+                let known = self.memory.find(&stretch).or_else(|| self.on_disk(stretch));
+                if let Some(table) = known {
+                    return Ok(table);
+                }
+            }
+            Freshness::Now => self.memory.remove(&stretch),
+        }
+        let listing = Arc::clone(listing);
+        let fetched = self
+            .flights
+            .join(&stretch, |_| match self.memory.find(&stretch) {
+                Some(table) => Start::Ready(table),
+                None => {
+                    let this = Arc::clone(self);
+                    let work = this.fetch(stretch, listing, freshness, deadline);
+                    Start::Launch(vec![stretch], work)
+                }
+            });
+        deadline.bound(ACTION, fetched).await
+    }
+
+    fn on_disk(&self, stretch: Stretch) -> Option<Arc<PlaceTable>> {
+        let table = PlaceTable::decode(&self.source.cache.places(&self.key(stretch)?)?);
+        match table {
+            Ok(table) => Some(self.keep(stretch, table)),
+            Err(error) => {
+                // It is replaced by what is fetched now.
+                tracing::warn!(%error, "cached places make no sense, asking again");
+                None
+            }
+        }
+    }
+
+    async fn fetch(
+        self: Arc<Self>,
+        stretch: Stretch,
+        listing: Arc<Listing>,
+        freshness: Freshness,
+        deadline: Deadline,
+    ) -> Result<Arc<PlaceTable>, VfsError> {
+        let mut table = PlaceTable::default();
+        let mut unresolved = Vec::new();
+        for content in contents_of(&listing, stretch.1)? {
+            match self.chunks.find_loaded(&content) {
+                Some((location, len)) if freshness == Freshness::Any => {
+                    table.add(content, [(content, len, location)]);
+                }
+                _ => unresolved.push(content),
+            }
+        }
+        if !unresolved.is_empty() {
+            self.source.counters.resolves.add(1);
+            let call = self.source.remote.resolve(&unresolved);
+            let resolved = deadline
+                .bound(ACTION, async { call.await.map_err(VfsError::io(ACTION)) })
+                .await?;
+            self.take(&mut table, &unresolved, &resolved);
+        }
+        table.seal();
+        if let Some(key) = self.key(stretch) {
+            let encoded = table.encode();
+            self.source
+                .write(move |cache| cache.store_places(&key, &encoded));
+        }
+        Ok(self.keep(stretch, table))
+    }
+
+    /// Adds what the server said, as far as it can be true.
+    fn take(&self, table: &mut PlaceTable, contents: &[ContentId], resolved: &Resolved) {
+        for content in contents {
+            let Some(places) = resolved.contents.get(content) else {
+                continue;
+            };
+            match located(places, resolved).filter(|_| names_content(places, content)) {
+                Some(parts) => table.add(*content, parts),
+                None => {
+                    self.source.counters.damaged.add(1);
+                    tracing::warn!(%content, "the server's places are not those of the content");
+                }
+            }
+        }
+    }
+
+    fn keep(&self, stretch: Stretch, table: PlaceTable) -> Arc<PlaceTable> {
+        let table = Arc::new(table);
+        self.memory.insert(stretch, Arc::clone(&table));
+        table
+    }
+
+    fn key(&self, (dir, stretch): Stretch) -> Option<PlacesKey> {
+        let listing = self.listings.key(dir)?;
+        Some(PlacesKey { listing, stretch })
+    }
+}
+
+fn stretch_of(place: Place) -> Stretch {
+    (place.dir, place.index / STRETCH_LEN)
+}
+
+/// Returns the contents that the files of a stretch consist of, each once.
+fn contents_of(listing: &Listing, stretch: u32) -> Result<BTreeSet<ContentId>, VfsError> {
+    let start = stretch * STRETCH_LEN;
+    let end = start.saturating_add(STRETCH_LEN).min(listing.len());
+    let mut contents = BTreeSet::new();
+    for index in start..end {
+        let record = listing.record(index).map_err(VfsError::damaged_record)?;
+        if let Kind::File { content, .. } = record.kind {
+            contents.insert(content);
+        }
+        contents.extend(record.xattrs.iter().filter_map(|xattr| match xattr.value {
+            XattrValue::Content { content, .. } => Some(content),
+            XattrValue::Inline(_) => None,
+        }));
+    }
+    contents.remove(&ContentId::EMPTY);
+    Ok(contents)
+}
+
+/// Returns each place with its chunk, or `None` if a chunk is missing.
+fn located(places: &[ContentPlace], resolved: &Resolved) -> Option<Vec<LocatedPart>> {
+    let locate = |place: &ContentPlace| {
+        let location = resolved.chunks.get(&place.chunk)?;
+        let is_it = location.info.id == place.chunk;
+        is_it.then(|| (place.content, place.len, Arc::clone(location)))
+    };
+    places.iter().map(locate).collect()
+}
+
+type LocatedPart = (ContentId, u32, Arc<ChunkLocation>);
+
+/// Returns true if these places are those of the content: either the content itself, or the pieces
+/// whose list has its id.
+fn names_content(places: &[ContentPlace], content: &ContentId) -> bool {
+    if let [place] = places
+        && place.content == *content
+    {
+        return true;
+    }
+    let piece = |place: &ContentPlace| Piece {
+        hash: place.content,
+        len: place.len,
+    };
+    PieceList::new(places.iter().map(piece).collect())
+        .is_ok_and(|pieces| pieces.content_id() == *content)
+}

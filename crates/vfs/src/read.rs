@@ -1,0 +1,198 @@
+//! Bytes of contents: places, then indexes, then blocks, and what to do when one of them fails.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use lfsfs_client::{ChunkLocation, RemoteError};
+use lfsfs_types::ContentId;
+use lfsfs_types::chunk::Span;
+
+use crate::chunks::{Chunk, Chunks};
+use crate::deadline::Deadline;
+use crate::error::VfsError;
+use crate::inode::Place;
+use crate::listing::Listing;
+use crate::places::{Freshness, Part, PlaceTable, Places};
+
+const ACTION: &str = "read a file";
+
+/// Some bytes of a content.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted {
+    /// The entry that has the content, by which its neighbours are found.
+    pub(crate) place: Place,
+    pub(crate) content: ContentId,
+    /// Length of the whole content.
+    pub(crate) size: u64,
+    pub(crate) range: Range<u64>,
+}
+
+impl Wanted {
+    /// Returns what `len` bytes from `offset` are, cut at the end of the content; `None` if that is
+    /// nothing.
+    pub(crate) fn new(
+        place: Place,
+        (content, size): (ContentId, u64),
+        offset: u64,
+        len: u64,
+    ) -> Option<Self> {
+        let end = offset.saturating_add(len).min(size);
+        (offset < end).then_some(Self {
+            place,
+            content,
+            size,
+            range: offset..end,
+        })
+    }
+}
+
+/// Reads contents of one version.
+#[derive(Debug)]
+pub(crate) struct ContentReader {
+    places: Arc<Places>,
+    chunks: Arc<Chunks>,
+}
+
+impl ContentReader {
+    pub(crate) fn new(places: Arc<Places>, chunks: Arc<Chunks>) -> Self {
+        Self { places, chunks }
+    }
+
+    /// Returns the bytes if all that is needed for it is in memory.
+    pub(crate) fn read_in_memory(&self, wanted: &Wanted) -> Option<Bytes> {
+        let table = self.places.in_memory(wanted.place)?;
+        let mut bytes = Pieces::default();
+        for part in parts_within(&table, wanted).ok()? {
+            let location = table.location(part)?;
+            let chunk = self.chunks.chunk_in_memory(&location.info.id)?;
+            for span in spans_within(&chunk, part, wanted).ok()? {
+                let block = self.chunks.block_at_hand(&chunk, span.block)?;
+                bytes.add(&block, span.range)?;
+            }
+        }
+        Some(bytes.join())
+    }
+
+    /// Returns the bytes. Places that turn out to be wrong are asked for again, and servers that are
+    /// away are tried until the deadline.
+    pub(crate) async fn read(
+        &self,
+        wanted: &Wanted,
+        listing: &Arc<Listing>,
+        deadline: Deadline,
+    ) -> Result<Bytes, VfsError> {
+        let mut freshness = Freshness::Any;
+        let mut pauses = deadline.pauses();
+        loop {
+            let attempt = self.attempt(wanted, listing, freshness, deadline);
+            let error = match deadline.bound(ACTION, attempt).await {
+                Ok(bytes) => return Ok(bytes),
+                Err(error) => error,
+            };
+            tracing::debug!(content = %wanted.content, %error, "an attempt to read failed");
+            let may_be_stale = error.is_not_found() || error.is_corrupt();
+            let again = match error.is_retryable() {
+                true => pauses.pause().await,
+                false => may_be_stale && freshness == Freshness::Any,
+            };
+            if !again {
+                return Err(error);
+            }
+            freshness = Freshness::Now;
+        }
+    }
+
+    async fn attempt(
+        &self,
+        wanted: &Wanted,
+        listing: &Arc<Listing>,
+        freshness: Freshness,
+        deadline: Deadline,
+    ) -> Result<Bytes, VfsError> {
+        let places = &self.places;
+        let table = places
+            .load(wanted.place, listing, freshness, deadline)
+            .await?;
+        let mut bytes = Pieces::default();
+        for part in parts_within(&table, wanted)? {
+            let location = table.location(part).ok_or_else(missing)?;
+            self.read_part(wanted, part, location, deadline, &mut bytes)
+                .await?;
+        }
+        Ok(bytes.join())
+    }
+
+    async fn read_part(
+        &self,
+        wanted: &Wanted,
+        part: &Part,
+        location: &Arc<ChunkLocation>,
+        deadline: Deadline,
+        bytes: &mut Pieces,
+    ) -> Result<(), VfsError> {
+        let chunk = self.chunks.open(location, deadline).await?;
+        for span in spans_within(&chunk, part, wanted)? {
+            let block = self
+                .chunks
+                .block(location, &chunk, span.block, deadline)
+                .await?;
+            bytes.add(&block, span.range).ok_or_else(missing)?;
+        }
+        Ok(())
+    }
+}
+
+/// Returns the parts of the content that have some of the wanted bytes.
+fn parts_within<'a>(table: &'a PlaceTable, wanted: &Wanted) -> Result<&'a [Part], VfsError> {
+    let parts = table.find(&wanted.content).ok_or_else(missing)?;
+    if parts.last().map_or(0, Part::end) != wanted.size {
+        return Err(VfsError::corrupt(ACTION, "its places have another length"));
+    }
+    let start = parts.partition_point(|part| part.end() <= wanted.range.start);
+    let end = parts.partition_point(|part| part.start < wanted.range.end);
+    Ok(&parts[start..end])
+}
+
+/// Returns where the wanted bytes of a part lie in the blocks of its chunk.
+fn spans_within(chunk: &Chunk, part: &Part, wanted: &Wanted) -> Result<Vec<Span>, VfsError> {
+    let entry = chunk.footer.find(&part.id).ok_or_else(missing)?;
+    if entry.len != part.len {
+        return Err(VfsError::corrupt(ACTION, "a piece has another length"));
+    }
+    let relative = |at: u64| {
+        let within = at.clamp(part.start, part.end()) - part.start;
+        u32::try_from(within).unwrap_or(part.len)
+    };
+    let range = relative(wanted.range.start)..relative(wanted.range.end);
+    Ok(chunk.footer.spans_within(entry, range).collect())
+}
+
+fn missing() -> VfsError {
+    VfsError::io(ACTION)(RemoteError::NotFound(
+        "the content is not where it should be".to_owned(),
+    ))
+}
+
+/// Slices of blocks, joined at the end; a single one is not copied.
+#[derive(Default)]
+struct Pieces(Vec<Bytes>);
+
+impl Pieces {
+    fn add(&mut self, block: &Bytes, range: Range<usize>) -> Option<()> {
+        block.get(range.clone())?;
+        self.0.push(block.slice(range));
+        Some(())
+    }
+
+    fn join(mut self) -> Bytes {
+        if self.0.len() == 1 {
+            return self.0.remove(0);
+        }
+        let mut joined = BytesMut::with_capacity(self.0.iter().map(Bytes::len).sum());
+        self.0
+            .iter()
+            .for_each(|piece| joined.extend_from_slice(piece));
+        joined.freeze()
+    }
+}

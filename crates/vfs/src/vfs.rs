@@ -1,0 +1,451 @@
+//! The operations of a file system on one version: one method each.
+//!
+//! Each has a form that waits and a `try_` form that answers at once if all it needs is in memory,
+//! so that a kernel transport can answer cached requests where it received them.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use lfsfs_cache::DiskCache;
+use lfsfs_client::{Remote, Snapshot};
+use lfsfs_types::limits::NAME_LEN_MAX;
+use lfsfs_types::{ContentId, DirId, Kind, Record, Source as SourceName, nodeid};
+use tokio_util::task::TaskTracker;
+
+use crate::attr::{Attr, BLOCK_LEN};
+use crate::chunks::Chunks;
+use crate::config::VfsConfig;
+use crate::deadline::Deadline;
+use crate::directory::{DirReader, EntrySink, candidate};
+use crate::error::VfsError;
+use crate::inode::{Directory, InodeTable, Place};
+use crate::listing::Listing;
+use crate::listings::{Listings, Source};
+use crate::places::Places;
+use crate::read::{ContentReader, Wanted};
+use crate::stats::{Counters, Statfs, VfsStats};
+use crate::xattr::{self, Value};
+
+/// An entry that was looked up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    /// Its attributes, the inode number among them.
+    pub attr: Attr,
+}
+
+/// One version of one project as a file system.
+///
+/// Methods may be called from any number of tasks, inside a tokio runtime with time enabled.
+#[derive(Debug)]
+pub struct Vfs {
+    source: Source,
+    config: VfsConfig,
+    inodes: InodeTable,
+    listings: Arc<Listings>,
+    chunks: Arc<Chunks>,
+    contents: ContentReader,
+}
+
+/// A record, where it is, and its neighbours unless it is the root.
+struct Found {
+    place: Place,
+    record: Record,
+    listing: Option<Arc<Listing>>,
+}
+
+impl Vfs {
+    /// Resolves `source` and opens that version. On return the root answers.
+    pub async fn open(
+        remote: Arc<dyn Remote>,
+        cache: DiskCache,
+        source: &SourceName,
+        config: VfsConfig,
+    ) -> Result<Self, VfsError> {
+        const ACTION: &str = "open the version";
+        let call = async {
+            let snapshot = remote.resolve_source(source).await;
+            snapshot.map_err(VfsError::io(ACTION))
+        };
+        let snapshot = Deadline::after(config.open_timeout)
+            .bound(ACTION, call)
+            .await?;
+        Ok(Self::new(remote, cache, snapshot, config))
+    }
+
+    fn new(
+        remote: Arc<dyn Remote>,
+        cache: DiskCache,
+        snapshot: Snapshot,
+        config: VfsConfig,
+    ) -> Self {
+        let source = Source {
+            remote,
+            cache,
+            snapshot: Arc::new(snapshot),
+            counters: Arc::new(Counters::default()),
+            writes: TaskTracker::new(),
+        };
+        let listings = Arc::new(Listings::new(source.clone(), config.listings_len_max));
+        let chunks = Arc::new(Chunks::new(source.clone(), &config));
+        let places = Places::new(
+            source.clone(),
+            Arc::clone(&listings),
+            Arc::clone(&chunks),
+            config.places_len_max,
+        );
+        Self {
+            source,
+            config,
+            inodes: InodeTable::new(),
+            listings,
+            contents: ContentReader::new(Arc::new(places), Arc::clone(&chunks)),
+            chunks,
+        }
+    }
+
+    /// Returns the version that this shows.
+    #[must_use]
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.source.snapshot
+    }
+
+    /// Looks up a name and counts one lookup of what it names.
+    pub async fn lookup(&self, parent: u64, name: &[u8]) -> Result<Entry, VfsError> {
+        let directory = self.directory_to_search(parent, name)?;
+        let listing = self.listing(directory.dir).await?;
+        self.lookup_in(parent, directory, &listing, name)
+    }
+
+    /// Like [`lookup`](Self::lookup), from memory.
+    pub fn try_lookup(&self, parent: u64, name: &[u8]) -> Option<Result<Entry, VfsError>> {
+        let directory = match self.directory_to_search(parent, name) {
+            Ok(directory) => directory,
+            Err(error) => return Some(Err(error)),
+        };
+        let listing = self.listings.in_memory(directory.dir)?;
+        Some(self.lookup_in(parent, directory, &listing, name))
+    }
+
+    /// Returns the attributes of an inode.
+    pub async fn getattr(&self, ino: u64) -> Result<Attr, VfsError> {
+        Ok(Attr::of(ino, &self.find(ino).await?.record))
+    }
+
+    /// Like [`getattr`](Self::getattr), from memory.
+    pub fn try_getattr(&self, ino: u64) -> Option<Result<Attr, VfsError>> {
+        let found = self.try_find(ino)?;
+        Some(found.map(|found| Attr::of(ino, &found.record)))
+    }
+
+    /// Returns where a symbolic link points.
+    pub async fn readlink(&self, ino: u64) -> Result<Bytes, VfsError> {
+        target_of(self.find(ino).await?)
+    }
+
+    /// Like [`readlink`](Self::readlink), from memory.
+    pub fn try_readlink(&self, ino: u64) -> Option<Result<Bytes, VfsError>> {
+        Some(self.try_find(ino)?.and_then(target_of))
+    }
+
+    /// Gives the entries of a directory from `offset` on to `sink` until it is full.
+    ///
+    /// With `plus` entries have attributes, and each that `sink` takes, except `.` and `..`, counts
+    /// one lookup.
+    pub async fn readdir(
+        &self,
+        ino: u64,
+        offset: u64,
+        plus: bool,
+        sink: &mut EntrySink<'_>,
+    ) -> Result<(), VfsError> {
+        let directory = self.directory(ino)?;
+        let listing = self.listing(directory.dir).await?;
+        self.reader(ino, directory, listing, plus)
+            .read(offset, sink)
+    }
+
+    /// Like [`readdir`](Self::readdir), from memory.
+    pub fn try_readdir(
+        &self,
+        ino: u64,
+        offset: u64,
+        plus: bool,
+        sink: &mut EntrySink<'_>,
+    ) -> Option<Result<(), VfsError>> {
+        let directory = match self.directory(ino) {
+            Ok(directory) => directory,
+            Err(error) => return Some(Err(error)),
+        };
+        let listing = self.listings.in_memory(directory.dir)?;
+        let reader = self.reader(ino, directory, listing, plus);
+        Some(reader.read(offset, sink))
+    }
+
+    /// Returns bytes of a file: fewer than `size` only at its end.
+    pub async fn read(&self, ino: u64, offset: u64, size: u32) -> Result<Bytes, VfsError> {
+        let found = self.find(ino).await?;
+        let content = content_of(&found.record)?;
+        let wanted = Wanted::new(found.place, content, offset, u64::from(size));
+        self.read_content(wanted, found.listing).await
+    }
+
+    /// Like [`read`](Self::read), from memory.
+    pub fn try_read(&self, ino: u64, offset: u64, size: u32) -> Option<Result<Bytes, VfsError>> {
+        let found = match self.try_find(ino)? {
+            Ok(found) => found,
+            Err(error) => return Some(Err(error)),
+        };
+        let content = match content_of(&found.record) {
+            Ok(content) => content,
+            Err(error) => return Some(Err(error)),
+        };
+        match Wanted::new(found.place, content, offset, u64::from(size)) {
+            None => Some(Ok(Bytes::new())),
+            Some(wanted) => self.contents.read_in_memory(&wanted).map(Ok),
+        }
+    }
+
+    /// Returns the value of an extended attribute.
+    pub async fn getxattr(&self, ino: u64, name: &[u8]) -> Result<Bytes, VfsError> {
+        let found = self.find(ino).await?;
+        match self.xattr(ino, &found.record, name)? {
+            Value::Known(bytes) => Ok(bytes),
+            Value::Content(content, len) => {
+                let wanted = Wanted::new(found.place, (content, len), 0, len);
+                self.read_content(wanted, found.listing).await
+            }
+        }
+    }
+
+    /// Like [`getxattr`](Self::getxattr), from memory.
+    pub fn try_getxattr(&self, ino: u64, name: &[u8]) -> Option<Result<Bytes, VfsError>> {
+        let found = match self.try_find(ino)? {
+            Ok(found) => found,
+            Err(error) => return Some(Err(error)),
+        };
+        match self.xattr(ino, &found.record, name) {
+            Ok(Value::Known(bytes)) => Some(Ok(bytes)),
+            Ok(Value::Content(..)) => None,
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    /// Returns the names of an inode's extended attributes, each with a NUL behind it.
+    pub async fn listxattr(&self, ino: u64) -> Result<Bytes, VfsError> {
+        Ok(xattr::names(&self.find(ino).await?.record))
+    }
+
+    /// Like [`listxattr`](Self::listxattr), from memory.
+    pub fn try_listxattr(&self, ino: u64) -> Option<Result<Bytes, VfsError>> {
+        let found = self.try_find(ino)?;
+        Some(found.map(|found| xattr::names(&found.record)))
+    }
+
+    /// Takes back lookups of an inode; one without any is freed.
+    pub fn forget(&self, ino: u64, nlookup: u64) {
+        self.inodes.forget(ino, nlookup);
+    }
+
+    /// Returns the size of the version. Never touches network or disk.
+    #[must_use]
+    pub fn statfs(&self) -> Statfs {
+        let counts = &self.source.snapshot.version.counts;
+        Statfs {
+            blocks: counts.bytes.div_ceil(u64::from(BLOCK_LEN)),
+            blocks_free: 0,
+            files: counts.objects.saturating_add(1),
+            files_free: 0,
+            block_len: BLOCK_LEN,
+            name_len_max: u32::try_from(NAME_LEN_MAX).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// Returns what was done so far and what is held now.
+    #[must_use]
+    pub fn stats(&self) -> VfsStats {
+        let (inodes, directories) = self.inodes.count();
+        let (listings, listings_len) = self.listings.load_in_memory();
+        let (blocks, blocks_len) = self.chunks.load_in_memory();
+        let counters = &self.source.counters;
+        VfsStats {
+            inodes: inodes as u64,
+            directories: directories as u64,
+            listings: listings as u64,
+            listings_len: listings_len as u64,
+            blocks: blocks as u64,
+            blocks_len: blocks_len as u64,
+            remote_listings: counters.listings.load(),
+            remote_resolves: counters.resolves.load(),
+            remote_reads: counters.reads.load(),
+            remote_bytes: counters.bytes.load(),
+            remote_damaged: counters.damaged.load(),
+            read_errors: counters.read_errors.load(),
+            cache: self.source.cache.stats(),
+        }
+    }
+
+    /// Waits until what was fetched so far is in the disk cache, as far as it can be stored.
+    pub async fn settle(&self) {
+        self.source.writes.close();
+        self.source.writes.wait().await;
+        self.source.writes.reopen();
+    }
+
+    fn directory_to_search(&self, parent: u64, name: &[u8]) -> Result<Directory, VfsError> {
+        if name.len() > NAME_LEN_MAX {
+            return Err(VfsError::NameTooLong);
+        }
+        self.directory(parent)
+    }
+
+    fn directory(&self, ino: u64) -> Result<Directory, VfsError> {
+        match self.inodes.directory(ino) {
+            Some(directory) => Ok(directory),
+            None if self.inodes.place(ino).is_some() => Err(VfsError::NotDirectory),
+            None => Err(VfsError::Stale),
+        }
+    }
+
+    fn reader(
+        &self,
+        ino: u64,
+        directory: Directory,
+        listing: Arc<Listing>,
+        plus: bool,
+    ) -> DirReader<'_> {
+        DirReader {
+            project: &self.source.snapshot.project.id,
+            inodes: &self.inodes,
+            ino,
+            directory,
+            listing,
+            plus,
+        }
+    }
+
+    fn lookup_in(
+        &self,
+        parent: u64,
+        directory: Directory,
+        listing: &Listing,
+        name: &[u8],
+    ) -> Result<Entry, VfsError> {
+        let index = listing.find(name).ok_or(VfsError::NotFound)?;
+        let record = listing.record(index).map_err(VfsError::damaged_record)?;
+        if matches!(record.kind, Kind::Pack { .. }) {
+            return Err(VfsError::Unsupported { what: "a pack" });
+        }
+        let place = Place {
+            dir: directory.dir,
+            index,
+        };
+        let project = &self.source.snapshot.project.id;
+        let candidate = candidate(project, parent, place, name, &record)?;
+        let ino = self.inodes.look_up(&candidate);
+        Ok(Entry {
+            attr: Attr::of(ino, &record),
+        })
+    }
+
+    async fn listing(&self, dir: DirId) -> Result<Arc<Listing>, VfsError> {
+        let deadline = Deadline::after(self.config.timeout);
+        self.listings.load(dir, deadline).await.inspect_err(|error| {
+            self.source.counters.read_errors.add(1);
+            tracing::warn!(%dir, error = error as &dyn std::error::Error, "cannot list a directory");
+        })
+    }
+
+    async fn find(&self, ino: u64) -> Result<Found, VfsError> {
+        let place = self.inodes.place(ino).ok_or(VfsError::Stale)?;
+        if ino == nodeid::ROOT {
+            return Ok(self.root(place));
+        }
+        Found::at(place, self.listing(place.dir).await?)
+    }
+
+    fn try_find(&self, ino: u64) -> Option<Result<Found, VfsError>> {
+        let Some(place) = self.inodes.place(ino) else {
+            return Some(Err(VfsError::Stale));
+        };
+        if ino == nodeid::ROOT {
+            return Some(Ok(self.root(place)));
+        }
+        Some(Found::at(place, self.listings.in_memory(place.dir)?))
+    }
+
+    fn root(&self, place: Place) -> Found {
+        Found {
+            place,
+            record: self.source.snapshot.root.clone(),
+            listing: None,
+        }
+    }
+
+    fn xattr(&self, ino: u64, record: &Record, name: &[u8]) -> Result<Value, VfsError> {
+        if ino == nodeid::ROOT && name == xattr::VERSION {
+            return Ok(Value::Known(xattr::version(&self.source.snapshot)));
+        }
+        xattr::find(record, name).ok_or(VfsError::NoAttribute)
+    }
+
+    async fn read_content(
+        &self,
+        wanted: Option<Wanted>,
+        listing: Option<Arc<Listing>>,
+    ) -> Result<Bytes, VfsError> {
+        let Some(wanted) = wanted else {
+            return Ok(Bytes::new());
+        };
+        if let Some(bytes) = self.contents.read_in_memory(&wanted) {
+            return Ok(bytes);
+        }
+        let listing = match listing {
+            Some(listing) => listing,
+            None => self.root_listing()?,
+        };
+        let deadline = Deadline::after(self.config.timeout);
+        let result = self.contents.read(&wanted, &listing, deadline).await;
+        result.inspect_err(|error| {
+            self.source.counters.read_errors.add(1);
+            let error = error as &dyn std::error::Error;
+            tracing::warn!(content = %wanted.content, error, "cannot read a file");
+        })
+    }
+
+    /// Returns the listing that the root's own record would be in, with nothing else.
+    fn root_listing(&self) -> Result<Arc<Listing>, VfsError> {
+        let name = lfsfs_types::Name::new(b"root").map_err(|_| VfsError::Invalid)?;
+        let root = self.source.snapshot.root.clone();
+        Listing::encode(&[(name, root)])
+            .map(Arc::new)
+            .ok_or(VfsError::Invalid)
+    }
+}
+
+impl Found {
+    fn at(place: Place, listing: Arc<Listing>) -> Result<Self, VfsError> {
+        let record = listing.record(place.index);
+        Ok(Self {
+            place,
+            record: record.map_err(VfsError::damaged_record)?,
+            listing: Some(listing),
+        })
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it ends a chain of calls")]
+fn target_of(found: Found) -> Result<Bytes, VfsError> {
+    match &found.record.kind {
+        Kind::Symlink { target } => Ok(Bytes::copy_from_slice(target)),
+        _ => Err(VfsError::Invalid),
+    }
+}
+
+fn content_of(record: &Record) -> Result<(ContentId, u64), VfsError> {
+    match record.kind {
+        Kind::File { size, content } => Ok((content, size)),
+        Kind::Directory { .. } => Err(VfsError::IsDirectory),
+        Kind::Pack { .. } => Err(VfsError::Unsupported { what: "a pack" }),
+        _ => Err(VfsError::Invalid),
+    }
+}

@@ -1,0 +1,124 @@
+//! A map that forgets what was used least recently when its values weigh too much together.
+
+use std::hash::Hash;
+use std::sync::Mutex;
+
+use lru::LruCache;
+
+/// What a value takes in memory, about.
+pub(crate) trait Weight {
+    fn weight(&self) -> usize;
+}
+
+/// A bounded map for several threads; values are cheap to clone.
+#[derive(Debug)]
+pub(crate) struct WeightedCache<K: Hash + Eq, V> {
+    weight_max: usize,
+    state: Mutex<State<K, V>>,
+}
+
+#[derive(Debug)]
+struct State<K: Hash + Eq, V> {
+    entries: LruCache<K, V>,
+    weight: usize,
+}
+
+impl<K: Hash + Eq, V: Weight + Clone> WeightedCache<K, V> {
+    pub(crate) fn new(weight_max: usize) -> Self {
+        let state = State {
+            entries: LruCache::unbounded(),
+            weight: 0,
+        };
+        Self {
+            weight_max,
+            state: Mutex::new(state),
+        }
+    }
+
+    pub(crate) fn find(&self, key: &K) -> Option<V> {
+        self.with(|state| state.entries.get(key).cloned())
+    }
+
+    pub(crate) fn contains(&self, key: &K) -> bool {
+        self.with(|state| state.entries.contains(key))
+    }
+
+    pub(crate) fn insert(&self, key: K, value: V) {
+        self.with(|state| {
+            state.weight += value.weight();
+            if let Some((_, old)) = state.entries.push(key, value) {
+                state.weight -= old.weight();
+            }
+            // The newest value stays even if it is heavier than the limit: somebody wants it now.
+            while state.weight > self.weight_max && state.entries.len() > 1 {
+                if let Some((_, old)) = state.entries.pop_lru() {
+                    state.weight -= old.weight();
+                }
+            }
+        });
+    }
+
+    pub(crate) fn remove(&self, key: &K) {
+        self.with(|state| {
+            if let Some(old) = state.entries.pop(key) {
+                state.weight -= old.weight();
+            }
+        });
+    }
+
+    /// Returns the first answer of `look`, asking the values used last first.
+    pub(crate) fn find_map<R>(&self, look: impl FnMut((&K, &V)) -> Option<R>) -> Option<R> {
+        self.with(|state| state.entries.iter().find_map(look))
+    }
+
+    /// Returns the number of values and their weight.
+    pub(crate) fn load(&self) -> (usize, usize) {
+        self.with(|state| (state.entries.len(), state.weight))
+    }
+
+    fn with<R>(&self, work: impl FnOnce(&mut State<K, V>) -> R) -> R {
+        work(&mut self.state.lock().expect("no holder of this lock panics"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Weight for usize {
+        fn weight(&self) -> usize {
+            *self
+        }
+    }
+
+    #[test]
+    fn what_was_used_least_recently_goes_first() {
+        let cache = WeightedCache::new(10);
+        cache.insert('a', 4);
+        cache.insert('b', 4);
+        assert_eq!(cache.find(&'a'), Some(4));
+        cache.insert('c', 4);
+        assert_eq!((cache.find(&'a'), cache.find(&'b')), (Some(4), None));
+        assert_eq!(cache.load(), (2, 8));
+    }
+
+    #[test]
+    fn weights_add_up_through_replacements_and_removals() {
+        let cache = WeightedCache::new(10);
+        cache.insert('a', 4);
+        cache.insert('a', 6);
+        assert_eq!(cache.load(), (1, 6));
+        cache.remove(&'a');
+        cache.remove(&'a');
+        assert_eq!(cache.load(), (0, 0));
+    }
+
+    #[test]
+    fn a_value_above_the_limit_stays_until_the_next_one() {
+        let cache = WeightedCache::new(10);
+        cache.insert('a', 40);
+        assert_eq!(cache.find(&'a'), Some(40));
+        cache.insert('b', 1);
+        assert_eq!(cache.load(), (1, 1));
+    }
+}
