@@ -1,1 +1,33 @@
-//! The FUSE adapter and the life of a mount process
+//! The FUSE adapter and the life of a mount process.
+//!
+//! What is served comes from [`nodes`]; the [adapter](AdapterConfig) hands it to the kernel and
+//! lets the kernel keep all of it. Around that: options, the mount itself, the process that serves
+//! it, and the socket by which other processes talk to it.
+
+mod adapter;
+mod control;
+mod counters;
+mod daemon;
+mod errno;
+mod error;
+mod kernel_mount;
+mod mount_point;
+pub mod mountinfo;
+mod mounts;
+pub mod nodes;
+mod options;
+mod places;
+mod process;
+mod request;
+mod session;
+
+pub use adapter::{AdapterConfig, Owner, Xattrs};
+pub use control::{ControlRequest, MountStats, MountStatus, VersionInfo};
+pub use counters::{Counters, Opcode};
+pub use daemon::{DAEMON_ARGUMENT, Launcher, mount, run_daemon};
+pub use error::MountError;
+pub use mounts::{Mount, MountState, UmountMode, call, find_mount, list_mounts, unmount};
+pub use options::{Access, MountOptions, OptionError};
+pub use places::Places;
+pub use process::{OpenError, Opened, Opener, Retry, run_foreground};
+pub use request::MountRequest;

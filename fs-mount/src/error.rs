@@ -1,0 +1,229 @@
+//! Why a mount did not come to be, and what mount(8) is told.
+
+use std::io;
+use std::path::PathBuf;
+
+use lfsfs_common::PathError;
+use lfsfs_common::telemetry::TelemetryError;
+use lfsfs_types::SourceError;
+use thiserror::Error;
+
+use crate::options::OptionError;
+
+/// Why a mount did not come to be.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum MountError {
+    /// An option cannot be used.
+    #[error(transparent)]
+    Option(#[from] OptionError),
+    /// The source names no version.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The mount point does not exist.
+    #[error("mount point {} does not exist", dir.display())]
+    MountPointMissing {
+        /// The directory as given.
+        dir: PathBuf,
+    },
+    /// The mount point is a file, or the like.
+    #[error("mount point {} is not a directory", dir.display())]
+    MountPointNotDirectory {
+        /// The directory as given.
+        dir: PathBuf,
+    },
+    /// Something is mounted there.
+    #[error("{} is in use: {source_name} ({kind}) is mounted there", dir.display())]
+    InUse {
+        /// The directory.
+        dir: PathBuf,
+        /// What is mounted there.
+        source_name: String,
+        /// The type of its file system.
+        kind: String,
+    },
+    /// The kernel has no FUSE, or this container may not use it.
+    #[error(
+        "/dev/fuse is missing: load the module with modprobe fuse, or give it to the container"
+    )]
+    DeviceMissing,
+    /// Only root can do that.
+    #[error("only root may mount with option {option}")]
+    OnlyRoot {
+        /// The option.
+        option: &'static str,
+    },
+    /// A user's mount for others is not allowed on this machine.
+    #[error("allow_other needs this line in /etc/fuse.conf: user_allow_other")]
+    AllowOther,
+    /// The helper that mounts for users is missing.
+    #[error("fusermount3 is missing; a user who is not root needs it: install the package fuse3")]
+    HelperMissing,
+    /// The helper that mounts for users refused.
+    #[error("fusermount3 refused: {message}")]
+    Helper {
+        /// What it said.
+        message: String,
+    },
+    /// The kernel refused.
+    #[error("cannot mount on {}", dir.display())]
+    Kernel {
+        /// The directory.
+        dir: PathBuf,
+        /// Its reason.
+        #[source]
+        source: io::Error,
+    },
+    /// The mount could not be taken away.
+    #[error("cannot unmount {}", dir.display())]
+    Unmount {
+        /// The directory.
+        dir: PathBuf,
+        /// The kernel's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// There is no mount of lfsfs.
+    #[error("{} is not in a mount of lfsfs", path.display())]
+    NotMounted {
+        /// The path that was asked for.
+        path: PathBuf,
+    },
+    /// The version could not be opened.
+    #[error("cannot open {source_name}")]
+    Open {
+        /// The version as typed.
+        source_name: String,
+        /// The reason.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The mount did not answer in time.
+    #[error("the mount of {source_name} did not answer within {seconds} s; its log is {}", log.display())]
+    NoAnswer {
+        /// The version as typed.
+        source_name: String,
+        /// How long was waited.
+        seconds: u64,
+        /// Where to look.
+        log: PathBuf,
+    },
+    /// The process that was to serve the mount ended.
+    #[error("the mount process ended ({status}); its log is {}", log.display())]
+    Ended {
+        /// How it ended.
+        status: String,
+        /// Where to look.
+        log: PathBuf,
+    },
+    /// The process that was to serve the mount told why it cannot.
+    #[error("{message}")]
+    Told {
+        /// The whole reason.
+        message: String,
+        /// Its exit code.
+        exit_code: u8,
+    },
+    /// No directory is known for local data.
+    #[error("no directory for {what}: set {variable} or -o {option}=DIR")]
+    NoPlace {
+        /// What would lie there.
+        what: &'static str,
+        /// The variable to set.
+        variable: &'static str,
+        /// Or the option to give.
+        option: &'static str,
+    },
+    /// A local file could not be used.
+    #[error(transparent)]
+    File(#[from] PathError),
+    /// The log could not be set up.
+    #[error(transparent)]
+    Log(#[from] TelemetryError),
+    /// The system refused something else.
+    #[error("cannot {action}")]
+    System {
+        /// What was tried.
+        action: &'static str,
+        /// The reason.
+        #[source]
+        source: io::Error,
+    },
+    /// A mount process answered with an error.
+    #[error("{0}")]
+    Control(String),
+}
+
+impl MountError {
+    pub(crate) fn system(action: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::System { action, source }
+    }
+
+    /// Returns the exit code of mount(8)'s helpers: 1 wrong usage or no permission, 2 system
+    /// error, 32 mount failed.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Option(OptionError::Remount) => 32,
+            Self::Option(_)
+            | Self::Source(_)
+            | Self::OnlyRoot { .. }
+            | Self::AllowOther
+            | Self::NoPlace { .. } => 1,
+            Self::DeviceMissing
+            | Self::HelperMissing
+            | Self::File(_)
+            | Self::Log(_)
+            | Self::System { .. } => 2,
+            Self::Told { exit_code, .. } => *exit_code,
+            Self::MountPointMissing { .. }
+            | Self::MountPointNotDirectory { .. }
+            | Self::InUse { .. }
+            | Self::Helper { .. }
+            | Self::Kernel { .. }
+            | Self::Unmount { .. }
+            | Self::NotMounted { .. }
+            | Self::Open { .. }
+            | Self::NoAnswer { .. }
+            | Self::Ended { .. }
+            | Self::Control(_) => 32,
+        }
+    }
+
+    /// Returns the error with all its causes, as one line for people.
+    #[must_use]
+    pub fn full_text(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            text = format!("{text}: {error}");
+            cause = error.source();
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes_tell_usage_system_and_failure_apart() {
+        let usage = MountError::Option(OptionError::Unknown { name: "x".into() });
+        let system = MountError::DeviceMissing;
+        let failure = MountError::MountPointMissing { dir: "/x".into() };
+        assert_eq!(usage.exit_code(), 1);
+        assert_eq!(system.exit_code(), 2);
+        assert_eq!(failure.exit_code(), 32);
+        assert_eq!(MountError::Option(OptionError::Remount).exit_code(), 32);
+    }
+
+    #[test]
+    fn the_full_text_has_every_cause_once() {
+        let error = MountError::Kernel {
+            dir: "/mnt".into(),
+            source: io::Error::other("no"),
+        };
+        assert_eq!(error.full_text(), "cannot mount on /mnt: no");
+    }
+}

@@ -1,0 +1,277 @@
+//! The mount in the kernel: made, recognised and taken away again.
+//!
+//! Root calls mount(2); everybody else asks fusermount3. Nothing is ever unmounted by its path
+//! alone: somebody may have mounted something else there since, and that must stay.
+
+mod fusermount;
+
+use std::fs::OpenOptions;
+use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, openat, statx};
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use rustix::process::{getegid, geteuid, getgid, getuid};
+use tracing::{info, warn};
+
+use crate::adapter::REQUEST_BYTES_MAX;
+use crate::error::MountError;
+use crate::mountinfo::{self, Device, FILE_SYSTEM_TYPE, MountEntry};
+
+const DEVICE: &str = "/dev/fuse";
+
+/// What the kernel shall mount.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct MountSpec {
+    /// Shown as the source.
+    pub(crate) source: String,
+    /// An existing directory, canonical.
+    pub(crate) dir: PathBuf,
+    /// Flags of the mount.
+    pub(crate) flags: MountFlags,
+    /// Other users may look in.
+    pub(crate) allow_other: bool,
+    /// The kernel checks modes.
+    pub(crate) default_permissions: bool,
+}
+
+/// A mount that this process made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct KernelMount {
+    id: u64,
+    device: Device,
+    dir: PathBuf,
+}
+
+/// What became of a mount that was to be taken away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Detached {
+    /// It is gone from the directory.
+    Done,
+    /// It was not the one seen there: gone already, or covered by somebody else's mount.
+    NotSeen,
+}
+
+/// What happens to a mount that is in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Laziness {
+    /// It goes from its directory, and for its users when they are done.
+    AtOnce,
+    /// It stays.
+    WhenIdle,
+}
+
+/// Mounts; requests of the kernel come from the descriptor that is returned.
+pub(crate) fn attach(spec: &MountSpec) -> Result<(OwnedFd, KernelMount), MountError> {
+    let read = || mountinfo::read().map_err(MountError::system("read the mount table"));
+    let before = read()?;
+    let device = if geteuid().is_root() {
+        attach_as_root(spec)?
+    } else {
+        fusermount::attach(spec)?
+    };
+    let entry = read()?
+        .into_iter()
+        .rfind(|mount| is_new(mount, &spec.dir, &before));
+    match entry {
+        Some(entry) => Ok((device, KernelMount::of(entry))),
+        // Somebody unmounted it at once. The descriptor goes, and with it what may be left.
+        None => Err(MountError::NotMounted {
+            path: spec.dir.clone(),
+        }),
+    }
+}
+
+fn is_new(mount: &MountEntry, dir: &Path, before: &[MountEntry]) -> bool {
+    mount.is_ours() && mount.dir == dir && !before.iter().any(|old| old.id == mount.id)
+}
+
+fn attach_as_root(spec: &MountSpec) -> Result<OwnedFd, MountError> {
+    let device = open_device()?;
+    let mut data = format!(
+        "fd={},rootmode=40000,user_id={},group_id={},max_read={REQUEST_BYTES_MAX}",
+        device.as_raw_fd(),
+        geteuid().as_raw(),
+        getegid().as_raw(),
+    );
+    if spec.default_permissions {
+        data.push_str(",default_permissions");
+    }
+    if spec.allow_other {
+        data.push_str(",allow_other");
+    }
+    let data = std::ffi::CString::new(data).map_err(|error| MountError::System {
+        action: "pass options to the kernel",
+        source: io::Error::new(io::ErrorKind::InvalidInput, error),
+    })?;
+    let source = spec.source.as_str();
+    match mount(
+        source,
+        &spec.dir,
+        FILE_SYSTEM_TYPE,
+        spec.flags,
+        data.as_c_str(),
+    ) {
+        Ok(()) => Ok(device),
+        Err(error) => Err(MountError::Kernel {
+            dir: spec.dir.clone(),
+            source: error.into(),
+        }),
+    }
+}
+
+fn open_device() -> Result<OwnedFd, MountError> {
+    match OpenOptions::new().read(true).write(true).open(DEVICE) {
+        Ok(file) => Ok(file.into()),
+        Err(error) if is_missing(&error) => Err(MountError::DeviceMissing),
+        Err(source) => Err(MountError::System {
+            action: "open /dev/fuse",
+            source,
+        }),
+    }
+}
+
+/// A node without a driver behind it is as good as none.
+fn is_missing(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
+        || matches!(
+            Errno::from_io_error(error),
+            Some(Errno::NODEV | Errno::NXIO)
+        )
+}
+
+/// Returns true if this process may act for other users than the one who runs it.
+pub(crate) fn is_root() -> bool {
+    geteuid().is_root()
+}
+
+/// Takes a dead mount of lfsfs away, if that is what is seen at `dir`.
+pub(crate) fn detach_dead(entry: &MountEntry) -> Result<Detached, MountError> {
+    KernelMount::of(entry.clone()).detach()
+}
+
+impl KernelMount {
+    pub(crate) fn of(entry: MountEntry) -> Self {
+        Self {
+            id: entry.id,
+            device: entry.device,
+            dir: entry.dir,
+        }
+    }
+
+    /// Returns the device number, which names the mount on this machine.
+    pub(crate) fn device(&self) -> Device {
+        self.device
+    }
+
+    /// Takes the mount away from its directory. Whoever has files of it open may go on; the
+    /// kernel ends the session when the last one is closed.
+    pub(crate) fn detach(&self) -> Result<Detached, MountError> {
+        let detached = if is_root() {
+            self.detach_as_root()
+        } else {
+            self.detach_as_user()
+        }?;
+        match detached {
+            Detached::Done => info!(dir = %self.dir.display(), "unmounted"),
+            Detached::NotSeen => {
+                warn!(dir = %self.dir.display(), "not unmounted: our mount is not the one seen there");
+            }
+        }
+        Ok(detached)
+    }
+
+    /// Opens what is at the directory, asks whether that is ours, and unmounts what was opened:
+    /// whoever mounts over it in between keeps his mount. Neither step sends a request, so a dead
+    /// or hanging mount does not stop it.
+    fn detach_as_root(&self) -> Result<Detached, MountError> {
+        let failed = |error: Errno| MountError::Unmount {
+            dir: self.dir.clone(),
+            source: error.into(),
+        };
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let seen = match openat(CWD, &self.dir, flags, Mode::empty()) {
+            Ok(seen) => seen,
+            Err(Errno::NOENT | Errno::NOTDIR) => return Ok(Detached::NotSeen),
+            Err(error) => return Err(failed(error)),
+        };
+        if mount_id(&seen).map_err(failed)? != self.id {
+            return Ok(Detached::NotSeen);
+        }
+        let path = format!("/proc/self/fd/{}", seen.as_raw_fd());
+        match unmount(path, UnmountFlags::DETACH) {
+            Ok(()) => Ok(Detached::Done),
+            // Not a mount point any more.
+            Err(Errno::INVAL) => Ok(Detached::NotSeen),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// Unmounts where nobody uses it, as umount(8) does; a mount that is in use stays.
+    pub(crate) fn unmount(&self) -> Result<(), MountError> {
+        if !self.is_seen()? {
+            return Err(MountError::NotMounted {
+                path: self.dir.clone(),
+            });
+        }
+        if !is_root() {
+            return fusermount::detach(&self.dir, Laziness::WhenIdle);
+        }
+        // By path: a descriptor of the mount, as for detaching, would itself be a use of it.
+        unmount(&self.dir, UnmountFlags::NOFOLLOW).map_err(|error| MountError::Unmount {
+            dir: self.dir.clone(),
+            source: error.into(),
+        })
+    }
+
+    fn detach_as_user(&self) -> Result<Detached, MountError> {
+        if !self.is_seen()? {
+            return Ok(Detached::NotSeen);
+        }
+        fusermount::detach(&self.dir, Laziness::AtOnce)?;
+        Ok(Detached::Done)
+    }
+
+    fn is_seen(&self) -> Result<bool, MountError> {
+        let mounts = mountinfo::read().map_err(MountError::system("read the mount table"))?;
+        let seen = mountinfo::topmost(&mounts, &self.dir);
+        Ok(seen.is_some_and(|seen| (seen.id, seen.device) == (self.id, self.device)))
+    }
+
+    /// Raises how far the kernel reads ahead; the protocol itself can only lower it.
+    pub(crate) fn raise_readahead(&self) {
+        let path = format!("/sys/class/bdi/{}/read_ahead_kb", self.device);
+        let kilobytes = REQUEST_BYTES_MAX / 1024;
+        if let Err(error) = std::fs::write(&path, kilobytes.to_string()) {
+            // A user, or a container with /sys read-only: reading works, only slower.
+            info!(%error, path, "readahead stays as it is");
+        }
+    }
+}
+
+/// Asks for the mount a descriptor lies in, which the kernel answers without the file system.
+fn mount_id(seen: &OwnedFd) -> Result<u64, Errno> {
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    match statx(seen, c"", flags, StatxFlags::MNT_ID) {
+        Ok(answer) => Ok(answer.stx_mnt_id),
+        Err(Errno::NOTCONN) => mount_id_of_dead(seen),
+        Err(error) => Err(error),
+    }
+}
+
+/// A dead file system answers no stat at all, but the kernel still tells of the descriptor.
+fn mount_id_of_dead(seen: &OwnedFd) -> Result<u64, Errno> {
+    let path = format!("/proc/self/fdinfo/{}", seen.as_raw_fd());
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("mnt_id:"));
+    line.and_then(|id| id.trim().parse().ok())
+        .ok_or(Errno::INVAL)
+}
+
+/// Returns whom the kernel takes for the owner of a mount made now.
+pub(crate) fn owner() -> (u32, u32) {
+    (getuid().as_raw(), getgid().as_raw())
+}

@@ -1,0 +1,143 @@
+//! Checks of a mount point before anything is mounted there.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use lfsfs_common::PathError;
+use rustix::io::Errno;
+use tracing::info;
+
+use crate::error::MountError;
+use crate::kernel_mount;
+use crate::mountinfo::{self, MountEntry};
+
+/// A mount that does not tell within this time is taken for alive: it may only be slow.
+const LIVENESS_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Returns the canonical path of a directory that can be mounted on, after taking away what dead
+/// mounts of lfsfs are left there.
+pub(crate) fn prepare(dir: &Path) -> Result<PathBuf, MountError> {
+    loop {
+        let path = canonical(dir)?;
+        let mounts = mountinfo::read().map_err(MountError::system("read the mount table"))?;
+        match mountinfo::topmost(&mounts, &path) {
+            Some(seen) if seen.is_ours() && is_dead(&path) => {
+                info!(dir = %path.display(), "a dead mount of lfsfs is replaced");
+                kernel_mount::detach_dead(seen)?;
+            }
+            Some(seen) => return Err(in_use(&path, seen)),
+            None => return directory(path, dir),
+        }
+    }
+}
+
+fn in_use(dir: &Path, seen: &MountEntry) -> MountError {
+    MountError::InUse {
+        dir: dir.to_owned(),
+        source_name: seen.source.clone(),
+        kind: seen.kind.clone(),
+    }
+}
+
+fn directory(path: PathBuf, given: &Path) -> Result<PathBuf, MountError> {
+    match fs::metadata(&path) {
+        Ok(metadata) if metadata.is_dir() => Ok(path),
+        Ok(_) => Err(MountError::MountPointNotDirectory {
+            dir: given.to_owned(),
+        }),
+        Err(error) => Err(PathError::new("stat", path, error).into()),
+    }
+}
+
+/// Resolves links. The last name may be a dead mount, which answers nothing.
+pub(crate) fn canonical(dir: &Path) -> Result<PathBuf, MountError> {
+    match fs::canonicalize(dir) {
+        Ok(path) => Ok(path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(MountError::MountPointMissing {
+                dir: dir.to_owned(),
+            })
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+            Err(MountError::MountPointNotDirectory {
+                dir: dir.to_owned(),
+            })
+        }
+        Err(error) if is_dead_error(&error) => canonical_parent(dir),
+        Err(error) => Err(PathError::new("find", dir, error).into()),
+    }
+}
+
+fn canonical_parent(dir: &Path) -> Result<PathBuf, MountError> {
+    let absolute = std::path::absolute(dir).map_err(PathError::wrap("find", dir))?;
+    match (absolute.parent(), absolute.file_name()) {
+        (Some(parent), Some(name)) => Ok(canonical(parent)?.join(name)),
+        _ => Ok(absolute),
+    }
+}
+
+/// Returns true if nobody serves the FUSE mount at `path` any more.
+///
+/// stat tells nothing: the kernel keeps the attributes of a dead mount's root. statfs always asks.
+pub(crate) fn is_dead(path: &Path) -> bool {
+    let (answer, answered) = mpsc::sync_channel(1);
+    let path = path.to_owned();
+    // A thread, because a mount whose process is stopped does not answer at all.
+    let asked = thread::Builder::new().spawn(move || {
+        let dead = rustix::fs::statfs(&path).is_err_and(|error| is_dead_error(&error.into()));
+        // Nobody waits any more after the timeout.
+        let _ = answer.send(dead);
+    });
+    asked.is_ok() && answered.recv_timeout(LIVENESS_TIMEOUT) == Ok(true)
+}
+
+fn is_dead_error(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::NOTCONN | Errno::CONNABORTED)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_directory_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        fs::write(&file, "").unwrap();
+
+        let missing = prepare(&dir.path().join("absent")).unwrap_err();
+        let not_directory = prepare(&file).unwrap_err();
+        let below_file = prepare(&file.join("x")).unwrap_err();
+
+        assert!(matches!(missing, MountError::MountPointMissing { .. }));
+        assert!(matches!(
+            not_directory,
+            MountError::MountPointNotDirectory { .. }
+        ));
+        assert!(matches!(
+            below_file,
+            MountError::MountPointNotDirectory { .. }
+        ));
+    }
+
+    #[test]
+    fn a_place_where_something_else_is_mounted_is_in_use() {
+        let error = prepare(Path::new("/proc")).unwrap_err();
+        assert!(matches!(error, MountError::InUse { kind, .. } if kind == "proc"));
+    }
+
+    #[test]
+    fn links_are_resolved() {
+        let dir = tempfile::tempdir().unwrap();
+        let real = dir.path().canonicalize().unwrap();
+        std::os::unix::fs::symlink(&real, real.join("link")).unwrap();
+        assert_eq!(prepare(&real.join("link")).unwrap(), real);
+    }
+}

@@ -1,0 +1,190 @@
+//! What is mounted where, as the kernel tells this thread's mount namespace.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// The type under which mounts of lfsfs show.
+pub const FILE_SYSTEM_TYPE: &str = "fuse.lfsfs";
+
+/// The mount table; of the thread, because a thread may have a mount namespace of its own.
+const MOUNTINFO: &str = "/proc/thread-self/mountinfo";
+
+/// A device number. Each mounted lfsfs has its own while it is mounted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Device {
+    /// The upper half.
+    pub major: u32,
+    /// The lower half.
+    pub minor: u32,
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.major, self.minor)
+    }
+}
+
+/// One line of the mount table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MountEntry {
+    /// Names the mount as long as it lives.
+    pub id: u64,
+    /// What is mounted.
+    pub device: Device,
+    /// Where.
+    pub dir: PathBuf,
+    /// Options of the mount, as the kernel shows them.
+    pub options: String,
+    /// The type of the file system.
+    pub kind: String,
+    /// What was named as source.
+    pub source: String,
+}
+
+impl MountEntry {
+    /// Returns true for a mount of lfsfs.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        self.kind == FILE_SYSTEM_TYPE
+    }
+}
+
+/// Returns all mounts, in the order in which the later covers the earlier.
+pub fn read() -> io::Result<Vec<MountEntry>> {
+    Ok(parse(&fs::read(MOUNTINFO)?))
+}
+
+/// Returns the mount that is seen at `dir`, if `dir` is a mount point.
+#[must_use]
+pub fn topmost<'a>(mounts: &'a [MountEntry], dir: &Path) -> Option<&'a MountEntry> {
+    mounts.iter().rfind(|mount| mount.dir == dir)
+}
+
+/// Lines that make no sense are left out: the table is the kernel's, and it only grows fields.
+fn parse(table: &[u8]) -> Vec<MountEntry> {
+    table
+        .split(|byte| *byte == b'\n')
+        .filter_map(parse_line)
+        .collect()
+}
+
+/// `36 35 98:0 /root /mnt rw,noatime master:1 - ext3 /dev/root rw`: fields before the dash are a
+/// fixed part and any number of optional ones.
+fn parse_line(line: &[u8]) -> Option<MountEntry> {
+    let mut fields = line.split(|byte| *byte == b' ');
+    let id = text(fields.next()?).parse().ok()?;
+    let _parent = fields.next()?;
+    let device = parse_device(&text(fields.next()?))?;
+    let _root = fields.next()?;
+    let dir = PathBuf::from(std::ffi::OsString::from_vec(unescape(fields.next()?)));
+    let options = text(fields.next()?);
+    let mut behind_dash = fields.skip_while(|field| *field != b"-").skip(1);
+    Some(MountEntry {
+        id,
+        device,
+        dir,
+        options,
+        kind: text(behind_dash.next()?),
+        source: text(behind_dash.next()?),
+    })
+}
+
+fn parse_device(text: &str) -> Option<Device> {
+    let (major, minor) = text.split_once(':')?;
+    Some(Device {
+        major: major.parse().ok()?,
+        minor: minor.parse().ok()?,
+    })
+}
+
+fn text(field: &[u8]) -> String {
+    String::from_utf8_lossy(&unescape(field)).into_owned()
+}
+
+/// The kernel writes blank, tab, newline and backslash (and `#` in sources) as `\` and three
+/// octal digits.
+fn unescape(field: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((first, behind)) = rest.split_first() {
+        match (first, octal(behind)) {
+            (b'\\', Some(byte)) => {
+                bytes.push(byte);
+                rest = &behind[3..];
+            }
+            _ => {
+                bytes.push(*first);
+                rest = behind;
+            }
+        }
+    }
+    bytes
+}
+
+fn octal(digits: &[u8]) -> Option<u8> {
+    let digits = std::str::from_utf8(digits.get(..3)?).ok()?;
+    u8::from_str_radix(digits, 8).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_with_optional_fields_is_read() {
+        let line = b"301 23 0:57 / /mnt/a rw,nosuid shared:9 master:2 - fuse.lfsfs app@v42 ro";
+        let mount = parse_line(line).expect("a line of the table");
+        assert_eq!(
+            mount,
+            MountEntry {
+                id: 301,
+                device: Device {
+                    major: 0,
+                    minor: 57
+                },
+                dir: "/mnt/a".into(),
+                options: "rw,nosuid".into(),
+                kind: "fuse.lfsfs".into(),
+                source: "app@v42".into(),
+            }
+        );
+        assert!(mount.is_ours());
+    }
+
+    #[test]
+    fn escapes_in_directories_and_sources_are_undone() {
+        let line = b"1 2 0:3 / /mnt/a\\040b\\011c\\012d\\134e rw - fuse.lfsfs a\\043b ro";
+        let mount = parse_line(line).expect("a line of the table");
+        assert_eq!(mount.dir, Path::new("/mnt/a b\tc\nd\\e"));
+        assert_eq!(mount.source, "a#b");
+        assert_eq!(unescape(b"\\04"), b"\\04");
+        assert_eq!(unescape(b"\\999"), b"\\999");
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf8_stay_in_directories() {
+        use std::os::unix::ffi::OsStrExt as _;
+        let mount = parse_line(b"1 2 0:3 / /mnt/\xff rw - ext4 x ro").expect("a line");
+        assert_eq!(mount.dir.as_os_str().as_bytes(), b"/mnt/\xff");
+    }
+
+    #[test]
+    fn the_last_mount_at_a_directory_is_the_one_that_is_seen() {
+        let table = b"1 0 0:3 / /a rw - ext4 x ro\n2 1 0:4 / /a rw - tmpfs y ro\nnonsense\n";
+        let mounts = parse(table);
+        assert_eq!(mounts.len(), 2);
+        assert_eq!(topmost(&mounts, Path::new("/a")).map(|m| m.id), Some(2));
+        assert_eq!(topmost(&mounts, Path::new("/b")), None);
+    }
+
+    #[test]
+    fn this_machine_has_a_root() {
+        let mounts = read().expect("the mount table");
+        assert!(topmost(&mounts, Path::new("/")).is_some());
+    }
+}

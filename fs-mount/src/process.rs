@@ -1,0 +1,284 @@
+//! The process of a mount: opens the version, mounts it, serves it, and leaves nothing behind.
+//!
+//! It ends when the kernel ends the session (anybody unmounted it), on SIGTERM and SIGINT, or by
+//! an order on its control socket.
+
+use std::error::Error;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tracing::{error, info, warn};
+
+use crate::control::{ControlSocket, ControlState, MountStatus, UmountOrder, VersionInfo};
+use crate::error::MountError;
+use crate::mount_point;
+use crate::nodes::Nodes;
+use crate::places::Places;
+use crate::request::MountRequest;
+use crate::session::{ServedMount, SessionConfig};
+
+/// How long one try to open a version may take.
+pub(crate) const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a fresh mount may take to show its root.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the last users of a mount have when its process is told to end.
+const END_TIMEOUT: Duration = Duration::from_secs(1);
+/// Threads that read requests. One more lets a second client go on while the first one's request
+/// is being answered; more only wake idle processors, which is what a request costs.
+const SERVING_THREADS: usize = 2;
+/// Threads for what waits for network and disk.
+const WAITING_THREADS: usize = 2;
+
+/// Opens versions for mount processes.
+#[async_trait]
+pub trait Opener: Send + Sync {
+    /// Opens the version that `request` names.
+    async fn open(&self, request: &MountRequest, places: &Places) -> Result<Opened, OpenError>;
+}
+
+/// A version, ready to be mounted.
+#[derive(Debug)]
+pub struct Opened {
+    /// Its nodes.
+    pub nodes: Arc<dyn Nodes>,
+    /// What the source was resolved to.
+    pub version: VersionInfo,
+}
+
+/// Why a version could not be opened.
+#[derive(Debug)]
+pub struct OpenError {
+    /// The reason.
+    pub reason: Box<dyn Error + Send + Sync>,
+    /// Whether it may go better later.
+    pub retry: Retry,
+}
+
+/// Whether trying again makes sense.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retry {
+    /// The server was not there, or slow.
+    Later,
+    /// The answer would be the same.
+    Never,
+}
+
+/// Mounts and serves in this process, until the mount ends.
+///
+/// The program has set up its log; what goes wrong before the mount is there is returned.
+pub fn run_foreground(request: &MountRequest, opener: &dyn Opener) -> Result<(), MountError> {
+    let log = request.options.log.clone();
+    run(request, opener, log, |_| Ok(()))
+}
+
+/// As [`run_foreground`]; `ready` is called when the mount answers; an error of
+/// it ends the mount.
+pub(crate) fn run(
+    request: &MountRequest,
+    opener: &dyn Opener,
+    log: Option<PathBuf>,
+    ready: impl FnOnce(&MountStatus) -> io::Result<()>,
+) -> Result<(), MountError> {
+    let runtime = runtime()?;
+    let result = runtime.block_on(serve(request, opener, log, ready));
+    // Nobody waits for answers any more: the mount is gone.
+    runtime.shutdown_background();
+    result
+}
+
+fn runtime() -> Result<Runtime, MountError> {
+    Builder::new_multi_thread()
+        .worker_threads(WAITING_THREADS)
+        .thread_name("mount")
+        .enable_all()
+        .build()
+        .map_err(MountError::system("start threads"))
+}
+
+async fn serve(
+    request: &MountRequest,
+    opener: &dyn Opener,
+    log: Option<PathBuf>,
+    ready: impl FnOnce(&MountStatus) -> io::Result<()>,
+) -> Result<(), MountError> {
+    let places = Places::find(&request.options)?;
+    let dir = mount_point::prepare(&request.dir)?;
+    // Signals that come while the version is being opened end the process as they do by default;
+    // from here on they would leave a mount behind.
+    let opened = open(request, opener, &places).await?;
+    let signals = Signals::new().map_err(MountError::system("listen for signals"))?;
+    let config = SessionConfig {
+        threads: SERVING_THREADS,
+        adapter: request.adapter_config(),
+    };
+    let spec = request.spec(dir.clone());
+    let served = ServedMount::start(&spec, Arc::clone(&opened.nodes), config).await?;
+    probe(&dir, request).await?;
+    let socket = ControlSocket::bind(places.socket(served.device()))?;
+    let state = ControlState {
+        status: status(request, &dir, &served, &places, &opened.version, log),
+        counters: Arc::clone(served.counters()),
+        nodes: opened.nodes,
+    };
+    info!(source = request.source_text(), dir = %dir.display(), "mounted");
+    ready(&state.status).map_err(MountError::system("tell that the mount is ready"))?;
+    let (sender, orders) = ControlSocket::orders();
+    let stop = Notify::new();
+    let serving = socket.serve(&state, &sender, &stop);
+    let serving_to_end = async {
+        until_end(&served, signals, orders).await;
+        stop.notify_one();
+        // Whoever ordered the end is still waiting for the answer.
+        Instant::now() + END_TIMEOUT
+    };
+    answer_last(serving, serving_to_end).await;
+    Ok(())
+}
+
+/// Runs both; once the end has come, who is being answered has until the deadline it gives.
+async fn answer_last(serving: impl Future<Output = ()>, end: impl Future<Output = Instant>) {
+    let mut serving = pin!(serving);
+    let deadline = tokio::select! {
+        () = &mut serving => return,
+        deadline = end => deadline,
+    };
+    let _ = timeout_at(deadline, serving).await;
+}
+
+/// Tries to open, in slots of [`OPEN_TIMEOUT`], as often as the user allows.
+async fn open(
+    request: &MountRequest,
+    opener: &dyn Opener,
+    places: &Places,
+) -> Result<Opened, MountError> {
+    let mut tries_left = request.options.retry;
+    loop {
+        let slot_end = Instant::now() + OPEN_TIMEOUT;
+        let opened = timeout_at(slot_end, opener.open(request, places)).await;
+        let error = match opened {
+            Ok(Ok(opened)) => return Ok(opened),
+            Ok(Err(error)) => error,
+            Err(_) => OpenError {
+                reason: format!("no answer within {} s", OPEN_TIMEOUT.as_secs()).into(),
+                retry: Retry::Later,
+            },
+        };
+        if error.retry == Retry::Never || tries_left == 0 {
+            return Err(MountError::Open {
+                source_name: request.source_text().to_owned(),
+                source: error.reason,
+            });
+        }
+        warn!(error = %error.reason, tries_left, "cannot open yet");
+        tries_left -= 1;
+        sleep_until(slot_end).await;
+    }
+}
+
+/// Asks for the root through the kernel: only then has mounting succeeded.
+async fn probe(dir: &Path, request: &MountRequest) -> Result<(), MountError> {
+    let path = dir.to_owned();
+    let asked = tokio::task::spawn_blocking(move || std::fs::metadata(path));
+    let answer = match timeout(PROBE_TIMEOUT, asked).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(_)) => Err(io::Error::other("the asking thread ended")),
+        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+    };
+    match answer {
+        Ok(_) => Ok(()),
+        Err(source) => Err(MountError::Open {
+            source_name: request.source_text().to_owned(),
+            source: source.into(),
+        }),
+    }
+}
+
+fn status(
+    request: &MountRequest,
+    dir: &Path,
+    served: &ServedMount,
+    places: &Places,
+    version: &VersionInfo,
+    log: Option<PathBuf>,
+) -> MountStatus {
+    MountStatus {
+        source: request.source_text().to_owned(),
+        dir: dir.to_string_lossy().into_owned(),
+        device: served.device(),
+        pid: std::process::id(),
+        mode: "ro".to_owned(),
+        version: version.clone(),
+        cache: places.cache.clone(),
+        log,
+    }
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn received(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Returns when the session has ended, or when the process was told to end and the mount is gone
+/// from its directory.
+async fn until_end(
+    served: &ServedMount,
+    mut signals: Signals,
+    mut orders: mpsc::Receiver<UmountOrder>,
+) {
+    loop {
+        tokio::select! {
+            () = served.ended() => return,
+            () = signals.received() => return end(served).await,
+            Some(order) = orders.recv() => obey(served, order),
+        }
+    }
+}
+
+async fn end(served: &ServedMount) {
+    info!("told to end");
+    if let Err(error) = served.detach() {
+        error!(error = %error.full_text(), "the mount stays, dead");
+        return;
+    }
+    // Who still has files open gets errors from here on: a process that was told to end must.
+    if timeout(END_TIMEOUT, served.ended()).await.is_err() {
+        warn!("ending while files are open");
+    }
+}
+
+/// The process ends with the session, which the kernel ends when the last user is gone.
+fn obey(served: &ServedMount, order: UmountOrder) {
+    let unmounted = if order.lazy {
+        served.detach().map(|_| ())
+    } else {
+        served.unmount()
+    };
+    // Who ordered may have gone; then nobody wants to know.
+    let _ = order
+        .done
+        .send(unmounted.map_err(|error| error.full_text()));
+}

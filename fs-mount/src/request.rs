@@ -1,0 +1,136 @@
+//! What a user asked for: a version, a directory and options.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Path, PathBuf};
+
+use lfsfs_types::Source;
+use rustix::mount::MountFlags;
+use serde::{Deserialize, Serialize};
+
+use crate::adapter::{AdapterConfig, Owner, Xattrs};
+use crate::error::MountError;
+use crate::kernel_mount::{self, MountSpec};
+use crate::options::{Access, MountOptions};
+
+/// A mount as it was asked for, checked as far as that goes without looking at the machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MountRequest {
+    /// The version.
+    pub source: Source,
+    /// The mount point as given.
+    pub dir: PathBuf,
+    /// The options.
+    pub options: MountOptions,
+    typed: Typed,
+}
+
+/// The request as typed, to be told to another process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Typed {
+    source: String,
+    /// Bytes, because paths need not be text.
+    dir: Vec<u8>,
+    option_lists: Vec<String>,
+}
+
+impl MountRequest {
+    /// Checks a source, a directory and the arguments of all `-o`.
+    pub fn new(source: &str, dir: &Path, option_lists: &[String]) -> Result<Self, MountError> {
+        let typed = Typed {
+            source: source.to_owned(),
+            dir: dir.as_os_str().as_bytes().to_vec(),
+            option_lists: option_lists.to_vec(),
+        };
+        Self::from_typed(typed)
+    }
+
+    pub(crate) fn from_typed(typed: Typed) -> Result<Self, MountError> {
+        Ok(Self {
+            source: typed.source.parse()?,
+            dir: PathBuf::from(OsString::from_vec(typed.dir.clone())),
+            options: MountOptions::parse(&typed.option_lists)?,
+            typed,
+        })
+    }
+
+    /// Returns the version as typed, which is what the mount table shows.
+    #[must_use]
+    pub fn source_text(&self) -> &str {
+        &self.typed.source
+    }
+
+    /// Returns what the user should know before it happens, for stderr.
+    #[must_use]
+    pub fn notice(&self) -> Option<&'static str> {
+        match self.options.access {
+            Access::ReadOnly => None,
+            Access::ReadWrite => Some(
+                "this version of lfsfs mounts read-only, as with -o ro; writing comes with a later one",
+            ),
+        }
+    }
+
+    pub(crate) fn typed(&self) -> &Typed {
+        &self.typed
+    }
+
+    pub(crate) fn spec(&self, dir: PathBuf) -> MountSpec {
+        let allow_other = self.options.allow_other || kernel_mount::is_root();
+        MountSpec {
+            source: self.typed.source.clone(),
+            dir,
+            flags: self.options.flags | MountFlags::RDONLY,
+            allow_other,
+            // Without it whoever may look in could read what only others may.
+            default_permissions: self.options.default_permissions || allow_other,
+        }
+    }
+
+    pub(crate) fn adapter_config(&self) -> AdapterConfig {
+        AdapterConfig {
+            owner: Owner {
+                uid: self.options.uid,
+                gid: self.options.gid,
+            },
+            xattrs: if self.options.noxattr {
+                Xattrs::Absent
+            } else {
+                Xattrs::Served
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_survives_the_way_to_another_process() {
+        let dir = PathBuf::from(OsString::from_vec(b"/mnt/\xff".to_vec()));
+        let lists = ["ro,noxattr".to_owned(), "uid=5".to_owned()];
+        let request = MountRequest::new("app@v42", &dir, &lists).unwrap();
+        let text = serde_json::to_string(request.typed()).unwrap();
+        let again = MountRequest::from_typed(serde_json::from_str(&text).unwrap()).unwrap();
+        assert_eq!(again, request);
+        assert_eq!(again.dir, dir);
+        assert_eq!(again.adapter_config().owner.uid, Some(5));
+        assert_eq!(again.adapter_config().xattrs, Xattrs::Absent);
+    }
+
+    #[test]
+    fn a_mount_is_read_only_and_says_so() {
+        let request = MountRequest::new("app", Path::new("/mnt"), &[]).unwrap();
+        assert!(request.notice().is_some());
+        assert!(
+            request
+                .spec("/mnt".into())
+                .flags
+                .contains(MountFlags::RDONLY)
+        );
+        let lists = ["ro".to_owned()];
+        let request = MountRequest::new("app", Path::new("/mnt"), &lists).unwrap();
+        assert_eq!(request.notice(), None);
+    }
+}

@@ -1,0 +1,151 @@
+//! One mounted version from mount(2) to the end of its session.
+//!
+//! fuser gets the descriptor of a mount that was made here. Its own mounts are unmounted by path
+//! when they end, and that takes away whatever somebody else has mounted there since.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use fuser::{Config, Session, SessionACL};
+use tokio::runtime::Handle;
+use tokio::sync::{oneshot, watch};
+use tracing::{error, info};
+
+use crate::adapter::{Adapter, AdapterConfig};
+use crate::counters::Counters;
+use crate::error::MountError;
+use crate::kernel_mount::{self, Detached, KernelMount, MountSpec};
+use crate::mountinfo::Device;
+use crate::nodes::Nodes;
+
+/// How long the kernel may take for the first exchange, which it starts itself.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How a mount is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SessionConfig {
+    /// Threads that read requests, each from a descriptor of its own.
+    pub(crate) threads: usize,
+    /// How nodes are shown.
+    pub(crate) adapter: AdapterConfig,
+}
+
+/// A mount that is being served.
+#[derive(Debug)]
+pub(crate) struct ServedMount {
+    mount: KernelMount,
+    counters: Arc<Counters>,
+    /// Turns true when the kernel has ended the session.
+    ended: watch::Receiver<bool>,
+}
+
+impl ServedMount {
+    /// Mounts and serves `nodes`. On an error nothing stays mounted.
+    pub(crate) async fn start(
+        spec: &MountSpec,
+        nodes: Arc<dyn Nodes>,
+        config: SessionConfig,
+    ) -> Result<Self, MountError> {
+        let counters = Arc::new(Counters::default());
+        let adapter = Adapter::new(
+            nodes,
+            config.adapter,
+            Arc::clone(&counters),
+            Handle::current(),
+        );
+        let (device, mount) = kernel_mount::attach(spec)?;
+        match serve(adapter, device, config.threads).await {
+            Ok(ended) => {
+                mount.raise_readahead();
+                Ok(Self {
+                    mount,
+                    counters,
+                    ended,
+                })
+            }
+            Err(source) => {
+                mount.detach()?;
+                let dir = spec.dir.clone();
+                Err(MountError::Kernel { dir, source })
+            }
+        }
+    }
+
+    /// Returns the device number of the mount.
+    pub(crate) fn device(&self) -> Device {
+        self.mount.device()
+    }
+
+    /// Returns the counts of requests.
+    pub(crate) fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+
+    /// Takes the mount away from its directory, if it is still the one that is seen there.
+    pub(crate) fn detach(&self) -> Result<Detached, MountError> {
+        self.mount.detach()
+    }
+
+    /// Unmounts where nobody uses it, as umount(8) does.
+    pub(crate) fn unmount(&self) -> Result<(), MountError> {
+        self.mount.unmount()
+    }
+
+    /// Waits until the kernel has ended the session: the last user of the mount is gone.
+    pub(crate) async fn ended(&self) {
+        let mut ended = self.ended.clone();
+        // An error means that the serving thread is gone, which is an end too.
+        let _ = ended.wait_for(|ended| *ended).await;
+    }
+}
+
+impl Drop for ServedMount {
+    /// However serving ended, no dead mount stays behind.
+    fn drop(&mut self) {
+        if *self.ended.borrow() {
+            return;
+        }
+        if let Err(error) = self.mount.detach() {
+            error!(error = %error.full_text(), "the mount stays, dead");
+        }
+    }
+}
+
+/// Answers the kernel's first request and goes on serving in threads of its own.
+async fn serve(
+    adapter: Adapter,
+    device: OwnedFd,
+    threads: usize,
+) -> io::Result<watch::Receiver<bool>> {
+    let (handshake, handshaken) = oneshot::channel();
+    let (end, ended) = watch::channel(false);
+    thread::Builder::new()
+        .name("fuse-session".to_owned())
+        .spawn(move || {
+            let mut config = Config::default();
+            config.n_threads = Some(threads);
+            config.clone_fd = threads > 1;
+            // The kernel has checked who may come in; checking again would refuse root's readahead.
+            let session = match Session::from_fd(adapter, device, SessionACL::All, config) {
+                Ok(session) => session,
+                Err(error) => {
+                    let _ = handshake.send(Err(error));
+                    return;
+                }
+            };
+            let _ = handshake.send(Ok(()));
+            match session.run() {
+                Ok(()) => info!("the kernel ended the session"),
+                Err(error) => error!(%error, "the session ended"),
+            }
+            let _ = end.send(true);
+        })?;
+    let answer = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshaken).await;
+    answer
+        .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+        .map_err(|_| io::Error::other("the serving thread ended"))??;
+    Ok(ended)
+}
