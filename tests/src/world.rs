@@ -1,0 +1,220 @@
+//! A server and a client in one scratch directory.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use lfsfs_testkit::process::{Binaries, Program, ensure_built};
+use lfsfs_testkit::tempdir::TempDir;
+
+use crate::mounted::Mounted;
+use crate::run::Run;
+
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+const END_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A scratch directory with a server's data in it, the server, and the places of a client.
+#[derive(Debug)]
+pub struct World {
+    // Ended before the directory goes.
+    server: Option<Program>,
+    address: String,
+    data: PathBuf,
+    binaries: &'static Binaries,
+    dir: TempDir,
+}
+
+impl World {
+    /// Starts a server on a free port.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut world = Self::without_server();
+        world.start_server(&[]);
+        world
+    }
+
+    /// As [`new`](Self::new), with further arguments for the server.
+    #[must_use]
+    pub fn with_server_arguments(arguments: &[&str]) -> Self {
+        let mut world = Self::without_server();
+        world.start_server(arguments);
+        world
+    }
+
+    /// Makes the places and starts nothing. Nobody listens at the server's address.
+    #[must_use]
+    pub fn without_server() -> Self {
+        let dir = TempDir::new().expect("a scratch directory");
+        let data = dir.path().join("data");
+        // Port 1 of loopback: root could listen there, and nobody does.
+        let address = "127.0.0.1:1".to_owned();
+        let binaries = ensure_built().expect("the programs can be built");
+        Self {
+            server: None,
+            address,
+            data,
+            binaries,
+            dir,
+        }
+    }
+
+    /// Keeps the server's data somewhere else, such as on a disk that can be filled.
+    pub fn set_data(&mut self, data: &Path) {
+        data.clone_into(&mut self.data);
+    }
+
+    /// Returns where the server's data lies.
+    #[must_use]
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// Returns a path in the scratch directory.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Makes a directory in the scratch directory.
+    #[must_use]
+    pub fn make_dir(&self, name: &str) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir_all(&path).expect("a directory");
+        path
+    }
+
+    /// Starts the server, at the address where it was before if there was one.
+    ///
+    /// # Panics
+    /// Where it does not say that it listens.
+    pub fn start_server(&mut self, arguments: &[&str]) {
+        let again = self.address != "127.0.0.1:1";
+        let listen = if again {
+            self.address.clone()
+        } else {
+            "127.0.0.1:0".to_owned()
+        };
+        let mut command = self.lfsfsd(["all", "--listen", &listen]);
+        command.arg("--data").arg(&self.data).args(arguments);
+        let server = Program::start(command).expect("lfsfsd starts");
+        self.address = server
+            .wait_for_word("listening on ", START_TIMEOUT)
+            .expect("lfsfsd listens");
+        self.server = Some(server);
+    }
+
+    /// Returns the running server.
+    ///
+    /// # Panics
+    /// Where none runs.
+    pub fn server(&mut self) -> &mut Program {
+        self.server.as_mut().expect("a server runs")
+    }
+
+    /// Ends the server with SIGKILL.
+    pub fn kill_server(&mut self) {
+        if let Some(mut server) = self.server.take() {
+            server.kill().expect("a process can be killed");
+        }
+    }
+
+    /// Ends the server with SIGTERM.
+    ///
+    /// # Panics
+    /// Where it does not end, or not well.
+    pub fn stop_server(&mut self) {
+        if let Some(mut server) = self.server.take() {
+            let status = server
+                .terminate(END_TIMEOUT)
+                .expect("lfsfsd ends when told to");
+            assert!(status.success(), "{status}: {}", server.output());
+        }
+    }
+
+    /// Returns host:port of the server.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Has the client ask somewhere else, such as at a proxy.
+    pub fn set_address(&mut self, address: &str) {
+        address.clone_into(&mut self.address);
+    }
+
+    /// Returns a command of `lfsfsd`, not run yet.
+    #[must_use]
+    pub fn lfsfsd<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
+        let mut command = Command::new(&self.binaries.lfsfsd);
+        command.args(arguments);
+        command
+    }
+
+    /// Returns a command of `lfsfs` in this world, not run yet.
+    #[must_use]
+    pub fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
+        self.at_home(Command::new(&self.binaries.lfsfs), arguments)
+    }
+
+    /// Returns a command of mount(8)'s helper in this world, not run yet.
+    #[must_use]
+    pub fn mount_helper<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
+        let helper = self.path("mount.lfsfs");
+        if !helper.exists() {
+            std::os::unix::fs::symlink(&self.binaries.lfsfs, &helper).expect("a link");
+        }
+        self.at_home(Command::new(helper), arguments)
+    }
+
+    fn at_home<S: AsRef<OsStr>>(
+        &self,
+        mut command: Command,
+        arguments: impl IntoIterator<Item = S>,
+    ) -> Command {
+        command
+            .env("LFSFS_SERVER", &self.address)
+            .env("LFSFS_CACHE_DIR", self.path("cache"))
+            .env("LFSFS_STATE_DIR", self.path("state"))
+            .env("LFSFS_RUN_DIR", self.path("run"))
+            .args(arguments);
+        command
+    }
+
+    /// Runs `lfsfs` to its end.
+    #[must_use]
+    pub fn lfsfs<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Run {
+        Run::of(self.command(arguments))
+    }
+
+    /// Imports a directory; the project is made if it is not there. Returns `PROJECT@vN`.
+    ///
+    /// # Panics
+    /// Where that fails.
+    #[track_caller]
+    pub fn import(&self, dir: &Path, project: &str) -> String {
+        let inspect = self.lfsfs(["project", "inspect", project]);
+        if inspect.code() != Some(0) {
+            let _ = self.lfsfs(["project", "new", project]).ok();
+        }
+        self.lfsfs([OsStr::new("import"), dir.as_os_str(), OsStr::new(project)])
+            .ok()
+    }
+
+    /// Mounts a version at a new directory, with `ro` and further options.
+    ///
+    /// # Panics
+    /// Where that fails.
+    #[must_use]
+    #[track_caller]
+    pub fn mount(&self, source: &str, options: &str) -> Mounted<'_> {
+        Mounted::new(self, source, options)
+    }
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self::new()
+    }
+}
