@@ -11,6 +11,7 @@
 
 #![forbid(unsafe_code)]
 
+mod check;
 mod commit;
 mod content;
 mod diff;
@@ -24,6 +25,7 @@ mod rows;
 mod version;
 mod view;
 
+pub use check::{CheckSummary, Finding};
 pub use commit::{Begun, Change, CommitParams, CommitSession, Published};
 pub use content::{ChunkLocation, ChunkReceipt, Resolution, Resolved, ResolvedContents};
 pub use diff::{DiffEntry, DiffLine};

@@ -1,0 +1,224 @@
+//! The check of a whole store: every row is decoded, and every invariant that reading and
+//! publishing rely on is looked at. It changes nothing.
+//!
+//! Nobody may publish meanwhile: what is above a head is a finding here. docs/durability.md lists
+//! the invariants.
+
+mod objects;
+
+use lfsfs_meta_store::{KeyRange, MetaError, MetaStoreExt as _};
+use lfsfs_types::{ProjectId, VersionNumber};
+
+use crate::content::{ChunkRow, ContentBody, ContentRow};
+use crate::error::{MetadataError, Result};
+use crate::keys::{self, table};
+use crate::metadata::{Metadata, SCAN_PAGE, get_row};
+use crate::node::decode_node;
+use crate::rows::{CountersRow, HeadRow, LeaseRow, ProjectRow, RowValue, VersionPointer};
+use crate::version::decode_version;
+
+/// Something that must not be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// The row at which it was found.
+    pub key: Vec<u8>,
+    /// What is wrong.
+    pub what: String,
+}
+
+/// How much was checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CheckSummary {
+    /// Projects.
+    pub projects: u64,
+    /// Published versions.
+    pub versions: u64,
+    /// Live and closed objects.
+    pub objects: u64,
+    /// Contents and pieces.
+    pub contents: u64,
+    /// Chunks.
+    pub chunks: u64,
+    /// Findings that were reported.
+    pub findings: u64,
+}
+
+impl Metadata {
+    /// Checks everything, tells `report` what is wrong, and returns how much was checked.
+    ///
+    /// Fails only where the store itself cannot be read.
+    pub fn check(&self, report: &mut dyn FnMut(Finding)) -> Result<CheckSummary> {
+        let mut checker = Checker {
+            metadata: self,
+            report,
+            summary: CheckSummary::default(),
+        };
+        checker.check_contents()?;
+        checker.check_chunks()?;
+        checker.check_nodes()?;
+        checker.check_names()?;
+        checker.for_each_row(&[table::PROJECT], |checker, key, value| {
+            ProjectRow::decode(key, value)?;
+            let project = ProjectId(keys::decode_id(table::PROJECT, key)?);
+            checker.check_project(project, key)
+        })?;
+        Ok(checker.summary)
+    }
+}
+
+/// A check that is going on.
+struct Checker<'a> {
+    metadata: &'a Metadata,
+    report: &'a mut dyn FnMut(Finding),
+    summary: CheckSummary,
+}
+
+impl Checker<'_> {
+    fn find(&mut self, key: &[u8], what: impl Into<String>) {
+        self.summary.findings += 1;
+        (self.report)(Finding {
+            key: key.to_vec(),
+            what: what.into(),
+        });
+    }
+
+    /// Reports what `holds` denies.
+    fn expect(&mut self, holds: bool, key: &[u8], what: &str) {
+        if !holds {
+            self.find(key, what);
+        }
+    }
+
+    /// Calls `check` for each row of a range; a row that is damaged is a finding.
+    fn for_each_row(
+        &mut self,
+        prefix: &[u8],
+        mut check: impl FnMut(&mut Self, &[u8], &[u8]) -> Result<()>,
+    ) -> Result<()> {
+        let store = self.metadata.store();
+        for row in store.scan_all(KeyRange::prefix(prefix), SCAN_PAGE) {
+            let (key, value) = row?;
+            match check(self, &key, &value) {
+                Err(MetadataError::Store(MetaError::Corrupt { what, key })) => {
+                    self.find(&key, what);
+                }
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Every content has a known chunk, or pieces that are known.
+    fn check_contents(&mut self) -> Result<()> {
+        self.for_each_row(&[table::CONTENT], |checker, key, value| {
+            checker.summary.contents += 1;
+            keys::decode_id::<32>(table::CONTENT, key)?;
+            let needed = match ContentRow::decode(key, value)?.body {
+                ContentBody::Place { chunk, .. } => vec![keys::chunk(chunk)],
+                ContentBody::List { list, .. } => vec![keys::content(list)],
+                ContentBody::Pieces(list) => {
+                    let pieces = list.pieces().iter();
+                    pieces.map(|piece| keys::content(piece.hash)).collect()
+                }
+            };
+            for needed in needed {
+                let known = checker.metadata.store().get(&needed)?.is_some();
+                checker.expect(known, key, "the chunk or a piece of the content is unknown");
+            }
+            Ok(())
+        })
+    }
+
+    fn check_chunks(&mut self) -> Result<()> {
+        self.for_each_row(&[table::CHUNK], |checker, key, value| {
+            checker.summary.chunks += 1;
+            keys::decode_id::<32>(table::CHUNK, key)?;
+            for node in ChunkRow::decode(key, value)?.nodes {
+                let known = checker.metadata.node(node)?.is_some();
+                checker.expect(known, key, "a node of the chunk is unknown");
+            }
+            Ok(())
+        })
+    }
+
+    fn check_nodes(&mut self) -> Result<()> {
+        self.for_each_row(&[table::NODE], |_, key, value| {
+            decode_node(key, value).map(drop)
+        })
+    }
+
+    /// Every name, random id and tag leads to something.
+    fn check_names(&mut self) -> Result<()> {
+        self.for_each_row(&[table::PROJECT_NAME], |checker, key, value| {
+            let id = ProjectId::decode(key, value)?;
+            let project: Option<ProjectRow> =
+                get_row(checker.metadata.store(), &keys::project(id))?;
+            let named = project.is_some_and(|row| keys::project_name(&row.name) == key);
+            checker.expect(named, key, "the project of the name has another or is gone");
+            Ok(())
+        })?;
+        for rows in [table::VERSION_ID, table::TAG] {
+            self.for_each_row(&[rows], |checker, key, value| {
+                let VersionPointer { project, number } = VersionPointer::decode(key, value)?;
+                let version = checker.metadata.find_version(project, number)?;
+                let fits = match rows {
+                    table::VERSION_ID => version.is_some_and(|v| keys::version_id(v.id) == key),
+                    _ => version.is_some() || number == VersionNumber::ZERO,
+                };
+                checker.expect(fits, key, "the version is not there");
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    fn check_project(&mut self, project: ProjectId, key: &[u8]) -> Result<()> {
+        self.summary.projects += 1;
+        let store = self.metadata.store();
+        let head: Option<HeadRow> = get_row(store, &keys::head(project))?;
+        let counters: Option<CountersRow> = get_row(store, &keys::counters(project))?;
+        let lease: Option<LeaseRow> = get_row(store, &keys::lease(project))?;
+        let (Some(head), Some(counters), Some(_)) = (head, counters, lease) else {
+            self.find(key, "the project has no head, counters or lease");
+            return Ok(());
+        };
+        self.check_versions(project, head)?;
+        objects::check(self, project, head, counters)
+    }
+
+    /// Versions go from 1 to the head without a gap, and each is found by its random id.
+    fn check_versions(&mut self, project: ProjectId, head: HeadRow) -> Result<()> {
+        let mut next = VersionNumber(1);
+        let prefix = keys::project_rows(table::VERSION, project);
+        self.for_each_row(&prefix, |checker, key, value| {
+            checker.summary.versions += 1;
+            let record = decode_version(key, value)?;
+            checker.expect(
+                record.number == next && keys::version(project, next) == key,
+                key,
+                "a version is missing before this one",
+            );
+            checker.expect(
+                record.number <= head.number,
+                key,
+                "a version above the head",
+            );
+            let found = checker.metadata.version_by_id(record.id)?;
+            let number = record.number;
+            checker.expect(
+                found == Some(VersionPointer { project, number }),
+                key,
+                "the random id of the version leads elsewhere",
+            );
+            next = record.number.next();
+            Ok(())
+        })?;
+        let key = keys::head(project);
+        self.expect(
+            next == head.number.next(),
+            &key,
+            "the head has no version record",
+        );
+        Ok(())
+    }
+}

@@ -1,0 +1,230 @@
+//! The check of one project's objects, directories, changes and links.
+
+use lfsfs_types::{DirId, Kind, LinkId, ProjectId, Record, VersionCounts, VersionNumber};
+
+use super::Checker;
+use crate::error::Result;
+use crate::keys::{self, ChangeKey, ObjectKey, table};
+use crate::metadata::get_row;
+use crate::rows::{CountersRow, DirectoryRow, HeadRow, Marker, ObjectRow, RowValue};
+use crate::view::View;
+
+pub(super) fn check(
+    checker: &mut Checker<'_>,
+    project: ProjectId,
+    head: HeadRow,
+    counters: CountersRow,
+) -> Result<()> {
+    let project = ProjectCheck {
+        project,
+        head,
+        counters,
+    };
+    project.check_live(checker)?;
+    project.check_closed(checker)?;
+    project.check_ranges(checker)?;
+    project.check_directories(checker)?;
+    project.check_changes(checker)?;
+    project.check_links(checker)
+}
+
+/// What is known of the project that is checked.
+#[derive(Clone, Copy)]
+struct ProjectCheck {
+    project: ProjectId,
+    head: HeadRow,
+    counters: CountersRow,
+}
+
+impl ProjectCheck {
+    fn view<'a>(&self, checker: &Checker<'a>, version: VersionNumber) -> View<'a> {
+        checker.metadata.view_unchecked(self.project, version)
+    }
+
+    fn rows(&self, rows: u8) -> Vec<u8> {
+        keys::project_rows(rows, self.project)
+    }
+
+    /// Live rows started by the head, lie in live directories, and the head counts them.
+    fn check_live(&self, checker: &mut Checker<'_>) -> Result<()> {
+        let mut counted = VersionCounts::default();
+        checker.for_each_row(&self.rows(table::LIVE), |checker, key, value| {
+            let place = ObjectKey::live(key)?;
+            let row = ObjectRow::decode(key, value)?;
+            if place.dir != DirId::ABOVE_ROOT {
+                counted.objects += 1;
+                let dir = self.view(checker, self.head.number).directory(place.dir)?;
+                checker.expect(dir.is_some(), key, "a live object in a removed directory");
+            }
+            if let Kind::File { size, .. } = row.record.kind {
+                counted.bytes += size;
+            }
+            checker.expect(
+                row.start <= self.head.number,
+                key,
+                "an object above the head",
+            );
+            if let Some(link) = row.record.link {
+                let link = keys::link(self.project, link.id, place.dir, place.name_bytes());
+                let known = checker.metadata.store().get(&link)?.is_some();
+                checker.expect(known, key, "the link index lacks this name");
+            }
+            self.check_row(checker, key, &place, &row)
+        })?;
+        let key = keys::version(self.project, self.head.number);
+        let counts = checker
+            .metadata
+            .find_version(self.project, self.head.number)?
+            .map_or_else(VersionCounts::default, |version| version.counts);
+        checker.expect(
+            (counts.objects, counts.bytes) == (counted.objects, counted.bytes),
+            &key,
+            "the newest version counts other objects or bytes than there are",
+        );
+        Ok(())
+    }
+
+    /// Closed rows have a range that the head has left, and a closed name.
+    fn check_closed(&self, checker: &mut Checker<'_>) -> Result<()> {
+        checker.for_each_row(&self.rows(table::CLOSED), |checker, key, value| {
+            let place = ObjectKey::closed(key)?;
+            let row = ObjectRow::decode(key, value)?;
+            let stop = place.version.unwrap_or(VersionNumber::ZERO);
+            checker.expect(row.start < stop, key, "a closed object with an empty range");
+            checker.expect(
+                stop <= self.head.number,
+                key,
+                "an object closed above the head",
+            );
+            let name = keys::closed_name(self.project, place.dir, place.name_bytes(), stop);
+            let known = checker.metadata.store().get(&name)?.is_some();
+            checker.expect(known, key, "a closed object without its closed name");
+            self.check_row(checker, key, &place, &row)
+        })
+    }
+
+    /// What holds for every object row: its ids were given, its directory is placed there, its
+    /// contents are stored.
+    fn check_row(
+        &self,
+        checker: &mut Checker<'_>,
+        key: &[u8],
+        place: &ObjectKey,
+        row: &ObjectRow,
+    ) -> Result<()> {
+        checker.summary.objects += 1;
+        let link = row.record.link.map_or(LinkId(0), |link| link.id);
+        let given = place.dir < self.counters.next_dir && link < self.counters.next_link;
+        checker.expect(given, key, "an id that was never given");
+        if let Some(dir) = row.record.dir() {
+            let at = self.view(checker, row.start).directory(dir)?;
+            let placed = at.and_then(|at| at.place) == Some((place.dir, place.name.clone()));
+            checker.expect(placed, key, "the directory row names another place");
+        }
+        for content in row.record.contents() {
+            let known = content == lfsfs_types::ContentId::EMPTY
+                || checker
+                    .metadata
+                    .store()
+                    .get(&keys::content(content))?
+                    .is_some();
+            checker.expect(known, key, "a content of the object is unknown");
+        }
+        Ok(())
+    }
+
+    /// Every closed name has its row, and no two ranges of one name overlap.
+    fn check_ranges(&self, checker: &mut Checker<'_>) -> Result<()> {
+        let mut last: Option<ObjectKey> = None;
+        checker.for_each_row(&self.rows(table::CLOSED_NAME), |checker, key, value| {
+            Marker::decode(key, value)?;
+            let place = ObjectKey::closed_name(key)?;
+            let stop = place.version.unwrap_or(VersionNumber::ZERO);
+            let store = checker.metadata.store();
+            let closed = keys::closed(self.project, place.dir, stop, place.name_bytes());
+            let Some(row) = get_row::<ObjectRow>(store, &closed)? else {
+                checker.find(key, "a closed name without its object");
+                return Ok(());
+            };
+            let live = keys::live(self.project, place.dir, place.name_bytes());
+            let live = get_row::<ObjectRow>(store, &live)?;
+            let before = last
+                .take()
+                .filter(|last| (last.dir, &last.name) == (place.dir, &place.name));
+            let overlaps = live.is_some_and(|live| live.start < stop)
+                || before.is_some_and(|before| before.version > Some(row.start));
+            checker.expect(!overlaps, key, "two ranges of one name overlap");
+            last = Some(place);
+            Ok(())
+        })
+    }
+
+    /// Directory rows agree with the objects that place the directories.
+    fn check_directories(&self, checker: &mut Checker<'_>) -> Result<()> {
+        checker.for_each_row(&self.rows(table::DIRECTORY), |checker, key, value| {
+            let (_, dir, version) = keys::decode_directory(key)?;
+            let row = DirectoryRow::decode(key, value)?;
+            checker.expect(
+                version <= self.head.number,
+                key,
+                "a directory above the head",
+            );
+            checker.expect(
+                dir < self.counters.next_dir,
+                key,
+                "an id that was never given",
+            );
+            let listing = checker.metadata.find_version(self.project, row.listing)?;
+            let agrees = row.listing <= version
+                && listing.is_some_and(|version| version.id == row.listing_id);
+            checker.expect(
+                agrees,
+                key,
+                "the listing version is not there or has another id",
+            );
+            let Some((parent, name)) = row.place else {
+                return Ok(());
+            };
+            let there = self.view(checker, version).state(parent, name.as_ref())?;
+            let placed = there.as_ref().and_then(Record::dir) == Some(dir);
+            checker.expect(placed, key, "the directory is not at its place");
+            Ok(())
+        })
+    }
+
+    /// No change row is above the head, and only the first version changed everything.
+    fn check_changes(&self, checker: &mut Checker<'_>) -> Result<()> {
+        checker.for_each_row(&self.rows(table::CHANGE), |checker, key, value| {
+            Marker::decode(key, value)?;
+            let change = ChangeKey::decode(key)?;
+            let version = change.version();
+            checker.expect(version <= self.head.number, key, "a change above the head");
+            let first = version == VersionNumber(1);
+            let everything = matches!(change, ChangeKey::Everything(_));
+            checker.expect(
+                first == everything,
+                key,
+                "only version 1 changes everything",
+            );
+            Ok(())
+        })
+    }
+
+    /// Every name in the link index is live and has the link.
+    fn check_links(&self, checker: &mut Checker<'_>) -> Result<()> {
+        checker.for_each_row(&self.rows(table::LINK), |checker, key, value| {
+            Marker::decode(key, value)?;
+            let (_, link, dir, name) = keys::decode_link(key)?;
+            let live = keys::live(self.project, dir, keys::name_bytes(name.as_ref()));
+            let row = get_row::<ObjectRow>(checker.metadata.store(), &live)?;
+            let linked = row.and_then(|row| row.record.link);
+            let agrees = linked.is_some_and(|found| found.id == link);
+            checker.expect(
+                agrees,
+                key,
+                "the link index names an object without the link",
+            );
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,298 @@
+//! The model test: random histories against whole trees kept per version.
+//!
+//! `LFSFS_MODEL_CASES` sets how many histories run; a failure names the seed of its history.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use lfsfs_meta_store::{MetaStore, SledStore};
+use lfsfs_metadata::{Metadata, Project, Published};
+use lfsfs_types::{DirId, Kind, LinkId, Name, Record, VersionId, VersionNumber};
+
+use crate::support::{
+    Random, assert_clean, commit_as, diff, in_memory, new_project, open, store_contents,
+};
+use crate::tree::{Tree, Work, difference};
+
+fn cases(default: u64) -> u64 {
+    std::env::var("LFSFS_MODEL_CASES")
+        .ok()
+        .and_then(|cases| cases.parse().ok())
+        .unwrap_or(default)
+}
+
+#[test]
+fn random_histories_in_memory() {
+    for seed in 0..cases(300) {
+        History::new(in_memory(), seed).run(12);
+    }
+}
+
+#[test]
+fn random_histories_in_sled() {
+    for seed in 0..cases(300).div_ceil(60) {
+        let dir = tempfile::tempdir().unwrap();
+        let store: Arc<dyn MetaStore> = Arc::new(SledStore::open(dir.path()).unwrap());
+        let metadata = open(Arc::clone(&store));
+        store_contents(&metadata);
+        let history = History::new(metadata, 1_000_000 + seed).run(8);
+        // Another process finds the same.
+        let History { project, trees, .. } = history;
+        let metadata = open(store);
+        for (version, tree) in trees.iter().enumerate() {
+            let version = VersionNumber(version as u64);
+            assert_eq!(&Tree::read(&metadata, &project, version, 100), tree);
+        }
+    }
+}
+
+/// One project, with the tree of each of its versions.
+struct History {
+    metadata: Metadata,
+    project: Project,
+    seed: u64,
+    random: Random,
+    trees: Vec<Tree>,
+    /// Ids that must not be given again.
+    dirs: BTreeSet<DirId>,
+    links: BTreeSet<LinkId>,
+}
+
+impl History {
+    fn new(metadata: Metadata, seed: u64) -> Self {
+        let project = new_project(&metadata);
+        Self {
+            metadata,
+            project,
+            seed,
+            random: Random(seed),
+            trees: vec![Tree::empty()],
+            dirs: BTreeSet::from([DirId::ROOT]),
+            links: BTreeSet::new(),
+        }
+    }
+
+    fn run(mut self, commits: usize) -> Self {
+        let seed = self.seed;
+        let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            for _ in 0..commits {
+                self.commit();
+                self.check_versions();
+            }
+            assert_clean(&self.metadata);
+        }));
+        if let Err(panic) = told {
+            println!("the history has seed {seed}");
+            std::panic::resume_unwind(panic);
+        }
+        self
+    }
+
+    fn head(&self) -> VersionNumber {
+        VersionNumber(self.trees.len() as u64 - 1)
+    }
+
+    fn commit(&mut self) {
+        let base = self.trees.last().unwrap().clone();
+        let steps = 1 + self.random.below(12);
+        let mut random = self.random.clone();
+        let mut work = Work::on(&base, &mut random);
+        (0..steps).for_each(|_| work.step());
+        let changes = work.changes(&base);
+        let wanted = work.tree;
+        self.random = random;
+        let id = self.random.id();
+        let published = commit_as(&self.metadata, &self.project, id, changes).unwrap();
+        let version = match &published {
+            Published::Version(record) => record.number,
+            Published::Unchanged(record) => record.number,
+        };
+        let found = Tree::read(&self.metadata, &self.project, version, 3);
+        let expected = self.expected(&base, &wanted, &found);
+        assert_eq!(found, expected, "on {base:#?}");
+        let unchanged = matches!(published, Published::Unchanged(_));
+        assert_eq!(unchanged, expected == base);
+        if let Published::Version(record) = published {
+            assert_eq!(
+                (record.number, record.id),
+                (self.head().next(), VersionId(id))
+            );
+            let objects: usize = expected.dirs.values().map(BTreeMap::len).sum();
+            assert_eq!(record.counts.objects, objects as u64);
+            self.trees.push(expected);
+        }
+    }
+
+    /// Returns the wanted tree with the ids that it must have. Ids that are new are taken from what
+    /// was found, after a look whether they may be given.
+    fn expected(&mut self, base: &Tree, wanted: &Tree, found: &Tree) -> Tree {
+        let mut expected = Tree {
+            root: kept(Some(&base.root), &wanted.root),
+            dirs: BTreeMap::new(),
+        };
+        let mut links = BTreeMap::new();
+        let changed_links = self.changed_links(base, wanted);
+        // Wanted id, id in the version, id in the base.
+        let mut rest = vec![(DirId::ROOT, DirId::ROOT, Some(DirId::ROOT))];
+        while let Some((dir, real, before)) = rest.pop() {
+            let mut entries = BTreeMap::new();
+            for (name, record) in &wanted.dirs[&dir] {
+                let found = found.dirs.get(&real).and_then(|entries| entries.get(name));
+                let old = before.and_then(|before| base.dirs[&before].get(name));
+                let mut record = record.clone();
+                if let Some(below) = record.dir() {
+                    let real = self.real_dir(below, old, wanted, found);
+                    record.kind = Kind::Directory { dir: real };
+                    let known = base.dirs.contains_key(&real);
+                    rest.push((below, real, known.then_some(real)));
+                }
+                let linked = record
+                    .link
+                    .is_some_and(|link| changed_links.contains(&link.id));
+                self.give_link(&mut record, found, &mut links);
+                let kept = if linked { record } else { kept(old, &record) };
+                entries.insert(name.clone(), kept);
+            }
+            expected.dirs.insert(real, entries);
+        }
+        expected
+    }
+
+    /// Links of which a name changes in more than ctime: then every name has the new record.
+    fn changed_links(&self, base: &Tree, wanted: &Tree) -> BTreeSet<LinkId> {
+        let names = |tree: &Tree| -> BTreeMap<(DirId, Name), Record> {
+            let all = tree.dirs.iter().flat_map(|(dir, entries)| {
+                entries
+                    .iter()
+                    .map(|(name, record)| ((*dir, name.clone()), record.clone()))
+            });
+            all.filter(|(_, record)| record.link.is_some()).collect()
+        };
+        let old = names(base);
+        let mut changed = BTreeSet::new();
+        for (place, record) in names(wanted) {
+            let plain = |record: &Record| Record {
+                ctime: lfsfs_types::Timestamp::default(),
+                ..record.clone()
+            };
+            if old.get(&place).map(plain) != Some(plain(&record)) {
+                changed.insert(record.link.unwrap().id);
+            }
+        }
+        changed
+    }
+
+    fn real_dir(
+        &mut self,
+        dir: DirId,
+        old: Option<&Record>,
+        wanted: &Tree,
+        found: Option<&Record>,
+    ) -> DirId {
+        if !dir.is_session() {
+            return dir;
+        }
+        if let Some(old) = old.and_then(Record::dir)
+            && !wanted.dirs.contains_key(&old)
+        {
+            return old;
+        }
+        let fresh = found
+            .and_then(Record::dir)
+            .expect("a new directory is there");
+        assert!(self.dirs.insert(fresh), "{fresh} was given before");
+        fresh
+    }
+
+    fn give_link(
+        &mut self,
+        record: &mut Record,
+        found: Option<&Record>,
+        links: &mut BTreeMap<LinkId, LinkId>,
+    ) {
+        let Some(link) = &mut record.link else {
+            return;
+        };
+        if !link.id.is_session() {
+            return;
+        }
+        let given = found
+            .and_then(|found| found.link)
+            .expect("a new link is there")
+            .id;
+        let known = &mut self.links;
+        let first = links.entry(link.id).or_insert_with(|| {
+            assert!(known.insert(given), "{given} was given before");
+            given
+        });
+        link.id = *first;
+    }
+
+    /// Reads some versions again, and differences between some.
+    fn check_versions(&mut self) {
+        let count = self.trees.len();
+        for _ in 0..3 {
+            let version = self.random.below(count);
+            let page = 1 + self.random.below(5);
+            let number = VersionNumber(version as u64);
+            let found = Tree::read(&self.metadata, &self.project, number, page);
+            assert_eq!(found, self.trees[version], "version {version} has changed");
+            self.check_paths(number, &self.trees[version]);
+        }
+        for _ in 0..4 {
+            let (a, b) = (self.random.below(count), self.random.below(count));
+            let found = diff(
+                &self.metadata,
+                &self.project,
+                VersionNumber(a as u64),
+                VersionNumber(b as u64),
+            );
+            let lines: BTreeSet<_> = found
+                .iter()
+                .map(|entry| (entry.line, entry.path.clone(), entry.old_path.clone()))
+                .collect();
+            assert_eq!(lines.len(), found.len(), "a line is told twice");
+            let expected = difference(&self.trees[a], &self.trees[b]);
+            assert_eq!(
+                lines, expected,
+                "from {a} {:#?} to {b} {:#?}",
+                self.trees[a], self.trees[b]
+            );
+        }
+    }
+
+    fn check_paths(&self, version: VersionNumber, tree: &Tree) {
+        let project = self.project.id;
+        for (dir, path) in tree.paths() {
+            let found = self.metadata.directory_path(project, version, dir).unwrap();
+            assert_eq!(found.as_ref(), Some(&path));
+            for (name, record) in &tree.dirs[&dir] {
+                let path = path.join(name).unwrap();
+                let found = self.metadata.lookup(project, version, &path).unwrap();
+                assert_eq!(found.map(|found| found.record).as_ref(), Some(record));
+            }
+        }
+        for dir in self.dirs.iter().filter(|dir| !tree.dirs.contains_key(dir)) {
+            let found = self.metadata.directory_path(project, version, *dir);
+            assert_eq!(found.unwrap(), None, "{dir} is not in {version}");
+        }
+    }
+}
+
+/// Returns the old record where the new one does not differ enough for a row.
+fn kept(old: Option<&Record>, new: &Record) -> Record {
+    let Some(old) = old else {
+        return new.clone();
+    };
+    let directory = new.dir().is_some();
+    let same = Record {
+        ctime: new.ctime,
+        mtime: if directory { new.mtime } else { old.mtime },
+        ..old.clone()
+    };
+    if same == *new {
+        old.clone()
+    } else {
+        new.clone()
+    }
+}

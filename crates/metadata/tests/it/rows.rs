@@ -1,0 +1,150 @@
+//! What a commit costs: rows written, and time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use lfsfs_meta_store::{Applied, Batch, MemoryStore, MetaError, MetaStore, Read, Rows, SledStore};
+use lfsfs_metadata::{Change, Published};
+use lfsfs_types::{DirId, VersionNumber};
+
+use crate::support::{
+    assert_clean, begin, commit, commit_as, directory, file, made, new_project, open, params, put,
+    store_contents,
+};
+
+/// Counts the rows written and read.
+#[derive(Debug, Default)]
+struct Metered {
+    store: MemoryStore,
+    written: AtomicUsize,
+    read: AtomicUsize,
+}
+
+impl MetaStore for Metered {
+    fn name(&self) -> &'static str {
+        self.store.name()
+    }
+
+    fn is_exclusive(&self) -> bool {
+        true
+    }
+
+    fn batch_ops_max(&self) -> usize {
+        self.store.batch_ops_max()
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, MetaError> {
+        self.read.fetch_add(1, Ordering::SeqCst);
+        self.store.get(key)
+    }
+
+    fn read(&self, reads: &[Read]) -> Result<Vec<Rows>, MetaError> {
+        let found = self.store.read(reads)?;
+        let rows: usize = found.iter().map(|rows| rows.rows.len()).sum();
+        self.read.fetch_add(rows + 1, Ordering::SeqCst);
+        Ok(found)
+    }
+
+    fn apply(&self, batch: Batch) -> Result<Applied, MetaError> {
+        self.written.fetch_add(batch.len(), Ordering::SeqCst);
+        self.store.apply(batch)
+    }
+
+    fn flush(&self) -> Result<(), MetaError> {
+        self.store.flush()
+    }
+}
+
+fn many_files(count: usize) -> Vec<Change> {
+    let dirs = (0..count.div_ceil(10) as u64)
+        .map(|dir| put(DirId::ROOT, &format!("d{dir}"), directory(made(dir))));
+    let files = (0..count).map(|number| {
+        let dir = made(number as u64 / 10);
+        put(dir, &format!("f{number}"), file(1 + (number % 10) as u8))
+    });
+    dirs.chain(files).collect()
+}
+
+/// Rows written and read by a commit of one changed file among `count`.
+fn cost_of_one(count: usize) -> (usize, usize) {
+    let store = Arc::new(Metered::default());
+    let metadata = open(store.clone());
+    store_contents(&metadata);
+    let project = new_project(&metadata);
+    commit(&metadata, &project, many_files(count));
+    let meter = || {
+        (
+            store.written.load(Ordering::SeqCst),
+            store.read.load(Ordering::SeqCst),
+        )
+    };
+    let before = meter();
+    commit(&metadata, &project, vec![put(DirId::ROOT, "one", file(2))]);
+    let after = meter();
+    (after.0 - before.0, after.1 - before.1)
+}
+
+#[test]
+fn one_changed_file_costs_the_same_in_any_tree() {
+    let few = cost_of_one(20);
+    let many = cost_of_one(4000);
+    assert_eq!(few, many);
+    assert!(few.0 <= 16, "{} rows were written", few.0);
+    assert!(few.1 <= 60, "{} rows were read", few.1);
+}
+
+#[test]
+fn an_unchanged_tree_leaves_no_row_behind() {
+    let store = Arc::new(Metered::default());
+    let metadata = open(store.clone());
+    store_contents(&metadata);
+    let project = new_project(&metadata);
+    commit(&metadata, &project, many_files(50));
+    let rows = || {
+        let all = lfsfs_meta_store::KeyRange::all();
+        lfsfs_meta_store::MetaStoreExt::scan(store.as_ref(), all, 10_000)
+            .unwrap()
+            .rows
+    };
+    let objects = |rows: Vec<lfsfs_meta_store::Row>| -> Vec<_> {
+        // All but the lease, whose number is raised.
+        rows.into_iter().filter(|(key, _)| key[0] != 6).collect()
+    };
+    let before = objects(rows());
+    let mut same = many_files(50);
+    same.retain(|change| change.dir == DirId::ROOT);
+    let again = many_files(50);
+    let published = commit_as(&metadata, &project, [9; 16], again).unwrap();
+    assert!(matches!(published, Published::Unchanged(_)));
+    // Directories made again take ids, which are given back only by not being given.
+    assert_eq!(objects(rows()), before);
+}
+
+/// Version 1 of 22,000 files in sled takes about a second; the bound leaves room for a busy machine.
+#[test]
+fn a_large_first_version_in_sled_is_quick() {
+    let dir = tempfile::tempdir().unwrap();
+    let metadata = open(Arc::new(SledStore::open(dir.path()).unwrap()));
+    store_contents(&metadata);
+    let project = new_project(&metadata);
+    let changes = many_files(22_000);
+    let started = Instant::now();
+    let mut session = begin(&metadata, params(&metadata, &project, [1; 16]));
+    for part in changes.chunks(1000) {
+        session.stage(part.to_vec()).unwrap();
+    }
+    let staged = started.elapsed();
+    session.publish().unwrap();
+    let published = started.elapsed();
+    println!(
+        "staged in {staged:?}, published in {:?}",
+        published - staged
+    );
+    assert!(published.as_secs() < 10, "{published:?}");
+    assert_clean(&metadata);
+    let listing = metadata
+        .list(project.id, VersionNumber(1), DirId::ROOT, None, 0)
+        .unwrap();
+    assert_eq!(listing.entries.len(), 2200);
+}

@@ -1,0 +1,237 @@
+//! What all tests share: a clock, contents that are stored, records, a small random source.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use lfsfs_common::clock::{TestClock, WallTime};
+use lfsfs_meta_store::{MemoryStore, MetaStore};
+use lfsfs_metadata::{
+    Begun, Change, ChunkReceipt, CommitParams, CommitSession, DiffEntry, Metadata, MetadataError,
+    NodeFigures, Project, ProjectSettings, Published,
+};
+use lfsfs_types::{
+    ChunkId, ChunkInfo, ContentId, ContentPlace, DirId, Kind, Name, NodeId, Origin, ProjectName,
+    Record, Sha256, Timestamp, VersionId, VersionNumber, VersionRecord,
+};
+
+/// How many contents [`open`] stores.
+pub(crate) const CONTENTS: u8 = 12;
+
+/// Numbers that look random and are the same for the same seed (splitmix64).
+#[derive(Debug, Clone)]
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    pub(crate) fn below(&mut self, end: usize) -> usize {
+        (self.next() % end as u64) as usize
+    }
+
+    pub(crate) fn chance(&mut self, percent: usize) -> bool {
+        self.below(100) < percent
+    }
+
+    pub(crate) fn pick<T: Clone>(&mut self, from: &[T]) -> Option<T> {
+        match from.len() {
+            0 => None,
+            len => Some(from[self.below(len)].clone()),
+        }
+    }
+
+    pub(crate) fn id(&mut self) -> [u8; 16] {
+        let mut id = [1; 16];
+        id[..8].copy_from_slice(&self.next().to_be_bytes());
+        id
+    }
+}
+
+pub(crate) fn clock() -> Arc<TestClock> {
+    Arc::new(TestClock::new(WallTime::from_seconds(1_700_000_000)))
+}
+
+pub(crate) fn open(store: Arc<dyn MetaStore>) -> Metadata {
+    Metadata::open(store, clock()).unwrap()
+}
+
+pub(crate) fn in_memory() -> Metadata {
+    let metadata = open(Arc::new(MemoryStore::new()));
+    store_contents(&metadata);
+    metadata
+}
+
+pub(crate) const NODE: NodeId = NodeId([7; 16]);
+
+pub(crate) fn content(number: u8) -> ContentId {
+    ContentId([number; 32])
+}
+
+pub(crate) fn receipt(chunk: u8, contents: impl IntoIterator<Item = ContentId>) -> ChunkReceipt {
+    let chunk = ChunkId([chunk; 32]);
+    let places = contents.into_iter().enumerate();
+    ChunkReceipt {
+        node: NODE,
+        info: ChunkInfo {
+            id: chunk,
+            len: 1000,
+            footer_len: 100,
+            footer_sha256: Sha256([9; 32]),
+        },
+        places: places
+            .map(|(at, content)| ContentPlace {
+                content,
+                chunk,
+                block: 0,
+                offset: at as u32 * 10,
+                len: 10,
+            })
+            .collect(),
+    }
+}
+
+pub(crate) fn store_contents(metadata: &Metadata) {
+    metadata
+        .upsert_node(NODE, "127.0.0.1:1", NodeFigures::default())
+        .unwrap();
+    metadata
+        .record_chunk(&receipt(1, (1..=CONTENTS).map(content)))
+        .unwrap();
+}
+
+pub(crate) fn new_project(metadata: &Metadata) -> Project {
+    let name = ProjectName::new("app").unwrap();
+    metadata
+        .new_project(&name, ProjectSettings::default())
+        .unwrap()
+}
+
+pub(crate) fn name(text: &str) -> Name {
+    Name::new(text.as_bytes()).unwrap()
+}
+
+pub(crate) fn record(kind: Kind) -> Record {
+    Record {
+        kind,
+        mode: 0o644,
+        uid: 0,
+        gid: 0,
+        mtime: Timestamp { secs: 1, nanos: 0 },
+        ctime: Timestamp { secs: 1, nanos: 0 },
+        sha256: None,
+        link: None,
+        xattrs: Vec::new(),
+    }
+}
+
+pub(crate) fn file(number: u8) -> Record {
+    record(Kind::File {
+        size: 10,
+        content: content(number),
+    })
+}
+
+pub(crate) fn directory(dir: DirId) -> Record {
+    record(Kind::Directory { dir })
+}
+
+/// The id of a directory that a commit makes.
+pub(crate) fn made(number: u64) -> DirId {
+    DirId(DirId::SESSION_FIRST.0 + number)
+}
+
+pub(crate) fn put(dir: DirId, text: &str, state: Record) -> Change {
+    Change {
+        dir,
+        name: Some(name(text)),
+        state: Some(state),
+    }
+}
+
+pub(crate) fn remove(dir: DirId, text: &str) -> Change {
+    Change {
+        dir,
+        name: Some(name(text)),
+        state: None,
+    }
+}
+
+pub(crate) fn params(metadata: &Metadata, project: &Project, version: [u8; 16]) -> CommitParams {
+    let project = metadata.project_by_id(project.id).unwrap();
+    CommitParams {
+        project: project.id,
+        base: project.head,
+        version: VersionId(version),
+        origin: Origin::Import,
+        author: "me@here".to_owned(),
+        message: String::new(),
+    }
+}
+
+pub(crate) fn begin(metadata: &Metadata, params: CommitParams) -> CommitSession {
+    match metadata.begin_commit(params).unwrap() {
+        Begun::Session(session) => session,
+        Begun::AlreadyDone(record) => panic!("already done: {record:?}"),
+    }
+}
+
+/// Commits changes on the head under a version id.
+pub(crate) fn commit_as(
+    metadata: &Metadata,
+    project: &Project,
+    version: [u8; 16],
+    changes: Vec<Change>,
+) -> Result<Published, MetadataError> {
+    let params = params(metadata, project, version);
+    let mut session = match metadata.begin_commit(params)? {
+        Begun::Session(session) => session,
+        Begun::AlreadyDone(record) => return Ok(Published::Version(record)),
+    };
+    session.stage(changes)?;
+    session.publish()
+}
+
+/// Commits changes on the head, which must make a version.
+pub(crate) fn commit(
+    metadata: &Metadata,
+    project: &Project,
+    changes: Vec<Change>,
+) -> VersionRecord {
+    let head = metadata.project_by_id(project.id).unwrap().head.0;
+    match commit_as(metadata, project, [head.0 as u8 + 1; 16], changes).unwrap() {
+        Published::Version(record) => record,
+        Published::Unchanged(_) => panic!("the commit changed nothing"),
+    }
+}
+
+pub(crate) fn diff(
+    metadata: &Metadata,
+    project: &Project,
+    a: VersionNumber,
+    b: VersionNumber,
+) -> Vec<DiffEntry> {
+    let mut lines = Vec::new();
+    let flow = metadata.diff(project.id, a, b, &mut |entry| {
+        lines.push(entry);
+        ControlFlow::Continue(())
+    });
+    assert!(flow.unwrap().is_continue());
+    lines
+}
+
+/// Fails if the check of the store finds anything.
+pub(crate) fn assert_clean(metadata: &Metadata) {
+    let mut findings = Vec::new();
+    metadata
+        .check(&mut |finding| findings.push(finding))
+        .unwrap();
+    let told = findings
+        .iter()
+        .map(|finding| format!("{}: {}", finding.key.escape_ascii(), finding.what));
+    assert!(findings.is_empty(), "{:#?}", told.collect::<Vec<_>>());
+}
