@@ -13,6 +13,8 @@ mod config;
 mod connection;
 mod error;
 mod grpc;
+#[cfg(feature = "testing")]
+pub mod memory;
 mod remote;
 mod upload;
 
@@ -21,5 +23,7 @@ pub use commit::{Change, Opened, Published, SessionParams};
 pub use config::ClientConfig;
 pub use error::RemoteError;
 pub use grpc::GrpcRemote;
+#[cfg(feature = "testing")]
+pub use memory::MemoryRemote;
 pub use remote::{ChunkLocation, DirectoryListing, Project, Remote, Resolved, Snapshot};
 pub use upload::Slot;
