@@ -109,7 +109,7 @@ impl DiskCache {
 
     /// Keeps the index of a chunk, which the caller has verified.
     pub fn store_footer(&self, chunk: &ChunkInfo, encoded: &[u8]) {
-        self.into_chunk(chunk, encoded.len() as u64, |file| {
+        self.write_chunk(chunk, encoded.len() as u64, |file| {
             file.store_footer(encoded)
         });
     }
@@ -139,7 +139,7 @@ impl DiskCache {
     /// Keeps stored bytes of blocks, which the caller has verified.
     pub fn store_blocks(&self, chunk: &ChunkInfo, footer: &Footer, blocks: &[(u32, Bytes)]) {
         let len = blocks.iter().map(|(_, stored)| stored.len() as u64).sum();
-        self.into_chunk(chunk, len, |file| {
+        self.write_chunk(chunk, len, |file| {
             blocks
                 .iter()
                 .try_for_each(|(index, stored)| file.store_block(footer, *index, stored))
@@ -223,7 +223,7 @@ impl DiskCache {
         self.shared.count(found, &path, len)
     }
 
-    fn into_chunk(
+    fn write_chunk(
         &self,
         chunk: &ChunkInfo,
         len: u64,

@@ -49,10 +49,8 @@ fn parse(bytes: &[u8]) -> Index {
             rest = &rest[1..];
         }
     }
-    Index {
-        listings,
-        damaged: damaged || !rest.is_empty(),
-    }
+    // What is left is a record that was torn, or that somebody is appending at this moment.
+    Index { listings, damaged }
 }
 
 fn check(record: &[u8; RECORD_LEN]) -> Option<(DirId, VersionId)> {

@@ -1,0 +1,10 @@
+//! The disk cache from outside: one process, damaged files, and many processes at once.
+
+#[cfg(test)]
+mod basics;
+#[cfg(test)]
+mod damage;
+#[cfg(test)]
+mod processes;
+#[cfg(test)]
+mod support;

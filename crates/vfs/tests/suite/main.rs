@@ -1,0 +1,14 @@
+//! The file system core over a server in memory and a real disk cache.
+
+#[cfg(test)]
+mod caching;
+#[cfg(test)]
+mod damage;
+#[cfg(test)]
+mod outages;
+#[cfg(test)]
+mod reads;
+#[cfg(test)]
+mod support;
+#[cfg(test)]
+mod tree;
