@@ -19,6 +19,8 @@ pub struct VerifiedChunk {
     pub id: ChunkId,
     /// Its index.
     pub footer: Footer,
+    /// Length of the encoded index.
+    pub footer_len: u32,
     /// SHA-256 of the encoded index: by this, others can trust a part of the chunk.
     pub footer_sha256: Sha256,
 }
@@ -41,6 +43,7 @@ pub fn verify(mut reader: impl Read + Seek, len: u64) -> Result<VerifiedChunk, C
     Ok(VerifiedChunk {
         id: ChunkId(chunk_hasher.finalize().into()),
         footer,
+        footer_len: trailer.footer_len,
         footer_sha256: trailer.footer_sha256,
     })
 }

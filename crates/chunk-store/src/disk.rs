@@ -1,0 +1,283 @@
+//! Chunks as files, one each, in two levels of directories.
+//!
+//! Write order: space is set aside in `temp/`; bytes; verification of the file as it will be read;
+//! fsync of the file; rename; fsync of its directory. So a file under a chunk's name is whole, and
+//! what a crash leaves in `temp/` is swept when the store is opened. One process at a time opens a
+//! directory for writing; its owner holds a lock around it.
+
+use std::fs::{self, File};
+use std::io::{BufReader, ErrorKind, Write as _};
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use bytes::Bytes;
+use lfsfs_common::PathError;
+use lfsfs_common::durable::{
+    TempFile, create_dir_all_durable, remove_file_durably, rename_durably,
+};
+use lfsfs_types::ChunkId;
+use rustix::fs::{FallocateFlags, StatVfs, fallocate, statvfs};
+use rustix::io::Errno;
+
+use self::layout::Layout;
+use crate::verify::{ChunkDamage, check_len, check_range, verify};
+use crate::{ChunkReader, ChunkStore, ChunkStoreError, ChunkWriter, StoreStats, StoredChunk};
+
+mod layout;
+
+const READ_BUFFER_LEN: usize = 256 * 1024;
+
+/// Keeps each chunk in a file of its own.
+#[derive(Debug)]
+pub struct DiskChunkStore {
+    shared: Arc<Shared>,
+    reserve: u64,
+    /// Held from looking at the free space to taking some of it.
+    allocation: Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    layout: Layout,
+    chunks: AtomicU64,
+}
+
+impl DiskChunkStore {
+    /// Opens the store in `dir`, which is made if it is missing, and sweeps what a crash has left.
+    ///
+    /// `reserve` bytes of the disk stay free. The caller makes sure that no other process has the
+    /// store open.
+    pub fn open(dir: &Path, reserve: u64) -> Result<Self, ChunkStoreError> {
+        let layout = Layout::open(dir)?;
+        layout.sweep()?;
+        Self::with_layout(layout, reserve)
+    }
+
+    /// Opens a store that must be there, and changes nothing.
+    pub fn open_existing(dir: &Path) -> Result<Self, ChunkStoreError> {
+        Self::with_layout(Layout::open_existing(dir)?, 0)
+    }
+
+    fn with_layout(layout: Layout, reserve: u64) -> Result<Self, ChunkStoreError> {
+        let chunks = layout.list(None, usize::MAX)?.len() as u64;
+        let shared = Shared {
+            layout,
+            chunks: AtomicU64::new(chunks),
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+            reserve,
+            allocation: Mutex::new(()),
+        })
+    }
+
+    fn disk(&self) -> Result<StatVfs, PathError> {
+        let root = self.shared.layout.root();
+        statvfs(root).map_err(|errno| PathError::new("stat the disk of", root, errno.into()))
+    }
+
+    fn check_space(&self, needed: u64) -> Result<(), ChunkStoreError> {
+        let disk = self.disk()?;
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        if free.saturating_sub(self.reserve) >= needed {
+            return Ok(());
+        }
+        Err(ChunkStoreError::Full {
+            free,
+            reserve: self.reserve,
+            needed,
+        })
+    }
+
+    fn open_file(&self, id: ChunkId) -> Result<(File, u64), ChunkStoreError> {
+        let path = self.shared.layout.chunk(id);
+        let opened = File::open(&path).and_then(|file| {
+            let len = file.metadata()?.len();
+            Ok((file, len))
+        });
+        opened.map_err(|error| match error.kind() {
+            ErrorKind::NotFound => ChunkStoreError::NotFound { id },
+            _ => PathError::new("open", path, error).into(),
+        })
+    }
+}
+
+impl ChunkStore for DiskChunkStore {
+    fn name(&self) -> &'static str {
+        "disk"
+    }
+
+    fn begin(&self, id: ChunkId, len: u64) -> Result<Box<dyn ChunkWriter>, ChunkStoreError> {
+        check_len(len)?;
+        let allocation = self
+            .allocation
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        self.check_space(len)?;
+        let temp = TempFile::create_in(&self.shared.layout.temp())?;
+        set_aside(&temp, len)?;
+        drop(allocation);
+        Ok(Box::new(DiskWriter {
+            shared: Arc::clone(&self.shared),
+            temp,
+            id,
+            len,
+            written: 0,
+        }))
+    }
+
+    fn open(&self, id: ChunkId) -> Result<Box<dyn ChunkReader>, ChunkStoreError> {
+        let (file, len) = self.open_file(id)?;
+        Ok(Box::new(DiskReader { id, file, len }))
+    }
+
+    fn verify(&self, id: ChunkId) -> Result<StoredChunk, ChunkStoreError> {
+        let (file, len) = self.open_file(id)?;
+        verify(id, BufReader::with_capacity(READ_BUFFER_LEN, file), len)
+            .map_err(|source| ChunkStoreError::Damaged { id, source })
+    }
+
+    fn quarantine(&self, id: ChunkId) -> Result<(), ChunkStoreError> {
+        let layout = &self.shared.layout;
+        match rename_durably(&layout.chunk(id), &layout.free_damaged(id)) {
+            Ok(()) => {
+                self.shared.chunks.fetch_sub(1, Ordering::Relaxed);
+                tracing::error!(chunk = %id, "a damaged chunk was moved aside");
+                Ok(())
+            }
+            Err(error) if error.is_not_found() => Err(ChunkStoreError::NotFound { id }),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn delete(&self, id: ChunkId) -> Result<bool, ChunkStoreError> {
+        match remove_file_durably(&self.shared.layout.chunk(id)) {
+            Ok(()) => {
+                self.shared.chunks.fetch_sub(1, Ordering::Relaxed);
+                Ok(true)
+            }
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn list(&self, after: Option<ChunkId>, limit: usize) -> Result<Vec<ChunkId>, ChunkStoreError> {
+        Ok(self.shared.layout.list(after, limit)?)
+    }
+
+    fn stats(&self) -> Result<StoreStats, ChunkStoreError> {
+        let disk = self.disk()?;
+        let free_bytes = disk.f_bavail.saturating_mul(disk.f_frsize);
+        Ok(StoreStats {
+            total_bytes: disk.f_blocks.saturating_mul(disk.f_frsize),
+            free_bytes,
+            chunks: self.shared.chunks.load(Ordering::Relaxed),
+            is_full: free_bytes <= self.reserve,
+        })
+    }
+}
+
+/// Takes the space of a file before its bytes come, where the file system can do that.
+fn set_aside(temp: &TempFile, len: u64) -> Result<(), PathError> {
+    match fallocate(temp.file(), FallocateFlags::empty(), 0, len) {
+        Ok(()) | Err(Errno::OPNOTSUPP) => Ok(()),
+        Err(errno) => Err(PathError::new("set aside", temp.path(), errno.into())),
+    }
+}
+
+#[derive(Debug)]
+struct DiskWriter {
+    shared: Arc<Shared>,
+    temp: TempFile,
+    id: ChunkId,
+    len: u64,
+    written: u64,
+}
+
+impl ChunkWriter for DiskWriter {
+    fn write(&mut self, data: &[u8]) -> Result<(), ChunkStoreError> {
+        let (written, len) = (self.written + data.len() as u64, self.len);
+        if written > len {
+            return Err(ChunkStoreError::WrongLength { written, len });
+        }
+        self.temp
+            .file_mut()
+            .write_all(data)
+            .map_err(|error| PathError::new("write", self.temp.path(), error))?;
+        self.written = written;
+        Ok(())
+    }
+
+    fn commit(self: Box<Self>) -> Result<StoredChunk, ChunkStoreError> {
+        let Self {
+            shared,
+            temp,
+            id,
+            len,
+            written,
+        } = *self;
+        if written != len {
+            return Err(ChunkStoreError::WrongLength { written, len });
+        }
+        let reader = BufReader::with_capacity(READ_BUFFER_LEN, temp.file());
+        let stored =
+            verify(id, reader, len).map_err(|source| ChunkStoreError::Rejected { id, source })?;
+        shared.publish(temp, id)?;
+        Ok(stored)
+    }
+}
+
+impl Shared {
+    fn publish(&self, temp: TempFile, id: ChunkId) -> Result<(), PathError> {
+        let path = self.layout.chunk(id);
+        if let Some(parent) = path.parent() {
+            create_dir_all_durable(parent)?;
+        }
+        let is_new = fs::symlink_metadata(&path).is_err();
+        temp.persist(&path)?;
+        if is_new {
+            self.chunks.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct DiskReader {
+    id: ChunkId,
+    file: File,
+    len: u64,
+}
+
+impl ChunkReader for DiskReader {
+    fn chunk_len(&self) -> u64 {
+        self.len
+    }
+
+    fn read(&self, range: Range<u64>) -> Result<Bytes, ChunkStoreError> {
+        let Range { start, .. } = range;
+        let memory = check_range(self.id, range, self.len)?;
+        let mut bytes = vec![0; memory.len()];
+        match self.file.read_exact_at(&mut bytes, start) {
+            Ok(()) => Ok(bytes.into()),
+            Err(error) => Err(self.read_error(error)),
+        }
+    }
+}
+
+impl DiskReader {
+    /// A file that has become shorter since it was opened is damage, not a failing system call.
+    fn read_error(&self, error: std::io::Error) -> ChunkStoreError {
+        ChunkStoreError::Damaged {
+            id: self.id,
+            source: ChunkDamage::Container(match error.kind() {
+                ErrorKind::UnexpectedEof => lfsfs_types::chunk::ChunkError::ReadEnded,
+                _ => lfsfs_types::chunk::ChunkError::Read(error),
+            }),
+        }
+    }
+}

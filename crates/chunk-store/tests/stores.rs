@@ -1,0 +1,179 @@
+//! Both stores against the contract, and what the disk promises beyond it.
+
+use std::fs;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use lfsfs_chunk_store::contract::{self, sample_chunk};
+use lfsfs_chunk_store::{ChunkStore, ChunkStoreError, DiskChunkStore, MemoryChunkStore};
+use lfsfs_types::ChunkId;
+use lfsfs_types::chunk::BuiltChunk;
+
+fn store_chunk(store: &dyn ChunkStore, chunk: &BuiltChunk) {
+    let len = chunk.bytes.len() as u64;
+    let mut writer = store.begin(chunk.id, len).expect("begin");
+    writer.write(&chunk.bytes).expect("write");
+    writer.commit().expect("commit");
+}
+
+fn path_of(dir: &Path, id: ChunkId) -> PathBuf {
+    let hex = id.to_string();
+    dir.join(&hex[..2]).join(&hex[2..4]).join(hex)
+}
+
+#[test]
+fn memory_keeps_the_contract() {
+    contract::run_all(&|| Box::new(MemoryChunkStore::new(u64::from(u32::MAX))));
+}
+
+#[test]
+fn the_disk_keeps_the_contract() {
+    let parent = tempfile::tempdir().unwrap();
+    contract::run_all(&|| {
+        let dir = tempfile::tempdir_in(&parent).unwrap().keep();
+        Box::new(DiskChunkStore::open(&dir, 0).unwrap())
+    });
+}
+
+#[test]
+fn chunks_are_there_when_the_store_is_opened_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let chunk = sample_chunk(1);
+    store_chunk(&DiskChunkStore::open(dir.path(), 0).unwrap(), &chunk);
+
+    let store = DiskChunkStore::open(dir.path(), 0).unwrap();
+    assert_eq!(store.list(None, 10).unwrap(), [chunk.id]);
+    assert_eq!(store.stats().unwrap().chunks, 1);
+    store.verify(chunk.id).unwrap();
+    assert_eq!(
+        fs::read(path_of(dir.path(), chunk.id)).unwrap(),
+        chunk.bytes
+    );
+}
+
+#[test]
+fn opening_sweeps_what_a_crash_left_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = DiskChunkStore::open(dir.path(), 0).unwrap();
+    drop(store);
+    let temp = dir.path().join("temp");
+    fs::write(temp.join(".tmp-left"), b"half a chunk").unwrap();
+    fs::write(temp.join("notes"), b"somebody's").unwrap();
+
+    DiskChunkStore::open_existing(dir.path()).unwrap();
+    assert_eq!(
+        fs::read_dir(&temp).unwrap().count(),
+        2,
+        "a look changes nothing"
+    );
+    DiskChunkStore::open(dir.path(), 0).unwrap();
+    let left: Vec<_> = fs::read_dir(&temp).unwrap().collect();
+    assert_eq!(left.len(), 1);
+}
+
+#[test]
+fn flipped_and_cut_files_are_found_and_moved_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = DiskChunkStore::open(dir.path(), 0).unwrap();
+    let chunk = sample_chunk(1);
+    let path = path_of(dir.path(), chunk.id);
+    let damages: [fn(&Path, usize); 3] = [
+        |path, _| {
+            let file = fs::File::options().write(true).open(path).unwrap();
+            file.write_all_at(b"!", 20).unwrap();
+        },
+        |path, len| {
+            let file = fs::File::options().write(true).open(path).unwrap();
+            file.set_len(len as u64 - 1).unwrap();
+        },
+        |path, _| fs::write(path, b"").unwrap(),
+    ];
+    for damage in damages {
+        store_chunk(&store, &chunk);
+        damage(&path, chunk.bytes.len());
+
+        let error = store.verify(chunk.id).unwrap_err();
+        assert!(error.is_corrupt() && !error.is_retryable(), "{error:?}");
+        store.quarantine(chunk.id).unwrap();
+        assert!(store.verify(chunk.id).unwrap_err().is_not_found());
+    }
+    let aside = fs::read_dir(dir.path().join("damaged")).unwrap().count();
+    assert_eq!(aside, 3, "every damaged file is kept");
+}
+
+#[test]
+fn a_reader_notices_a_file_that_became_shorter() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = DiskChunkStore::open(dir.path(), 0).unwrap();
+    let chunk = sample_chunk(1);
+    store_chunk(&store, &chunk);
+    let reader = store.open(chunk.id).unwrap();
+    fs::File::options()
+        .write(true)
+        .open(path_of(dir.path(), chunk.id))
+        .unwrap()
+        .set_len(10)
+        .unwrap();
+
+    let error = reader.read(0..reader.chunk_len()).unwrap_err();
+    assert!(error.is_corrupt(), "{error:?}");
+}
+
+#[test]
+fn a_disk_below_its_reserve_takes_no_chunk_and_serves_reads() {
+    let dir = tempfile::tempdir().unwrap();
+    let chunk = sample_chunk(1);
+    store_chunk(&DiskChunkStore::open(dir.path(), 0).unwrap(), &chunk);
+
+    let store = DiskChunkStore::open(dir.path(), u64::MAX).unwrap();
+    let error = store.begin(sample_chunk(2).id, 1).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            ChunkStoreError::Full {
+                reserve: u64::MAX,
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+    assert!(error.is_full());
+    assert!(store.stats().unwrap().is_full);
+    store.open(chunk.id).unwrap().read(0..4).unwrap();
+}
+
+#[test]
+fn a_full_memory_takes_no_chunk_and_a_dropped_writer_gives_its_space_back() {
+    let store = MemoryChunkStore::new(100);
+    let writer = store.begin(sample_chunk(1).id, 60).unwrap();
+    assert!(store.begin(sample_chunk(2).id, 60).unwrap_err().is_full());
+    drop(writer);
+    store.begin(sample_chunk(2).id, 60).unwrap();
+}
+
+#[test]
+fn damage_in_memory_is_found() {
+    let store = MemoryChunkStore::new(1 << 20);
+    let chunk = sample_chunk(1);
+    store_chunk(&store, &chunk);
+    store.damage(chunk.id, vec![0; chunk.bytes.len()].into());
+    assert!(store.verify(chunk.id).unwrap_err().is_corrupt());
+}
+
+#[test]
+fn another_format_and_other_files_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    DiskChunkStore::open(dir.path(), 0).unwrap();
+    fs::write(dir.path().join("format"), b"lfsfs chunk store, format 9\n").unwrap();
+    let error = DiskChunkStore::open(dir.path(), 0).unwrap_err();
+    assert!(matches!(&error, ChunkStoreError::Format { found, .. } if found.contains('9')));
+
+    let other = tempfile::tempdir().unwrap();
+    fs::write(other.path().join("thesis.txt"), b"precious").unwrap();
+    let error = DiskChunkStore::open(other.path(), 0).unwrap_err();
+    assert!(matches!(error, ChunkStoreError::Format { .. }), "{error:?}");
+
+    let missing = other.path().join("missing");
+    assert!(DiskChunkStore::open_existing(&missing).is_err());
+    assert!(!missing.exists(), "a look makes nothing");
+}
