@@ -162,6 +162,13 @@ impl CommitSession {
         Staging::new(self.metadata.store(), self.id)
     }
 
+    fn row_now(&self) -> SessionRow {
+        SessionRow {
+            touched: self.metadata.now(),
+            ..self.row()
+        }
+    }
+
     fn row(&self) -> SessionRow {
         SessionRow {
             project: self.params.project,

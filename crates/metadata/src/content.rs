@@ -40,6 +40,9 @@ pub struct ChunkReceipt {
     pub places: Vec<ContentPlace>,
 }
 
+/// The value of a content's row, as stored and as read.
+pub(crate) type KnownContent = (Vec<u8>, ContentRow);
+
 impl Metadata {
     /// Notes a chunk and the places of its contents; where a content is known already, its first
     /// place stays. The same receipt may come any number of times.
@@ -122,10 +125,7 @@ impl Metadata {
     }
 
     /// Returns the rows of contents, in the same order.
-    pub(crate) fn content_rows(
-        &self,
-        contents: &[ContentId],
-    ) -> Result<Vec<Option<(Vec<u8>, ContentRow)>>> {
+    pub(crate) fn content_rows(&self, contents: &[ContentId]) -> Result<Vec<Option<KnownContent>>> {
         let reads: Vec<_> = contents
             .iter()
             .map(|content| Read::get(keys::content(*content)))

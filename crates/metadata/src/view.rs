@@ -5,7 +5,7 @@
 //! Rows above the head need no special care: what starts there is not there yet for any version
 //! that can be read, and what stops there still is.
 
-use lfsfs_meta_store::{KeyRange, MetaStore, MetaStoreExt as _, Read, Rows};
+use lfsfs_meta_store::{KeyRange, MetaError, MetaStore, MetaStoreExt as _, Read, Rows};
 use lfsfs_types::{DirId, Kind, Name, ObjectPath, ProjectId, Record, Timestamp, VersionNumber};
 
 use crate::error::{MetadataError, Result};
@@ -15,6 +15,10 @@ use crate::rows::{DirectoryRow, ObjectRow, RowValue};
 
 /// No path has more names than this, since each takes a byte and a slash.
 const DEPTH_MAX: usize = lfsfs_types::limits::PATH_LEN_MAX;
+
+/// How often a name is read again because an undo came between two reads. One is enough as long as
+/// no closed row is lost.
+const UNDO_RETRIES: usize = 100;
 
 /// What a path leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,7 +119,7 @@ impl View<'_> {
         }
         let live = keys::live(self.project, dir, name);
         let closed = self.closed_behind(dir, name);
-        loop {
+        for _ in 0..UNDO_RETRIES {
             let reads = [Read::get(&*live), Read::scan(closed.clone(), 1)];
             let mut found = self.store.read(&reads)?.into_iter();
             let live_row = found.next().and_then(Rows::into_value);
@@ -133,6 +137,7 @@ impl View<'_> {
             }
             // An undo took the closed row back between the two reads: the live row counts again.
         }
+        Err(MetaError::corrupt("a closed name without its object", &closed.start).into())
     }
 
     /// Returns the closed row that a closed name stands for.

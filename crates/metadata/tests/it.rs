@@ -1,8 +1,12 @@
 //! Tests of the metadata through its public door.
 
 #![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
     clippy::cast_possible_truncation,
-    reason = "numbers in tests are small and known"
+    clippy::cast_possible_wrap,
+    reason = "helpers of tests fail like tests; numbers are small and known"
 )]
 
 #[path = "it/crash.rs"]

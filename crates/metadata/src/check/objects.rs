@@ -113,6 +113,10 @@ impl ProjectCheck {
         row: &ObjectRow,
     ) -> Result<()> {
         checker.summary.objects += 1;
+        self.check_change(checker, key, place, row.start)?;
+        if let Some(stop) = place.version {
+            self.check_change(checker, key, place, stop)?;
+        }
         let link = row.record.link.map_or(LinkId(0), |link| link.id);
         let given = place.dir < self.counters.next_dir && link < self.counters.next_link;
         checker.expect(given, key, "an id that was never given");
@@ -130,6 +134,23 @@ impl ProjectCheck {
                     .is_some();
             checker.expect(known, key, "a content of the object is unknown");
         }
+        Ok(())
+    }
+
+    /// A version that began or ended an object has a change row for it, or the mark.
+    fn check_change(
+        &self,
+        checker: &mut Checker<'_>,
+        key: &[u8],
+        place: &ObjectKey,
+        version: VersionNumber,
+    ) -> Result<()> {
+        let change = match version {
+            VersionNumber(1) => keys::changes_of(self.project, version),
+            _ => keys::change(self.project, version, place.dir, place.name_bytes()),
+        };
+        let named = checker.metadata.store().get(&change)?.is_some();
+        checker.expect(named, key, "no change row names the object");
         Ok(())
     }
 

@@ -57,6 +57,7 @@ impl CommitSession {
             return Ok(Published::Version(record));
         }
         self.check_base(head)?;
+        self.staging().renew(self.row_now().encode())?;
         let base = self
             .metadata
             .view_unchecked(self.params.project, head.number);
@@ -69,6 +70,8 @@ impl CommitSession {
         let planner = Planner::new(&self.metadata, base, self.staging(), counters);
         let (plan, next) = planner.plan()?;
         if self.staging().is_empty()? {
+            // Nothing is staged either because nothing changes or because a sweep came by.
+            self.staging().renew(self.row_now().encode())?;
             let record = self.metadata.version(self.params.project, head.number)?;
             return Ok(Published::Unchanged(record));
         }

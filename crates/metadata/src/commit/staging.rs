@@ -56,6 +56,17 @@ impl<'a> Staging<'a> {
         }
     }
 
+    /// Notes that the session is in use; fails if it was swept.
+    pub(super) fn renew(&self, row: Vec<u8>) -> Result<()> {
+        let session = keys::session(table::SESSION, self.session);
+        let mut batch = Batch::new();
+        batch.require_present(&*session).put(&*session, row);
+        match self.store.apply(batch)? {
+            Applied::Done => Ok(()),
+            Applied::Conflict { .. } => Err(MetadataError::SessionExpired),
+        }
+    }
+
     fn add_one(&self, batch: &mut Batch, change: &Change) {
         let name = keys::name_bytes(change.name.as_ref());
         if let Some(link) = change.state.as_ref().and_then(|record| record.link) {

@@ -191,7 +191,7 @@ pub(crate) fn first_version() -> Vec<Change> {
 }
 
 /// A second version that moves, removes, makes again, edits and links.
-fn second_version(tree: &Tree) -> Vec<Change> {
+pub(crate) fn second_version(tree: &Tree) -> Vec<Change> {
     let dir = |text: &str, at: DirId| tree.dirs[&at][&crate::support::name(text)].dir().unwrap();
     let moves = dir("moves", DirId::ROOT);
     let leaves = dir("leaves", dir("below", dir("goes", DirId::ROOT)));
@@ -393,8 +393,7 @@ fn a_late_writer_changes_nothing() {
         project,
         trees,
     } = scene(1);
-    let mut overtaken = 0;
-    for at in 1.. {
+    for (overtaken, at) in (1..).enumerate() {
         let mut double = store.after_crash(usize::MAX, None);
         double.exclusive = false;
         let double = Arc::new(double);
@@ -424,7 +423,6 @@ fn a_late_writer_changes_nothing() {
             assert!(overtaken > 20, "only {overtaken} operations");
             return;
         }
-        overtaken += 1;
         check_overtaken(&fast, &project, &trees, &result);
     }
 }

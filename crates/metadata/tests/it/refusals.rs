@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lfsfs_common::clock::Clock as _;
 use lfsfs_meta_store::{Batch, MemoryStore, MetaStoreExt as _};
 use lfsfs_metadata::{
     Change, Metadata, MetadataError, NodeFigures, Project, ProjectSettings, Published, Refusal,
@@ -553,12 +552,8 @@ fn idle_sessions_are_swept() {
         .stage(vec![put(DirId::ROOT, "x", file(1))])
         .unwrap_err();
     assert!(matches!(error, MetadataError::SessionExpired));
-    assert!(matches!(
-        idle.publish(),
-        Err(MetadataError::SessionExpired) | Ok(Published::Unchanged(_))
-    ));
+    assert!(matches!(idle.publish(), Err(MetadataError::SessionExpired)));
     assert!(matches!(busy.publish().unwrap(), Published::Version(_)));
-    assert!(clock.wall_time().seconds() > 0);
 }
 
 #[test]
@@ -611,6 +606,39 @@ fn damaged_rows_are_found_and_never_panic() {
             key.escape_ascii()
         );
         overwrite(&scene_store, &key, value);
+    }
+    assert_clean(&metadata);
+}
+
+/// A row that is lost is missed by another one, apart from those that nothing needs.
+#[test]
+fn lost_rows_are_found_and_never_hang() {
+    let store = Arc::new(MemoryStore::new());
+    let metadata = open(store.clone());
+    store_contents(&metadata);
+    let project = new_project(&metadata);
+    commit(&metadata, &project, crate::crash::first_version());
+    let tree = Tree::read(&metadata, &project, VersionNumber(1), 100);
+    let changes = crate::crash::second_version(&tree);
+    commit(&metadata, &project, changes);
+    assert_clean(&metadata);
+    let all = store
+        .scan(lfsfs_meta_store::KeyRange::all(), 10_000)
+        .unwrap();
+    for (key, value) in all.rows {
+        // The rows of the cluster and of the project itself, and the mark of version 1.
+        let needed = !matches!(key[0], 1 | 3) && (key[0], key.len()) != (14, 25);
+        let mut batch = Batch::new();
+        batch.delete(&*key);
+        store.write(batch).unwrap();
+        let mut found = 0;
+        let checked = metadata.check(&mut |_| found += 1);
+        assert!(
+            !needed || checked.is_err() || found > 0,
+            "{} is lost",
+            key.escape_ascii()
+        );
+        overwrite(&store, &key, value);
     }
     assert_clean(&metadata);
 }
