@@ -7,6 +7,7 @@ use std::future;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -113,6 +114,8 @@ pub struct Faults {
     pub is_down: bool,
     /// No call is ever answered.
     pub hangs: bool,
+    /// Every answer takes this long.
+    pub delay: Duration,
     /// What happens to chunk bytes.
     pub tamper: Option<Tamper>,
 }
@@ -122,6 +125,7 @@ impl fmt::Debug for Faults {
         f.debug_struct("Faults")
             .field("is_down", &self.is_down)
             .field("hangs", &self.hangs)
+            .field("delay", &self.delay)
             .field("tamper", &self.tamper.is_some())
             .finish()
     }
@@ -201,6 +205,9 @@ impl MemoryRemote {
             .clone();
         if faults.hangs {
             future::pending::<()>().await;
+        }
+        if !faults.delay.is_zero() {
+            tokio::time::sleep(faults.delay).await;
         }
         match faults.is_down {
             true => Err(RemoteError::NoServer {

@@ -10,6 +10,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
+use lfsfs_cache::DiskCache;
 use lfsfs_client::ChunkLocation;
 use lfsfs_types::chunk::{Footer, TRAILER_LEN, decode_block};
 use lfsfs_types::{ChunkId, ContentId};
@@ -241,7 +242,8 @@ impl Chunks {
             match Footer::decode_verified(&encoded, &info.footer_sha256) {
                 Ok(footer) if footer.chunk_len() == info.len => {
                     self.source
-                        .write(move |cache| cache.store_footer(&info, &encoded));
+                        .write(move |cache| cache.store_footer(&info, &encoded))
+                        .await;
                     return Ok(self.keep(&location, footer));
                 }
                 Ok(_) => problem = "the index is not that of a chunk of this length".to_owned(),
@@ -382,34 +384,36 @@ impl Fetch {
             .chunks
             .read(&self.location, attempt, bytes_range, self.deadline)
             .await?;
-        let blocks = self.verify(range, bytes).await?;
-        drop(permit);
+        let (blocks, whole) = self.verify(range, bytes).await?;
+        let (info, chunk) = (self.location.info, Arc::clone(&self.chunk));
+        let write = move |cache: &DiskCache| cache.store_blocks(&info, &chunk.footer, &whole);
+        self.chunks.source.write_holding(permit, write);
         Ok(blocks)
     }
 
-    /// Checks and decodes blocks off the reactor, and keeps those that are whole.
-    async fn verify(
-        &self,
-        range: Range<u32>,
-        bytes: Bytes,
-    ) -> Result<Vec<Option<Bytes>>, VfsError> {
+    /// Checks and decodes blocks off the reactor. Returns the raw bytes of those that are whole, and
+    /// their stored ones.
+    async fn verify(&self, range: Range<u32>, bytes: Bytes) -> Result<Verified, VfsError> {
         let (chunks, chunk) = (Arc::clone(&self.chunks), Arc::clone(&self.chunk));
         let location = Arc::clone(&self.location);
-        let work = move || chunks.take(&location, &chunk, range, &bytes);
+        let work = move || chunks.verify(&location, &chunk, range, &bytes);
         tokio::task::spawn_blocking(work)
             .await
             .map_err(|error| VfsError::corrupt(VERIFY, error.to_string()))
     }
 }
 
+/// Raw blocks of a range, and the stored bytes of those that are whole.
+type Verified = (Vec<Option<Bytes>>, Vec<(u32, Bytes)>);
+
 impl Chunks {
-    fn take(
+    fn verify(
         &self,
-        location: &Arc<ChunkLocation>,
-        chunk: &Arc<Chunk>,
+        location: &ChunkLocation,
+        chunk: &Chunk,
         range: Range<u32>,
         bytes: &Bytes,
-    ) -> Vec<Option<Bytes>> {
+    ) -> Verified {
         let entries = &chunk.footer.blocks()[range.start as usize..range.end as usize];
         let mut raw_blocks = Vec::with_capacity(entries.len());
         let mut whole = Vec::with_capacity(entries.len());
@@ -428,10 +432,7 @@ impl Chunks {
             }
             raw_blocks.push(raw.ok());
         }
-        let (info, chunk) = (location.info, Arc::clone(chunk));
-        self.source
-            .write(move |cache| cache.store_blocks(&info, &chunk.footer, &whole));
-        raw_blocks
+        (raw_blocks, whole)
     }
 }
 

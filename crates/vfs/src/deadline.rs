@@ -25,6 +25,11 @@ impl Deadline {
         }
     }
 
+    /// Moves this point away, because there was progress.
+    pub(crate) fn renew(&mut self) {
+        *self = Self::after(self.patience);
+    }
+
     /// Waits for `work`, which is to `what`, but not beyond this point.
     pub(crate) async fn bound<T>(
         &self,
@@ -52,7 +57,7 @@ impl Deadline {
         let mut pauses = self.pauses();
         loop {
             match self.bound(what, attempt()).await {
-                Err(error) if error.is_retryable() && pauses.pause().await => {}
+                Err(error) if error.is_retryable() && pauses.pause(*self).await => {}
                 result => return result,
             }
         }
@@ -61,25 +66,19 @@ impl Deadline {
     /// Returns the pauses between attempts.
     pub(crate) fn pauses(&self) -> Pauses {
         let left = self.at.saturating_duration_since(Instant::now());
-        Pauses {
-            deadline: *self,
-            delays: RETRY.delays(u64::from(left.subsec_nanos())),
-        }
+        Pauses(RETRY.delays(u64::from(left.subsec_nanos())))
     }
 }
 
-/// The pauses between attempts to do something before a deadline.
+/// The pauses between attempts to do something.
 #[derive(Debug)]
-pub(crate) struct Pauses {
-    deadline: Deadline,
-    delays: backoff::Delays,
-}
+pub(crate) struct Pauses(backoff::Delays);
 
 impl Pauses {
-    /// Pauses. Returns false, at once, if the next attempt would come too late.
-    pub(crate) async fn pause(&mut self) -> bool {
-        let next = self.delays.next().map(|delay| Instant::now() + delay);
-        match next.filter(|next| *next < self.deadline.at) {
+    /// Pauses. Returns false, at once, if the next attempt would come after `deadline`.
+    pub(crate) async fn pause(&mut self, deadline: Deadline) -> bool {
+        let next = self.0.next().map(|delay| Instant::now() + delay);
+        match next.filter(|next| *next < deadline.at) {
             Some(next) => {
                 sleep_until(next).await;
                 true

@@ -7,8 +7,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use lfsfs_cache::{DiskCache, ListingKey};
-use lfsfs_client::{DirectoryListing, Remote, Snapshot};
+use lfsfs_client::{Remote, Snapshot};
 use lfsfs_types::{DirId, VersionId};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
 use crate::deadline::Deadline;
@@ -29,13 +30,32 @@ pub(crate) struct Source {
     pub(crate) counters: Arc<Counters>,
     /// Writes to the disk cache that nobody waits for.
     pub(crate) writes: TaskTracker,
+    /// Bounds the writes that have not started yet.
+    pub(crate) writes_pending: Arc<Semaphore>,
 }
 
+/// How many small writes to the disk cache may be pending.
+pub(crate) const WRITES_PENDING_MAX: usize = 256;
+
 impl Source {
-    /// Writes to the disk cache in the background.
-    pub(crate) fn write(&self, write: impl FnOnce(&DiskCache) + Send + 'static) {
+    /// Writes to the disk cache in the background; waits while too much is pending.
+    pub(crate) async fn write(&self, write: impl FnOnce(&DiskCache) + Send + 'static) {
+        let pending = Arc::clone(&self.writes_pending);
+        let permit = pending.acquire_owned().await.ok();
+        self.write_holding(permit, write);
+    }
+
+    /// Writes to the disk cache in the background and holds `permit` until that is done.
+    pub(crate) fn write_holding(
+        &self,
+        permit: Option<OwnedSemaphorePermit>,
+        write: impl FnOnce(&DiskCache) + Send + 'static,
+    ) {
         let cache = self.cache.clone();
-        self.writes.spawn_blocking(move || write(&cache));
+        self.writes.spawn_blocking(move || {
+            write(&cache);
+            drop(permit);
+        });
     }
 }
 
@@ -131,32 +151,32 @@ impl Listings {
                     error
                 }
             })?;
-        self.take(dir, &answer)
-    }
-
-    fn take(&self, dir: DirId, answer: &DirectoryListing) -> Result<Arc<Listing>, VfsError> {
         let Some(listing) = Listing::encode(&answer.entries) else {
             self.source.counters.damaged.add(1);
-            return Err(VfsError::corrupt(
-                ACTION,
-                "entries are not in the order of their names",
-            ));
+            let problem = "entries are not in the order of their names";
+            return Err(VfsError::corrupt(ACTION, problem));
         };
-        let encoded = listing.encoded().clone();
         self.lock().insert(dir, answer.listing_version);
         let listing = self.keep(dir, listing);
+        self.store(dir, answer.listing_version, &listing).await;
+        Ok(listing)
+    }
+
+    /// Keeps a listing for later mounts.
+    async fn store(&self, dir: DirId, listing_version: VersionId, listing: &Listing) {
         let project = self.source.snapshot.project.id;
         let version = self.source.snapshot.version.id;
+        let encoded = listing.encoded().clone();
         let key = ListingKey {
             project,
             dir,
-            version: answer.listing_version,
+            version: listing_version,
         };
-        self.source.write(move |cache| {
+        let write = move |cache: &DiskCache| {
             cache.store_listing(&key, &encoded);
             cache.add_to_version_index(&project, &version, &[(dir, key.version)]);
-        });
-        Ok(listing)
+        };
+        self.source.write(write).await;
     }
 
     fn keep(&self, dir: DirId, listing: Listing) -> Arc<Listing> {

@@ -146,7 +146,8 @@ impl Places {
         if let Some(key) = self.key(stretch) {
             let encoded = table.encode();
             self.source
-                .write(move |cache| cache.store_places(&key, &encoded));
+                .write(move |cache| cache.store_places(&key, &encoded))
+                .await;
         }
         Ok(self.keep(stretch, table))
     }

@@ -75,25 +75,25 @@ impl ContentReader {
     }
 
     /// Returns the bytes. Places that turn out to be wrong are asked for again, and servers that are
-    /// away are tried until the deadline.
+    /// away are tried until `deadline`, which moves with everything that comes.
     pub(crate) async fn read(
         &self,
         wanted: &Wanted,
         listing: &Arc<Listing>,
-        deadline: Deadline,
+        mut deadline: Deadline,
     ) -> Result<Bytes, VfsError> {
         let mut freshness = Freshness::Any;
         let mut pauses = deadline.pauses();
         loop {
-            let attempt = self.attempt(wanted, listing, freshness, deadline);
-            let error = match deadline.bound(ACTION, attempt).await {
+            let attempt = self.attempt(wanted, listing, freshness, &mut deadline);
+            let error = match attempt.await {
                 Ok(bytes) => return Ok(bytes),
                 Err(error) => error,
             };
             tracing::debug!(content = %wanted.content, %error, "an attempt to read failed");
             let may_be_stale = error.is_not_found() || error.is_corrupt();
             let again = match error.is_retryable() {
-                true => pauses.pause().await,
+                true => pauses.pause(deadline).await,
                 false => may_be_stale && freshness == Freshness::Any,
             };
             if !again {
@@ -108,12 +108,13 @@ impl ContentReader {
         wanted: &Wanted,
         listing: &Arc<Listing>,
         freshness: Freshness,
-        deadline: Deadline,
+        deadline: &mut Deadline,
     ) -> Result<Bytes, VfsError> {
         let places = &self.places;
         let table = places
-            .load(wanted.place, listing, freshness, deadline)
+            .load(wanted.place, listing, freshness, *deadline)
             .await?;
+        deadline.renew();
         let mut bytes = Pieces::default();
         for part in parts_within(&table, wanted)? {
             let location = table.location(part).ok_or_else(missing)?;
@@ -128,16 +129,18 @@ impl ContentReader {
         wanted: &Wanted,
         part: &Part,
         location: &Arc<ChunkLocation>,
-        deadline: Deadline,
+        deadline: &mut Deadline,
         bytes: &mut Pieces,
     ) -> Result<(), VfsError> {
-        let chunk = self.chunks.open(location, deadline).await?;
+        let chunk = self.chunks.open(location, *deadline).await?;
+        deadline.renew();
         for span in spans_within(&chunk, part, wanted)? {
             let block = self
                 .chunks
-                .block(location, &chunk, span.block, deadline)
+                .block(location, &chunk, span.block, *deadline)
                 .await?;
             bytes.add(&block, span.range).ok_or_else(missing)?;
+            deadline.renew();
         }
         Ok(())
     }

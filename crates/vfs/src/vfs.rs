@@ -10,6 +10,7 @@ use lfsfs_cache::DiskCache;
 use lfsfs_client::{Remote, Snapshot};
 use lfsfs_types::limits::NAME_LEN_MAX;
 use lfsfs_types::{ContentId, DirId, Kind, Record, Source as SourceName, nodeid};
+use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use crate::attr::{Attr, BLOCK_LEN};
@@ -20,7 +21,7 @@ use crate::directory::{DirReader, EntrySink, candidate};
 use crate::error::VfsError;
 use crate::inode::{Directory, InodeTable, Place};
 use crate::listing::Listing;
-use crate::listings::{Listings, Source};
+use crate::listings::{Listings, Source, WRITES_PENDING_MAX};
 use crate::places::Places;
 use crate::read::{ContentReader, Wanted};
 use crate::stats::{Counters, Statfs, VfsStats};
@@ -84,6 +85,7 @@ impl Vfs {
             snapshot: Arc::new(snapshot),
             counters: Arc::new(Counters::default()),
             writes: TaskTracker::new(),
+            writes_pending: Arc::new(Semaphore::new(WRITES_PENDING_MAX)),
         };
         let listings = Arc::new(Listings::new(source.clone(), config.listings_len_max));
         let chunks = Arc::new(Chunks::new(source.clone(), &config));

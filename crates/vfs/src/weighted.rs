@@ -45,14 +45,13 @@ impl<K: Hash + Eq, V: Weight + Clone> WeightedCache<K, V> {
 
     pub(crate) fn insert(&self, key: K, value: V) {
         self.with(|state| {
-            state.weight += value.weight();
+            state.weight += self.weigh(&value);
             if let Some((_, old)) = state.entries.push(key, value) {
-                state.weight -= old.weight();
+                state.weight -= self.weigh(&old);
             }
-            // The newest value stays even if it is heavier than the limit: somebody wants it now.
             while state.weight > self.weight_max && state.entries.len() > 1 {
                 if let Some((_, old)) = state.entries.pop_lru() {
-                    state.weight -= old.weight();
+                    state.weight -= self.weigh(&old);
                 }
             }
         });
@@ -61,7 +60,7 @@ impl<K: Hash + Eq, V: Weight + Clone> WeightedCache<K, V> {
     pub(crate) fn remove(&self, key: &K) {
         self.with(|state| {
             if let Some(old) = state.entries.pop(key) {
-                state.weight -= old.weight();
+                state.weight -= self.weigh(&old);
             }
         });
     }
@@ -74,6 +73,12 @@ impl<K: Hash + Eq, V: Weight + Clone> WeightedCache<K, V> {
     /// Returns the number of values and their weight.
     pub(crate) fn load(&self) -> (usize, usize) {
         self.with(|state| (state.entries.len(), state.weight))
+    }
+
+    /// A value counts for half of the limit at most. Otherwise the largest directory and its parent,
+    /// which are used in turns, would drive each other out for ever.
+    fn weigh(&self, value: &V) -> usize {
+        value.weight().min((self.weight_max / 2).max(1))
     }
 
     fn with<R>(&self, work: impl FnOnce(&mut State<K, V>) -> R) -> R {
@@ -104,7 +109,7 @@ mod tests {
 
     #[test]
     fn weights_add_up_through_replacements_and_removals() {
-        let cache = WeightedCache::new(10);
+        let cache = WeightedCache::new(20);
         cache.insert('a', 4);
         cache.insert('a', 6);
         assert_eq!(cache.load(), (1, 6));
@@ -114,11 +119,16 @@ mod tests {
     }
 
     #[test]
-    fn a_value_above_the_limit_stays_until_the_next_one() {
+    fn a_value_above_the_limit_stays_beside_what_is_used_with_it() {
         let cache = WeightedCache::new(10);
         cache.insert('a', 40);
-        assert_eq!(cache.find(&'a'), Some(40));
-        cache.insert('b', 1);
-        assert_eq!(cache.load(), (1, 1));
+        for other in 'b'..'g' {
+            cache.insert(other, 3);
+            assert_eq!(cache.find(&'a'), Some(40));
+        }
+        assert_eq!(cache.load(), (2, 8));
+        cache.insert('z', 50);
+        cache.insert('y', 60);
+        assert_eq!((cache.find(&'a'), cache.load()), (None, (2, 10)));
     }
 }

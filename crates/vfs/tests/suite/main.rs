@@ -5,6 +5,8 @@ mod caching;
 #[cfg(test)]
 mod damage;
 #[cfg(test)]
+mod memory;
+#[cfg(test)]
 mod outages;
 #[cfg(test)]
 mod reads;

@@ -106,6 +106,25 @@ async fn a_server_that_comes_back_in_time_is_not_noticed() {
 }
 
 #[tokio::test]
+async fn a_slow_server_is_waited_for_as_long_as_blocks_come() {
+    let setup = Setup::new();
+    let small_windows = VfsConfig {
+        window_len_first: 1,
+        window_len_max: 1,
+        ..impatient()
+    };
+    let vfs = setup.mount_with(small_windows).await;
+    let ino = find(&vfs, "large").await.unwrap().ino;
+    setup.remote.set_faults(Faults {
+        delay: Duration::from_millis(100),
+        ..Faults::default()
+    });
+    let started = Instant::now();
+    assert_eq!(vfs.read(ino, 0, 1 << 20).await.unwrap().len(), 1 << 20);
+    assert!(started.elapsed() > Duration::from_millis(600));
+}
+
+#[tokio::test]
 async fn a_project_made_again_is_stale_and_never_other_data() {
     let setup = Setup::new();
     let vfs = setup.mount().await;

@@ -1,0 +1,151 @@
+//! What a fully walked tree costs in memory, measured in a process of its own.
+
+use std::env;
+use std::fs;
+use std::ops::Range;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use lfsfs_cache::{CacheConfig, DiskCache};
+use lfsfs_client::memory::{MemoryTree, plain};
+use lfsfs_client::{
+    ChunkLocation, DirectoryListing, MemoryRemote, Remote, RemoteError, Resolved, Snapshot,
+};
+use lfsfs_types::{
+    ContentId, DirId, Kind, Name, ProjectId, Record, Source, VersionId, VersionNumber, nodeid,
+};
+use lfsfs_vfs::{Vfs, VfsConfig};
+
+const ENTRIES: &str = "LFSFS_VFS_TEST_ENTRIES";
+const FILES_PER_DIRECTORY: u64 = 50;
+
+/// A server that makes listings up when it is asked, so that only the file system takes memory.
+#[derive(Debug)]
+struct Synthetic {
+    remote: Arc<MemoryRemote>,
+    directories: u64,
+}
+
+#[async_trait]
+impl Remote for Synthetic {
+    async fn resolve_source(&self, source: &Source) -> Result<Snapshot, RemoteError> {
+        self.remote.resolve_source(source).await
+    }
+
+    async fn list_directory(
+        &self,
+        _project: ProjectId,
+        _version: VersionNumber,
+        dir: DirId,
+    ) -> Result<DirectoryListing, RemoteError> {
+        let entries = match dir {
+            DirId::ROOT => (0..self.directories).map(directory).collect(),
+            DirId(number) => (0..FILES_PER_DIRECTORY)
+                .map(|file| synthetic_file(number, file))
+                .collect(),
+        };
+        let listing_version = VersionId(u128::from(dir.0).to_be_bytes());
+        Ok(DirectoryListing {
+            entries,
+            listing_version,
+        })
+    }
+
+    async fn resolve(&self, contents: &[ContentId]) -> Result<Resolved, RemoteError> {
+        self.remote.resolve(contents).await
+    }
+
+    async fn read_chunk(
+        &self,
+        chunk: &ChunkLocation,
+        range: Range<u64>,
+    ) -> Result<Bytes, RemoteError> {
+        self.remote.read_chunk(chunk, range).await
+    }
+}
+
+fn directory(number: u64) -> (Name, Record) {
+    let dir = DirId(number + 2);
+    let name = Name::new(format!("directory-{number:06}").as_bytes()).unwrap();
+    (name, plain(Kind::Directory { dir }, 0o755))
+}
+
+fn synthetic_file(dir: u64, file: u64) -> (Name, Record) {
+    let mut content = [0; 32];
+    content[..8].copy_from_slice(&dir.to_be_bytes());
+    content[24..].copy_from_slice(&file.to_be_bytes());
+    let kind = Kind::File {
+        size: 4096 + file,
+        content: ContentId(content),
+    };
+    let name = Name::new(format!("some-module-{file:04}.js").as_bytes()).unwrap();
+    (name, plain(kind, 0o644))
+}
+
+fn anonymous_kib() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("RssAnon:"));
+    let number = line.unwrap().split_whitespace().nth(1).unwrap();
+    number.parse().unwrap()
+}
+
+#[test]
+fn a_walked_entry_costs_little_memory() {
+    let output = Command::new(env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "memory::walk_as_a_child",
+            "--ignored",
+            "--nocapture",
+        ])
+        .env(ENTRIES, "200000")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}");
+    let grown = text.split("grown by ").nth(1).expect("the child says it");
+    let grown: u64 = grown.split(' ').next().unwrap().parse().unwrap();
+    // 250 MB for 1,000,000 entries, everything else included, is the bar.
+    assert!(grown < 50_000, "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "the process of the test above"]
+async fn walk_as_a_child() {
+    let Ok(entries) = env::var(ENTRIES) else {
+        return;
+    };
+    let entries: u64 = entries.parse().unwrap();
+    let remote = MemoryRemote::new();
+    remote.serve("app", 1, &MemoryTree::new(), 1 << 20);
+    let remote = Arc::new(Synthetic {
+        remote,
+        directories: entries / FILES_PER_DIRECTORY,
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let cache = DiskCache::open(dir.path(), CacheConfig::default()).unwrap();
+    let before = anonymous_kib();
+    let started = Instant::now();
+    let source: Source = "app".parse().unwrap();
+    let vfs = Vfs::open(remote, cache, &source, VfsConfig::default());
+    let vfs = vfs.await.unwrap();
+    let mut directories = Vec::new();
+    vfs.readdir(nodeid::ROOT, 0, true, &mut |entry| {
+        directories.extend(entry.attr.map(|attr| attr.ino));
+        true
+    })
+    .await
+    .unwrap();
+    for ino in &directories {
+        vfs.readdir(*ino, 0, true, &mut |_| true).await.unwrap();
+    }
+    let walked = started.elapsed();
+    vfs.settle().await;
+    let stats = vfs.stats();
+    assert_eq!(stats.inodes, entries + directories.len() as u64 + 1);
+    let grown = anonymous_kib() - before;
+    println!("grown by {grown} KiB for {entries} entries in {walked:?}: {stats:?}");
+}
