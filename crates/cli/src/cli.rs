@@ -1,0 +1,78 @@
+//! What can be typed.
+
+use clap::{Args, Parser, Subcommand};
+use lfsfs_client::{ClientConfig, GrpcRemote, RemoteError};
+
+use crate::commands;
+
+/// Mount any version of a project as a directory
+#[derive(Debug, Parser)]
+#[command(
+    name = "lfsfs",
+    version,
+    arg_required_else_help = true,
+    after_help = "Examples:\n  \
+        lfsfsd all --data /var/lib/lfsfsd &      start a server\n  \
+        lfsfs project new app                    make a project\n  \
+        lfsfs import ./app app                   import a directory as its next version\n  \
+        lfsfs mount app@v1 /mnt/app -o ro        mount a version\n  \
+        lfsfs diff app@v1 app@v2                 show what changed\n  \
+        lfsfs umount /mnt/app                    end a mount"
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Where the server is.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ServerArgs {
+    /// Address of the server, HOST:PORT [default: 127.0.0.1:5051]
+    #[arg(long, global = true, env = "LFSFS_SERVER")]
+    pub(crate) server: Option<String>,
+}
+
+impl ServerArgs {
+    /// Returns the address that was given, or where a server listens by default.
+    pub(crate) fn address(&self) -> &str {
+        self.server
+            .as_deref()
+            .unwrap_or(ClientConfig::ADDRESS_DEFAULT)
+    }
+
+    /// Returns a client; nothing is sent yet.
+    pub(crate) fn remote(&self) -> Result<GrpcRemote, RemoteError> {
+        GrpcRemote::new(ClientConfig::new(self.address()))
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make, list and look at projects
+    #[command(subcommand)]
+    Project(commands::project::ProjectCommand),
+    /// Import a directory as the next version of a project
+    Import(commands::import::ImportArgs),
+    /// List a directory of a version
+    Ls(commands::ls::LsArgs),
+    /// Write files of a version to standard output
+    Cat(commands::cat::CatArgs),
+    /// Show the versions of a project, newest first
+    Log(commands::log::LogArgs),
+    /// Show what changed between two versions
+    Diff(commands::diff::DiffArgs),
+    /// Mount a version of a project
+    Mount(commands::mount::MountArgs),
+    /// End a mount
+    Umount(commands::umount::UmountArgs),
+    /// List the mounts of this machine
+    Mounts(commands::mounts::MountsArgs),
+    /// Show what a mount shows and how it is
+    Status(commands::status::StatusArgs),
+    /// Show the counters of a mount
+    Stats(commands::stats::StatsArgs),
+    /// Check what this machine offers to mounts
+    Doctor(commands::doctor::DoctorArgs),
+}

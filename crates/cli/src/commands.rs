@@ -1,0 +1,42 @@
+//! One module for each verb.
+
+pub(crate) mod cat;
+pub(crate) mod diff;
+pub(crate) mod doctor;
+pub(crate) mod import;
+pub(crate) mod log;
+pub(crate) mod ls;
+pub(crate) mod mount;
+pub(crate) mod mounts;
+pub(crate) mod project;
+pub(crate) mod stats;
+pub(crate) mod status;
+pub(crate) mod umount;
+
+use std::future::Future;
+
+use crate::cli::{Cli, Command};
+use crate::error::CommandError;
+
+/// Runs what was typed.
+pub(crate) fn run(cli: Cli) -> Result<(), CommandError> {
+    let server = cli.server;
+    match cli.command {
+        Command::Project(command) => on_runtime(project::run(server, command)),
+        Command::Import(args) => on_runtime(import::run(server, args)),
+        Command::Ls(args) => on_runtime(ls::run(server, args)),
+        Command::Cat(args) => on_runtime(cat::run(server, args)),
+        Command::Log(args) => on_runtime(log::run(server, args)),
+        Command::Diff(args) => on_runtime(diff::run(server, args)),
+        Command::Mount(args) => mount::run(&server, args),
+        Command::Umount(args) => umount::run(&args),
+        Command::Mounts(args) => mounts::run(&args),
+        Command::Status(args) => status::run(&args),
+        Command::Stats(args) => stats::run(&args),
+        Command::Doctor(args) => on_runtime(doctor::run(server, args)),
+    }
+}
+
+fn on_runtime(command: impl Future<Output = Result<(), CommandError>>) -> Result<(), CommandError> {
+    tokio::runtime::Runtime::new()?.block_on(command)
+}

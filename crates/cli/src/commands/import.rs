@@ -1,0 +1,162 @@
+//! `lfsfs import`: a directory becomes the next version of a project.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
+use lfsfs_sync::{Import, ImportOutcome, ImportParams, Progress};
+use serde::Serialize;
+
+use super::project::name;
+use crate::cli::ServerArgs;
+use crate::error::CommandError;
+use crate::output::{Output, quoted};
+use crate::user;
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The version becomes a mirror of DIR. What is there already is not sent \
+    again; a tree without changes makes no version. Prints PROJECT@vN.\n\n\
+    Examples:\n  \
+    lfsfs import ./node_modules deps -m \"npm ci\"\n  \
+    lfsfs import ./app app --exclude .git --exclude 'build/**'"
+)]
+pub(crate) struct ImportArgs {
+    /// Directory to import
+    dir: PathBuf,
+    /// Project that gets the version
+    project: String,
+    /// Why
+    #[arg(short, long, default_value = "", hide_default_value = true)]
+    message: String,
+    /// Who, if not USER@HOST
+    #[arg(long)]
+    author: Option<String>,
+    /// Leave out what matches; a pattern with a slash is compared with the whole path
+    #[arg(long, value_name = "PATTERN")]
+    exclude: Vec<String>,
+    /// Publish without the entries that cannot be read, and without device nodes
+    #[arg(long)]
+    skip_unreadable: bool,
+    /// Only say what would be done
+    #[arg(long)]
+    dry_run: bool,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// The outcome in JSON.
+#[derive(Debug, Serialize)]
+struct JsonOutcome {
+    project: String,
+    version: u64,
+    new: bool,
+    entries: u64,
+    changes: u64,
+    rows: u64,
+    bytes_read: u64,
+    bytes_sent: u64,
+    contents_sent: u64,
+    skipped_unreadable: u64,
+    skipped_sockets: u64,
+    skipped_mount_points: u64,
+    excluded: u64,
+    dry_run: bool,
+}
+
+pub(crate) async fn run(server: ServerArgs, args: ImportArgs) -> Result<(), CommandError> {
+    let project = name(&args.project)?;
+    let params = ImportParams {
+        dir: args.dir,
+        project: project.clone(),
+        author: args.author.unwrap_or_else(user::author),
+        message: args.message,
+        exclude: args.exclude,
+        skip_unreadable: args.skip_unreadable,
+        dry_run: args.dry_run,
+    };
+    let import = Import::new(server.remote()?, params)?;
+    let bar = watch(import.progress());
+    let outcome = import.run().await;
+    bar.finish_and_clear();
+    let outcome = outcome?;
+    tell_what_was_left_out(&outcome);
+    let mut out = Output::new();
+    if args.json {
+        out.json(&json(project.as_str(), &outcome, args.dry_run))?;
+    } else if args.dry_run {
+        let figures = outcome.figures;
+        let (changes, sent) = (HumanCount(figures.changes), HumanBytes(figures.bytes_sent));
+        out.line(format!("{changes} changes, {sent} to send"))?;
+    } else {
+        out.line(format!("{project}@{}", outcome.version.number))?;
+    }
+    out.finish()
+}
+
+/// Draws the counters, on a terminal.
+fn watch(progress: Arc<Progress>) -> ProgressBar {
+    let bar = ProgressBar::new_spinner();
+    bar.set_style(ProgressStyle::default_spinner());
+    bar.enable_steady_tick(Duration::from_millis(100));
+    let drawn = bar.downgrade();
+    tokio::spawn(async move {
+        while let Some(bar) = drawn.upgrade() {
+            let figures = progress.figures();
+            bar.set_message(format!(
+                "{} entries, {} read, {} changes, {} sent",
+                HumanCount(figures.entries),
+                HumanBytes(figures.bytes_read),
+                HumanCount(figures.changes),
+                HumanBytes(figures.bytes_sent),
+            ));
+            drop(bar);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+    bar
+}
+
+fn tell_what_was_left_out(outcome: &ImportOutcome) {
+    for problem in &outcome.problems.0 {
+        user::warn(&format!(
+            "left out {}: {}",
+            quoted(&problem.path),
+            problem.reason
+        ));
+    }
+    let left_out = [
+        (outcome.problems.1, "entries that cannot be imported"),
+        (outcome.sockets, "sockets"),
+        (
+            outcome.mount_points,
+            "contents of directories on which something else is mounted",
+        ),
+    ];
+    for (count, what) in left_out.into_iter().filter(|(count, _)| *count > 0) {
+        user::warn(&format!("left out: {count} {what}"));
+    }
+}
+
+fn json(project: &str, outcome: &ImportOutcome, dry_run: bool) -> JsonOutcome {
+    let figures = outcome.figures;
+    JsonOutcome {
+        project: project.to_owned(),
+        version: outcome.version.number.0,
+        new: outcome.is_new,
+        entries: figures.entries,
+        changes: figures.changes,
+        rows: outcome.rows,
+        bytes_read: figures.bytes_read,
+        bytes_sent: figures.bytes_sent,
+        contents_sent: figures.contents_sent,
+        skipped_unreadable: outcome.problems.1,
+        skipped_sockets: outcome.sockets,
+        skipped_mount_points: outcome.mount_points,
+        excluded: outcome.excluded,
+        dry_run,
+    }
+}

@@ -1,0 +1,147 @@
+//! `lfsfs project`: make, list and look at projects.
+
+use clap::{Args, Subcommand};
+use lfsfs_client::Project;
+use lfsfs_types::{ProjectName, VersionRecord};
+use serde::Serialize;
+
+use super::log::JsonVersion;
+use crate::cli::ServerArgs;
+use crate::error::CommandError;
+use crate::output::{self, Output};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ProjectCommand {
+    /// Make an empty project
+    New(NewArgs),
+    /// List all projects
+    List(ListArgs),
+    /// Show a project and its newest version
+    Inspect(InspectArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NewArgs {
+    /// Name: letters, digits, '.', '_' and '-', at most 63
+    name: String,
+    /// Regular expression of directories to store as packs; can be given several times
+    #[arg(long = "pack", value_name = "PATTERN")]
+    pack_patterns: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// Name of the project
+    name: String,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// A project in JSON.
+#[derive(Debug, Serialize)]
+struct JsonProject {
+    name: String,
+    id: String,
+    head: u64,
+    created: String,
+    replication: u32,
+    pack_patterns: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<JsonVersion>,
+}
+
+impl JsonProject {
+    fn new(project: &Project, head: Option<&VersionRecord>) -> Self {
+        Self {
+            name: project.name.to_string(),
+            id: project.id.to_string(),
+            head: project.head.0.0,
+            created: output::time(project.created),
+            replication: project.replication,
+            pack_patterns: project.pack_patterns.clone(),
+            version: head.map(JsonVersion::new),
+        }
+    }
+}
+
+pub(crate) async fn run(server: ServerArgs, command: ProjectCommand) -> Result<(), CommandError> {
+    match command {
+        ProjectCommand::New(args) => new(&server, args).await,
+        ProjectCommand::List(args) => list(&server, args).await,
+        ProjectCommand::Inspect(args) => inspect(&server, args).await,
+    }
+}
+
+async fn new(server: &ServerArgs, args: NewArgs) -> Result<(), CommandError> {
+    let name = name(&args.name)?;
+    let project = server
+        .remote()?
+        .new_project(&name, args.pack_patterns)
+        .await?;
+    let mut out = Output::new();
+    out.line(project.name.as_str())?;
+    out.finish()
+}
+
+async fn list(server: &ServerArgs, args: ListArgs) -> Result<(), CommandError> {
+    let projects = server.remote()?.list_projects().await?;
+    let width = projects
+        .iter()
+        .map(|project| project.name.as_str().len())
+        .max()
+        .unwrap_or(0);
+    let mut out = Output::new();
+    for project in &projects {
+        if args.json {
+            out.json(&JsonProject::new(project, None))?;
+        } else {
+            let head = project.head.0.to_string();
+            out.line(format!(
+                "{:width$}  {head:>6}  {}",
+                project.name,
+                output::time(project.created)
+            ))?;
+        }
+    }
+    out.finish()
+}
+
+async fn inspect(server: &ServerArgs, args: InspectArgs) -> Result<(), CommandError> {
+    let (project, head) = server.remote()?.inspect(&name(&args.name)?).await?;
+    let mut out = Output::new();
+    if args.json {
+        out.json(&JsonProject::new(&project, head.as_ref()))?;
+        return out.finish();
+    }
+    out.line(format!("project      {}", project.name))?;
+    out.line(format!("id           {}", project.id))?;
+    out.line(format!("created      {}", output::time(project.created)))?;
+    out.line(format!("replication  {}", project.replication))?;
+    for pattern in &project.pack_patterns {
+        out.line(format!("pack         {pattern}"))?;
+    }
+    out.line(format!("head         {}", project.head.0))?;
+    if let Some(head) = head {
+        out.line(format!("objects      {}", head.counts.objects))?;
+        out.line(format!("bytes        {}", head.counts.bytes))?;
+        out.line(format!(
+            "published    {} by {}",
+            output::time(head.time),
+            head.author
+        ))?;
+    }
+    out.finish()
+}
+
+/// Checks a project's name.
+pub(crate) fn name(text: &str) -> Result<ProjectName, CommandError> {
+    ProjectName::new(text).map_err(|error| CommandError::usage(error.to_string()))
+}

@@ -1,1 +1,0 @@
-//! lfsfs: everything a user types
