@@ -58,8 +58,14 @@ impl Metadata {
         checker.check_nodes()?;
         checker.check_names()?;
         checker.for_each_row(&[table::PROJECT], |checker, key, value| {
-            ProjectRow::decode(key, value)?;
+            let name = ProjectRow::decode(key, value)?.name;
             let project = ProjectId(keys::decode_id(table::PROJECT, key)?);
+            let named = get_row(checker.metadata.store(), &keys::project_name(&name))?;
+            checker.expect(
+                named == Some(project),
+                key,
+                "the project's name leads elsewhere",
+            );
             checker.check_project(project, key)
         })?;
         Ok(checker.summary)

@@ -137,7 +137,8 @@ impl ProjectCheck {
         Ok(())
     }
 
-    /// A version that began or ended an object has a change row for it, or the mark.
+    /// A version that began or ended an object has a change row for it, or the mark, and a row of
+    /// the directory whose listing that changed.
     fn check_change(
         &self,
         checker: &mut Checker<'_>,
@@ -151,6 +152,10 @@ impl ProjectCheck {
         };
         let named = checker.metadata.store().get(&change)?.is_some();
         checker.expect(named, key, "no change row names the object");
+        let listed = keys::directory(self.project, place.dir, version);
+        let listed =
+            place.dir == DirId::ABOVE_ROOT || checker.metadata.store().get(&listed)?.is_some();
+        checker.expect(listed, key, "the directory has no row of that version");
         Ok(())
     }
 
