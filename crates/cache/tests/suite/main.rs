@@ -5,6 +5,8 @@ mod basics;
 #[cfg(test)]
 mod damage;
 #[cfg(test)]
+mod full_disk;
+#[cfg(test)]
 mod processes;
 #[cfg(test)]
 mod support;

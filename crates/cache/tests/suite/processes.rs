@@ -4,6 +4,8 @@ use std::env;
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use lfsfs_types::{DirId, ProjectId, VersionId};
 
@@ -29,6 +31,28 @@ fn processes_that_share_a_cache_never_get_wrong_bytes() {
         );
     }
     assert!(disk_usage(dir.path()) < 3 * SIZE_MAX);
+}
+
+#[test]
+fn processes_that_are_killed_leave_a_cache_that_is_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    for round in 0..8 {
+        let children: Vec<_> = (0..2).map(|it| child(dir.path(), round * 2 + it)).collect();
+        thread::sleep(Duration::from_millis(60 + round * 25));
+        for mut child in children {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        let cache = open(dir.path(), SIZE_MAX);
+        for (number, sample) in (0..).zip((0..10).map(Sample::new)) {
+            check(&cache, &sample, number);
+        }
+        assert_eq!(
+            cache.stats().damaged,
+            0,
+            "the page cache survives a killed process"
+        );
+    }
 }
 
 fn child(dir: &Path, seed: u64) -> Child {
