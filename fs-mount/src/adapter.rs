@@ -1,4 +1,4 @@
-//! The thin layer between fuser and the nodes of a version.
+//! The thin layer between fuser and the file system core.
 //!
 //! Each request is unpacked, counted and answered: at once where the answer is in memory, else by
 //! a task that owns the reply. This module decides what the kernel may keep, and nothing else: no
@@ -22,20 +22,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fuser::{
-    AccessFlags, Errno, FileAttr, FileHandle, Filesystem, Generation, INodeNo, InitFlags,
-    IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier, ReplyAttr,
-    ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek,
-    ReplyOpen, ReplyPoll, ReplyStatfs, ReplyXattr, Request,
+    AccessFlags, Errno, FileHandle, Filesystem, Generation, INodeNo, InitFlags, IoctlFlags,
+    KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier, ReplyAttr, ReplyData,
+    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen,
+    ReplyPoll, ReplyStatfs, ReplyXattr, Request,
 };
+use lfsfs_vfs::{Attr, DirEntry, Entry, Statfs, Vfs, VfsError};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tracing::{debug, warn};
 
-pub use self::attributes::Owner;
-use self::attributes::{absent, file_attr, file_type};
+pub(crate) use self::attributes::Owner;
+use self::attributes::{absent, file_attr, file_type, without_attributes};
 use crate::counters::{Counters, Opcode};
 use crate::errno;
-use crate::nodes::{Attr, DirEntry, EntryLookup, NodeError, Nodes};
 
 /// As good as for ever, and far from overflowing the kernel's arithmetic.
 const FOR_EVER: Duration = Duration::from_secs(1 << 40);
@@ -47,12 +47,10 @@ pub(crate) const REQUEST_BYTES_MAX: u32 = 1024 * 1024;
 const BACKGROUND_REQUESTS_MAX: u16 = 128;
 /// Requests that wait for network or disk at the same time.
 const WAITING_MAX: usize = 512;
-const BLOCK_LEN: u32 = 4096;
-const NAME_LEN_MAX: u32 = 255;
 
 /// Whether extended attributes are served.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Xattrs {
+pub(crate) enum Xattrs {
     /// They are, and each look at one is a request: the kernel does not keep them.
     #[default]
     Served,
@@ -60,19 +58,19 @@ pub enum Xattrs {
     Absent,
 }
 
-/// How nodes are shown.
+/// How objects are shown.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct AdapterConfig {
+pub(crate) struct AdapterConfig {
     /// Whom they belong to.
-    pub owner: Owner,
+    pub(crate) owner: Owner,
     /// Whether they have extended attributes.
-    pub xattrs: Xattrs,
+    pub(crate) xattrs: Xattrs,
 }
 
-/// Serves nodes through fuser.
+/// Serves a version through fuser.
 #[derive(Debug)]
 pub(crate) struct Adapter {
-    nodes: Arc<dyn Nodes>,
+    vfs: Arc<Vfs>,
     config: AdapterConfig,
     counters: Arc<Counters>,
     runtime: Handle,
@@ -80,15 +78,15 @@ pub(crate) struct Adapter {
 }
 
 impl Adapter {
-    /// Serves `nodes`; what must wait does so on `runtime`.
+    /// Serves `vfs`; what must wait does so on `runtime`.
     pub(crate) fn new(
-        nodes: Arc<dyn Nodes>,
+        vfs: Arc<Vfs>,
         config: AdapterConfig,
         counters: Arc<Counters>,
         runtime: Handle,
     ) -> Self {
         Self {
-            nodes,
+            vfs,
             config,
             counters,
             runtime,
@@ -116,31 +114,29 @@ impl Adapter {
     }
 }
 
-fn failed(what: &'static str, ino: u64, error: &NodeError) -> Errno {
-    match error {
-        NodeError::Io(_) | NodeError::Timeout(_) => warn!(what, ino, %error, "request failed"),
-        _ => debug!(what, ino, %error, "request refused"),
-    }
+/// The core has logged what went wrong with network and disk; here it becomes a number.
+fn failed(what: &'static str, ino: u64, error: &VfsError) -> Errno {
+    debug!(what, ino, %error, "request failed");
     errno::of(error)
 }
 
-fn reply_entry(parent: u64, found: Result<Attr, NodeError>, owner: Owner, reply: ReplyEntry) {
+fn reply_entry(parent: u64, found: Result<Entry, VfsError>, owner: Owner, reply: ReplyEntry) {
     match found {
-        Ok(attr) => reply.entry(&FOR_EVER, &file_attr(&attr, owner), GENERATION),
+        Ok(entry) => reply.entry(&FOR_EVER, &file_attr(&entry.attr, owner), GENERATION),
         // An error would be asked again each time; node 0 is kept like a name.
-        Err(NodeError::NotFound) => reply.entry(&FOR_EVER, &absent(), GENERATION),
+        Err(VfsError::NotFound) => reply.entry(&FOR_EVER, &absent(), GENERATION),
         Err(error) => reply.error(failed("lookup", parent, &error)),
     }
 }
 
-fn reply_attr(ino: u64, found: Result<Attr, NodeError>, owner: Owner, reply: ReplyAttr) {
+fn reply_attr(ino: u64, found: Result<Attr, VfsError>, owner: Owner, reply: ReplyAttr) {
     match found {
         Ok(attr) => reply.attr(&FOR_EVER, &file_attr(&attr, owner)),
         Err(error) => reply.error(failed("getattr", ino, &error)),
     }
 }
 
-fn reply_data(what: &'static str, ino: u64, found: Result<Bytes, NodeError>, reply: ReplyData) {
+fn reply_data(what: &'static str, ino: u64, found: Result<Bytes, VfsError>, reply: ReplyData) {
     match found {
         Ok(bytes) => reply.data(&bytes),
         Err(error) => reply.error(failed(what, ino, &error)),
@@ -148,34 +144,33 @@ fn reply_data(what: &'static str, ino: u64, found: Result<Bytes, NodeError>, rep
 }
 
 /// Size 0 asks for the size alone.
-fn reply_xattr(ino: u64, size: u32, found: Result<Bytes, NodeError>, reply: ReplyXattr) {
+fn reply_xattr(ino: u64, size: u32, found: Result<Bytes, VfsError>, reply: ReplyXattr) {
     match found.map(|bytes| (u32::try_from(bytes.len()), bytes)) {
         Ok((Ok(len), _)) if size == 0 => reply.size(len),
         Ok((Ok(len), bytes)) if len <= size => reply.data(&bytes),
-        Ok(_) => reply.error(errno::of(&NodeError::Range)),
+        Ok(_) => reply.error(Errno::ERANGE),
         Err(error) => reply.error(failed("getxattr", ino, &error)),
     }
 }
 
-/// Fills a reply to READDIRPLUS. fuser says whether the entry was left out, the sink whether it
-/// was taken.
+/// Adds to a reply to READDIRPLUS and says whether there was room; fuser says whether there was none.
 fn add_plus(reply: &mut ReplyDirectoryPlus, entry: &DirEntry<'_>, owner: Owner) -> bool {
-    let attr: FileAttr = file_attr(&entry.attr, owner);
+    let attr = match &entry.attr {
+        Some(attr) => file_attr(attr, owner),
+        None => without_attributes(entry),
+    };
     let name = OsStr::from_bytes(entry.name);
-    !reply.add(
-        attr.ino,
-        entry.next_offset,
-        name,
-        &FOR_EVER,
-        &attr,
-        GENERATION,
-    )
+    !reply.add(attr.ino, entry.offset, name, &FOR_EVER, &attr, GENERATION)
 }
 
 fn add(reply: &mut ReplyDirectory, entry: &DirEntry<'_>) -> bool {
     let name = OsStr::from_bytes(entry.name);
-    let ino = INodeNo(entry.attr.ino);
-    !reply.add(ino, entry.next_offset, file_type(entry.attr.kind), name)
+    !reply.add(
+        INodeNo(entry.ino),
+        entry.offset,
+        file_type(entry.kind),
+        name,
+    )
 }
 
 impl Filesystem for Adapter {
@@ -203,23 +198,19 @@ impl Filesystem for Adapter {
     fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         self.serve(Opcode::Lookup, || {
             let (parent, owner) = (parent.0, self.config.owner);
-            // The kernel passes on names of up to 1,023 bytes.
-            if name.len() > NAME_LEN_MAX as usize {
-                return reply_entry(parent, Err(NodeError::NameTooLong), owner, reply);
-            }
-            if let Some(found) = self.nodes.try_lookup(parent, name.as_bytes()) {
+            if let Some(found) = self.vfs.try_lookup(parent, name.as_bytes()) {
                 return reply_entry(parent, found, owner, reply);
             }
-            let (nodes, name) = (Arc::clone(&self.nodes), name.to_owned());
+            let (vfs, name) = (Arc::clone(&self.vfs), name.to_owned());
             self.spawn(async move {
-                let found = nodes.lookup(parent, name.as_bytes()).await;
+                let found = vfs.lookup(parent, name.as_bytes()).await;
                 reply_entry(parent, found, owner, reply);
             });
         });
     }
 
     fn forget(&self, _request: &Request, ino: INodeNo, nlookup: u64) {
-        self.serve(Opcode::Forget, || self.nodes.forget(ino.0, nlookup));
+        self.serve(Opcode::Forget, || self.vfs.forget(ino.0, nlookup));
     }
 
     fn getattr(
@@ -231,24 +222,22 @@ impl Filesystem for Adapter {
     ) {
         self.serve(Opcode::Getattr, || {
             let (ino, owner) = (ino.0, self.config.owner);
-            if let Some(found) = self.nodes.try_attributes(ino) {
+            if let Some(found) = self.vfs.try_getattr(ino) {
                 return reply_attr(ino, found, owner, reply);
             }
-            let nodes = Arc::clone(&self.nodes);
-            self.spawn(async move { reply_attr(ino, nodes.attributes(ino).await, owner, reply) });
+            let vfs = Arc::clone(&self.vfs);
+            self.spawn(async move { reply_attr(ino, vfs.getattr(ino).await, owner, reply) });
         });
     }
 
     fn readlink(&self, _request: &Request, ino: INodeNo, reply: ReplyData) {
         self.serve(Opcode::Readlink, || {
             let ino = ino.0;
-            if let Some(found) = self.nodes.try_readlink(ino) {
+            if let Some(found) = self.vfs.try_readlink(ino) {
                 return reply_data("readlink", ino, found, reply);
             }
-            let nodes = Arc::clone(&self.nodes);
-            self.spawn(
-                async move { reply_data("readlink", ino, nodes.readlink(ino).await, reply) },
-            );
+            let vfs = Arc::clone(&self.vfs);
+            self.spawn(async move { reply_data("readlink", ino, vfs.readlink(ino).await, reply) });
         });
     }
 
@@ -269,12 +258,12 @@ impl Filesystem for Adapter {
     ) {
         self.serve(Opcode::Read, || {
             let ino = ino.0;
-            if let Some(found) = self.nodes.try_read(ino, offset, size) {
+            if let Some(found) = self.vfs.try_read(ino, offset, size) {
                 return reply_data("read", ino, found, reply);
             }
-            let nodes = Arc::clone(&self.nodes);
+            let vfs = Arc::clone(&self.vfs);
             self.spawn(async move {
-                reply_data("read", ino, nodes.read(ino, offset, size).await, reply);
+                reply_data("read", ino, vfs.read(ino, offset, size).await, reply);
             });
         });
     }
@@ -328,19 +317,17 @@ impl Filesystem for Adapter {
         mut reply: ReplyDirectory,
     ) {
         self.serve(Opcode::Readdir, || {
-            let (ino, lookup) = (ino.0, EntryLookup::Uncounted);
-            let read = self
-                .nodes
-                .try_read_directory(ino, offset, lookup, &mut |entry| add(&mut reply, &entry));
-            match read {
+            let ino = ino.0;
+            let mut sink = |entry: DirEntry<'_>| add(&mut reply, &entry);
+            match self.vfs.try_readdir(ino, offset, false, &mut sink) {
                 Some(Ok(())) => return reply.ok(),
                 Some(Err(error)) => return reply.error(failed("readdir", ino, &error)),
                 None => {}
             }
-            let nodes = Arc::clone(&self.nodes);
+            let vfs = Arc::clone(&self.vfs);
             self.spawn(async move {
                 let mut sink = |entry: DirEntry<'_>| add(&mut reply, &entry);
-                match nodes.read_directory(ino, offset, lookup, &mut sink).await {
+                match vfs.readdir(ino, offset, false, &mut sink).await {
                     Ok(()) => reply.ok(),
                     Err(error) => reply.error(failed("readdir", ino, &error)),
                 }
@@ -357,20 +344,17 @@ impl Filesystem for Adapter {
         mut reply: ReplyDirectoryPlus,
     ) {
         self.serve(Opcode::Readdirplus, || {
-            let (ino, owner, lookup) = (ino.0, self.config.owner, EntryLookup::Counted);
+            let (ino, owner) = (ino.0, self.config.owner);
             let mut sink = |entry: DirEntry<'_>| add_plus(&mut reply, &entry, owner);
-            match self
-                .nodes
-                .try_read_directory(ino, offset, lookup, &mut sink)
-            {
+            match self.vfs.try_readdir(ino, offset, true, &mut sink) {
                 Some(Ok(())) => return reply.ok(),
                 Some(Err(error)) => return reply.error(failed("readdirplus", ino, &error)),
                 None => {}
             }
-            let nodes = Arc::clone(&self.nodes);
+            let vfs = Arc::clone(&self.vfs);
             self.spawn(async move {
                 let mut sink = |entry: DirEntry<'_>| add_plus(&mut reply, &entry, owner);
-                match nodes.read_directory(ino, offset, lookup, &mut sink).await {
+                match vfs.readdir(ino, offset, true, &mut sink).await {
                     Ok(()) => reply.ok(),
                     Err(error) => reply.error(failed("readdirplus", ino, &error)),
                 }
@@ -402,10 +386,24 @@ impl Filesystem for Adapter {
 
     fn statfs(&self, _request: &Request, _ino: INodeNo, reply: ReplyStatfs) {
         self.serve(Opcode::Statfs, || {
-            let statfs = self.nodes.statfs();
-            let blocks = statfs.bytes.div_ceil(u64::from(BLOCK_LEN));
-            let objects = statfs.objects;
-            reply.statfs(blocks, 0, 0, objects, 0, BLOCK_LEN, NAME_LEN_MAX, BLOCK_LEN);
+            let Statfs {
+                blocks,
+                blocks_free,
+                files,
+                files_free,
+                block_len,
+                name_len_max,
+            } = self.vfs.statfs();
+            reply.statfs(
+                blocks,
+                blocks_free,
+                blocks_free,
+                files,
+                files_free,
+                block_len,
+                name_len_max,
+                block_len,
+            );
         });
     }
 
@@ -422,12 +420,12 @@ impl Filesystem for Adapter {
             if self.config.xattrs == Xattrs::Absent {
                 return reply.error(Errno::ENOSYS);
             }
-            if let Some(found) = self.nodes.try_xattr(ino, name.as_bytes()) {
+            if let Some(found) = self.vfs.try_getxattr(ino, name.as_bytes()) {
                 return reply_xattr(ino, size, found, reply);
             }
-            let (nodes, name) = (Arc::clone(&self.nodes), name.to_owned());
+            let (vfs, name) = (Arc::clone(&self.vfs), name.to_owned());
             self.spawn(async move {
-                reply_xattr(ino, size, nodes.xattr(ino, name.as_bytes()).await, reply);
+                reply_xattr(ino, size, vfs.getxattr(ino, name.as_bytes()).await, reply);
             });
         });
     }
@@ -438,12 +436,12 @@ impl Filesystem for Adapter {
             if self.config.xattrs == Xattrs::Absent {
                 return reply.error(Errno::ENOSYS);
             }
-            if let Some(found) = self.nodes.try_xattr_names(ino) {
+            if let Some(found) = self.vfs.try_listxattr(ino) {
                 return reply_xattr(ino, size, found, reply);
             }
-            let nodes = Arc::clone(&self.nodes);
+            let vfs = Arc::clone(&self.vfs);
             self.spawn(async move {
-                reply_xattr(ino, size, nodes.xattr_names(ino).await, reply);
+                reply_xattr(ino, size, vfs.listxattr(ino).await, reply);
             });
         });
     }

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lfsfs_common::PathError;
+use lfsfs_vfs::{Vfs, VfsStats};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
@@ -24,7 +25,6 @@ pub(crate) use self::client::call;
 use crate::counters::Counters;
 use crate::kernel_mount;
 use crate::mountinfo::Device;
-use crate::nodes::Nodes;
 
 /// The longest line that is read.
 const LINE_LEN_MAX: u64 = 64 * 1024;
@@ -114,7 +114,7 @@ pub(crate) struct UmountOrder {
 pub(crate) struct ControlState {
     pub(crate) status: MountStatus,
     pub(crate) counters: Arc<Counters>,
-    pub(crate) nodes: Arc<dyn Nodes>,
+    pub(crate) vfs: Arc<Vfs>,
 }
 
 /// A socket that is listened on; dropping it removes the file.
@@ -237,13 +237,38 @@ async fn umount(lazy: bool, orders: &mpsc::Sender<UmountOrder>) -> Answer {
 }
 
 fn stats(state: &ControlState) -> MountStats {
-    let counters = state.nodes.counters().into_iter();
     MountStats {
         requests: state.counters.snapshot(),
-        counters: counters
-            .map(|(name, count)| (name.to_owned(), count))
-            .collect(),
+        counters: counters(&state.vfs.stats()),
     }
+}
+
+/// Names what the file system core counts. Scripts read these names.
+fn counters(stats: &VfsStats) -> BTreeMap<String, u64> {
+    let counters = [
+        ("inodes", stats.inodes),
+        ("directories", stats.directories),
+        ("listings", stats.listings),
+        ("listings_bytes", stats.listings_len),
+        ("blocks", stats.blocks),
+        ("blocks_bytes", stats.blocks_len),
+        ("remote_listings", stats.remote_listings),
+        ("remote_resolves", stats.remote_resolves),
+        ("remote_reads", stats.remote_reads),
+        ("remote_bytes", stats.remote_bytes),
+        ("remote_damaged", stats.remote_damaged),
+        ("read_errors", stats.read_errors),
+        ("cache_hits", stats.cache.hits),
+        ("cache_misses", stats.cache.misses),
+        ("cache_bytes_read", stats.cache.bytes_read),
+        ("cache_bytes_written", stats.cache.bytes_written),
+        ("cache_damaged", stats.cache.damaged),
+        ("cache_write_errors", stats.cache.write_errors),
+        ("cache_evicted", stats.cache.evicted),
+    ];
+    counters
+        .map(|(name, count)| (name.to_owned(), count))
+        .into()
 }
 
 fn answer(value: &impl Serialize) -> Answer {

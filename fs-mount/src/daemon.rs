@@ -23,8 +23,9 @@ use serde::{Deserialize, Serialize};
 use crate::error::MountError;
 use crate::mount_point;
 use crate::places::Places;
-use crate::process::{self, OPEN_TIMEOUT, Opener};
+use crate::process::{self, OPEN_TIMEOUT};
 use crate::request::{MountRequest, Typed};
+use crate::version::Connect;
 
 /// The first argument by which a program knows that it is to call [`run_daemon`].
 pub const DAEMON_ARGUMENT: &str = "mount-process";
@@ -168,11 +169,11 @@ fn clean_up(mut child: Child, dir: &Path) {
 /// Runs the process of a mount: what a program does when its first argument is
 /// [`DAEMON_ARGUMENT`]. Returns its exit code.
 #[must_use]
-pub fn run_daemon(opener: &dyn Opener) -> u8 {
+pub fn run_daemon(connect: &Connect) -> u8 {
     let Ok(mut socket) = take_socket() else {
         return EXIT_SYSTEM;
     };
-    let result = receive(&socket).and_then(|request| serve(&request, opener, &mut socket));
+    let result = receive(&socket).and_then(|request| serve(&request, connect, &mut socket));
     match result {
         Ok(()) => 0,
         Err(error) => {
@@ -208,7 +209,7 @@ fn receive(socket: &UnixStream) -> Result<MountRequest, MountError> {
 
 fn serve(
     request: &MountRequest,
-    opener: &dyn Opener,
+    connect: &Connect,
     socket: &mut UnixStream,
 ) -> Result<(), MountError> {
     // The own session: what ends the job that mounted (a hangup, a terminal's signals) does not
@@ -219,7 +220,7 @@ fn serve(
     let log = log_path(request, &places, &dir)?;
     telemetry::init(&LogTarget::File(log.clone()), DEFAULT_LOG_FILTER)?;
     // A parent that has gone was interrupted: nobody wants the mount any more.
-    process::run(request, opener, Some(log), |_| {
+    process::run(request, connect, Some(log), |_| {
         tell(socket, &Outcome::Ready)
     })
 }

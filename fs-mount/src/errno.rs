@@ -1,45 +1,59 @@
-//! The one translation from errors of nodes to error numbers.
+//! The one translation from errors of the file system core to error numbers.
 
 use fuser::Errno;
-
-use crate::nodes::NodeError;
+use lfsfs_vfs::VfsError;
 
 /// Returns the number that a caller of the failed system call sees.
-pub(crate) fn of(error: &NodeError) -> Errno {
+pub(crate) fn of(error: &VfsError) -> Errno {
     match error {
-        NodeError::NotFound => Errno::ENOENT,
-        NodeError::NotDirectory => Errno::ENOTDIR,
-        NodeError::IsDirectory => Errno::EISDIR,
-        NodeError::NameTooLong => Errno::ENAMETOOLONG,
-        NodeError::Stale => Errno::ESTALE,
-        NodeError::NoAttribute => Errno::NO_XATTR,
-        NodeError::Range => Errno::ERANGE,
-        // A deadline that passed is an input/output error to programs: few know ETIMEDOUT of a
-        // file, and interface.md promises EIO.
-        NodeError::Io(_) | NodeError::Timeout(_) => Errno::EIO,
-        NodeError::ReadOnly => Errno::EROFS,
-        NodeError::Invalid => Errno::EINVAL,
+        VfsError::NotFound => Errno::ENOENT,
+        VfsError::NotDirectory => Errno::ENOTDIR,
+        VfsError::IsDirectory => Errno::EISDIR,
+        VfsError::NameTooLong => Errno::ENAMETOOLONG,
+        VfsError::Stale => Errno::ESTALE,
+        VfsError::NoAttribute => Errno::NO_XATTR,
+        VfsError::ReadOnly => Errno::EROFS,
+        VfsError::Invalid => Errno::EINVAL,
+        VfsError::Unsupported { .. } => Errno::EOPNOTSUPP,
+        // A deadline that passed is an input/output error to programs: few expect ETIMEDOUT of a
+        // file.
+        VfsError::Io { .. } | VfsError::Timeout { .. } => Errno::EIO,
+        // The enum may grow in a crate of ours; until its variant is named above it is an error
+        // that says least.
+        _ => Errno::EIO,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use lfsfs_client::RemoteError;
+
     use super::*;
 
     #[test]
     fn programs_see_the_numbers_that_local_file_systems_give() {
+        let io = VfsError::Io {
+            action: "read",
+            source: Arc::new(RemoteError::Corrupt("x".into())),
+        };
+        let timeout = VfsError::Timeout {
+            what: "a read",
+            seconds: 30,
+        };
         let cases = [
-            (NodeError::NotFound, libc::ENOENT),
-            (NodeError::NotDirectory, libc::ENOTDIR),
-            (NodeError::IsDirectory, libc::EISDIR),
-            (NodeError::NameTooLong, libc::ENAMETOOLONG),
-            (NodeError::Stale, libc::ESTALE),
-            (NodeError::NoAttribute, libc::ENODATA),
-            (NodeError::Range, libc::ERANGE),
-            (NodeError::Io("cut".into()), libc::EIO),
-            (NodeError::Timeout("30 s".into()), libc::EIO),
-            (NodeError::ReadOnly, libc::EROFS),
-            (NodeError::Invalid, libc::EINVAL),
+            (VfsError::NotFound, libc::ENOENT),
+            (VfsError::NotDirectory, libc::ENOTDIR),
+            (VfsError::IsDirectory, libc::EISDIR),
+            (VfsError::NameTooLong, libc::ENAMETOOLONG),
+            (VfsError::Stale, libc::ESTALE),
+            (VfsError::NoAttribute, libc::ENODATA),
+            (VfsError::ReadOnly, libc::EROFS),
+            (VfsError::Invalid, libc::EINVAL),
+            (VfsError::Unsupported { what: "a pack" }, libc::EOPNOTSUPP),
+            (io, libc::EIO),
+            (timeout, libc::EIO),
         ];
         for (error, number) in cases {
             assert_eq!(of(&error).code(), number, "{error:?}");

@@ -1,7 +1,7 @@
 //! The FUSE adapter and the life of a mount process.
 //!
-//! What is served comes from [`nodes`]; the [adapter](AdapterConfig) hands it to the kernel and
-//! lets the kernel keep all of it. Around that: options, the mount itself, the process that serves
+//! What is served comes from [`lfsfs_vfs`]; the adapter hands it to the kernel and lets the kernel
+//! keep all of it. Around that: options, the mount itself, the process that serves
 //! it, and the socket by which other processes talk to it.
 
 mod adapter;
@@ -14,14 +14,13 @@ mod kernel_mount;
 mod mount_point;
 pub mod mountinfo;
 mod mounts;
-pub mod nodes;
 mod options;
 mod places;
 mod process;
 mod request;
 mod session;
+mod version;
 
-pub use adapter::{AdapterConfig, Owner, Xattrs};
 pub use control::{ControlRequest, MountStats, MountStatus, VersionInfo};
 pub use counters::{Counters, Opcode};
 pub use daemon::{DAEMON_ARGUMENT, Launcher, mount, run_daemon};
@@ -29,5 +28,6 @@ pub use error::MountError;
 pub use mounts::{Mount, MountState, UmountMode, call, find_mount, list_mounts, unmount};
 pub use options::{Access, MountOptions, OptionError};
 pub use places::Places;
-pub use process::{OpenError, Opened, Opener, Retry, run_foreground};
+pub use process::run_foreground;
 pub use request::MountRequest;
+pub use version::{Connect, connect, server_address};

@@ -3,14 +3,13 @@
 //! It ends when the kernel ends the session (anybody unmounted it), on SIGTERM and SIGINT, or by
 //! an order on its control socket.
 
-use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
+use lfsfs_vfs::Vfs;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
@@ -20,10 +19,10 @@ use tracing::{error, info, warn};
 use crate::control::{ControlSocket, ControlState, MountStatus, UmountOrder, VersionInfo};
 use crate::error::MountError;
 use crate::mount_point;
-use crate::nodes::Nodes;
 use crate::places::Places;
 use crate::request::MountRequest;
 use crate::session::{ServedMount, SessionConfig};
+use crate::version::{self, Connect, OpenError, Retry};
 
 /// How long one try to open a version may take.
 pub(crate) const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -37,58 +36,24 @@ const SERVING_THREADS: usize = 2;
 /// Threads for what waits for network and disk.
 const WAITING_THREADS: usize = 2;
 
-/// Opens versions for mount processes.
-#[async_trait]
-pub trait Opener: Send + Sync {
-    /// Opens the version that `request` names.
-    async fn open(&self, request: &MountRequest, places: &Places) -> Result<Opened, OpenError>;
-}
-
-/// A version, ready to be mounted.
-#[derive(Debug)]
-pub struct Opened {
-    /// Its nodes.
-    pub nodes: Arc<dyn Nodes>,
-    /// What the source was resolved to.
-    pub version: VersionInfo,
-}
-
-/// Why a version could not be opened.
-#[derive(Debug)]
-pub struct OpenError {
-    /// The reason.
-    pub reason: Box<dyn Error + Send + Sync>,
-    /// Whether it may go better later.
-    pub retry: Retry,
-}
-
-/// Whether trying again makes sense.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Retry {
-    /// The server was not there, or slow.
-    Later,
-    /// The answer would be the same.
-    Never,
-}
-
 /// Mounts and serves in this process, until the mount ends.
 ///
 /// The program has set up its log; what goes wrong before the mount is there is returned.
-pub fn run_foreground(request: &MountRequest, opener: &dyn Opener) -> Result<(), MountError> {
+pub fn run_foreground(request: &MountRequest, connect: &Connect) -> Result<(), MountError> {
     let log = request.options.log.clone();
-    run(request, opener, log, |_| Ok(()))
+    run(request, connect, log, |_| Ok(()))
 }
 
 /// As [`run_foreground`]; `ready` is called when the mount answers; an error of
 /// it ends the mount.
 pub(crate) fn run(
     request: &MountRequest,
-    opener: &dyn Opener,
+    connect: &Connect,
     log: Option<PathBuf>,
     ready: impl FnOnce(&MountStatus) -> io::Result<()>,
 ) -> Result<(), MountError> {
     let runtime = runtime()?;
-    let result = runtime.block_on(serve(request, opener, log, ready));
+    let result = runtime.block_on(serve(request, connect, log, ready));
     // Nobody waits for answers any more: the mount is gone.
     runtime.shutdown_background();
     result
@@ -105,7 +70,7 @@ fn runtime() -> Result<Runtime, MountError> {
 
 async fn serve(
     request: &MountRequest,
-    opener: &dyn Opener,
+    connect: &Connect,
     log: Option<PathBuf>,
     ready: impl FnOnce(&MountStatus) -> io::Result<()>,
 ) -> Result<(), MountError> {
@@ -113,20 +78,27 @@ async fn serve(
     let dir = mount_point::prepare(&request.dir)?;
     // Signals that come while the version is being opened end the process as they do by default;
     // from here on they would leave a mount behind.
-    let opened = open(request, opener, &places).await?;
+    let vfs = open(request, connect, &places).await?;
     let signals = Signals::new().map_err(MountError::system("listen for signals"))?;
     let config = SessionConfig {
         threads: SERVING_THREADS,
         adapter: request.adapter_config(),
     };
     let spec = request.spec(dir.clone());
-    let served = ServedMount::start(&spec, Arc::clone(&opened.nodes), config).await?;
+    let served = ServedMount::start(&spec, Arc::clone(&vfs), config).await?;
     probe(&dir, request).await?;
     let socket = ControlSocket::bind(places.socket(served.device()))?;
     let state = ControlState {
-        status: status(request, &dir, &served, &places, &opened.version, log),
+        status: status(
+            request,
+            &dir,
+            &served,
+            &places,
+            &version::info(&vfs, request),
+            log,
+        ),
         counters: Arc::clone(served.counters()),
-        nodes: opened.nodes,
+        vfs,
     };
     info!(source = request.source_text(), dir = %dir.display(), "mounted");
     ready(&state.status).map_err(MountError::system("tell that the mount is ready"))?;
@@ -156,20 +128,17 @@ async fn answer_last(serving: impl Future<Output = ()>, end: impl Future<Output 
 /// Tries to open, in slots of [`OPEN_TIMEOUT`], as often as the user allows.
 async fn open(
     request: &MountRequest,
-    opener: &dyn Opener,
+    connect: &Connect,
     places: &Places,
-) -> Result<Opened, MountError> {
+) -> Result<Arc<Vfs>, MountError> {
     let mut tries_left = request.options.retry;
     loop {
         let slot_end = Instant::now() + OPEN_TIMEOUT;
-        let opened = timeout_at(slot_end, opener.open(request, places)).await;
+        let opened = timeout_at(slot_end, version::open(request, places, connect)).await;
         let error = match opened {
-            Ok(Ok(opened)) => return Ok(opened),
+            Ok(Ok(vfs)) => return Ok(Arc::new(vfs)),
             Ok(Err(error)) => error,
-            Err(_) => OpenError {
-                reason: format!("no answer within {} s", OPEN_TIMEOUT.as_secs()).into(),
-                retry: Retry::Later,
-            },
+            Err(_) => OpenError::timed_out(),
         };
         if error.retry == Retry::Never || tries_left == 0 {
             return Err(MountError::Open {

@@ -10,6 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use fuser::{Config, Session, SessionACL};
+use lfsfs_vfs::Vfs;
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info};
@@ -19,7 +20,6 @@ use crate::counters::Counters;
 use crate::error::MountError;
 use crate::kernel_mount::{self, Detached, KernelMount, MountSpec};
 use crate::mountinfo::Device;
-use crate::nodes::Nodes;
 
 /// How long the kernel may take for the first exchange, which it starts itself.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -29,7 +29,7 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) struct SessionConfig {
     /// Threads that read requests, each from a descriptor of its own.
     pub(crate) threads: usize,
-    /// How nodes are shown.
+    /// How objects are shown.
     pub(crate) adapter: AdapterConfig,
 }
 
@@ -43,15 +43,15 @@ pub(crate) struct ServedMount {
 }
 
 impl ServedMount {
-    /// Mounts and serves `nodes`. On an error nothing stays mounted.
+    /// Mounts and serves `vfs`. On an error nothing stays mounted.
     pub(crate) async fn start(
         spec: &MountSpec,
-        nodes: Arc<dyn Nodes>,
+        vfs: Arc<Vfs>,
         config: SessionConfig,
     ) -> Result<Self, MountError> {
         let counters = Arc::new(Counters::default());
         let adapter = Adapter::new(
-            nodes,
+            vfs,
             config.adapter,
             Arc::clone(&counters),
             Handle::current(),

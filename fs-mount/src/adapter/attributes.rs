@@ -4,27 +4,26 @@ use std::time::{Duration, SystemTime};
 
 use fuser::{FileAttr, FileType, INodeNo};
 use lfsfs_types::Timestamp;
-
-use crate::nodes::{Attr, NodeKind};
+use lfsfs_vfs::{Attr, DirEntry, FileKind};
 
 /// Whom all objects of a mount belong to, where the user chose that.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Owner {
+pub(crate) struct Owner {
     /// The owner shown instead of the recorded one.
-    pub uid: Option<u32>,
+    pub(crate) uid: Option<u32>,
     /// The group shown instead of the recorded one.
-    pub gid: Option<u32>,
+    pub(crate) gid: Option<u32>,
 }
 
-pub(super) fn file_type(kind: NodeKind) -> FileType {
+pub(super) fn file_type(kind: FileKind) -> FileType {
     match kind {
-        NodeKind::File => FileType::RegularFile,
-        NodeKind::Directory => FileType::Directory,
-        NodeKind::Symlink => FileType::Symlink,
-        NodeKind::Fifo => FileType::NamedPipe,
-        NodeKind::Socket => FileType::Socket,
-        NodeKind::BlockDevice => FileType::BlockDevice,
-        NodeKind::CharDevice => FileType::CharDevice,
+        FileKind::File => FileType::RegularFile,
+        FileKind::Directory => FileType::Directory,
+        FileKind::Symlink => FileType::Symlink,
+        FileKind::Fifo => FileType::NamedPipe,
+        FileKind::Socket => FileType::Socket,
+        FileKind::BlockDevice => FileType::BlockDevice,
+        FileKind::CharDevice => FileType::CharDevice,
     }
 }
 
@@ -38,12 +37,11 @@ pub(super) fn file_attr(attr: &Attr, owner: Owner) -> FileAttr {
         ctime: system_time(attr.ctime),
         crtime: SystemTime::UNIX_EPOCH,
         kind: file_type(attr.kind),
-        // 12 bits always fit.
-        perm: u16::try_from(attr.mode & 0o7777).unwrap_or_default(),
+        perm: attr.mode,
         nlink: attr.nlink,
         uid: owner.uid.unwrap_or(attr.uid),
         gid: owner.gid.unwrap_or(attr.gid),
-        rdev: kernel_device(attr.rdev),
+        rdev: attr.rdev,
         blksize: attr.blksize,
         flags: 0,
     }
@@ -70,6 +68,17 @@ pub(super) fn absent() -> FileAttr {
     }
 }
 
+/// An entry without attributes. The kernel takes no node from `.` and `..`, whatever their number
+/// is; any other entry must have the number 0 to count no lookup.
+pub(super) fn without_attributes(entry: &DirEntry<'_>) -> FileAttr {
+    let is_dot = matches!(entry.name, b"." | b"..");
+    FileAttr {
+        ino: INodeNo(if is_dot { entry.ino } else { 0 }),
+        kind: file_type(entry.kind),
+        ..absent()
+    }
+}
+
 /// Clamps times that the system's clock type cannot hold to the epoch.
 fn system_time(time: Timestamp) -> SystemTime {
     let whole = Duration::from_secs(time.secs.unsigned_abs());
@@ -81,12 +90,6 @@ fn system_time(time: Timestamp) -> SystemTime {
     seconds
         .and_then(|seconds| seconds.checked_add(Duration::from_nanos(u64::from(time.nanos))))
         .unwrap_or(SystemTime::UNIX_EPOCH)
-}
-
-/// Packs a device number as the kernel's 32 bit encoding: 12 bits major, 20 bits minor.
-fn kernel_device(rdev: u64) -> u32 {
-    let (major, minor) = (rustix::fs::major(rdev), rustix::fs::minor(rdev));
-    (minor & 0xff) | ((major & 0xfff) << 8) | ((minor & 0xf_ff00) << 12)
 }
 
 #[cfg(test)]
@@ -111,12 +114,6 @@ mod tests {
     }
 
     #[test]
-    fn device_numbers_keep_large_minors() {
-        let rdev = rustix::fs::makedev(8, 0x12345);
-        assert_eq!(kernel_device(rdev), 0x45 | 8 << 8 | 0x12300 << 12);
-    }
-
-    #[test]
     fn a_chosen_owner_replaces_the_recorded_one() {
         let attr = Attr {
             ino: 7,
@@ -125,7 +122,7 @@ mod tests {
             atime: Timestamp::default(),
             mtime: Timestamp::default(),
             ctime: Timestamp::default(),
-            kind: NodeKind::File,
+            kind: FileKind::File,
             mode: 0o4755,
             nlink: 1,
             uid: 1,

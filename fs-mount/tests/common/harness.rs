@@ -1,82 +1,118 @@
 //! Mount processes for tests, and a place for their files.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use async_trait::async_trait;
+use lfsfs_client::memory::{Faults, MemoryTree, plain};
+use lfsfs_client::{MemoryRemote, Remote, RemoteError};
 use lfsfs_mount::{
-    Launcher, Mount, MountError, MountRequest, MountState, MountStatus, OpenError, Opened, Opener,
-    Places, Retry, UmountMode, VersionInfo, find_mount, mount, run_daemon, unmount,
+    ControlRequest, Launcher, Mount, MountError, MountRequest, MountState, MountStats, MountStatus,
+    Places, UmountMode, call, find_mount, mount, run_daemon, unmount,
 };
 use lfsfs_testkit::tempdir::TempDir;
-
-use crate::tree::Tree;
+use lfsfs_types::{Kind, Name, Xattr, XattrValue};
 
 /// Tells a test executable that it is the process of a mount.
 const DAEMON_VARIABLE: &str = "LFSFS_TEST_MOUNT_PROCESS";
-/// Programs that the tree shall hold, as paths with a colon between them.
-const PROGRAMS_VARIABLE: &str = "LFSFS_TEST_PROGRAMS";
-/// The shape of the tree.
-pub const DIRECTORIES: u64 = 20;
-pub const FILES: u64 = 30;
+/// A program that the tree shall hold.
+const PROGRAM_VARIABLE: &str = "LFSFS_TEST_PROGRAM";
+/// The shape of the tree: directories at the root, and files and one link in each.
+pub(crate) const DIRECTORIES: u64 = 20;
+pub(crate) const FILES: u64 = 30;
+/// Files at the root beside the directories: `hello`, `broken` and, if there is a program, two.
+pub(crate) const ROOT_FILES: u64 = 2;
+const CHUNK_LEN: u64 = 256 * 1024;
 
-/// Opens the tree in memory; some sources fail.
-struct TreeOpener;
-
-#[async_trait]
-impl Opener for TreeOpener {
-    async fn open(&self, request: &MountRequest, _: &Places) -> Result<Opened, OpenError> {
-        match request.source.project.to_string().as_str() {
-            "absent" => {
-                return Err(OpenError {
-                    reason: "no such project: absent".into(),
-                    retry: Retry::Never,
-                });
-            }
-            "hangs" => std::future::pending().await,
-            _ => {}
-        }
-        let version = VersionInfo {
-            project: request.source.project.to_string(),
-            version: 42,
-            ..VersionInfo::default()
-        };
-        Ok(Opened {
-            nodes: Arc::new(Tree::new(DIRECTORIES, FILES, &programs())),
-            version,
-        })
-    }
+/// Connects to a cluster in memory; the project names what goes wrong there.
+fn connect(request: &MountRequest) -> Result<Arc<dyn Remote>, RemoteError> {
+    let remote = MemoryRemote::new();
+    remote.serve("app", 1, &tree(), CHUNK_LEN);
+    let faults = Faults {
+        is_down: request.source_text() == "down",
+        hangs: request.source_text() == "hangs",
+        tamper: Some(Arc::new(|_, _, bytes| {
+            let start = &noise()[..64];
+            let has_noise = bytes.windows(start.len()).any(|window| window == start);
+            assert!(!has_noise, "this part of a chunk cannot be read");
+            Ok(bytes)
+        })),
+        ..Faults::default()
+    };
+    remote.set_faults(faults);
+    Ok(remote)
 }
 
-fn programs() -> Vec<(&'static str, Vec<u8>, u32)> {
-    let paths = env::var(PROGRAMS_VARIABLE).unwrap_or_default();
-    let names = [("program", 0o755), ("program-suid", 0o4755)];
-    let read = |path: &str| fs::read(path).expect("the program is there");
-    let first = paths.split(':').find(|path| !path.is_empty());
-    first
-        .map(|path| names.map(|(name, mode)| (name, read(path), mode)).to_vec())
-        .unwrap_or_default()
+/// Bytes that do not compress, so that they are seen on their way. Longer than a small content.
+fn noise() -> Vec<u8> {
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()[0]
+    };
+    std::iter::repeat_with(next).take(3 << 20).collect()
+}
+
+fn tree() -> MemoryTree {
+    let mut tree = MemoryTree::new();
+    for directory in 0..DIRECTORIES {
+        tree.directory(&format!("directory-{directory}"));
+        for file in 0..FILES {
+            let bytes = format!("{directory}/{file}\n").repeat(100);
+            tree.file(
+                &format!("directory-{directory}/file-{file}"),
+                bytes.as_bytes(),
+            );
+        }
+        tree.symlink(&format!("directory-{directory}/link"), "file-0");
+    }
+    tree.file("hello", b"hello\n");
+    tree.file("broken", &noise());
+    add_attribute(&mut tree);
+    if let Some(program) = env::var_os(PROGRAM_VARIABLE) {
+        let bytes = fs::read(program).expect("the program is there");
+        for (name, mode) in [("program", 0o755), ("program-suid", 0o4755)] {
+            let content = tree.content(&bytes);
+            let size = bytes.len() as u64;
+            tree.add(name, plain(Kind::File { size, content }, mode));
+        }
+    }
+    tree
+}
+
+/// Gives `hello` an extended attribute.
+fn add_attribute(tree: &mut MemoryTree) {
+    let content = tree.content(b"hello\n");
+    let mut record = plain(Kind::File { size: 6, content }, 0o644);
+    record.xattrs.push(Xattr {
+        name: Name::new(b"user.colour").unwrap(),
+        value: XattrValue::Inline(b"red".as_slice().into()),
+    });
+    tree.add("hello", record);
 }
 
 /// Serves a mount if this process was started for that, and does not return then.
-pub fn serve_if_asked() {
+pub(crate) fn serve_if_asked() {
     if env::var_os(DAEMON_VARIABLE).is_some() {
-        std::process::exit(i32::from(run_daemon(&TreeOpener)));
+        std::process::exit(i32::from(run_daemon(&connect)));
     }
 }
 
 /// A machine's places in a temporary directory.
-pub struct Machine {
+pub(crate) struct Machine {
     dir: TempDir,
-    pub places: Places,
+    program: Option<PathBuf>,
+    pub(crate) places: Places,
     options: String,
 }
 
 impl Machine {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = TempDir::new().unwrap();
         let path = |name: &str| dir.path().join(name);
         let places = Places {
@@ -92,72 +128,107 @@ impl Machine {
         );
         Self {
             dir,
+            program: None,
             places,
             options,
         }
     }
 
+    /// Puts a program into the trees that are mounted from now on.
+    pub(crate) fn with_program(mut self, program: &Path) -> Self {
+        self.program = Some(program.to_owned());
+        self
+    }
+
     /// Returns a directory of that name, which is made if it is missing.
-    pub fn directory(&self, name: &str) -> PathBuf {
+    pub(crate) fn directory(&self, name: &str) -> PathBuf {
         let dir = self.dir.path().canonicalize().unwrap().join(name);
         fs::create_dir_all(&dir).unwrap();
         dir
     }
 
-    pub fn request(&self, source: &str, dir: &Path, options: &str) -> MountRequest {
+    pub(crate) fn request(&self, source: &str, dir: &Path, options: &str) -> MountRequest {
         let lists = [self.options.clone(), options.to_owned()];
         MountRequest::new(source, dir, &lists).unwrap()
     }
 
-    pub fn try_mount(&self, source: &str, dir: &Path, options: &str) -> Result<(), MountError> {
-        mount(&self.request(source, dir, options), &launcher())
+    pub(crate) fn try_mount(
+        &self,
+        source: &str,
+        dir: &Path,
+        options: &str,
+    ) -> Result<(), MountError> {
+        mount(&self.request(source, dir, options), &self.launcher())
     }
 
     /// Mounts at `mnt`.
-    pub fn mount(&self, source: &str, options: &str) -> PathBuf {
+    pub(crate) fn mount(&self, source: &str, options: &str) -> PathBuf {
         let dir = self.directory("mnt");
         let mounted = self.try_mount(source, &dir, options);
         mounted.unwrap_or_else(|error| panic!("{}\n{}", error.full_text(), self.logs()));
         dir
     }
 
-    pub fn umount(&self, dir: &Path) {
+    pub(crate) fn umount(&self, dir: &Path) {
         unmount(dir, UmountMode::WhenIdle, &self.places).unwrap();
     }
 
-    pub fn find(&self, dir: &Path) -> Mount {
+    pub(crate) fn find(&self, dir: &Path) -> Mount {
         find_mount(dir, &self.places).unwrap()
     }
 
-    pub fn status(&self, dir: &Path) -> MountStatus {
+    pub(crate) fn status(&self, dir: &Path) -> MountStatus {
         match self.find(dir).state {
             MountState::Served(status) => *status,
             other => panic!("{} is {other:?}\n{}", dir.display(), self.logs()),
         }
     }
 
+    /// Returns how often the kernel has asked, by opcode, since the mount was made.
+    pub(crate) fn requests(&self, dir: &Path) -> BTreeMap<String, u64> {
+        let stats: MountStats = call(&self.find(dir), ControlRequest::Stats).unwrap();
+        stats.requests
+    }
+
+    /// Returns how often the kernel asked while `work` ran, the opcodes that it did not use left
+    /// out.
+    pub(crate) fn requests_of(&self, dir: &Path, work: impl FnOnce()) -> BTreeMap<String, u64> {
+        let before = self.requests(dir);
+        work();
+        let mut after = self.requests(dir);
+        for (opcode, count) in before {
+            *after.get_mut(&opcode).unwrap() -= count;
+        }
+        after.retain(|_, count| *count > 0);
+        after
+    }
+
     /// Returns what mount processes have logged.
-    pub fn logs(&self) -> String {
+    pub(crate) fn logs(&self) -> String {
         let mounts = self.places.state.join("mounts");
         let entries = fs::read_dir(mounts).into_iter().flatten();
         let logs = entries.map(|entry| entry.unwrap().path().join("log"));
         logs.filter_map(|log| fs::read_to_string(log).ok())
             .collect()
     }
-}
 
-/// Starts this executable again, for the test that serves a mount. The environment is a process's
-/// own: each test runs in one of its own.
-fn launcher() -> Launcher {
-    Launcher {
-        program: "/usr/bin/env".into(),
-        arguments: [
-            OsString::from(format!("{DAEMON_VARIABLE}=1")),
-            env::current_exe().unwrap().into(),
-            "--exact".into(),
-            "mount_process".into(),
-            "--nocapture".into(),
-        ]
-        .to_vec(),
+    /// Starts this executable again, for the test that serves a mount.
+    fn launcher(&self) -> Launcher {
+        let mut variables = vec![OsString::from(format!("{DAEMON_VARIABLE}=1"))];
+        if let Some(program) = &self.program {
+            let mut variable = OsString::from(format!("{PROGRAM_VARIABLE}="));
+            variable.push(program);
+            variables.push(variable);
+        }
+        let test = env::current_exe().unwrap().into_os_string();
+        let arguments = ["--exact", "mount_process", "--nocapture"].map(OsString::from);
+        Launcher {
+            program: "/usr/bin/env".into(),
+            arguments: variables
+                .into_iter()
+                .chain([test])
+                .chain(arguments)
+                .collect(),
+        }
     }
 }

@@ -1,0 +1,161 @@
+//! Opening the version that is to be mounted: server, cache and file system core put together.
+
+use std::env;
+use std::path::Path;
+use std::sync::Arc;
+
+use lfsfs_cache::{CacheConfig, DiskCache};
+use lfsfs_client::{ClientConfig, GrpcRemote, Remote, RemoteError};
+use lfsfs_vfs::{Vfs, VfsConfig, VfsError};
+
+use crate::control::VersionInfo;
+use crate::options::MountOptions;
+use crate::places::Places;
+use crate::process::OPEN_TIMEOUT;
+use crate::request::MountRequest;
+
+/// Names the server where no option does.
+const SERVER_VARIABLE: &str = "LFSFS_SERVER";
+/// The cache may have this part of its disk if nobody says otherwise, and not more than
+/// [`CacheConfig`]'s default.
+const CACHE_DISK_PART: u64 = 10;
+
+/// Makes the connection to the server that a request names; [`connect`] is the one for programs.
+pub type Connect = dyn Fn(&MountRequest) -> Result<Arc<dyn Remote>, RemoteError> + Send + Sync;
+
+/// Why a version could not be opened.
+#[derive(Debug)]
+pub(crate) struct OpenError {
+    pub(crate) reason: Box<dyn std::error::Error + Send + Sync>,
+    pub(crate) retry: Retry,
+}
+
+/// Whether trying again makes sense.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Retry {
+    /// The server was not there, or slow.
+    Later,
+    /// The answer would be the same.
+    Never,
+}
+
+/// Returns the server to ask: of the option, else of the environment, else the default.
+#[must_use]
+pub fn server_address(options: &MountOptions) -> String {
+    let of_environment = || env::var(SERVER_VARIABLE).ok().filter(|it| !it.is_empty());
+    let server = options.server.clone().or_else(of_environment);
+    server.unwrap_or_else(|| ClientConfig::ADDRESS_DEFAULT.to_owned())
+}
+
+/// Connects by gRPC. Nothing is sent yet: a server that is down shows when the version is opened.
+pub fn connect(request: &MountRequest) -> Result<Arc<dyn Remote>, RemoteError> {
+    let config = ClientConfig {
+        open_timeout: OPEN_TIMEOUT,
+        progress_timeout: request.options.timeout,
+        ..ClientConfig::new(server_address(&request.options))
+    };
+    Ok(Arc::new(GrpcRemote::new(config)?))
+}
+
+/// Opens the version.
+pub(crate) async fn open(
+    request: &MountRequest,
+    places: &Places,
+    connect: &Connect,
+) -> Result<Vfs, OpenError> {
+    let remote = connect(request).map_err(OpenError::of_remote)?;
+    let size_max = request.options.cache_size;
+    let config = CacheConfig {
+        size_max: size_max.unwrap_or_else(|| default_size(&places.cache)),
+    };
+    let cache = DiskCache::open(&places.cache, config).map_err(|error| OpenError {
+        reason: error.into(),
+        retry: Retry::Never,
+    })?;
+    let config = VfsConfig {
+        timeout: request.options.timeout,
+        open_timeout: OPEN_TIMEOUT,
+        ..VfsConfig::default()
+    };
+    Vfs::open(remote, cache, &request.source, config)
+        .await
+        .map_err(OpenError::of_vfs)
+}
+
+/// Returns what status tells of an opened version.
+pub(crate) fn info(vfs: &Vfs, request: &MountRequest) -> VersionInfo {
+    let snapshot = vfs.snapshot();
+    VersionInfo {
+        server: server_address(&request.options),
+        project: snapshot.project.name.to_string(),
+        project_id: snapshot.project.id.to_string(),
+        version: snapshot.version.number.0,
+        version_id: snapshot.version.id.to_string(),
+    }
+}
+
+impl OpenError {
+    pub(crate) fn timed_out() -> Self {
+        Self {
+            reason: format!("no answer within {} s", OPEN_TIMEOUT.as_secs()).into(),
+            retry: Retry::Later,
+        }
+    }
+
+    fn of_remote(error: RemoteError) -> Self {
+        let retry = if error.is_retryable() {
+            Retry::Later
+        } else {
+            Retry::Never
+        };
+        Self {
+            reason: error.into(),
+            retry,
+        }
+    }
+
+    fn of_vfs(error: VfsError) -> Self {
+        match error {
+            // What was tried is known here: the server's own words are enough.
+            VfsError::Io { source, .. } => Self::of_remote(RemoteError::clone(&source)),
+            VfsError::Timeout { .. } => Self::timed_out(),
+            other => Self {
+                reason: other.into(),
+                retry: Retry::Never,
+            },
+        }
+    }
+}
+
+/// A tenth of the disk that the cache lies on, or will lie on.
+fn default_size(dir: &Path) -> u64 {
+    let limit = CacheConfig::default().size_max;
+    let existing = dir
+        .ancestors()
+        .find_map(|dir| rustix::fs::statvfs(dir).ok());
+    existing.map_or(limit, |disk| {
+        limit.min(disk.f_blocks.saturating_mul(disk.f_frsize) / CACHE_DISK_PART)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cache_has_a_part_of_its_disk_even_before_it_exists() {
+        let dir = tempfile::tempdir().unwrap();
+        let size = default_size(&dir.path().join("not/yet/there"));
+        assert_eq!(size, default_size(dir.path()));
+        assert!(size > 0 && size <= CacheConfig::default().size_max);
+    }
+
+    #[test]
+    fn only_what_may_go_better_is_tried_again() {
+        let absent = OpenError::of_remote(RemoteError::NotFound("no project x".into()));
+        let down = OpenError::of_remote(RemoteError::NoServer {
+            address: "a:1".into(),
+        });
+        assert_eq!((absent.retry, down.retry), (Retry::Never, Retry::Later));
+    }
+}
