@@ -1,5 +1,8 @@
 //! What can be typed.
 
+#[cfg(test)]
+mod docs;
+
 use clap::{Args, Parser, Subcommand};
 use lfsfs_client::{ClientConfig, GrpcRemote, RemoteError};
 
@@ -30,7 +33,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ServerArgs {
     /// Address of the server, HOST:PORT [default: 127.0.0.1:5051]
-    #[arg(long, global = true, env = "LFSFS_SERVER")]
+    #[arg(long, global = true, env = "LFSFS_SERVER", hide_env_values = true)]
     pub(crate) server: Option<String>,
 }
 
