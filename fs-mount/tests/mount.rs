@@ -1,5 +1,12 @@
 //! Real mounts of a small version in memory, each test in a mount namespace of its own.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::exit,
+    reason = "helpers of tests fail as tests do, and one test is a whole process"
+)]
+
 #[path = "common/harness.rs"]
 mod harness;
 
