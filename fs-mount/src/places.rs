@@ -169,12 +169,12 @@ mod tests {
             resolve(User::Root, &[("HOME", "/root")]).unwrap(),
             places("/var/cache/lfsfs", "/var/lib/lfsfs", "/run/lfsfs")
         );
-        let user = [("HOME", "/home/u"), ("XDG_RUNTIME_DIR", "/run/user/7")];
+        let user = [("HOME", "/users/u"), ("XDG_RUNTIME_DIR", "/run/user/7")];
         assert_eq!(
             resolve(User::Other, &user).unwrap(),
             places(
-                "/home/u/.cache/lfsfs",
-                "/home/u/.local/state/lfsfs",
+                "/users/u/.cache/lfsfs",
+                "/users/u/.local/state/lfsfs",
                 "/run/user/7/lfsfs"
             )
         );
@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_user_without_a_runtime_directory_is_told_what_to_set() {
-        let error = resolve(User::Other, &[("HOME", "/home/u")]).unwrap_err();
+        let error = resolve(User::Other, &[("HOME", "/users/u")]).unwrap_err();
         assert_eq!(
             error.to_string(),
             "no directory for sockets: set LFSFS_RUN_DIR or -o run=DIR"

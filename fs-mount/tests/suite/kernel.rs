@@ -54,7 +54,7 @@ fn a_mount_shows_its_tree_and_its_name() {
     if require_root_and_fuse().is_err() {
         return;
     }
-    in_private_namespace("suite::kernel::a_mount_shows_its_tree_and_its_name", || {
+    in_private_namespace("kernel::a_mount_shows_its_tree_and_its_name", || {
         let machine = Machine::new();
         let dir = machine.mount("app@v1", "ro");
 
@@ -92,7 +92,7 @@ fn a_second_pass_sends_no_request() {
     if require_root_and_fuse().is_err() {
         return;
     }
-    in_private_namespace("suite::kernel::a_second_pass_sends_no_request", || {
+    in_private_namespace("kernel::a_second_pass_sends_no_request", || {
         let machine = Machine::new();
         let dir = machine.mount("app@v1", "ro");
 
@@ -131,7 +131,7 @@ fn without_xattrs_a_long_listing_sends_nothing_either() {
         return;
     }
     in_private_namespace(
-        "suite::kernel::without_xattrs_a_long_listing_sends_nothing_either",
+        "kernel::without_xattrs_a_long_listing_sends_nothing_either",
         || {
             let machine = Machine::new();
             let dir = machine.mount("app@v1", "ro,noxattr");
@@ -158,7 +158,7 @@ fn a_compiled_program_runs_and_keeps_its_set_user_id_bit_where_asked() {
     if require_root_and_fuse().is_err() || require_program("cc").is_err() {
         return;
     }
-    let name = "suite::kernel::a_compiled_program_runs_and_keeps_its_set_user_id_bit_where_asked";
+    let name = "kernel::a_compiled_program_runs_and_keeps_its_set_user_id_bit_where_asked";
     in_private_namespace(name, || {
         let machine = Machine::new();
         let sources = machine.directory("sources");
@@ -201,7 +201,7 @@ fn a_panic_is_an_error_of_one_call_and_the_mount_lives_on() {
     if require_root_and_fuse().is_err() {
         return;
     }
-    let name = "suite::kernel::a_panic_is_an_error_of_one_call_and_the_mount_lives_on";
+    let name = "kernel::a_panic_is_an_error_of_one_call_and_the_mount_lives_on";
     in_private_namespace(name, || {
         let machine = Machine::new();
         let dir = machine.mount("app@v1", "ro");
@@ -222,7 +222,7 @@ fn a_chosen_owner_is_shown() {
     if require_root_and_fuse().is_err() {
         return;
     }
-    in_private_namespace("suite::kernel::a_chosen_owner_is_shown", || {
+    in_private_namespace("kernel::a_chosen_owner_is_shown", || {
         let machine = Machine::new();
         let dir = machine.mount("app@v1", "ro,uid=7,gid=8");
         let metadata = dir.join("directory-0/file-0").metadata().unwrap();

@@ -59,7 +59,7 @@ fn unmounting_ends_the_process() {
     if require_root_and_fuse().is_err() {
         return;
     }
-    in_private_namespace("suite::life::unmounting_ends_the_process", || {
+    in_private_namespace("life::unmounting_ends_the_process", || {
         let machine = Machine::new();
         let dir = machine.mount("app@v1", "ro");
         let process = Watched::serving(&machine, &dir);
@@ -80,21 +80,18 @@ fn a_signal_unmounts_and_ends_the_process() {
     if require_root_and_fuse().is_err() {
         return;
     }
-    in_private_namespace(
-        "suite::life::a_signal_unmounts_and_ends_the_process",
-        || {
-            let machine = Machine::new();
-            for signal in [Signal::TERM, Signal::INT] {
-                let dir = machine.mount("app@v1", "ro");
-                let process = Watched::serving(&machine, &dir);
-                let open = fs::File::open(dir.join("hello")).unwrap();
-                process.signal(signal);
-                process.assert_ends();
-                assert_nothing_left(&machine, &dir);
-                drop(open);
-            }
-        },
-    );
+    in_private_namespace("life::a_signal_unmounts_and_ends_the_process", || {
+        let machine = Machine::new();
+        for signal in [Signal::TERM, Signal::INT] {
+            let dir = machine.mount("app@v1", "ro");
+            let process = Watched::serving(&machine, &dir);
+            let open = fs::File::open(dir.join("hello")).unwrap();
+            process.signal(signal);
+            process.assert_ends();
+            assert_nothing_left(&machine, &dir);
+            drop(open);
+        }
+    });
 }
 
 #[test]
@@ -103,7 +100,7 @@ fn a_mount_in_use_stays_unless_it_is_unmounted_lazily() {
         return;
     }
     in_private_namespace(
-        "suite::life::a_mount_in_use_stays_unless_it_is_unmounted_lazily",
+        "life::a_mount_in_use_stays_unless_it_is_unmounted_lazily",
         || {
             let machine = Machine::new();
             let dir = machine.mount("app@v1", "ro");
@@ -132,7 +129,7 @@ fn a_killed_process_leaves_a_dead_mount_that_the_same_command_replaces() {
     if require_root_and_fuse().is_err() {
         return;
     }
-    let name = "suite::life::a_killed_process_leaves_a_dead_mount_that_the_same_command_replaces";
+    let name = "life::a_killed_process_leaves_a_dead_mount_that_the_same_command_replaces";
     in_private_namespace(name, || {
         let machine = Machine::new();
         let dir = machine.mount("app@v1", "ro");
@@ -165,26 +162,23 @@ fn what_somebody_else_mounted_over_us_stays() {
     if require_root_and_fuse().is_err() {
         return;
     }
-    in_private_namespace(
-        "suite::life::what_somebody_else_mounted_over_us_stays",
-        || {
-            let machine = Machine::new();
-            let dir = machine.mount("app@v1", "ro");
-            let process = Watched::serving(&machine, &dir);
-            rustix::mount::mount("theirs", &dir, "tmpfs", MountFlags::empty(), None).unwrap();
-            fs::write(dir.join("theirs"), "").unwrap();
+    in_private_namespace("life::what_somebody_else_mounted_over_us_stays", || {
+        let machine = Machine::new();
+        let dir = machine.mount("app@v1", "ro");
+        let process = Watched::serving(&machine, &dir);
+        rustix::mount::mount("theirs", &dir, "tmpfs", MountFlags::empty(), None).unwrap();
+        fs::write(dir.join("theirs"), "").unwrap();
 
-            process.signal(Signal::TERM);
-            process.assert_ends();
+        process.signal(Signal::TERM);
+        process.assert_ends();
 
-            assert!(dir.join("theirs").exists());
-            rustix::mount::unmount(&dir, UnmountFlags::empty()).unwrap();
-            // Below it ours is dead, and the next mount replaces it.
-            let dir = machine.mount("app@v1", "ro");
-            machine.umount(&dir);
-            assert_nothing_left(&machine, &dir);
-        },
-    );
+        assert!(dir.join("theirs").exists());
+        rustix::mount::unmount(&dir, UnmountFlags::empty()).unwrap();
+        // Below it ours is dead, and the next mount replaces it.
+        let dir = machine.mount("app@v1", "ro");
+        machine.umount(&dir);
+        assert_nothing_left(&machine, &dir);
+    });
 }
 
 #[test]
@@ -192,27 +186,24 @@ fn twenty_mounts_at_once_are_listed_and_served() {
     if require_root_and_fuse().is_err() {
         return;
     }
-    in_private_namespace(
-        "suite::life::twenty_mounts_at_once_are_listed_and_served",
-        || {
-            let machine = Machine::new();
-            let dirs: Vec<_> = (0..20)
-                .map(|n| machine.directory(&format!("mnt {n}")))
-                .collect();
-            for dir in &dirs {
-                machine.try_mount("app@v1", dir, "ro").unwrap();
-            }
-            let mounts = list_mounts(&machine.places).unwrap();
-            assert_eq!(mounts.len(), dirs.len());
-            for (mount, dir) in mounts.iter().zip(&dirs) {
-                assert_eq!(&mount.entry.dir, dir);
-                assert!(matches!(mount.state, MountState::Served(_)), "{mount:?}");
-                assert_eq!(fs::read_to_string(dir.join("hello")).unwrap(), "hello\n");
-            }
-            dirs.iter().for_each(|dir| machine.umount(dir));
-            assert_nothing_left(&machine, &dirs[0]);
-        },
-    );
+    in_private_namespace("life::twenty_mounts_at_once_are_listed_and_served", || {
+        let machine = Machine::new();
+        let dirs: Vec<_> = (0..20)
+            .map(|n| machine.directory(&format!("mnt {n}")))
+            .collect();
+        for dir in &dirs {
+            machine.try_mount("app@v1", dir, "ro").unwrap();
+        }
+        let mounts = list_mounts(&machine.places).unwrap();
+        assert_eq!(mounts.len(), dirs.len());
+        for (mount, dir) in mounts.iter().zip(&dirs) {
+            assert_eq!(&mount.entry.dir, dir);
+            assert!(matches!(mount.state, MountState::Served(_)), "{mount:?}");
+            assert_eq!(fs::read_to_string(dir.join("hello")).unwrap(), "hello\n");
+        }
+        dirs.iter().for_each(|dir| machine.umount(dir));
+        assert_nothing_left(&machine, &dirs[0]);
+    });
 }
 
 #[test]
@@ -220,7 +211,7 @@ fn status_tells_what_is_mounted() {
     if require_root_and_fuse().is_err() {
         return;
     }
-    in_private_namespace("suite::life::status_tells_what_is_mounted", || {
+    in_private_namespace("life::status_tells_what_is_mounted", || {
         let machine = Machine::new();
         let dir = machine.mount("app@latest", "ro");
         let status = machine.status(&dir.join("directory-0"));

@@ -21,7 +21,7 @@ fn an_unknown_project_fails_at_once_with_the_servers_words() {
     if require_root_and_fuse().is_err() {
         return;
     }
-    let name = "suite::refusals::an_unknown_project_fails_at_once_with_the_servers_words";
+    let name = "refusals::an_unknown_project_fails_at_once_with_the_servers_words";
     in_private_namespace(name, || {
         let machine = Machine::new();
         let started = Instant::now();
@@ -40,17 +40,14 @@ fn a_server_that_is_down_says_what_to_start() {
     if require_root_and_fuse().is_err() {
         return;
     }
-    in_private_namespace(
-        "suite::refusals::a_server_that_is_down_says_what_to_start",
-        || {
-            let machine = Machine::new();
-            let error = refused(&machine, "down", "ro");
-            assert!(
-                error.to_string().contains("start one with: lfsfsd all"),
-                "{error}"
-            );
-        },
-    );
+    in_private_namespace("refusals::a_server_that_is_down_says_what_to_start", || {
+        let machine = Machine::new();
+        let error = refused(&machine, "down", "ro");
+        assert!(
+            error.to_string().contains("start one with: lfsfsd all"),
+            "{error}"
+        );
+    });
 }
 
 #[test]
@@ -58,7 +55,7 @@ fn a_server_that_hangs_is_given_up() {
     if require_root_and_fuse().is_err() {
         return;
     }
-    in_private_namespace("suite::refusals::a_server_that_hangs_is_given_up", || {
+    in_private_namespace("refusals::a_server_that_hangs_is_given_up", || {
         let machine = Machine::new();
         let started = Instant::now();
         let error = refused(&machine, "hangs", "ro");
@@ -79,7 +76,7 @@ fn a_mounted_directory_is_in_use() {
     if require_root_and_fuse().is_err() {
         return;
     }
-    in_private_namespace("suite::refusals::a_mounted_directory_is_in_use", || {
+    in_private_namespace("refusals::a_mounted_directory_is_in_use", || {
         let machine = Machine::new();
         let dir = machine.mount("app@v1", "ro");
         let error = machine.try_mount("app@v1", &dir, "ro").unwrap_err();
@@ -95,7 +92,7 @@ fn a_program_that_is_no_mount_process_is_an_error() {
         return;
     }
     in_private_namespace(
-        "suite::refusals::a_program_that_is_no_mount_process_is_an_error",
+        "refusals::a_program_that_is_no_mount_process_is_an_error",
         || {
             let machine = Machine::new();
             let request = machine.request("app@v1", &machine.directory("mnt"), "ro");

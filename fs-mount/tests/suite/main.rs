@@ -7,14 +7,10 @@
     reason = "helpers of tests fail as tests do, and one test is a whole process"
 )]
 
-#[path = "common/harness.rs"]
 mod harness;
-
-mod suite {
-    mod kernel;
-    mod life;
-    mod refusals;
-}
+mod kernel;
+mod life;
+mod refusals;
 
 /// What the mount process of every test runs: this executable, started again.
 #[test]
