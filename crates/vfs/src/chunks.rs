@@ -242,6 +242,7 @@ impl Chunks {
             match Footer::decode_verified(&encoded, &info.footer_sha256) {
                 Ok(footer) if footer.chunk_len() == info.len => {
                     self.source
+                        .writer
                         .write(move |cache| cache.store_footer(&info, &encoded))
                         .await;
                     return Ok(self.keep(&location, footer));
@@ -386,8 +387,12 @@ impl Fetch {
             .await?;
         let (blocks, whole) = self.verify(range, bytes).await?;
         let (info, chunk) = (self.location.info, Arc::clone(&self.chunk));
-        let write = move |cache: &DiskCache| cache.store_blocks(&info, &chunk.footer, &whole);
-        self.chunks.source.write_holding(permit, write);
+        // What waits for the disk still counts as in flight.
+        let write = move |cache: &DiskCache| {
+            cache.store_blocks(&info, &chunk.footer, &whole);
+            drop(permit);
+        };
+        self.chunks.source.writer.write(write).await;
         Ok(blocks)
     }
 

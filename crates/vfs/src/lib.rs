@@ -24,6 +24,7 @@ mod read;
 mod stats;
 mod vfs;
 mod weighted;
+mod writer;
 mod xattr;
 
 pub use attr::{Attr, BLOCK_LEN, FileKind};

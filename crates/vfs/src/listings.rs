@@ -9,8 +9,6 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use lfsfs_cache::{DiskCache, ListingKey};
 use lfsfs_client::{Remote, Snapshot};
 use lfsfs_types::{DirId, VersionId};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_util::task::TaskTracker;
 
 use crate::deadline::Deadline;
 use crate::error::VfsError;
@@ -18,6 +16,7 @@ use crate::flight::{Flights, Start};
 use crate::listing::Listing;
 use crate::stats::Counters;
 use crate::weighted::WeightedCache;
+use crate::writer::Writer;
 
 const ACTION: &str = "list a directory";
 
@@ -28,35 +27,7 @@ pub(crate) struct Source {
     pub(crate) cache: DiskCache,
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) counters: Arc<Counters>,
-    /// Writes to the disk cache that nobody waits for.
-    pub(crate) writes: TaskTracker,
-    /// Bounds the writes that have not started yet.
-    pub(crate) writes_pending: Arc<Semaphore>,
-}
-
-/// How many small writes to the disk cache may be pending.
-pub(crate) const WRITES_PENDING_MAX: usize = 256;
-
-impl Source {
-    /// Writes to the disk cache in the background; waits while too much is pending.
-    pub(crate) async fn write(&self, write: impl FnOnce(&DiskCache) + Send + 'static) {
-        let pending = Arc::clone(&self.writes_pending);
-        let permit = pending.acquire_owned().await.ok();
-        self.write_holding(permit, write);
-    }
-
-    /// Writes to the disk cache in the background and holds `permit` until that is done.
-    pub(crate) fn write_holding(
-        &self,
-        permit: Option<OwnedSemaphorePermit>,
-        write: impl FnOnce(&DiskCache) + Send + 'static,
-    ) {
-        let cache = self.cache.clone();
-        self.writes.spawn_blocking(move || {
-            write(&cache);
-            drop(permit);
-        });
-    }
+    pub(crate) writer: Arc<Writer>,
 }
 
 /// All listings of one version.
@@ -176,7 +147,7 @@ impl Listings {
             cache.store_listing(&key, &encoded);
             cache.add_to_version_index(&project, &version, &[(dir, key.version)]);
         };
-        self.source.write(write).await;
+        self.source.writer.write(write).await;
     }
 
     fn keep(&self, dir: DirId, listing: Listing) -> Arc<Listing> {

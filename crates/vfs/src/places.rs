@@ -146,6 +146,7 @@ impl Places {
         if let Some(key) = self.key(stretch) {
             let encoded = table.encode();
             self.source
+                .writer
                 .write(move |cache| cache.store_places(&key, &encoded))
                 .await;
         }

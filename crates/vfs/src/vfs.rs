@@ -10,8 +10,6 @@ use lfsfs_cache::DiskCache;
 use lfsfs_client::{Remote, Snapshot};
 use lfsfs_types::limits::NAME_LEN_MAX;
 use lfsfs_types::{ContentId, DirId, Kind, Record, Source as SourceName, nodeid};
-use tokio::sync::Semaphore;
-use tokio_util::task::TaskTracker;
 
 use crate::attr::{Attr, BLOCK_LEN};
 use crate::chunks::Chunks;
@@ -21,10 +19,11 @@ use crate::directory::{DirReader, EntrySink, candidate};
 use crate::error::VfsError;
 use crate::inode::{Directory, InodeTable, Place};
 use crate::listing::Listing;
-use crate::listings::{Listings, Source, WRITES_PENDING_MAX};
+use crate::listings::{Listings, Source};
 use crate::places::Places;
 use crate::read::{ContentReader, Wanted};
 use crate::stats::{Counters, Statfs, VfsStats};
+use crate::writer::Writer;
 use crate::xattr::{self, Value};
 
 /// An entry that was looked up.
@@ -81,11 +80,10 @@ impl Vfs {
     ) -> Self {
         let source = Source {
             remote,
+            writer: Arc::new(Writer::start(cache.clone())),
             cache,
             snapshot: Arc::new(snapshot),
             counters: Arc::new(Counters::default()),
-            writes: TaskTracker::new(),
-            writes_pending: Arc::new(Semaphore::new(WRITES_PENDING_MAX)),
         };
         let listings = Arc::new(Listings::new(source.clone(), config.listings_len_max));
         let chunks = Arc::new(Chunks::new(source.clone(), &config));
@@ -288,9 +286,7 @@ impl Vfs {
 
     /// Waits until what was fetched so far is in the disk cache, as far as it can be stored.
     pub async fn settle(&self) {
-        self.source.writes.close();
-        self.source.writes.wait().await;
-        self.source.writes.reopen();
+        self.source.writer.settle().await;
     }
 
     fn directory_to_search(&self, parent: u64, name: &[u8]) -> Result<Directory, VfsError> {
