@@ -176,6 +176,8 @@ fn add(reply: &mut ReplyDirectory, entry: &DirEntry<'_>) -> bool {
 impl Filesystem for Adapter {
     fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
         // Never ATOMIC_O_TRUNC, POSIX_LOCKS or FLOCK_LOCKS: without OPEN nobody could serve them.
+        // Nor READDIRPLUS_AUTO: it sent as many requests in a walk, and a listing that is asked for
+        // once and kept for ever had better bring its attributes.
         let needed = InitFlags::FUSE_NO_OPEN_SUPPORT | InitFlags::FUSE_NO_OPENDIR_SUPPORT;
         let wanted = needed
             | InitFlags::FUSE_ASYNC_READ
