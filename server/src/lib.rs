@@ -1,1 +1,27 @@
-//! lfsfsd: coordinator and datanode
+//! The server side: what `lfsfsd` runs, usable in a process of its own or inside a test.
+//!
+//! [`run`] serves on a listener until it is told to stop. The coordinator (`coordinator`) has the
+//! metadata, the datanode (`datanode`) has the chunks; they talk gRPC to each other even when they
+//! share a process. Services translate messages and delegate: policy lives in `lfsfs-metadata`,
+//! the rules of a transfer in `lfsfs-transfer`, the disk in `lfsfs-chunk-store`. Every failure
+//! becomes a typed fault in `fault`, and only there.
+
+#![forbid(unsafe_code)]
+
+mod blocking;
+pub mod check;
+pub mod cli;
+mod config;
+mod coordinator;
+mod data;
+mod datanode;
+mod error;
+mod fault;
+mod ids;
+mod panics;
+mod serve;
+mod streams;
+
+pub use config::{Role, ServerConfig};
+pub use error::ServerError;
+pub use serve::{ListenPolicy, bind, run};

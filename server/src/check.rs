@@ -1,0 +1,230 @@
+//! `lfsfsd check`: everything in a data directory is read and verified.
+//!
+//! It needs the directory for itself, so the server must be stopped. Opening the metadata undoes
+//! what a crash left half done, as every start of the server does; beyond that nothing changes.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use lfsfs_chunk_store::{ChunkStore, ChunkStoreError, DiskChunkStore, StoredChunk};
+use lfsfs_common::clock::SystemClock;
+use lfsfs_meta_store::SledStore;
+use lfsfs_metadata::{CheckSummary, Metadata};
+use lfsfs_types::{ChunkId, ContentId};
+use serde::Serialize;
+
+use crate::data::DataDir;
+use crate::error::ServerError;
+use crate::fault::text;
+
+/// Chunk ids, and contents, looked at together.
+const PAGE: usize = 1000;
+
+/// Whether something was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// All is well.
+    Clean,
+    /// Something is wrong.
+    Damaged,
+}
+
+/// What was looked at.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// Projects in the metadata.
+    pub projects: u64,
+    /// Versions in the metadata.
+    pub versions: u64,
+    /// Objects in the metadata, of all versions.
+    pub objects: u64,
+    /// Contents in the metadata.
+    pub contents: u64,
+    /// Chunk files.
+    pub chunks: u64,
+    /// Bytes in chunk files that are whole.
+    pub bytes: u64,
+    /// What is wrong.
+    pub findings: u64,
+}
+
+/// Something that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// "metadata" or "chunk".
+    pub kind: &'static str,
+    /// The row's key, escaped, or the chunk's id.
+    pub at: String,
+    /// What is wrong.
+    pub problem: String,
+}
+
+/// Checks a directory and prints what is wrong, and what was looked at.
+pub fn execute(data: &Path, json: bool) -> Result<Verdict, ServerError> {
+    let mut stdout = io::stdout().lock();
+    let mut broken = None;
+    let summary = check(data, &mut |finding| {
+        if let Err(error) = print_finding(&mut stdout, &finding, json) {
+            broken.get_or_insert(error);
+        }
+    })?;
+    let printed = print_summary(&mut stdout, &summary, json);
+    match broken.map_or(printed, Err) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(ServerError::System {
+            act: "print what was found",
+            source: error,
+        }),
+        _ if summary.findings > 0 => Ok(Verdict::Damaged),
+        _ => Ok(Verdict::Clean),
+    }
+}
+
+fn print_finding(out: &mut impl Write, finding: &Finding, json: bool) -> io::Result<()> {
+    if json {
+        return writeln!(out, "{}", serde_json::to_string(finding)?);
+    }
+    let Finding { kind, at, problem } = finding;
+    writeln!(out, "{kind} {at}: {problem}")
+}
+
+fn print_summary(out: &mut impl Write, summary: &Summary, json: bool) -> io::Result<()> {
+    if json {
+        let line = serde_json::json!({ "kind": "summary", "summary": summary });
+        return writeln!(out, "{line}");
+    }
+    let Summary {
+        projects,
+        versions,
+        objects,
+        contents,
+        chunks,
+        bytes,
+        findings,
+    } = summary;
+    writeln!(
+        out,
+        "{projects} projects, {versions} versions, {objects} objects, {contents} contents, \
+         {chunks} chunks, {bytes} bytes: {findings} findings"
+    )
+}
+
+/// Checks a directory and tells `report` what is wrong.
+pub fn check(data: &Path, report: &mut dyn FnMut(Finding)) -> Result<Summary, ServerError> {
+    let data = DataDir::open_existing(data)?;
+    let metadata = open_metadata(&data)?;
+    let mut summary = Summary::default();
+    if let Some(metadata) = &metadata {
+        let checked = metadata.check(&mut |finding| {
+            report(Finding {
+                kind: "metadata",
+                at: finding.key.escape_ascii().to_string(),
+                problem: finding.what,
+            });
+        });
+        summary.add(checked.map_err(ServerError::Metadata)?);
+    }
+    if data.chunks().is_dir() {
+        let store = DiskChunkStore::open_existing(&data.chunks());
+        let store = store.map_err(ServerError::ChunkStore)?;
+        let mut checker = ChunkChecker {
+            store: &store,
+            metadata: metadata.as_ref(),
+            report,
+            summary: &mut summary,
+        };
+        checker.check_all()?;
+    }
+    Ok(summary)
+}
+
+impl Summary {
+    fn add(&mut self, checked: CheckSummary) {
+        self.projects = checked.projects;
+        self.versions = checked.versions;
+        self.objects = checked.objects;
+        self.contents = checked.contents;
+        self.findings = checked.findings;
+    }
+}
+
+fn open_metadata(data: &DataDir) -> Result<Option<Metadata>, ServerError> {
+    if !data.meta().is_dir() {
+        return Ok(None);
+    }
+    let store = SledStore::open(&data.meta()).map_err(ServerError::MetaStore)?;
+    let metadata = Metadata::open(Arc::new(store), Arc::new(SystemClock));
+    metadata.map(Some).map_err(ServerError::Metadata)
+}
+
+/// The check of the chunk files.
+struct ChunkChecker<'a> {
+    store: &'a dyn ChunkStore,
+    metadata: Option<&'a Metadata>,
+    report: &'a mut dyn FnMut(Finding),
+    summary: &'a mut Summary,
+}
+
+impl ChunkChecker<'_> {
+    fn check_all(&mut self) -> Result<(), ServerError> {
+        let mut after = None;
+        loop {
+            let ids = self.store.list(after, PAGE);
+            let ids = ids.map_err(ServerError::ChunkStore)?;
+            for id in &ids {
+                self.check_chunk(*id)?;
+            }
+            if ids.len() < PAGE {
+                return Ok(());
+            }
+            after = ids.last().copied();
+        }
+    }
+
+    /// Verifies a chunk file from end to end, and that the receipts fit it.
+    fn check_chunk(&mut self, id: ChunkId) -> Result<(), ServerError> {
+        self.summary.chunks += 1;
+        match self.store.verify(id) {
+            Ok(stored) => {
+                self.summary.bytes += stored.info.len;
+                self.check_receipt(&stored)
+            }
+            Err(error @ ChunkStoreError::Damaged { .. }) => {
+                self.find(id, text(&error));
+                Ok(())
+            }
+            Err(error) => Err(ServerError::ChunkStore(error)),
+        }
+    }
+
+    /// A chunk without a receipt is what a crash leaves: its contents are sent again when they are
+    /// wanted. A receipt that tells something else of the chunk is damage.
+    fn check_receipt(&mut self, stored: &StoredChunk) -> Result<(), ServerError> {
+        let Some(metadata) = self.metadata else {
+            return Ok(());
+        };
+        let contents: Vec<ContentId> = stored.contents.iter().map(|it| it.content).collect();
+        for contents in contents.chunks(PAGE) {
+            let known = metadata
+                .resolve_contents(contents)
+                .map_err(ServerError::Metadata)?;
+            for chunk in known.chunks {
+                if chunk.info.id == stored.info.id && chunk.info != stored.info {
+                    let id = stored.info.id;
+                    self.find(id, "its receipt names another length or footer".to_owned());
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn find(&mut self, id: ChunkId, problem: String) {
+        self.summary.findings += 1;
+        (self.report)(Finding {
+            kind: "chunk",
+            at: id.to_string(),
+            problem,
+        });
+    }
+}

@@ -1,0 +1,209 @@
+//! The command line of `lfsfsd`.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use lfsfs_common::telemetry::{self, LogTarget};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::RESERVE_DEFAULT;
+use crate::fault::text;
+use crate::{ListenPolicy, Role, ServerConfig, ServerError, bind, check, run};
+
+/// Exit code of a command that failed.
+const FAILED: u8 = 1;
+
+/// Serve versioned filesystems
+#[derive(Debug, Parser)]
+#[command(name = "lfsfsd", version, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run coordinator and datanode in one process
+    #[command(after_help = "Example: lfsfsd all --data /var/lib/lfsfsd")]
+    All(AllArgs),
+    /// Run the coordinator alone
+    #[command(after_help = "Example: lfsfsd coordinator --data /var/lib/lfsfsd")]
+    Coordinator(ServeArgs),
+    /// Run a datanode of a coordinator
+    #[command(
+        after_help = "Example: lfsfsd datanode --data /srv/chunks --listen 127.0.0.1:5052 \
+                      --coordinator 127.0.0.1:5051"
+    )]
+    Datanode(DatanodeArgs),
+    /// Check everything in a data directory, and change nothing in it
+    #[command(after_help = "Exit codes: 0 all is well, 1 something is wrong, 2 usage")]
+    Check(CheckArgs),
+}
+
+#[derive(Debug, Args)]
+struct ServeArgs {
+    /// Directory that holds everything this server keeps
+    #[arg(long, value_name = "DIR", env = "LFSFSD_DATA")]
+    data: PathBuf,
+    /// Address to listen on; port 0 takes a free one
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "LFSFSD_LISTEN",
+        default_value = "127.0.0.1:5051"
+    )]
+    listen: SocketAddr,
+    /// Listen on an address that other machines can reach, without TLS and tokens
+    #[arg(long)]
+    insecure_listen: bool,
+    /// Write the log to this file instead of standard error
+    #[arg(long, value_name = "FILE", env = "LFSFSD_LOG_FILE")]
+    log: Option<PathBuf>,
+    /// Seconds that calls in flight may go on when the server stops
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    grace: u64,
+}
+
+#[derive(Debug, Args)]
+struct StoreArgs {
+    /// Bytes of the disk that stay free: below them chunks are refused and reads go on
+    #[arg(long, value_name = "BYTES", env = "LFSFSD_RESERVE", default_value_t = RESERVE_DEFAULT)]
+    reserve: u64,
+    /// host:port under which clients reach this server, if it is not the address listened on
+    #[arg(long, value_name = "ADDR", env = "LFSFSD_ADVERTISE")]
+    advertise: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct AllArgs {
+    #[command(flatten)]
+    serve: ServeArgs,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+#[derive(Debug, Args)]
+struct DatanodeArgs {
+    #[command(flatten)]
+    serve: ServeArgs,
+    #[command(flatten)]
+    store: StoreArgs,
+    /// host:port of the coordinator
+    #[arg(long, value_name = "ADDR", env = "LFSFSD_COORDINATOR")]
+    coordinator: String,
+}
+
+#[derive(Debug, Args)]
+struct CheckArgs {
+    /// Directory of a server that is not running
+    #[arg(long, value_name = "DIR", env = "LFSFSD_DATA")]
+    data: PathBuf,
+    /// Print one JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+/// Does what the command line says.
+pub fn execute(cli: Cli) -> ExitCode {
+    let none = StoreArgs {
+        reserve: RESERVE_DEFAULT,
+        advertise: None,
+    };
+    match cli.command {
+        Command::All(args) => execute_server(Role::All, args.serve, args.store),
+        Command::Coordinator(args) => execute_server(Role::Coordinator, args, none),
+        Command::Datanode(args) => {
+            let coordinator = args.coordinator;
+            execute_server(Role::DataNode { coordinator }, args.serve, args.store)
+        }
+        Command::Check(args) => match check::execute(&args.data, args.json) {
+            Ok(check::Verdict::Clean) => ExitCode::SUCCESS,
+            Ok(check::Verdict::Damaged) => ExitCode::from(FAILED),
+            Err(error) => fail(&error),
+        },
+    }
+}
+
+fn execute_server(role: Role, serve: ServeArgs, store: StoreArgs) -> ExitCode {
+    let target = serve.log.clone().map_or(LogTarget::Stderr, LogTarget::File);
+    if let Err(error) = telemetry::init(&target, "info") {
+        return fail(&error);
+    }
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(source) => {
+            let act = "start threads";
+            return fail(&ServerError::System { act, source });
+        }
+    };
+    let policy = match serve.insecure_listen {
+        true => ListenPolicy::Insecure,
+        false => ListenPolicy::LoopbackOnly,
+    };
+    let config = ServerConfig {
+        role,
+        data: serve.data,
+        reserve: store.reserve,
+        advertise: store.advertise,
+        grace: Duration::from_secs(serve.grace),
+    };
+    match runtime.block_on(serve_until_signal(config, serve.listen, policy)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+async fn serve_until_signal(
+    config: ServerConfig,
+    listen: SocketAddr,
+    policy: ListenPolicy,
+) -> Result<(), ServerError> {
+    let listener = bind(listen, policy).await?;
+    let shutdown = CancellationToken::new();
+    let running = run(config, listener, shutdown.clone(), announce);
+    tokio::select! {
+        ended = running => ended,
+        failed = cancel_on_signal(shutdown) => failed,
+    }
+}
+
+/// Cancels `shutdown` at the first signal, and then never ends: whoever runs, stops by itself.
+async fn cancel_on_signal(shutdown: CancellationToken) -> Result<(), ServerError> {
+    let system = |source| ServerError::System {
+        act: "wait for signals",
+        source,
+    };
+    let mut terminate = signal(SignalKind::terminate()).map_err(system)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(system)?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    shutdown.cancel();
+    std::future::pending().await
+}
+
+/// Tells whoever started the server that it can be asked.
+fn announce(address: SocketAddr) {
+    let mut stdout = std::io::stdout().lock();
+    let printed = writeln!(stdout, "listening on {address}")
+        .and_then(|()| std::io::Write::flush(&mut stdout));
+    if let Err(error) = printed {
+        tracing::warn!(%error, "nobody reads the standard output");
+    }
+    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+        tracing::warn!(%error, "the service manager cannot be told");
+    }
+}
+
+fn fail(error: &dyn std::error::Error) -> ExitCode {
+    let mut stderr = std::io::stderr().lock();
+    // If nobody reads this, nobody can be told.
+    drop(writeln!(stderr, "lfsfsd: {}", text(error)));
+    ExitCode::from(FAILED)
+}

@@ -1,0 +1,105 @@
+//! The coordinator: metadata, membership, upload plans and commit sessions, behind two services.
+//!
+//! What must outlive the process is in [`Metadata`]; what is here may be lost at any time: nodes
+//! register again, and clients open new sessions.
+
+mod changes;
+mod coordinator_service;
+mod files;
+mod fs_service;
+mod membership;
+mod plans;
+mod resolve;
+mod sessions;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use lfsfs_common::clock::Clock;
+use lfsfs_metadata::Metadata;
+use lfsfs_proto::status::Fault;
+use lfsfs_proto::v1;
+
+pub(crate) use self::coordinator_service::CoordinatorService;
+pub(crate) use self::fs_service::FsService;
+use self::membership::{Member, MemberState, Membership, Updates};
+use self::plans::Plans;
+use self::sessions::CommitSessions;
+use crate::blocking::{IntoFault, blocking};
+use crate::ids::random_id;
+use crate::streams::Tasks;
+
+/// What the services of a coordinator share.
+#[derive(Debug)]
+pub(crate) struct Coordinator {
+    metadata: Metadata,
+    clock: Arc<dyn Clock>,
+    tasks: Tasks,
+    members: Mutex<Membership>,
+    plans: Mutex<Plans>,
+    sessions: Mutex<CommitSessions>,
+}
+
+impl Coordinator {
+    /// Starts with the nodes that are known from earlier, all of them offline until they are heard.
+    pub(crate) fn new(
+        metadata: Metadata,
+        clock: Arc<dyn Clock>,
+        tasks: Tasks,
+    ) -> Result<Self, lfsfs_metadata::MetadataError> {
+        let mut members = Membership::new();
+        for node in metadata.nodes()? {
+            members.known_from_before(Member::of_node(&node));
+        }
+        Ok(Self {
+            metadata,
+            clock,
+            tasks,
+            members: Mutex::new(members),
+            plans: Mutex::default(),
+            sessions: Mutex::default(),
+        })
+    }
+
+    /// Calls the metadata on a thread that may block.
+    async fn metadata<T, E>(
+        &self,
+        call: impl FnOnce(&Metadata) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, Fault>
+    where
+        T: Send + 'static,
+        E: IntoFault + Send + 'static,
+    {
+        let metadata = self.metadata.clone();
+        blocking(move || call(&metadata)).await
+    }
+
+    /// The locks below are held for moments and never while another is taken.
+    fn members(&self) -> MutexGuard<'_, Membership> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn plans(&self) -> MutexGuard<'_, Plans> {
+        self.plans.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sessions(&self) -> MutexGuard<'_, CommitSessions> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands out slots for chunks that a client is about to build.
+    fn slots(&self, count: usize) -> Result<Vec<v1::Slot>, Fault> {
+        let now = self.clock.monotonic();
+        let mut primaries = self.members().place(count, now)?.into_iter();
+        let slot = || {
+            let id = random_id()?;
+            let primary = primaries.next().as_ref().map(v1::NodeInfo::from);
+            Ok(v1::Slot {
+                id: id.as_bytes().to_vec(),
+                primary,
+                replicas: Vec::new(),
+                len_max: lfsfs_types::limits::CHUNK_LEN_MAX,
+            })
+        };
+        std::iter::repeat_with(slot).take(count).collect()
+    }
+}

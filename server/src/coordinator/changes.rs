@@ -1,0 +1,193 @@
+//! A commit as it arrives: one start, batches of changes, one finish.
+//!
+//! Only the finish publishes. A stream that just ends may be a client that died or gave up.
+
+use std::sync::Arc;
+
+use lfsfs_metadata::{Begun, Change, CommitParams, CommitSession, Published};
+use lfsfs_proto::convert::{ProtocolError, id, optional_name, required};
+use lfsfs_proto::status::{Fault, FaultKind};
+use lfsfs_proto::v1;
+use lfsfs_types::{DirId, Origin, Record, SessionId, VersionId, VersionNumber, VersionRecord};
+use tonic::Streaming;
+
+use super::Coordinator;
+use super::sessions::CommitPlan;
+use crate::blocking::{IntoFault, blocking};
+use crate::ids::random_id;
+use crate::streams::next;
+
+/// Opens a session, or tells that its commit was published before.
+pub(super) async fn open_session(
+    coordinator: &Coordinator,
+    request: v1::OpenSessionRequest,
+) -> Result<v1::OpenSessionResponse, Fault> {
+    let plan = plan_of(&request).map_err(ProtocolError::into_fault)?;
+    let published = coordinator
+        .metadata(move |metadata| {
+            // Base and version id are checked by opening a commit that changes nothing.
+            match metadata.begin_commit(params_of(plan, Origin::Commit))? {
+                Begun::AlreadyDone(record) => Ok(Some(record)),
+                Begun::Session(session) => session.discard().map(|()| None),
+            }
+        })
+        .await?;
+    let session = random_id()?;
+    let now = coordinator.clock.monotonic();
+    coordinator.sessions().open(session, plan, now)?;
+    Ok(v1::OpenSessionResponse {
+        session_id: session.as_bytes().to_vec(),
+        published: published.as_ref().map(v1::Version::from),
+    })
+}
+
+fn plan_of(request: &v1::OpenSessionRequest) -> Result<CommitPlan, ProtocolError> {
+    let project = id(
+        "project_id",
+        &request.project_id,
+        lfsfs_types::ProjectId::from_slice,
+    )?;
+    let base_id = id("base_id", &request.base_id, VersionId::from_slice)?;
+    Ok(CommitPlan {
+        project,
+        base: (VersionNumber(request.base), base_id),
+        version: id("version_id", &request.version_id, VersionId::from_slice)?,
+    })
+}
+
+fn params_of(plan: CommitPlan, origin: Origin) -> CommitParams {
+    CommitParams {
+        project: plan.project,
+        base: plan.base,
+        version: plan.version,
+        origin,
+        author: String::new(),
+        message: String::new(),
+    }
+}
+
+/// Takes the stream of a commit and publishes it.
+pub(super) async fn commit(
+    coordinator: &Arc<Coordinator>,
+    mut stream: Streaming<v1::CommitRequest>,
+) -> Result<v1::CommitResponse, Fault> {
+    let first = next(&mut stream).await?.and_then(|message| message.part);
+    let Some(v1::commit_request::Part::Start(start)) = first else {
+        return Err(out_of_order());
+    };
+    let id = id("session_id", &start.session_id, SessionId::from_slice)
+        .map_err(ProtocolError::into_fault)?;
+    let plan = coordinator
+        .sessions()
+        .find(id, coordinator.clock.monotonic())?;
+    let params = start_params(plan, start).map_err(ProtocolError::into_fault)?;
+    let begun = coordinator.metadata(move |metadata| metadata.begin_commit(params));
+    let (record, rows) = match begun.await? {
+        Begun::AlreadyDone(record) => (record, 0),
+        Begun::Session(session) => publish(stage(session, &mut stream).await?).await?,
+    };
+    coordinator.sessions().close(id);
+    Ok(v1::CommitResponse {
+        version: Some((&record).into()),
+        rows,
+    })
+}
+
+fn start_params(plan: CommitPlan, start: v1::CommitStart) -> Result<CommitParams, ProtocolError> {
+    let origin = required("origin", start.origin)?.try_into()?;
+    Ok(CommitParams {
+        author: start.author,
+        message: start.message,
+        ..params_of(plan, origin)
+    })
+}
+
+/// Stages every batch of the stream; a stream that breaks leaves nothing staged.
+async fn stage(
+    session: CommitSession,
+    stream: &mut Streaming<v1::CommitRequest>,
+) -> Result<CommitSession, Fault> {
+    let mut session = session;
+    let mut staged = 0;
+    loop {
+        let batch = match next_part(stream).await {
+            Ok(Part::Changes(changes)) => changes,
+            Ok(Part::Finish { changes }) if changes == staged => return Ok(session),
+            Ok(Part::Finish { changes }) => {
+                discard(session).await;
+                let text = format!("{staged} changes arrived of {changes} that were sent");
+                return Err(Fault::new(FaultKind::Invalid, text));
+            }
+            Err(fault) => {
+                discard(session).await;
+                return Err(fault);
+            }
+        };
+        staged += batch.len() as u64;
+        let added = blocking(move || {
+            let added = session.stage(batch).map_err(IntoFault::into_fault);
+            Ok::<_, Fault>((session, added))
+        });
+        let (same, added) = added.await?;
+        session = same;
+        if let Err(fault) = added {
+            discard(session).await;
+            return Err(fault);
+        }
+    }
+}
+
+/// What follows the start of a commit.
+enum Part {
+    Changes(Vec<Change>),
+    Finish { changes: u64 },
+}
+
+async fn next_part(stream: &mut Streaming<v1::CommitRequest>) -> Result<Part, Fault> {
+    match next(stream).await?.map(|message| message.part) {
+        Some(Some(v1::commit_request::Part::Changes(batch))) => {
+            let changes = batch.changes.into_iter().map(change);
+            let changes = changes.collect::<Result<_, ProtocolError>>();
+            changes
+                .map(Part::Changes)
+                .map_err(ProtocolError::into_fault)
+        }
+        Some(Some(v1::commit_request::Part::Finish(finish))) => Ok(Part::Finish {
+            changes: finish.changes,
+        }),
+        None | Some(_) => Err(out_of_order()),
+    }
+}
+
+fn change(message: v1::Change) -> Result<Change, ProtocolError> {
+    Ok(Change {
+        dir: DirId(message.dir),
+        name: optional_name("name", &message.name)?,
+        state: message.record.map(Record::try_from).transpose()?,
+    })
+}
+
+async fn discard(session: CommitSession) {
+    if let Err(fault) = blocking(move || session.discard()).await {
+        tracing::warn!(fault = %fault.message, "staged changes stay until the next sweep");
+    }
+}
+
+/// Publishes what was staged. Returns the version and how many entries it changed.
+async fn publish(session: CommitSession) -> Result<(VersionRecord, u64), Fault> {
+    Ok(match blocking(move || session.publish()).await? {
+        Published::Unchanged(record) => (record, 0),
+        Published::Version(record) => {
+            let counts = record.counts;
+            let rows = counts.added + counts.removed + counts.modified;
+            (record, rows)
+        }
+    })
+}
+
+fn out_of_order() -> Fault {
+    Fault::new(
+        FaultKind::Invalid,
+        "a commit is one start, then changes, then a finish; nothing was published",
+    )
+}

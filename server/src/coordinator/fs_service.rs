@@ -1,0 +1,526 @@
+//! The Fs service: messages in, metadata asked, messages out.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use lfsfs_metadata::{DiffEntry, DiffLine, MetadataError, Project, ProjectSettings, Snapshot};
+use lfsfs_proto::convert::{ProtocolError, id, optional_name};
+use lfsfs_proto::status::{Fault, FaultKind};
+use lfsfs_proto::v1::fs_server::Fs;
+use lfsfs_proto::v1::{self};
+use lfsfs_types::limits::PIECES_MAX;
+use lfsfs_types::{
+    ContentId, DirId, Name, ObjectPath, Piece, PieceList, ProjectId, ProjectName, Record, Source,
+    TagName, VersionNumber,
+};
+use prost::Message as _;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{Coordinator, changes, resolve};
+use crate::blocking::{IntoFault as _, blocking};
+use crate::streams::{Answers, Sink, next};
+
+/// Projects of one page.
+const PROJECTS_PER_PAGE: usize = 1000;
+/// Versions read at once by a log.
+const VERSIONS_AT_ONCE: usize = 100;
+/// Bytes of entries after which a page of a listing ends, well below what clients take.
+const LISTING_LEN_MAX: usize = 2 * 1024 * 1024;
+/// Most slots of one plan.
+const SLOTS_MAX: u32 = 1024;
+
+type Answer<T> = Result<Response<T>, Status>;
+
+/// Serves the Fs service.
+#[derive(Debug, Clone)]
+pub(crate) struct FsService {
+    coordinator: Arc<Coordinator>,
+}
+
+impl FsService {
+    pub(crate) fn new(coordinator: Arc<Coordinator>) -> Self {
+        Self { coordinator }
+    }
+
+    async fn project(&self, name: &str) -> Result<Project, Fault> {
+        let name = project_name(name)?;
+        let found = self.coordinator.metadata(move |m| m.project(&name));
+        found.await
+    }
+}
+
+fn invalid(error: &impl ToString) -> Fault {
+    Fault::new(FaultKind::Invalid, error.to_string())
+}
+
+fn project_name(text: &str) -> Result<ProjectName, Fault> {
+    ProjectName::new(text).map_err(|error| invalid(&error))
+}
+
+pub(super) fn source(text: &str) -> Result<Source, Fault> {
+    // The error of a source does not repeat what its own source says.
+    let parsed = text.parse::<Source>();
+    parsed.map_err(|error| Fault::new(FaultKind::Invalid, crate::fault::text(&error)))
+}
+
+pub(super) fn path(bytes: &[u8]) -> Result<ObjectPath, Fault> {
+    ObjectPath::new(bytes).map_err(|error| invalid(&error))
+}
+
+fn project_id(bytes: &[u8]) -> Result<ProjectId, Fault> {
+    id("project_id", bytes, ProjectId::from_slice).map_err(ProtocolError::into_fault)
+}
+
+fn tag_name(text: &str) -> Result<TagName, Fault> {
+    TagName::new(text).map_err(|error| invalid(&error))
+}
+
+fn unserved<T>(call: &str) -> Answer<T> {
+    let text = format!("this server does not serve {call} yet");
+    Err(Fault::new(FaultKind::Unimplemented, text).into())
+}
+
+fn project_message(project: &Project) -> v1::Project {
+    v1::Project {
+        id: project.id.as_bytes().to_vec(),
+        name: project.name.to_string(),
+        head: project.head.0.0,
+        head_id: project.head.1.as_bytes().to_vec(),
+        created: Some(project.created.into()),
+        pack_patterns: project.settings.pack_patterns.clone(),
+        replication: project.settings.replication,
+    }
+}
+
+fn settings(request: &v1::NewProjectRequest) -> Result<ProjectSettings, Fault> {
+    if !request.template.is_empty() {
+        let text = "this server does not make projects from templates yet";
+        return Err(Fault::new(FaultKind::Unimplemented, text));
+    }
+    let default = ProjectSettings::default();
+    Ok(ProjectSettings {
+        replication: match request.replication {
+            0 => default.replication,
+            replication => replication,
+        },
+        pack_patterns: request.pack_patterns.clone(),
+    })
+}
+
+/// Ends a page of entries where a message would become too long. At least one entry is kept.
+pub(super) fn fit(entries: Vec<(Name, Record)>, more: bool) -> (Vec<v1::Entry>, bool) {
+    let count = entries.len();
+    let mut len = 0;
+    let fitting: Vec<_> = entries
+        .iter()
+        .map(v1::Entry::from)
+        .take_while(|entry| {
+            let is_first = len == 0;
+            len += entry.encoded_len() + 8;
+            is_first || len <= LISTING_LEN_MAX
+        })
+        .collect();
+    let more = more || fitting.len() < count;
+    (fitting, more)
+}
+
+async fn log_into(
+    coordinator: Arc<Coordinator>,
+    project: ProjectId,
+    request: v1::LogRequest,
+    sink: Sink<v1::Version>,
+) -> Result<(), Fault> {
+    let mut left = match request.limit {
+        0 => usize::MAX,
+        limit => limit as usize,
+    };
+    let mut before = (request.before > 0).then_some(VersionNumber(request.before));
+    while left > 0 {
+        let limit = left.min(VERSIONS_AT_ONCE);
+        let page = coordinator
+            .metadata(move |metadata| metadata.log(project, before, limit))
+            .await?;
+        for version in &page.items {
+            sink.send(version.into()).await?;
+        }
+        left -= page.items.len();
+        before = page.items.last().map(|version| version.number);
+        if !page.more {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn diff_message(entry: &DiffEntry) -> v1::DiffEntry {
+    let kind = match entry.line {
+        DiffLine::Added => v1::DiffKind::Added,
+        DiffLine::Removed => v1::DiffKind::Removed,
+        DiffLine::Modified => v1::DiffKind::Modified,
+        DiffLine::Times => v1::DiffKind::Touched,
+        DiffLine::Renamed => v1::DiffKind::Renamed,
+    };
+    let old_path = entry.old_path.as_ref();
+    v1::DiffEntry {
+        kind: kind.into(),
+        path: entry.path.as_bytes().to_vec(),
+        old_path: old_path.map_or_else(Vec::new, |path| path.as_bytes().to_vec()),
+    }
+}
+
+/// Takes the list of pieces of one content, which may need many messages.
+async fn receive_pieces(
+    stream: &mut Streaming<v1::PutPiecesRequest>,
+) -> Result<(ContentId, PieceList), Fault> {
+    let mut content = None;
+    let mut pieces = Vec::new();
+    while let Some(message) = next(stream).await? {
+        if content.is_none() {
+            let parsed = id("content", &message.content, ContentId::from_slice);
+            content = Some(parsed.map_err(ProtocolError::into_fault)?);
+        }
+        if pieces.len() + message.pieces.len() > PIECES_MAX {
+            return Err(invalid(&"the list has too many pieces"));
+        }
+        for piece in message.pieces {
+            pieces.push(Piece::try_from(piece).map_err(ProtocolError::into_fault)?);
+        }
+    }
+    let content = content.ok_or_else(|| ProtocolError::Missing("content").into_fault())?;
+    let list = PieceList::new(pieces).map_err(|error| invalid(&error))?;
+    Ok((content, list))
+}
+
+#[tonic::async_trait]
+impl Fs for FsService {
+    async fn get_cluster(
+        &self,
+        _: Request<v1::GetClusterRequest>,
+    ) -> Answer<v1::GetClusterResponse> {
+        let cluster = self.coordinator.metadata.cluster_id();
+        Ok(Response::new(v1::GetClusterResponse {
+            cluster_id: cluster.as_bytes().to_vec(),
+            server_version: env!("CARGO_PKG_VERSION").to_owned(),
+        }))
+    }
+
+    async fn new_project(
+        &self,
+        request: Request<v1::NewProjectRequest>,
+    ) -> Answer<v1::NewProjectResponse> {
+        let request = request.into_inner();
+        let name = project_name(&request.name)?;
+        let settings = settings(&request)?;
+        let made = self
+            .coordinator
+            .metadata(move |metadata| metadata.new_project(&name, settings));
+        let project = Some(project_message(&made.await?));
+        Ok(Response::new(v1::NewProjectResponse { project }))
+    }
+
+    async fn list_projects(
+        &self,
+        request: Request<v1::ListProjectsRequest>,
+    ) -> Answer<v1::ListProjectsResponse> {
+        let v1::ListProjectsRequest { after, limit } = request.into_inner();
+        let after = (!after.is_empty())
+            .then(|| project_name(&after))
+            .transpose()?;
+        let limit = match limit as usize {
+            limit @ 1..=PROJECTS_PER_PAGE => limit,
+            _ => PROJECTS_PER_PAGE,
+        };
+        let page = self
+            .coordinator
+            .metadata(move |metadata| metadata.list_projects(after.as_ref(), limit))
+            .await?;
+        Ok(Response::new(v1::ListProjectsResponse {
+            projects: page.items.iter().map(project_message).collect(),
+            more: page.more,
+        }))
+    }
+
+    async fn inspect(&self, request: Request<v1::InspectRequest>) -> Answer<v1::InspectResponse> {
+        let name = project_name(&request.into_inner().name)?;
+        let (project, head) = self
+            .coordinator
+            .metadata(move |metadata| {
+                let project = metadata.project(&name)?;
+                let number = project.head.0;
+                let head = (number > VersionNumber::ZERO)
+                    .then(|| metadata.version(project.id, number))
+                    .transpose()?;
+                Ok::<_, MetadataError>((project, head))
+            })
+            .await?;
+        Ok(Response::new(v1::InspectResponse {
+            project: Some(project_message(&project)),
+            head: head.as_ref().map(v1::Version::from),
+        }))
+    }
+
+    async fn resolve_source(
+        &self,
+        request: Request<v1::ResolveSourceRequest>,
+    ) -> Answer<v1::ResolveSourceResponse> {
+        let source = source(&request.into_inner().source)?;
+        let resolved = self.coordinator.metadata(move |m| m.resolve(&source));
+        let Snapshot {
+            project,
+            version,
+            root,
+            ..
+        } = resolved.await?;
+        let cluster = self.coordinator.metadata.cluster_id();
+        Ok(Response::new(v1::ResolveSourceResponse {
+            cluster_id: cluster.as_bytes().to_vec(),
+            project: Some(project_message(&project)),
+            version: Some((&version).into()),
+            root: Some((&root).into()),
+        }))
+    }
+
+    type LogStream = Answers<v1::Version>;
+
+    async fn log(&self, request: Request<v1::LogRequest>) -> Answer<Self::LogStream> {
+        let request = request.into_inner();
+        let project = self.project(&request.project).await?.id;
+        let coordinator = Arc::clone(&self.coordinator);
+        let tasks = &self.coordinator.tasks;
+        let answers = tasks.answer(move |sink| log_into(coordinator, project, request, sink));
+        Ok(Response::new(answers))
+    }
+
+    async fn set_tag(&self, request: Request<v1::SetTagRequest>) -> Answer<v1::SetTagResponse> {
+        let request = request.into_inner();
+        let tag = tag_name(&request.tag)?;
+        let project = self.project(&request.project).await?.id;
+        let version = VersionNumber(request.version);
+        let set = move |metadata: &lfsfs_metadata::Metadata| {
+            metadata.set_tag(project, &tag, version, request.force)
+        };
+        self.coordinator.metadata(set).await?;
+        Ok(Response::new(v1::SetTagResponse {}))
+    }
+
+    async fn list_directory(
+        &self,
+        request: Request<v1::ListDirectoryRequest>,
+    ) -> Answer<v1::ListDirectoryResponse> {
+        let request = request.into_inner();
+        let project = project_id(&request.project_id)?;
+        let after = optional_name("after", &request.after).map_err(ProtocolError::into_fault)?;
+        let (version, dir) = (VersionNumber(request.version), DirId(request.dir));
+        let limit = request.limit as usize;
+        let listing = self
+            .coordinator
+            .metadata(move |m| m.list(project, version, dir, after.as_ref(), limit))
+            .await?;
+        let (entries, more) = fit(listing.entries, listing.more);
+        Ok(Response::new(v1::ListDirectoryResponse {
+            entries,
+            more,
+            listing_version: listing.listing_version.as_bytes().to_vec(),
+        }))
+    }
+
+    async fn lookup(&self, request: Request<v1::LookupRequest>) -> Answer<v1::LookupResponse> {
+        let request = request.into_inner();
+        let project = project_id(&request.project_id)?;
+        let (version, path) = (VersionNumber(request.version), path(&request.path)?);
+        let found = self
+            .coordinator
+            .metadata(move |metadata| metadata.lookup(project, version, &path))
+            .await?
+            .ok_or_else(|| no_such_path(&request.path))?;
+        Ok(Response::new(v1::LookupResponse {
+            record: Some((&found.record).into()),
+            parent: found.dir.0,
+        }))
+    }
+
+    type DiffStream = Answers<v1::DiffEntry>;
+
+    async fn diff(&self, request: Request<v1::DiffRequest>) -> Answer<Self::DiffStream> {
+        let request = request.into_inner();
+        let project = project_id(&request.project_id)?;
+        let (from, to) = (VersionNumber(request.from), VersionNumber(request.to));
+        if request.expand_renames {
+            return unserved("Diff with expanded renames");
+        }
+        let metadata = self.coordinator.metadata.clone();
+        let answers = self.coordinator.tasks.answer(move |sink| {
+            blocking(move || {
+                let diff = metadata.diff(project, from, to, &mut |entry| match sink
+                    .blocking_send(diff_message(&entry))
+                {
+                    Ok(()) => ControlFlow::Continue(()),
+                    Err(_) => ControlFlow::Break(()),
+                });
+                diff.map(drop)
+            })
+        });
+        Ok(Response::new(answers))
+    }
+
+    async fn find_missing(
+        &self,
+        request: Request<v1::FindMissingRequest>,
+    ) -> Answer<v1::FindMissingResponse> {
+        let contents = resolve::contents(&request.into_inner().contents)?;
+        let missing = self
+            .coordinator
+            .metadata(move |metadata| metadata.missing(&contents))
+            .await?;
+        let missing = missing.iter().map(|content| content.as_bytes().to_vec());
+        Ok(Response::new(v1::FindMissingResponse {
+            missing: missing.collect(),
+        }))
+    }
+
+    async fn put_pieces(
+        &self,
+        request: Request<Streaming<v1::PutPiecesRequest>>,
+    ) -> Answer<v1::PutPiecesResponse> {
+        let (content, list) = receive_pieces(&mut request.into_inner()).await?;
+        self.coordinator
+            .metadata(move |metadata| metadata.put_pieces(content, &list))
+            .await?;
+        Ok(Response::new(v1::PutPiecesResponse {}))
+    }
+
+    type ResolveStream = Answers<v1::ResolveResponse>;
+
+    async fn resolve(
+        &self,
+        request: Request<Streaming<v1::ResolveRequest>>,
+    ) -> Answer<Self::ResolveStream> {
+        let (coordinator, questions) = (Arc::clone(&self.coordinator), request.into_inner());
+        let tasks = &self.coordinator.tasks;
+        let answers = tasks.answer(move |sink| resolve::answer_all(coordinator, questions, sink));
+        Ok(Response::new(answers))
+    }
+
+    async fn plan_upload(
+        &self,
+        request: Request<v1::PlanUploadRequest>,
+    ) -> Answer<v1::PlanUploadResponse> {
+        let request = request.into_inner();
+        if !(1..=SLOTS_MAX).contains(&request.count) {
+            return Err(invalid(&format!("a plan has 1 to {SLOTS_MAX} slots")).into());
+        }
+        self.project(&request.project).await?;
+        let slots = self.coordinator.slots(request.count as usize)?;
+        Ok(Response::new(v1::PlanUploadResponse { slots }))
+    }
+
+    async fn open_session(
+        &self,
+        request: Request<v1::OpenSessionRequest>,
+    ) -> Answer<v1::OpenSessionResponse> {
+        let opened = changes::open_session(&self.coordinator, request.into_inner());
+        Ok(Response::new(opened.await?))
+    }
+
+    async fn commit(
+        &self,
+        request: Request<Streaming<v1::CommitRequest>>,
+    ) -> Answer<v1::CommitResponse> {
+        let committed = changes::commit(&self.coordinator, request.into_inner());
+        Ok(Response::new(committed.await?))
+    }
+
+    type WatchStream = Answers<v1::Version>;
+    type GetStream = Answers<v1::GetResponse>;
+    type GetCompressStream = Answers<v1::GetCompressResponse>;
+    type GetCacheStream = Answers<v1::GetCompressResponse>;
+
+    async fn delete_project(
+        &self,
+        _: Request<v1::DeleteProjectRequest>,
+    ) -> Answer<v1::DeleteProjectResponse> {
+        unserved("DeleteProject")
+    }
+
+    async fn rename_project(
+        &self,
+        _: Request<v1::RenameProjectRequest>,
+    ) -> Answer<v1::RenameProjectResponse> {
+        unserved("RenameProject")
+    }
+
+    async fn delete_tag(&self, _: Request<v1::DeleteTagRequest>) -> Answer<v1::DeleteTagResponse> {
+        unserved("DeleteTag")
+    }
+
+    async fn list_tags(&self, _: Request<v1::ListTagsRequest>) -> Answer<v1::ListTagsResponse> {
+        unserved("ListTags")
+    }
+
+    async fn watch(&self, _: Request<v1::WatchRequest>) -> Answer<Self::WatchStream> {
+        unserved("Watch")
+    }
+
+    async fn get(&self, _: Request<v1::GetRequest>) -> Answer<Self::GetStream> {
+        unserved("Get")
+    }
+
+    async fn get_unary(&self, _: Request<v1::GetUnaryRequest>) -> Answer<v1::GetUnaryResponse> {
+        unserved("GetUnary")
+    }
+
+    async fn get_compress(
+        &self,
+        _: Request<v1::GetCompressRequest>,
+    ) -> Answer<Self::GetCompressStream> {
+        unserved("GetCompress")
+    }
+
+    async fn update(&self, _: Request<Streaming<v1::UpdateRequest>>) -> Answer<v1::UpdateResponse> {
+        unserved("Update")
+    }
+
+    async fn rollback(&self, _: Request<v1::RollbackRequest>) -> Answer<v1::RollbackResponse> {
+        unserved("Rollback")
+    }
+
+    async fn clone_to_project(
+        &self,
+        _: Request<v1::CloneToProjectRequest>,
+    ) -> Answer<v1::CloneToProjectResponse> {
+        unserved("CloneToProject")
+    }
+
+    async fn gc_project(&self, _: Request<v1::GcProjectRequest>) -> Answer<v1::GcResponse> {
+        unserved("GcProject")
+    }
+
+    async fn gc_random_projects(
+        &self,
+        _: Request<v1::GcRandomProjectsRequest>,
+    ) -> Answer<v1::GcResponse> {
+        unserved("GcRandomProjects")
+    }
+
+    async fn gc_contents(&self, _: Request<v1::GcContentsRequest>) -> Answer<v1::GcResponse> {
+        unserved("GcContents")
+    }
+
+    async fn snapshot(&self, _: Request<v1::SnapshotRequest>) -> Answer<v1::SnapshotResponse> {
+        unserved("Snapshot")
+    }
+
+    async fn reset(&self, _: Request<v1::ResetRequest>) -> Answer<v1::ResetResponse> {
+        unserved("Reset")
+    }
+
+    async fn get_cache(&self, _: Request<v1::GetCacheRequest>) -> Answer<Self::GetCacheStream> {
+        unserved("GetCache")
+    }
+}
+
+/// Returns the fault of a path that is not there.
+pub(super) fn no_such_path(path: &[u8]) -> Fault {
+    let text = format!("no such file or directory: {}", path.escape_ascii());
+    Fault::new(FaultKind::PathNotFound, text)
+}

@@ -1,0 +1,200 @@
+//! Where contents lie, in messages of bounded size.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use lfsfs_metadata::{ChunkLocation, Resolution, Resolved, ResolvedContents};
+use lfsfs_proto::convert::{ProtocolError, ids};
+use lfsfs_proto::status::{Fault, FaultKind};
+use lfsfs_proto::v1;
+use lfsfs_types::limits::CONTENTS_PER_MESSAGE_MAX;
+use lfsfs_types::{ChunkId, ContentId, ContentPlace, NodeId};
+use tonic::Streaming;
+
+use super::Coordinator;
+use crate::blocking::IntoFault as _;
+use crate::streams::{Sink, next_question};
+
+/// Contents looked up at once; each may have thousands of places.
+const CONTENTS_AT_ONCE: usize = 128;
+/// Most places and chunks in one answer: about 90 bytes each.
+const PLACES_PER_MESSAGE: usize = 8192;
+
+/// Checks a list of contents that came from a client.
+pub(super) fn contents(list: &[Vec<u8>]) -> Result<Vec<ContentId>, Fault> {
+    if list.len() > CONTENTS_PER_MESSAGE_MAX {
+        let text = format!("at most {CONTENTS_PER_MESSAGE_MAX} contents fit a message");
+        return Err(Fault::new(FaultKind::Invalid, text));
+    }
+    ids("contents", list, ContentId::from_slice).map_err(ProtocolError::into_fault)
+}
+
+/// Answers questions until the client has no more.
+pub(super) async fn answer_all(
+    coordinator: Arc<Coordinator>,
+    mut questions: Streaming<v1::ResolveRequest>,
+    sink: Sink<v1::ResolveResponse>,
+) -> Result<(), Fault> {
+    let mut told = HashSet::new();
+    while let Some(question) = next_question(&mut questions).await? {
+        let wanted = contents(&question.contents)?;
+        for group in wanted.chunks(CONTENTS_AT_ONCE) {
+            let group = group.to_vec();
+            let resolved = coordinator
+                .metadata(move |metadata| metadata.resolve_contents(&group))
+                .await?;
+            for answer in answers(&coordinator, resolved, &mut told)? {
+                sink.send(answer).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn answers(
+    coordinator: &Coordinator,
+    resolved: ResolvedContents,
+    told: &mut HashSet<ChunkId>,
+) -> Result<Vec<v1::ResolveResponse>, Fault> {
+    let chunks = locations(coordinator, &resolved);
+    let mut pages = Pages::default();
+    for content in &resolved.contents {
+        let places = places_of(content)?;
+        for place in &places {
+            if let (true, Some(chunk)) = (told.insert(place.chunk), chunks.get(&place.chunk)) {
+                pages.add_chunk(chunk.clone());
+            }
+        }
+        let found = content.resolution != Resolution::Missing;
+        pages.add_content(content.content, &places, found);
+    }
+    Ok(pages.finish())
+}
+
+/// Returns the places of one content: none if it is missing or empty.
+pub(super) fn places_of(content: &Resolved) -> Result<Vec<ContentPlace>, Fault> {
+    match &content.resolution {
+        Resolution::Missing | Resolution::Empty => Ok(Vec::new()),
+        Resolution::Place(place) => Ok(vec![*place]),
+        Resolution::Pieces(places) => Ok(places.clone()),
+        Resolution::List { count, .. } => Err(Fault::new(
+            FaultKind::Unimplemented,
+            format!(
+                "content {} has {count} pieces, which are not told at once yet",
+                content.content
+            ),
+        )),
+    }
+}
+
+/// Returns every chunk of an answer with the nodes that have it, those that answer first.
+pub(super) fn locations(
+    coordinator: &Coordinator,
+    resolved: &ResolvedContents,
+) -> HashMap<ChunkId, v1::ChunkLocation> {
+    let mut members = coordinator.members();
+    members.tick(coordinator.clock.monotonic());
+    let node = |id: &NodeId| members.find(*id).map(v1::NodeInfo::from);
+    let location = |chunk: &ChunkLocation| {
+        let mut nodes: Vec<_> = chunk.nodes.iter().filter_map(node).collect();
+        nodes.sort_by_key(|node| node.state);
+        v1::ChunkLocation {
+            info: Some((&chunk.info).into()),
+            nodes,
+        }
+    };
+    let chunks = resolved.chunks.iter();
+    chunks
+        .map(|chunk| (chunk.info.id, location(chunk)))
+        .collect()
+}
+
+/// Answers that are filled one after the other.
+#[derive(Default)]
+struct Pages {
+    done: Vec<v1::ResolveResponse>,
+    page: v1::ResolveResponse,
+    items: usize,
+}
+
+impl Pages {
+    fn add_chunk(&mut self, chunk: v1::ChunkLocation) {
+        self.make_room();
+        self.page.chunks.push(chunk);
+        self.items += 1;
+    }
+
+    /// Adds a content, in as many pages as its places need. A page never ends with a content that
+    /// goes on without saying so.
+    fn add_content(&mut self, content: ContentId, places: &[ContentPlace], found: bool) {
+        let mut left = places;
+        loop {
+            self.make_room();
+            let (now, later) = left.split_at(left.len().min(PLACES_PER_MESSAGE - self.items));
+            self.items += now.len().max(1);
+            left = later;
+            self.page.contents.push(v1::ResolvedContent {
+                content: content.as_bytes().to_vec(),
+                places: now.iter().map(v1::ContentPlace::from).collect(),
+                found,
+                continued: !left.is_empty(),
+            });
+            if left.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn make_room(&mut self) {
+        if self.items >= PLACES_PER_MESSAGE {
+            self.done.push(std::mem::take(&mut self.page));
+            self.items = 0;
+        }
+    }
+
+    fn finish(mut self) -> Vec<v1::ResolveResponse> {
+        self.done.push(self.page);
+        self.done
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(number: u32) -> ContentPlace {
+        ContentPlace {
+            content: ContentId([1; 32]),
+            chunk: ChunkId([2; 32]),
+            block: number,
+            offset: 0,
+            len: 1,
+        }
+    }
+
+    #[test]
+    fn places_go_on_in_the_next_page_and_none_is_lost() {
+        for count in [0, 1, PLACES_PER_MESSAGE - 1, 2 * PLACES_PER_MESSAGE + 5] {
+            let places: Vec<_> = (0..).map(place).take(count).collect();
+            let mut pages = Pages::default();
+            pages.add_content(ContentId([9; 32]), &[place(0)], true);
+            pages.add_content(ContentId([1; 32]), &places, true);
+            let pages = pages.finish();
+
+            let mut parts = pages.iter().flat_map(|page| &page.contents).skip(1);
+            let blocks: Vec<_> = parts
+                .clone()
+                .flat_map(|part| part.places.iter().map(|place| place.block))
+                .collect();
+            assert!(blocks.into_iter().eq((0..).take(count)), "{count} places");
+            let last = parts.clone().count() - 1;
+            assert!(parts.all(|part| part.content == [1; 32]));
+            for (number, page) in pages.iter().enumerate() {
+                let here: usize = page.contents.iter().map(|part| part.places.len()).sum();
+                assert!(here <= PLACES_PER_MESSAGE);
+                let ends = page.contents.last().is_some_and(|part| !part.continued);
+                assert_eq!(ends, number == last, "{count} places, page {number}");
+            }
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! The directory of a server: `lock`, `node-id`, `meta/`, `chunks/`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use lfsfs_common::PathError;
+use lfsfs_common::durable::{create_dir_all_durable, write_file_atomically};
+use lfsfs_common::flock::{FileLock, LockMode};
+use lfsfs_common::random::random_bytes;
+use lfsfs_types::NodeId;
+
+use crate::error::ServerError;
+
+/// A directory that this process alone uses.
+#[derive(Debug)]
+pub(crate) struct DataDir {
+    root: PathBuf,
+    _lock: FileLock,
+}
+
+impl DataDir {
+    /// Takes a directory, which is made if it is missing.
+    pub(crate) fn open(root: &Path) -> Result<Self, ServerError> {
+        create_dir_all_durable(root)?;
+        Self::lock(root)
+    }
+
+    /// Takes a directory that a server has used before.
+    pub(crate) fn open_existing(root: &Path) -> Result<Self, ServerError> {
+        if root.join("meta").is_dir() || root.join("chunks").is_dir() {
+            return Self::lock(root);
+        }
+        Err(ServerError::NoData {
+            data: root.to_owned(),
+        })
+    }
+
+    fn lock(root: &Path) -> Result<Self, ServerError> {
+        let lock = FileLock::try_acquire(&root.join("lock"), LockMode::Exclusive)?;
+        let root = root.to_owned();
+        match lock {
+            Some(lock) => Ok(Self { root, _lock: lock }),
+            None => Err(ServerError::InUse { data: root }),
+        }
+    }
+
+    pub(crate) fn meta(&self) -> PathBuf {
+        self.root.join("meta")
+    }
+
+    pub(crate) fn chunks(&self) -> PathBuf {
+        self.root.join("chunks")
+    }
+
+    /// Returns the datanode's id, which is drawn at its first start.
+    pub(crate) fn node_id(&self) -> Result<NodeId, ServerError> {
+        let path = self.root.join("node-id");
+        match fs::read_to_string(&path) {
+            Ok(text) => NodeId::try_from_hex(text.trim()).map_err(|_| ServerError::NodeId { path }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => draw_node_id(&path),
+            Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+                Err(ServerError::NodeId { path })
+            }
+            Err(error) => Err(PathError::new("read", path, error).into()),
+        }
+    }
+}
+
+fn draw_node_id(path: &Path) -> Result<NodeId, ServerError> {
+    let id = NodeId(random_bytes().map_err(|source| ServerError::System {
+        act: "draw a node id",
+        source,
+    })?);
+    write_file_atomically(path, format!("{id}\n").as_bytes())?;
+    Ok(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_keeps_its_id() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = DataDir::open(dir.path()).unwrap().node_id().unwrap();
+        assert_eq!(DataDir::open(dir.path()).unwrap().node_id().unwrap(), first);
+    }
+
+    #[test]
+    fn a_damaged_node_id_is_refused_and_not_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        for damage in [&b"0011"[..], b"", b"\xff\xfe"] {
+            fs::write(dir.path().join("node-id"), damage).unwrap();
+            let data = DataDir::open(dir.path()).unwrap();
+            assert!(matches!(data.node_id(), Err(ServerError::NodeId { .. })));
+        }
+    }
+
+    #[test]
+    fn one_process_has_a_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let _held = DataDir::open(dir.path()).unwrap();
+        let error = DataDir::open(dir.path()).unwrap_err();
+        assert!(matches!(error, ServerError::InUse { .. }));
+    }
+
+    #[test]
+    fn a_check_needs_a_directory_that_was_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = DataDir::open_existing(dir.path()).unwrap_err();
+        assert!(matches!(error, ServerError::NoData { .. }));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,96 @@
+//! The datanode: keeps chunks, and tells the coordinator what it has.
+//!
+//! A chunk is acknowledged when it is verified, durable and reported: the receipt goes to the
+//! coordinator before the last acknowledgement goes to the client.
+
+mod agent;
+mod download;
+mod reports;
+mod service;
+mod transfers;
+mod upload;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use lfsfs_chunk_store::ChunkStore;
+use lfsfs_common::clock::Clock;
+use lfsfs_proto::status::Fault;
+use lfsfs_proto::v1;
+use lfsfs_types::NodeId;
+use tokio::sync::Semaphore;
+
+pub(crate) use self::agent::Agent;
+pub(crate) use self::reports::CoordinatorLink;
+pub(crate) use self::service::DataNodeService;
+use self::transfers::Transfers;
+use crate::blocking::blocking;
+use crate::streams::Tasks;
+
+/// Chunks that are written at the same time; more of them wait.
+const UPLOADS_MAX: usize = 64;
+
+/// What the services and tasks of a datanode share.
+#[derive(Debug)]
+pub(crate) struct DataNode {
+    id: NodeId,
+    address: String,
+    reserve: u64,
+    store: Arc<dyn ChunkStore>,
+    clock: Arc<dyn Clock>,
+    tasks: Tasks,
+    link: CoordinatorLink,
+    writers: Arc<Semaphore>,
+    transfers: Mutex<Transfers>,
+}
+
+/// What a datanode is made of.
+#[derive(Debug)]
+pub(crate) struct DataNodeParts {
+    pub(crate) id: NodeId,
+    /// host:port where clients reach it.
+    pub(crate) address: String,
+    pub(crate) reserve: u64,
+    pub(crate) store: Arc<dyn ChunkStore>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) tasks: Tasks,
+    pub(crate) link: CoordinatorLink,
+}
+
+impl DataNode {
+    pub(crate) fn new(parts: DataNodeParts) -> Self {
+        Self {
+            id: parts.id,
+            address: parts.address,
+            reserve: parts.reserve,
+            store: parts.store,
+            clock: parts.clock,
+            tasks: parts.tasks,
+            link: parts.link,
+            writers: Arc::new(Semaphore::new(UPLOADS_MAX)),
+            transfers: Mutex::default(),
+        }
+    }
+
+    /// Held for moments, and while no other lock is.
+    fn transfers(&self) -> MutexGuard<'_, Transfers> {
+        self.transfers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Describes this node as it is now: what the reserve keeps free counts as used.
+    async fn info(&self) -> Result<v1::NodeInfo, Fault> {
+        let store = Arc::clone(&self.store);
+        let stats = blocking(move || store.stats()).await?;
+        let usable = stats.free_bytes.saturating_sub(self.reserve);
+        Ok(v1::NodeInfo {
+            id: self.id.as_bytes().to_vec(),
+            address: self.address.clone(),
+            capacity_bytes: stats.total_bytes,
+            used_bytes: stats.total_bytes.saturating_sub(usable),
+            state: v1::NodeState::Available.into(),
+            generation: self.link.generation(),
+            last_seen: None,
+        })
+    }
+}

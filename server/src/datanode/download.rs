@@ -1,0 +1,146 @@
+//! Sending a range of a chunk.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use lfsfs_chunk_store::{ChunkReader, ChunkStoreError};
+use lfsfs_proto::convert::{ProtocolError, id, required};
+use lfsfs_proto::status::{Fault, FaultKind};
+use lfsfs_proto::v1;
+use lfsfs_proto::v1::download_chunk_stream_request::Target;
+use lfsfs_transfer::Frame;
+use lfsfs_types::limits::{FRAME_LEN_DEFAULT, FRAME_LEN_MAX};
+use lfsfs_types::{ChunkId, SessionId};
+
+use super::DataNode;
+use crate::blocking::{IntoFault as _, blocking};
+use crate::ids::random_id;
+use crate::streams::Sink;
+
+/// Opens a chunk for reading.
+pub(super) async fn prepare(
+    node: &DataNode,
+    request: v1::PrepareChunkDownloadRequest,
+) -> Result<v1::PrepareChunkDownloadResponse, Fault> {
+    let chunk = id("chunk_id", &request.chunk_id, ChunkId::from_slice)
+        .map_err(ProtocolError::into_fault)?;
+    let reader = open(node, chunk).await?;
+    let session = random_id()?;
+    let now = node.clock.monotonic();
+    node.transfers().open(session, chunk, now)?;
+    Ok(v1::PrepareChunkDownloadResponse {
+        accept: true,
+        message: String::new(),
+        session_id: session.as_bytes().to_vec(),
+        size: reader.chunk_len(),
+    })
+}
+
+/// A range to send, checked.
+#[derive(Debug)]
+pub(super) struct Download {
+    chunk: ChunkId,
+    session: Vec<u8>,
+    reader: Arc<dyn ChunkReader>,
+    range: Range<u64>,
+    frame_len: u64,
+}
+
+impl Download {
+    /// Checks a request and opens the chunk.
+    pub(super) async fn open(
+        node: &DataNode,
+        request: v1::DownloadChunkStreamRequest,
+    ) -> Result<Self, Fault> {
+        let frame_len = frame_len(request.chunk_stream_size)?;
+        let target = required("target", request.target).map_err(ProtocolError::into_fault)?;
+        let (chunk, session) = chunk_of(node, target)?;
+        let reader: Arc<dyn ChunkReader> = open(node, chunk).await?.into();
+        let range = range(chunk, request.offset, request.length, reader.chunk_len())?;
+        Ok(Self {
+            chunk,
+            session,
+            reader,
+            range,
+            frame_len,
+        })
+    }
+
+    /// Sends the range.
+    pub(super) async fn send(self, sink: Sink<v1::ChunkFrame>) -> Result<(), Fault> {
+        let mut offset = self.range.start;
+        while offset < self.range.end {
+            let end = self.range.end.min(offset + self.frame_len);
+            let is_final = end == self.range.end;
+            let reader = Arc::clone(&self.reader);
+            // Reading and hashing in one go: both are too long for a thread that serves others.
+            let frame = blocking(move || {
+                let data = reader.read(offset..end)?;
+                Ok::<_, ChunkStoreError>(Frame::new(offset, data, is_final))
+            });
+            sink.send(self.message(frame.await?)).await?;
+            offset = end;
+        }
+        Ok(())
+    }
+
+    fn message(&self, frame: Frame) -> v1::ChunkFrame {
+        v1::ChunkFrame {
+            session_id: self.session.clone(),
+            chunk_id: self.chunk.as_bytes().to_vec(),
+            data: frame.data,
+            offset: frame.offset,
+            is_final: frame.is_final,
+            partial_checksum: frame.checksum.as_bytes().to_vec(),
+        }
+    }
+}
+
+fn frame_len(wanted: u32) -> Result<u64, Fault> {
+    match wanted as usize {
+        0 => Ok(FRAME_LEN_DEFAULT as u64),
+        len if len <= FRAME_LEN_MAX => Ok(len as u64),
+        len => {
+            let text = format!("frames of {len} bytes: {FRAME_LEN_MAX} are possible");
+            Err(Fault::new(FaultKind::Invalid, text))
+        }
+    }
+}
+
+fn chunk_of(node: &DataNode, target: Target) -> Result<(ChunkId, Vec<u8>), Fault> {
+    match target {
+        Target::ChunkId(bytes) => {
+            let chunk = id("chunk_id", &bytes, ChunkId::from_slice);
+            Ok((chunk.map_err(ProtocolError::into_fault)?, Vec::new()))
+        }
+        Target::SessionId(bytes) => {
+            let session = id("session_id", &bytes, SessionId::from_slice)
+                .map_err(ProtocolError::into_fault)?;
+            let now = node.clock.monotonic();
+            Ok((node.transfers().download(session, now)?, bytes))
+        }
+    }
+}
+
+async fn open(node: &DataNode, chunk: ChunkId) -> Result<Box<dyn ChunkReader>, Fault> {
+    let store = Arc::clone(&node.store);
+    blocking(move || store.open(chunk)).await
+}
+
+/// Returns the range asked for; a length of 0 means up to the end.
+fn range(chunk: ChunkId, offset: u64, length: u64, len: u64) -> Result<Range<u64>, Fault> {
+    let end = match length {
+        0 => len,
+        length => offset.saturating_add(length),
+    };
+    if offset > end || end > len {
+        let range = offset..end;
+        let error = ChunkStoreError::Range {
+            id: chunk,
+            range,
+            len,
+        };
+        return Err(error.into_fault());
+    }
+    Ok(offset..end)
+}

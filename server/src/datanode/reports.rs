@@ -1,0 +1,109 @@
+//! The datanode's calls to its coordinator.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use lfsfs_chunk_store::StoredChunk;
+use lfsfs_proto::status::{Fault, FaultKind};
+use lfsfs_proto::v1;
+use lfsfs_proto::v1::coordinator_client::CoordinatorClient;
+use lfsfs_types::{NodeId, SessionId};
+use tonic::transport::{Channel, Endpoint};
+
+use crate::error::ServerError;
+
+/// How long one call to the coordinator may take.
+const CALL_MAX: Duration = Duration::from_secs(10);
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// Contents in one message of a receipt, about 90 bytes each.
+const PLACES_PER_REPORT: usize = 8192;
+
+/// The way to the coordinator, and the generation that it gave this node.
+#[derive(Debug)]
+pub(crate) struct CoordinatorLink {
+    client: CoordinatorClient<Channel>,
+    generation: AtomicU64,
+}
+
+impl CoordinatorLink {
+    /// Prepares to call the coordinator at host:port; the connection is made when it is needed.
+    pub(crate) fn new(address: &str) -> Result<Self, ServerError> {
+        let endpoint = Endpoint::from_shared(format!("http://{address}"));
+        let endpoint = endpoint.map_err(|_| ServerError::CoordinatorAddress {
+            address: address.to_owned(),
+        })?;
+        let channel = endpoint
+            .connect_timeout(CONNECT_MAX)
+            .timeout(CALL_MAX)
+            .tcp_nodelay(true)
+            .connect_lazy();
+        Ok(Self {
+            client: CoordinatorClient::new(channel),
+            generation: AtomicU64::new(0),
+        })
+    }
+
+    /// Returns the generation of the newest registration; 0 before the first.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Relaxed)
+    }
+
+    /// Registers the node. Returns the version of the table of nodes.
+    pub(crate) async fn register(&self, node: v1::NodeInfo) -> Result<u64, Fault> {
+        let request = v1::RegisterDataNodeRequest { node: Some(node) };
+        let answer = self.client.clone().register_data_node(request).await;
+        let answer = answer.map_err(|status| fault(&status))?.into_inner();
+        self.generation.store(answer.generation, Ordering::Relaxed);
+        Ok(answer.version)
+    }
+
+    /// Tells that the node lives, and asks what is new since a version of the table of nodes.
+    pub(crate) async fn heartbeat(
+        &self,
+        node: v1::NodeInfo,
+        last_seen_version: u64,
+    ) -> Result<v1::DataNodeHeartbeatResponse, Fault> {
+        let request = v1::DataNodeHeartbeatRequest {
+            node: Some(node),
+            last_seen_version,
+        };
+        let answer = self.client.clone().data_node_heartbeat(request).await;
+        Ok(answer.map_err(|status| fault(&status))?.into_inner())
+    }
+
+    /// Sends the receipt of a chunk that is durable here.
+    pub(crate) async fn report(
+        &self,
+        node: NodeId,
+        slot: Option<SessionId>,
+        stored: &StoredChunk,
+    ) -> Result<(), Fault> {
+        let mut parts = stored.contents.chunks(PLACES_PER_REPORT);
+        let mut part = parts.next().unwrap_or_default();
+        loop {
+            let request = v1::ReportChunkRequest {
+                node_id: node.as_bytes().to_vec(),
+                generation: self.generation(),
+                slot_id: slot.map_or_else(Vec::new, |slot| slot.as_bytes().to_vec()),
+                info: Some((&stored.info).into()),
+                contents: part.iter().map(v1::ContentPlace::from).collect(),
+            };
+            let answer = self.client.clone().report_chunk(request).await;
+            answer.map_err(|status| fault(&status))?;
+            match parts.next() {
+                Some(next) => part = next,
+                None => return Ok(()),
+            }
+        }
+    }
+}
+
+/// A coordinator that cannot be reached is a reason to try again; what it says itself is passed on.
+fn fault(status: &tonic::Status) -> Fault {
+    let fault = Fault::from_status(status);
+    if status.details().is_empty() {
+        let text = format!("the coordinator did not answer: {}", status.message());
+        return Fault::new(FaultKind::Unavailable, text);
+    }
+    fault
+}

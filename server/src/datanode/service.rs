@@ -1,0 +1,118 @@
+//! The DataNode service.
+
+use std::sync::Arc;
+
+use lfsfs_proto::convert::{ProtocolError, id};
+use lfsfs_proto::status::Fault;
+use lfsfs_proto::v1;
+use lfsfs_proto::v1::data_node_server::DataNode as Service;
+use lfsfs_types::ChunkId;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::download::{self, Download};
+use super::{DataNode, upload};
+use crate::blocking::{IntoFault as _, blocking};
+use crate::streams::Answers;
+
+type Answer<T> = Result<Response<T>, Status>;
+
+/// Serves the DataNode service.
+#[derive(Debug, Clone)]
+pub(crate) struct DataNodeService {
+    node: Arc<DataNode>,
+}
+
+impl DataNodeService {
+    pub(crate) fn new(node: Arc<DataNode>) -> Self {
+        Self { node }
+    }
+
+    async fn delete(&self, chunk: &[u8], reason: &str) -> Result<(), Fault> {
+        let chunk =
+            id("chunk_id", chunk, ChunkId::from_slice).map_err(ProtocolError::into_fault)?;
+        let store = Arc::clone(&self.node.store);
+        let deleted = blocking(move || store.delete(chunk)).await?;
+        tracing::info!(%chunk, deleted, reason, "asked to delete a chunk");
+        Ok(())
+    }
+}
+
+#[tonic::async_trait]
+impl Service for DataNodeService {
+    async fn prepare_chunk_upload(
+        &self,
+        request: Request<v1::PrepareChunkUploadRequest>,
+    ) -> Answer<v1::PrepareChunkUploadResponse> {
+        let prepared = upload::prepare(&self.node, request.into_inner());
+        Ok(Response::new(prepared.await?))
+    }
+
+    type UploadChunkStreamStream = Answers<v1::ChunkAck>;
+
+    async fn upload_chunk_stream(
+        &self,
+        request: Request<Streaming<v1::ChunkFrame>>,
+    ) -> Answer<Self::UploadChunkStreamStream> {
+        let (node, stream) = (Arc::clone(&self.node), request.into_inner());
+        let tasks = &self.node.tasks;
+        let acks = tasks.answer(move |sink| upload::receive(node, stream, sink));
+        Ok(Response::new(acks))
+    }
+
+    async fn prepare_chunk_download(
+        &self,
+        request: Request<v1::PrepareChunkDownloadRequest>,
+    ) -> Answer<v1::PrepareChunkDownloadResponse> {
+        let prepared = download::prepare(&self.node, request.into_inner());
+        Ok(Response::new(prepared.await?))
+    }
+
+    type DownloadChunkStreamStream = Answers<v1::ChunkFrame>;
+
+    async fn download_chunk_stream(
+        &self,
+        request: Request<v1::DownloadChunkStreamRequest>,
+    ) -> Answer<Self::DownloadChunkStreamStream> {
+        let download = Download::open(&self.node, request.into_inner()).await?;
+        let frames = self.node.tasks.answer(move |sink| download.send(sink));
+        Ok(Response::new(frames))
+    }
+
+    async fn delete_chunk(
+        &self,
+        request: Request<v1::DeleteChunkRequest>,
+    ) -> Answer<v1::DeleteChunkResponse> {
+        let request = request.into_inner();
+        self.delete(&request.chunk_id, &request.reason).await?;
+        Ok(Response::new(v1::DeleteChunkResponse {}))
+    }
+
+    async fn bulk_delete_chunk(
+        &self,
+        request: Request<v1::BulkDeleteChunkRequest>,
+    ) -> Answer<v1::BulkDeleteChunkResponse> {
+        let request = request.into_inner();
+        let mut failed = Vec::new();
+        for chunk in request.chunk_ids {
+            if self.delete(&chunk, &request.reason).await.is_err() {
+                failed.push(chunk);
+            }
+        }
+        Ok(Response::new(v1::BulkDeleteChunkResponse { failed }))
+    }
+
+    async fn health_check(
+        &self,
+        _: Request<v1::HealthCheckRequest>,
+    ) -> Answer<v1::HealthCheckResponse> {
+        let store = Arc::clone(&self.node.store);
+        let stats = blocking(move || store.stats()).await?;
+        Ok(Response::new(v1::HealthCheckResponse {
+            node: Some(self.node.info().await?),
+            disk_total_bytes: stats.total_bytes,
+            disk_free_bytes: stats.free_bytes,
+            chunks: stats.chunks,
+            full: stats.is_full,
+        }))
+    }
+}

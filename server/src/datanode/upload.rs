@@ -1,0 +1,246 @@
+//! Receiving a chunk: frames come in on one side, a thread writes them on the other, and the last
+//! acknowledgement waits for disk and receipt.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use lfsfs_chunk_store::{ChunkStore, ChunkStoreError, StoredChunk};
+use lfsfs_proto::convert::{ProtocolError, id};
+use lfsfs_proto::status::{Fault, FaultKind};
+use lfsfs_proto::v1;
+use lfsfs_transfer::{Frame, Pace, Received, TransferError, UploadReceiver};
+use lfsfs_types::limits::FRAME_LEN_MAX;
+use lfsfs_types::{ChunkId, SessionId, Sha256};
+use tokio::sync::{mpsc, watch};
+use tonic::Streaming;
+
+use super::DataNode;
+use super::transfers::Announced;
+use crate::blocking::{IntoFault as _, blocking};
+use crate::ids::random_id;
+use crate::streams::{Sink, next};
+
+/// Frames between the stream and the disk.
+const FRAMES_WAITING_MAX: usize = 4;
+
+/// Answers an announcement: a session to stream under, or that the chunk is here already.
+pub(super) async fn prepare(
+    node: &Arc<DataNode>,
+    request: v1::PrepareChunkUploadRequest,
+) -> Result<v1::PrepareChunkUploadResponse, Fault> {
+    let announced = announced(&request).map_err(ProtocolError::into_fault)?;
+    let mut answer = v1::PrepareChunkUploadResponse {
+        accept: true,
+        message: String::new(),
+        session_id: Vec::new(),
+        present: false,
+        frame_len_max: u32::try_from(FRAME_LEN_MAX).unwrap_or(u32::MAX),
+    };
+    if let Some(stored) = find_stored(node, announced.chunk).await? {
+        // The receipt may be what was lost when the chunk was sent first.
+        node.link.report(node.id, announced.slot, &stored).await?;
+        answer.present = true;
+        return Ok(answer);
+    }
+    // Opening and dropping a writer tells whether length and free space would do.
+    let store = Arc::clone(&node.store);
+    blocking(move || store.begin(announced.chunk, announced.len).map(drop)).await?;
+    let now = node.clock.monotonic();
+    let session = node.transfers().announce(announced, random_id()?, now)?;
+    answer.session_id = session.as_bytes().to_vec();
+    Ok(answer)
+}
+
+fn announced(request: &v1::PrepareChunkUploadRequest) -> Result<Announced, ProtocolError> {
+    Ok(Announced {
+        chunk: id("chunk_id", &request.chunk_id, ChunkId::from_slice)?,
+        len: request.size,
+        slot: SessionId::from_slice(&request.slot_id),
+    })
+}
+
+/// Returns a chunk that is here whole. A damaged one is moved aside, so that it can be sent again.
+async fn find_stored(node: &DataNode, chunk: ChunkId) -> Result<Option<StoredChunk>, Fault> {
+    let store = Arc::clone(&node.store);
+    let found = blocking(move || match store.verify(chunk) {
+        Ok(stored) => Ok(Some(stored)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) if error.is_corrupt() => store.quarantine(chunk).map(|()| None),
+        Err(error) => Err(error),
+    });
+    found.await
+}
+
+/// Receives one chunk.
+pub(super) async fn receive(
+    node: Arc<DataNode>,
+    mut stream: Streaming<v1::ChunkFrame>,
+    sink: Sink<v1::ChunkAck>,
+) -> Result<(), Fault> {
+    let Some(first) = next(&mut stream).await? else {
+        return Err(Fault::new(FaultKind::Invalid, "a stream without frames"));
+    };
+    let session = id("session_id", &first.session_id, SessionId::from_slice)
+        .map_err(ProtocolError::into_fault)?;
+    let now = node.clock.monotonic();
+    let announced = node.transfers().upload(session, now)?;
+    let permit = Arc::clone(&node.writers).acquire_owned().await;
+    let _permit = permit.map_err(|_| Fault::new(FaultKind::Internal, "no more uploads"))?;
+    let mut upload = Upload::begin(&node, session, announced, sink);
+    let mut message = Some(first);
+    while let Some(frame) = message {
+        upload.take(frame).await?;
+        message = match upload.receiver.is_complete() {
+            true => None,
+            false => next(&mut stream).await?,
+        };
+    }
+    upload.finish(&node).await
+}
+
+/// An upload that is going on.
+struct Upload {
+    session: SessionId,
+    announced: Announced,
+    receiver: UploadReceiver,
+    sink: Sink<v1::ChunkAck>,
+    disk: mpsc::Sender<Bytes>,
+    written: watch::Receiver<u64>,
+    stored: tokio::task::JoinHandle<Result<StoredChunk, Fault>>,
+}
+
+impl Upload {
+    fn begin(
+        node: &DataNode,
+        session: SessionId,
+        announced: Announced,
+        sink: Sink<v1::ChunkAck>,
+    ) -> Self {
+        let (disk, frames) = mpsc::channel(FRAMES_WAITING_MAX);
+        let (progress, written) = watch::channel(0);
+        let store = Arc::clone(&node.store);
+        let writing = blocking(move || write(store.as_ref(), announced, frames, &progress));
+        Self {
+            session,
+            announced,
+            receiver: UploadReceiver::new(announced.len),
+            sink,
+            disk,
+            written,
+            // It ends by itself when `disk` is dropped.
+            stored: node.tasks.tracker.spawn(writing),
+        }
+    }
+
+    /// Takes one frame and acknowledges it.
+    async fn take(&mut self, message: v1::ChunkFrame) -> Result<(), Fault> {
+        let frame = self.frame(message)?;
+        let received = self.receiver.receive(frame);
+        match received.map_err(TransferError::into_fault)? {
+            Received::Repeated => {}
+            Received::Bytes(bytes) => {
+                if self.disk.send(bytes).await.is_err() {
+                    return Err(self.disk_fault().await);
+                }
+            }
+        }
+        if self.receiver.is_complete() {
+            return Ok(());
+        }
+        self.receiver.wrote_up_to(*self.written.borrow());
+        self.acknowledge().await?;
+        while self.receiver.pace() == Pace::Wait {
+            if self.written.changed().await.is_err() {
+                return Err(self.disk_fault().await);
+            }
+            self.receiver.wrote_up_to(*self.written.borrow_and_update());
+            if self.receiver.pace() == Pace::GoOn {
+                self.acknowledge().await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn frame(&self, message: v1::ChunkFrame) -> Result<Frame, Fault> {
+        let belongs = message.session_id == self.session.as_bytes()
+            && (message.chunk_id.is_empty() || message.chunk_id == self.announced.chunk.as_bytes());
+        if !belongs {
+            let text = "a frame of another session or chunk";
+            return Err(Fault::new(FaultKind::Invalid, text));
+        }
+        let checksum = id(
+            "partial_checksum",
+            &message.partial_checksum,
+            Sha256::from_slice,
+        );
+        Ok(Frame {
+            offset: message.offset,
+            data: message.data,
+            is_final: message.is_final,
+            checksum: checksum.map_err(ProtocolError::into_fault)?,
+        })
+    }
+
+    async fn acknowledge(&self) -> Result<(), Fault> {
+        self.sink.send(self.acknowledgement()).await
+    }
+
+    fn acknowledgement(&self) -> v1::ChunkAck {
+        v1::ChunkAck {
+            session_id: self.session.as_bytes().to_vec(),
+            success: true,
+            message: String::new(),
+            bytes_received: self.receiver.bytes_received(),
+            ready_for_next: self.receiver.pace() == Pace::GoOn,
+            replicas: Vec::new(),
+            is_final: false,
+        }
+    }
+
+    /// Waits for the disk, sends the receipt, and then the last acknowledgement.
+    async fn finish(self, node: &DataNode) -> Result<(), Fault> {
+        self.receiver.finish().map_err(TransferError::into_fault)?;
+        let last = self.acknowledgement();
+        drop(self.disk);
+        let stored = joined(self.stored.await)?;
+        let slot = self.announced.slot;
+        node.link.report(node.id, slot, &stored).await?;
+        node.transfers().stored(self.session);
+        let last = v1::ChunkAck {
+            ready_for_next: true,
+            replicas: vec![node.info().await?],
+            is_final: true,
+            ..last
+        };
+        self.sink.send(last).await
+    }
+
+    /// Returns why the disk takes no more.
+    async fn disk_fault(&mut self) -> Fault {
+        match joined((&mut self.stored).await) {
+            Err(fault) => fault,
+            Ok(_) => Fault::new(FaultKind::Internal, "the disk ended before the chunk"),
+        }
+    }
+}
+
+fn joined(
+    ended: Result<Result<StoredChunk, Fault>, tokio::task::JoinError>,
+) -> Result<StoredChunk, Fault> {
+    ended.unwrap_or_else(|_| Err(Fault::new(FaultKind::Internal, "the server failed")))
+}
+
+/// Writes frames until there are no more, and commits the chunk if it is whole.
+fn write(
+    store: &dyn ChunkStore,
+    announced: Announced,
+    mut frames: mpsc::Receiver<Bytes>,
+    progress: &watch::Sender<u64>,
+) -> Result<StoredChunk, ChunkStoreError> {
+    let mut writer = store.begin(announced.chunk, announced.len)?;
+    while let Some(frame) = frames.blocking_recv() {
+        writer.write(&frame)?;
+        progress.send_modify(|written| *written += frame.len() as u64);
+    }
+    writer.commit()
+}

@@ -1,0 +1,102 @@
+//! Why a server does not start, or stops.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use lfsfs_chunk_store::ChunkStoreError;
+use lfsfs_common::PathError;
+use lfsfs_meta_store::MetaError;
+use lfsfs_metadata::MetadataError;
+
+/// Why a server does not start, or stops.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServerError {
+    /// Another server uses the directory.
+    #[error("{} is in use by another lfsfsd; stop that one, or use another --data", data.display())]
+    InUse {
+        /// The directory.
+        data: PathBuf,
+    },
+    /// There is no data where a check was asked for.
+    #[error("{} holds no data of lfsfsd", data.display())]
+    NoData {
+        /// The directory.
+        data: PathBuf,
+    },
+    /// The address can be reached from other machines.
+    #[error(
+        "{address} can be reached from other machines, and without TLS and tokens anybody there \
+         could read and write everything; listen on 127.0.0.1, or say --insecure-listen if the \
+         network is yours alone"
+    )]
+    NotLoopback {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// Clients cannot be told the address that the server listens on.
+    #[error("clients cannot connect to {address}; name an address that they can with --advertise")]
+    NoAdvertise {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The directory's node id is none.
+    #[error("{} holds no node id; restore it, or remove it to start as a new datanode", path.display())]
+    NodeId {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The address of a coordinator is none.
+    #[error("{address:?} is no address of a coordinator")]
+    CoordinatorAddress {
+        /// The address.
+        address: String,
+    },
+    /// A file or directory could not be used.
+    #[error(transparent)]
+    Path(#[from] PathError),
+    /// The store of the metadata could not be opened.
+    #[error("cannot open the metadata")]
+    MetaStore(#[source] MetaError),
+    /// The metadata could not be read or written.
+    #[error("the metadata failed")]
+    Metadata(#[source] MetadataError),
+    /// The chunks could not be opened.
+    #[error("cannot open the chunks")]
+    ChunkStore(#[source] ChunkStoreError),
+    /// Something of the operating system failed.
+    #[error("{act}")]
+    System {
+        /// What was tried.
+        act: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The description of the services could not be read.
+    #[error("the services cannot describe themselves")]
+    Reflection(#[source] tonic_reflection::server::Error),
+    /// The transport failed.
+    #[error("the listener failed")]
+    Transport(#[source] tonic::transport::Error),
+}
+
+impl ServerError {
+    /// Returns true if stored metadata is damaged.
+    #[must_use]
+    pub fn is_corrupt(&self) -> bool {
+        match self {
+            Self::MetaStore(error) => error.is_corrupt(),
+            Self::Metadata(error) => error.is_corrupt(),
+            _ => false,
+        }
+    }
+}

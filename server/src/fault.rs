@@ -1,0 +1,118 @@
+//! From typed errors to what a client is told: the only such translation.
+
+use std::error::Error;
+
+use lfsfs_chunk_store::ChunkStoreError;
+use lfsfs_meta_store::MetaError;
+use lfsfs_metadata::MetadataError;
+use lfsfs_proto::convert::ProtocolError;
+use lfsfs_proto::status::{Fault, FaultKind};
+use lfsfs_transfer::TransferError;
+
+use crate::blocking::IntoFault;
+
+impl IntoFault for Fault {
+    fn into_fault(self) -> Fault {
+        self
+    }
+}
+
+impl IntoFault for ProtocolError {
+    fn into_fault(self) -> Fault {
+        Fault::new(FaultKind::Invalid, self.to_string())
+    }
+}
+
+impl IntoFault for MetadataError {
+    fn into_fault(self) -> Fault {
+        logged(Fault::new(kind_of_metadata(&self), text(&self)))
+    }
+}
+
+impl IntoFault for ChunkStoreError {
+    fn into_fault(self) -> Fault {
+        logged(Fault::new(kind_of_chunk_store(&self), text(&self)))
+    }
+}
+
+impl IntoFault for TransferError {
+    fn into_fault(self) -> Fault {
+        let kind = match self {
+            Self::Checksum { .. } => FaultKind::HashMismatch,
+            Self::Cut { .. } => FaultKind::Unavailable,
+            _ => FaultKind::Invalid,
+        };
+        Fault::new(kind, self.to_string())
+    }
+}
+
+fn kind_of_metadata(error: &MetadataError) -> FaultKind {
+    use MetadataError as E;
+    match error {
+        E::Store(error) => kind_of_store(error),
+        E::ProjectExists { .. } | E::TagExists { .. } => FaultKind::AlreadyExists,
+        E::UnknownProject { .. } | E::UnknownProjectId { .. } => FaultKind::ProjectNotFound,
+        E::UnknownVersion { .. } | E::UnknownTag { .. } => FaultKind::VersionNotFound,
+        E::UnknownDirectory { .. } => FaultKind::PathNotFound,
+        E::ForeignBase { .. } | E::Stale { .. } => FaultKind::Conflict,
+        E::Busy { .. } | E::LeaseLost { .. } => FaultKind::Unavailable,
+        E::SessionExpired => FaultKind::SessionNotFound,
+        E::MissingContents { .. } => FaultKind::ContentNotFound,
+        E::InvalidSettings { .. }
+        | E::InvalidVersionId { .. }
+        | E::TextTooLong { .. }
+        | E::Refused { .. }
+        | E::InvalidPieces { .. }
+        | E::InvalidReceipt { .. }
+        | E::StaleNode { .. }
+        | E::UnknownNode { .. }
+        | E::InvalidAddress => FaultKind::Invalid,
+        _ => FaultKind::Internal,
+    }
+}
+
+fn kind_of_store(error: &MetaError) -> FaultKind {
+    match error {
+        MetaError::Full { .. } => FaultKind::Full,
+        error if error.is_corrupt() => FaultKind::Corrupt,
+        error if error.is_retryable() => FaultKind::Unavailable,
+        _ => FaultKind::Internal,
+    }
+}
+
+fn kind_of_chunk_store(error: &ChunkStoreError) -> FaultKind {
+    use ChunkStoreError as E;
+    match error {
+        E::NotFound { .. } => FaultKind::ChunkNotFound,
+        E::Length { .. } | E::WrongLength { .. } | E::Range { .. } => FaultKind::Invalid,
+        E::Rejected { .. } => FaultKind::HashMismatch,
+        error if error.is_full() => FaultKind::Full,
+        error if error.is_corrupt() => FaultKind::Corrupt,
+        error if error.is_retryable() => FaultKind::Unavailable,
+        _ => FaultKind::Internal,
+    }
+}
+
+/// Logs what a person must look at; what a client did wrong is the client's to tell.
+fn logged(fault: Fault) -> Fault {
+    if matches!(fault.kind, FaultKind::Internal | FaultKind::Corrupt) {
+        tracing::error!(kind = ?fault.kind, "{}", fault.message);
+    }
+    fault
+}
+
+/// Returns an error's text with those of its sources.
+pub(crate) fn text(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let more = error.to_string();
+        // A transparent error repeats its source.
+        if !text.ends_with(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        source = error.source();
+    }
+    text
+}

@@ -1,0 +1,188 @@
+//! Single files: planned, uploaded, confirmed, downloaded, deleted.
+
+use lfsfs_proto::status::FaultKind;
+use lfsfs_proto::v1;
+use sha2::{Digest as _, Sha256};
+
+use super::support::{TestServer, chunk_of, content_id, kind};
+
+async fn plan(server: &TestServer, path: &str, content: &[u8]) -> v1::UploadFileResponse {
+    let request = v1::UploadFileRequest {
+        project: "app".to_owned(),
+        path: path.as_bytes().to_vec(),
+        size: content.len() as u64,
+        chunk_size: 0,
+        checksum: Sha256::digest(content).to_vec(),
+    };
+    let answer = server.coordinator().upload_file(request).await;
+    answer.unwrap().into_inner()
+}
+
+fn confirmation(
+    plan: &v1::UploadFileResponse,
+    chunks: &[(usize, &[u8])],
+    content: &[u8],
+) -> v1::ConfirmUploadRequest {
+    let chunk = |(slot, chunk): &(usize, &[u8])| v1::UploadedChunk {
+        slot_id: plan.slots[*slot].id.clone(),
+        chunk_id: chunk.to_vec(),
+    };
+    v1::ConfirmUploadRequest {
+        session_id: plan.session_id.clone(),
+        chunks: chunks.iter().map(chunk).collect(),
+        content: content_id(content).as_bytes().to_vec(),
+        ..Default::default()
+    }
+}
+
+async fn upload_file(server: &TestServer, path: &str, content: &[u8]) -> u64 {
+    let plan = plan(server, path, content).await;
+    let chunk = chunk_of(&[content]);
+    server.upload(&chunk, &plan.slots[0].id).await.unwrap();
+    let request = confirmation(&plan, &[(0, chunk.id.as_bytes())], content);
+    let confirmed = server.coordinator().confirm_upload(request).await;
+    confirmed.unwrap().into_inner().version
+}
+
+async fn download(server: &TestServer, source: &str, path: &str) -> Result<Vec<u8>, tonic::Status> {
+    let request = v1::DownloadFileRequest {
+        source: source.to_owned(),
+        path: path.as_bytes().to_vec(),
+    };
+    let answer = server
+        .coordinator()
+        .download_file(request)
+        .await?
+        .into_inner();
+    let mut bytes = Vec::new();
+    for place in answer.places {
+        let frames = server.download(&place.chunk, 0, 0).await?;
+        let chunk: Vec<u8> = frames
+            .iter()
+            .flat_map(|frame| frame.data.to_vec())
+            .collect();
+        let len = chunk.len() as u64;
+        let verified = lfsfs_types::chunk::verify(std::io::Cursor::new(&chunk), len).unwrap();
+        let id = lfsfs_types::ContentId::from_slice(&place.content).unwrap();
+        let entry = verified.footer.find(&id).unwrap();
+        for span in verified.footer.spans(entry) {
+            let block = &verified.footer.blocks()[span.block as usize];
+            let range = verified.footer.block_range(span.block).unwrap();
+            let (start, end) = (usize::try_from(range.start), usize::try_from(range.end));
+            let stored = &chunk[start.unwrap()..end.unwrap()];
+            let raw = lfsfs_types::chunk::decode_block(block, stored).unwrap();
+            bytes.extend_from_slice(&raw[span.range]);
+        }
+    }
+    Ok(bytes)
+}
+
+#[tokio::test]
+async fn a_file_goes_up_and_comes_down_and_each_time_is_a_version() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = TestServer::start(dir.path()).await;
+    server.new_project("app").await;
+    assert_eq!(upload_file(&server, "deep/er/file", b"one").await, 1);
+    assert_eq!(upload_file(&server, "deep/er/file", b"two").await, 2);
+    assert_eq!(upload_file(&server, "deep/other", b"three").await, 3);
+    for (source, path, content) in [
+        ("app@v1", "deep/er/file", &b"one"[..]),
+        ("app", "deep/er/file", b"two"),
+        ("app", "deep/other", b"three"),
+    ] {
+        assert_eq!(download(&server, source, path).await.unwrap(), content);
+    }
+    let request = v1::ListFilesRequest {
+        source: "app".to_owned(),
+        directory: b"deep".to_vec(),
+        ..Default::default()
+    };
+    let listed = server.coordinator().list_files(request).await.unwrap();
+    let names: Vec<_> = listed
+        .into_inner()
+        .files
+        .into_iter()
+        .map(|f| f.name)
+        .collect();
+    assert_eq!(names, [b"er".to_vec(), b"other".to_vec()]);
+
+    let request = v1::DeleteFileRequest {
+        project: "app".to_owned(),
+        path: b"deep/other".to_vec(),
+    };
+    let deleted = server.coordinator().delete_file(request.clone()).await;
+    assert_eq!(deleted.unwrap().into_inner().version, 4);
+    let gone = download(&server, "app", "deep/other").await;
+    assert_eq!(kind(gone), FaultKind::PathNotFound);
+    let again = server.coordinator().delete_file(request).await;
+    assert_eq!(kind(again), FaultKind::PathNotFound);
+    let kept = download(&server, "app@v3", "deep/other").await.unwrap();
+    assert_eq!(kept, b"three");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_file_without_bytes_needs_no_chunk() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = TestServer::start(dir.path()).await;
+    server.new_project("app").await;
+    let plan = plan(&server, "empty", b"").await;
+    assert!(plan.slots.is_empty());
+    let request = confirmation(&plan, &[], b"");
+    for _ in 0..2 {
+        let confirmed = server.coordinator().confirm_upload(request.clone()).await;
+        let version = confirmed.unwrap().into_inner().version;
+        assert_eq!(version, 1, "a repeated confirmation is the same version");
+    }
+    assert_eq!(download(&server, "app", "empty").await.unwrap(), b"");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_confirmation_needs_receipts_and_the_announced_content() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = TestServer::start(dir.path()).await;
+    server.new_project("app").await;
+    let plan = plan(&server, "file", b"content").await;
+    let chunk = chunk_of(&[b"content", b"another"]);
+    let slots = [(0, &chunk.id.as_bytes()[..])];
+    let confirm = |request| {
+        let mut coordinator = server.coordinator();
+        async move { coordinator.confirm_upload(request).await }
+    };
+    let early = confirm(confirmation(&plan, &slots, b"content")).await;
+    assert_eq!(kind(early), FaultKind::ChunkNotFound, "no receipt");
+    let early = confirm(confirmation(&plan, &[], b"content")).await;
+    assert_eq!(kind(early), FaultKind::ContentNotFound, "no content");
+
+    server.upload(&chunk, &plan.slots[0].id).await.unwrap();
+    let other = confirm(confirmation(&plan, &slots, b"another")).await;
+    assert_eq!(kind(other), FaultKind::HashMismatch, "another content");
+    let wrong_slot = [(1, &chunk.id.as_bytes()[..])];
+    let wrong = confirm(confirmation(&plan, &wrong_slot, b"content")).await;
+    assert_eq!(kind(wrong), FaultKind::ChunkNotFound, "another slot");
+    let mut unknown = confirmation(&plan, &slots, b"content");
+    unknown.session_id = vec![1; 16];
+    assert_eq!(kind(confirm(unknown).await), FaultKind::SessionNotFound);
+
+    confirm(confirmation(&plan, &slots, b"content"))
+        .await
+        .unwrap();
+    assert_eq!(download(&server, "app", "file").await.unwrap(), b"content");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_directory_is_no_place_for_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = TestServer::start(dir.path()).await;
+    server.new_project("app").await;
+    upload_file(&server, "dir/file", b"content").await;
+    for path in ["dir", "dir/file/below"] {
+        let plan = plan(&server, path, b"content").await;
+        let request = confirmation(&plan, &[], b"content");
+        let refused = server.coordinator().confirm_upload(request).await;
+        assert_eq!(kind(refused), FaultKind::Invalid, "{path}");
+    }
+    server.stop().await;
+}
