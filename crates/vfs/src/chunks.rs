@@ -12,7 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use bytes::Bytes;
 use lfsfs_cache::DiskCache;
 use lfsfs_client::ChunkLocation;
-use lfsfs_types::chunk::{Footer, TRAILER_LEN, decode_block};
+use lfsfs_types::chunk::{FOOTER_LEN_MAX, Footer, TRAILER_LEN, decode_block};
+use lfsfs_types::limits::CHUNK_LEN_MAX;
 use lfsfs_types::{ChunkId, ContentId};
 use tokio::sync::Semaphore;
 
@@ -232,6 +233,9 @@ impl Chunks {
         deadline: Deadline,
     ) -> Result<Arc<Chunk>, VfsError> {
         let info = location.info;
+        if info.len > CHUNK_LEN_MAX || info.footer_len > FOOTER_LEN_MAX {
+            return Err(VfsError::corrupt(VERIFY, "no chunk is that long"));
+        }
         let end = info.len.saturating_sub(TRAILER_LEN as u64);
         let range = end.saturating_sub(u64::from(info.footer_len))..end;
         let mut problem = String::new();

@@ -5,7 +5,8 @@
 //! and tests can drive it. What it shows never changes; a writable mount will put its own layers
 //! above.
 //!
-//! Lock order: no lock of this crate is held while another is taken, or across an await.
+//! No lock is held across an await. One is taken while another is held only in `chunks`, in the
+//! order stated there, and for memory caches, which are always last.
 
 #![forbid(unsafe_code)]
 
