@@ -6,6 +6,7 @@ use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use lfsfs_common::PathError;
 use sha2::{Digest as _, Sha256};
 
 use crate::error::MountError;
@@ -125,8 +126,10 @@ impl Place {
             let path = PathBuf::from(variable(name)?);
             path.is_absolute().then_some(path)
         };
-        if let Some(path) = directory(self.variable) {
-            return Ok(path);
+        if let Some(path) = variable(self.variable).filter(|path| !path.is_empty()) {
+            let path = PathBuf::from(path);
+            return std::path::absolute(&path)
+                .map_err(|error| PathError::new("find", path, error).into());
         }
         if user == User::Root {
             return Ok(self.root.into());

@@ -1,7 +1,7 @@
 //! What a user asked for: a version, a directory and options.
 
 use std::ffi::OsString;
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
 use lfsfs_types::Source;
@@ -37,9 +37,11 @@ pub(crate) struct Typed {
 impl MountRequest {
     /// Checks a source, a directory and the arguments of all `-o`.
     pub fn new(source: &str, dir: &Path, option_lists: &[String]) -> Result<Self, MountError> {
+        // The process of a mount starts somewhere else. An empty path stays what it is: missing.
+        let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
         let typed = Typed {
             source: source.to_owned(),
-            dir: dir.as_os_str().as_bytes().to_vec(),
+            dir: dir.into_os_string().into_vec(),
             option_lists: option_lists.to_vec(),
         };
         Self::from_typed(typed)
@@ -117,6 +119,12 @@ mod tests {
         assert_eq!(again.dir, dir);
         assert_eq!(again.adapter_config().owner.uid, Some(5));
         assert_eq!(again.adapter_config().xattrs, Xattrs::Absent);
+    }
+
+    #[test]
+    fn a_relative_mount_point_is_meant_from_here() {
+        let request = MountRequest::new("app", Path::new("mnt"), &[]).unwrap();
+        assert_eq!(request.dir, std::env::current_dir().unwrap().join("mnt"));
     }
 
     #[test]

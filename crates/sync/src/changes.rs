@@ -89,10 +89,9 @@ impl ChangeSink {
         })
     }
 
-    /// Ends the stream: everything has been sent. Returns true if there was a change.
-    pub(crate) fn end(&self) -> Result<bool, ImportError> {
-        let any = self.any.load(Ordering::Relaxed);
-        if any {
+    /// Ends the stream: everything has been sent.
+    pub(crate) fn end(&self) -> Result<(), ImportError> {
+        if self.any.load(Ordering::Relaxed) {
             let held_back = std::mem::take(
                 &mut *self
                     .held_back
@@ -103,8 +102,7 @@ impl ChangeSink {
                 .into_iter()
                 .try_for_each(|change| self.send(change))?;
         }
-        self.message(None)?;
-        Ok(any)
+        self.message(None)
     }
 
     fn send(&self, change: Change) -> Result<(), ImportError> {

@@ -106,25 +106,25 @@ impl Import {
             let counted = tokio::spawn(futures::StreamExt::count(stream));
             let walked = self.walk(root, base.clone(), sink).await;
             counted.abort();
-            let (skipped, problems, _) = walked?;
-            return Ok(self.outcome(base.version, 0, skipped, problems));
+            let (skipped, problems) = walked?;
+            return Ok(self.outcome((base.version, false), 0, skipped, problems));
         }
         let params = self.session(&base)?;
         let session = match self.remote.open_session(&params).await? {
             Opened::Session(session) => session,
             Opened::Published(version) => {
-                return Ok(self.outcome(version, 0, Skipped::default(), (Vec::new(), 0)));
+                return Ok(self.outcome((version, true), 0, Skipped::default(), (Vec::new(), 0)));
             }
         };
         let remote = self.remote.clone();
         let commit = tokio::spawn(async move { remote.commit(session, &params, stream).await });
         let commit = Commit(commit);
-        let base_version = base.version.clone();
+        let base_id = base.version.id;
         match self.walk(root, base, sink).await {
-            Ok((skipped, problems, any)) => {
+            Ok((skipped, problems)) => {
                 let Published { version, rows } = commit.finish().await?;
-                let version = if any { version } else { base_version };
-                Ok(self.outcome(version, rows, skipped, problems))
+                let is_new = version.id != base_id;
+                Ok(self.outcome((version, is_new), rows, skipped, problems))
             }
             // The walk stops when the commit fails, and then that is the reason to tell.
             Err(ImportError::Stopped(what)) => match commit.failure().await {
@@ -141,7 +141,7 @@ impl Import {
         root: local::DirHandle,
         base: Snapshot,
         changes: ChangeSink,
-    ) -> Result<(Skipped, (Vec<Problem>, u64), bool), ImportError> {
+    ) -> Result<(Skipped, (Vec<Problem>, u64)), ImportError> {
         let mode = if self.params.dry_run {
             SendMode::DryRun
         } else {
@@ -168,10 +168,10 @@ impl Import {
                 count: problems.1,
             });
         }
-        let any = spawn_blocking(move || finish(&workshop))
+        spawn_blocking(move || finish(&workshop))
             .await
             .map_err(stopped)??;
-        Ok((skipped, problems, any))
+        Ok((skipped, problems))
     }
 
     async fn run_walk(
@@ -223,14 +223,14 @@ impl Import {
 
     fn outcome(
         &self,
-        version: VersionRecord,
+        (version, is_new): (VersionRecord, bool),
         rows: u64,
         skipped: Skipped,
         problems: (Vec<Problem>, u64),
     ) -> ImportOutcome {
         ImportOutcome {
             version,
-            is_new: rows > 0,
+            is_new,
             rows,
             figures: self.progress.figures(),
             problems,
@@ -242,7 +242,7 @@ impl Import {
 }
 
 /// Sends what had to wait for the end.
-fn finish(workshop: &Workshop) -> Result<bool, ImportError> {
+fn finish(workshop: &Workshop) -> Result<(), ImportError> {
     workshop.contents.finish()?;
     let mut links = workshop
         .links
