@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use lfsfs_client::memory::{Faults, MemoryTree, plain};
 use lfsfs_client::{MemoryRemote, Remote, RemoteError};
 use lfsfs_mount::{
     ControlRequest, Launcher, Mount, MountError, MountRequest, MountState, MountStats, MountStatus,
-    Places, UmountMode, call, find_mount, mount, run_daemon, unmount,
+    Places, UmountMode, call, find_mount, list_mounts, mount, run_daemon, unmount,
 };
 use lfsfs_testkit::tempdir::TempDir;
 use lfsfs_types::{Kind, Name, Xattr, XattrValue};
@@ -184,6 +185,14 @@ impl Machine {
         }
     }
 
+    /// Returns the mounts below this machine's directory: the real machine may have others.
+    pub(crate) fn mounts(&self) -> Vec<Mount> {
+        let root = self.dir.path().canonicalize().unwrap();
+        let mut mounts = list_mounts(&self.places).unwrap();
+        mounts.retain(|mount| mount.entry.dir.starts_with(&root));
+        mounts
+    }
+
     /// Returns how often the kernel has asked, by opcode, since the mount was made.
     pub(crate) fn requests(&self, dir: &Path) -> BTreeMap<String, u64> {
         let stats: MountStats = call(&self.find(dir), ControlRequest::Stats).unwrap();
@@ -212,8 +221,21 @@ impl Machine {
             .collect()
     }
 
+    /// Lets other users reach and write to everything of this machine.
+    pub(crate) fn open_to_all(&self) {
+        let places = [&self.places.cache, &self.places.state, &self.places.run];
+        places
+            .iter()
+            .for_each(|place| fs::create_dir_all(place).unwrap());
+        let set =
+            |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        places.iter().for_each(|place| set(place, 0o777));
+        set(self.dir.path(), 0o755);
+        set(&env::temp_dir(), 0o755);
+    }
+
     /// Starts this executable again, for the test that serves a mount.
-    fn launcher(&self) -> Launcher {
+    pub(crate) fn launcher(&self) -> Launcher {
         let mut variables = vec![OsString::from(format!("{DAEMON_VARIABLE}=1"))];
         if let Some(program) = &self.program {
             let mut variable = OsString::from(format!("{PROGRAM_VARIABLE}="));

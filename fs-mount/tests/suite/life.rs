@@ -1,13 +1,15 @@
 //! The life of mount processes: how they end, and what they leave.
 
+use std::ffi::OsString;
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
-use lfsfs_mount::{MountState, UmountMode, list_mounts, mountinfo, unmount};
+use lfsfs_mount::{Launcher, MountState, UmountMode, mountinfo, unmount};
 use lfsfs_testkit::namespace::in_private_namespace;
-use lfsfs_testkit::requirements::require_root_and_fuse;
+use lfsfs_testkit::requirements::{require_program, require_root_and_fuse};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags};
@@ -138,13 +140,13 @@ fn a_killed_process_leaves_a_dead_mount_that_the_same_command_replaces() {
         process.assert_ends();
 
         assert_eq!(rustix::fs::statfs(&dir).unwrap_err(), Errno::NOTCONN);
-        let mounts = list_mounts(&machine.places).unwrap();
+        let mounts = machine.mounts();
         assert_eq!(mounts.len(), 1);
         assert_eq!(mounts[0].state, MountState::Dead);
 
         let dir = machine.mount("app@v1", "ro");
         assert_eq!(fs::read_to_string(dir.join("hello")).unwrap(), "hello\n");
-        let mounts = list_mounts(&machine.places).unwrap();
+        let mounts = machine.mounts();
         assert_eq!(mounts.len(), 1);
         machine.umount(&dir);
 
@@ -194,7 +196,7 @@ fn twenty_mounts_at_once_are_listed_and_served() {
         for dir in &dirs {
             machine.try_mount("app@v1", dir, "ro").unwrap();
         }
-        let mounts = list_mounts(&machine.places).unwrap();
+        let mounts = machine.mounts();
         assert_eq!(mounts.len(), dirs.len());
         for (mount, dir) in mounts.iter().zip(&dirs) {
             assert_eq!(&mount.entry.dir, dir);
@@ -227,5 +229,63 @@ fn status_tells_what_is_mounted() {
         assert!(status.log.unwrap().starts_with(&machine.places.state));
         assert!(machine.logs().contains("mounted"), "{}", machine.logs());
         machine.umount(&dir);
+    });
+}
+
+#[test]
+fn a_user_mounts_through_the_helper() {
+    let needed = [
+        require_root_and_fuse(),
+        require_program("fusermount3"),
+        require_program("setpriv"),
+    ];
+    if needed.iter().any(Result::is_err) {
+        return;
+    }
+    in_private_namespace("life::a_user_mounts_through_the_helper", || {
+        const USER: u32 = 65534;
+        let as_user = ["--reuid=65534", "--regid=65534", "--clear-groups"];
+        let machine = Machine::new();
+        machine.open_to_all();
+        // The helper opens the device as the user; on some machines only root may.
+        let device = machine.directory("dev").join("fuse");
+        let mut make = Command::new("mknod");
+        make.args(["-m", "666"])
+            .arg(&device)
+            .args(["c", "10", "229"]);
+        assert!(make.status().unwrap().success());
+        rustix::mount::mount_bind(&device, "/dev/fuse").unwrap();
+        let dir = machine.directory("mnt");
+        std::os::unix::fs::chown(&dir, Some(USER), Some(USER)).unwrap();
+        let log = machine.places.state.join("log");
+        fs::write(&log, "").unwrap();
+        std::os::unix::fs::chown(&log, Some(USER), Some(USER)).unwrap();
+        let request = machine.request("app@v1", &dir, &format!("ro,log={}", log.display()));
+        let root = machine.launcher();
+        let arguments = as_user
+            .iter()
+            .map(OsString::from)
+            .chain([root.program.into()]);
+        let launcher = Launcher {
+            program: "setpriv".into(),
+            arguments: arguments.chain(root.arguments).collect(),
+        };
+        lfsfs_mount::mount(&request, &launcher).unwrap();
+
+        let mounts = mountinfo::read().unwrap();
+        let seen = mountinfo::topmost(&mounts, &dir).unwrap();
+        assert_eq!(
+            (seen.kind.as_str(), seen.source.as_str()),
+            ("fuse.lfsfs", "app@v1")
+        );
+        let cat = Command::new("setpriv")
+            .args(as_user)
+            .arg("cat")
+            .arg(dir.join("hello"))
+            .output();
+        assert_eq!(cat.unwrap().stdout, b"hello\n");
+        // Nobody else may look in, root included.
+        assert!(fs::metadata(dir.join("hello")).is_err());
+        rustix::mount::unmount(&dir, UnmountFlags::empty()).unwrap();
     });
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use lfsfs_mount::{MountError, list_mounts};
+use lfsfs_mount::MountError;
 use lfsfs_testkit::namespace::in_private_namespace;
 use lfsfs_testkit::requirements::require_root_and_fuse;
 
@@ -12,7 +12,7 @@ use crate::harness::Machine;
 fn refused(machine: &Machine, source: &str, options: &str) -> MountError {
     let dir = machine.directory("mnt");
     let error = machine.try_mount(source, &dir, options).unwrap_err();
-    assert_eq!(list_mounts(&machine.places).unwrap(), []);
+    assert_eq!(machine.mounts(), []);
     error
 }
 
