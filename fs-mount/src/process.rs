@@ -28,6 +28,8 @@ use crate::version::{self, Connect, OpenError, Retry};
 pub(crate) const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a fresh mount may take to show its root.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the last writes to the cache may take.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the last users of a mount have when its process is told to end.
 const END_TIMEOUT: Duration = Duration::from_secs(1);
 /// Threads that read requests. Measured on two processors: two clients that read 20,000 files for
@@ -113,6 +115,8 @@ async fn serve(
         Instant::now() + END_TIMEOUT
     };
     answer_last(serving, serving_to_end).await;
+    // What was fetched last is on its way to the cache. A slow disk must not keep the process.
+    let _ = timeout(SETTLE_TIMEOUT, state.vfs.settle()).await;
     Ok(())
 }
 
