@@ -5,6 +5,9 @@
 //! run in a private namespace besides (`lfsfs_testkit::namespace`), so that a failure leaves
 //! nothing on the machine either.
 
+#![expect(clippy::panic, reason = "a helper of a test fails like the test")]
+
+pub mod listing;
 mod mounted;
 mod run;
 mod world;

@@ -202,6 +202,39 @@ impl World {
             .ok()
     }
 
+    /// Imports a directory into a project that is there, with further options. Returns what the
+    /// import says of itself.
+    ///
+    /// # Panics
+    /// Where that fails.
+    #[must_use]
+    #[track_caller]
+    pub fn import_json(&self, dir: &Path, project: &str, options: &[&str]) -> serde_json::Value {
+        let words = [OsStr::new("import"), dir.as_os_str(), project.as_ref()];
+        let options = options.iter().map(OsStr::new);
+        let words = words.into_iter().chain(options);
+        self.lfsfs(words.chain([OsStr::new("--json")])).json()
+    }
+
+    /// Returns the number of a project's newest version.
+    ///
+    /// # Panics
+    /// Where the server does not tell.
+    #[must_use]
+    #[track_caller]
+    pub fn head(&self, project: &str) -> u64 {
+        let project = self.lfsfs(["project", "inspect", project, "--json"]).json();
+        project["head"].as_u64().expect("a number")
+    }
+
+    /// Runs `lfsfsd check` on the data of the server, which must not run.
+    #[must_use]
+    pub fn check(&self) -> Run {
+        let mut command = self.lfsfsd(["check", "--data"]);
+        command.arg(&self.data);
+        Run::of(command)
+    }
+
     /// Mounts a version at a new directory, with `ro` and further options.
     ///
     /// # Panics
