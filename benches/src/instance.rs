@@ -13,6 +13,8 @@ use crate::processes;
 
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long the daemon of a mount may take to end after that is gone.
+const CLIENTS_END_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The two programs, built beside the one that runs.
 #[derive(Debug, Clone)]
@@ -50,7 +52,8 @@ impl Programs {
     }
 }
 
-/// A running server and the places of its clients; stopped when dropped.
+/// A running server and the places of its clients; stopped when dropped, with what is left of
+/// the clients.
 #[derive(Debug)]
 pub(crate) struct Instance {
     programs: Programs,
@@ -80,10 +83,6 @@ impl Instance {
 
     pub(crate) fn address(&self) -> &str {
         &self.address
-    }
-
-    pub(crate) fn programs(&self) -> &Programs {
-        &self.programs
     }
 
     /// Returns where the server keeps its data.
@@ -142,5 +141,11 @@ impl Instance {
             self.server.output()
         );
         Ok(())
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        processes::end_all_of_place(&self.programs.lfsfs, &self.dir, CLIENTS_END_TIMEOUT);
     }
 }

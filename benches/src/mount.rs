@@ -3,17 +3,23 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use anyhow::{Context, bail};
 use rustix::mount::{UnmountFlags, unmount};
-use rustix::process::Pid;
+use serde::Deserialize;
 
 use crate::command::{self, Ran};
 use crate::instance::Instance;
 use crate::processes;
 
-/// How long a daemon may take to end after its mount is gone.
-const END_TIMEOUT: Duration = Duration::from_secs(5);
+/// One line of `lfsfs mounts --json`, as far as it matters here.
+#[derive(Debug, Deserialize)]
+struct Listed {
+    path: PathBuf,
+    pid: Option<u32>,
+}
 
-/// A mounted version; unmounted when dropped, its daemon ended.
+/// A mounted version; unmounted when dropped. Its daemon ends with the mount, and with the
+/// [`Instance`] at the latest.
 #[derive(Debug)]
 pub(crate) struct Mount<'a> {
     instance: &'a Instance,
@@ -53,30 +59,24 @@ impl<'a> Mount<'a> {
         &self.dir
     }
 
-    /// Returns the processes that serve the mount.
-    pub(crate) fn daemons(&self) -> Vec<Pid> {
-        processes::naming(&self.instance.programs().lfsfs, &self.dir)
-    }
-
     /// Returns the CPU time that its daemon has used so far.
     pub(crate) fn daemon_cpu(&self) -> anyhow::Result<Duration> {
-        self.daemons()
-            .into_iter()
-            .map(|pid| processes::cpu_of(pid.as_raw_nonzero().get().unsigned_abs()))
-            .sum()
+        let list = command::run(self.instance.lfsfs().args(["mounts", "--json"]))?;
+        let text = String::from_utf8(list.stdout).context("read the list of mounts")?;
+        for line in text.lines() {
+            let listed: Listed = serde_json::from_str(line).context("understand a mount")?;
+            if listed.path == self.dir {
+                return processes::cpu_of(listed.pid.context("a mount without a process")?);
+            }
+        }
+        bail!("{} is not among the mounts", self.dir.display())
     }
 
-    /// Unmounts as a user does, and waits until the daemon has ended.
+    /// Unmounts as a user does; that waits until the daemon has ended.
     pub(crate) fn unmount(mut self) -> anyhow::Result<Ran> {
         let ran = command::run(self.instance.lfsfs().arg("umount").arg(&self.dir))?;
         self.is_mounted = false;
-        self.end_daemon();
         Ok(ran)
-    }
-
-    fn end_daemon(&self) {
-        let program = &self.instance.programs().lfsfs;
-        processes::end_all_naming(program, &self.dir, END_TIMEOUT);
     }
 }
 
@@ -91,6 +91,5 @@ impl Drop for Mount<'_> {
             // Lazily, because a killed program may still have a file open.
             let _ = unmount(&self.dir, UnmountFlags::DETACH);
         }
-        self.end_daemon();
     }
 }

@@ -1,7 +1,7 @@
 //! Processes that are no children of ours: the daemons of mounts.
 //!
-//! A mount's daemon leaves the session of the command that started it, so it is found by its
-//! program and its command line, which names a directory of ours and nobody else's.
+//! A mount's daemon leaves the session of the command that started it. It inherits the environment
+//! of that, which names directories of ours and nobody else's.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -15,28 +15,28 @@ use rustix::process::{Pid, Signal, kill_process};
 const TICKS_PER_SECOND: u64 = 100;
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Returns the processes of `program` whose command line names `dir` or something below it.
-pub(crate) fn naming(program: &Path, dir: &Path) -> Vec<Pid> {
+/// Returns the processes of `program` whose environment names `dir` or something below it.
+pub(crate) fn of_place(program: &Path, dir: &Path) -> Vec<Pid> {
     let all = fs::read_dir("/proc").into_iter().flatten().flatten();
     all.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
         .filter_map(Pid::from_raw)
-        .filter(|pid| is_naming(*pid, program, dir))
+        .filter(|pid| is_of_place(*pid, program, dir))
         .collect()
 }
 
-fn is_naming(pid: Pid, program: &Path, dir: &Path) -> bool {
+fn is_of_place(pid: Pid, program: &Path, dir: &Path) -> bool {
     let wanted = dir.as_os_str().as_bytes();
     let process = format!("/proc/{}", pid.as_raw_nonzero());
     fs::read_link(format!("{process}/exe")).is_ok_and(|exe| exe == program)
-        && fs::read(format!("{process}/cmdline"))
-            .is_ok_and(|line| line.windows(wanted.len()).any(|part| part == wanted))
+        && fs::read(format!("{process}/environ"))
+            .is_ok_and(|all| all.windows(wanted.len()).any(|part| part == wanted))
 }
 
-/// Waits until no process of `program` names `dir`; kills those that still do after `patience`.
-pub(crate) fn end_all_naming(program: &Path, dir: &Path, patience: Duration) {
+/// Waits until no process of `program` belongs to `dir`; kills those left after `patience`.
+pub(crate) fn end_all_of_place(program: &Path, dir: &Path, patience: Duration) {
     let deadline = Instant::now() + patience;
     loop {
-        let left = naming(program, dir);
+        let left = of_place(program, dir);
         if left.is_empty() {
             return;
         }
@@ -85,21 +85,20 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_names_our_directory_is_found_and_ended() {
+    fn a_process_of_our_place_is_found_and_ended() {
         let dir = TempDir::new().unwrap();
         let mut command = Command::new("/bin/sh");
-        command
-            .args(["-c", "echo up; kill -STOP $$"])
-            .arg(dir.path());
+        command.args(["-c", "echo up; kill -STOP $$"]);
+        command.env("LFSFS_RUN_DIR", dir.path().join("run"));
         let shell = fs::canonicalize("/bin/sh").unwrap();
         let mut program = Program::start(command).unwrap();
         program
             .wait_for_line("up", Duration::from_secs(10))
             .unwrap();
-        assert_eq!(naming(&shell, dir.path()).len(), 1);
-        assert_eq!(naming(Path::new("/other"), dir.path()), []);
-        end_all_naming(&shell, dir.path(), Duration::ZERO);
+        assert_eq!(of_place(&shell, dir.path()).len(), 1);
+        assert_eq!(of_place(Path::new("/other"), dir.path()), []);
+        end_all_of_place(&shell, dir.path(), Duration::ZERO);
         assert!(!program.wait(Duration::from_secs(10)).unwrap().success());
-        assert_eq!(naming(&shell, dir.path()), []);
+        assert_eq!(of_place(&shell, dir.path()), []);
     }
 }
