@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use futures::stream::{self, Stream, StreamExt as _};
 use lfsfs_proto::convert::{id, required};
@@ -11,12 +12,15 @@ use lfsfs_types::{
     DirId, Name, Origin, ProjectId, Record, SessionId, VersionId, VersionNumber, VersionRecord,
 };
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::error::RemoteError;
 use crate::grpc::GrpcRemote;
 
 /// Changes that travel in one message.
 const CHANGES_PER_MESSAGE: usize = 512;
+/// How long a commit may send nothing while its changes are still being found.
+const SILENCE_MAX: Duration = Duration::from_secs(5);
 
 /// One entry's new state.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,7 +139,7 @@ fn requests(
     });
     let count = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&count);
-    let batches = changes.chunks(CHANGES_PER_MESSAGE).map(move |changes| {
+    let batches = or_nothing(changes.ready_chunks(CHANGES_PER_MESSAGE)).map(move |changes| {
         counted.fetch_add(changes.len() as u64, Ordering::Relaxed);
         batch(&changes)
     });
@@ -148,6 +152,15 @@ fn requests(
     });
     let parts = stream::once(async { start }).chain(batches).chain(finish);
     parts.map(|part| v1::CommitRequest { part: Some(part) })
+}
+
+/// Sends an empty batch now and then: a server takes a stream that is silent for long for dead.
+fn or_nothing(
+    batches: impl Stream<Item = Vec<Change>> + Send + 'static,
+) -> impl Stream<Item = Vec<Change>> + Send + 'static {
+    let beat = tokio::time::interval_at(Instant::now() + SILENCE_MAX, SILENCE_MAX);
+    let batches = tokio_stream::StreamExt::timeout_repeating(batches, beat);
+    batches.map(Result::unwrap_or_default)
 }
 
 fn batch(changes: &[Change]) -> Part {
