@@ -205,10 +205,9 @@ impl Demo {
     fn compare(&mut self, expected: &Path, mounted: &Path) -> anyhow::Result<()> {
         let differences = compare_trees(expected, mounted, &CompareOptions::default())?;
         let name = mounted.file_name().unwrap_or_default().display();
-        let what = "contents, types, modes, owners, times, links, xattrs";
         self.verdict(
             differences.is_empty(),
-            &format!("{name} equals what was imported ({what})"),
+            &format!("{name} equals its source: contents, modes, owners, times, links, xattrs"),
         )?;
         for difference in differences.iter().take(DIFFERENCES_SHOWN) {
             screen::line(&format!("  {difference}"))?;
@@ -235,7 +234,7 @@ impl Demo {
         let claim = if is_good {
             claim.to_owned()
         } else {
-            format!("WRONG, not so: {claim}")
+            format!("NOT SO: {claim}")
         };
         screen::line(&claim)
     }

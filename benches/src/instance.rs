@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use lfsfs_testkit::process::Program;
-use lfsfs_testkit::proxy::Proxy;
 
 use crate::command::{self, Ran};
 use crate::processes;
@@ -113,18 +112,6 @@ impl Instance {
     /// Imports `dir` as the next version of `project`.
     pub(crate) fn import(&self, dir: &Path, project: &str) -> anyhow::Result<Ran> {
         command::run(self.lfsfs().arg("import").arg(dir).arg(project))
-    }
-
-    /// As [`import`](Self::import), through a proxy that counts the bytes on the wire.
-    pub(crate) fn import_through(
-        &self,
-        proxy: &Proxy,
-        dir: &Path,
-        project: &str,
-    ) -> anyhow::Result<Ran> {
-        let mut command = self.lfsfs();
-        command.env("LFSFS_SERVER", proxy.address().to_string());
-        command::run(command.arg("import").arg(dir).arg(project))
     }
 
     /// Returns the CPU time that the server has used so far.

@@ -37,6 +37,7 @@ pub(crate) fn ratio(ratio: f64) -> String {
         return "-".into();
     }
     match ratio {
+        ..0.001 => format!("{ratio:.5}x"),
         ..0.1 => format!("{ratio:.3}x"),
         ..10.0 => format!("{ratio:.2}x"),
         _ => format!("{ratio:.0}x"),
@@ -66,7 +67,10 @@ mod tests {
         assert_eq!(times, ["4.2 ms", "38 ms", "900 ms", "1.71 s", "250 s"]);
         let sizes = [512.0, 23_400.0, 4_200_000.0, 434e6, 1.07e9].map(bytes);
         assert_eq!(sizes, ["512 B", "23 KB", "4.2 MB", "434 MB", "1.07 GB"]);
-        assert_eq!([0.0123, 1.06, 22.4].map(ratio), ["0.012x", "1.06x", "22x"]);
+        assert_eq!(
+            [0.00007, 0.0123, 1.06, 22.4].map(ratio),
+            ["0.00007x", "0.012x", "1.06x", "22x"]
+        );
         assert_eq!(
             [7, 1_000, 1_234_567].map(count),
             ["7", "1,000", "1,234,567"]
