@@ -7,18 +7,18 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use lfsfs_chunk_store::{ChunkStore, ChunkStoreError, DiskChunkStore, StoredChunk};
+use lfsfs_chunk_store::{ChunkStore, ChunkStoreError, DiskChunkStore};
 use lfsfs_common::clock::SystemClock;
 use lfsfs_meta_store::SledStore;
 use lfsfs_metadata::{CheckSummary, Metadata};
-use lfsfs_types::{ChunkId, ContentId};
+use lfsfs_types::{ChunkId, ChunkInfo, NodeId};
 use serde::Serialize;
 
 use crate::data::DataDir;
 use crate::error::ServerError;
 use crate::fault::text;
 
-/// Chunk ids, and contents, looked at together.
+/// Chunks listed together.
 const PAGE: usize = 1000;
 
 /// Whether something was found.
@@ -133,7 +133,8 @@ pub fn check(data: &Path, report: &mut dyn FnMut(Finding)) -> Result<Summary, Se
             report,
             summary: &mut summary,
         };
-        checker.check_all()?;
+        checker.check_chunks()?;
+        checker.check_receipts(data.node_id()?)?;
     }
     Ok(summary)
 }
@@ -166,7 +167,7 @@ struct ChunkChecker<'a> {
 }
 
 impl ChunkChecker<'_> {
-    fn check_all(&mut self) -> Result<(), ServerError> {
+    fn check_chunks(&mut self) -> Result<(), ServerError> {
         let mut after = None;
         loop {
             let ids = self.store.list(after, PAGE);
@@ -181,13 +182,13 @@ impl ChunkChecker<'_> {
         }
     }
 
-    /// Verifies a chunk file from end to end, and that the receipts fit it.
+    /// Verifies a chunk file from end to end.
     fn check_chunk(&mut self, id: ChunkId) -> Result<(), ServerError> {
         self.summary.chunks += 1;
         match self.store.verify(id) {
             Ok(stored) => {
                 self.summary.bytes += stored.info.len;
-                self.check_receipt(&stored)
+                Ok(())
             }
             Err(error @ ChunkStoreError::Damaged { .. }) => {
                 self.find(id, text(&error));
@@ -197,26 +198,41 @@ impl ChunkChecker<'_> {
         }
     }
 
-    /// A chunk without a receipt is what a crash leaves: its contents are sent again when they are
-    /// wanted. A receipt that tells something else of the chunk is damage.
-    fn check_receipt(&mut self, stored: &StoredChunk) -> Result<(), ServerError> {
+    /// Every chunk that was reported from here must be here, as it was reported. A chunk without a
+    /// receipt is what a crash leaves: it is reported when somebody wants it again.
+    fn check_receipts(&mut self, node: NodeId) -> Result<(), ServerError> {
         let Some(metadata) = self.metadata else {
             return Ok(());
         };
-        let contents: Vec<ContentId> = stored.contents.iter().map(|it| it.content).collect();
-        for contents in contents.chunks(PAGE) {
-            let known = metadata
-                .resolve_contents(contents)
-                .map_err(ServerError::Metadata)?;
-            for chunk in known.chunks {
-                if chunk.info.id == stored.info.id && chunk.info != stored.info {
-                    let id = stored.info.id;
-                    self.find(id, "its receipt names another length or footer".to_owned());
-                    return Ok(());
+        let mut after = None;
+        loop {
+            let page = metadata.chunks(after, PAGE);
+            let page = page.map_err(ServerError::Metadata)?;
+            for chunk in &page.items {
+                after = Some(chunk.info.id);
+                if chunk.nodes.contains(&node) {
+                    self.check_receipt(&chunk.info)?;
                 }
             }
+            if !page.more {
+                return Ok(());
+            }
         }
-        Ok(())
+    }
+
+    fn check_receipt(&mut self, info: &ChunkInfo) -> Result<(), ServerError> {
+        match self.store.open(info.id) {
+            Ok(reader) if reader.chunk_len() == info.len => Ok(()),
+            Ok(_) => {
+                self.find(info.id, "its receipt names another length".to_owned());
+                Ok(())
+            }
+            Err(error) if error.is_not_found() => {
+                self.find(info.id, "it was reported and is missing".to_owned());
+                Ok(())
+            }
+            Err(error) => Err(ServerError::ChunkStore(error)),
+        }
     }
 
     fn find(&mut self, id: ChunkId, problem: String) {

@@ -124,10 +124,19 @@ pub fn execute(cli: Cli) -> ExitCode {
         Command::Check(args) => match check::execute(&args.data, args.json) {
             Ok(check::Verdict::Clean) => ExitCode::SUCCESS,
             Ok(check::Verdict::Damaged) => ExitCode::from(FAILED),
+            Err(error) if error.is_corrupt() => fail(&Unreadable(error)),
             Err(error) => fail(&error),
         },
     }
 }
+
+/// Metadata so damaged that nothing in it can be checked.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the metadata cannot be read; keep the directory as it is, and restore a backup, or import \
+     again into a new one"
+)]
+struct Unreadable(#[source] ServerError);
 
 fn execute_server(role: Role, serve: ServeArgs, store: StoreArgs) -> ExitCode {
     let target = serve.log.clone().map_or(LogTarget::Stderr, LogTarget::File);

@@ -13,6 +13,7 @@ mod resolve;
 mod sessions;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use lfsfs_common::clock::Clock;
 use lfsfs_metadata::Metadata;
@@ -27,6 +28,11 @@ use self::sessions::CommitSessions;
 use crate::blocking::{IntoFault, blocking};
 use crate::ids::random_id;
 use crate::streams::Tasks;
+
+/// Time between two sweeps.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(600);
+/// A stream of changes that is silent for much less than this is cut off.
+const STAGED_IDLE_MAX: Duration = Duration::from_secs(3600);
 
 /// What the services of a coordinator share.
 #[derive(Debug)]
@@ -58,6 +64,20 @@ impl Coordinator {
             plans: Mutex::default(),
             sessions: Mutex::default(),
         })
+    }
+
+    /// Removes, from time to time, what commits have staged whose clients are gone. Runs until it
+    /// is dropped.
+    pub(crate) async fn keep_house(&self) {
+        loop {
+            tokio::time::sleep(SWEEP_INTERVAL).await;
+            let swept = self.metadata(|metadata| metadata.sweep_sessions(STAGED_IDLE_MAX));
+            match swept.await {
+                Ok(0) => {}
+                Ok(rows) => tracing::info!(rows, "staged changes of dead commits were removed"),
+                Err(fault) => tracing::warn!(reason = fault.message, "cannot sweep yet"),
+            }
+        }
     }
 
     /// Calls the metadata on a thread that may block.

@@ -18,10 +18,10 @@ use lfsfs_proto::v1::data_node_server::DataNodeServer;
 use lfsfs_proto::v1::fs_server::FsServer;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::service::{Routes, RoutesBuilder};
 use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
 
 use crate::config::{Role, ServerConfig};
 use crate::coordinator::{Coordinator, CoordinatorService, FsService};
@@ -84,32 +84,43 @@ pub async fn run(
     let tasks = parts.tasks.clone();
     let serving = serve(parts.routes.routes(), listener, shutdown.clone());
     let stopping = stop_after(&shutdown, &config, &tasks);
-    let served = match parts.agent {
-        None => {
-            ready(address);
-            cut_off(serving, stopping).await
-        }
-        Some((agent, registered)) => {
-            let agent = async {
-                tokio::select! {
-                    () = agent.run() => {}
-                    () = shutdown.cancelled() => {}
-                }
-            };
-            let announcing = async {
-                if registered.await.is_ok() {
-                    ready(address);
-                }
-            };
-            let (served, (), ()) = tokio::join!(cut_off(serving, stopping), agent, announcing);
-            served
+    let background = background(parts.coordinator, parts.agent, || ready(address));
+    let background = async {
+        tokio::select! {
+            () = background => {}
+            () = shutdown.cancelled() => {}
         }
     };
+    let (served, ()) = tokio::join!(cut_off(serving, stopping), background);
     tasks.abort.cancel();
     tasks.tracker.close();
     tasks.tracker.wait().await;
     flush(parts.meta).await?;
     served
+}
+
+/// Does what nobody calls for: the datanode's registration and heartbeats, after the first of which
+/// the server is ready, and the coordinator's housekeeping.
+async fn background(
+    coordinator: Option<Arc<Coordinator>>,
+    agent: Option<(Agent, oneshot::Receiver<()>)>,
+    ready: impl FnOnce(),
+) {
+    let keeping = async {
+        if let Some(coordinator) = coordinator {
+            coordinator.keep_house().await;
+        }
+    };
+    let Some((agent, registered)) = agent else {
+        ready();
+        return keeping.await;
+    };
+    let announcing = async {
+        if registered.await.is_ok() {
+            ready();
+        }
+    };
+    tokio::join!(keeping, agent.run(), announcing);
 }
 
 /// Serves until there are no calls any more, or until `stopping` says that time is over.
@@ -139,6 +150,8 @@ async fn serve(
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> Result<(), ServerError> {
+    // Small answers would otherwise wait 40 ms for the client's delayed acknowledgement.
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     Server::builder()
         .layer(CatchPanics)
         .concurrency_limit_per_connection(CALLS_PER_CONNECTION_MAX)
@@ -147,7 +160,7 @@ async fn serve(
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .add_routes(routes)
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), shutdown.cancelled_owned())
+        .serve_with_incoming_shutdown(incoming, shutdown.cancelled_owned())
         .await
         .map_err(ServerError::Transport)
 }
@@ -167,6 +180,7 @@ struct Parts {
     routes: RoutesBuilder,
     tasks: Tasks,
     agent: Option<(Agent, oneshot::Receiver<()>)>,
+    coordinator: Option<Arc<Coordinator>>,
     meta: Option<Arc<dyn MetaStore>>,
     data: DataDir,
 }
@@ -185,6 +199,7 @@ impl Parts {
             routes,
             tasks: Tasks::new(),
             agent: None,
+            coordinator: None,
             meta: None,
             data,
         };
@@ -209,6 +224,7 @@ impl Parts {
         let coordinator = Coordinator::new(metadata, Arc::clone(clock), self.tasks.clone())
             .map_err(ServerError::Metadata)?;
         let coordinator = Arc::new(coordinator);
+        self.coordinator = Some(Arc::clone(&coordinator));
         let fs = FsServer::new(FsService::new(Arc::clone(&coordinator)));
         let service = CoordinatorServer::new(CoordinatorService::new(coordinator));
         self.routes

@@ -2,8 +2,10 @@
 //! stops.
 
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use lfsfs_proto::status::{Fault, FaultKind};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -48,8 +50,10 @@ impl Tasks {
         });
         let abort = self.abort.clone();
         self.tracker.spawn(async move {
+            // Without this a stream that panics would look like one that has ended well.
+            let filling = AssertUnwindSafe(filling).catch_unwind();
             let ended = tokio::select! {
-                ended = filling => ended,
+                ended = filling => ended.unwrap_or_else(|_| Err(failed())),
                 () = sender.closed() => return,
                 () = abort.cancelled() => Err(stopping()),
             };
@@ -105,6 +109,42 @@ fn stopping() -> Fault {
     Fault::new(FaultKind::Unavailable, "the server is stopping")
 }
 
+fn failed() -> Fault {
+    tracing::error!("a streaming answer panicked");
+    Fault::new(FaultKind::Internal, "the server failed")
+}
+
 fn gone() -> Fault {
     Fault::new(FaultKind::Unavailable, "the client takes no answers")
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_stream::StreamExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_stream_that_panics_ends_with_a_fault() {
+        let mut answers = Tasks::new().answer(|sink| async move {
+            sink.send(1).await?;
+            if true {
+                panic!("a mistake of ours");
+            }
+            Ok(())
+        });
+        assert_eq!(answers.next().await.unwrap().unwrap(), 1);
+        let last = answers.next().await.unwrap().unwrap_err();
+        assert_eq!(Fault::from_status(&last).kind, FaultKind::Internal);
+        assert!(answers.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_task_ends_when_its_client_goes() {
+        let tasks = Tasks::new();
+        let answers: Answers<u8> = tasks.answer(|_| std::future::pending());
+        drop(answers);
+        tasks.tracker.close();
+        tasks.tracker.wait().await;
+    }
 }

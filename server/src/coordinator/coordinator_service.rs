@@ -2,16 +2,19 @@
 
 use std::sync::Arc;
 
-use lfsfs_metadata::{ChunkReceipt, NodeFigures};
+use lfsfs_metadata::{ChunkReceipt, Metadata, MetadataError, NodeFigures};
 use lfsfs_proto::convert::{ProtocolError, id, required};
 use lfsfs_proto::status::{Fault, FaultKind};
 use lfsfs_proto::v1;
 use lfsfs_proto::v1::coordinator_server::Coordinator as Service;
-use lfsfs_types::{ChunkInfo, ContentPlace, NodeId, SessionId, Timestamp};
+use lfsfs_types::{ChunkId, ChunkInfo, ContentPlace, NodeId, SessionId, Timestamp};
 use tonic::{Request, Response, Status};
 
 use super::{Coordinator, Member, MemberState, Updates, files};
 use crate::blocking::IntoFault as _;
+
+/// Chunk ids of one page.
+const CHUNKS_PER_PAGE: usize = 4096;
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -60,6 +63,32 @@ fn receipt(request: v1::ReportChunkRequest) -> Result<ChunkReceipt, ProtocolErro
         info: ChunkInfo::try_from(required("info", request.info)?)?,
         places: places.collect::<Result<_, _>>()?,
     })
+}
+
+/// Returns the chunks that a node has reported, from behind `after`, and whether there are more.
+fn chunks_of_node(
+    metadata: &Metadata,
+    node: NodeId,
+    after: Option<ChunkId>,
+    limit: usize,
+) -> Result<(Vec<ChunkId>, bool), MetadataError> {
+    let (mut after, mut found) = (after, Vec::new());
+    loop {
+        let page = metadata.chunks(after, CHUNKS_PER_PAGE)?;
+        for chunk in &page.items {
+            after = Some(chunk.info.id);
+            if !chunk.nodes.contains(&node) {
+                continue;
+            }
+            if found.len() == limit {
+                return Ok((found, true));
+            }
+            found.push(chunk.info.id);
+        }
+        if !page.more {
+            return Ok((found, false));
+        }
+    }
 }
 
 #[tonic::async_trait]
@@ -151,10 +180,26 @@ impl Service for CoordinatorService {
 
     async fn get_chunks_for_node(
         &self,
-        _: Request<v1::GetChunksForNodeRequest>,
+        request: Request<v1::GetChunksForNodeRequest>,
     ) -> Answer<v1::GetChunksForNodeResponse> {
-        let text = "this server does not serve GetChunksForNode yet";
-        Err(Fault::new(FaultKind::Unimplemented, text).into())
+        let request = request.into_inner();
+        let node = node_id(&request.node_id)?;
+        let after = (!request.after.is_empty())
+            .then(|| id("after", &request.after, ChunkId::from_slice))
+            .transpose()
+            .map_err(ProtocolError::into_fault)?;
+        let limit = match request.limit as usize {
+            limit @ 1..=CHUNKS_PER_PAGE => limit,
+            _ => CHUNKS_PER_PAGE,
+        };
+        let (chunks, more) = self
+            .coordinator
+            .metadata(move |metadata| chunks_of_node(metadata, node, after, limit))
+            .await?;
+        Ok(Response::new(v1::GetChunksForNodeResponse {
+            chunk_ids: chunks.iter().map(|id| id.as_bytes().to_vec()).collect(),
+            more,
+        }))
     }
 
     async fn upload_file(

@@ -172,6 +172,44 @@ async fn sessions_name_their_base_and_are_known() {
 }
 
 #[tokio::test]
+async fn a_commit_that_just_ends_or_lost_changes_publishes_nothing() {
+    use v1::commit_request::Part;
+    let dir = tempfile::tempdir().unwrap();
+    let server = TestServer::start(dir.path()).await;
+    let project = server.new_project("app").await;
+    server
+        .upload(&chunk_of(&[b"one", b"two"]), &[])
+        .await
+        .unwrap();
+    let request = v1::OpenSessionRequest {
+        project_id: project.id,
+        base: 0,
+        base_id: project.head_id,
+        version_id: vec![1; 16],
+    };
+    let opened = server.fs().open_session(request).await.unwrap();
+    let start = v1::CommitStart {
+        session_id: opened.into_inner().session_id,
+        origin: Some(lfsfs_types::Origin::Import.into()),
+        ..Default::default()
+    };
+    let changes = tree(&[b"one", b"two"]);
+    let parts = [
+        Part::Start(start),
+        Part::Changes(v1::ChangeBatch { changes }),
+        Part::Finish(v1::CommitFinish { changes: 4 }),
+    ];
+    let messages = parts.map(|part| v1::CommitRequest { part: Some(part) });
+    for count in 1..=3 {
+        let refused = server.commit_messages(messages[..count].to_vec()).await;
+        assert_eq!(kind(refused), FaultKind::Invalid, "{count} messages");
+    }
+    let head = server.resolve_source("app").await.unwrap();
+    assert_eq!(head.version.unwrap().number, 0);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn versions_are_logged_compared_and_tagged() {
     let dir = tempfile::tempdir().unwrap();
     let server = TestServer::start(dir.path()).await;

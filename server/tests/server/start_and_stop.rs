@@ -121,6 +121,73 @@ async fn a_check_tells_damaged_chunks_from_whole_ones() {
     assert_eq!((findings[0].kind, &findings[0].at), ("chunk", &hex));
 }
 
+#[tokio::test]
+async fn a_check_misses_chunks_that_were_reported() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = TestServer::start(dir.path()).await;
+    let chunk = chunk_of(&[b"one"]);
+    server.upload(&chunk, &[]).await.unwrap();
+    let nodes = server
+        .coordinator()
+        .list_nodes(v1::ListNodesRequest {})
+        .await;
+    let node_id = nodes.unwrap().into_inner().nodes.remove(0).id;
+    let request = v1::GetChunksForNodeRequest {
+        node_id,
+        ..Default::default()
+    };
+    let listed = server.coordinator().get_chunks_for_node(request).await;
+    assert_eq!(
+        listed.unwrap().into_inner().chunk_ids,
+        [chunk.id.as_bytes()]
+    );
+    server.stop().await;
+
+    let hex = chunk.id.to_string();
+    let leaf = dir.path().join("chunks").join(&hex[..2]).join(&hex[2..4]);
+    fs::remove_file(leaf.join(&hex)).unwrap();
+    let mut findings = Vec::new();
+    check::check(dir.path(), &mut |finding| findings.push(finding)).unwrap();
+    assert_eq!(findings.len(), 1);
+    assert!(findings[0].problem.contains("missing"), "{findings:?}");
+}
+
+#[tokio::test]
+async fn damaged_metadata_is_an_error_with_advice_and_no_panic() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = TestServer::start(dir.path()).await;
+    server.new_project("app").await;
+    server.stop().await;
+    let mut files = vec![dir.path().join("meta")];
+    while let Some(path) = files.pop() {
+        if path.is_dir() {
+            files.extend(
+                fs::read_dir(path)
+                    .unwrap()
+                    .map(|entry| entry.unwrap().path()),
+            );
+        } else if path.file_name().is_some_and(|name| name == "db") {
+            let mut bytes = fs::read(&path).unwrap();
+            for byte in bytes.iter_mut().step_by(7) {
+                *byte ^= 0x55;
+            }
+            fs::write(&path, bytes).unwrap();
+        }
+    }
+    for (command, advice) in [("check", "backup"), ("all", "lfsfsd check")] {
+        let output = Command::new(env!("CARGO_BIN_EXE_lfsfsd"))
+            .args([command, "--data"])
+            .arg(dir.path())
+            .args((command == "all").then_some("--listen=127.0.0.1:0"))
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(!text.contains("panicked"), "{text}");
+        assert!(text.contains(advice), "{text}");
+    }
+}
+
 #[test]
 fn the_program_checks_and_explains() {
     let program = env!("CARGO_BIN_EXE_lfsfsd");

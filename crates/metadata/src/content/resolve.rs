@@ -2,15 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lfsfs_meta_store::MetaError;
+use lfsfs_meta_store::{KeyRange, MetaError, MetaStoreExt as _};
 use lfsfs_types::content::PieceList;
 use lfsfs_types::{ChunkId, ChunkInfo, ContentId, ContentPlace, NodeId};
 
-use super::{CONTENTS_PER_READ, ContentBody, ContentRow};
+use super::{CONTENTS_PER_READ, ChunkRow, ContentBody, ContentRow};
 use crate::error::Result;
-use crate::keys;
+use crate::keys::{self, table};
 use crate::metadata::Metadata;
 use crate::node::Node;
+use crate::project::Page;
+use crate::rows::RowValue as _;
 
 /// Where one content lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,6 +92,28 @@ impl Metadata {
         }
         answer.nodes = nodes.into_values().collect();
         Ok(answer)
+    }
+
+    /// Returns up to `limit` chunks in the order of their ids, from behind `after`.
+    pub fn chunks(&self, after: Option<ChunkId>, limit: usize) -> Result<Page<ChunkLocation>> {
+        let prefix = [table::CHUNK];
+        let range = match after {
+            Some(chunk) => KeyRange::after(&keys::chunk(chunk), &prefix),
+            None => KeyRange::prefix(&prefix),
+        };
+        let found = self.store().scan(range, limit)?;
+        let location = |(key, value): &(Vec<u8>, Vec<u8>)| {
+            let row = ChunkRow::decode(key, value)?;
+            let chunk = ChunkId(keys::decode_id(table::CHUNK, key)?);
+            Ok(ChunkLocation {
+                info: row.info(chunk),
+                nodes: row.nodes,
+            })
+        };
+        Ok(Page {
+            items: found.rows.iter().map(location).collect::<Result<_>>()?,
+            more: found.more,
+        })
     }
 
     fn resolve_row(&self, content: ContentId, row: Option<ContentRow>) -> Result<Resolved> {
