@@ -12,8 +12,12 @@ use super::support::{TestServer, chunk_of, config, content_id, frames, kind, noi
 async fn missing(server: &TestServer, content: &[u8]) -> bool {
     let contents = vec![content_id(content).as_bytes().to_vec()];
     let request = v1::FindMissingRequest { contents };
-    let answer = server.fs().find_missing(request).await.unwrap();
-    !answer.into_inner().missing.is_empty()
+    let answer = server.fs().find_missing(request).await;
+    !answer
+        .expect("find missing")
+        .into_inner()
+        .missing
+        .is_empty()
 }
 
 #[tokio::test]

@@ -36,12 +36,8 @@ async fn list(server: &TestServer, project_id: &[u8], version: u64, dir: u64) ->
             after,
             limit: 1,
         };
-        let page = server
-            .fs()
-            .list_directory(request)
-            .await
-            .unwrap()
-            .into_inner();
+        let page = server.fs().list_directory(request).await;
+        let page = page.expect("list a directory").into_inner();
         entries.extend(page.entries);
         if !page.more {
             return entries;
@@ -114,6 +110,19 @@ async fn a_commit_is_listed_looked_up_resolved_and_survives_a_restart() {
         "and gets a new generation"
     );
 
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn contents_are_resolved_in_order_and_each_chunk_is_told_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = TestServer::start(dir.path()).await;
+    let contents: [&[u8]; 2] = [b"first content", b"second content"];
+    let chunk = chunk_of(&contents);
+    server.upload(&chunk, &[]).await.unwrap();
+    server.stop().await;
+
+    let server = TestServer::start(dir.path()).await;
     let questions = [vec![contents[0], b"unknown"], vec![contents[1], b""]];
     let questions = questions.map(|contents| v1::ResolveRequest {
         contents: contents

@@ -1,7 +1,11 @@
 //! Single files: planned, uploaded, confirmed, downloaded, deleted.
 
+use std::io::Cursor;
+
 use lfsfs_proto::status::FaultKind;
 use lfsfs_proto::v1;
+use lfsfs_types::ContentId;
+use lfsfs_types::chunk::{self, Span};
 use sha2::{Digest as _, Sha256};
 
 use super::support::{TestServer, chunk_of, content_id, kind};
@@ -15,7 +19,7 @@ async fn plan(server: &TestServer, path: &str, content: &[u8]) -> v1::UploadFile
         checksum: Sha256::digest(content).to_vec(),
     };
     let answer = server.coordinator().upload_file(request).await;
-    answer.unwrap().into_inner()
+    answer.expect("plan an upload").into_inner()
 }
 
 fn confirmation(
@@ -38,10 +42,11 @@ fn confirmation(
 async fn upload_file(server: &TestServer, path: &str, content: &[u8]) -> u64 {
     let plan = plan(server, path, content).await;
     let chunk = chunk_of(&[content]);
-    server.upload(&chunk, &plan.slots[0].id).await.unwrap();
+    let uploaded = server.upload(&chunk, &plan.slots[0].id).await;
+    uploaded.expect("upload a chunk");
     let request = confirmation(&plan, &[(0, chunk.id.as_bytes())], content);
     let confirmed = server.coordinator().confirm_upload(request).await;
-    confirmed.unwrap().into_inner().version
+    confirmed.expect("confirm").into_inner().version
 }
 
 async fn download(server: &TestServer, source: &str, path: &str) -> Result<Vec<u8>, tonic::Status> {
@@ -61,20 +66,25 @@ async fn download(server: &TestServer, source: &str, path: &str) -> Result<Vec<u
             .iter()
             .flat_map(|frame| frame.data.to_vec())
             .collect();
-        let len = chunk.len() as u64;
-        let verified = lfsfs_types::chunk::verify(std::io::Cursor::new(&chunk), len).unwrap();
-        let id = lfsfs_types::ContentId::from_slice(&place.content).unwrap();
-        let entry = verified.footer.find(&id).unwrap();
-        for span in verified.footer.spans(entry) {
-            let block = &verified.footer.blocks()[span.block as usize];
-            let range = verified.footer.block_range(span.block).unwrap();
-            let (start, end) = (usize::try_from(range.start), usize::try_from(range.end));
-            let stored = &chunk[start.unwrap()..end.unwrap()];
-            let raw = lfsfs_types::chunk::decode_block(block, stored).unwrap();
-            bytes.extend_from_slice(&raw[span.range]);
-        }
+        bytes.extend(content_in(&chunk, &place.content));
     }
     Ok(bytes)
+}
+
+fn content_in(chunk: &[u8], content: &[u8]) -> Vec<u8> {
+    let len = chunk.len() as u64;
+    let verified = chunk::verify(Cursor::new(chunk), len).expect("a whole chunk");
+    let id = ContentId::from_slice(content).expect("a content id");
+    let footer = verified.footer;
+    let entry = footer.find(&id).expect("the content is in the chunk");
+    let raw = |span: Span| {
+        let range = footer.block_range(span.block).expect("the block is there");
+        let bound = |at| usize::try_from(at).expect("a small chunk");
+        let stored = &chunk[bound(range.start)..bound(range.end)];
+        let block = &footer.blocks()[span.block as usize];
+        chunk::decode_block(block, stored).expect("a whole block")[span.range].to_vec()
+    };
+    footer.spans(entry).flat_map(raw).collect()
 }
 
 #[tokio::test]
