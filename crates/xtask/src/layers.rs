@@ -54,13 +54,15 @@ pub(crate) const TABLE: &[Rule] = &[
     rule(Product(1), "lfsfs-chunk-store", Only(&["lfsfs-types", "lfsfs-common"])),
     rule(Product(1), "lfsfs-meta-store", Only(&["lfsfs-types", "lfsfs-common"])),
     rule(Product(1), "lfsfs-cache", Only(&["lfsfs-types", "lfsfs-common"])),
+    rule(Product(1), "lfsfs-overlay", Only(&["lfsfs-types", "lfsfs-common"])),
 
     rule(Product(2), "lfsfs-metadata", Only(&["lfsfs-types", "lfsfs-common", "lfsfs-meta-store"])),
     rule(Product(2), "lfsfs-client", Only(&["lfsfs-types", "lfsfs-common", "lfsfs-proto", "lfsfs-transfer"])),
 
     rule(Product(3), "lfsfs-sync", Only(&["lfsfs-types", "lfsfs-common", "lfsfs-client", "lfsfs-cache"])),
 
-    rule(Product(4), "lfsfs-vfs", Only(&["lfsfs-types", "lfsfs-common", "lfsfs-client", "lfsfs-cache"])),
+    rule(Product(4), "lfsfs-vfs", Only(&["lfsfs-types", "lfsfs-common", "lfsfs-client", "lfsfs-cache",
+                                         "lfsfs-overlay"])),
 
     rule(Product(5), "lfsfs-mount", Only(&["lfsfs-types", "lfsfs-common", "lfsfs-client", "lfsfs-cache", "lfsfs-vfs"])),
     rule(Product(5), "lfsfs-server", Only(&["lfsfs-types", "lfsfs-common", "lfsfs-proto", "lfsfs-transfer",

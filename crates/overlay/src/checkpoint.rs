@@ -1,0 +1,426 @@
+//! A whole state as a sequence of records, and back.
+//!
+//! Owns the records of a checkpoint; the files are the log's. A state with a seal is written as the
+//! sealed state, the mark of the seal, and then every inode that differs from the sealed one.
+
+use std::sync::Arc;
+
+use lfsfs_types::{DecodeError, Name, Reader, Timestamp, VersionId, Writer, XattrValue};
+
+use crate::Map;
+use crate::error::Damage;
+use crate::extent::{Extent, FileData, FileLengths};
+use crate::field::{Field, records, struct_field};
+use crate::inode::{Attributes, Base, BaseObject, DirectoryData, Inode, Node, Slot};
+use crate::operation::NewNode;
+use crate::state::{SealedLayer, State};
+
+/// Most entries, extents or attributes of one record, so that no record grows with the state.
+const PART_LEN_MAX: usize = 512;
+/// Attributes are up to 64 KiB each.
+const XATTR_PART_LEN_MAX: usize = 16;
+
+/// The counters of a state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Counters {
+    base: Base,
+    generation: u64,
+    seals: u64,
+}
+struct_field!(Counters {
+    base,
+    generation,
+    seals
+});
+
+/// An inode without what can be long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Head {
+    mode: u32,
+    uid: u32,
+    gid: u32,
+    mtime: Timestamp,
+    ctime: Timestamp,
+    nlink: u32,
+    node: HeadNode,
+    base: Option<Arc<BaseObject>>,
+    base_names: u32,
+    in_place: bool,
+    dirty: bool,
+    generation: u64,
+}
+struct_field!(Head {
+    mode,
+    uid,
+    gid,
+    mtime,
+    ctime,
+    nlink,
+    node,
+    base,
+    base_names,
+    in_place,
+    dirty,
+    generation,
+});
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum HeadNode {
+    File(FileLengths),
+    Directory(Option<lfsfs_types::DirId>),
+    /// Anything else is as when it was made.
+    Other(NewNode),
+}
+
+records! {
+    /// A record of a checkpoint.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub(crate) enum Snapshot ("checkpoint of the overlay log") {
+        /// The counters of the state that follows, which begins or goes on.
+        1 => Counters { counters: Counters },
+        /// An inode, in the place of one with that number.
+        2 => Inode { ino: u64, head: Head },
+        /// Entries of the directory that came last.
+        3 => Entries { entries: Vec<(Name, Slot)> },
+        /// Extents of the file that came last, with their offsets.
+        4 => Extents { extents: Vec<(u64, Extent)> },
+        /// Extended attributes of the inode that came last.
+        5 => Xattrs { xattrs: Vec<(Name, XattrValue)> },
+        /// An inode of the sealed state that is no more.
+        6 => Gone { ino: u64 },
+        /// The state so far is the sealed one.
+        7 => Sealed { commit: VersionId },
+        /// What a sealed inode became.
+        8 => Landed { ino: u64, base: Arc<BaseObject> },
+        /// The end, with the number of inodes.
+        9 => End { inodes: u64 },
+    }
+}
+
+impl Field for HeadNode {
+    fn put(&self, writer: &mut Writer) {
+        match self {
+            Self::File(lengths) => lengths.put(writer.u8(1)),
+            Self::Directory(base) => base.put(writer.u8(2)),
+            Self::Other(node) => node.put(writer.u8(3)),
+        }
+    }
+
+    fn take(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(match reader.u8()? {
+            1 => Self::File(Field::take(reader)?),
+            2 => Self::Directory(Field::take(reader)?),
+            3 => match Field::take(reader)? {
+                NewNode::File | NewNode::Directory => return Err(reader.error("unknown kind")),
+                node => Self::Other(node),
+            },
+            _ => return Err(reader.error("unknown kind")),
+        })
+    }
+}
+
+/// Tells a state to `emit`, record by record.
+pub(crate) fn write<E>(
+    state: &State,
+    emit: &mut impl FnMut(&Snapshot) -> Result<(), E>,
+) -> Result<(), E> {
+    match &state.sealed {
+        None => {
+            emit(&Snapshot::Counters {
+                counters: counters(state),
+            })?;
+            for (ino, inode) in &state.inodes {
+                write_inode(state, *ino, inode, emit)?;
+            }
+        }
+        Some(layer) => {
+            write(&layer.state, &mut |record| match record {
+                Snapshot::End { .. } => Ok(()),
+                record => emit(record),
+            })?;
+            emit(&Snapshot::Sealed {
+                commit: layer.commit,
+            })?;
+            write_difference(&layer.state, state, emit)?;
+        }
+    }
+    emit(&Snapshot::End {
+        inodes: state.inodes.size() as u64,
+    })
+}
+
+fn write_difference<E>(
+    sealed: &State,
+    state: &State,
+    emit: &mut impl FnMut(&Snapshot) -> Result<(), E>,
+) -> Result<(), E> {
+    emit(&Snapshot::Counters {
+        counters: counters(state),
+    })?;
+    for (ino, base) in &state.landed {
+        emit(&Snapshot::Landed {
+            ino: *ino,
+            base: base.clone(),
+        })?;
+    }
+    for ino in sealed
+        .inodes
+        .keys()
+        .filter(|ino| state.inode(**ino).is_none())
+    {
+        emit(&Snapshot::Gone { ino: *ino })?;
+    }
+    for (ino, inode) in &state.inodes {
+        // Not the generation alone: a moved extent changes no generation.
+        let same = sealed.inode(*ino).is_some_and(|old| {
+            old == inode && sealed.dirty.contains(ino) == state.dirty.contains(ino)
+        });
+        if !same {
+            write_inode(state, *ino, inode, emit)?;
+        }
+    }
+    Ok(())
+}
+
+fn counters(state: &State) -> Counters {
+    Counters {
+        base: state.base,
+        generation: state.generation,
+        seals: state.seals,
+    }
+}
+
+fn write_inode<E>(
+    state: &State,
+    ino: u64,
+    inode: &Inode,
+    emit: &mut impl FnMut(&Snapshot) -> Result<(), E>,
+) -> Result<(), E> {
+    emit(&Snapshot::Inode {
+        ino,
+        head: head(inode, state.dirty.contains(&ino)),
+    })?;
+    let xattrs = inode.attributes.xattrs.iter();
+    let xattrs = xattrs.map(|(name, value)| (name.clone(), value.clone()));
+    in_parts(xattrs, XATTR_PART_LEN_MAX, |xattrs| {
+        emit(&Snapshot::Xattrs { xattrs })
+    })?;
+    if let Some(directory) = inode.directory() {
+        let entries = directory
+            .entries
+            .iter()
+            .map(|(name, slot)| (name.clone(), *slot));
+        in_parts(entries, PART_LEN_MAX, |entries| {
+            emit(&Snapshot::Entries { entries })
+        })?;
+    }
+    if let Some(file) = inode.file() {
+        let extents = file.extents().map(|(offset, extent)| (offset, *extent));
+        in_parts(extents, PART_LEN_MAX, |extents| {
+            emit(&Snapshot::Extents { extents })
+        })?;
+    }
+    Ok(())
+}
+
+fn in_parts<T, E>(
+    mut all: impl Iterator<Item = T>,
+    len_max: usize,
+    mut emit: impl FnMut(Vec<T>) -> Result<(), E>,
+) -> Result<(), E> {
+    loop {
+        let part: Vec<_> = all.by_ref().take(len_max).collect();
+        if part.is_empty() {
+            return Ok(());
+        }
+        emit(part)?;
+    }
+}
+
+fn head(inode: &Inode, dirty: bool) -> Head {
+    let attributes = &inode.attributes;
+    let node = match &inode.node {
+        Node::File(file) => HeadNode::File(file.lengths()),
+        Node::Directory(directory) => HeadNode::Directory(directory.base),
+        Node::Symlink(target) => HeadNode::Other(NewNode::Symlink(target.as_ref().into())),
+        Node::Fifo => HeadNode::Other(NewNode::Fifo),
+        Node::Socket => HeadNode::Other(NewNode::Socket),
+        Node::BlockDevice(rdev) => HeadNode::Other(NewNode::BlockDevice(*rdev)),
+        Node::CharDevice(rdev) => HeadNode::Other(NewNode::CharDevice(*rdev)),
+    };
+    Head {
+        mode: attributes.mode,
+        uid: attributes.uid,
+        gid: attributes.gid,
+        mtime: attributes.mtime,
+        ctime: attributes.ctime,
+        nlink: attributes.nlink,
+        node,
+        base: inode.base.clone(),
+        base_names: inode.base_names,
+        in_place: inode.in_place,
+        dirty,
+        generation: inode.generation,
+    }
+}
+
+fn inode_of(head: Head) -> Inode {
+    let node = match head.node {
+        HeadNode::File(lengths) => Node::File(FileData::with_lengths(lengths)),
+        HeadNode::Directory(base) => Node::Directory(DirectoryData {
+            base,
+            entries: Map::default(),
+        }),
+        HeadNode::Other(node) => crate::state::new_node(&node),
+    };
+    let attributes = Attributes {
+        mode: head.mode,
+        uid: head.uid,
+        gid: head.gid,
+        mtime: head.mtime,
+        ctime: head.ctime,
+        nlink: head.nlink,
+        xattrs: Map::default(),
+    };
+    Inode {
+        attributes,
+        node,
+        base: head.base,
+        base_names: head.base_names,
+        in_place: head.in_place,
+        generation: head.generation,
+    }
+}
+
+/// Puts a state together from the records of a checkpoint.
+#[derive(Debug)]
+pub(crate) struct Restorer {
+    state: State,
+    /// The inode whose parts are being read; it is not in the state yet.
+    current: Option<(u64, Inode, bool)>,
+    ended: bool,
+}
+
+impl Restorer {
+    pub(crate) fn new(base: Base) -> Self {
+        Self {
+            state: State::new(base),
+            current: None,
+            ended: false,
+        }
+    }
+
+    /// Takes the next record.
+    pub(crate) fn take(&mut self, record: Snapshot) -> Result<(), Damage> {
+        if self.ended {
+            return Err(Damage::Checkpoint);
+        }
+        match record {
+            Snapshot::Entries { entries } => self.entries(entries),
+            Snapshot::Extents { extents } => self.extents(extents),
+            Snapshot::Xattrs { xattrs } => self.xattrs(xattrs),
+            record => {
+                self.settle();
+                self.take_whole(record)
+            }
+        }
+    }
+
+    fn take_whole(&mut self, record: Snapshot) -> Result<(), Damage> {
+        let state = &mut self.state;
+        match record {
+            Snapshot::Counters { counters } => {
+                state.base = counters.base;
+                state.generation = counters.generation;
+                state.seals = counters.seals;
+            }
+            Snapshot::Inode { ino, head } => {
+                state.remove(ino);
+                let dirty = head.dirty;
+                self.current = Some((ino, inode_of(head), dirty));
+            }
+            Snapshot::Gone { ino } => {
+                state.remove(ino).ok_or(Damage::Checkpoint)?;
+            }
+            Snapshot::Sealed { commit } => {
+                let layer = SealedLayer {
+                    commit,
+                    state: state.clone(),
+                };
+                if state.sealed.replace(Arc::new(layer)).is_some() {
+                    return Err(Damage::Checkpoint);
+                }
+            }
+            Snapshot::Landed { ino, base } => state.landed.insert_mut(ino, base),
+            Snapshot::End { inodes } => {
+                self.ended = true;
+                if state.inodes.size() as u64 != inodes {
+                    return Err(Damage::Checkpoint);
+                }
+            }
+            // Parts are taken by the caller.
+            Snapshot::Entries { .. } | Snapshot::Extents { .. } | Snapshot::Xattrs { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// Returns the state, or an error if the end is missing.
+    pub(crate) fn finish(self) -> Result<State, Damage> {
+        if self.ended {
+            Ok(self.state)
+        } else {
+            Err(Damage::Checkpoint)
+        }
+    }
+
+    fn settle(&mut self) {
+        let Some((ino, inode, dirty)) = self.current.take() else {
+            return;
+        };
+        let orphan = inode.is_orphan();
+        self.state.insert(ino, inode);
+        let set = match (orphan, dirty) {
+            (true, _) => &mut self.state.orphans,
+            (false, true) => &mut self.state.dirty,
+            (false, false) => &mut self.state.clean,
+        };
+        set.insert_mut(ino);
+    }
+
+    fn current(&mut self) -> Result<&mut Inode, Damage> {
+        let current = self.current.as_mut();
+        current.map(|(_, inode, _)| inode).ok_or(Damage::Checkpoint)
+    }
+
+    fn entries(&mut self, entries: Vec<(Name, Slot)>) -> Result<(), Damage> {
+        let Node::Directory(directory) = &mut self.current()?.node else {
+            return Err(Damage::Checkpoint);
+        };
+        for (name, slot) in entries {
+            directory.entries.insert_mut(name, slot);
+        }
+        Ok(())
+    }
+
+    fn extents(&mut self, extents: Vec<(u64, Extent)>) -> Result<(), Damage> {
+        let Node::File(file) = &mut self.current()?.node else {
+            return Err(Damage::Checkpoint);
+        };
+        let fits = extents
+            .into_iter()
+            .all(|(offset, extent)| file.restore(offset, extent));
+        if fits {
+            Ok(())
+        } else {
+            Err(Damage::Checkpoint)
+        }
+    }
+
+    fn xattrs(&mut self, xattrs: Vec<(Name, XattrValue)>) -> Result<(), Damage> {
+        let inode = self.current()?;
+        for (name, value) in xattrs {
+            inode.attributes.xattrs.insert_mut(name, value);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,336 @@
+//! The content of a file of the overlay: which bytes come from the log, which from the base.
+//!
+//! Owns the extent map. It reads nothing: whoever wants bytes gets [`Piece`]s and fetches them.
+
+use crate::Map;
+use crate::field::struct_field;
+
+/// Where in the log the bytes of an extent lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Location {
+    /// The segment.
+    pub segment: u32,
+    /// Where the log record begins in it.
+    pub record: u32,
+    /// The length of the whole record, which is what a read fetches and verifies.
+    pub record_len: u32,
+    /// Where the first byte of the extent is, counted from the beginning of the record.
+    pub skip: u32,
+}
+struct_field!(Location {
+    segment,
+    record,
+    record_len,
+    skip
+});
+
+impl Location {
+    fn advanced(self, by: u64) -> Self {
+        let by = u32::try_from(by).expect("an extent lies within one log record");
+        Self {
+            skip: self.skip + by,
+            ..self
+        }
+    }
+}
+
+/// A run of bytes that the overlay says something about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// How many bytes.
+    pub len: u64,
+    /// Where they lie; `None` for zeros.
+    pub location: Option<Location>,
+    /// The generation of the write, which tells what a seal holds from what came after it.
+    pub written: u64,
+}
+struct_field!(Extent {
+    len,
+    location,
+    written
+});
+
+/// What a run of bytes of a file is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// Bytes in the log.
+    Log(Location),
+    /// Bytes of the base's content at the same offset.
+    Base,
+    /// Zeros.
+    Zeros,
+}
+
+/// A run of bytes of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Piece {
+    /// Where in the file.
+    pub offset: u64,
+    /// How many bytes.
+    pub len: u64,
+    /// What they are.
+    pub source: Source,
+}
+
+/// The shortest length that a file had since a seal: what lay above it then is gone.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Shrunk {
+    /// How many seals there had been.
+    seals: u64,
+    len: u64,
+}
+struct_field!(Shrunk { seals, len });
+
+/// The content of a file.
+///
+/// Where there is no extent, the base shows through below `base_len`, and zeros above it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FileData {
+    size: u64,
+    base_len: u64,
+    shrunk: Shrunk,
+    extents: Map<u64, Extent>,
+}
+
+impl FileData {
+    /// Returns the content of a file of the base.
+    pub(crate) fn of_base(size: u64) -> Self {
+        Self {
+            size,
+            base_len: size,
+            ..Self::default()
+        }
+    }
+
+    /// Returns the length in bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Returns the length below which the base shows through where there is no extent.
+    #[must_use]
+    pub fn base_len(&self) -> u64 {
+        self.base_len
+    }
+
+    /// Returns true if every byte is that of the base's content, and none is missing but at the end.
+    #[must_use]
+    pub fn is_base(&self) -> bool {
+        self.extents.is_empty() && self.base_len == self.size
+    }
+
+    /// Returns the extents in the order of their offsets.
+    pub fn extents(&self) -> impl Iterator<Item = (u64, &Extent)> {
+        self.extents
+            .iter()
+            .map(|(offset, extent)| (*offset, extent))
+    }
+
+    pub(crate) fn extent_at(&self, offset: u64) -> Option<&Extent> {
+        self.extents.get(&offset)
+    }
+
+    /// Returns what the file is made of from `offset` on, in order and without gaps, up to `len`
+    /// bytes or the end of the file.
+    #[must_use]
+    pub fn pieces(&self, offset: u64, len: u64) -> Vec<Piece> {
+        let end = offset.saturating_add(len).min(self.size);
+        let mut pieces = Vec::new();
+        let mut at = offset;
+        for (start, extent) in self.overlapping(offset, end) {
+            self.gap(&mut pieces, at, start.max(at));
+            let from = start.max(at);
+            let to = (start + extent.len).min(end);
+            let source = extent.location.map_or(Source::Zeros, |location| {
+                Source::Log(location.advanced(from - start))
+            });
+            pieces.push(Piece {
+                offset: from,
+                len: to - from,
+                source,
+            });
+            at = to;
+        }
+        self.gap(&mut pieces, at, end);
+        pieces
+    }
+
+    /// Adds what no extent covers in `[start, end)`.
+    fn gap(&self, pieces: &mut Vec<Piece>, start: u64, end: u64) {
+        let middle = self.base_len.clamp(start, end.max(start));
+        for (from, to, source) in [(start, middle, Source::Base), (middle, end, Source::Zeros)] {
+            if from < to {
+                pieces.push(Piece {
+                    offset: from,
+                    len: to - from,
+                    source,
+                });
+            }
+        }
+    }
+
+    fn overlapping(&self, start: u64, end: u64) -> Vec<(u64, Extent)> {
+        if start >= end {
+            return Vec::new();
+        }
+        let before = self.extents.range(..start).next_back();
+        before
+            .filter(|(offset, extent)| **offset + extent.len > start)
+            .into_iter()
+            .chain(self.extents.range(start..end))
+            .map(|(offset, extent)| (*offset, *extent))
+            .collect()
+    }
+
+    /// Puts an extent over what was there. Returns how many bytes of the log nobody needs any more.
+    pub(crate) fn put(&mut self, offset: u64, extent: Extent) -> u64 {
+        if extent.len == 0 {
+            return 0;
+        }
+        let end = offset + extent.len;
+        let dropped = self.cut(offset, end);
+        self.extents.insert_mut(offset, extent);
+        self.size = self.size.max(end);
+        dropped
+    }
+
+    /// Sets the size. Returns how many bytes of the log nobody needs any more.
+    pub(crate) fn resize(&mut self, size: u64, seals: u64) -> u64 {
+        let dropped = self.cut(size, u64::MAX);
+        if size < self.size {
+            let before = if self.shrunk.seals == seals {
+                self.shrunk.len
+            } else {
+                u64::MAX
+            };
+            self.shrunk = Shrunk {
+                seals,
+                len: before.min(size),
+            };
+        }
+        self.size = size;
+        self.base_len = self.base_len.min(size);
+        dropped
+    }
+
+    /// Removes extents from `[start, end)`.
+    fn cut(&mut self, start: u64, end: u64) -> u64 {
+        let mut dropped = 0;
+        for (offset, extent) in self.overlapping(start, end) {
+            let extent_end = offset + extent.len;
+            self.extents.remove_mut(&offset);
+            if offset < start {
+                self.extents.insert_mut(
+                    offset,
+                    Extent {
+                        len: start - offset,
+                        ..extent
+                    },
+                );
+            }
+            if extent_end > end {
+                let location = extent.location.map(|it| it.advanced(end - offset));
+                let rest = Extent {
+                    len: extent_end - end,
+                    location,
+                    ..extent
+                };
+                self.extents.insert_mut(end, rest);
+            }
+            if extent.location.is_some() {
+                dropped += extent_end.min(end) - offset.max(start);
+            }
+        }
+        dropped
+    }
+
+    /// Points an extent at a copy of its bytes.
+    pub(crate) fn relocate(&mut self, offset: u64, location: Location) {
+        if let Some(extent) = self.extents.get_mut(&offset) {
+            extent.location = Some(location);
+        }
+    }
+
+    /// Drops what the base holds since a commit: extents up to the generation of its seal. Returns
+    /// how many bytes of the log nobody needs any more.
+    pub(crate) fn rebase(&mut self, sealed_size: u64, sealed_at: u64, seals: u64) -> u64 {
+        let old: Vec<_> = self
+            .extents
+            .iter()
+            .filter(|(_, extent)| extent.written <= sealed_at)
+            .map(|(offset, extent)| (*offset, *extent))
+            .collect();
+        let mut dropped = 0;
+        for (offset, extent) in old {
+            self.extents.remove_mut(&offset);
+            dropped += if extent.location.is_some() {
+                extent.len
+            } else {
+                0
+            };
+        }
+        self.base_len = if self.shrunk.seals == seals {
+            sealed_size.min(self.shrunk.len)
+        } else {
+            sealed_size
+        };
+        dropped
+    }
+
+    pub(crate) fn log_bytes(&self) -> u64 {
+        let located = self.extents.values().filter(|it| it.location.is_some());
+        located.map(|extent| extent.len).sum()
+    }
+
+    /// Returns what a checkpoint says about the file apart from its extents.
+    pub(crate) fn lengths(&self) -> FileLengths {
+        FileLengths {
+            size: self.size,
+            base_len: self.base_len,
+            shrunk: self.shrunk,
+        }
+    }
+
+    /// Returns a file without extents from what a checkpoint says.
+    pub(crate) fn with_lengths(lengths: FileLengths) -> Self {
+        let FileLengths {
+            size,
+            base_len,
+            shrunk,
+        } = lengths;
+        Self {
+            size,
+            base_len,
+            shrunk,
+            extents: Map::default(),
+        }
+    }
+
+    /// Adds an extent of a checkpoint; false if it does not lie behind the others.
+    pub(crate) fn restore(&mut self, offset: u64, extent: Extent) -> bool {
+        let free_from = self
+            .extents
+            .last()
+            .map_or(0, |(start, last)| start + last.len);
+        let end = offset.checked_add(extent.len);
+        let fits = offset >= free_from && end.is_some_and(|end| end <= self.size);
+        if fits {
+            self.extents.insert_mut(offset, extent);
+        }
+        fits
+    }
+}
+
+/// The lengths of a file in a checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FileLengths {
+    size: u64,
+    base_len: u64,
+    shrunk: Shrunk,
+}
+struct_field!(FileLengths {
+    size,
+    base_len,
+    shrunk
+});

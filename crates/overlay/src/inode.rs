@@ -1,0 +1,263 @@
+//! What an object of the overlay is: its attributes, its content, and what it is in the base.
+
+use std::sync::Arc;
+
+use lfsfs_types::{
+    DecodeError, DirId, Kind, LinkId, Name, ProjectId, Reader, Record, Timestamp, VersionId,
+    VersionNumber, Writer, XattrValue,
+};
+
+use crate::Map;
+use crate::extent::FileData;
+use crate::field::{Field, struct_field};
+
+/// A version as a base: its number and its random id, so that another history is never taken for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Base {
+    /// The version's number.
+    pub number: VersionNumber,
+    /// Its random id.
+    pub id: VersionId,
+}
+struct_field!(Base { number, id });
+
+/// What an overlay lies above.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Source {
+    /// The project.
+    pub project: ProjectId,
+    /// The version.
+    pub base: Base,
+}
+
+/// An object of the base: where it is and what it is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BaseObject {
+    /// The directory; [`DirId::ABOVE_ROOT`] for the root.
+    pub directory: DirId,
+    /// The name in it; `None` for the root.
+    pub name: Option<Name>,
+    /// What it is.
+    pub record: Record,
+}
+struct_field!(BaseObject {
+    directory,
+    name,
+    record
+});
+
+impl BaseObject {
+    /// Returns by what the base's object is recognised.
+    #[must_use]
+    pub fn key(&self) -> BaseKey {
+        match (self.record.dir(), self.record.link, &self.name) {
+            (Some(dir), _, _) => BaseKey::Directory(dir),
+            (None, Some(link), _) => BaseKey::Link(link.id),
+            (None, None, Some(name)) => BaseKey::Entry(self.directory, name.clone()),
+            // Only the root has no name, and it is a directory; anything else is only itself.
+            (None, None, None) => BaseKey::Directory(self.directory),
+        }
+    }
+}
+
+/// By what an object of the base is recognised, whatever way leads to it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum BaseKey {
+    /// A directory is itself wherever it is.
+    Directory(DirId),
+    /// All names of a hard-linked file are one object.
+    Link(LinkId),
+    /// Anything else is its place.
+    Entry(DirId, Name),
+}
+
+/// What a directory of the overlay says about a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Slot {
+    /// An object of the overlay has it.
+    Inode {
+        /// Which.
+        ino: u64,
+        /// True if the base's directory has the name too.
+        covers_base: bool,
+    },
+    /// The base's directory has it, but it was taken away.
+    Removed,
+}
+
+/// The entries of a directory.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DirectoryData {
+    /// The directory of the base that shows through; none shows through a new directory.
+    pub base: Option<DirId>,
+    /// What differs from the base.
+    pub entries: Map<Name, Slot>,
+}
+
+/// What an object is, with what only that kind has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Node {
+    /// A regular file.
+    File(FileData),
+    /// A directory.
+    Directory(DirectoryData),
+    /// A symbolic link and its target.
+    Symlink(Arc<[u8]>),
+    /// A named pipe.
+    Fifo,
+    /// A socket.
+    Socket,
+    /// A block device and its number.
+    BlockDevice(u64),
+    /// A character device and its number.
+    CharDevice(u64),
+}
+
+impl Node {
+    /// Returns the node of a base's object, or `None` for a pack that is a single file.
+    pub(crate) fn of_base(kind: &Kind) -> Option<Self> {
+        let directory = |dir| {
+            Self::Directory(DirectoryData {
+                base: Some(dir),
+                ..Default::default()
+            })
+        };
+        Some(match kind {
+            Kind::File { size, .. } => Self::File(FileData::of_base(*size)),
+            Kind::Directory { dir } => directory(*dir),
+            Kind::Pack { root, dir, .. } => match root {
+                lfsfs_types::PackRoot::Directory => directory(*dir),
+                lfsfs_types::PackRoot::File => return None,
+            },
+            Kind::Symlink { target } => Self::Symlink(target.as_ref().into()),
+            Kind::Fifo => Self::Fifo,
+            Kind::Socket => Self::Socket,
+            Kind::BlockDevice { rdev } => Self::BlockDevice(*rdev),
+            Kind::CharDevice { rdev } => Self::CharDevice(*rdev),
+        })
+    }
+}
+
+/// The attributes that every object has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attributes {
+    /// Permission bits with setuid, setgid and sticky.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Last change of the content.
+    pub mtime: Timestamp,
+    /// Last change of the attributes.
+    pub ctime: Timestamp,
+    /// Number of names; 1 for a directory that is not removed.
+    pub nlink: u32,
+    /// Extended attributes.
+    pub xattrs: Map<Name, XattrValue>,
+}
+
+impl Attributes {
+    pub(crate) fn of_base(record: &Record) -> Self {
+        let xattrs = record.xattrs.iter();
+        Self {
+            mode: record.mode,
+            uid: record.uid,
+            gid: record.gid,
+            mtime: record.mtime,
+            ctime: record.ctime,
+            nlink: record.link.map_or(1, |link| link.nlink.max(1)),
+            xattrs: xattrs
+                .map(|it| (it.name.clone(), it.value.clone()))
+                .collect(),
+        }
+    }
+}
+
+/// An object of the overlay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inode {
+    /// Its attributes.
+    pub attributes: Attributes,
+    /// What it is.
+    pub node: Node,
+    /// What it is in the base; `None` for a new object.
+    pub base: Option<Arc<BaseObject>>,
+    /// How many of its names are still those of the base, untouched by the overlay.
+    pub base_names: u32,
+    /// True if the place in [`base`](Self::base) is one of those names.
+    pub in_place: bool,
+    /// The write generation: that of the last operation that changed it. Equal numbers mean equal
+    /// content, so what was computed from it (a hash) is valid for (inode, generation).
+    pub generation: u64,
+}
+
+impl Inode {
+    /// Returns the object with a base's record, or `None` for a pack that is a single file.
+    pub(crate) fn of_base(base: Arc<BaseObject>, generation: u64) -> Option<Self> {
+        let attributes = Attributes::of_base(&base.record);
+        Some(Self {
+            node: Node::of_base(&base.record.kind)?,
+            base_names: attributes.nlink,
+            attributes,
+            base: Some(base),
+            in_place: true,
+            generation,
+        })
+    }
+
+    /// Returns the entries of a directory.
+    #[must_use]
+    pub fn directory(&self) -> Option<&DirectoryData> {
+        match &self.node {
+            Node::Directory(directory) => Some(directory),
+            _ => None,
+        }
+    }
+
+    /// Returns the content of a file.
+    #[must_use]
+    pub fn file(&self) -> Option<&FileData> {
+        match &self.node {
+            Node::File(file) => Some(file),
+            _ => None,
+        }
+    }
+
+    /// Returns true if it has no name any more and lives only because it is open.
+    #[must_use]
+    pub fn is_orphan(&self) -> bool {
+        self.attributes.nlink == 0
+    }
+
+    /// Returns by what the base's object is recognised, as long as that leads here.
+    pub(crate) fn base_key(&self) -> Option<BaseKey> {
+        let key = self.base.as_ref()?.key();
+        let leads_here = !self.is_orphan() && (self.in_place || !matches!(key, BaseKey::Entry(..)));
+        leads_here.then_some(key)
+    }
+
+    pub(crate) fn log_bytes(&self) -> u64 {
+        self.file().map_or(0, FileData::log_bytes)
+    }
+}
+
+impl Field for Slot {
+    fn put(&self, writer: &mut Writer) {
+        match self {
+            Self::Removed => writer.u8(0),
+            Self::Inode { ino, covers_base } => writer.u8(1 + u8::from(*covers_base)).varint(*ino),
+        };
+    }
+
+    fn take(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        match reader.u8()? {
+            0 => Ok(Self::Removed),
+            form @ (1 | 2) => Ok(Self::Inode {
+                ino: reader.varint()?,
+                covers_base: form == 2,
+            }),
+            _ => Err(reader.error("unknown form of an entry")),
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! The overlay of a writable mount: what changed above a base version, and the log that keeps it.
+//!
+//! [`State`] is the changes in memory: persistent maps, so that a view of them is taken in O(1)
+//! while writers go on. The log on disk is their truth: every [`Operation`] is one record, written
+//! before it is acknowledged and replayed at the next start. [`Overlay`] is the two together.
+//!
+//! This crate applies what was decided elsewhere. It knows no FUSE, no server and no content of the
+//! base; it checks no permission and no rule of POSIX, but refuses what contradicts the state.
+
+#![forbid(unsafe_code)]
+
+mod changes;
+mod checkpoint;
+mod error;
+mod extent;
+mod field;
+mod inode;
+mod log;
+mod operation;
+mod overlay;
+mod state;
+
+pub use changes::{ChangedEntry, Changes, DirectoryRef, Entry};
+pub use error::{ApplyError, Damage, OverlayError};
+pub use extent::{Extent, FileData, Location, Piece, Source as PieceSource};
+pub use inode::{Attributes, Base, BaseKey, BaseObject, DirectoryData, Inode, Node, Slot, Source};
+pub use operation::{Change, Creation, NewAttributes, NewNode, Operation, Place};
+pub use overlay::{
+    CommitIds, CompactionReport, Durability, Overlay, OverlayOptions, OverlayStats, Sealed, View,
+};
+pub use state::{Lookup, State};
+
+/// A map whose clone is O(1) and shares all that neither side changes.
+pub(crate) type Map<K, V> = rpds::RedBlackTreeMapSync<K, V>;
+/// A set with the same properties.
+pub(crate) type Set<K> = rpds::RedBlackTreeSetSync<K>;

@@ -1,0 +1,341 @@
+//! The changes of a writable mount, each with every value that was chosen.
+//!
+//! An operation is decided by whoever checks permissions and POSIX rules. What stands here can be
+//! applied without asking a clock, a counter or the base, so replaying the log gives the same state.
+//! The tags and the order of the fields are a durable format: docs/formats.md "Overlay log".
+
+use std::sync::Arc;
+
+use lfsfs_types::{
+    DecodeError, DirId, LinkId, Name, Reader, Timestamp, VersionId, VersionNumber, Writer,
+    XattrValue,
+};
+
+use crate::extent::Location;
+use crate::field::{Field, records, struct_field};
+use crate::inode::{Base, BaseObject};
+
+/// An entry of a directory of the overlay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The inode of the directory.
+    pub directory: u64,
+    /// The name in it.
+    pub name: Name,
+}
+struct_field!(Place { directory, name });
+
+/// What [`Operation::Create`] makes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NewNode {
+    /// An empty regular file.
+    File,
+    /// An empty directory.
+    Directory,
+    /// A symbolic link.
+    Symlink(Box<[u8]>),
+    /// A named pipe.
+    Fifo,
+    /// A socket.
+    Socket,
+    /// A block device with its number.
+    BlockDevice(u64),
+    /// A character device with its number.
+    CharDevice(u64),
+}
+
+/// Whom a new object belongs to and when it was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Creation {
+    /// Permission bits with setuid, setgid and sticky.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Its mtime and ctime, and those of its directory.
+    pub time: Timestamp,
+}
+struct_field!(Creation {
+    mode,
+    uid,
+    gid,
+    time
+});
+
+/// New attributes; `None` leaves one as it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct NewAttributes {
+    /// Permission bits with setuid, setgid and sticky.
+    pub mode: Option<u32>,
+    /// Owner.
+    pub uid: Option<u32>,
+    /// Group.
+    pub gid: Option<u32>,
+    /// Last change of the content.
+    pub mtime: Option<Timestamp>,
+}
+struct_field!(NewAttributes {
+    mode,
+    uid,
+    gid,
+    mtime
+});
+
+records! {
+    /// One change.
+    ///
+    /// `time` becomes the ctime of what the operation touches, and the mtime where POSIX says so;
+    /// `mode` is set where a change of content clears setuid and setgid.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub enum Operation ("operation of the overlay log") {
+        /// Gives an object of the base an inode in the overlay. Changes nothing that anybody sees.
+        1 => Adopt {
+            /// Its inode number.
+            ino: u64,
+            /// What it is in the base.
+            base: Arc<BaseObject>,
+        },
+        /// Makes a new object.
+        2 => Create {
+            /// Where.
+            place: Place,
+            /// Its inode number, which nothing in the overlay has.
+            ino: u64,
+            /// What it is.
+            node: NewNode,
+            /// Its attributes.
+            creation: Creation,
+        },
+        /// Writes the data of the log record into a file.
+        3 => Write {
+            /// The file.
+            ino: u64,
+            /// Where the data begins.
+            offset: u64,
+            /// When.
+            time: Timestamp,
+            /// The mode without setuid and setgid, if it had them.
+            mode: Option<u32>,
+        },
+        /// Sets the size of a file.
+        4 => Truncate {
+            /// The file.
+            ino: u64,
+            /// The new size.
+            size: u64,
+            /// When.
+            time: Timestamp,
+            /// The mode without setuid and setgid, if it had them.
+            mode: Option<u32>,
+        },
+        /// Sets attributes.
+        5 => SetAttributes {
+            /// Of what.
+            ino: u64,
+            /// The new ones.
+            attributes: NewAttributes,
+            /// When.
+            time: Timestamp,
+        },
+        /// Gives a file another name.
+        6 => Link {
+            /// The file.
+            ino: u64,
+            /// The new name.
+            place: Place,
+            /// When.
+            time: Timestamp,
+        },
+        /// Takes a name away from anything but a directory. Without a name it lives until
+        /// [`Forget`](Self::Forget).
+        7 => Unlink {
+            /// The name.
+            place: Place,
+            /// What has it.
+            ino: u64,
+            /// When.
+            time: Timestamp,
+        },
+        /// Removes an empty directory.
+        8 => Rmdir {
+            /// Where it is.
+            place: Place,
+            /// The directory.
+            ino: u64,
+            /// When.
+            time: Timestamp,
+        },
+        /// Moves a name, over another one or not.
+        9 => Rename {
+            /// The old name.
+            from: Place,
+            /// The new name.
+            to: Place,
+            /// What is moved.
+            ino: u64,
+            /// What had the new name.
+            replaced: Option<u64>,
+            /// When.
+            time: Timestamp,
+        },
+        /// Exchanges what two names stand for.
+        10 => Exchange {
+            /// One name.
+            first: Place,
+            /// What has it.
+            first_ino: u64,
+            /// The other name.
+            second: Place,
+            /// What has it.
+            second_ino: u64,
+            /// When.
+            time: Timestamp,
+        },
+        /// Sets an extended attribute.
+        11 => SetXattr {
+            /// Of what.
+            ino: u64,
+            /// Its name.
+            name: Name,
+            /// Its value; inline up to the kernel's limit of 64 KiB.
+            value: XattrValue,
+            /// When.
+            time: Timestamp,
+        },
+        /// Removes an extended attribute.
+        12 => RemoveXattr {
+            /// Of what.
+            ino: u64,
+            /// Its name, which it has.
+            name: Name,
+            /// When.
+            time: Timestamp,
+        },
+        /// Sets the size of a file and makes a range of it zeros: fallocate in all its forms.
+        13 => Fallocate {
+            /// The file.
+            ino: u64,
+            /// Where the zeros begin.
+            offset: u64,
+            /// How many; none for a plain allocation.
+            len: u64,
+            /// The size afterwards, not below the size before.
+            size: u64,
+            /// When.
+            time: Timestamp,
+            /// The mode without setuid and setgid, if it had them.
+            mode: Option<u32>,
+        },
+        /// Drops an inode that has no name and is not open any more, or an adopted one that did
+        /// not change.
+        14 => Forget {
+            /// Which.
+            ino: u64,
+        },
+        /// Drops all changes. Names taken away, inodes that lose their last name live on.
+        15 => DiscardAll {},
+        /// Drops what the overlay says about a name: the base shows through again.
+        16 => DiscardEntry {
+            /// The name.
+            place: Place,
+            /// The inode of what the base has there, if it has one and is no directory.
+            revealed: Option<u64>,
+        },
+        /// Drops what the overlay says about an object that is still in its place in the base.
+        17 => DiscardInode {
+            /// Which.
+            ino: u64,
+        },
+        /// Takes the changes so far for a commit.
+        18 => Seal {
+            /// The random id that the version will have.
+            commit: VersionId,
+        },
+        /// Says what a sealed inode is in the new version, before [`Committed`](Self::Committed).
+        /// Needed for those that changed after the seal.
+        19 => Landed {
+            /// Which.
+            ino: u64,
+            /// What it became.
+            base: Arc<BaseObject>,
+        },
+        /// Makes the commit's version the base and drops what the seal held.
+        20 => Committed {
+            /// The commit, which is the version's random id.
+            commit: VersionId,
+            /// The version's number.
+            number: VersionNumber,
+            /// The ids that new directories got.
+            directories: Vec<(u64, DirId)>,
+            /// The ids that hard-linked files have.
+            links: Vec<(u64, LinkId)>,
+        },
+        /// Gives a commit up; nothing else changes.
+        21 => Aborted {
+            /// Which.
+            commit: VersionId,
+        },
+        /// Makes another version the base of an overlay without changes.
+        22 => Switch {
+            /// The version.
+            base: Base,
+        },
+        /// Says that the data of the log record is a copy of what lies elsewhere in the log.
+        23 => Move {
+            /// The file.
+            ino: u64,
+            /// The offset of the extent in the file.
+            offset: u64,
+            /// Where the extent lies.
+            from: Location,
+        },
+        /// Begins a new process: what had no name is gone.
+        24 => Reopen {},
+    }
+}
+
+impl Field for NewNode {
+    fn put(&self, writer: &mut Writer) {
+        match self {
+            Self::File => writer.u8(1),
+            Self::Directory => writer.u8(2),
+            Self::Symlink(target) => writer.u8(3).bytes(target),
+            Self::Fifo => writer.u8(5),
+            Self::Socket => writer.u8(6),
+            Self::BlockDevice(rdev) => writer.u8(7).varint(*rdev),
+            Self::CharDevice(rdev) => writer.u8(8).varint(*rdev),
+        };
+    }
+
+    fn take(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(match reader.u8()? {
+            1 => Self::File,
+            2 => Self::Directory,
+            3 => Self::Symlink(Field::take(reader)?),
+            5 => Self::Fifo,
+            6 => Self::Socket,
+            7 => Self::BlockDevice(reader.varint()?),
+            8 => Self::CharDevice(reader.varint()?),
+            _ => return Err(reader.error("unknown kind")),
+        })
+    }
+}
+
+/// An operation with the data that its log record carries: bytes for `Write` and `Move`, none else.
+#[derive(Debug, Clone)]
+pub struct Change<'a> {
+    /// The operation.
+    pub operation: Operation,
+    /// The data.
+    pub data: &'a [u8],
+}
+
+impl From<Operation> for Change<'_> {
+    fn from(operation: Operation) -> Self {
+        Self {
+            operation,
+            data: &[],
+        }
+    }
+}

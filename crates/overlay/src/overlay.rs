@@ -1,0 +1,503 @@
+//! The state and the log together: what a writable mount uses.
+//!
+//! A change is applied to a copy of the state (O(1), shared), written to the log, and only then shown
+//! and acknowledged. So what anybody sees is in the log, and a write that fails has changed nothing.
+//!
+//! Lock order: `compacting`, `syncing`, `writer`, `shown`. `shown` is held for moments only; no lock
+//! but `compacting` and `syncing` is held while the disk is synced.
+
+mod compact;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use lfsfs_common::flock::FileLock;
+use lfsfs_types::{DirId, LinkId, VersionId, VersionNumber};
+
+use crate::Map;
+use crate::changes::Changes;
+use crate::error::{ApplyError, OverlayError};
+use crate::extent::Location;
+use crate::inode::{Base, BaseObject, Source};
+use crate::log::files::{self, Identity};
+use crate::log::record::{DATA_LEN_MAX, HEADER_LEN, RECORD_LEN_MAX, Record};
+use crate::log::replay::{self, Replayed};
+use crate::log::segment::Segment;
+use crate::log::writer::LogWriter;
+use crate::operation::{Change, Operation};
+use crate::state::{State, carries_data};
+
+pub use compact::CompactionReport;
+
+/// How long unsynced changes may stay so.
+const SYNC_INTERVAL: Duration = Duration::from_secs(5);
+/// Most bytes of one call's records; places in a segment have 32 bits.
+const BATCH_LEN_MAX: u64 = 1024 * 1024 * 1024;
+
+/// What a crash may cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// A killed process loses nothing acknowledged, a power loss nothing synced.
+    Synced,
+    /// The disk is never waited for; a power loss may cost everything.
+    Volatile,
+}
+
+/// How to open an overlay.
+#[derive(Debug, Clone)]
+pub struct OverlayOptions {
+    /// What a crash may cost.
+    pub durability: Durability,
+    /// How long to wait for a process that has the overlay open.
+    pub lock_wait: Duration,
+    /// The length at which a segment of the log is left for a new one.
+    pub segment_len_max: u64,
+    /// The id of the machine's boot, if not that of the running system (for tests of power loss).
+    pub boot: Option<[u8; 16]>,
+}
+
+impl Default for OverlayOptions {
+    fn default() -> Self {
+        Self {
+            durability: Durability::Synced,
+            lock_wait: Duration::from_secs(10),
+            segment_len_max: 64 * 1024 * 1024,
+            boot: None,
+        }
+    }
+}
+
+/// A state with the files that hold its data; a clone is O(1) and never changes.
+#[derive(Debug, Clone)]
+pub struct View {
+    state: State,
+    segments: Map<u32, Arc<Segment>>,
+}
+
+/// What a commit took: the state at the seal, unchanged by whatever follows.
+#[derive(Debug, Clone)]
+pub struct Sealed {
+    commit: VersionId,
+    view: View,
+}
+
+/// The ids that a commit gave to new objects of the seal, by their inodes.
+#[derive(Debug, Clone, Default)]
+pub struct CommitIds {
+    /// Every new directory's.
+    pub directories: Vec<(u64, DirId)>,
+    /// Those of files with several names.
+    pub links: Vec<(u64, LinkId)>,
+}
+
+/// How large an overlay is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OverlayStats {
+    /// Bytes of all log segments.
+    pub segment_bytes: u64,
+    /// How many segments there are.
+    pub segments: usize,
+    /// Bytes of file content that the state refers to.
+    pub content_bytes: u64,
+    /// Inodes in memory.
+    pub inodes: usize,
+    /// Records that were not synced.
+    pub unsynced_records: u64,
+}
+
+/// An open overlay; one process has it at a time.
+#[derive(Debug)]
+pub struct Overlay {
+    dir: PathBuf,
+    identity: Identity,
+    compacting: Mutex<()>,
+    syncing: Mutex<Option<Instant>>,
+    writer: Mutex<LogWriter>,
+    shown: Mutex<View>,
+    // Released last.
+    _lock: FileLock,
+}
+
+impl Overlay {
+    /// Opens the overlay in `dir`, or makes an empty one there.
+    ///
+    /// Blocks: it waits for the lock and reads the log. An overlay without changes takes the base of
+    /// `source`; one with changes of another base is refused.
+    pub fn open(
+        dir: &Path,
+        source: &Source,
+        options: &OverlayOptions,
+    ) -> Result<Self, OverlayError> {
+        let lock = files::lock(dir, options.lock_wait)?;
+        let identity = files::open_or_create(dir, source)?;
+        if identity.source.project != source.project {
+            let project = identity.source.project;
+            return Err(OverlayError::OtherProject {
+                path: dir.to_owned(),
+                project,
+            });
+        }
+        let boot = options.boot.unwrap_or_else(files::boot_id);
+        let replayed = replay::replay(dir, &identity, boot, options.durability)?;
+        let Replayed {
+            state,
+            segments,
+            unsynced,
+            next_number,
+            next_sequence,
+        } = replayed;
+        let writer = LogWriter::new(
+            (dir.to_owned(), identity.overlay, boot),
+            (options.durability, options.segment_len_max),
+            (next_number, next_sequence),
+            unsynced,
+        );
+        let overlay = Self {
+            dir: dir.to_owned(),
+            identity,
+            compacting: Mutex::new(()),
+            syncing: Mutex::new(None),
+            writer: Mutex::new(writer),
+            shown: Mutex::new(View { state, segments }),
+            _lock: lock,
+        };
+        overlay.take_base(source)?;
+        Ok(overlay)
+    }
+
+    /// Makes the base that was asked for the overlay's, if it has no changes of another one.
+    fn take_base(&self, source: &Source) -> Result<(), OverlayError> {
+        let state = self.state();
+        if state.base() == source.base {
+            return Ok(());
+        }
+        if !state.is_unchanged() || state.sealed.is_some() {
+            return Err(OverlayError::OtherBase {
+                path: self.dir.clone(),
+                found: state.base(),
+                asked: *source,
+            });
+        }
+        self.apply(&[Operation::Switch { base: source.base }.into()])
+    }
+
+    /// Returns the state as of now, with the means to read its data.
+    #[must_use]
+    pub fn view(&self) -> View {
+        self.shown().clone()
+    }
+
+    /// Returns the state as of now.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.shown().state.clone()
+    }
+
+    /// Returns what the overlay was first made above. Its base now is the state's.
+    #[must_use]
+    pub fn first_source(&self) -> Source {
+        self.identity.source
+    }
+
+    /// Makes changes, all or none for whoever looks, in one write. After kill -9 in the middle a
+    /// first part of them may be there.
+    pub fn apply(&self, changes: &[Change<'_>]) -> Result<(), OverlayError> {
+        self.transact(|_| Ok::<_, OverlayError>(((), changes.to_vec())))
+    }
+
+    /// Decides by the state and makes the changes before it can be another one.
+    pub fn transact<'a, R, E: From<OverlayError>>(
+        &self,
+        decide: impl FnOnce(&State) -> Result<(R, Vec<Change<'a>>), E>,
+    ) -> Result<R, E> {
+        let mut writer = self.lock_writer();
+        let view = self.view();
+        let (result, changes) = decide(&view.state)?;
+        if !changes.is_empty() {
+            self.append(&mut writer, view, &changes)?;
+        }
+        Ok(result)
+    }
+
+    fn append(
+        &self,
+        writer: &mut LogWriter,
+        view: View,
+        changes: &[Change<'_>],
+    ) -> Result<(), OverlayError> {
+        // What replay finds after another process's records must not meet its leftovers.
+        let reopen = (!writer.begun).then(|| Change::from(Operation::Reopen {}));
+        let parts: Vec<_> = reopen.iter().chain(changes).flat_map(encode).collect();
+        let lens = parts
+            .iter()
+            .map(|part| HEADER_LEN + part.bytes.len() + part.data.len());
+        let (total, longest) = lens.fold((0, 0), |(sum, max), len| (sum + len, len.max(max)));
+        if longest > RECORD_LEN_MAX || total as u64 > BATCH_LEN_MAX {
+            return Err(OverlayError::TooLarge { len: total });
+        }
+        let (segment, position) = writer.prepare(total as u64)?;
+        let mut next = view;
+        next.segments.insert_mut(segment.number, segment.clone());
+        let mut bytes = Vec::with_capacity(total);
+        for (sequence, part) in (writer.next_sequence..).zip(&parts) {
+            let record = Record {
+                sequence,
+                synced: writer.synced,
+                operation: &part.bytes,
+                data: part.data,
+            };
+            let data = part.data(&segment, position, &record, bytes.len())?;
+            next.state.change(&part.operation, data)?;
+            record.put(segment.seed, &mut bytes);
+        }
+        writer.append(&bytes, parts.len() as u64)?;
+        writer.begun = true;
+        *self.shown() = next;
+        Ok(())
+    }
+
+    /// Makes everything acknowledged so far survive a power loss. Blocks on the disk; others go on.
+    pub fn sync(&self) -> Result<(), OverlayError> {
+        let _one_at_a_time = self.lock_syncing();
+        self.sync_now()
+    }
+
+    /// Syncs if there is something unsynced and the last sync was five seconds before `now`: to be
+    /// called from a timer. Returns true if it synced.
+    pub fn sync_if_due(&self, now: Instant) -> Result<bool, OverlayError> {
+        let mut last = self.lock_syncing();
+        let due = last.is_some_and(|last| now.saturating_duration_since(last) >= SYNC_INTERVAL);
+        if last.is_some() && !due {
+            return Ok(false);
+        }
+        *last = Some(now);
+        if !due || self.lock_writer().sync_work()?.is_none() {
+            return Ok(false);
+        }
+        self.sync_now()?;
+        Ok(true)
+    }
+
+    fn sync_now(&self) -> Result<(), OverlayError> {
+        let Some(work) = self.lock_writer().sync_work()? else {
+            return Ok(());
+        };
+        let done = work.run(&self.dir);
+        let mut writer = self.lock_writer();
+        match &done {
+            Ok(()) => writer.synced(&work),
+            Err(_) => writer.sync_failed(),
+        }
+        done
+    }
+
+    /// Takes the changes so far for the commit that will be the version with this id.
+    ///
+    /// Costs one log record; writers go on at once.
+    pub fn seal(&self, commit: VersionId) -> Result<Sealed, OverlayError> {
+        let seal = Operation::Seal { commit };
+        self.transact(|_| Ok::<_, OverlayError>(((), vec![seal.into()])))?;
+        self.sealed()
+            .ok_or_else(|| ApplyError::NotSealed { commit }.into())
+    }
+
+    /// Returns the seal of the commit under way: after a crash, the one to repeat or give up.
+    #[must_use]
+    pub fn sealed(&self) -> Option<Sealed> {
+        let View { state, segments } = self.view();
+        let layer = state.sealed.as_ref()?;
+        let view = View {
+            state: layer.state.clone(),
+            segments,
+        };
+        Some(Sealed {
+            commit: layer.commit,
+            view,
+        })
+    }
+
+    /// Ends a commit that was published: its version is the base, and what the seal held is
+    /// dropped unless it changed since. `landed` tells what an inode of the seal became; it is
+    /// asked about those that changed. On return this survives a power loss.
+    pub fn committed(
+        &self,
+        commit: VersionId,
+        number: VersionNumber,
+        ids: CommitIds,
+        landed: impl Fn(u64) -> Option<BaseObject>,
+    ) -> Result<(), OverlayError> {
+        self.transact(|state| {
+            let mut changes = Vec::new();
+            for ino in state.changed_since_seal() {
+                let base = landed(ino).ok_or(ApplyError::NotLanded { ino })?;
+                changes.push(
+                    Operation::Landed {
+                        ino,
+                        base: Arc::new(base),
+                    }
+                    .into(),
+                );
+            }
+            let committed = Operation::Committed {
+                commit,
+                number,
+                directories: ids.directories,
+                links: ids.links,
+            };
+            changes.push(committed.into());
+            Ok::<_, OverlayError>(((), changes))
+        })?;
+        self.sync()
+    }
+
+    /// Gives a commit up; all changes stay.
+    pub fn aborted(&self, commit: VersionId) -> Result<(), OverlayError> {
+        self.apply(&[Operation::Aborted { commit }.into()])
+    }
+
+    /// Returns how large the overlay is.
+    pub fn stats(&self) -> Result<OverlayStats, OverlayError> {
+        let view = self.view();
+        let lens = view.segments.values().map(|segment| segment.len());
+        let segment_bytes = lens.sum::<Result<u64, _>>()?;
+        let writer = self.lock_writer();
+        Ok(OverlayStats {
+            segment_bytes,
+            segments: view.segments.size(),
+            content_bytes: view.state.log_bytes,
+            inodes: view.state.inodes.size(),
+            unsynced_records: (writer.next_sequence - 1).saturating_sub(writer.synced),
+        })
+    }
+
+    fn lock_writer(&self) -> MutexGuard<'_, LogWriter> {
+        self.writer.lock().expect("no holder of this lock panics")
+    }
+
+    fn lock_syncing(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.syncing.lock().expect("no holder of this lock panics")
+    }
+
+    fn shown(&self) -> MutexGuard<'_, View> {
+        self.shown.lock().expect("no holder of this lock panics")
+    }
+}
+
+impl View {
+    /// Returns the state.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Returns `len` bytes that lie in the log from `location` on, as a [`Piece`](crate::Piece)
+    /// names them.
+    ///
+    /// The whole record is read and its checksum verified, as at the start of the process.
+    pub fn read(&self, location: Location, len: usize) -> Result<Vec<u8>, OverlayError> {
+        match self.segments.get(&location.segment) {
+            Some(segment) => segment.read(location, len),
+            None => Err(OverlayError::Damaged {
+                path: format!("{:08}.log", location.segment).into(),
+                position: u64::from(location.record),
+                problem: crate::error::Damage::Missing,
+            }),
+        }
+    }
+}
+
+impl Sealed {
+    /// Returns the random id of the version to be.
+    #[must_use]
+    pub fn commit(&self) -> VersionId {
+        self.commit
+    }
+
+    /// Returns the version that the changes were made on.
+    #[must_use]
+    pub fn base(&self) -> Base {
+        self.view.state.base
+    }
+
+    /// Returns the state at the seal.
+    #[must_use]
+    pub fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// Returns what differs from the base, new directories before what is in them. Costs what
+    /// changed.
+    #[must_use]
+    pub fn changes(&self) -> Changes<'_> {
+        self.view.state.changes()
+    }
+}
+
+/// An operation as bytes, with a part of its data that fits a record.
+struct Part<'a> {
+    operation: Operation,
+    bytes: Vec<u8>,
+    data: &'a [u8],
+}
+
+impl Part<'_> {
+    /// Returns where the data will lie.
+    fn data(
+        &self,
+        segment: &Segment,
+        position: u64,
+        record: &Record<'_>,
+        before: usize,
+    ) -> Result<Option<(Location, u64)>, OverlayError> {
+        if !carries_data(&self.operation) {
+            // Data that has no place is the caller's mistake, not to be dropped in silence.
+            let stray = (!self.data.is_empty()).then_some(ApplyError::Data);
+            return stray.map_or(Ok(None), |error| Err(error.into()));
+        }
+        let too_large = |_| OverlayError::TooLarge { len: record.len() };
+        let location = Location {
+            segment: segment.number,
+            record: u32::try_from(position + before as u64).map_err(too_large)?,
+            record_len: u32::try_from(record.len()).map_err(too_large)?,
+            skip: u32::try_from(record.data_at()).map_err(too_large)?,
+        };
+        Ok(Some((location, self.data.len() as u64)))
+    }
+}
+
+/// Encodes a change; a long write becomes several, which only a crash can part.
+fn encode<'a>(change: &Change<'a>) -> Vec<Part<'a>> {
+    let part = |operation: Operation, data| Part {
+        bytes: operation.encode(),
+        operation,
+        data,
+    };
+    match &change.operation {
+        Operation::Write {
+            ino,
+            offset,
+            time,
+            mode,
+        } if change.data.len() > DATA_LEN_MAX => {
+            let starts = (*offset..).step_by(DATA_LEN_MAX);
+            let write = |(offset, data)| {
+                let (ino, time, mode) = (*ino, *time, *mode);
+                part(
+                    Operation::Write {
+                        ino,
+                        offset,
+                        time,
+                        mode,
+                    },
+                    data,
+                )
+            };
+            starts
+                .zip(change.data.chunks(DATA_LEN_MAX))
+                .map(write)
+                .collect()
+        }
+        operation => vec![part(operation.clone(), change.data)],
+    }
+}

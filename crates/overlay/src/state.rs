@@ -1,0 +1,252 @@
+//! The changes of a writable mount in memory.
+//!
+//! Owns every inode of the overlay and how it is found. A clone is O(1) and never changes, which is
+//! what sealing for a commit, checkpoints and readers without a lock build on. It changes by
+//! [`Operation`]s only: `apply.rs` is the switchboard, `namespace.rs` has names, `content.rs` has
+//! attributes and data, `commit.rs` has seals, `discard.rs` has what drops changes.
+
+mod apply;
+mod commit;
+mod content;
+mod discard;
+mod namespace;
+
+pub(crate) use apply::carries_data;
+pub(crate) use namespace::new_node;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use lfsfs_types::{DirId, Name, VersionId};
+
+use crate::error::ApplyError;
+use crate::extent::Location;
+use crate::inode::{Base, BaseKey, BaseObject, DirectoryData, Inode, Slot};
+use crate::operation::Operation;
+use crate::{Map, Set};
+
+/// Everything that an overlay holds above its base.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    pub(crate) base: Base,
+    pub(crate) inodes: Map<u64, Inode>,
+    /// Which inode an object of the base has.
+    pub(crate) by_base: Map<BaseKey, u64>,
+    /// Inodes with names that differ from the base.
+    pub(crate) dirty: Set<u64>,
+    /// Adopted inodes that do not differ.
+    pub(crate) clean: Set<u64>,
+    /// Inodes without names.
+    pub(crate) orphans: Set<u64>,
+    /// Numbers that objects of the base had before they were committed, for as long as the process
+    /// lives. Only a hint: nothing depends on it.
+    pub(crate) numbers: Map<BaseKey, u64>,
+    /// Counts operations.
+    pub(crate) generation: u64,
+    /// Counts seals.
+    pub(crate) seals: u64,
+    /// Bytes of file content in the log.
+    pub(crate) log_bytes: u64,
+    pub(crate) sealed: Option<Arc<SealedLayer>>,
+    /// What inodes of the seal became, as far as it was said.
+    pub(crate) landed: Map<u64, Arc<BaseObject>>,
+}
+
+/// What a commit took.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct SealedLayer {
+    pub(crate) commit: VersionId,
+    /// The state at the seal; it has no seal itself.
+    pub(crate) state: State,
+}
+
+/// What the overlay knows about a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lookup {
+    /// It stands for this inode.
+    Inode(u64),
+    /// There is no such entry, whatever the base says.
+    Absent,
+    /// It is as in this directory of the base. What the base has there may have an inode by
+    /// [`State::adopted`].
+    Base(DirId),
+}
+
+impl State {
+    /// Returns a state without changes.
+    #[must_use]
+    pub fn new(base: Base) -> Self {
+        Self {
+            base,
+            inodes: Map::default(),
+            by_base: Map::default(),
+            dirty: Set::default(),
+            clean: Set::default(),
+            orphans: Set::default(),
+            numbers: Map::default(),
+            generation: 0,
+            seals: 0,
+            log_bytes: 0,
+            sealed: None,
+            landed: Map::default(),
+        }
+    }
+
+    /// Applies an operation, with the place and the number of the bytes in its log record.
+    ///
+    /// On an error nothing changes.
+    pub fn apply(
+        &mut self,
+        operation: &Operation,
+        data: Option<(Location, u64)>,
+    ) -> Result<(), ApplyError> {
+        let mut next = self.clone();
+        next.change(operation, data)?;
+        *self = next;
+        Ok(())
+    }
+
+    /// Returns the version that the changes are made on.
+    #[must_use]
+    pub fn base(&self) -> Base {
+        self.base
+    }
+
+    /// Returns an object of the overlay.
+    #[must_use]
+    pub fn inode(&self, ino: u64) -> Option<&Inode> {
+        self.inodes.get(&ino)
+    }
+
+    /// Returns the inode that an object of the base has in the overlay.
+    #[must_use]
+    pub fn adopted(&self, key: &BaseKey) -> Option<u64> {
+        self.by_base.get(key).copied()
+    }
+
+    /// Returns the number that an object of the base had before it was committed, so that the
+    /// kernel keeps what it knows. Forgotten at the next start.
+    #[must_use]
+    pub fn former_number(&self, key: &BaseKey) -> Option<u64> {
+        self.numbers.get(key).copied()
+    }
+
+    /// Returns what the overlay knows about a name in one of its directories.
+    #[must_use]
+    pub fn lookup(&self, directory: u64, name: &Name) -> Option<Lookup> {
+        let data = self.inode(directory)?.directory()?;
+        Some(match (data.entries.get(name), data.base) {
+            (Some(Slot::Inode { ino, .. }), _) => Lookup::Inode(*ino),
+            (Some(Slot::Removed), _) | (None, None) => Lookup::Absent,
+            (None, Some(base)) => Lookup::Base(base),
+        })
+    }
+
+    /// Returns how many objects differ from the base: named inodes whose attributes, content or
+    /// entries changed.
+    #[must_use]
+    pub fn changes_len(&self) -> usize {
+        self.dirty.size()
+    }
+
+    /// Returns true if nothing differs from the base.
+    #[must_use]
+    pub fn is_unchanged(&self) -> bool {
+        self.dirty.is_empty()
+    }
+
+    /// Returns the inodes that lost their last name and were not forgotten.
+    pub fn orphans(&self) -> impl Iterator<Item = u64> + '_ {
+        self.orphans.iter().copied()
+    }
+
+    /// Returns the commit that is under way.
+    #[must_use]
+    pub fn sealed_commit(&self) -> Option<VersionId> {
+        self.sealed.as_ref().map(|layer| layer.commit)
+    }
+
+    /// Returns how many bytes of file content the log holds for this state.
+    #[must_use]
+    pub fn log_bytes(&self) -> u64 {
+        self.log_bytes
+    }
+
+    /// Returns the sealed state of the commit under way.
+    #[must_use]
+    pub fn sealed_state(&self) -> Option<&Self> {
+        self.sealed.as_ref().map(|layer| &layer.state)
+    }
+
+    /// Returns how many bytes of each segment this state and its seal refer to.
+    pub(crate) fn segments_in_use(&self) -> BTreeMap<u32, u64> {
+        let mut used = BTreeMap::new();
+        for state in [Some(self), self.sealed_state()].into_iter().flatten() {
+            for (_, _, location, len) in state.located_extents() {
+                *used.entry(location.segment).or_default() += len;
+            }
+        }
+        used
+    }
+
+    /// Returns (inode, offset, location, length) of every extent in the log.
+    pub(crate) fn located_extents(&self) -> impl Iterator<Item = (u64, u64, Location, u64)> + '_ {
+        self.inodes.iter().flat_map(|(ino, inode)| {
+            let extents = inode.file().into_iter().flat_map(|file| file.extents());
+            extents
+                .filter_map(|(offset, extent)| Some((*ino, offset, extent.location?, extent.len)))
+        })
+    }
+
+    fn known(&self, ino: u64) -> Result<&Inode, ApplyError> {
+        self.inode(ino).ok_or(ApplyError::NoInode { ino })
+    }
+
+    /// Returns a directory that can hold entries.
+    fn live_directory(&self, ino: u64) -> Result<&DirectoryData, ApplyError> {
+        let inode = self.known(ino)?;
+        let directory = inode.directory().filter(|_| !inode.is_orphan());
+        directory.ok_or(ApplyError::NotDirectory { ino })
+    }
+
+    /// Changes an inode that exists, and counts it as changed.
+    fn touch(&mut self, ino: u64, change: impl FnOnce(&mut Inode)) {
+        let Some(inode) = self.inodes.get_mut(&ino) else {
+            return;
+        };
+        change(inode);
+        inode.generation = self.generation;
+        if inode.is_orphan() {
+            return;
+        }
+        if !self.dirty.contains(&ino) {
+            self.dirty.insert_mut(ino);
+            self.clean.remove_mut(&ino);
+        }
+    }
+
+    /// Adds an inode under its base key and counts its bytes.
+    pub(crate) fn insert(&mut self, ino: u64, inode: Inode) {
+        if let Some(key) = inode.base_key() {
+            self.by_base.insert_mut(key, ino);
+        }
+        self.log_bytes += inode.log_bytes();
+        self.inodes.insert_mut(ino, inode);
+    }
+
+    /// Removes an inode with everything that leads to it but names.
+    pub(crate) fn remove(&mut self, ino: u64) -> Option<Inode> {
+        let inode = self.inodes.get(&ino)?.clone();
+        self.inodes.remove_mut(&ino);
+        if let Some(key) = inode.base_key() {
+            self.by_base.remove_mut(&key);
+        }
+        self.log_bytes = self.log_bytes.saturating_sub(inode.log_bytes());
+        for set in [&mut self.dirty, &mut self.clean, &mut self.orphans] {
+            if set.contains(&ino) {
+                set.remove_mut(&ino);
+            }
+        }
+        Some(inode)
+    }
+}

@@ -1,0 +1,164 @@
+//! The switchboard: one arm for each operation.
+
+use std::sync::Arc;
+
+use crate::error::ApplyError;
+use crate::extent::Location;
+use crate::inode::{BaseObject, Inode};
+use crate::operation::Operation;
+use crate::state::State;
+
+impl State {
+    /// Applies an operation; on an error the state is half changed and must be thrown away.
+    pub(crate) fn change(
+        &mut self,
+        operation: &Operation,
+        data: Option<(Location, u64)>,
+    ) -> Result<(), ApplyError> {
+        self.generation += 1;
+        if carries_data(operation) != data.is_some() {
+            return Err(ApplyError::Data);
+        }
+        match (operation, data) {
+            (
+                Operation::Write {
+                    ino,
+                    offset,
+                    time,
+                    mode,
+                },
+                Some(data),
+            ) => self.write(*ino, *offset, data, (*time, *mode)),
+            (Operation::Move { ino, offset, from }, Some(data)) => {
+                self.move_extent(*ino, *offset, *from, data)
+            }
+            (operation, _) => self.change_without_data(operation),
+        }
+    }
+
+    fn change_without_data(&mut self, operation: &Operation) -> Result<(), ApplyError> {
+        use Operation as O;
+        match operation {
+            O::Adopt { ino, base } => self.adopt(*ino, base),
+            O::Create {
+                place,
+                ino,
+                node,
+                creation,
+            } => self.create(place, *ino, node, *creation),
+            O::Truncate {
+                ino,
+                size,
+                time,
+                mode,
+            } => self.truncate(*ino, *size, (*time, *mode)),
+            O::SetAttributes {
+                ino,
+                attributes,
+                time,
+            } => self.set_attributes(*ino, attributes, *time),
+            O::Link { ino, place, time } => self.link(*ino, place, *time),
+            O::Unlink { place, ino, time } => self.unlink(place, *ino, *time),
+            O::Rmdir { place, ino, time } => self.rmdir(place, *ino, *time),
+            O::Rename {
+                from,
+                to,
+                ino,
+                replaced,
+                time,
+            } => self.rename((from, to), *ino, *replaced, *time),
+            O::Exchange {
+                first,
+                first_ino,
+                second,
+                second_ino,
+                time,
+            } => self.exchange((first, *first_ino), (second, *second_ino), *time),
+            O::SetXattr {
+                ino,
+                name,
+                value,
+                time,
+            } => self.set_xattr(*ino, name, value, *time),
+            O::RemoveXattr { ino, name, time } => self.remove_xattr(*ino, name, *time),
+            O::Fallocate {
+                ino,
+                offset,
+                len,
+                size,
+                time,
+                mode,
+            } => self.fallocate(*ino, (*offset, *len), *size, (*time, *mode)),
+            O::Forget { ino } => self.forget(*ino),
+            operation => self.change_layers(operation),
+        }
+    }
+
+    /// Applies what concerns the overlay as a whole, or what it hides of the base.
+    fn change_layers(&mut self, operation: &Operation) -> Result<(), ApplyError> {
+        use Operation as O;
+        match operation {
+            O::DiscardAll {} => self.discard_all(),
+            O::DiscardEntry { place, revealed } => self.discard_entry(place, *revealed),
+            O::DiscardInode { ino } => self.discard_inode(*ino),
+            O::Seal { commit } => self.seal(*commit),
+            O::Landed { ino, base } => self.landed(*ino, base),
+            O::Committed {
+                commit,
+                number,
+                directories,
+                links,
+            } => self.committed(*commit, *number, directories, links),
+            O::Aborted { commit } => self.aborted(*commit),
+            O::Switch { base } => self.switch(*base),
+            O::Reopen {} => {
+                self.reopen();
+                Ok(())
+            }
+            // Every other operation has its arm in the callers.
+            _ => Err(ApplyError::Data),
+        }
+    }
+
+    fn adopt(&mut self, ino: u64, base: &Arc<BaseObject>) -> Result<(), ApplyError> {
+        self.check_free(ino)?;
+        if let Some(ino) = self.adopted(&base.key()) {
+            return Err(ApplyError::AdoptedAlready { ino });
+        }
+        let inode = Inode::of_base(base.clone(), self.generation).ok_or(ApplyError::Pack)?;
+        self.insert(ino, inode);
+        self.clean.insert_mut(ino);
+        Ok(())
+    }
+
+    pub(super) fn check_free(&self, ino: u64) -> Result<(), ApplyError> {
+        match self.inode(ino) {
+            Some(_) => Err(ApplyError::InodeExists { ino }),
+            None => Ok(()),
+        }
+    }
+
+    /// Drops an inode without names, or one that does not differ from the base.
+    fn forget(&mut self, ino: u64) -> Result<(), ApplyError> {
+        self.known(ino)?;
+        if self.dirty.contains(&ino) {
+            return Err(ApplyError::InodeInUse { ino });
+        }
+        self.remove(ino);
+        Ok(())
+    }
+
+    /// Drops what only the process before this one needed.
+    pub(crate) fn reopen(&mut self) {
+        let orphans: Vec<_> = self.orphans().collect();
+        for ino in orphans {
+            self.remove(ino);
+        }
+        self.numbers = crate::Map::default();
+    }
+}
+
+/// Returns true for the operations whose log record carries bytes of a file.
+pub(crate) fn carries_data(operation: &Operation) -> bool {
+    matches!(operation, Operation::Write { .. } | Operation::Move { .. })
+}
