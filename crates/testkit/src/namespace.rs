@@ -21,7 +21,7 @@ use rustix::thread::UnshareFlags;
 
 use crate::process::Output;
 use crate::tempdir::TempDir;
-use processes::NamespaceId;
+use processes::Namespace;
 
 /// Names the file by which the inner run says that the body has run to its end.
 const INNER_VARIABLE: &str = "LFSFS_TEST_NAMESPACE";
@@ -96,7 +96,7 @@ fn run_again(test_name: &str, options: &NamespaceOptions) -> anyhow::Result<Run>
     let done = dir.path().join("done");
     let mut child =
         start(test_name, dir.path(), &done).context("start the test in a new namespace")?;
-    let namespace = NamespaceId::of_process(child.id());
+    let namespace = Namespace::of_process(child.id());
     let output = Output::default();
     output.read_from(child.stdout.take().context("stdout is piped")?);
     output.read_from(child.stderr.take().context("stderr is piped")?);

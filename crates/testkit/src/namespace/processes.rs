@@ -1,7 +1,7 @@
 //! Ends everything that lives in one mount namespace.
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -14,15 +14,28 @@ const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The name that the kernel gives a mount namespace, such as `mnt:[4026532418]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct NamespaceId(OsString);
+struct NamespaceId(OsString);
 
-impl NamespaceId {
+/// A mount namespace that is not our own.
+#[derive(Debug)]
+pub(super) struct Namespace {
+    id: NamespaceId,
+    /// The kernel gives the name of a namespace that has ended to the next one, which may be that
+    /// of another test. An open one keeps its name.
+    _kept: File,
+}
+
+impl Namespace {
     /// Returns the namespace of the process; `None` where that has ended already or is our own.
     pub(super) fn of_process(id: u32) -> io::Result<Option<Self>> {
         let own = read(Path::new("/proc/self"))?;
-        Ok(read(&PathBuf::from(format!("/proc/{id}")))
-            .ok()
-            .filter(|other| *other != own))
+        let process = PathBuf::from(format!("/proc/{id}"));
+        // Opened first, so that the name is this one's.
+        let Ok(kept) = File::open(process.join("ns/mnt")) else {
+            return Ok(None);
+        };
+        let found = read(&process).ok().filter(|other| *other != own);
+        Ok(found.map(|id| Self { id, _kept: kept }))
     }
 }
 
@@ -33,10 +46,10 @@ fn read(process: &Path) -> io::Result<NamespaceId> {
 }
 
 /// Kills all processes of `namespace` and aborts its FUSE connections, until none is left.
-pub(super) fn end_all(namespace: &NamespaceId) {
+pub(super) fn end_all(namespace: &Namespace) {
     let deadline = Instant::now() + END_TIMEOUT;
     loop {
-        let threads = threads_in(namespace);
+        let threads = threads_in(&namespace.id);
         if threads.is_empty() || Instant::now() > deadline {
             return;
         }
@@ -113,7 +126,43 @@ fn fuse_connection(mount: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
+
+    /// Starts a process in a namespace of its own, ends it, and returns the namespace's name.
+    #[expect(
+        unsafe_code,
+        reason = "only before exec a process can get its own namespace"
+    )]
+    fn name_of_a_short_namespace() -> (NamespaceId, Option<Namespace>) {
+        use std::os::unix::process::CommandExt as _;
+        let mut command = Command::new("sleep");
+        // SAFETY: unshare is one system call that takes no lock and allocates nothing.
+        unsafe {
+            command.arg("60").pre_exec(|| {
+                rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS)?;
+                Ok(())
+            });
+        }
+        let mut child = command.spawn().unwrap();
+        let namespace = Namespace::of_process(child.id()).unwrap();
+        let name = read(&PathBuf::from(format!("/proc/{}", child.id()))).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        (name, namespace)
+    }
+
+    #[test]
+    fn the_name_of_a_namespace_that_is_held_goes_to_no_other() {
+        if crate::requirements::require_root().is_err() {
+            return;
+        }
+        let (held, _namespace) = name_of_a_short_namespace();
+        for _ in 0..20 {
+            assert_ne!(name_of_a_short_namespace().0, held);
+        }
+    }
 
     #[test]
     fn fuse_connections_are_told_from_other_mounts() {
