@@ -54,7 +54,7 @@ fn kind_of_metadata(error: &MetadataError) -> FaultKind {
         E::UnknownProject { .. } | E::UnknownProjectId { .. } => FaultKind::ProjectNotFound,
         E::UnknownVersion { .. } | E::UnknownTag { .. } => FaultKind::VersionNotFound,
         E::UnknownDirectory { .. } => FaultKind::PathNotFound,
-        E::ForeignBase { .. } | E::Stale { .. } => FaultKind::Conflict,
+        E::ForeignBase { .. } | E::Stale { .. } | E::Conflicts { .. } => FaultKind::Conflict,
         E::Busy { .. } | E::LeaseLost { .. } => FaultKind::Unavailable,
         E::SessionExpired => FaultKind::SessionNotFound,
         E::MissingContents { .. } => FaultKind::ContentNotFound,

@@ -2,29 +2,33 @@
 //!
 //! A session stages changes in rows of its own, in any order and any number, without holding them
 //! in memory. Publishing takes the project's lease, undoes what a dead publisher left ([`undo`]),
-//! plans what the changes mean ([`plan`], [`links`]), and writes the version ([`publish`]) in the
-//! order that docs/durability.md sets down. A session that dies leaves staged rows, which a sweep
-//! removes.
+//! plans what the changes mean ([`plan`], [`links`]), makes changes of an older version fit the newest
+//! one ([`rebase`], [`conflict`], [`force`]), and writes the version ([`publish`]) in the order that
+//! docs/durability.md sets down. A session that dies leaves staged rows, which a sweep removes.
 
+mod conflict;
+mod force;
 mod lease;
 mod links;
 mod plan;
 mod publish;
+mod rebase;
+mod rollback;
 mod staging;
 mod undo;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use lfsfs_meta_store::Batch;
 use lfsfs_types::limits::{AUTHOR_LEN_MAX, MESSAGE_LEN_MAX};
 use lfsfs_types::{
-    DirId, Kind, Name, Origin, ProjectId, Record, SessionId, Timestamp, VersionId, VersionNumber,
-    VersionRecord,
+    DirId, Kind, LinkId, Name, Origin, ProjectId, Record, SessionId, Timestamp, VersionId,
+    VersionNumber, VersionRecord,
 };
 
+pub use self::rollback::RollbackParams;
 use self::staging::Staging;
 use crate::error::{MetadataError, Refusal, Result};
-use crate::keys::{self, table};
 use crate::metadata::{Metadata, random};
 use crate::rows::{RowValue, SessionRow};
 
@@ -46,6 +50,8 @@ pub struct CommitParams {
     pub author: String,
     /// Why.
     pub message: String,
+    /// Whether the changes are made even where others changed the same since the base.
+    pub force: bool,
 }
 
 /// The state that one name shall have.
@@ -76,11 +82,49 @@ pub enum Begun {
 
 /// What became of a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Published {
-    /// A version was published; it survives any crash.
-    Version(VersionRecord),
-    /// The changes change nothing: this is the base, which stays the newest version.
-    Unchanged(VersionRecord),
+pub struct Published {
+    /// The version that holds the changes: the one that was published, and survives any crash; or
+    /// the newest one, if the changes change nothing in it.
+    pub record: VersionRecord,
+    /// Whether this call published it.
+    pub is_new: bool,
+    /// The real id of each directory that the session made, by the id that the session gave it; a
+    /// removed directory that was made again has its old id, one that somebody else made at the same
+    /// place has that one's. Empty unless `is_new`: who lost an answer looks its paths up.
+    pub dirs: BTreeMap<DirId, DirId>,
+    /// The real id of each hard link that the session made, by the id that the session gave it; as
+    /// for `dirs`.
+    pub links: BTreeMap<LinkId, LinkId>,
+}
+
+impl Published {
+    /// A version that was there before.
+    fn found(record: VersionRecord) -> Self {
+        Self {
+            record,
+            is_new: false,
+            dirs: BTreeMap::new(),
+            links: BTreeMap::new(),
+        }
+    }
+
+    /// Returns true if others published versions between the base and this one, so that it holds
+    /// more than the changes of the commit.
+    #[must_use]
+    pub fn is_rebased(&self) -> bool {
+        self.record.parent != self.record.base
+    }
+}
+
+/// How the changes of a session become a version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// On the newest version, if nobody else changed what they change.
+    Rebase,
+    /// On the newest version in any case.
+    Force,
+    /// On the base, which must be the newest version; what an older version had comes back.
+    Rollback(VersionNumber),
 }
 
 /// A commit whose changes are being staged. Dropping it leaves rows that a sweep removes.
@@ -88,6 +132,7 @@ pub enum Published {
 pub struct CommitSession {
     metadata: Metadata,
     params: CommitParams,
+    mode: Mode,
     id: SessionId,
     touched: Timestamp,
 }
@@ -105,20 +150,17 @@ impl Metadata {
         }
         let session = CommitSession {
             metadata: self.clone(),
+            mode: if params.force {
+                Mode::Force
+            } else {
+                Mode::Rebase
+            },
             id: SessionId(random()?),
             touched: self.now(),
             params,
         };
-        let mut batch = Batch::new();
-        let key = keys::session(table::SESSION, session.id);
-        batch
-            .require_absent(&*key)
-            .put(&*key, session.row().encode());
-        if self.store().apply(batch)?.is_done() {
-            Ok(Begun::Session(session))
-        } else {
-            Err(MetadataError::SessionExpired)
-        }
+        session.staging().open(&session.row())?;
+        Ok(Begun::Session(session))
     }
 
     /// Removes the staged changes of sessions that were not used for `idle`, and those that a crash

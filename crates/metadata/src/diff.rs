@@ -10,21 +10,17 @@
 //! A directory that was removed and made again under another id is the same place for what is
 //! below it: its *counterpart* is found by its path. Lines come in no particular order.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 
-use lfsfs_meta_store::{KeyRange, MetaStore, MetaStoreExt as _, ScanAll};
 use lfsfs_types::limits::PAGE_ENTRIES_MAX;
 use lfsfs_types::{DirId, Name, ObjectPath, ProjectId, Record, VersionNumber};
 
+use crate::changed::ChangedNames;
 use crate::error::{MetadataError, Result};
-use crate::keys::{self, ChangeKey};
 use crate::metadata::Metadata;
 use crate::view::View;
 
-/// How many change rows of all versions together are held at once.
-const CHANGES_HELD: usize = 16_384;
 /// How many paths and directories are remembered.
 const REMEMBERED_MAX: usize = 65_536;
 
@@ -380,66 +376,5 @@ fn same_to_reader(before: &Record, after: &Record) -> bool {
             })
         }
         _ => before.same_state(after),
-    }
-}
-
-/// The names that the versions of a range changed, each once, in the order of directories.
-struct ChangedNames<'a> {
-    versions: Vec<ScanAll<'a, dyn MetaStore>>,
-    /// The next name of each version that has one.
-    heads: BinaryHeap<Reverse<(DirId, Option<Name>, usize)>>,
-    last: Option<(DirId, Option<Name>)>,
-}
-
-impl<'a> ChangedNames<'a> {
-    /// Merges the change rows of the versions above `low` up to `high`.
-    fn between(
-        store: &'a dyn MetaStore,
-        project: ProjectId,
-        low: VersionNumber,
-        high: VersionNumber,
-    ) -> Result<Self> {
-        let count = usize::try_from(high.0 - low.0).unwrap_or(usize::MAX);
-        let page = (CHANGES_HELD / count).clamp(16, 1000);
-        let versions = (low.0 + 1..=high.0).map(|number| {
-            let prefix = keys::changes_of(project, VersionNumber(number));
-            store.scan_all(KeyRange::prefix(&prefix), page)
-        });
-        let mut names = Self {
-            versions: versions.collect(),
-            heads: BinaryHeap::new(),
-            last: None,
-        };
-        for index in 0..names.versions.len() {
-            names.advance(index)?;
-        }
-        Ok(names)
-    }
-
-    fn advance(&mut self, index: usize) -> Result<()> {
-        let Some(row) = self.versions[index].next() else {
-            return Ok(());
-        };
-        let (key, _) = row?;
-        match ChangeKey::decode(&key)? {
-            ChangeKey::Name(_, dir, name) => self.heads.push(Reverse((dir, name, index))),
-            ChangeKey::Everything(_) => {
-                let what = "only version 1 can change everything";
-                return Err(lfsfs_meta_store::MetaError::corrupt(what, &key).into());
-            }
-        }
-        Ok(())
-    }
-
-    fn next(&mut self) -> Result<Option<(DirId, Option<Name>)>> {
-        while let Some(Reverse((dir, name, index))) = self.heads.pop() {
-            self.advance(index)?;
-            let found = Some((dir, name));
-            if found != self.last {
-                self.last.clone_from(&found);
-                return Ok(found);
-            }
-        }
-        Ok(None)
     }
 }

@@ -5,8 +5,8 @@ use std::io;
 
 use lfsfs_meta_store::MetaError;
 use lfsfs_types::{
-    ContentId, DecodeError, DirId, LinkId, Name, NodeId, ProjectId, ProjectName, TagName,
-    VersionId, VersionNumber,
+    ContentId, DecodeError, DirId, LinkId, Name, NodeId, ObjectPath, ProjectId, ProjectName,
+    TagName, VersionId, VersionNumber,
 };
 
 /// Why the metadata could not do what it was asked.
@@ -101,7 +101,19 @@ pub enum MetadataError {
         number: VersionNumber,
     },
 
-    /// Other versions were published since the base of a commit.
+    /// Others changed what a commit changes, since its base.
+    #[error("{} paths were changed by others between {base} and {head} too, the first is \"{}\"", paths.len(), paths.first().map_or_else(String::new, |path| path.as_bytes().escape_ascii().to_string()))]
+    Conflicts {
+        /// The base of the commit.
+        base: VersionNumber,
+        /// The newest version.
+        head: VersionNumber,
+        /// What both changed, in order, each once: the path in the newest version if that has it,
+        /// else the one in the base.
+        paths: Vec<ObjectPath>,
+    },
+
+    /// Another version was published since a rollback began.
     #[error("the base {base} is not the newest version any more: that is {head}")]
     Stale {
         /// The base.

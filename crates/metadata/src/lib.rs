@@ -11,6 +11,7 @@
 
 #![forbid(unsafe_code)]
 
+mod changed;
 mod check;
 mod commit;
 mod content;
@@ -26,7 +27,7 @@ mod version;
 mod view;
 
 pub use check::{CheckSummary, Finding};
-pub use commit::{Begun, Change, CommitParams, CommitSession, Published};
+pub use commit::{Begun, Change, CommitParams, CommitSession, Published, RollbackParams};
 pub use content::{ChunkLocation, ChunkReceipt, Resolution, Resolved, ResolvedContents};
 pub use diff::{DiffEntry, DiffLine};
 pub use error::{MetadataError, Place, Refusal, Result};

@@ -63,6 +63,7 @@ fn params_of(plan: CommitPlan, origin: Origin) -> CommitParams {
         origin,
         author: String::new(),
         message: String::new(),
+        force: false,
     }
 }
 
@@ -175,14 +176,13 @@ async fn discard(session: CommitSession) {
 
 /// Publishes what was staged. Returns the version and how many entries it changed.
 async fn publish(session: CommitSession) -> Result<(VersionRecord, u64), Fault> {
-    Ok(match blocking(move || session.publish()).await? {
-        Published::Unchanged(record) => (record, 0),
-        Published::Version(record) => {
-            let counts = record.counts;
-            let rows = counts.added + counts.removed + counts.modified;
-            (record, rows)
-        }
-    })
+    let Published { record, is_new, .. } = blocking(move || session.publish()).await?;
+    let counts = record.counts;
+    let rows = match is_new {
+        true => counts.added + counts.removed + counts.modified,
+        false => 0,
+    };
+    Ok((record, rows))
 }
 
 fn out_of_order() -> Fault {

@@ -1,7 +1,8 @@
 //! Hard links of a commit: all names of one link carry the same record afterwards.
 //!
 //! The names of a link are those staged with it and those of the base that stay as they are. They
-//! are read link by link, so a link may have any number of names.
+//! are read link by link, so a link may have any number of names. The index knows the names that are
+//! live, so the base must be the newest version here.
 
 use lfsfs_meta_store::{KeyRange, MetaStoreExt as _};
 use lfsfs_types::{DirId, Link, LinkId, Name, Record};
@@ -95,7 +96,7 @@ fn check_names(planner: &Planner<'_>, link: LinkId) -> Result<()> {
         let (named, record) = named?;
         agree(named.dir, named.name, record)?;
     }
-    let mut known = link.is_session();
+    let mut known = link.is_session() || planner.gives_back_links();
     for named in base_names(planner, link) {
         let (dir, name) = named?;
         known = true;
@@ -135,11 +136,8 @@ fn base_names<'p>(
 
 /// Returns the record of a base name that no change names.
 fn unchanged(planner: &Planner<'_>, dir: DirId, name: Option<&Name>) -> Result<Option<Record>> {
-    let made_again = planner.made_again.get(&dir).copied();
-    for dir in [Some(dir), made_again].into_iter().flatten() {
-        if planner.staging.get(dir, name)?.is_some() {
-            return Ok(None);
-        }
+    if planner.staged(dir, name)?.is_some() {
+        return Ok(None);
     }
     planner.base.state(dir, name)
 }

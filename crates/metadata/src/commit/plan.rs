@@ -5,6 +5,11 @@
 //! removed directory. What remains staged is exactly what the version changes. In memory it holds
 //! some numbers for each directory that the commit touches; names and records stay in the store.
 //!
+//! A commit on a base that is not the newest version any more is planned on its base first, made
+//! to fit the newest version by [`super::rebase`], and then compared with that one.
+//!
+//! Times of directories alone make no version; if something else does, they are written with it.
+//!
 //! A directory is *fresh* if it gets a new id, *moved* if it keeps its id at another place, *made
 //! again* if one was removed and another made at the same place (it then keeps the old id), and
 //! *removed* if it has no place any more.
@@ -18,7 +23,7 @@ use super::staging::{Staging, StagingEdits};
 use super::{Change, links};
 use crate::error::{Refusal, Result};
 use crate::metadata::Metadata;
-use crate::rows::CountersRow;
+use crate::rows::{CountersRow, StagedRow};
 use crate::view::View;
 
 /// What publishing must know beside the staged changes.
@@ -36,6 +41,8 @@ pub(super) struct Plan {
     pub(super) touched: HashSet<DirId>,
     /// Where fresh directory ids begin.
     first_fresh: Option<DirId>,
+    /// Directories of an older version that get their place back; the newest has none of them.
+    given_back: HashSet<DirId>,
 }
 
 impl Plan {
@@ -44,9 +51,24 @@ impl Plan {
         self.dirs.get(&dir).copied().unwrap_or(dir)
     }
 
-    /// Returns true if the version is the first that has this directory.
+    /// Returns true if the version before does not have this directory.
     pub(super) fn is_fresh(&self, dir: DirId) -> bool {
-        self.first_fresh.is_some_and(|first| dir >= first)
+        self.first_fresh.is_some_and(|first| dir >= first) || self.given_back.contains(&dir)
+    }
+
+    /// Makes a directory of the commit stand for one that is there already.
+    pub(super) fn unite(&mut self, dir: DirId, with: DirId) {
+        self.dirs.insert(dir, with);
+    }
+
+    /// Returns the real ids of the directories that the commit made, by those it knew them by.
+    pub(super) fn directory_ids(&self) -> &HashMap<DirId, DirId> {
+        &self.dirs
+    }
+
+    /// Returns the real ids of the links that the commit made, by those it knew them by.
+    pub(super) fn link_ids(&self) -> &HashMap<LinkId, LinkId> {
+        &self.links
     }
 
     /// Returns the record with the ids that it has in the version.
@@ -65,8 +87,10 @@ impl Plan {
 /// How much two states of one name differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Difference {
-    /// Not at all, or in what makes no row: the times of a directory.
+    /// Not at all.
     None,
+    /// Only in the times of a directory, which make a row only together with another change.
+    DirectoryTimes,
     /// Only in ctime, which makes a row only together with another name of the same link.
     Ctime,
     /// So that a row is written.
@@ -80,15 +104,15 @@ impl Difference {
             (Some(old), Some(new)) => (old, new),
             _ => return Self::Row,
         };
-        let times_count = !new.kind.is_directory();
-        let kept = old.same_state(new)
-            && old.link == new.link
-            && (new.sha256.is_none() || old.sha256 == new.sha256)
-            && (old.mtime == new.mtime || !times_count);
-        match kept {
-            true if old.ctime == new.ctime || !times_count => Self::None,
-            true => Self::Ctime,
-            false => Self::Row,
+        let sha256 = new.sha256.is_none() || old.sha256 == new.sha256;
+        if !(old.same_state(new) && old.link == new.link && sha256) {
+            return Self::Row;
+        }
+        match (old.mtime == new.mtime, old.ctime == new.ctime) {
+            (true, true) => Self::None,
+            _ if new.kind.is_directory() => Self::DirectoryTimes,
+            (true, false) => Self::Ctime,
+            (false, _) => Self::Row,
         }
     }
 }
@@ -96,17 +120,21 @@ impl Difference {
 /// The making of a [`Plan`].
 pub(super) struct Planner<'a> {
     pub(super) metadata: &'a Metadata,
-    /// The base, which is the newest version.
+    /// The version that changes are compared with: the base, at last the newest one.
     pub(super) base: View<'a>,
+    /// A version whose directories get their places back.
+    source: Option<View<'a>>,
     pub(super) staging: Staging<'a>,
     pub(super) edits: StagingEdits<'a>,
     pub(super) plan: Plan,
     counters: CountersRow,
     /// Where each directory that a change names lies afterwards: the directory above it, as staged,
     /// and the length of its name.
-    placed: HashMap<DirId, (DirId, usize)>,
+    pub(super) placed: HashMap<DirId, (DirId, usize)>,
     /// Directories made again, with the directory that the commit makes in their place.
     pub(super) made_again: HashMap<DirId, DirId>,
+    /// Whether something differs that makes a version.
+    makes_version: bool,
     /// Directories that left their old place.
     left: HashSet<DirId>,
     /// Removed directories whose entries are still to be removed.
@@ -125,6 +153,7 @@ impl<'a> Planner<'a> {
         Self {
             metadata,
             base,
+            source: None,
             staging,
             edits: StagingEdits::new(staging),
             plan: Plan {
@@ -134,25 +163,54 @@ impl<'a> Planner<'a> {
             counters,
             placed: HashMap::new(),
             made_again: HashMap::new(),
+            makes_version: false,
             left: HashSet::new(),
             pending: Vec::new(),
             path_lens: HashMap::new(),
         }
     }
 
-    /// Returns the plan and the counters behind all ids that it gives.
-    pub(super) fn plan(mut self) -> Result<(Plan, CountersRow)> {
+    /// Lets directories that only `source` has get their places back.
+    pub(super) fn give_back_from(&mut self, source: View<'a>) {
+        self.source = Some(source);
+    }
+
+    /// Works out what the changes mean on the base.
+    pub(super) fn plan(&mut self) -> Result<()> {
         self.collect()?;
         self.give_directory_ids()?;
         self.check_places()?;
         self.empty_directories_made_again()?;
+        self.settle()
+    }
+
+    /// Goes on with the changes as changes of the newest version, to which they were made to fit.
+    pub(super) fn move_to(&mut self, head: View<'a>) -> Result<()> {
+        self.edits.finish()?;
+        self.base = head;
+        self.plan.moved.clear();
+        self.plan.removed.clear();
+        self.plan.touched.clear();
+        self.makes_version = false;
+        self.left.clear();
+        self.path_lens.clear();
+        self.settle()
+    }
+
+    /// Returns the plan, unless nothing makes a version, and the counters behind all ids that it
+    /// gives.
+    pub(super) fn finish(mut self) -> Result<(Option<Plan>, CountersRow)> {
+        links::check(&mut self)?;
+        self.edits.finish()?;
+        Ok((self.makes_version.then_some(self.plan), self.counters))
+    }
+
+    /// Compares what is staged with the version at hand.
+    fn settle(&mut self) -> Result<()> {
         self.compare()?;
         self.empty_removed_directories()?;
         self.check_old_places()?;
-        self.edits.finish()?;
-        links::check(&mut self)?;
-        self.edits.finish()?;
-        Ok((self.plan, self.counters))
+        self.edits.finish()
     }
 
     /// Finds where directories are placed, and checks what each change names.
@@ -189,11 +247,17 @@ impl<'a> Planner<'a> {
         self.metadata.refuse_missing(missing)
     }
 
-    /// Checks that the base has a directory that a change names.
-    fn check_directory(&self, change: &Change, dir: DirId) -> Result<()> {
+    /// Checks that a directory that a change names is in the base, or gets its place back.
+    fn check_directory(&mut self, change: &Change, dir: DirId) -> Result<()> {
         let known =
             dir == DirId::ABOVE_ROOT || dir.is_session() || self.base.directory(dir)?.is_some();
         if known {
+            return Ok(());
+        }
+        if let Some(source) = self.source
+            && source.directory(dir)?.is_some()
+        {
+            self.plan.given_back.insert(dir);
             return Ok(());
         }
         Err(Refusal::UnknownDirectory { dir }.at(change.dir, change.name.clone()))
@@ -316,7 +380,7 @@ impl<'a> Planner<'a> {
         if let Some(place) = self.placed.get(&dir) {
             return Ok(*place);
         }
-        if dir.is_session() {
+        if dir.is_session() || self.plan.is_fresh(dir) {
             return Err(Refusal::NeverMade { dir }.at(dir, None));
         }
         let row = self.base.live_directory(dir)?;
@@ -353,7 +417,8 @@ impl<'a> Planner<'a> {
         }
         let linked = new.as_ref().is_some_and(|record| record.link.is_some());
         match Difference::of(old.as_ref(), new.as_ref()) {
-            Difference::Row => {
+            difference @ (Difference::Row | Difference::DirectoryTimes) => {
+                self.makes_version |= difference == Difference::Row;
                 self.plan.touched.insert(self.plan.dir(change.dir));
                 Ok(())
             }
@@ -363,6 +428,22 @@ impl<'a> Planner<'a> {
                 self.edits.drop_change(change.dir, change.name.as_ref())
             }
         }
+    }
+
+    /// Returns what was staged for a name of a directory, by its real id.
+    pub(super) fn staged(&self, dir: DirId, name: Option<&Name>) -> Result<Option<StagedRow>> {
+        let made_again = self.made_again.get(&dir).copied();
+        for dir in [Some(dir), made_again].into_iter().flatten() {
+            if let Some(row) = self.staging.get(dir, name)? {
+                return Ok(Some(row));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Returns true if a link of an older version gets its names back.
+    pub(super) fn gives_back_links(&self) -> bool {
+        self.source.is_some()
     }
 
     /// Returns what a name is in the base.

@@ -2,23 +2,27 @@
 //!
 //! The order is the promise; docs/durability.md names the test of each step.
 //! 1. Take the lease; undo what change rows above the head name.
-//! 2. Plan: everything that can be refused is refused here, before a row is written.
+//! 2. Plan, and rebase what was made on an older version: everything that can be refused is refused
+//!    here, before a row is written.
 //! 3. Move the id counters; write the change rows of the new version; flush.
 //! 4. Write object, directory and link rows, all of one name in one batch; flush.
 //! 5. Move the head, in one batch with the version record, if the head is still the old one; flush.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::PoisonError;
 
 use lfsfs_meta_store::{Applied, Batch, Write};
-use lfsfs_types::{DirId, LinkId, Record, VersionCounts, VersionId, VersionNumber, VersionRecord};
+use lfsfs_types::{
+    DirId, LinkId, Record, SessionId, VersionCounts, VersionId, VersionNumber, VersionRecord,
+};
 
 use super::lease::{Lease, LeasedWrites};
-use super::plan::{Plan, Planner};
-use super::{Change, CommitSession, Published, undo};
+use super::plan::{Difference, Plan, Planner};
+use super::staging::Staging;
+use super::{Change, CommitSession, Mode, Published, force, rebase, undo};
 use crate::error::{MetadataError, Result};
-use crate::keys::{self, table};
-use crate::metadata::get_row;
+use crate::keys;
+use crate::metadata::{get_row, random};
 use crate::rows::{
     CountersRow, DirectoryRow, HeadRow, Marker, ObjectRow, RowValue, VersionPointer,
 };
@@ -27,18 +31,26 @@ use crate::view::View;
 impl CommitSession {
     /// Publishes what was staged as the next version.
     ///
+    /// Changes of an older version are published on the newest one if nobody else changed what they
+    /// change; else nothing is published, and the error names what both changed.
+    ///
     /// After an error nothing was published, unless the store itself failed: then opening a commit
     /// with the same version id tells whether it was.
     pub fn publish(self) -> Result<Published> {
         let lock = self.metadata.publishing_lock(self.params.project);
         let _guard = lock.lock().unwrap_or_else(PoisonError::into_inner);
         let mut lease = Lease::take(&self.metadata, self.params.project)?;
-        let result = self.publish_under(&mut lease);
-        if !matches!(result, Ok(Published::Version(_))) {
+        // Changes that are forced are staged once more, as what they are on the newest version.
+        let forced = Staging::new(self.metadata.store(), SessionId(random()?));
+        let result = self.publish_under(&mut lease, forced);
+        if !result.as_ref().is_ok_and(|done| done.is_new) {
             self.give_up(lease, result.is_err());
         }
-        if let Err(error) = self.staging().remove() {
-            tracing::warn!(%error, "staged changes stay until the next sweep");
+        let staged_again = (self.mode == Mode::Force).then_some(forced);
+        for staging in [Some(self.staging()), staged_again].into_iter().flatten() {
+            if let Err(error) = staging.remove() {
+                tracing::warn!(%error, "staged changes stay until the next sweep");
+            }
         }
         result
     }
@@ -50,39 +62,34 @@ impl CommitSession {
         }
     }
 
-    fn publish_under(&self, lease: &mut Lease<'_>) -> Result<Published> {
-        let head = self.metadata.head(self.params.project)?;
+    fn publish_under(&self, lease: &mut Lease<'_>, forced: Staging<'_>) -> Result<Published> {
+        let project = self.params.project;
+        let head = self.metadata.head(project)?;
         undo::undo(lease, head)?;
         if let Some(record) = self.metadata.already_done(&self.params)? {
-            return Ok(Published::Version(record));
+            return Ok(Published::found(record));
         }
         self.check_base(head)?;
         self.staging().renew(self.row_now().encode())?;
-        let base = self
-            .metadata
-            .view_unchecked(self.params.project, head.number);
-        let counters_key = keys::counters(self.params.project);
-        let counters: CountersRow = get_row(self.metadata.store(), &counters_key)?.ok_or(
-            MetadataError::UnknownProjectId {
-                id: self.params.project,
-            },
-        )?;
-        let planner = Planner::new(&self.metadata, base, self.staging(), counters);
-        let (plan, next) = planner.plan()?;
-        if self.staging().is_empty()? {
+        let counters_key = keys::counters(project);
+        let counters: CountersRow = get_row(self.metadata.store(), &counters_key)?
+            .ok_or(MetadataError::UnknownProjectId { id: project })?;
+        let planned = self.plan(head, counters, forced)?;
+        let Some(plan) = planned.plan else {
             // Nothing is staged either because nothing changes or because a sweep came by.
             self.staging().renew(self.row_now().encode())?;
-            let record = self.metadata.version(self.params.project, head.number)?;
-            return Ok(Published::Unchanged(record));
-        }
-        if next != counters {
+            let record = self.metadata.version(project, head.number)?;
+            return Ok(Published::found(record));
+        };
+        if planned.counters != counters {
             let mut batch = Batch::new();
-            batch.put(counters_key, next.encode());
+            batch.put(counters_key, planned.counters.encode());
             lease.write(batch)?;
         }
         let mut version = Publication {
-            session: self,
-            base,
+            staging: planned.staging,
+            id: self.params.version,
+            base: self.metadata.view_unchecked(project, head.number),
             plan,
             number: head.number.next(),
             counts: self.counts_of_base(head)?,
@@ -90,23 +97,67 @@ impl CommitSession {
         };
         version.write_changes(lease)?;
         version.write_rows(lease)?;
-        self.move_head(lease, head, version.counts)
-            .map(Published::Version)
+        let counts = version.counts;
+        let record = self.move_head(lease, head, counts, planned.staging)?;
+        Ok(Published {
+            record,
+            is_new: true,
+            dirs: planned.dirs,
+            links: planned.links,
+        })
     }
 
-    /// Checks that the base is the newest version.
+    /// Plans the changes on their base, and makes them changes of the newest version.
+    fn plan<'a>(
+        &'a self,
+        head: HeadRow,
+        counters: CountersRow,
+        forced: Staging<'a>,
+    ) -> Result<Planned<'a>> {
+        let project = self.params.project;
+        let view = |number| self.metadata.view_unchecked(project, number);
+        let (base, head) = (view(self.params.base.0), view(head.number));
+        let mut planner = Planner::new(&self.metadata, base, self.staging(), counters);
+        if let Mode::Rollback(version) = self.mode {
+            planner.give_back_from(view(version));
+        }
+        planner.plan()?;
+        if base.version == head.version {
+            return Planned::new(planner);
+        }
+        let comparison = rebase::compare(&planner, head)?;
+        if !comparison.has_conflicts() {
+            rebase::apply(&mut planner, comparison)?;
+            return Planned::new(planner);
+        }
+        if self.mode != Mode::Force {
+            return Err(MetadataError::Conflicts {
+                base: base.version,
+                head: head.version,
+                paths: comparison.into_paths(),
+            });
+        }
+        forced.open(&self.row_now())?;
+        let made = force::stage(&planner, &comparison, forced)?;
+        let mut again = Planner::new(&self.metadata, head, forced, counters);
+        again.plan()?;
+        Ok(Planned::new(again)?.known_as(&made))
+    }
+
+    /// Checks that the base is a version that was published, and for a rollback the newest one.
     fn check_base(&self, head: HeadRow) -> Result<()> {
         let (base, id) = self.params.base;
-        if base != head.number {
+        let is_rollback = matches!(self.mode, Mode::Rollback(_));
+        if is_rollback && base != head.number {
             return Err(MetadataError::Stale {
                 base,
                 head: head.number,
             });
         }
-        if id != head.id {
-            return Err(MetadataError::ForeignBase { number: base });
+        match self.metadata.version(self.params.project, base)?.id == id {
+            true => Ok(()),
+            false => Err(MetadataError::ForeignBase { number: base }),
         }
-        Ok(())
     }
 
     fn counts_of_base(&self, head: HeadRow) -> Result<VersionCounts> {
@@ -124,6 +175,7 @@ impl CommitSession {
         lease: &mut Lease<'_>,
         old: HeadRow,
         counts: VersionCounts,
+        staging: Staging<'_>,
     ) -> Result<VersionRecord> {
         let project = self.params.project;
         let number = old.number.next();
@@ -145,7 +197,8 @@ impl CommitSession {
         let mut batch = Batch::new();
         // Without its row the session was swept, and some of its changes may have been missed.
         batch
-            .require_present(keys::session(table::SESSION, self.id))
+            .require_present(self.staging().session_key())
+            .require_present(staging.session_key())
             .require_equals(keys::head(project), old.encode())
             .require_absent(keys::version_id(record.id))
             .put(keys::version(project, number), record.encode())
@@ -157,8 +210,8 @@ impl CommitSession {
         lease.give_back_in(&mut batch);
         match lease.apply(batch)? {
             Applied::Done => {}
-            Applied::Conflict { index: 0 } => return Err(MetadataError::SessionExpired),
-            Applied::Conflict { index: 1 } => return Err(MetadataError::LeaseLost { project }),
+            Applied::Conflict { index: 0 | 1 } => return Err(MetadataError::SessionExpired),
+            Applied::Conflict { index: 2 } => return Err(MetadataError::LeaseLost { project }),
             Applied::Conflict { .. } => {
                 return Err(MetadataError::InvalidVersionId { id: record.id });
             }
@@ -168,9 +221,50 @@ impl CommitSession {
     }
 }
 
+/// What is to be published, and where it is staged.
+struct Planned<'a> {
+    staging: Staging<'a>,
+    /// None if nothing makes a version.
+    plan: Option<Plan>,
+    counters: CountersRow,
+    /// The real ids of what the session made.
+    dirs: BTreeMap<DirId, DirId>,
+    links: BTreeMap<LinkId, LinkId>,
+}
+
+impl<'a> Planned<'a> {
+    fn new(planner: Planner<'a>) -> Result<Self> {
+        let staging = planner.staging;
+        let (plan, counters) = planner.finish()?;
+        let made = plan.as_ref();
+        let dirs = made.map(|plan| plan.directory_ids().clone());
+        let links = made.map(|plan| plan.link_ids().clone());
+        Ok(Self {
+            staging,
+            counters,
+            dirs: dirs.into_iter().flatten().collect(),
+            links: links.into_iter().flatten().collect(),
+            plan,
+        })
+    }
+
+    /// Tells the ids of directories by what the session knew them by, where that is not what they
+    /// are staged by.
+    fn known_as(self, staged_by: &BTreeMap<DirId, DirId>) -> Self {
+        let real = |staged: &DirId| self.dirs.get(staged).copied().unwrap_or(*staged);
+        let dirs = staged_by.iter().map(|(dir, staged)| (*dir, real(staged)));
+        Self {
+            dirs: dirs.collect(),
+            ..self
+        }
+    }
+}
+
 /// A version whose rows are being written.
 struct Publication<'a> {
-    session: &'a CommitSession,
+    staging: Staging<'a>,
+    /// The random id of the version.
+    id: VersionId,
     base: View<'a>,
     plan: Plan,
     number: VersionNumber,
@@ -184,10 +278,6 @@ impl Publication<'_> {
         self.base.version == VersionNumber::ZERO
     }
 
-    fn id(&self) -> VersionId {
-        self.session.params.version
-    }
-
     /// Writes what the version changes, before anything of it is there.
     fn write_changes(&self, lease: &mut Lease<'_>) -> Result<()> {
         let project = self.base.project;
@@ -197,7 +287,7 @@ impl Publication<'_> {
             writes.add(vec![Write::Put(everything, Marker.encode())])?;
             return writes.finish();
         }
-        for change in self.session.staging().all() {
+        for change in self.staging.all() {
             let change = change?;
             let name = keys::name_bytes(change.name.as_ref());
             let key = keys::change(project, self.number, self.plan.dir(change.dir), name);
@@ -207,9 +297,9 @@ impl Publication<'_> {
     }
 
     fn write_rows(&mut self, lease: &mut Lease<'_>) -> Result<()> {
-        let session = self.session;
+        let staging = self.staging;
         let mut writes = LeasedWrites::new(lease);
-        for change in session.staging().all() {
+        for change in staging.all() {
             writes.add(self.rows_of(change?)?)?;
         }
         writes.finish()
@@ -299,7 +389,7 @@ impl Publication<'_> {
         DirectoryRow {
             place,
             listing: self.number,
-            listing_id: self.id(),
+            listing_id: self.id,
         }
     }
 
@@ -330,6 +420,7 @@ impl Publication<'_> {
             (None, None) => {}
             (None, Some(_)) => counts.added += 1,
             (Some(_), None) => counts.removed += 1,
+            (old, new) if Difference::of(old, new) == Difference::DirectoryTimes => {}
             (Some(_), Some(_)) => counts.modified += 1,
         }
         counts.modified += u64::from(came);

@@ -34,9 +34,14 @@ impl<'a> Staging<'a> {
         Self { store, session }
     }
 
+    /// Returns the key of the row without which the staged changes may have been swept.
+    pub(super) fn session_key(&self) -> Vec<u8> {
+        keys::session(table::SESSION, self.session)
+    }
+
     /// Adds changes, in batches that the engine takes; fails if the session was swept.
     pub(super) fn add(&self, changes: &[Change], touch: Option<Vec<u8>>) -> Result<()> {
-        let session = keys::session(table::SESSION, self.session);
+        let session = self.session_key();
         let mut batch = Batch::new();
         if let Some(row) = touch {
             batch.put(&*session, row);
@@ -56,9 +61,20 @@ impl<'a> Staging<'a> {
         }
     }
 
+    /// Writes the row of a session that is new.
+    pub(super) fn open(&self, row: &SessionRow) -> Result<()> {
+        let key = self.session_key();
+        let mut batch = Batch::new();
+        batch.require_absent(&*key).put(&*key, row.encode());
+        match self.store.apply(batch)? {
+            Applied::Done => Ok(()),
+            Applied::Conflict { .. } => Err(MetadataError::SessionExpired),
+        }
+    }
+
     /// Notes that the session is in use; fails if it was swept.
     pub(super) fn renew(&self, row: Vec<u8>) -> Result<()> {
-        let session = keys::session(table::SESSION, self.session);
+        let session = self.session_key();
         let mut batch = Batch::new();
         batch.require_present(&*session).put(&*session, row);
         match self.store.apply(batch)? {
@@ -139,12 +155,6 @@ impl<'a> Staging<'a> {
         get_row(self.store, &key)
     }
 
-    /// Returns true if there is no change.
-    pub(super) fn is_empty(&self) -> Result<bool> {
-        let prefix = keys::session(table::STAGED, self.session);
-        Ok(self.store.first(KeyRange::prefix(&prefix))?.is_none())
-    }
-
     /// Removes everything, first what lets further changes in.
     pub(super) fn remove(&self) -> Result<()> {
         let mut batch = Batch::new();
@@ -186,6 +196,12 @@ impl<'a> StagingEdits<'a> {
         self.write_if_full()
     }
 
+    /// Sets what a name shall be.
+    pub(super) fn set(&mut self, change: &Change) -> Result<()> {
+        self.staging.add_one(&mut self.batch, change);
+        self.write_if_full()
+    }
+
     /// Adds the removal of a name.
     pub(super) fn remove_name(&mut self, dir: DirId, name: &Name) -> Result<()> {
         let key = keys::staged(self.staging.session, dir, name.as_bytes());
@@ -199,7 +215,8 @@ impl<'a> StagingEdits<'a> {
     }
 
     fn write_if_full(&mut self) -> Result<()> {
-        if self.batch.len() < self.staging.store.batch_ops_max() {
+        // One more change may be two rows.
+        if self.batch.len() + 1 < self.staging.store.batch_ops_max() {
             return Ok(());
         }
         self.finish()

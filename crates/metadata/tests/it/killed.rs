@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use lfsfs_meta_store::{Applied, Batch, MetaError, MetaStore, Read, Rows, SledStore};
-use lfsfs_metadata::Published;
 use lfsfs_types::{DirId, ProjectName, VersionNumber};
 
 use crate::crash::first_version;
@@ -140,9 +139,7 @@ fn kill_at(at: u64, first: bool) -> bool {
     assert_eq!(Tree::read(&metadata, &project, base, 100), before);
     assert_clean(&metadata);
     let published = commit_as(&metadata, &project, VERSION, changes(base)).unwrap();
-    let Published::Version(record) = published else {
-        panic!("{published:?}");
-    };
+    let record = published.record;
     assert_eq!(record.number, base.next());
     let after = Tree::read(&metadata, &project, record.number, 100);
     assert!(!difference(&before, &after).is_empty());

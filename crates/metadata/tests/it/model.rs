@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use lfsfs_meta_store::{MetaStore, SledStore};
-use lfsfs_metadata::{Metadata, Project, Published};
+use lfsfs_metadata::{Metadata, Project};
 use lfsfs_types::{DirId, Kind, LinkId, Name, Record, VersionId, VersionNumber};
 
 use crate::support::{
@@ -103,16 +103,19 @@ impl History {
         self.random = random;
         let id = self.random.id();
         let published = commit_as(&self.metadata, &self.project, id, changes).unwrap();
-        let version = match &published {
-            Published::Version(record) => record.number,
-            Published::Unchanged(record) => record.number,
-        };
+        let version = published.record.number;
         let found = Tree::read(&self.metadata, &self.project, version, 3);
-        let expected = self.expected(&base, &wanted, &found);
+        let (expected, with_times) = self.expected(&base, &wanted, &found);
+        // Times of directories alone make no version, but are written with one.
+        let expected = if expected == base {
+            base.clone()
+        } else {
+            with_times
+        };
         assert_eq!(found, expected, "on {base:#?}");
-        let unchanged = matches!(published, Published::Unchanged(_));
-        assert_eq!(unchanged, expected == base);
-        if let Published::Version(record) = published {
+        assert_eq!(published.is_new, expected != base);
+        if published.is_new {
+            let record = published.record;
             assert_eq!(
                 (record.number, record.id),
                 (self.head().next(), VersionId(id))
@@ -123,11 +126,16 @@ impl History {
         }
     }
 
-    /// Returns the wanted tree with the ids that it must have. Ids that are new are taken from what
+    /// Returns the wanted tree with the ids that it must have, with the old times of directories and
+    /// with the wanted ones. Ids that are new are taken from what
     /// was found, after a look whether they may be given.
-    fn expected(&mut self, base: &Tree, wanted: &Tree, found: &Tree) -> Tree {
+    fn expected(&mut self, base: &Tree, wanted: &Tree, found: &Tree) -> (Tree, Tree) {
         let mut expected = Tree {
             root: kept(Some(&base.root), &wanted.root),
+            dirs: BTreeMap::new(),
+        };
+        let mut with_times = Tree {
+            root: wanted.root.clone(),
             dirs: BTreeMap::new(),
         };
         let mut links = BTreeMap::new();
@@ -136,6 +144,7 @@ impl History {
         let mut rest = vec![(DirId::ROOT, DirId::ROOT, Some(DirId::ROOT))];
         while let Some((dir, real, before)) = rest.pop() {
             let mut entries = BTreeMap::new();
+            let mut timed = BTreeMap::new();
             for (name, record) in &wanted.dirs[&dir] {
                 let found = found.dirs.get(&real).and_then(|entries| entries.get(name));
                 let old = before.and_then(|before| base.dirs[&before].get(name));
@@ -150,12 +159,19 @@ impl History {
                     .link
                     .is_some_and(|link| changed_links.contains(&link.id));
                 self.give_link(&mut record, found, &mut links);
-                let kept = if linked { record } else { kept(old, &record) };
+                let kept = if linked {
+                    record.clone()
+                } else {
+                    kept(old, &record)
+                };
+                let directory = record.dir().is_some();
+                timed.insert(name.clone(), if directory { record } else { kept.clone() });
                 entries.insert(name.clone(), kept);
             }
             expected.dirs.insert(real, entries);
+            with_times.dirs.insert(real, timed);
         }
-        expected
+        (expected, with_times)
     }
 
     /// Links of which a name changes in more than ctime: then every name has the new record.

@@ -1,5 +1,6 @@
 //! What all tests share: a clock, contents that are stored, records, a small random source.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -170,6 +171,7 @@ pub(crate) fn params(metadata: &Metadata, project: &Project, version: [u8; 16]) 
         origin: Origin::Import,
         author: "me@here".to_owned(),
         message: String::new(),
+        force: false,
     }
 }
 
@@ -190,7 +192,7 @@ pub(crate) fn commit_as(
     let params = params(metadata, project, version);
     let mut session = match metadata.begin_commit(params)? {
         Begun::Session(session) => session,
-        Begun::AlreadyDone(record) => return Ok(Published::Version(record)),
+        Begun::AlreadyDone(record) => return Ok(found(record)),
     };
     session.stage(changes)?;
     session.publish()
@@ -203,9 +205,18 @@ pub(crate) fn commit(
     changes: Vec<Change>,
 ) -> VersionRecord {
     let head = metadata.project_by_id(project.id).unwrap().head.0;
-    match commit_as(metadata, project, [head.0 as u8 + 1; 16], changes).unwrap() {
-        Published::Version(record) => record,
-        Published::Unchanged(_) => panic!("the commit changed nothing"),
+    let published = commit_as(metadata, project, [head.0 as u8 + 1; 16], changes).unwrap();
+    assert!(published.is_new, "the commit changed nothing");
+    published.record
+}
+
+/// The answer to a commit that was made before.
+fn found(record: VersionRecord) -> Published {
+    Published {
+        record,
+        is_new: false,
+        dirs: BTreeMap::new(),
+        links: BTreeMap::new(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The version that a single file makes.
 
-use lfsfs_metadata::{Begun, Change, CommitParams, Metadata, MetadataError, Published};
+use lfsfs_metadata::{Begun, Change, CommitParams, Metadata, MetadataError};
 use lfsfs_proto::status::{Fault, FaultKind};
 use lfsfs_types::{
     ContentId, DirId, Kind, ObjectPath, Origin, ProjectId, Record, Sha256, Timestamp, VersionId,
@@ -44,7 +44,7 @@ pub(super) fn publish(metadata: &Metadata, change: &FileChange) -> Result<Versio
     for _ in 0..ATTEMPTS {
         match try_publish(metadata, change)? {
             Ok(version) => return Ok(version),
-            Err(MetadataError::Stale { .. }) => {}
+            Err(MetadataError::Conflicts { .. }) => {}
             Err(error) => return Err(error.into_fault()),
         }
     }
@@ -67,6 +67,7 @@ fn try_publish(
         origin: Origin::Put,
         author: change.author.clone(),
         message: change.message.clone(),
+        force: false,
     };
     let mut session = match metadata.begin_commit(params) {
         Ok(Begun::Session(session)) => session,
@@ -82,9 +83,7 @@ fn try_publish(
         }
     };
     let published = session.stage(changes).and_then(|()| session.publish());
-    Ok(published.map(|published| match published {
-        Published::Version(record) | Published::Unchanged(record) => record.number,
-    }))
+    Ok(published.map(|published| published.record.number))
 }
 
 /// Returns the file's change, and those of the directories that it needs.

@@ -1,0 +1,454 @@
+//! Forcing: changes that conflict are made on the newest version as changes of plain paths.
+//!
+//! My path decides where a change goes: directories missing on the way are made, and what is in the
+//! way of one is replaced. A removed directory keeps the entries that the other side made or
+//! changed, and stays if there are any. A renamed directory that conflicts is removed at its old
+//! path and made anew at the new one; other renames stay renames. A file loses its link id if the
+//! other side touched that link.
+//!
+//! The outcome is staged in a session of its own and planned like any other changes.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use lfsfs_types::limits::PAGE_ENTRIES_MAX;
+use lfsfs_types::{DirId, Kind, Name, Record};
+
+use super::Change;
+use super::conflict::{Merged, Sides, Step};
+use super::plan::Planner;
+use super::rebase::{Comparison, for_each_from_above};
+use super::staging::{Staging, StagingEdits};
+use crate::error::{Refusal, Result};
+use crate::view::View;
+
+/// Stages my changes once more, as changes of the newest version. Returns the id under which each
+/// directory of mine is staged now.
+pub(super) fn stage<'a>(
+    planner: &Planner<'a>,
+    comparison: &Comparison<'a>,
+    to: Staging<'a>,
+) -> Result<BTreeMap<DirId, DirId>> {
+    let mut force = Force {
+        planner,
+        sides: &comparison.sides,
+        contested: comparison.contested.clone(),
+        mine: HashMap::new(),
+        outcome: HashMap::from([
+            (DirId::ROOT, DirId::ROOT),
+            (DirId::ABOVE_ROOT, DirId::ABOVE_ROOT),
+        ]),
+        next: DirId::SESSION_FIRST,
+        edits: StagingEdits::new(to),
+    };
+    force.learn_places()?;
+    for_each_from_above(planner, |change| force.make(&change))?;
+    force.edits.finish()?;
+    let made = planner.plan.directory_ids().iter();
+    let staged = made.filter_map(|(dir, real)| Some((*dir, *force.outcome.get(real)?)));
+    Ok(staged.collect())
+}
+
+/// Where a directory is after my changes, and its record.
+#[derive(Debug, Clone)]
+struct MyPlace {
+    dir: DirId,
+    name: Option<Name>,
+    record: Record,
+}
+
+/// Changes on their way to the newest version. Directories of mine go by their planned ids.
+struct Force<'p, 'a> {
+    planner: &'p Planner<'a>,
+    sides: &'p Sides<'a>,
+    /// Directories of which a rename cannot stay one.
+    contested: HashSet<DirId>,
+    /// The directories that my changes name.
+    mine: HashMap<DirId, MyPlace>,
+    /// What stands for a directory of mine in the newest version: what is at its path there, or an
+    /// id that the outcome makes.
+    outcome: HashMap<DirId, DirId>,
+    next: DirId,
+    edits: StagingEdits<'a>,
+}
+
+impl Force<'_, '_> {
+    /// Notes where the directories that I made, moved or changed are, and which renames conflict
+    /// because something is left where they go to.
+    fn learn_places(&mut self) -> Result<()> {
+        for change in self.planner.staging.all() {
+            let change = change?;
+            let Some(record) = change.state else { continue };
+            let record = self.planner.plan.record(record);
+            let Some(dir) = record.dir() else { continue };
+            let before = self.planner.old_state(change.dir, change.name.as_ref())?;
+            let replaced = before.as_ref().and_then(Record::dir);
+            if replaced.is_some_and(|replaced| self.contested.contains(&replaced)) {
+                self.contested.insert(dir);
+            }
+            let place = MyPlace {
+                dir: self.planner.plan.dir(change.dir),
+                name: change.name,
+                record,
+            };
+            self.mine.insert(dir, place);
+        }
+        Ok(())
+    }
+
+    fn moves(&self, dir: DirId) -> bool {
+        self.planner.plan.moved.contains(&dir)
+    }
+
+    /// Returns true if a directory keeps its identity at another place.
+    fn keeps_rename(&self, dir: DirId) -> bool {
+        self.moves(dir) && !self.contested.contains(&dir)
+    }
+
+    /// Returns true if a directory is, or lies in, one that is made anew at another place.
+    fn is_made_anew(&self, dir: DirId) -> Result<bool> {
+        let mut at = dir;
+        while at != DirId::ABOVE_ROOT && !self.keeps_rename(at) {
+            if self.moves(at) {
+                return Ok(true);
+            }
+            at = self.place_of(at)?.dir;
+        }
+        Ok(false)
+    }
+
+    /// Returns where a directory is after my changes.
+    fn place_of(&self, dir: DirId) -> Result<MyPlace> {
+        if let Some(place) = self.mine.get(&dir) {
+            return Ok(place.clone());
+        }
+        let base = self.sides.base;
+        let (parent, name) = base
+            .live_directory(dir)?
+            .place
+            .unwrap_or((DirId::ABOVE_ROOT, None));
+        let record = base.state(parent, name.as_ref())?;
+        let unknown = || Refusal::UnknownDirectory { dir }.at(dir, None);
+        Ok(MyPlace {
+            dir: parent,
+            name,
+            record: record.ok_or_else(unknown)?,
+        })
+    }
+
+    /// Returns what the newest version has at a name, as far as my renames leave it there.
+    fn there(&self, dir: DirId, name: Option<&Name>) -> Result<Option<Record>> {
+        if dir.is_session() {
+            return Ok(None);
+        }
+        let found = self.sides.head.state(dir, name)?;
+        Ok(found.filter(|record| !record.dir().is_some_and(|dir| self.keeps_rename(dir))))
+    }
+
+    /// Returns the directory that stands for one of mine; what is missing on the way is made.
+    fn stand_in(&mut self, dir: DirId) -> Result<DirId> {
+        let mut missing = Vec::new();
+        let mut at = dir;
+        let mut stand_in = loop {
+            if let Some(found) = self.outcome.get(&at) {
+                break *found;
+            }
+            if self.keeps_rename(at) {
+                break at;
+            }
+            let place = self.place_of(at)?;
+            let above = place.dir;
+            missing.push((at, place));
+            at = above;
+        };
+        while let Some((dir, place)) = missing.pop() {
+            let found = self.there(stand_in, place.name.as_ref())?;
+            let found = found.as_ref().and_then(Record::dir);
+            let below = match found {
+                Some(found) => found,
+                None => self.make_directory(stand_in, place)?,
+            };
+            self.outcome.insert(dir, below);
+            stand_in = below;
+        }
+        Ok(stand_in)
+    }
+
+    fn make_directory(&mut self, dir: DirId, place: MyPlace) -> Result<DirId> {
+        let made = self.next;
+        self.next.0 += 1;
+        let record = of_directory(place.record, made);
+        self.put(dir, place.name.as_ref(), Some(record))?;
+        Ok(made)
+    }
+
+    /// Returns the directory that stands for one of mine, if there is one already.
+    fn stand_in_if_there(&self, dir: DirId) -> Result<Option<DirId>> {
+        let mut names = Vec::new();
+        let mut at = dir;
+        let mut stand_in = loop {
+            if let Some(found) = self.outcome.get(&at) {
+                break *found;
+            }
+            if self.keeps_rename(at) {
+                break at;
+            }
+            let place = self.place_of(at)?;
+            names.push(place.name);
+            at = place.dir;
+        };
+        while let Some(name) = names.pop() {
+            let found = self.there(stand_in, name.as_ref())?;
+            match found.as_ref().and_then(Record::dir) {
+                Some(found) => stand_in = found,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(stand_in))
+    }
+
+    fn put(&mut self, dir: DirId, name: Option<&Name>, state: Option<Record>) -> Result<()> {
+        self.edits.set(&Change {
+            dir,
+            name: name.cloned(),
+            state,
+        })
+    }
+
+    /// Makes one of my changes.
+    fn make(&mut self, change: &Change) -> Result<()> {
+        let dir = self.planner.plan.dir(change.dir);
+        // What goes with a removed directory is decided where that is removed.
+        if self.planner.plan.removed.contains(&dir) {
+            return Ok(());
+        }
+        let name = change.name.as_ref();
+        let before = self.planner.old_state(change.dir, name)?;
+        match &change.state {
+            None => match before {
+                Some(before) => self.remove(dir, name, &before),
+                None => Ok(()),
+            },
+            Some(mine) => match self.planner.plan.record(mine.clone()).dir() {
+                Some(made) => self.make_as_directory(dir, name, before, made),
+                None => self.make_other(dir, name, before, mine),
+            },
+        }
+    }
+
+    fn remove(&mut self, dir: DirId, name: Option<&Name>, before: &Record) -> Result<()> {
+        // The old place of what is made anew is emptied as a whole.
+        if self.is_made_anew(dir)? {
+            return Ok(());
+        }
+        let Some(at) = self.stand_in_if_there(dir)? else {
+            return Ok(());
+        };
+        let found = match at.is_session() {
+            true => None,
+            false => self.sides.head.state(at, name)?,
+        };
+        match (before.dir(), found.as_ref().and_then(Record::dir)) {
+            (_, None) if found.is_none() => Ok(()),
+            (_, None) => self.put(at, name, None),
+            (Some(mine), Some(theirs)) if mine == theirs => {
+                let owned = found.is_some_and(|found| found.same_state(before));
+                if self.keeps_rename(mine) || (self.empty(mine)? && owned) {
+                    self.put(at, name, None)?;
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes what a directory had in the base and still has, and returns true if nothing is left.
+    fn empty(&mut self, dir: DirId) -> Result<bool> {
+        struct Below {
+            above: Option<(usize, Name)>,
+            dir: DirId,
+            keeps: bool,
+        }
+        let mut found = vec![Below {
+            above: None,
+            dir,
+            keeps: false,
+        }];
+        let mut next = 0;
+        while let Some(dir) = found.get(next).map(|below| below.dir) {
+            let mut keeps = false;
+            let mut below = Vec::new();
+            let (head, base) = (self.sides.head, self.sides.base);
+            for_each_entry(head, dir, |name, record| {
+                let before = base.state(dir, Some(&name))?;
+                let same = Step::of(before.as_ref(), Some(&record)) != Step::State;
+                match record.dir() {
+                    Some(moved) if self.keeps_rename(moved) => self.put(dir, Some(&name), None),
+                    Some(child) if same => {
+                        below.push((name, child));
+                        Ok(())
+                    }
+                    None if same => self.put(dir, Some(&name), None),
+                    _ => {
+                        keeps = true;
+                        Ok(())
+                    }
+                }
+            })?;
+            found[next].keeps = keeps;
+            found.extend(below.into_iter().map(|(name, dir)| Below {
+                above: Some((next, name)),
+                dir,
+                keeps: false,
+            }));
+            next += 1;
+        }
+        // From below to above: a directory goes if nothing in it stays.
+        for at in (1..found.len()).rev() {
+            let Some((above, name)) = found[at].above.clone() else {
+                continue;
+            };
+            match found[at].keeps {
+                true => found[above].keeps = true,
+                false => self.put(found[above].dir, Some(&name), None)?,
+            }
+        }
+        Ok(!found[0].keeps)
+    }
+
+    /// Makes a change after which a directory is at a name.
+    fn make_as_directory(
+        &mut self,
+        dir: DirId,
+        name: Option<&Name>,
+        before: Option<Record>,
+        made: DirId,
+    ) -> Result<()> {
+        let stays = before.as_ref().and_then(Record::dir) == Some(made);
+        let anew = self.is_made_anew(dir)?;
+        if !anew
+            && !stays
+            && let Some(before) = &before
+        {
+            self.remove(dir, name, before)?;
+        }
+        let record = self.place_of(made)?.record;
+        if stays && !anew && Step::of(before.as_ref(), Some(&record)) == Step::Times {
+            return self.make_times(dir, name, before.as_ref(), &record);
+        }
+        let at = self.stand_in(dir)?;
+        let below = match self.keeps_rename(made) {
+            true => made,
+            false => self.stand_in(made)?,
+        };
+        self.put(at, name, Some(of_directory(record, below)))?;
+        if !self.planner.plan.is_fresh(made) && self.is_made_anew(made)? {
+            self.copy_entries(made)?;
+        }
+        Ok(())
+    }
+
+    /// Makes a change after which something else than a directory is at a name.
+    fn make_other(
+        &mut self,
+        dir: DirId,
+        name: Option<&Name>,
+        before: Option<Record>,
+        mine: &Record,
+    ) -> Result<()> {
+        let anew = self.is_made_anew(dir)?;
+        if !anew && Step::of(before.as_ref(), Some(mine)) == Step::Times {
+            return self.make_times(dir, name, before.as_ref(), mine);
+        }
+        let at = self.stand_in(dir)?;
+        let found = self.there(at, name)?;
+        if Step::of(found.as_ref(), Some(mine)) != Step::State {
+            return Ok(());
+        }
+        let record = self.without_their_link(mine.clone());
+        self.put(at, name, Some(record))
+    }
+
+    /// Makes a change of times, if the other side left the rest as it was.
+    fn make_times(
+        &mut self,
+        dir: DirId,
+        name: Option<&Name>,
+        before: Option<&Record>,
+        mine: &Record,
+    ) -> Result<()> {
+        let touched = |record: &Record| {
+            let link = record.link.map(|link| link.id);
+            link.is_some_and(|link| self.sides.theirs.touched_link(link))
+        };
+        let Some(at) = self.stand_in_if_there(dir)? else {
+            return Ok(());
+        };
+        let found = self.there(at, name)?;
+        let (Some(before), Some(found)) = (before, found) else {
+            return Ok(());
+        };
+        if touched(before) || Step::of(Some(before), Some(&found)) == Step::State {
+            return Ok(());
+        }
+        let merged = Merged::of(before, mine, &found);
+        self.put(at, name, Some(merged.apply_to(found)))
+    }
+
+    /// Makes the entries of a directory once more where it is made anew; those that I changed are
+    /// changes of their own.
+    fn copy_entries(&mut self, dir: DirId) -> Result<()> {
+        let mut rest = vec![dir];
+        while let Some(dir) = rest.pop() {
+            let at = self.stand_in(dir)?;
+            let (planner, base) = (self.planner, self.sides.base);
+            for_each_entry(base, dir, |name, record| {
+                if planner.staged(dir, Some(&name))?.is_some() {
+                    return Ok(());
+                }
+                if let Some(below) = record.dir() {
+                    let stand_in = self.stand_in(below)?;
+                    rest.push(below);
+                    return self.put(at, Some(&name), Some(of_directory(record, stand_in)));
+                }
+                let record = self.without_their_link(record);
+                self.put(at, Some(&name), Some(record))
+            })?;
+        }
+        Ok(())
+    }
+
+    fn without_their_link(&self, record: Record) -> Record {
+        let link = record.link;
+        let kept = link.filter(|link| !self.sides.theirs.touched_link(link.id));
+        Record {
+            link: kept,
+            ..record
+        }
+    }
+}
+
+fn of_directory(record: Record, dir: DirId) -> Record {
+    Record {
+        kind: Kind::Directory { dir },
+        ..record
+    }
+}
+
+/// Calls `each` for the entries of a directory.
+fn for_each_entry(
+    view: View<'_>,
+    dir: DirId,
+    mut each: impl FnMut(Name, Record) -> Result<()>,
+) -> Result<()> {
+    let mut after = None;
+    loop {
+        let (entries, more) = view.entries(dir, after.as_ref(), PAGE_ENTRIES_MAX)?;
+        after = entries.last().map(|(name, _)| name.clone());
+        for (name, record) in entries {
+            each(name, record)?;
+        }
+        if !more {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Rebasing: changes that were made on an older version become changes of the newest one.
+//!
+//! The changes are planned on their base already. Here they are compared with what other versions
+//! changed since, which is read from their change rows, by the rules of [`super::conflict`]. It
+//! costs what both sides changed, and holds numbers for directories and links and the conflicts.
+//! Nothing staged is changed before it is known that there is no conflict.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use lfsfs_types::{DirId, ObjectPath, Record};
+
+use super::Change;
+use super::conflict::{Footprint, Sides, TheirVerdict, Verdict};
+use super::plan::Planner;
+use super::staging::StagingEdits;
+use crate::changed::for_each_changed;
+use crate::error::Result;
+use crate::view::View;
+
+/// What was found by comparing the sides.
+#[derive(Debug)]
+pub(super) struct Comparison<'a> {
+    pub(super) sides: Sides<'a>,
+    /// Names of theirs whose times give way to my state of their link.
+    give_way: Vec<Change>,
+    conflicts: BTreeSet<ObjectPath>,
+    /// Directories that I moved, removed or changed, and of which something conflicts.
+    pub(super) contested: HashSet<DirId>,
+}
+
+impl Comparison<'_> {
+    pub(super) fn has_conflicts(&self) -> bool {
+        !self.conflicts.is_empty()
+    }
+
+    pub(super) fn into_paths(self) -> Vec<ObjectPath> {
+        self.conflicts.into_iter().collect()
+    }
+}
+
+/// Compares what is staged, planned on its base, with what the newest version has instead.
+pub(super) fn compare<'a>(planner: &Planner<'a>, head: View<'a>) -> Result<Comparison<'a>> {
+    let sides = Sides {
+        base: planner.base,
+        head,
+        mine: my_footprint(planner)?,
+        theirs: their_footprint(planner.base, head)?,
+        united: HashMap::new(),
+        united_with: HashMap::new(),
+    };
+    let mut comparison = Comparison {
+        sides,
+        give_way: Vec::new(),
+        conflicts: BTreeSet::new(),
+        contested: HashSet::new(),
+    };
+    for_each_from_above(planner, |change| comparison.look_at_mine(planner, &change))?;
+    comparison.look_at_theirs(planner)?;
+    Ok(comparison)
+}
+
+/// Makes what is staged fit the newest version. There must be no conflict.
+pub(super) fn apply<'a>(planner: &mut Planner<'a>, comparison: Comparison<'a>) -> Result<()> {
+    let Comparison {
+        sides, give_way, ..
+    } = comparison;
+    let mut edits = StagingEdits::new(planner.staging);
+    for_each_from_above(planner, |change| {
+        match sides.judge_mine(planner, &change)? {
+            Verdict::Make | Verdict::Conflict => Ok(()),
+            Verdict::LeaveOut | Verdict::Unite(_) => {
+                edits.drop_change(change.dir, change.name.as_ref())
+            }
+            Verdict::Times(merged) => edits.set(&Change {
+                state: change.state.map(|record| merged.apply_to(record)),
+                ..change
+            }),
+        }
+    })?;
+    for change in &give_way {
+        edits.set(change)?;
+    }
+    edits.finish()?;
+    for (mine, theirs) in sides.united {
+        planner.plan.unite(mine, theirs);
+        planner.made_again.insert(theirs, mine);
+    }
+    planner.move_to(sides.head)
+}
+
+fn my_footprint(planner: &Planner<'_>) -> Result<Footprint> {
+    let mut footprint = Footprint::default();
+    for change in planner.staging.all() {
+        let change = change?;
+        let before = planner.old_state(change.dir, change.name.as_ref())?;
+        let after = change.state.map(|record| planner.plan.record(record));
+        footprint.note(before.as_ref(), after.as_ref());
+    }
+    Ok(footprint)
+}
+
+fn their_footprint(base: View<'_>, head: View<'_>) -> Result<Footprint> {
+    let mut footprint = Footprint::default();
+    for_each_changed(base, head, |dir, name| {
+        let before = base.state(dir, name.as_ref())?;
+        let after = head.state(dir, name.as_ref())?;
+        footprint.note(before.as_ref(), after.as_ref());
+        Ok(())
+    })?;
+    Ok(footprint)
+}
+
+/// Calls `each` for all that is staged, for what makes a directory before what is in it.
+pub(super) fn for_each_from_above(
+    planner: &Planner<'_>,
+    mut each: impl FnMut(Change) -> Result<()>,
+) -> Result<()> {
+    let staging = planner.staging;
+    // What makes a directory again may have been left out, because the directory is the same.
+    let mut found: Vec<DirId> = planner.made_again.values().copied().collect();
+    let mut seen: HashSet<DirId> = found.iter().copied().collect();
+    let mut look_at = |change: Change, found: &mut Vec<DirId>| {
+        let dir = change.state.as_ref().and_then(Record::dir);
+        found.extend(dir.filter(|dir| dir.is_session() && seen.insert(*dir)));
+        each(change)
+    };
+    for change in staging.in_base_directories() {
+        look_at(change?, &mut found)?;
+    }
+    while let Some(dir) = found.pop() {
+        for change in staging.in_directory(dir) {
+            look_at(change?, &mut found)?;
+        }
+    }
+    Ok(())
+}
+
+impl Comparison<'_> {
+    fn look_at_mine(&mut self, planner: &Planner<'_>, change: &Change) -> Result<()> {
+        match self.sides.judge_mine(planner, change)? {
+            Verdict::Make | Verdict::LeaveOut | Verdict::Times(_) => {}
+            Verdict::Unite(theirs) => {
+                if let Some(mine) = change.state.as_ref().and_then(Record::dir) {
+                    self.sides.united.insert(mine, theirs);
+                    self.sides.united_with.insert(theirs, mine);
+                }
+            }
+            Verdict::Conflict => {
+                let path = self.sides.path(planner, change.dir, change.name.as_ref())?;
+                self.conflicts.insert(path);
+                let before = planner.old_state(change.dir, change.name.as_ref())?;
+                let mine = change.state.as_ref().and_then(Record::dir);
+                self.contested.extend(
+                    before
+                        .as_ref()
+                        .and_then(Record::dir)
+                        .into_iter()
+                        .chain(mine),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn look_at_theirs(&mut self, planner: &Planner<'_>) -> Result<()> {
+        for_each_changed(self.sides.base, self.sides.head, |dir, name| {
+            match self.sides.judge_theirs(planner, dir, name.as_ref())? {
+                TheirVerdict::Keep => {}
+                TheirVerdict::GiveWay(record) => self.give_way.push(Change {
+                    dir,
+                    name,
+                    state: Some(*record),
+                }),
+                TheirVerdict::Conflict(contested) => {
+                    let path = self.sides.path(planner, dir, name.as_ref())?;
+                    self.conflicts.insert(path);
+                    self.contested.extend(contested);
+                }
+            }
+            Ok(())
+        })
+    }
+}
