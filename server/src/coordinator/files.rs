@@ -16,7 +16,7 @@ use self::write::FileChange;
 use super::Coordinator;
 use super::fs_service::{fit, no_such_path, path, source};
 use super::plans::FilePlan;
-use super::resolve::{locations, places_of};
+use super::resolve::{list_of, locations, places_of};
 use crate::blocking::IntoFault as _;
 use crate::ids::random_id;
 
@@ -263,15 +263,16 @@ pub(super) async fn download(
             Ok((found.record, resolved.map_err(MetadataError::into_fault)?))
         })
         .await?;
-    let places = resolved
-        .contents
-        .first()
-        .map_or(Ok(Vec::new()), places_of)?;
+    let content = resolved.contents.first();
+    let places = content.map_or(&[][..], places_of);
+    let (list, list_count) = content.map(list_of).unwrap_or_default();
     let chunks = locations(coordinator, &resolved);
     Ok(v1::DownloadFileResponse {
         record: Some((&record).into()),
         places: places.iter().map(v1::ContentPlace::from).collect(),
         chunks: chunks.into_values().collect(),
+        list,
+        list_count,
     })
 }
 

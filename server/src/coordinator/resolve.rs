@@ -43,7 +43,7 @@ pub(super) async fn answer_all(
             let resolved = coordinator
                 .metadata(move |metadata| metadata.resolve_contents(&group))
                 .await?;
-            for answer in answers(&coordinator, resolved, &mut told)? {
+            for answer in answers(&coordinator, &resolved, &mut told) {
                 sink.send(answer).await?;
             }
         }
@@ -53,37 +53,50 @@ pub(super) async fn answer_all(
 
 fn answers(
     coordinator: &Coordinator,
-    resolved: ResolvedContents,
+    resolved: &ResolvedContents,
     told: &mut HashSet<ChunkId>,
-) -> Result<Vec<v1::ResolveResponse>, Fault> {
-    let chunks = locations(coordinator, &resolved);
+) -> Vec<v1::ResolveResponse> {
+    let chunks = locations(coordinator, resolved);
     let mut pages = Pages::default();
     for content in &resolved.contents {
-        let places = places_of(content)?;
-        for place in &places {
+        let places = places_of(content);
+        for place in places {
             if let (true, Some(chunk)) = (told.insert(place.chunk), chunks.get(&place.chunk)) {
                 pages.add_chunk(chunk.clone());
             }
         }
-        let found = content.resolution != Resolution::Missing;
-        pages.add_content(content.content, &places, found);
+        pages.add_content(&message(content), places);
     }
-    Ok(pages.finish())
+    pages.finish()
 }
 
-/// Returns the places of one content: none if it is missing or empty.
-pub(super) fn places_of(content: &Resolved) -> Result<Vec<ContentPlace>, Fault> {
+/// Returns the places of one content: none if it is missing or empty, or has a list.
+pub(super) fn places_of(content: &Resolved) -> &[ContentPlace] {
     match &content.resolution {
-        Resolution::Missing | Resolution::Empty => Ok(Vec::new()),
-        Resolution::Place(place) => Ok(vec![*place]),
-        Resolution::Pieces(places) => Ok(places.clone()),
-        Resolution::List { count, .. } => Err(Fault::new(
-            FaultKind::Unimplemented,
-            format!(
-                "content {} has {count} pieces, which are not told at once yet",
-                content.content
-            ),
-        )),
+        Resolution::Missing | Resolution::Empty | Resolution::List { .. } => &[],
+        Resolution::Place(place) => std::slice::from_ref(place),
+        Resolution::Pieces(places) => places,
+    }
+}
+
+/// Returns the list of pieces of a content that has too many to tell at once, as the wire has it:
+/// its id and length, or nothing and 0.
+pub(super) fn list_of(content: &Resolved) -> (Vec<u8>, u32) {
+    match &content.resolution {
+        Resolution::List { list, count } => (list.as_bytes().to_vec(), *count),
+        _ => (Vec::new(), 0),
+    }
+}
+
+/// Returns what is told of a content, but for its places.
+fn message(content: &Resolved) -> v1::ResolvedContent {
+    let (list, list_count) = list_of(content);
+    v1::ResolvedContent {
+        content: content.content.as_bytes().to_vec(),
+        found: content.resolution != Resolution::Missing,
+        list,
+        list_count,
+        ..Default::default()
     }
 }
 
@@ -126,7 +139,7 @@ impl Pages {
 
     /// Adds a content, in as many pages as its places need. A page never ends with a content that
     /// goes on without saying so.
-    fn add_content(&mut self, content: ContentId, places: &[ContentPlace], found: bool) {
+    fn add_content(&mut self, content: &v1::ResolvedContent, places: &[ContentPlace]) {
         let mut left = places;
         loop {
             self.make_room();
@@ -134,10 +147,9 @@ impl Pages {
             self.items += now.len().max(1);
             left = later;
             self.page.contents.push(v1::ResolvedContent {
-                content: content.as_bytes().to_vec(),
                 places: now.iter().map(v1::ContentPlace::from).collect(),
-                found,
                 continued: !left.is_empty(),
+                ..content.clone()
             });
             if left.is_empty() {
                 return;
@@ -172,13 +184,21 @@ mod tests {
         }
     }
 
+    fn content(byte: u8) -> v1::ResolvedContent {
+        v1::ResolvedContent {
+            content: vec![byte; 32],
+            found: true,
+            ..Default::default()
+        }
+    }
+
     #[test]
     fn places_go_on_in_the_next_page_and_none_is_lost() {
         for count in [0, 1, PLACES_PER_MESSAGE - 1, 2 * PLACES_PER_MESSAGE + 5] {
             let places: Vec<_> = (0..).map(place).take(count).collect();
             let mut pages = Pages::default();
-            pages.add_content(ContentId([9; 32]), &[place(0)], true);
-            pages.add_content(ContentId([1; 32]), &places, true);
+            pages.add_content(&content(9), &[place(0)]);
+            pages.add_content(&content(1), &places);
             let pages = pages.finish();
 
             let mut parts = pages.iter().flat_map(|page| &page.contents).skip(1);
