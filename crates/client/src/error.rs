@@ -57,7 +57,7 @@ pub enum RemoteError {
     #[error("damaged data: {0}")]
     Corrupt(String),
     /// The server does not serve this call yet.
-    #[error("the server does not serve {0}")]
+    #[error("not possible with this server: {0}")]
     Unimplemented(String),
     /// The server failed.
     #[error("the server failed: {0}")]

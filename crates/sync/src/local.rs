@@ -88,6 +88,12 @@ pub(crate) fn read_link(parent: &DirHandle, name: &Name) -> Result<Box<[u8]>, Er
     Ok(target.into_bytes().into())
 }
 
+/// Returns true if there is no such entry any more: whoever failed to read it need not say so.
+pub(crate) fn is_gone(parent: &DirHandle, name: &Name) -> bool {
+    let stat = fs::statat(parent, name.as_bytes(), AtFlags::SYMLINK_NOFOLLOW);
+    matches!(stat, Err(Errno::NOENT))
+}
+
 /// An entry of a local directory, or why it cannot be looked at.
 pub(crate) type LocalEntry = (Name, Result<LocalStat, Reason>);
 

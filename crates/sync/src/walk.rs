@@ -179,6 +179,10 @@ impl<'a> Walk<'a> {
                     .map(Some);
             }
             Ok(Visited::Skipped) => return self.remove(frame, &name, base.as_ref()),
+            // It was removed since; then it is not there.
+            Err(_) if local::is_gone(&frame.handle, &name) => {
+                return self.remove(frame, &name, base.as_ref());
+            }
             Err(reason) => self.workshop.problems.report(path.as_bytes(), reason),
         }
         Ok(None)

@@ -97,11 +97,24 @@ impl Workshop {
                     offer.extend(file.offer);
                     self.deliver(job, file.record)?;
                 }
-                Err(Failure::File(reason)) => self.problems.report(job.path.as_bytes(), reason),
+                Err(Failure::File(reason)) => self.give_up(&job, reason)?,
                 Err(Failure::Import(error)) => return Err(error),
             }
         }
         self.contents.offer(&offer)
+    }
+
+    /// Leaves out a file that could not be read. One that was removed since is not there; if it
+    /// had other names, those were not read.
+    fn give_up(&self, job: &FileJob, reason: Reason) -> Result<(), ImportError> {
+        let is_gone = local::is_gone(&job.parent, &job.name);
+        match (is_gone, job.group, &job.base) {
+            (true, None, Some(_)) => return self.changes.remove(job.dir, &job.name),
+            (true, None, None) => {}
+            (true, Some(_), _) => self.problems.report(job.path.as_bytes(), Reason::Changing),
+            (false, ..) => self.problems.report(job.path.as_bytes(), reason),
+        }
+        Ok(())
     }
 
     fn deliver(&self, job: FileJob, record: Record) -> Result<(), ImportError> {
