@@ -1,1 +1,17 @@
-//! (being written)
+//! Mounts through the kernel: what they show, what they cost, what programs make of them.
+
+#[path = "mount/support.rs"]
+mod support;
+
+#[path = "mount/budgets.rs"]
+mod budgets;
+#[path = "mount/fidelity.rs"]
+mod fidelity;
+#[path = "mount/many.rs"]
+mod many;
+#[path = "mount/mount8.rs"]
+mod mount8;
+#[path = "mount/mount_points.rs"]
+mod mount_points;
+#[path = "mount/programs.rs"]
+mod programs;
