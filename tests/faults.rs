@@ -1,1 +1,20 @@
-//! (being written)
+//! What breaks under an import or a version: processes, connections, disks, bits.
+
+#[path = "faults/chunks.rs"]
+mod chunks;
+#[path = "faults/client_killed.rs"]
+mod client_killed;
+#[path = "faults/full_disk.rs"]
+mod full_disk;
+#[path = "faults/metadata.rs"]
+mod metadata;
+#[path = "faults/network.rs"]
+mod network;
+#[path = "faults/no_server.rs"]
+mod no_server;
+#[path = "faults/server.rs"]
+mod server;
+#[path = "faults/server_killed.rs"]
+mod server_killed;
+#[path = "faults/support.rs"]
+mod support;

@@ -1,1 +1,18 @@
-//! (being written)
+//! Imports by the real programs: what a version holds, what an import costs, what it refuses.
+
+#[path = "import/again.rs"]
+mod again;
+#[path = "import/changing.rs"]
+mod changing;
+#[path = "import/concurrent.rs"]
+mod concurrent;
+#[path = "import/large.rs"]
+mod large;
+#[path = "import/options.rs"]
+mod options;
+#[path = "import/output.rs"]
+mod output;
+#[path = "import/records.rs"]
+mod records;
+#[path = "import/refusals.rs"]
+mod refusals;

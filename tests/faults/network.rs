@@ -1,0 +1,225 @@
+//! Connections that flip bits, break and stall.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use lfsfs_testkit::proxy::{Direction, Proxy};
+use lfsfs_tests::World;
+use lfsfs_tests::listing::assert_version_is_dir;
+
+use crate::support::{Numbers, assert_check_is_clean, start_import};
+
+/// A world whose client reaches coordinator and datanode through a proxy only.
+struct Proxied {
+    world: World,
+    proxy: Proxy,
+    server: String,
+    tree: PathBuf,
+}
+
+impl Proxied {
+    fn new() -> Self {
+        let mut world = World::new();
+        // The port is known only now, and the server must name the proxy's.
+        let server = world.address().to_owned();
+        world.stop_server();
+        let proxy = Proxy::start(server.parse().expect("an address")).expect("a proxy");
+        let address = proxy.address().to_string();
+        world.start_server(&["--advertise", &address]);
+        world.set_address(&address);
+        let _ = world.lfsfs(["project", "new", "app"]).ok();
+        let tree = world.make_dir("tree");
+        Self {
+            world,
+            proxy,
+            server,
+            tree,
+        }
+    }
+
+    fn write(&self, seed: u64, len: usize) {
+        fs::write(self.tree.join("file"), Numbers(seed).bytes(len)).expect("a file");
+    }
+
+    fn check(mut self) {
+        let server = self.server.clone();
+        self.world.set_address(&server);
+        self.world.stop_server();
+        assert_check_is_clean(&self.world);
+    }
+}
+
+/// Bits flip in the middle of what is sent, where a chunk's frames are.
+fn flip_bits_of_uploads(count: u64) {
+    let proxied = Proxied::new();
+    let Proxied {
+        world, proxy, tree, ..
+    } = &proxied;
+    let len = 4_000_000;
+    let mut refused = 0;
+    for number in 1..=count {
+        proxied.write(number, len);
+        let after = 100_000 + Numbers(number).below(len as u64 - 200_000);
+        proxy.flip_bit(
+            Direction::Up,
+            after,
+            u8::try_from(number % 8).expect("a bit"),
+        );
+        let head = world.head("app");
+        let words = ["import".as_ref(), tree.as_os_str(), OsStr::new("app")];
+        let run = world.lfsfs(words);
+        if run.code() == Some(0) {
+            assert_version_is_dir(world, "app", tree);
+        } else {
+            refused += 1;
+            let complaint = run.fails(1, &["lfsfs: "]);
+            assert!(complaint.len() < 500, "{complaint}");
+            assert_eq!(world.head("app"), head, "a version of a refused import");
+        }
+        proxy.restore().expect("a proxy");
+        let _ = world.import(tree, "app");
+        assert_version_is_dir(world, "app", tree);
+    }
+    assert!(refused > 0, "no flip reached a frame");
+    proxied.check();
+}
+
+#[test]
+fn flipped_bits_of_an_upload_are_never_stored() {
+    flip_bits_of_uploads(12);
+}
+
+#[test]
+#[ignore = "soak: many bits"]
+fn many_flipped_bits_of_an_upload_are_never_stored() {
+    flip_bits_of_uploads(300);
+}
+
+fn flip_bits_of_downloads(count: u64) {
+    let proxied = Proxied::new();
+    let Proxied {
+        world, proxy, tree, ..
+    } = &proxied;
+    let len = 4_000_000;
+    proxied.write(1, len);
+    let _ = world.import(tree, "app");
+    let expected = fs::read(tree.join("file")).expect("the file");
+    let mut refused = 0;
+    for number in 1..=count {
+        let after = 100_000 + Numbers(number).below(len as u64 - 200_000);
+        proxy.flip_bit(
+            Direction::Down,
+            after,
+            u8::try_from(number % 8).expect("a bit"),
+        );
+        let run = world.lfsfs(["cat", "app", "file"]);
+        let bytes = run.stdout_bytes();
+        // What came before the damage may be there already; nothing else may.
+        assert!(expected.starts_with(bytes), "wrong bytes, bit {after}");
+        if run.code() == Some(0) {
+            assert_eq!(bytes.len(), len);
+        } else {
+            refused += 1;
+            let _ = run.fails(1, &["lfsfs: "]);
+        }
+        proxy.restore().expect("a proxy");
+    }
+    let again = world.lfsfs(["cat", "app", "file"]);
+    assert_eq!(
+        again.stdout_bytes().len(),
+        len,
+        "{refused} were refused: {}",
+        again.stderr()
+    );
+}
+
+#[test]
+fn flipped_bits_of_a_download_are_never_served() {
+    flip_bits_of_downloads(12);
+}
+
+#[test]
+#[ignore = "soak: many bits"]
+fn many_flipped_bits_of_a_download_are_never_served() {
+    flip_bits_of_downloads(300);
+}
+
+/// Starts a slow import, lets `fail` happen in the middle of it, and checks that it ends in time
+/// with an error, that nothing was published, and that the next import finishes.
+fn assert_ends_in_time(fail: impl FnOnce(&Proxy), limit: Duration) {
+    let proxied = Proxied::new();
+    let Proxied {
+        world, proxy, tree, ..
+    } = &proxied;
+    proxied.write(1, 20_000_000);
+    proxy.throttle(4_000_000);
+    let before = proxy.counters().up;
+    let mut import = start_import(world, tree, "app");
+    while proxy.counters().up < before + 6_000_000 {
+        assert!(
+            import.try_wait().expect("a process").is_none(),
+            "{}",
+            import.output()
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    fail(proxy);
+    let start = Instant::now();
+    let status = import
+        .wait(limit)
+        .expect("an import ends when its connection does");
+    assert_eq!(status.code(), Some(1), "{}", import.output());
+    assert!(
+        import.output().contains("lfsfs server at"),
+        "{}",
+        import.output()
+    );
+    assert!(start.elapsed() < limit);
+    proxy.restore().expect("a proxy");
+    assert_eq!(world.head("app"), 0);
+    assert_eq!(world.import(tree, "app"), "app@v1");
+    assert_version_is_dir(world, "app", tree);
+    proxied.check();
+}
+
+#[test]
+fn a_connection_that_is_cut_ends_an_import() {
+    assert_ends_in_time(Proxy::cut, Duration::from_secs(10));
+}
+
+#[test]
+fn connections_that_close_once_end_an_import_or_not() {
+    let proxied = Proxied::new();
+    let Proxied {
+        world, proxy, tree, ..
+    } = &proxied;
+    proxied.write(1, 20_000_000);
+    proxy.throttle(8_000_000);
+    let before = proxy.counters().up;
+    let mut import = start_import(world, tree, "app");
+    while proxy.counters().up < before + 6_000_000 {
+        assert!(
+            import.try_wait().expect("a process").is_none(),
+            "{}",
+            import.output()
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    proxy.close_connections();
+    let status = import
+        .wait(Duration::from_secs(30))
+        .expect("an import ends");
+    assert!(matches!(status.code(), Some(0 | 1)), "{}", import.output());
+    proxy.restore().expect("a proxy");
+    let _ = world.import(tree, "app");
+    assert_version_is_dir(world, "app@v1", tree);
+    proxied.check();
+}
+
+#[test]
+fn a_connection_that_stalls_ends_an_import_at_its_deadline() {
+    // 30 s without progress, and a little for a busy machine.
+    assert_ends_in_time(Proxy::stall, Duration::from_secs(40));
+}
