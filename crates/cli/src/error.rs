@@ -11,6 +11,7 @@ use lfsfs_types::{ObjectPath, PathError, SourceError};
 use lfsfs_vfs::VfsError;
 
 use crate::output::quoted;
+use crate::user;
 
 /// What kind of failure it is; each has its exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +56,18 @@ impl CommandError {
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+
+    /// Returns the failure of an action on several things: the only one as it is, or all told and
+    /// counted.
+    pub(crate) fn all(mut failures: Vec<Self>, what: &str) -> Result<(), Self> {
+        if failures.len() <= 1 {
+            return failures.pop().map_or(Ok(()), Err);
+        }
+        failures
+            .iter()
+            .for_each(|failure| user::tell(&failure.to_string()));
+        Err(Self::failed(format!("{} {what}", failures.len())))
     }
 
     pub(crate) const fn exit_code(&self) -> u8 {
@@ -151,6 +164,8 @@ impl From<MountError> for CommandError {
     fn from(error: MountError) -> Self {
         match error {
             MountError::Option(_) | MountError::Source(_) => Self::usage(error.full_text()),
+            MountError::Unmount { .. } => Self::failed(error.full_text())
+                .hint("if somebody uses it, --lazy takes it from its directory all the same"),
             error => Self::failed(error.full_text()),
         }
     }

@@ -65,29 +65,39 @@ pub(crate) async fn run(server: ServerArgs, args: DiffArgs) -> Result<(), Comman
         return Err(CommandError::usage(format!("{a} and {b} are two projects"))
             .hint("compare versions of one project; mount both to compare projects"));
     }
-    let mut out = Output::new();
-    let mut stat = Stat::default();
-    let mut failure = None;
     let range = (from.version.number, to.version.number);
+    let mut stat = Stat::default();
+    let mut entries = Vec::new();
     let sink = |entry: DiffEntry| {
         stat.count(&entry);
-        let written = if args.stat {
-            Ok(())
-        } else {
-            write(&mut out, &args, &entry)
-        };
-        written.map_err(|error| failure = Some(error)).is_ok()
+        if !args.stat {
+            entries.push(entry);
+        }
+        true
     };
     remote
         .diff(from.project.id, range, args.no_renames, sink)
         .await?;
-    if let Some(error) = failure {
-        return Err(error);
-    }
+    // They come in the order of directory ids, which means nothing to a reader.
+    entries.sort_by(|a, b| path_of(a).cmp(path_of(b)));
+    let mut out = Output::new();
+    entries
+        .iter()
+        .try_for_each(|entry| write(&mut out, &args, entry))?;
     if args.stat {
         write_stat(&mut out, &stat, args.json)?;
     }
     out.finish()
+}
+
+fn path_of(entry: &DiffEntry) -> &ObjectPath {
+    match entry {
+        DiffEntry::Added(path)
+        | DiffEntry::Removed(path)
+        | DiffEntry::Modified(path)
+        | DiffEntry::Touched(path)
+        | DiffEntry::Renamed { new: path, .. } => path,
+    }
 }
 
 impl Stat {

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use clap::Args;
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
-use lfsfs_sync::{Import, ImportOutcome, ImportParams, Progress};
+use lfsfs_sync::{Import, ImportError, ImportOutcome, ImportParams, Progress};
+use lfsfs_types::ProjectName;
 use serde::Serialize;
 
 use super::project::name;
@@ -82,7 +83,7 @@ pub(crate) async fn run(server: ServerArgs, args: ImportArgs) -> Result<(), Comm
     let bar = watch(import.progress());
     let outcome = import.run().await;
     bar.finish_and_clear();
-    let outcome = outcome?;
+    let outcome = outcome.map_err(|error| told(error, &project))?;
     tell_what_was_left_out(&outcome);
     let mut out = Output::new();
     if args.json {
@@ -95,6 +96,16 @@ pub(crate) async fn run(server: ServerArgs, args: ImportArgs) -> Result<(), Comm
         out.line(format!("{project}@{}", outcome.version.number))?;
     }
     out.finish()
+}
+
+/// Only the project can be missing on the server.
+fn told(error: ImportError, project: &ProjectName) -> CommandError {
+    match error {
+        ImportError::Remote(error) if error.is_not_found() => {
+            CommandError::from(error).hint(format!("make it with: lfsfs project new {project}"))
+        }
+        error => error.into(),
+    }
 }
 
 /// Draws the counters, on a terminal.

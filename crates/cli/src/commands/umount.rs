@@ -6,7 +6,6 @@ use clap::Args;
 use lfsfs_mount::{MountOptions, Places, UmountMode, list_mounts, unmount};
 
 use crate::error::CommandError;
-use crate::user;
 
 #[derive(Debug, Args)]
 pub(crate) struct UmountArgs {
@@ -39,19 +38,10 @@ pub(crate) fn run(args: &UmountArgs) -> Result<(), CommandError> {
     } else {
         args.dirs.clone()
     };
-    let mut failed = 0;
-    for dir in &dirs {
-        if let Err(error) = unmount(dir, mode, &places) {
-            user::warn(&error.full_text());
-            failed += 1;
-        }
-    }
-    if failed == 0 {
-        return Ok(());
-    }
-    let error = CommandError::failed(format!("{failed} of {} mounts are still there", dirs.len()));
-    Err(match mode {
-        UmountMode::WhenIdle => error.hint("somebody uses them; --lazy does not wait for that"),
-        UmountMode::Lazy => error,
-    })
+    let failures: Vec<CommandError> = dirs
+        .iter()
+        .filter_map(|dir| unmount(dir, mode, &places).err())
+        .map(CommandError::from)
+        .collect();
+    CommandError::all(failures, "mounts are still there")
 }
