@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use lfsfs_proto::convert::{self, id, required};
 use lfsfs_proto::v1;
 use lfsfs_transfer::{DownloadReceiver, Frame};
-use lfsfs_types::limits::{CHUNK_LEN_MAX, CONTENTS_PER_MESSAGE_MAX, PAGE_ENTRIES_MAX};
+use lfsfs_types::limits::{CHUNK_LEN_MAX, CONTENTS_PER_MESSAGE_MAX, PAGE_ENTRIES_MAX, PIECES_MAX};
 use lfsfs_types::{
     ClusterId, ContentId, ContentPlace, DirId, Name, ProjectId, ProjectName, Record, Sha256,
     Source, VersionId, VersionNumber,
@@ -19,7 +19,9 @@ use tokio_stream::iter;
 use crate::config::ClientConfig;
 use crate::connection::{Connections, within};
 use crate::error::RemoteError;
-use crate::remote::{ChunkLocation, DirectoryListing, Project, Remote, Resolved, Snapshot};
+use crate::remote::{
+    ChunkLocation, DirectoryListing, Project, Remote, Resolved, Snapshot, StoredList,
+};
 
 /// A coordinator and its datanodes, reached over gRPC.
 ///
@@ -73,7 +75,7 @@ impl GrpcRemote {
     async fn resolve_once(&self, contents: &[ContentId]) -> Result<Resolved, RemoteError> {
         let connections = &self.connections;
         let limit = connections.config.progress_timeout;
-        let requests: Vec<_> = contents
+        let requests: Vec<_> = unique(contents)
             .chunks(CONTENTS_PER_MESSAGE_MAX)
             .map(|part| v1::ResolveRequest {
                 contents: part.iter().map(|id| id.as_bytes().to_vec()).collect(),
@@ -239,12 +241,28 @@ fn take_resolved(resolved: &mut Resolved, message: v1::ResolveResponse) -> Resul
             continue;
         }
         let id = id("content", &content.content, ContentId::from_slice)?;
+        if !content.list.is_empty() {
+            resolved.lists.insert(id, stored_list(&content)?);
+            continue;
+        }
         let places = content.places.into_iter().map(ContentPlace::try_from);
         let places = places.collect::<Result<Vec<_>, _>>()?;
         check_chunks_told(&places, resolved)?;
         resolved.contents.entry(id).or_default().extend(places);
     }
     Ok(())
+}
+
+fn stored_list(content: &v1::ResolvedContent) -> Result<StoredList, RemoteError> {
+    if content.list_count as usize > PIECES_MAX {
+        return Err(RemoteError::Corrupt(
+            "a list has more pieces than a content may have".to_owned(),
+        ));
+    }
+    Ok(StoredList {
+        content: id("list", &content.list, ContentId::from_slice)?,
+        count: content.list_count,
+    })
 }
 
 fn check_chunks_told(places: &[ContentPlace], resolved: &Resolved) -> Result<(), RemoteError> {

@@ -25,5 +25,7 @@ pub use error::RemoteError;
 pub use grpc::GrpcRemote;
 #[cfg(feature = "testing")]
 pub use memory::MemoryRemote;
-pub use remote::{ChunkLocation, DirectoryListing, Project, Remote, Resolved, Snapshot};
+pub use remote::{
+    ChunkLocation, DirectoryListing, Project, Remote, Resolved, Snapshot, StoredList,
+};
 pub use upload::Slot;

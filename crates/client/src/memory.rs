@@ -1,7 +1,7 @@
 //! A server in memory, for tests of what is above [`Remote`]: real listings, real chunks, counted
 //! calls, and faults on demand.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::future;
 use std::ops::Range;
@@ -12,13 +12,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use lfsfs_types::chunk::ChunkBuilder;
+use lfsfs_types::content::PieceList;
 use lfsfs_types::{
     ChunkId, ChunkInfo, ClusterId, Content, ContentId, ContentPlace, DirId, Kind, Name, Origin,
     ProjectId, ProjectName, Record, Source, Timestamp, VersionCounts, VersionId, VersionNumber,
     VersionRecord,
 };
 
-use crate::{ChunkLocation, DirectoryListing, Project, Remote, RemoteError, Resolved, Snapshot};
+use crate::{
+    ChunkLocation, DirectoryListing, Project, Remote, RemoteError, Resolved, Snapshot, StoredList,
+};
 
 /// The two nodes that seem to have every chunk.
 const NODES: [&str; 2] = ["first:1", "second:2"];
@@ -29,6 +32,8 @@ pub struct MemoryTree {
     /// Records by path, without leading slash; directory ids are given when it is served.
     entries: BTreeMap<Vec<u8>, Record>,
     contents: HashMap<ContentId, Vec<u8>>,
+    /// Contents that are too long to have at hand, by what they are made of.
+    lists: HashMap<ContentId, PieceList>,
 }
 
 impl MemoryTree {
@@ -67,6 +72,28 @@ impl MemoryTree {
         let id = Content::of_bytes(bytes).id;
         self.contents.insert(id, bytes.to_vec());
         id
+    }
+
+    /// Says of which pieces a content is made that is too long to have at hand; the bytes of the
+    /// pieces are added like contents. Whether it is true is not checked.
+    pub fn pieces(&mut self, content: ContentId, list: PieceList) -> &mut Self {
+        self.content(&list.encode());
+        self.lists.insert(content, list);
+        self
+    }
+
+    /// Returns what is to be stored for a content, each once: its bytes, or the pieces of a long one
+    /// and their list.
+    fn stored_for(&self, id: &ContentId) -> Vec<&[u8]> {
+        let mut ids = vec![*id];
+        if let Some(list) = self.lists.get(id) {
+            let pieces: BTreeSet<_> = list.pieces().iter().map(|piece| piece.hash).collect();
+            ids.extend(pieces);
+            ids.push(Content::of_bytes(&list.encode()).id);
+        }
+        let bytes = ids.iter().filter_map(|id| self.contents.get(id));
+        let bytes = bytes.map(Vec::as_slice);
+        bytes.filter(|bytes| !bytes.is_empty()).collect()
     }
 }
 
@@ -144,6 +171,7 @@ struct Served {
     snapshots: HashMap<String, Snapshot>,
     listings: HashMap<(ProjectId, DirId), DirectoryListing>,
     places: HashMap<ContentId, Vec<ContentPlace>>,
+    lists: HashMap<ContentId, StoredList>,
     chunks: HashMap<ChunkId, (Arc<ChunkLocation>, Bytes)>,
 }
 
@@ -247,6 +275,9 @@ impl Remote for MemoryRemote {
         let served = self.served();
         let mut resolved = Resolved::default();
         for content in contents {
+            if let Some(list) = served.lists.get(content) {
+                resolved.lists.insert(*content, *list);
+            }
             let Some(places) = served.places.get(content) else {
                 continue;
             };
@@ -288,15 +319,14 @@ impl Served {
         let mut builder = ChunkBuilder::new(chunk_len);
         for record in tree.entries.values() {
             for id in record.contents() {
-                let Some(bytes) = tree.contents.get(&id).filter(|it| !it.is_empty()) else {
-                    continue;
-                };
-                for (piece, bytes) in pieces_of(bytes) {
-                    if builder.is_full() {
-                        let full = std::mem::replace(&mut builder, ChunkBuilder::new(chunk_len));
-                        self.store_chunk(full);
+                for bytes in tree.stored_for(&id) {
+                    for (piece, bytes) in pieces_of(bytes) {
+                        if builder.is_full() {
+                            let empty = ChunkBuilder::new(chunk_len);
+                            self.store_chunk(std::mem::replace(&mut builder, empty));
+                        }
+                        builder.add(piece, bytes).expect("a piece fits");
                     }
-                    builder.add(piece, bytes).expect("a piece fits");
                 }
             }
         }
@@ -310,6 +340,11 @@ impl Served {
             if !places.is_empty() {
                 self.places.insert(*id, places);
             }
+        }
+        for (id, list) in &tree.lists {
+            let content = Content::of_bytes(&list.encode()).id;
+            let count = list.count();
+            self.lists.insert(*id, StoredList { content, count });
         }
     }
 

@@ -62,12 +62,23 @@ pub struct ChunkLocation {
     pub nodes: Vec<String>,
 }
 
+/// The list of the pieces of a content that has too many to tell at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredList {
+    /// The content that is the encoded list.
+    pub content: ContentId,
+    /// How many pieces it has.
+    pub count: u32,
+}
+
 /// Where contents lie.
 #[derive(Debug, Clone, Default)]
 pub struct Resolved {
     /// One place for a small content; one a piece, in order, for a large one. A content that the
     /// server does not have is absent.
     pub contents: HashMap<ContentId, Vec<ContentPlace>>,
+    /// What a content of too many pieces has instead of places.
+    pub lists: HashMap<ContentId, StoredList>,
     /// Every chunk that a place names.
     pub chunks: HashMap<ChunkId, Arc<ChunkLocation>>,
 }

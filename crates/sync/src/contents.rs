@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use lfsfs_client::{GrpcRemote, RemoteError};
 use lfsfs_types::chunk::{BuiltChunk, ChunkBuilder};
-use lfsfs_types::content::PieceList;
-use lfsfs_types::limits::CHUNK_LEN_DEFAULT;
+use lfsfs_types::content::{Content, PieceList};
+use lfsfs_types::limits::{CHUNK_LEN_DEFAULT, PIECES_INLINE_MAX};
 use lfsfs_types::{ContentId, ProjectName};
 use tokio::runtime::Handle;
 
@@ -92,24 +92,57 @@ impl ContentSender {
     /// Sends what is left in half-full chunks, then the lists of large contents, which the server
     /// takes only when it has every piece. Call it when no worker is busy any more.
     pub(crate) fn finish(&self) -> Result<(), ImportError> {
+        let large = self.missing_large()?;
+        // The server wants these lists stored before it takes them, and what they are cut into
+        // before that.
+        let mut registered = Vec::new();
+        for (_, pieces) in &large {
+            if pieces.pieces().len() > PIECES_INLINE_MAX {
+                registered.extend(self.offer_list(pieces)?);
+            }
+        }
+        registered.extend(large);
         let rest = std::mem::take(&mut *lock(&self.half_full));
         rest.into_iter()
             .filter(|builder| !builder.is_empty())
             .try_for_each(|builder| self.send(builder))?;
-        if self.mode == SendMode::DryRun {
-            return Ok(());
-        }
-        let large = std::mem::take(&mut *lock(&self.large));
-        let ids: Vec<ContentId> = large.iter().map(|(id, _)| *id).collect();
-        let missing: HashSet<_> = self
-            .runtime
-            .block_on(self.remote.find_missing(&ids))?
-            .into_iter()
-            .collect();
-        for (id, pieces) in large.iter().filter(|(id, _)| missing.contains(id)) {
-            self.runtime.block_on(self.remote.put_pieces(*id, pieces))?;
+        if self.mode == SendMode::Send {
+            for (id, pieces) in &registered {
+                self.runtime.block_on(self.remote.put_pieces(*id, pieces))?;
+            }
         }
         Ok(())
+    }
+
+    fn missing_large(&self) -> Result<Vec<(ContentId, PieceList)>, ImportError> {
+        let mut large = std::mem::take(&mut *lock(&self.large));
+        let ids: Vec<ContentId> = large.iter().map(|(id, _)| *id).collect();
+        let missing = self.runtime.block_on(self.remote.find_missing(&ids))?;
+        let missing: HashSet<_> = missing.into_iter().collect();
+        large.retain(|(id, _)| missing.contains(id));
+        Ok(large)
+    }
+
+    /// Sends a list of pieces as a content. Returns what is to be registered if it is a large one.
+    fn offer_list(
+        &self,
+        pieces: &PieceList,
+    ) -> Result<Option<(ContentId, PieceList)>, ImportError> {
+        let encoded = pieces.encode();
+        let content = Content::of_bytes(&encoded);
+        let Some(list) = content.pieces else {
+            self.offer(&[(content.id, encoded)])?;
+            return Ok(None);
+        };
+        for (range, piece) in list.ranges() {
+            let part = usize::try_from(range.start)
+                .ok()
+                .zip(usize::try_from(range.end).ok())
+                .and_then(|(start, end)| encoded.get(start..end))
+                .expect("the pieces of these bytes are within them");
+            self.offer(&[(piece.hash, part.to_vec())])?;
+        }
+        Ok(Some((content.id, list)))
     }
 
     fn claim(&self, contents: &[ContentId]) -> HashSet<ContentId> {

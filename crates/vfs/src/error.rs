@@ -1,8 +1,10 @@
 //! Why an operation failed. The adapter of a kernel transport maps each variant to one errno.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use lfsfs_client::RemoteError;
+use lfsfs_overlay::OverlayError;
 use lfsfs_types::DecodeError;
 use thiserror::Error;
 
@@ -34,6 +36,38 @@ pub enum VfsError {
     /// The version cannot be written.
     #[error("read-only version")]
     ReadOnly,
+    /// There is an entry, or an attribute, of this name already.
+    #[error("exists already")]
+    Exists,
+    /// The directory has entries.
+    #[error("directory not empty")]
+    NotEmpty,
+    /// Nobody may do this to this object, whoever asks.
+    #[error("not permitted")]
+    NotPermitted,
+    /// The file has as many names as can be counted.
+    #[error("too many links")]
+    TooManyLinks,
+    /// The offset or size is beyond what a file can have.
+    #[error("file too large")]
+    FileTooLarge,
+    /// The value of the attribute has more than 64 KiB.
+    #[error("attribute too large")]
+    AttributeTooLarge,
+    /// The name of the attribute has more than 255 bytes.
+    #[error("name of attribute too long")]
+    AttributeNameTooLong,
+    /// The disk of the overlay is full, or the object has no room for another attribute. Nothing
+    /// changed; the same works once there is space.
+    #[error("no space left")]
+    NoSpace,
+    /// The overlay of a writable mount cannot be opened, read or written.
+    #[error("the overlay failed")]
+    Overlay {
+        /// Why.
+        #[source]
+        source: Arc<OverlayError>,
+    },
     /// The object is of a kind that this program does not read.
     #[error("{what} cannot be read")]
     Unsupported {
@@ -104,4 +138,20 @@ impl VfsError {
     pub fn is_corrupt(&self) -> bool {
         matches!(self, Self::Io { source, .. } if matches!(**source, RemoteError::Corrupt(_)))
     }
+}
+
+impl From<OverlayError> for VfsError {
+    fn from(error: OverlayError) -> Self {
+        match error {
+            OverlayError::NoSpace(_) => Self::NoSpace,
+            OverlayError::File(error) if is_full(error.kind()) => Self::NoSpace,
+            error => Self::Overlay {
+                source: Arc::new(error),
+            },
+        }
+    }
+}
+
+fn is_full(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }

@@ -92,12 +92,22 @@ impl InodeTable {
 
     /// Counts one lookup of an entry and returns its inode.
     pub(crate) fn look_up(&self, candidate: &Candidate) -> u64 {
-        self.lock().look_up(candidate)
+        self.look_up_beside(candidate, &|_| false)
+    }
+
+    /// Like [`look_up`](Self::look_up), but no number that is taken elsewhere is chosen.
+    pub(crate) fn look_up_beside(&self, candidate: &Candidate, taken: &dyn Fn(u64) -> bool) -> u64 {
+        self.lock().look_up(candidate, taken)
     }
 
     /// Returns the inode that an entry has, or would have, without counting.
     pub(crate) fn peek(&self, candidate: &Candidate) -> u64 {
-        self.lock().choose(candidate)
+        self.peek_beside(candidate, &|_| false)
+    }
+
+    /// Like [`peek`](Self::peek), but no number that is taken elsewhere is chosen.
+    pub(crate) fn peek_beside(&self, candidate: &Candidate, taken: &dyn Fn(u64) -> bool) -> u64 {
+        self.lock().choose(candidate, taken)
     }
 
     pub(crate) fn place(&self, ino: u64) -> Option<Place> {
@@ -127,8 +137,8 @@ impl InodeTable {
 }
 
 impl State {
-    fn look_up(&mut self, candidate: &Candidate) -> u64 {
-        let ino = self.choose(candidate);
+    fn look_up(&mut self, candidate: &Candidate, taken: &dyn Fn(u64) -> bool) -> u64 {
+        let ino = self.choose(candidate, taken);
         if let Some(slot) = self.slots.get_mut(&ino) {
             slot.lookups = slot.lookups.saturating_add(1);
             return ino;
@@ -155,14 +165,15 @@ impl State {
     }
 
     /// Returns the inode that the entry has, or the next free one.
-    fn choose(&self, candidate: &Candidate) -> u64 {
+    fn choose(&self, candidate: &Candidate, taken: &dyn Fn(u64) -> bool) -> u64 {
         if let Some(ino) = self.displaced.get(&candidate.identity) {
             return *ino;
         }
         let mut ino = candidate.nodeid;
-        while self
-            .identity(ino)
-            .is_some_and(|it| it != candidate.identity)
+        while taken(ino)
+            || self
+                .identity(ino)
+                .is_some_and(|it| it != candidate.identity)
         {
             ino = nodeid::next_on_collision(ino);
         }
@@ -262,6 +273,17 @@ mod tests {
         assert_eq!(table.peek(&second), 51);
         table.forget(50, 1);
         assert_eq!(table.peek(&second), 50);
+    }
+
+    #[test]
+    fn a_number_that_is_taken_elsewhere_is_left_alone() {
+        let table = InodeTable::new();
+        let candidate = entry(50, 1);
+        let taken = |ino| ino == 50 || ino == 51;
+        assert_eq!(table.peek_beside(&candidate, &taken), 52);
+        assert_eq!(table.look_up_beside(&candidate, &taken), 52);
+        // It keeps the number when the others are free again.
+        assert_eq!(table.look_up(&candidate), 52);
     }
 
     #[test]

@@ -30,26 +30,29 @@ pub(crate) struct Source {
     pub(crate) writer: Arc<Writer>,
 }
 
+/// Which listing each directory has at this version, as far as it was seen.
+#[derive(Debug, Default)]
+struct Known {
+    listings: HashMap<DirId, VersionId>,
+    /// How far the log on disk was read, which other mounts of the version write too.
+    log_position: u64,
+}
+
 /// All listings of one version.
 #[derive(Debug)]
 pub(crate) struct Listings {
     source: Source,
     memory: WeightedCache<DirId, Arc<Listing>>,
-    /// Which listing each directory has at this version, as far as it was seen.
-    known: Mutex<HashMap<DirId, VersionId>>,
+    known: Mutex<Known>,
     flights: Arc<Flights<DirId, Arc<Listing>>>,
 }
 
 impl Listings {
     pub(crate) fn new(source: Source, len_max: usize) -> Self {
-        let Snapshot {
-            project, version, ..
-        } = &*source.snapshot;
-        let known = source.cache.version_index(&project.id, &version.id);
         Self {
             source,
             memory: WeightedCache::new(len_max),
-            known: Mutex::new(known),
+            known: Mutex::default(),
             flights: Flights::new(),
         }
     }
@@ -60,7 +63,7 @@ impl Listings {
 
     /// Returns the name of a directory's listing for the disk cache, once the listing was seen.
     pub(crate) fn key(&self, dir: DirId) -> Option<ListingKey> {
-        let version = *self.lock().get(&dir)?;
+        let version = *self.lock().listings.get(&dir)?;
         Some(ListingKey {
             project: self.source.snapshot.project.id,
             dir,
@@ -91,7 +94,10 @@ impl Listings {
     }
 
     fn on_disk(&self, dir: DirId) -> Option<Arc<Listing>> {
-        let key = self.key(dir)?;
+        let key = self.key(dir).or_else(|| {
+            self.learn();
+            self.key(dir)
+        })?;
         match Listing::decode(self.source.cache.listing(&key)?) {
             Ok(listing) => Some(self.keep(dir, listing)),
             Err(error) => {
@@ -100,6 +106,18 @@ impl Listings {
                 None
             }
         }
+    }
+
+    /// Reads what this mount and others have written to the log since it was read last.
+    fn learn(&self) {
+        let Snapshot {
+            project, version, ..
+        } = &*self.source.snapshot;
+        let mut known = self.lock();
+        let position = &mut known.log_position;
+        let cache = &self.source.cache;
+        let found = cache.version_index(&project.id, &version.id, position);
+        known.listings.extend(found);
     }
 
     async fn fetch(
@@ -127,7 +145,7 @@ impl Listings {
             let problem = "entries are not in the order of their names";
             return Err(VfsError::corrupt(ACTION, problem));
         };
-        self.lock().insert(dir, answer.listing_version);
+        self.lock().listings.insert(dir, answer.listing_version);
         let listing = self.keep(dir, listing);
         self.store(dir, answer.listing_version, &listing).await;
         Ok(listing)
@@ -156,7 +174,7 @@ impl Listings {
         listing
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<DirId, VersionId>> {
+    fn lock(&self) -> MutexGuard<'_, Known> {
         self.known.lock().expect("no holder of this lock panics")
     }
 }

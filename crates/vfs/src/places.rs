@@ -22,6 +22,7 @@ use crate::listing::Listing;
 use crate::listings::{Listings, Source};
 use crate::weighted::WeightedCache;
 
+mod lists;
 mod table;
 
 pub(crate) use self::table::{Part, PlaceTable};
@@ -122,7 +123,7 @@ impl Places {
         stretch: Stretch,
         listing: Arc<Listing>,
         freshness: Freshness,
-        deadline: Deadline,
+        mut deadline: Deadline,
     ) -> Result<Arc<PlaceTable>, VfsError> {
         let mut table = PlaceTable::default();
         let mut unresolved = Vec::new();
@@ -135,12 +136,15 @@ impl Places {
             }
         }
         if !unresolved.is_empty() {
-            self.source.counters.resolves.add(1);
-            let call = self.source.remote.resolve(&unresolved);
-            let resolved = deadline
-                .bound(ACTION, async { call.await.map_err(VfsError::io(ACTION)) })
-                .await?;
+            let resolved = self.ask(&unresolved, deadline).await?;
+            deadline.renew();
             self.take(&mut table, &unresolved, &resolved);
+            let place = Place {
+                dir: stretch.0,
+                index: stretch.1 * STRETCH_LEN,
+            };
+            self.take_lists(&mut table, place, &resolved, &mut deadline)
+                .await?;
         }
         table.seal();
         if let Some(key) = self.key(stretch) {
@@ -161,12 +165,22 @@ impl Places {
             };
             match located(places, resolved).filter(|_| names_content(places, content)) {
                 Some(parts) => table.add(*content, parts),
-                None => {
-                    self.source.counters.damaged.add(1);
-                    tracing::warn!(%content, "the server's places are not those of the content");
-                }
+                None => self.note_damage(content, "these are the places of something else"),
             }
         }
+    }
+
+    async fn ask(&self, contents: &[ContentId], deadline: Deadline) -> Result<Resolved, VfsError> {
+        self.source.counters.resolves.add(1);
+        let call = self.source.remote.resolve(contents);
+        deadline
+            .bound(ACTION, async { call.await.map_err(VfsError::io(ACTION)) })
+            .await
+    }
+
+    fn note_damage(&self, content: &ContentId, problem: &str) {
+        self.source.counters.damaged.add(1);
+        tracing::warn!(%content, problem, "wrong places from the server, not used");
     }
 
     fn keep(&self, stretch: Stretch, table: PlaceTable) -> Arc<PlaceTable> {

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use lfsfs_client::{ChunkLocation, RemoteError};
+use lfsfs_client::RemoteError;
 use lfsfs_types::ContentId;
 use lfsfs_types::chunk::Span;
 
@@ -115,35 +115,31 @@ impl ContentReader {
             .load(wanted.place, listing, freshness, *deadline)
             .await?;
         deadline.renew();
-        let mut bytes = Pieces::default();
-        for part in parts_within(&table, wanted)? {
-            let location = table.location(part).ok_or_else(missing)?;
-            self.read_part(wanted, part, location, deadline, &mut bytes)
-                .await?;
-        }
-        Ok(bytes.join())
+        read_located(&self.chunks, &table, wanted, deadline).await
     }
+}
 
-    async fn read_part(
-        &self,
-        wanted: &Wanted,
-        part: &Part,
-        location: &Arc<ChunkLocation>,
-        deadline: &mut Deadline,
-        bytes: &mut Pieces,
-    ) -> Result<(), VfsError> {
-        let chunk = self.chunks.open(location, *deadline).await?;
+/// Reads bytes of a content from where the table says that it is.
+pub(crate) async fn read_located(
+    chunks: &Arc<Chunks>,
+    table: &PlaceTable,
+    wanted: &Wanted,
+    deadline: &mut Deadline,
+) -> Result<Bytes, VfsError> {
+    let mut bytes = Pieces::default();
+    for part in parts_within(table, wanted)? {
+        let location = table.location(part).ok_or_else(missing)?;
+        let chunk = chunks.open(location, *deadline).await?;
         deadline.renew();
         for span in spans_within(&chunk, part, wanted)? {
-            let block = self
-                .chunks
+            let block = chunks
                 .block(location, &chunk, span.block, *deadline)
                 .await?;
             bytes.add(&block, span.range).ok_or_else(missing)?;
             deadline.renew();
         }
-        Ok(())
     }
+    Ok(bytes.join())
 }
 
 /// Returns the parts of the content that have some of the wanted bytes.

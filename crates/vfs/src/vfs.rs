@@ -345,7 +345,16 @@ impl Vfs {
         })
     }
 
-    async fn listing(&self, dir: DirId) -> Result<Arc<Listing>, VfsError> {
+    /// Returns the table of inodes, which a writable mount shares.
+    pub(crate) fn inodes(&self) -> &InodeTable {
+        &self.inodes
+    }
+
+    pub(crate) fn listing_in_memory(&self, dir: DirId) -> Option<Arc<Listing>> {
+        self.listings.in_memory(dir)
+    }
+
+    pub(crate) async fn listing(&self, dir: DirId) -> Result<Arc<Listing>, VfsError> {
         let deadline = Deadline::after(self.config.timeout);
         self.listings.load(dir, deadline).await.inspect_err(|error| {
             self.source.counters.read_errors.add(1);
@@ -386,7 +395,8 @@ impl Vfs {
         xattr::find(record, name).ok_or(VfsError::NoAttribute)
     }
 
-    async fn read_content(
+    /// Returns bytes of a content that an entry of the listing has; the root's own without one.
+    pub(crate) async fn read_content(
         &self,
         wanted: Option<Wanted>,
         listing: Option<Arc<Listing>>,

@@ -144,6 +144,12 @@ impl PieceList {
         ContentId(digest.map(|byte| !byte))
     }
 
+    /// Returns how long a list of `count` pieces is in format 1.
+    #[must_use]
+    pub const fn encoded_len(count: u32) -> u64 {
+        1 + count as u64 * PIECE_ENCODED_LEN as u64
+    }
+
     /// Returns the list in format 1.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {

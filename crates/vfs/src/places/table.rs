@@ -48,8 +48,24 @@ impl PlaceTable {
         content: ContentId,
         parts: impl IntoIterator<Item = (ContentId, u32, Arc<ChunkLocation>)>,
     ) {
+        self.open(content);
+        self.extend(parts);
+    }
+
+    /// Adds a content that is not there yet, without any of its parts.
+    pub(crate) fn open(&mut self, content: ContentId) {
         let first = number(self.parts.len());
-        let mut start = 0;
+        self.contents.push((content, first..first));
+    }
+
+    /// Adds the next parts of the content that was added last.
+    pub(crate) fn extend(
+        &mut self,
+        parts: impl IntoIterator<Item = (ContentId, u32, Arc<ChunkLocation>)>,
+    ) {
+        let is_first = self.contents.last().is_none_or(|it| it.1.is_empty());
+        let last = self.parts.last().filter(|_| !is_first);
+        let mut start = last.map_or(0, Part::end);
         for (id, len, location) in parts {
             let chunk = self.chunk_number(location);
             self.parts.push(Part {
@@ -60,8 +76,16 @@ impl PlaceTable {
             });
             start += u64::from(len);
         }
-        self.contents
-            .push((content, first..number(self.parts.len())));
+        if let Some((_, range)) = self.contents.last_mut() {
+            range.end = number(self.parts.len());
+        }
+    }
+
+    /// Takes the content that was added last out again.
+    pub(crate) fn withdraw(&mut self) {
+        if let Some((_, range)) = self.contents.pop() {
+            self.parts.truncate(range.start as usize);
+        }
     }
 
     /// Ends the adding.
@@ -212,6 +236,22 @@ mod tests {
             },
             nodes: vec!["127.0.0.1:5051".to_owned()],
         })
+    }
+
+    #[test]
+    fn parts_may_come_one_after_the_other_and_be_taken_back() {
+        let mut table = PlaceTable::default();
+        let id = |byte| ContentId([byte; 32]);
+        table.add(id(3), [(id(3), 44, location(8))]);
+        table.open(id(7));
+        table.extend([(id(1), 1, location(8))]);
+        table.withdraw();
+        table.open(id(9));
+        table.extend([(id(1), 700, location(8))]);
+        table.extend([(id(2), 300, location(9))]);
+        table.seal();
+        assert_eq!(table.find(&id(7)), None);
+        check(&table);
     }
 
     fn table() -> PlaceTable {

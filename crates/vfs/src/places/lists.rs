@@ -1,0 +1,114 @@
+//! Contents of so many pieces that the server tells where their list is instead of where they are.
+//!
+//! The list is read like any content, must have the content's id, and its pieces are asked for in
+//! groups, so that no message and no answer grows with the file. The table does: 48 bytes a piece,
+//! about as many for each file of a mebibyte. A file of 1 TiB has a million pieces: 50 MB while its
+//! directory is in use, 80 MB more (the list as it came and decoded) while they are looked up.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use lfsfs_client::{Resolved, StoredList};
+use lfsfs_types::ContentId;
+use lfsfs_types::content::{Piece, PieceList};
+use lfsfs_types::limits::CONTENTS_PER_MESSAGE_MAX;
+
+use super::{ACTION, LocatedPart, PlaceTable, Places, located, names_content};
+use crate::deadline::Deadline;
+use crate::error::VfsError;
+use crate::inode::Place;
+use crate::read::{Wanted, read_located};
+
+impl Places {
+    /// Adds the contents that have a list. One whose list or pieces are wrong is left out.
+    pub(super) async fn take_lists(
+        &self,
+        table: &mut PlaceTable,
+        place: Place,
+        resolved: &Resolved,
+        deadline: &mut Deadline,
+    ) -> Result<(), VfsError> {
+        for (content, list) in &resolved.lists {
+            match self
+                .take_list(table, place, *content, *list, deadline)
+                .await
+            {
+                Err(error) if error.is_corrupt() => self.note_damage(content, &error.to_string()),
+                taken => taken?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn take_list(
+        &self,
+        table: &mut PlaceTable,
+        place: Place,
+        content: ContentId,
+        list: StoredList,
+        deadline: &mut Deadline,
+    ) -> Result<(), VfsError> {
+        let pieces = self.read_list(place, list, deadline).await?;
+        if pieces.content_id() != content {
+            return Err(VfsError::corrupt(ACTION, "its list is that of another"));
+        }
+        table.open(content);
+        for group in pieces.pieces().chunks(CONTENTS_PER_MESSAGE_MAX) {
+            let ids: BTreeSet<ContentId> = group.iter().map(|piece| piece.hash).collect();
+            let ids: Vec<_> = ids.into_iter().collect();
+            let parts = match self.ask(&ids, *deadline).await {
+                Ok(resolved) => parts_of(group, &resolved),
+                Err(error) => Err(error),
+            };
+            match parts {
+                Ok(parts) => table.extend(parts),
+                Err(error) => {
+                    table.withdraw();
+                    return Err(error);
+                }
+            }
+            deadline.renew();
+        }
+        Ok(())
+    }
+
+    async fn read_list(
+        &self,
+        place: Place,
+        list: StoredList,
+        deadline: &mut Deadline,
+    ) -> Result<PieceList, VfsError> {
+        let resolved = self.ask(&[list.content], *deadline).await?;
+        let places = resolved.contents.get(&list.content);
+        let parts = places
+            .filter(|places| names_content(places, &list.content))
+            .and_then(|places| located(places, &resolved))
+            .ok_or_else(|| VfsError::corrupt(ACTION, "its list is nowhere"))?;
+        let mut lists = PlaceTable::default();
+        lists.add(list.content, parts);
+        let size = PieceList::encoded_len(list.count);
+        let wanted = Wanted {
+            place,
+            content: list.content,
+            size,
+            range: 0..size,
+        };
+        let bytes = read_located(&self.chunks, &lists, &wanted, deadline).await?;
+        PieceList::decode(&bytes).map_err(|error| VfsError::corrupt(ACTION, error.to_string()))
+    }
+}
+
+/// Returns where each piece is, in order.
+fn parts_of(pieces: &[Piece], resolved: &Resolved) -> Result<Vec<LocatedPart>, VfsError> {
+    let part = |piece: &Piece| {
+        let [place] = resolved.contents.get(&piece.hash)?.as_slice() else {
+            return None;
+        };
+        let is_it = place.content == piece.hash && place.len == piece.len;
+        let location = resolved.chunks.get(&place.chunk).filter(|_| is_it)?;
+        let is_there = location.info.id == place.chunk;
+        is_there.then(|| (piece.hash, piece.len, Arc::clone(location)))
+    };
+    let parts = pieces.iter().map(part).collect::<Option<_>>();
+    parts.ok_or_else(|| VfsError::corrupt(ACTION, "a piece is not where it should be"))
+}
