@@ -48,7 +48,11 @@ pub enum MetaError {
     },
 
     /// The directory holds a store of another engine or of another format.
-    #[error("the store at {} is {found}, expected {expected}", path.display())]
+    #[error(
+        "the store at {} is {found}, expected {expected}; start the lfsfsd that made it, or \
+         restore the directory from a backup",
+        path.display()
+    )]
     Format {
         /// Where the store lies.
         path: PathBuf,

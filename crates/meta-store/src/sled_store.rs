@@ -16,6 +16,8 @@
 //!   not synced can damage flushed rows. That is found when the store is opened, not repaired.
 //! - **Panics.** sled panics on some damage, in its callers and in its threads. Every call goes
 //!   through [`SledStore::guard`], and after a panic or a failed write the store stops for good.
+//! - **Full disks.** A write without space would be such a failure, so a batch is refused while
+//!   the disk still has some, and reads go on.
 //!
 //! The layout is `format` (engine and format number), `flushed` (see [`place`]) and `sled/`.
 
@@ -332,6 +334,8 @@ impl MetaStore for SledStore {
         if batch.is_empty() {
             return Ok(Applied::Done);
         }
+        // Before anything is written, so that a full disk does not stop the store.
+        self.place.check_room()?;
         let (prepared, next) = self.guard(|db| self.prepare(db, batch.writes, *witness))?;
         self.guard_write(|db| {
             db.apply_batch(prepared)

@@ -30,6 +30,10 @@ const FORMAT_FILE: &str = "format";
 const FLUSHED_FILE: &str = "flushed";
 const FLUSHED_LEN: usize = 12;
 
+/// Below so many free bytes nothing is written: sled cannot go on, not even reading, after a write
+/// that found no space. It is room for the largest batch and what sled writes beside it.
+const FREE_MIN: u64 = 16 << 20;
+
 /// What reading sled's own files meets only if they are cut, gone or overwritten.
 const DAMAGE_KINDS: [ErrorKind; 4] = [
     ErrorKind::UnexpectedEof,
@@ -89,6 +93,19 @@ impl Place {
     pub(super) fn write_format(&self) -> Result<(), MetaError> {
         durable::write_file_atomically(&self.dir.join(FORMAT_FILE), FORMAT.as_bytes())
             .map_err(|error| self.path_error(error))
+    }
+
+    /// Refuses to go on where the disk is nearly full.
+    pub(super) fn check_room(&self) -> Result<(), MetaError> {
+        let disk = rustix::fs::statvfs(&self.dir)
+            .map_err(|errno| self.io("stat the disk of", self.dir.clone(), errno.into()))?;
+        if disk.f_bavail.saturating_mul(disk.f_frsize) >= FREE_MIN {
+            return Ok(());
+        }
+        Err(MetaError::Full {
+            path: self.dir.clone(),
+            source: ErrorKind::StorageFull.into(),
+        })
     }
 
     /// Makes durable whatever sled's files hold at this moment.
