@@ -3,5 +3,6 @@
 mod chunks;
 mod commits;
 mod files;
+mod lists;
 mod start_and_stop;
 mod support;
