@@ -21,6 +21,9 @@ pub(crate) fn for_each_changed(
     new: View<'_>,
     mut each: impl FnMut(DirId, Option<Name>) -> Result<()>,
 ) -> Result<()> {
+    if old.version == new.version {
+        return Ok(());
+    }
     if old.version == VersionNumber::ZERO {
         return for_each_object(new, each);
     }

@@ -13,6 +13,8 @@
 mod crash;
 #[path = "it/killed.rs"]
 mod killed;
+#[path = "it/merge.rs"]
+mod merge;
 #[path = "it/model.rs"]
 mod model;
 #[path = "it/refusals.rs"]

@@ -58,10 +58,11 @@ impl Metadata {
         let newest = self.view_unchecked(params.project, head.number);
         let mut changes = Vec::new();
         for_each_changed(older, newest, |dir, name| {
-            let state = match name {
-                None => Some(older.root()?),
-                Some(_) => older.state(dir, name.as_ref())?,
-            };
+            let state = older.state(dir, name.as_ref())?;
+            // It may have come and gone since, with a directory that neither version has.
+            if state == newest.state(dir, name.as_ref())? {
+                return Ok(());
+            }
             changes.push(Change { dir, name, state });
             if changes.len() >= SCAN_PAGE {
                 session.stage(std::mem::take(&mut changes))?;

@@ -6,11 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use lfsfs_meta_store::{MetaStore, SledStore};
-use lfsfs_metadata::{Metadata, Project};
-use lfsfs_types::{DirId, Kind, LinkId, Name, Record, VersionId, VersionNumber};
+use lfsfs_metadata::{
+    Change, CommitParams, Metadata, MetadataError, Project, Published, RollbackParams,
+};
+use lfsfs_types::{DirId, Kind, LinkId, Name, ObjectPath, Record, VersionId, VersionNumber};
 
+use crate::merge::{Merged, check_forced, merge};
 use crate::support::{
-    Random, assert_clean, commit_as, diff, in_memory, new_project, open, store_contents,
+    Random, assert_clean, begin, diff, in_memory, new_project, open, params, store_contents,
 };
 use crate::tree::{Tree, Work, difference};
 
@@ -25,6 +28,16 @@ fn cases(default: u64) -> u64 {
 fn random_histories_in_memory() {
     for seed in 0..cases(300) {
         History::new(in_memory(), seed).run(12);
+    }
+}
+
+/// Commits on older versions: rebased, refused or forced as the rules say.
+#[test]
+fn random_pairs_of_concurrent_commits() {
+    for seed in 0..cases(400) {
+        let mut history = History::new(in_memory(), 2_000_000 + seed);
+        history.stale = true;
+        history.run(12);
     }
 }
 
@@ -53,6 +66,8 @@ struct History {
     seed: u64,
     random: Random,
     trees: Vec<Tree>,
+    /// Whether commits are made on older versions too.
+    stale: bool,
     /// Ids that must not be given again.
     dirs: BTreeSet<DirId>,
     links: BTreeSet<LinkId>,
@@ -67,6 +82,7 @@ impl History {
             seed,
             random: Random(seed),
             trees: vec![Tree::empty()],
+            stale: false,
             dirs: BTreeSet::from([DirId::ROOT]),
             links: BTreeSet::new(),
         }
@@ -93,36 +109,147 @@ impl History {
     }
 
     fn commit(&mut self) {
-        let base = self.trees.last().unwrap().clone();
+        let head = self.trees.last().unwrap().clone();
+        let age = match self.stale && self.random.chance(70) {
+            true => self.random.below(self.trees.len().min(4)),
+            false => 0,
+        };
+        let on = self.trees.len() - 1 - age;
+        if self.stale && self.random.chance(5) {
+            return self.roll_back(on);
+        }
+        let base = self.trees[on].clone();
         let steps = 1 + self.random.below(12);
         let mut random = self.random.clone();
         let mut work = Work::on(&base, &mut random);
         (0..steps).for_each(|_| work.step());
         let changes = work.changes(&base);
-        let wanted = work.tree;
+        let mine = work.tree;
         self.random = random;
-        let id = self.random.id();
-        let published = commit_as(&self.metadata, &self.project, id, changes).unwrap();
+        let mut params = params(&self.metadata, &self.project, self.random.id());
+        let on = VersionNumber(on as u64);
+        params.base = (on, self.metadata.version(self.project.id, on).unwrap().id);
+        let merged = match on == self.head() {
+            true => Merged::Tree(mine.clone()),
+            false => merge(&base, &mine, &head),
+        };
+        let told = self.publish(params.clone(), changes.clone());
+        let Merged::Tree(wanted) = merged else {
+            let Err(MetadataError::Conflicts { paths, .. }) = told else {
+                panic!("no conflict on {base:#?} mine {mine:#?} theirs {head:#?}");
+            };
+            self.check_conflicts(&paths, &base, &head);
+            return self.force(params, changes, [&base, &mine, &head]);
+        };
+        let published = told.unwrap_or_else(|error| {
+            panic!("{error} on {base:#?} mine {mine:#?} theirs {head:#?} wanted {wanted:#?}")
+        });
+        self.check_published(&published, &head, &wanted);
+    }
+
+    fn publish(
+        &self,
+        params: CommitParams,
+        changes: Vec<Change>,
+    ) -> Result<Published, MetadataError> {
+        let mut session = begin(&self.metadata, params);
+        session.stage(changes)?;
+        session.publish()
+    }
+
+    fn check_conflicts(&self, paths: &[ObjectPath], base: &Tree, head: &Tree) {
+        assert!(!paths.is_empty());
+        assert!(paths.is_sorted_by(|a, b| a < b), "{paths:?}");
+        let known = |path: &ObjectPath| {
+            [base, head].iter().any(|tree| {
+                let dirs = tree.paths();
+                let mut above = path.names().collect::<Vec<_>>();
+                above.pop();
+                let above = above
+                    .iter()
+                    .fold(ObjectPath::ROOT, |path, name| path.join(name).unwrap());
+                dirs.values().any(|dir| *dir == above)
+            })
+        };
+        assert!(paths.iter().all(known), "{paths:?}");
+        let project = self.metadata.project_by_id(self.project.id).unwrap();
+        assert_eq!(project.head.0, self.head());
+    }
+
+    fn force(&mut self, params: CommitParams, changes: Vec<Change>, trees: [&Tree; 3]) {
+        if self.random.chance(40) {
+            return;
+        }
+        let params = CommitParams {
+            force: true,
+            ..params
+        };
+        let [base, mine, theirs] = trees;
+        let published = self.publish(params, changes).unwrap_or_else(|error| {
+            panic!("{error:?} on {base:#?} mine {mine:#?} theirs {theirs:#?}")
+        });
+        let found = Tree::read(&self.metadata, &self.project, published.record.number, 3);
+        let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            check_forced(base, mine, theirs, &found);
+        }));
+        if let Err(panic) = told {
+            println!("on {base:#?} mine {mine:#?} theirs {theirs:#?} forced {found:#?}");
+            std::panic::resume_unwind(panic);
+        }
+        for (made, real) in &published.dirs {
+            assert!(made.is_session() && found.dirs.contains_key(real));
+        }
+        self.dirs.extend(found.dirs.keys());
+        let records = found.dirs.values().flat_map(BTreeMap::values);
+        self.links
+            .extend(records.filter_map(|record| record.link).map(|link| link.id));
+        if published.is_new {
+            self.trees.push(found);
+        }
+    }
+
+    fn roll_back(&mut self, to: usize) {
+        let head = self.trees.last().unwrap().clone();
+        let wanted = self.trees[to].clone();
+        let params = RollbackParams {
+            project: self.project.id,
+            to: VersionNumber(to as u64),
+            version: VersionId(self.random.id()),
+            author: String::new(),
+            message: String::new(),
+        };
+        let published = self.metadata.rollback(&params).unwrap();
+        self.check_published(&published, &head, &wanted);
+    }
+
+    fn check_published(&mut self, published: &Published, base: &Tree, wanted: &Tree) {
         let version = published.record.number;
         let found = Tree::read(&self.metadata, &self.project, version, 3);
-        let (expected, with_times) = self.expected(&base, &wanted, &found);
+        let (expected, with_times) = self.expected(base, wanted, &found);
         // Times of directories alone make no version, but are written with one.
-        let expected = if expected == base {
+        let expected = if expected == *base {
             base.clone()
         } else {
             with_times
         };
         assert_eq!(found, expected, "on {base:#?}");
-        assert_eq!(published.is_new, expected != base);
+        assert_eq!(published.is_new, expected != *base);
         if published.is_new {
-            let record = published.record;
-            assert_eq!(
-                (record.number, record.id),
-                (self.head().next(), VersionId(id))
-            );
+            let record = &published.record;
+            self.check_ids(published, wanted, &found);
+            assert_eq!(record.number, self.head().next());
             let objects: usize = expected.dirs.values().map(BTreeMap::len).sum();
             assert_eq!(record.counts.objects, objects as u64);
             self.trees.push(expected);
+        }
+    }
+
+    /// The ids that were told are those of what the commit made.
+    fn check_ids(&self, published: &Published, wanted: &Tree, found: &Tree) {
+        let (wanted, found) = (wanted.paths(), found.paths());
+        for (dir, path) in wanted.iter().filter(|(dir, _)| dir.is_session()) {
+            let real = published.dirs.get(dir);
+            assert_eq!(real.and_then(|real| found.get(real)), Some(path));
         }
     }
 
