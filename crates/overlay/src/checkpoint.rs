@@ -125,19 +125,9 @@ pub(crate) fn write<E>(
     emit: &mut impl FnMut(&Snapshot) -> Result<(), E>,
 ) -> Result<(), E> {
     match &state.sealed {
-        None => {
-            emit(&Snapshot::Counters {
-                counters: counters(state),
-            })?;
-            for (ino, inode) in &state.inodes {
-                write_inode(state, *ino, inode, emit)?;
-            }
-        }
+        None => write_whole(state, emit)?,
         Some(layer) => {
-            write(&layer.state, &mut |record| match record {
-                Snapshot::End { .. } => Ok(()),
-                record => emit(record),
-            })?;
+            write_whole(&layer.state, emit)?;
             emit(&Snapshot::Sealed {
                 commit: layer.commit,
             })?;
@@ -147,6 +137,19 @@ pub(crate) fn write<E>(
     emit(&Snapshot::End {
         inodes: state.inodes.size() as u64,
     })
+}
+
+fn write_whole<E>(
+    state: &State,
+    emit: &mut impl FnMut(&Snapshot) -> Result<(), E>,
+) -> Result<(), E> {
+    emit(&Snapshot::Counters {
+        counters: counters(state),
+    })?;
+    for (ino, inode) in &state.inodes {
+        write_inode(state, *ino, inode, emit)?;
+    }
+    Ok(())
 }
 
 fn write_difference<E>(

@@ -157,7 +157,11 @@ impl State {
         let base_names = then.attributes.nlink.saturating_sub(lost);
         let place =
             |(id, name): &(DirId, Name)| *id == base.directory && Some(name) == base.name.as_ref();
-        let stayed = then.in_place && now.in_place;
+        let same_place = then
+            .base
+            .as_ref()
+            .is_some_and(|old| old.directory == base.directory && old.name == base.name);
+        let stayed = same_place && then.in_place && now.in_place;
         let in_place = stayed
             || outcome
                 .places

@@ -290,10 +290,10 @@ fn shows_through(inode: &Inode, directory: DirId, name: &Name) -> bool {
     let Some(base) = &inode.base else {
         return false;
     };
-    let own_place = base.directory == directory && base.name.as_ref() == Some(name);
     // The base may have a hard-linked file under names that only the caller has seen.
-    let may_have_more = base.record.link.is_some() && inode.base_names > u32::from(inode.in_place);
-    (own_place && inode.in_place) || (!own_place && may_have_more)
+    let linked = base.record.link.is_some();
+    let own_place = base.directory == directory && base.name.as_ref() == Some(name);
+    inode.base_names > 0 && (linked || own_place && inode.in_place)
 }
 
 pub(crate) fn new_node(node: &NewNode) -> Node {
