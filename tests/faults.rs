@@ -12,6 +12,8 @@ mod metadata;
 mod network;
 #[path = "faults/no_server.rs"]
 mod no_server;
+#[path = "faults/power_loss.rs"]
+mod power_loss;
 #[path = "faults/server.rs"]
 mod server;
 #[path = "faults/server_killed.rs"]

@@ -62,3 +62,18 @@ fn equal_files_are_sent_and_stored_once() {
     let other = world.import_json(&tree, "other", &[]);
     assert_eq!(other["bytes_sent"], 0, "{other}");
 }
+
+#[test]
+fn what_compresses_is_sent_and_stored_small() {
+    let world = World::new();
+    let tree = world.make_dir("tree");
+    let text: String = (0..200_000)
+        .map(|line| format!("line {line} of a log\n"))
+        .collect();
+    fs::write(tree.join("log"), &text).expect("a file");
+    let _ = world.lfsfs(["project", "new", "app"]).ok();
+    let report = world.import_json(&tree, "app", &[]);
+    let sent = report["bytes_sent"].as_u64().expect("a number");
+    assert!(sent < text.len() as u64 / 4, "{report}");
+    assert_version_is_dir(&world, "app@v1", &tree);
+}
