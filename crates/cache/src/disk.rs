@@ -173,19 +173,23 @@ impl DiskCache {
         self.store_sealed(&self.shared.layout.places(key), encoded);
     }
 
-    /// Returns which listing each directory has at a version, as far as anybody has seen it.
+    /// Returns which listing each directory has at a version, as far as anybody has seen it and
+    /// `position` has not passed it yet. A position begins at 0 and is moved on.
     #[must_use]
     pub fn version_index(
         &self,
         project: &ProjectId,
         version: &VersionId,
+        position: &mut u64,
     ) -> HashMap<DirId, VersionId> {
-        let path = self.shared.layout.version(project, version);
-        match version_index::read(&path) {
+        let layout = &self.shared.layout;
+        let path = layout.version(project, version);
+        match version_index::read(&path, layout.name(&path), *position) {
             Ok(index) => {
                 if index.damaged {
                     self.shared.counters.damaged();
                 }
+                *position = index.end;
                 index.listings
             }
             Err(error) => {
@@ -202,10 +206,12 @@ impl DiskCache {
         version: &VersionId,
         entries: &[(DirId, VersionId)],
     ) {
-        let path = self.shared.layout.version(project, version);
+        let layout = &self.shared.layout;
+        let path = layout.version(project, version);
         let len = entries.len() as u64;
-        self.shared
-            .write(&path, len, || version_index::append(&path, entries));
+        self.shared.write(&path, len, || {
+            version_index::append(&path, layout.name(&path), entries)
+        });
     }
 
     fn in_chunk<T>(
@@ -236,7 +242,7 @@ impl DiskCache {
     }
 
     fn sealed(&self, path: &Path) -> Option<Bytes> {
-        let found = sealed::read(path).map(|(found, file)| {
+        let found = sealed::read(path, self.shared.layout.name(path)).map(|(found, file)| {
             if let Some(file) = file {
                 touch(&file);
             }
@@ -246,8 +252,10 @@ impl DiskCache {
     }
 
     fn store_sealed(&self, path: &Path, payload: &[u8]) {
-        self.shared
-            .write(path, payload.len() as u64, || sealed::write(path, payload));
+        let name = self.shared.layout.name(path);
+        self.shared.write(path, payload.len() as u64, || {
+            sealed::write(path, name, payload)
+        });
     }
 
     fn remove_damaged(&self, path: &Path) {

@@ -1,5 +1,6 @@
 //! Where things lie below the cache directory. Nothing else builds a path.
 
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use lfsfs_types::{ChunkId, DirId, ProjectId, VersionId};
@@ -42,6 +43,13 @@ impl Layout {
 
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Returns what the file at `path` is called in the cache: checksums cover it, so that a file
+    /// that came to the place of another is not taken for it.
+    pub(crate) fn name<'a>(&self, path: &'a Path) -> &'a [u8] {
+        let name = path.strip_prefix(&self.dir).unwrap_or(path);
+        name.as_os_str().as_bytes()
     }
 
     pub(crate) fn format(&self) -> PathBuf {

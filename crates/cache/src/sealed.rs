@@ -1,4 +1,4 @@
-//! Small immutable files that carry the SHA-256 of their own bytes in front.
+//! Small immutable files that carry the SHA-256 of their name and their bytes in front.
 //!
 //! They are written beside their place and renamed into it, so that a reader finds all of one or
 //! nothing; after a power loss the hash tells.
@@ -15,15 +15,15 @@ use crate::chunk_file::Found;
 
 const SEAL_LEN: usize = 32;
 
-/// Reads the payload of the file at `path`; a damaged file is removed.
-pub(crate) fn read(path: &Path) -> io::Result<(Found<Bytes>, Option<File>)> {
+/// Reads the payload of the file at `path`, which was written as `name`; a damaged one is removed.
+pub(crate) fn read(path: &Path, name: &[u8]) -> io::Result<(Found<Bytes>, Option<File>)> {
     let mut file = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((Found::Absent, None)),
         other => other?,
     };
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
-    let Some(payload) = unseal(bytes) else {
+    let Some(payload) = unseal(bytes, name) else {
         remove(path)?;
         return Ok((Found::Damaged, None));
     };
@@ -31,10 +31,10 @@ pub(crate) fn read(path: &Path) -> io::Result<(Found<Bytes>, Option<File>)> {
 }
 
 /// Writes the file at `path`, replacing what is there.
-pub(crate) fn write(path: &Path, payload: &[u8]) -> io::Result<()> {
+pub(crate) fn write(path: &Path, name: &[u8], payload: &[u8]) -> io::Result<()> {
     let dir = path.parent().unwrap_or(Path::new("/"));
     let mut temp = TempFile::create_in(dir).map_err(|error| error.source)?;
-    temp.file_mut().write_all(&Sha256::digest(payload))?;
+    temp.file_mut().write_all(&seal(name, payload))?;
     temp.file_mut().write_all(payload)?;
     temp.persist_without_sync(path)
         .map_err(|error| error.source)?;
@@ -49,8 +49,14 @@ pub(crate) fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-fn unseal(bytes: Vec<u8>) -> Option<Bytes> {
-    let (seal, payload) = bytes.split_at_checked(SEAL_LEN)?;
-    (Sha256::digest(payload).as_slice() == seal).then_some(())?;
+/// The name ends with a zero byte, which no name has, so no two of name and payload look alike.
+fn seal(name: &[u8], payload: &[u8]) -> [u8; SEAL_LEN] {
+    let hash = Sha256::new().chain_update(name).chain_update([0]);
+    hash.chain_update(payload).finalize().into()
+}
+
+fn unseal(bytes: Vec<u8>, name: &[u8]) -> Option<Bytes> {
+    let (found, payload) = bytes.split_at_checked(SEAL_LEN)?;
+    (seal(name, payload) == found).then_some(())?;
     Some(Bytes::from(bytes).slice(SEAL_LEN..))
 }

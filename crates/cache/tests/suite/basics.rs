@@ -53,14 +53,20 @@ fn listings_places_and_versions_are_kept() {
     assert!(cache.listing(&listing_key(2)).is_none());
 
     let (project, version) = (ProjectId([3; 16]), VersionId([4; 16]));
-    assert_eq!(cache.version_index(&project, &version), HashMap::new());
+    assert_eq!(
+        cache.version_index(&project, &version, &mut 0),
+        HashMap::new()
+    );
     let entries = [
         (DirId(1), VersionId([1; 16])),
         (DirId(2), VersionId([2; 16])),
     ];
     cache.add_to_version_index(&project, &version, &entries[..1]);
     cache.add_to_version_index(&project, &version, &entries[1..]);
-    assert_eq!(cache.version_index(&project, &version), entries.into());
+    assert_eq!(
+        cache.version_index(&project, &version, &mut 0),
+        entries.into()
+    );
 }
 
 #[test]

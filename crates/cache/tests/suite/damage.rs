@@ -4,7 +4,7 @@ use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use lfsfs_cache::DiskCache;
+use lfsfs_cache::{DiskCache, ListingKey};
 
 use crate::support::{Sample, listing_key, open};
 
@@ -119,4 +119,20 @@ fn a_flip_or_cut_anywhere_in_a_listing_removes_it() {
         assert!(cache.listing(&key).is_none(), "cut at {position}");
     }
     assert_eq!(cache.stats().damaged, 2 * (32 + payload.len() as u64));
+}
+
+#[test]
+fn a_listing_in_the_place_of_another_is_not_taken_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = open(dir.path(), LARGE);
+    let (one, other) = (listing_key(1), listing_key(2));
+    cache.store_listing(&one, b"one");
+    cache.store_listing(&other, b"other");
+    let path = |key: &ListingKey| {
+        let below = dir.path().join("listings").join(key.project.to_string());
+        below.join(format!("{}-{}", key.dir, key.version))
+    };
+    std::fs::copy(path(&one), path(&other)).unwrap();
+    assert!(cache.listing(&other).is_none());
+    assert_eq!(cache.listing(&one).unwrap(), "one");
 }

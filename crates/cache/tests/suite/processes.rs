@@ -91,7 +91,7 @@ fn work_as_a_child() {
         let number = u8::try_from(choice % 20).unwrap();
         let entry = (DirId(u64::from(number)), VersionId([number; 16]));
         hits += check(&cache, sample, number);
-        for (dir, version) in cache.version_index(&project, &version) {
+        for (dir, version) in cache.version_index(&project, &version, &mut 0) {
             assert_eq!(u64::from(version.as_bytes()[0]), dir.0);
         }
         match choice % 40 {
