@@ -64,6 +64,10 @@ struct ServeArgs {
     /// Write the log to this file instead of standard error
     #[arg(long, value_name = "FILE", env = "LFSFSD_LOG_FILE")]
     log: Option<PathBuf>,
+    /// Bytes of the disk that stay free: below them chunks are refused, below half of them new
+    /// versions too, and reads go on
+    #[arg(long, value_name = "BYTES", env = "LFSFSD_RESERVE", default_value_t = RESERVE_DEFAULT)]
+    reserve: u64,
     /// Seconds that calls in flight may go on when the server stops
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     grace: u64,
@@ -71,9 +75,6 @@ struct ServeArgs {
 
 #[derive(Debug, Args)]
 struct StoreArgs {
-    /// Bytes of the disk that stay free: below them chunks are refused and reads go on
-    #[arg(long, value_name = "BYTES", env = "LFSFSD_RESERVE", default_value_t = RESERVE_DEFAULT)]
-    reserve: u64,
     /// host:port under which clients reach this server, if it is not the address listened on
     #[arg(long, value_name = "ADDR", env = "LFSFSD_ADVERTISE")]
     advertise: Option<String>,
@@ -110,10 +111,7 @@ struct CheckArgs {
 
 /// Does what the command line says.
 pub fn execute(cli: Cli) -> ExitCode {
-    let none = StoreArgs {
-        reserve: RESERVE_DEFAULT,
-        advertise: None,
-    };
+    let none = StoreArgs { advertise: None };
     match cli.command {
         Command::All(args) => execute_server(Role::All, args.serve, args.store),
         Command::Coordinator(args) => execute_server(Role::Coordinator, args, none),
@@ -157,7 +155,7 @@ fn execute_server(role: Role, serve: ServeArgs, store: StoreArgs) -> ExitCode {
     let config = ServerConfig {
         role,
         data: serve.data,
-        reserve: store.reserve,
+        reserve: serve.reserve,
         advertise: store.advertise,
         grace: Duration::from_secs(serve.grace),
     };

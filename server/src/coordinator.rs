@@ -5,6 +5,7 @@
 
 mod changes;
 mod coordinator_service;
+mod disk;
 mod files;
 mod fs_service;
 mod membership;
@@ -21,6 +22,7 @@ use lfsfs_proto::status::Fault;
 use lfsfs_proto::v1;
 
 pub(crate) use self::coordinator_service::CoordinatorService;
+pub(crate) use self::disk::DiskGuard;
 pub(crate) use self::fs_service::FsService;
 use self::membership::{Member, MemberState, Membership, Updates};
 use self::plans::Plans;
@@ -38,6 +40,7 @@ const STAGED_IDLE_MAX: Duration = Duration::from_secs(3600);
 #[derive(Debug)]
 pub(crate) struct Coordinator {
     metadata: Metadata,
+    disk: DiskGuard,
     clock: Arc<dyn Clock>,
     tasks: Tasks,
     members: Mutex<Membership>,
@@ -49,6 +52,7 @@ impl Coordinator {
     /// Starts with the nodes that are known from earlier, all of them offline until they are heard.
     pub(crate) fn new(
         metadata: Metadata,
+        disk: DiskGuard,
         clock: Arc<dyn Clock>,
         tasks: Tasks,
     ) -> Result<Self, lfsfs_metadata::MetadataError> {
@@ -58,6 +62,7 @@ impl Coordinator {
         }
         Ok(Self {
             metadata,
+            disk,
             clock,
             tasks,
             members: Mutex::new(members),
@@ -91,6 +96,12 @@ impl Coordinator {
     {
         let metadata = self.metadata.clone();
         blocking(move || call(&metadata)).await
+    }
+
+    /// Fails with FULL if a new version could fill the disk.
+    async fn check_room(&self) -> Result<(), Fault> {
+        let disk = self.disk.clone();
+        blocking(move || disk.check()).await
     }
 
     /// The locks below are held for moments and never while another is taken.

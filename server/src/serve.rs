@@ -24,7 +24,7 @@ use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
 use crate::config::{Role, ServerConfig};
-use crate::coordinator::{Coordinator, CoordinatorService, FsService};
+use crate::coordinator::{Coordinator, CoordinatorService, DiskGuard, FsService};
 use crate::data::DataDir;
 use crate::datanode::{Agent, CoordinatorLink, DataNode, DataNodeParts, DataNodeService};
 use crate::error::ServerError;
@@ -204,7 +204,7 @@ impl Parts {
             data,
         };
         if matches!(config.role, Role::All | Role::Coordinator) {
-            parts.add_coordinator(&clock)?;
+            parts.add_coordinator(config, &clock)?;
         }
         match &config.role {
             Role::Coordinator => {}
@@ -216,12 +216,17 @@ impl Parts {
         Ok(parts)
     }
 
-    fn add_coordinator(&mut self, clock: &Arc<dyn Clock>) -> Result<(), ServerError> {
+    fn add_coordinator(
+        &mut self,
+        config: &ServerConfig,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<(), ServerError> {
+        let disk = DiskGuard::new(self.data.meta(), config.reserve);
         let store = SledStore::open(&self.data.meta()).map_err(ServerError::MetaStore)?;
         let store: Arc<dyn MetaStore> = Arc::new(store);
         self.meta = Some(Arc::clone(&store));
         let metadata = Metadata::open(store, Arc::clone(clock)).map_err(ServerError::Metadata)?;
-        let coordinator = Coordinator::new(metadata, Arc::clone(clock), self.tasks.clone())
+        let coordinator = Coordinator::new(metadata, disk, Arc::clone(clock), self.tasks.clone())
             .map_err(ServerError::Metadata)?;
         let coordinator = Arc::new(coordinator);
         self.coordinator = Some(Arc::clone(&coordinator));

@@ -23,6 +23,7 @@ pub(super) async fn open_session(
     request: v1::OpenSessionRequest,
 ) -> Result<v1::OpenSessionResponse, Fault> {
     let plan = plan_of(&request).map_err(ProtocolError::into_fault)?;
+    coordinator.check_room().await?;
     let published = coordinator
         .metadata(move |metadata| {
             // Base and version id are checked by opening a commit that changes nothing.
@@ -81,6 +82,7 @@ pub(super) async fn commit(
     let plan = coordinator
         .sessions()
         .find(id, coordinator.clock.monotonic())?;
+    coordinator.check_room().await?;
     let params = start_params(plan, start).map_err(ProtocolError::into_fault)?;
     let begun = coordinator.metadata(move |metadata| metadata.begin_commit(params));
     let (record, rows) = match begun.await? {

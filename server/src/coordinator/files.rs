@@ -112,6 +112,7 @@ pub(super) async fn confirm(
     let plan = coordinator
         .plans()
         .confirm(confirmation.session, &confirmation.chunks, now)?;
+    coordinator.check_room().await?;
     let published = coordinator.metadata(move |metadata| {
         check_content(metadata, &plan, &confirmation)?;
         write::publish(metadata, &file_change(plan, confirmation))
@@ -230,6 +231,7 @@ pub(super) async fn delete(
     let path = path(&request.path)?;
     let source = latest(&request.project)?;
     let version = VersionId(random_id()?.0);
+    coordinator.check_room().await?;
     let published = coordinator.metadata(move |metadata| {
         let project = metadata
             .project(&source.project)

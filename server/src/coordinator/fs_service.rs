@@ -211,6 +211,7 @@ impl Fs for FsService {
         let request = request.into_inner();
         let name = project_name(&request.name)?;
         let settings = settings(&request)?;
+        self.coordinator.check_room().await?;
         let made = self
             .coordinator
             .metadata(move |metadata| metadata.new_project(&name, settings));

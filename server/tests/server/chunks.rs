@@ -223,6 +223,8 @@ async fn a_full_disk_refuses_chunks_and_plans_and_serves_reads() {
         kind(server.fs().plan_upload(request).await),
         FaultKind::Full
     );
+    let commit = server.commit("app", [1; 16], Vec::new()).await;
+    assert_eq!(kind(commit), FaultKind::Full);
     let health = server
         .datanode()
         .health_check(v1::HealthCheckRequest {})
