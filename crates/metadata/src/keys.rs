@@ -32,6 +32,7 @@ pub(crate) mod table {
     pub(crate) const SESSION: u8 = 19;
     pub(crate) const STAGED: u8 = 20;
     pub(crate) const STAGED_LINK: u8 = 21;
+    pub(crate) const DELETED: u8 = 22;
 }
 
 /// Returns the bytes of a name; the root's own record has the empty one.
@@ -68,6 +69,11 @@ pub(crate) fn project_name(name: &ProjectName) -> Vec<u8> {
 
 pub(crate) fn project(project: ProjectId) -> Vec<u8> {
     project_rows(table::PROJECT, project)
+}
+
+/// The mark of a project that was deleted and of which rows may be left.
+pub(crate) fn deleted(project: ProjectId) -> Vec<u8> {
+    project_rows(table::DELETED, project)
 }
 
 pub(crate) fn head(project: ProjectId) -> Vec<u8> {

@@ -22,6 +22,7 @@ mod listing;
 mod metadata;
 mod node;
 mod project;
+mod removal;
 mod rows;
 mod version;
 mod view;

@@ -90,6 +90,7 @@ impl Metadata {
         for staged in [table::STAGED, table::STAGED_LINK, table::SESSION] {
             self.store().delete_range(KeyRange::prefix(&[staged]))?;
         }
+        self.finish_deletions()?;
         let projects = KeyRange::prefix(&[table::PROJECT]);
         for row in self.store().scan_all(projects, SCAN_PAGE) {
             let (key, _) = row?;

@@ -1,6 +1,6 @@
 //! Projects: a name points to a random id, and everything else is kept under the id.
 
-use lfsfs_meta_store::{Batch, KeyRange, MetaStoreExt as _, Read, Rows};
+use lfsfs_meta_store::{Applied, Batch, KeyRange, MetaStoreExt as _, Read, Rows};
 use lfsfs_types::{ProjectId, ProjectName, Timestamp, VersionId, VersionNumber};
 
 use crate::error::{MetadataError, Result};
@@ -98,6 +98,41 @@ impl Metadata {
         };
         let row = ProjectRow::decode(&key, &row)?;
         Ok(project_of(id, row, HeadRow::decode(&head, &head_row)?))
+    }
+
+    /// Gives a project another name; its id and all else stays.
+    pub fn rename_project(&self, name: &ProjectName, new: &ProjectName) -> Result<Project> {
+        loop {
+            let project = self.project(name)?;
+            let row = ProjectRow {
+                name: new.clone(),
+                created: project.created,
+                settings: project.settings.clone(),
+            };
+            let old = ProjectRow {
+                name: name.clone(),
+                ..row.clone()
+            };
+            let mut batch = Batch::new();
+            batch
+                .require_absent(keys::project_name(new))
+                .require_equals(keys::project_name(name), project.id.encode())
+                .require_equals(keys::project(project.id), old.encode())
+                .delete(keys::project_name(name))
+                .put(keys::project_name(new), project.id.encode())
+                .put(keys::project(project.id), row.encode());
+            match self.store().apply(batch)? {
+                Applied::Done => {
+                    self.store().flush()?;
+                    return self.project(new);
+                }
+                Applied::Conflict { index: 0 } => {
+                    return Err(MetadataError::ProjectExists { name: new.clone() });
+                }
+                // Somebody renamed or deleted it meanwhile.
+                Applied::Conflict { .. } => {}
+            }
+        }
     }
 
     /// Returns up to `limit` projects in the order of their names, from behind `after`.

@@ -55,6 +55,7 @@ impl Metadata {
         if number == VersionNumber::ZERO {
             return self.version_of(&self.project_by_id(project)?, number);
         }
+        self.head(project)?;
         self.find_version(project, number)?
             .ok_or(MetadataError::UnknownVersion {
                 project,
@@ -125,6 +126,47 @@ impl Metadata {
                 return Ok(self.store().flush()?);
             }
         }
+    }
+
+    /// Returns up to `limit` tags in the order of their names, from behind `after`.
+    pub fn list_tags(
+        &self,
+        project: ProjectId,
+        after: Option<&TagName>,
+        limit: usize,
+    ) -> Result<Page<(TagName, VersionNumber)>> {
+        self.head(project)?;
+        let prefix = keys::project_rows(table::TAG, project);
+        let range = match after {
+            Some(tag) => KeyRange::after(&keys::tag(project, tag), &prefix),
+            None => KeyRange::prefix(&prefix),
+        };
+        let found = self.store().scan(range, limit)?;
+        let tag = |(key, value): &(Vec<u8>, Vec<u8>)| {
+            let name = std::str::from_utf8(&key[prefix.len()..]).ok();
+            let name = name.and_then(|name| TagName::new(name).ok());
+            let name = name.ok_or_else(|| MetaError::corrupt("no name of a tag", key))?;
+            Ok((name, VersionPointer::decode(key, value)?.number))
+        };
+        Ok(Page {
+            items: found.rows.iter().map(tag).collect::<Result<_>>()?,
+            more: found.more,
+        })
+    }
+
+    /// Removes a tag; the version that it names stays.
+    pub fn delete_tag(&self, project: ProjectId, tag: &TagName) -> Result<()> {
+        let key = keys::tag(project, tag);
+        let mut batch = Batch::new();
+        batch.require_present(&*key).delete(&*key);
+        if self.store().apply(batch)?.is_done() {
+            return Ok(self.store().flush()?);
+        }
+        let project = self.project_by_id(project)?.name;
+        Err(MetadataError::UnknownTag {
+            project,
+            tag: tag.clone(),
+        })
     }
 
     /// Returns where the version with a random id is, if there is one.

@@ -65,14 +65,14 @@ impl Metadata {
 
     /// Returns a version that is there.
     pub(crate) fn view(&self, project: ProjectId, version: VersionNumber) -> Result<View<'_>> {
-        let there = if version == VersionNumber::ZERO {
-            self.store().get(&keys::project(project))?.is_some()
-        } else {
-            self.store()
-                .get(&keys::version(project, version))?
-                .is_some()
-        };
-        if there {
+        // A project that is being deleted still has versions.
+        let mut keys = vec![keys::project(project)];
+        if version != VersionNumber::ZERO {
+            keys.push(keys::version(project, version));
+        }
+        let reads: Vec<_> = keys.into_iter().map(Read::get).collect();
+        let found = self.store().read(&reads)?;
+        if found.into_iter().all(|rows| rows.into_value().is_some()) {
             Ok(self.view_unchecked(project, version))
         } else {
             Err(MetadataError::UnknownVersion { project, version })

@@ -17,6 +17,8 @@ mod killed;
 mod merge;
 #[path = "it/model.rs"]
 mod model;
+#[path = "it/projects.rs"]
+mod projects;
 #[path = "it/refusals.rs"]
 mod refusals;
 #[path = "it/rows.rs"]

@@ -4,21 +4,24 @@
 //! way of one is replaced. A removed directory keeps the entries that the other side made or
 //! changed, and stays if there are any. A renamed directory that conflicts is removed at its old
 //! path and made anew at the new one; other renames stay renames. A file loses its link id if the
-//! other side touched that link.
+//! other side touched that link, or if its names would not agree.
 //!
 //! The outcome is staged in a session of its own and planned like any other changes.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use lfsfs_meta_store::{KeyRange, MetaStoreExt as _};
 use lfsfs_types::limits::PAGE_ENTRIES_MAX;
-use lfsfs_types::{DirId, Kind, Name, Record};
+use lfsfs_types::{DirId, Kind, LinkId, Name, Record};
 
 use super::Change;
 use super::conflict::{Merged, Sides, Step};
 use super::plan::Planner;
 use super::rebase::{Comparison, for_each_from_above};
-use super::staging::{Staging, StagingEdits};
+use super::staging::{LinkedName, Staging, StagingEdits};
 use crate::error::{Refusal, Result};
+use crate::keys;
+use crate::metadata::SCAN_PAGE;
 use crate::view::View;
 
 /// Stages my changes once more, as changes of the newest version. Returns the id under which each
@@ -42,6 +45,8 @@ pub(super) fn stage<'a>(
     };
     force.learn_places()?;
     for_each_from_above(planner, |change| force.make(&change))?;
+    force.edits.finish()?;
+    force.give_up_links(to)?;
     force.edits.finish()?;
     let made = planner.plan.directory_ids().iter();
     let staged = made.filter_map(|(dir, real)| Some((*dir, *force.outcome.get(real)?)));
@@ -283,8 +288,8 @@ impl Force<'_, '_> {
                 let same = Step::of(before.as_ref(), Some(&record)) != Step::State;
                 match record.dir() {
                     Some(moved) if self.keeps_rename(moved) => self.put(dir, Some(&name), None),
-                    Some(child) if same => {
-                        below.push((name, child));
+                    Some(child) if before.and_then(|before| before.dir()) == Some(child) => {
+                        below.push((name, child, !same));
                         Ok(())
                     }
                     None if same => self.put(dir, Some(&name), None),
@@ -294,11 +299,11 @@ impl Force<'_, '_> {
                     }
                 }
             })?;
-            found[next].keeps = keeps;
-            found.extend(below.into_iter().map(|(name, dir)| Below {
+            found[next].keeps |= keeps;
+            found.extend(below.into_iter().map(|(name, dir, keeps)| Below {
                 above: Some((next, name)),
                 dir,
-                keeps: false,
+                keeps,
             }));
             next += 1;
         }
@@ -417,6 +422,61 @@ impl Force<'_, '_> {
         Ok(())
     }
 
+    /// Takes the link from the files of which names stay that are something else, or too many.
+    fn give_up_links(&mut self, staged: Staging<'_>) -> Result<()> {
+        let mut last = None;
+        for named in staged.linked_names() {
+            let link = named?.link;
+            if last.replace(link) == Some(link) || link.is_session() || self.agree(staged, link)? {
+                continue;
+            }
+            for named in staged.linked_names_of(link) {
+                let LinkedName { dir, name, .. } = named?;
+                let state = staged.get(dir, name.as_ref())?.and_then(|row| row.state);
+                if let Some(record) = state.filter(|record| has(record, link)) {
+                    let record = Record {
+                        link: None,
+                        ..record
+                    };
+                    self.put(dir, name.as_ref(), Some(record))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns true if all names that a link will have are one file, and are not more than it says.
+    fn agree(&self, staged: Staging<'_>, link: LinkId) -> Result<bool> {
+        let mut agreed: Option<Record> = None;
+        let mut names = 0;
+        let mut agrees = |record: Record| {
+            names += 1;
+            let nlink = record.link.map_or(0, |link| link.nlink);
+            let same = agreed.as_ref().is_none_or(|agreed| *agreed == record);
+            agreed = Some(record);
+            same && names <= nlink
+        };
+        for named in staged.linked_names_of(link) {
+            let LinkedName { dir, name, .. } = named?;
+            let state = staged.get(dir, name.as_ref())?.and_then(|row| row.state);
+            if state.is_some_and(|record| has(&record, link) && !agrees(record)) {
+                return Ok(false);
+            }
+        }
+        let head = self.sides.head;
+        let prefix = keys::links_of(head.project, link);
+        for row in head.store.scan_all(KeyRange::prefix(&prefix), SCAN_PAGE) {
+            let (_, _, dir, name) = keys::decode_link(&row?.0)?;
+            if staged.get(dir, name.as_ref())?.is_none()
+                && let Some(record) = head.state(dir, name.as_ref())?
+                && !agrees(record)
+            {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     fn without_their_link(&self, record: Record) -> Record {
         let link = record.link;
         let kept = link.filter(|link| !self.sides.theirs.touched_link(link.id));
@@ -425,6 +485,10 @@ impl Force<'_, '_> {
             ..record
         }
     }
+}
+
+fn has(record: &Record, link: LinkId) -> bool {
+    record.link.is_some_and(|found| found.id == link)
 }
 
 fn of_directory(record: Record, dir: DirId) -> Record {

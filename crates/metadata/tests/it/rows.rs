@@ -94,6 +94,47 @@ fn one_changed_file_costs_the_same_in_any_tree() {
     assert!(few.1 <= 60, "{} rows were read", few.1);
 }
 
+/// Rows written and read by the commit that renames a directory with 10,000 files below, in a
+/// project of `others` further objects, and by one of a changed file.
+fn costs_among(others: usize) -> [(usize, usize); 2] {
+    let store = Arc::new(Metered::default());
+    let metadata = open(store.clone());
+    store_contents(&metadata);
+    let project = new_project(&metadata);
+    let big = made(1_000_000);
+    let mut changes = many_files(others);
+    changes.push(put(DirId::ROOT, "big", directory(big)));
+    changes.extend((0..10_000).map(|number| put(big, &format!("f{number}"), file(1))));
+    let mut session = begin(&metadata, params(&metadata, &project, [1; 16]));
+    for part in changes.chunks(1000) {
+        session.stage(part.to_vec()).unwrap();
+    }
+    let published = session.publish().unwrap();
+    let big = published.dirs[&big];
+    let cost = |changes: Vec<Change>| {
+        let meter = || {
+            let count = |counter: &AtomicUsize| counter.load(Ordering::SeqCst);
+            (count(&store.written), count(&store.read))
+        };
+        let before = meter();
+        commit(&metadata, &project, changes);
+        let after = meter();
+        (after.0 - before.0, after.1 - before.1)
+    };
+    let rename = vec![
+        crate::support::remove(DirId::ROOT, "big"),
+        put(DirId::ROOT, "large", directory(big)),
+    ];
+    [cost(rename), cost(vec![put(big, "f77", file(2))])]
+}
+
+#[test]
+fn a_renamed_directory_and_a_changed_file_cost_the_same_among_1000_and_100000() {
+    let few = costs_among(1_000);
+    assert_eq!(few, costs_among(90_000));
+    assert!(few[0].0 <= 30 && few[0].1 <= 80, "{few:?}");
+}
+
 #[test]
 fn an_unchanged_tree_leaves_no_row_behind() {
     let store = Arc::new(Metered::default());
