@@ -120,6 +120,12 @@ pub struct Overlay {
 }
 
 impl Overlay {
+    /// Returns true if there is an overlay in `dir`.
+    #[must_use]
+    pub fn exists(dir: &Path) -> bool {
+        files::exists(dir)
+    }
+
     /// Opens the overlay in `dir`, or makes an empty one there.
     ///
     /// Blocks: it waits for the lock and reads the log. An overlay without changes takes the base of

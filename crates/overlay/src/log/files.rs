@@ -33,6 +33,11 @@ pub(crate) fn lock(dir: &Path, wait: Duration) -> Result<FileLock, OverlayError>
     })
 }
 
+/// Returns true if an overlay was made in the directory.
+pub(crate) fn exists(dir: &Path) -> bool {
+    dir.join("format").exists()
+}
+
 /// Returns the identity of the overlay, which is made above `source` if there is none yet.
 pub(crate) fn open_or_create(dir: &Path, source: &Source) -> Result<Identity, OverlayError> {
     let format = dir.join("format");
