@@ -1,5 +1,11 @@
 //! Tests of the overlay as its users see it: a state and a log together.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests fail as tests do"
+)]
+
 mod base;
 mod common;
 mod crash;

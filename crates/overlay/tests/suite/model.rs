@@ -264,7 +264,7 @@ impl World {
                 if self.model.file(path).is_some() {
                     self.mount().truncate(&split(path), *size);
                     self.change(path, |bytes| {
-                        bytes.resize(usize::try_from(*size).unwrap(), 0)
+                        bytes.resize(usize::try_from(*size).unwrap(), 0);
                     });
                 }
             }

@@ -16,7 +16,7 @@ use crate::model::{Shown, Tree};
 #[derive(Debug, Clone, PartialEq)]
 enum Found {
     Upper(u64),
-    Base(lfsfs_overlay::BaseObject),
+    Base(Box<lfsfs_overlay::BaseObject>),
 }
 
 #[derive(Debug)]
@@ -68,7 +68,7 @@ impl Mount {
                     let ino = free.unwrap_or_else(|| self.fresh_ino());
                     self.apply(Operation::Adopt {
                         ino,
-                        base: object.into(),
+                        base: (*object).into(),
                     });
                     ino
                 }
@@ -252,7 +252,7 @@ fn find_in_base(view: &View, base: &BaseTree, directory: DirId, name: &Name) -> 
     let object = base.object(directory, name)?;
     Some(match view.state().adopted(&base::key(&object)) {
         Some(ino) => Found::Upper(ino),
-        None => Found::Base(object),
+        None => Found::Base(object.into()),
     })
 }
 
@@ -262,7 +262,7 @@ pub(crate) fn tree(view: &View, base: &BaseTree) -> Tree {
     let state = view.state();
     let root = match state.inode(ROOT) {
         Some(_) => Found::Upper(ROOT),
-        None => Found::Base(crate::common::root()),
+        None => Found::Base(crate::common::root().into()),
     };
     let mut open: Vec<(String, Found)> = vec![(String::new(), root)];
     while let Some((path, found)) = open.pop() {
