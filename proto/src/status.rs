@@ -7,6 +7,10 @@ use crate::convert::ProtocolError;
 use crate::v1;
 pub use crate::v1::FaultKind;
 
+/// Most bytes of a message on the wire. A status travels as a header, percent-encoded, and 16 KiB of
+/// headers are what transports take.
+const MESSAGE_LEN_MAX: usize = 2048;
+
 /// Why a call failed: a kind for programs, a message for people, and paths where it is about some.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
@@ -54,10 +58,19 @@ impl From<Fault> for Status {
         };
         Self::with_details(
             code_of(fault.kind),
-            fault.message,
+            cut(fault.message),
             details.encode_to_vec().into(),
         )
     }
+}
+
+/// Cuts a message where it would make the status longer than transports take.
+fn cut(mut message: String) -> String {
+    if message.len() > MESSAGE_LEN_MAX {
+        message.truncate(message.floor_char_boundary(MESSAGE_LEN_MAX));
+        message.push_str("...");
+    }
+    message
 }
 
 impl From<ProtocolError> for Status {
@@ -112,6 +125,16 @@ mod tests {
             };
             assert_eq!(Fault::from_status(&Status::from(fault.clone())), fault);
         }
+    }
+
+    #[test]
+    fn a_long_message_is_cut_between_two_characters() {
+        let fault = Fault::new(
+            FaultKind::Invalid,
+            "x".to_owned() + &"\u{20ac}".repeat(9000),
+        );
+        let message = Fault::from_status(&Status::from(fault)).message;
+        assert!(message.len() <= MESSAGE_LEN_MAX + 3 && message.ends_with("\u{20ac}..."));
     }
 
     #[test]

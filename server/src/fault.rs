@@ -8,8 +8,12 @@ use lfsfs_metadata::MetadataError;
 use lfsfs_proto::convert::ProtocolError;
 use lfsfs_proto::status::{Fault, FaultKind};
 use lfsfs_transfer::TransferError;
+use lfsfs_types::ObjectPath;
 
 use crate::blocking::IntoFault;
+
+/// Most bytes of paths in a fault: a status travels as a header, and transports refuse long ones.
+const PATHS_LEN_MAX: usize = 4096;
 
 impl IntoFault for Fault {
     fn into_fault(self) -> Fault {
@@ -25,7 +29,13 @@ impl IntoFault for ProtocolError {
 
 impl IntoFault for MetadataError {
     fn into_fault(self) -> Fault {
-        logged(Fault::new(kind_of_metadata(&self), text(&self)))
+        let paths = match &self {
+            Self::Conflicts { paths, .. } => first_paths(paths),
+            _ => Vec::new(),
+        };
+        let mut fault = Fault::new(kind_of_metadata(&self), text(&self));
+        fault.paths = paths;
+        logged(fault)
     }
 }
 
@@ -93,6 +103,16 @@ fn kind_of_chunk_store(error: &ChunkStoreError) -> FaultKind {
     }
 }
 
+/// Returns as many of the paths as fit the details of a status; the message has their number.
+fn first_paths(paths: &[ObjectPath]) -> Vec<Vec<u8>> {
+    let mut len = 0;
+    let fitting = paths.iter().take_while(|path| {
+        len += path.as_bytes().len();
+        len <= PATHS_LEN_MAX
+    });
+    fitting.map(|path| path.as_bytes().to_vec()).collect()
+}
+
 /// Logs what a person must look at; what a client did wrong is the client's to tell.
 fn logged(fault: Fault) -> Fault {
     if matches!(fault.kind, FaultKind::Internal | FaultKind::Corrupt) {
@@ -115,4 +135,28 @@ pub(crate) fn text(error: &dyn Error) -> String {
         source = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use lfsfs_types::VersionNumber;
+
+    use super::*;
+
+    #[test]
+    fn a_conflict_tells_as_many_paths_as_fit() {
+        let path = |number: usize| ObjectPath::new(format!("path/{number:05}").as_bytes());
+        let paths: Vec<_> = (0..1000).map(|number| path(number).unwrap()).collect();
+        let conflict = |count: usize| MetadataError::Conflicts {
+            base: VersionNumber(1),
+            head: VersionNumber(2),
+            paths: paths[..count].to_vec(),
+        };
+        let few = conflict(2).into_fault();
+        assert_eq!(few.kind, FaultKind::Conflict);
+        assert_eq!(few.paths, [b"path/00000", b"path/00001"]);
+        let many = conflict(1000).into_fault();
+        assert_eq!(many.paths.len(), PATHS_LEN_MAX / 10);
+        assert!(many.message.contains("1000"), "{}", many.message);
+    }
 }

@@ -92,12 +92,16 @@ async fn a_commit_is_listed_looked_up_resolved_and_survives_a_restart() {
         .into_inner();
     let record = Record::try_from(found.record.unwrap()).unwrap();
     assert_eq!(record, file_record(contents[1]));
-    let request = v1::LookupRequest {
-        path: b"sub/none".to_vec(),
-        ..request
-    };
-    let absent = server.fs().lookup(request).await;
-    assert_eq!(kind(absent), FaultKind::PathNotFound);
+    // The longest path there can be, and one that grows most when it is written for people.
+    let longest = [&b"\xff".repeat(254)[..], b"/"].concat().repeat(16);
+    for path in [b"sub/none".to_vec(), longest] {
+        let request = v1::LookupRequest {
+            path,
+            ..request.clone()
+        };
+        let absent = server.fs().lookup(request).await;
+        assert_eq!(kind(absent), FaultKind::PathNotFound);
+    }
 
     let again = server
         .coordinator()
