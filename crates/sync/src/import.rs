@@ -122,7 +122,7 @@ impl Import {
         let base_id = base.version.id;
         match self.walk(root, base, sink).await {
             Ok((skipped, problems)) => {
-                let Published { version, rows } = commit.finish().await?;
+                let Published { version, rows, .. } = commit.finish().await?;
                 let is_new = version.id != base_id;
                 Ok(self.outcome((version, is_new), rows, skipped, problems))
             }
@@ -218,6 +218,8 @@ impl Import {
             origin: Origin::Import,
             author: self.params.author.clone(),
             message: self.params.message.clone(),
+            force: false,
+            want_ids: false,
         })
     }
 

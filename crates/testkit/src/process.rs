@@ -1,7 +1,7 @@
 //! Real programs under test: started with captured output, waited for with deadlines, killed.
 //!
 //! A program runs in a process group of its own, which is killed and reaped when the value is
-//! dropped, so that no test leaves a process behind. [`binaries`] finds the programs of the
+//! dropped, so that no test leaves a process behind. [`binaries()`] finds the programs of the
 //! workspace beside the test executable.
 
 mod binaries;

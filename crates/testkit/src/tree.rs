@@ -3,7 +3,7 @@
 //! A tree is an application with a `node_modules` of package-like names and sizes whose scripts
 //! really `require` each other (`node index.js` runs), and beside it one directory for each
 //! switched-on feature with the odd objects of that kind. A tree is first planned in memory and
-//! then made, so that no step depends on what the disk answers. [`mutate`] changes an existing
+//! then made, so that no step depends on what the disk answers. [`mutate()`] changes an existing
 //! tree at random for a second import.
 
 mod application;

@@ -9,7 +9,7 @@
 //! block, so whoever stores a chunk reports the SHA-256 of the footer as well: the footer is
 //! verified by that hash, and each block by its hash in the footer.
 //!
-//! Nothing here reads or writes a file; [`verify`] takes any reader.
+//! Nothing here reads or writes a file; [`verify()`] takes any reader.
 
 mod block;
 mod builder;
