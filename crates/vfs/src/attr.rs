@@ -1,5 +1,6 @@
 //! What stat shows of an object.
 
+use lfsfs_overlay::{Inode, Node};
 use lfsfs_types::{Kind, PackRoot, Record, Timestamp};
 
 /// The block size that stat and statfs tell.
@@ -108,6 +109,35 @@ impl Attr {
             uid: record.uid,
             gid: record.gid,
             // The kernel's own form has 32 bits; a number beyond that names no device here.
+            rdev: u32::try_from(rdev).unwrap_or(0),
+            blksize: BLOCK_LEN,
+        }
+    }
+
+    /// Returns the attributes of an object of the overlay.
+    pub(crate) fn of_inode(ino: u64, inode: &Inode) -> Self {
+        let attributes = &inode.attributes;
+        let (kind, size, rdev) = match &inode.node {
+            Node::File(file) => (FileKind::File, file.size(), 0),
+            Node::Directory(_) => (FileKind::Directory, DIRECTORY_LEN, 0),
+            Node::Symlink(target) => (FileKind::Symlink, target.len() as u64, 0),
+            Node::Fifo => (FileKind::Fifo, 0, 0),
+            Node::Socket => (FileKind::Socket, 0, 0),
+            Node::BlockDevice(rdev) => (FileKind::BlockDevice, 0, *rdev),
+            Node::CharDevice(rdev) => (FileKind::CharDevice, 0, *rdev),
+        };
+        Self {
+            ino,
+            size,
+            blocks: size.div_ceil(512),
+            atime: attributes.mtime,
+            mtime: attributes.mtime,
+            ctime: attributes.ctime,
+            kind,
+            mode: u16::try_from(attributes.mode & 0o7777).unwrap_or(0),
+            nlink: attributes.nlink,
+            uid: attributes.uid,
+            gid: attributes.gid,
             rdev: u32::try_from(rdev).unwrap_or(0),
             blksize: BLOCK_LEN,
         }

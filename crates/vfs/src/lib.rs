@@ -2,8 +2,8 @@
 //!
 //! [`Vfs`] is one version of one project as a file system sees it: operations on inode numbers,
 //! with owned buffers and typed errors. It knows no FUSE type, so that a second kernel transport
-//! and tests can drive it. What it shows never changes; a writable mount will put its own layers
-//! above.
+//! and tests can drive it. What it shows never changes. [`WritableVfs`] is the same with changes:
+//! an overlay above it.
 //!
 //! No lock is held across an await. One is taken while another is held only in `chunks`, in the
 //! order stated there, and for memory caches, which are always last.
@@ -25,6 +25,7 @@ mod read;
 mod stats;
 mod vfs;
 mod weighted;
+mod writable;
 mod writer;
 mod xattr;
 
@@ -34,3 +35,7 @@ pub use directory::{DirEntry, EntrySink};
 pub use error::VfsError;
 pub use stats::{Statfs, VfsStats};
 pub use vfs::{Entry, Vfs};
+pub use writable::{
+    Allocation, Existing, OverlayPlace, Owner, Privileges, RenameMode, SetAttr, SetTime,
+    SpecialFile, WritableVfs, XattrMode,
+};

@@ -9,6 +9,8 @@ mod many_pieces;
 #[cfg(test)]
 mod memory;
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod outages;
 #[cfg(test)]
 mod reads;
@@ -16,3 +18,5 @@ mod reads;
 mod support;
 #[cfg(test)]
 mod tree;
+#[cfg(test)]
+mod writable_support;

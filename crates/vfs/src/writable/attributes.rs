@@ -1,0 +1,135 @@
+//! Attributes: what stat shows, and how it is set.
+
+use lfsfs_overlay::{NewAttributes, Operation};
+use lfsfs_types::{Name, Timestamp};
+
+use crate::attr::{Attr, FileKind};
+use crate::error::VfsError;
+use crate::writable::WritableVfs;
+use crate::writable::plan::{Plan, check_range};
+use crate::writable::request::{Privileges, SetAttr, SetTime};
+use crate::writable::scene::{Object, Stop};
+
+const SETUID: u16 = 0o4000;
+const SETGID: u16 = 0o2000;
+const GROUP_EXEC: u16 = 0o010;
+/// Capabilities that a file gives; they go whenever its content or owner changes, whoever does it.
+const CAPABILITY: &[u8] = b"security.capability";
+
+impl WritableVfs {
+    /// Returns the attributes of an inode.
+    pub async fn getattr(&self, ino: u64) -> Result<Attr, VfsError> {
+        match self.state().inode(ino) {
+            Some(inode) => Ok(Attr::of_inode(ino, inode)),
+            None => self.base.getattr(ino).await,
+        }
+    }
+
+    /// Sets attributes, all or none, and returns what they are then.
+    pub async fn setattr(&self, ino: u64, new: SetAttr) -> Result<Attr, VfsError> {
+        self.change(|plan| {
+            let object = plan.scene.object(ino)?;
+            plan_attributes(plan, &object, &new)
+        })
+        .await?;
+        self.getattr(ino).await
+    }
+}
+
+fn plan_attributes(
+    plan: &mut Plan<'_, '_>,
+    object: &Object<'_>,
+    new: &SetAttr,
+) -> Result<(), Stop> {
+    let old = object.attr();
+    let (ino, time) = (old.ino, plan.time);
+    let changes_owner = new.uid.is_some() || new.gid.is_some();
+    let mode = new.mode.or_else(|| mode_left(&old, new, changes_owner));
+    if let Some(size) = new.size {
+        object.expect_file()?;
+        check_range(size, 0)?;
+        plan.adopt(object);
+        drop_capability(plan, object);
+        let mode = mode.map(u32::from);
+        plan.push(Operation::Truncate {
+            ino,
+            size,
+            time,
+            mode,
+        });
+    }
+    let rest = new.mode.is_some() || new.atime.is_some() || new.mtime.is_some();
+    if changes_owner || rest {
+        plan.adopt(object);
+        if changes_owner && new.size.is_none() {
+            drop_capability(plan, object);
+        }
+        let attributes = NewAttributes {
+            mode: mode.map(|mode| u32::from(mode & 0o7777)),
+            uid: new.uid,
+            gid: new.gid,
+            mtime: new.mtime.map(|mtime| resolve(mtime, time)),
+        };
+        plan.push(Operation::SetAttributes {
+            ino,
+            attributes,
+            time,
+        });
+    }
+    Ok(())
+}
+
+/// Returns the mode that a change of owner or size leaves, if it is another one.
+fn mode_left(old: &Attr, new: &SetAttr, changes_owner: bool) -> Option<u16> {
+    let cuts = new.size.is_some() && new.privileges == Privileges::Kill;
+    let applies = cuts || (changes_owner && old.kind != FileKind::Directory);
+    applies.then(|| without_privileges(old.mode)).flatten()
+}
+
+/// Returns the mode without setuid, and without the setgid that lets others run the file as its
+/// group; `None` if it has neither. Setgid without the right to run is another thing (mandatory
+/// locks) and stays.
+fn without_privileges(mode: u16) -> Option<u16> {
+    let mut left = mode & !SETUID;
+    if mode & GROUP_EXEC != 0 {
+        left &= !SETGID;
+    }
+    (left != mode).then_some(left)
+}
+
+/// Plans what a change of content does to privileges, and returns the mode to set with it.
+pub(super) fn plan_privileges(
+    plan: &mut Plan<'_, '_>,
+    object: &Object<'_>,
+    privileges: Privileges,
+) -> Option<u32> {
+    drop_capability(plan, object);
+    match privileges {
+        Privileges::Keep => None,
+        Privileges::Kill => without_privileges(object.attr().mode).map(u32::from),
+    }
+}
+
+fn drop_capability(plan: &mut Plan<'_, '_>, object: &Object<'_>) {
+    let has_one = match object {
+        Object::Upper { inode, .. } => {
+            let mut names = inode.attributes.xattrs.keys();
+            names.any(|name| name.as_bytes() == CAPABILITY)
+        }
+        Object::Base(found) => {
+            let mut xattrs = found.object.record.xattrs.iter();
+            xattrs.any(|xattr| xattr.name.as_bytes() == CAPABILITY)
+        }
+    };
+    if has_one && let Ok(name) = Name::new(CAPABILITY) {
+        let (ino, time) = (object.ino(), plan.time);
+        plan.push(Operation::RemoveXattr { ino, name, time });
+    }
+}
+
+fn resolve(time: SetTime, now: Timestamp) -> Timestamp {
+    match time {
+        SetTime::Now => now,
+        SetTime::At(time) => time,
+    }
+}

@@ -1,0 +1,179 @@
+//! Bytes of files: the log's where something was written, the base's or none elsewhere.
+
+use bytes::{Bytes, BytesMut};
+use lfsfs_client::RemoteError;
+use lfsfs_overlay::{BaseObject, FileData, Inode, Node, Operation, Piece, PieceSource, View};
+use lfsfs_types::{ContentId, Kind};
+
+use crate::error::VfsError;
+use crate::inode::Place;
+use crate::read::Wanted;
+use crate::writable::WritableVfs;
+use crate::writable::attributes::plan_privileges;
+use crate::writable::plan::check_range;
+use crate::writable::request::{Allocation, Privileges};
+
+const ACTION: &str = "read what is below a changed file";
+
+impl WritableVfs {
+    /// Returns bytes of a file as of one moment: fewer than `size` only at its end. Blocks of the
+    /// base are fetched where nothing was written.
+    pub async fn read(&self, ino: u64, offset: u64, size: u32) -> Result<Bytes, VfsError> {
+        let view = self.view();
+        let found = view.as_ref().and_then(|view| {
+            let inode = view.state().inode(ino)?;
+            Some((view, inode))
+        });
+        let Some((view, inode)) = found else {
+            return self.base.read(ino, offset, size).await;
+        };
+        let pieces = file_of(inode)?.pieces(offset, u64::from(size));
+        let mut joined = BytesMut::new();
+        for (index, piece) in pieces.iter().enumerate() {
+            let bytes = self.read_piece(view, inode, piece).await?;
+            if pieces.len() == 1 {
+                return Ok(bytes);
+            }
+            if index == 0 {
+                joined.reserve(pieces.iter().map(len_of).sum());
+            }
+            joined.extend_from_slice(&bytes);
+        }
+        Ok(joined.freeze())
+    }
+
+    /// Writes into a file and returns how many bytes: all of them.
+    pub async fn write(
+        &self,
+        ino: u64,
+        offset: u64,
+        data: &[u8],
+        privileges: Privileges,
+    ) -> Result<u32, VfsError> {
+        let len = u32::try_from(data.len()).map_err(|_| VfsError::Invalid)?;
+        self.change(|plan| {
+            let object = plan.scene.object(ino)?;
+            object.expect_file()?;
+            check_range(offset, u64::from(len))?;
+            if data.is_empty() {
+                return Ok(());
+            }
+            plan.adopt(&object);
+            let mode = plan_privileges(plan, &object, privileges);
+            let write = Operation::Write {
+                ino,
+                offset,
+                time: plan.time,
+                mode,
+            };
+            plan.push_data(write, data);
+            Ok(())
+        })
+        .await?;
+        Ok(len)
+    }
+
+    /// Lengthens a file or makes a range of it zeros. Nothing is reserved.
+    pub async fn fallocate(
+        &self,
+        ino: u64,
+        offset: u64,
+        len: u64,
+        allocation: Allocation,
+        privileges: Privileges,
+    ) -> Result<(), VfsError> {
+        self.change(|plan| {
+            let object = plan.scene.object(ino)?;
+            object.expect_file()?;
+            let end = check_range(offset, len)?;
+            if len == 0 {
+                return Err(VfsError::Invalid.into());
+            }
+            let before = object.attr().size;
+            let (zeros, size) = match allocation {
+                Allocation::Extend => (0, before.max(end)),
+                Allocation::KeepSize => (0, before),
+                Allocation::PunchHole | Allocation::ZeroRangeKeepSize => (len, before),
+                Allocation::ZeroRange => (len, before.max(end)),
+            };
+            plan.adopt(&object);
+            let mode = plan_privileges(plan, &object, privileges);
+            plan.push(Operation::Fallocate {
+                ino,
+                offset,
+                len: zeros,
+                size,
+                time: plan.time,
+                mode,
+            });
+            Ok(())
+        })
+        .await
+    }
+
+    async fn read_piece(
+        &self,
+        view: &View,
+        inode: &Inode,
+        piece: &Piece,
+    ) -> Result<Bytes, VfsError> {
+        match piece.source {
+            PieceSource::Zeros => Ok(vec![0; len_of(piece)].into()),
+            PieceSource::Log(location) => Ok(view.read(location, len_of(piece))?.into()),
+            PieceSource::Base => {
+                let base = inode.base.as_deref().ok_or_else(not_below)?;
+                let Kind::File { content, size } = base.record.kind else {
+                    return Err(not_below());
+                };
+                let range = (piece.offset, piece.len);
+                self.read_below(base, (content, size), range).await
+            }
+        }
+    }
+
+    /// Reads all of a range of a content that an object of the base has.
+    pub(super) async fn read_below(
+        &self,
+        base: &BaseObject,
+        (content, size): (ContentId, u64),
+        (offset, len): (u64, u64),
+    ) -> Result<Bytes, VfsError> {
+        let (index, listing) = match &base.name {
+            None => (0, None),
+            Some(name) => {
+                let listing = self.base.listing(base.directory).await?;
+                let index = listing.find(name.as_bytes()).ok_or_else(not_below)?;
+                (index, Some(listing))
+            }
+        };
+        let place = Place {
+            dir: base.directory,
+            index,
+        };
+        let wanted = Wanted::new(place, (content, size), offset, len);
+        let bytes = self.base.read_content(wanted, listing).await?;
+        match bytes.len() as u64 == len {
+            true => Ok(bytes),
+            false => Err(not_below()),
+        }
+    }
+}
+
+fn file_of(inode: &Inode) -> Result<&FileData, VfsError> {
+    match &inode.node {
+        Node::File(file) => Ok(file),
+        Node::Directory(_) => Err(VfsError::IsDirectory),
+        _ => Err(VfsError::Invalid),
+    }
+}
+
+fn not_below() -> VfsError {
+    VfsError::io(ACTION)(RemoteError::Corrupt(
+        "the base does not have what the overlay says".to_owned(),
+    ))
+}
+
+/// A piece is never longer than what was asked for, which has 32 bits.
+fn len_of(piece: &Piece) -> usize {
+    usize::try_from(piece.len).unwrap_or(usize::MAX)
+}

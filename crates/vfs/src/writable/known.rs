@@ -1,0 +1,77 @@
+//! What the kernel knows of the overlay's inodes: how often it was told, and where directories are.
+//!
+//! Inodes of the base are counted in the table that the read-only core has. One that gets into the
+//! overlay keeps its count there; what comes later is counted here, and it is known as long as
+//! either count is above zero.
+
+use std::collections::HashMap;
+
+use lfsfs_types::nodeid;
+
+use crate::inode::InodeTable;
+
+/// Lookups of inodes of the overlay, and the directories that the kernel's directories are in.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    lookups: HashMap<u64, u64>,
+    /// By directory. What is not here is where the table of the base says.
+    parents: HashMap<u64, u64>,
+    /// Inodes without names that the kernel forgot; the overlay still has to.
+    pub(crate) gone: Vec<u64>,
+}
+
+impl Known {
+    pub(crate) fn count(&mut self, ino: u64) {
+        *self.lookups.entry(ino).or_default() += 1;
+    }
+
+    pub(crate) fn is_known(&self, inodes: &InodeTable, ino: u64) -> bool {
+        self.lookups.contains_key(&ino) || inodes.place(ino).is_some()
+    }
+
+    /// Takes back lookups. Returns true if the kernel knows the inode no more.
+    pub(crate) fn forget(&mut self, inodes: &InodeTable, ino: u64, lookups: u64) -> bool {
+        let here = self.lookups.get(&ino).copied().unwrap_or(0);
+        match here.checked_sub(lookups) {
+            Some(left) if left > 0 => {
+                self.lookups.insert(ino, left);
+            }
+            _ => {
+                self.lookups.remove(&ino);
+                inodes.forget(ino, lookups.saturating_sub(here));
+            }
+        }
+        let is_gone = !self.is_known(inodes, ino);
+        if is_gone {
+            self.parents.remove(&ino);
+        }
+        is_gone
+    }
+
+    /// Notes that a directory is in another one.
+    pub(crate) fn put(&mut self, directory: u64, parent: u64) {
+        self.parents.insert(directory, parent);
+    }
+
+    /// Returns the directory that a directory is in; the root's is the root.
+    pub(crate) fn parent(&self, inodes: &InodeTable, directory: u64) -> Option<u64> {
+        let noted = self.parents.get(&directory).copied();
+        noted.or_else(|| Some(inodes.directory(directory)?.parent))
+    }
+
+    /// Returns true if `directory` is `ancestor` or below it.
+    ///
+    /// Whoever has a directory has those above it, as a kernel does, so the way up is known.
+    pub(crate) fn is_within(&self, inodes: &InodeTable, directory: u64, ancestor: u64) -> bool {
+        let mut at = directory;
+        loop {
+            if at == ancestor {
+                return true;
+            }
+            match self.parent(inodes, at) {
+                Some(parent) if at != nodeid::ROOT => at = parent,
+                _ => return false,
+            }
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! Making, linking and removing names.
+
+use lfsfs_overlay::{Creation, NewNode, Operation, Place};
+use lfsfs_types::Name;
+use lfsfs_types::limits::TARGET_LEN_MAX;
+
+use crate::error::VfsError;
+use crate::vfs::Entry;
+use crate::writable::plan::Plan;
+use crate::writable::request::{Existing, Owner, SpecialFile};
+use crate::writable::scene::{Dir, Held, Stop, name_of};
+use crate::writable::{Known, WritableVfs};
+
+/// Setgid: what is made in such a directory gets its group, and a directory the bit too.
+const SETGID: u32 = 0o2000;
+const SYMLINK_MODE: u16 = 0o777;
+
+/// What a change of names did, for the table of what the kernel knows.
+#[derive(Debug, Default)]
+pub(super) struct Renamed {
+    /// Gets a lookup, under this directory.
+    pub(super) counted: Option<(u64, u64)>,
+    /// May have lost its last name.
+    pub(super) lost: Option<u64>,
+    /// Directories and those that they are in now.
+    pub(super) moved: Vec<(u64, u64)>,
+}
+
+impl WritableVfs {
+    /// Makes a regular file, or takes the object that has the name, and counts one lookup. There are
+    /// no handles.
+    pub async fn create(
+        &self,
+        parent: u64,
+        name: &[u8],
+        mode: u16,
+        owner: Owner,
+        existing: Existing,
+    ) -> Result<Entry, VfsError> {
+        loop {
+            if existing == Existing::Take {
+                match self.lookup(parent, name).await {
+                    Err(VfsError::NotFound) => {}
+                    found => return found,
+                }
+            }
+            match self.make(parent, name, NewNode::File, mode, owner).await {
+                Err(VfsError::Exists) if existing == Existing::Take => {}
+                made => return made,
+            }
+        }
+    }
+
+    /// Makes a directory and counts one lookup.
+    pub async fn mkdir(
+        &self,
+        parent: u64,
+        name: &[u8],
+        mode: u16,
+        owner: Owner,
+    ) -> Result<Entry, VfsError> {
+        self.make(parent, name, NewNode::Directory, mode, owner)
+            .await
+    }
+
+    /// Makes a symbolic link and counts one lookup.
+    pub async fn symlink(
+        &self,
+        parent: u64,
+        name: &[u8],
+        target: &[u8],
+        owner: Owner,
+    ) -> Result<Entry, VfsError> {
+        match target {
+            [] => return Err(VfsError::NotFound),
+            _ if target.len() > TARGET_LEN_MAX => return Err(VfsError::NameTooLong),
+            _ if target.contains(&0) => return Err(VfsError::Invalid),
+            _ => {}
+        }
+        let node = NewNode::Symlink(target.into());
+        self.make(parent, name, node, SYMLINK_MODE, owner).await
+    }
+
+    /// Makes a regular or special file and counts one lookup.
+    pub async fn mknod(
+        &self,
+        parent: u64,
+        name: &[u8],
+        kind: SpecialFile,
+        mode: u16,
+        owner: Owner,
+    ) -> Result<Entry, VfsError> {
+        let node = match kind {
+            SpecialFile::File => NewNode::File,
+            SpecialFile::Fifo => NewNode::Fifo,
+            SpecialFile::Socket => NewNode::Socket,
+            SpecialFile::BlockDevice(rdev) => NewNode::BlockDevice(u64::from(rdev)),
+            SpecialFile::CharDevice(rdev) => NewNode::CharDevice(u64::from(rdev)),
+        };
+        self.make(parent, name, node, mode, owner).await
+    }
+
+    /// Gives anything but a directory another name and counts one lookup.
+    pub async fn link(&self, ino: u64, parent: u64, name: &[u8]) -> Result<Entry, VfsError> {
+        let name = name_of(name)?;
+        self.change_names(|plan, _| {
+            let object = plan.scene.object(ino)?;
+            expect_vacant(plan, &plan.scene.directory(parent)?, &name)?;
+            if object.is_directory() {
+                return Err(VfsError::NotPermitted.into());
+            }
+            match object.attr().nlink {
+                0 => return Err(VfsError::NotFound.into()),
+                u32::MAX => return Err(VfsError::TooManyLinks.into()),
+                _ => {}
+            }
+            plan.adopt_ino(parent)?;
+            plan.adopt(&object);
+            let place = place(parent, &name);
+            let time = plan.time;
+            plan.push(Operation::Link { ino, place, time });
+            Ok(counted(ino, parent))
+        })
+        .await?
+        .ok_or(VfsError::Stale)
+    }
+
+    /// Takes a name away from anything but a directory. Without a name it lives until it is
+    /// forgotten.
+    pub async fn unlink(&self, parent: u64, name: &[u8]) -> Result<(), VfsError> {
+        let name = name_of(name)?;
+        self.change_names(|plan, _| {
+            let dir = plan.scene.directory(parent)?;
+            let object = plan.scene.find_known(&dir, &name)?;
+            if object.is_directory() {
+                return Err(VfsError::IsDirectory.into());
+            }
+            plan.adopt_ino(parent)?;
+            let (ino, place) = (plan.adopt(&object), place(parent, &name));
+            let time = plan.time;
+            plan.push(Operation::Unlink { place, ino, time });
+            Ok(lost(ino))
+        })
+        .await
+        .map(drop)
+    }
+
+    /// Removes an empty directory.
+    pub async fn rmdir(&self, parent: u64, name: &[u8]) -> Result<(), VfsError> {
+        let name = name_of(name)?;
+        self.change_names(|plan, _| {
+            let dir = plan.scene.directory(parent)?;
+            let object = plan.scene.find_known(&dir, &name)?;
+            if !object.is_directory() {
+                return Err(VfsError::NotDirectory.into());
+            }
+            if !plan.scene.is_empty(&object)? {
+                return Err(VfsError::NotEmpty.into());
+            }
+            plan.adopt_ino(parent)?;
+            let (ino, place) = (plan.adopt(&object), place(parent, &name));
+            let time = plan.time;
+            plan.push(Operation::Rmdir { place, ino, time });
+            Ok(lost(ino))
+        })
+        .await
+        .map(drop)
+    }
+
+    async fn make(
+        &self,
+        parent: u64,
+        name: &[u8],
+        node: NewNode,
+        mode: u16,
+        owner: Owner,
+    ) -> Result<Entry, VfsError> {
+        let name = name_of(name)?;
+        self.change_names(|plan, _| {
+            expect_vacant(plan, &plan.scene.directory(parent)?, &name)?;
+            let directory = plan.scene.object(parent)?;
+            plan.adopt(&directory);
+            let ino = plan.new_number();
+            let directory = directory.attr();
+            let creation = inherit(&node, mode, owner, (directory.mode, directory.gid));
+            plan.push(Operation::Create {
+                place: place(parent, &name),
+                ino,
+                node: node.clone(),
+                creation: Creation {
+                    time: plan.time,
+                    ..creation
+                },
+            });
+            Ok(counted(ino, parent))
+        })
+        .await?
+        .ok_or(VfsError::Stale)
+    }
+
+    /// Decides and makes a change of names, and brings what the kernel knows up to date before
+    /// anybody looks a name up. Returns the entry that got a lookup.
+    pub(super) async fn change_names<'d>(
+        &self,
+        decide: impl Fn(&mut Plan<'_, 'd>, &Known) -> Result<Renamed, Stop>,
+    ) -> Result<Option<Entry>, VfsError> {
+        self.prepare(|plan: &mut Plan<'_, 'd>| decide(plan, &self.lock_known()))
+            .await?;
+        self.with_listings(|held: &Held| {
+            let mut known = self.lock_known();
+            let renamed = self.attempt(held, |plan| decide(plan, &known))?;
+            Ok(self.settle(&mut known, renamed, held))
+        })
+        .await?
+        .transpose()
+    }
+
+    fn settle(
+        &self,
+        known: &mut Known,
+        renamed: Renamed,
+        held: &Held,
+    ) -> Option<Result<Entry, VfsError>> {
+        for (directory, parent) in renamed.moved {
+            known.put(directory, parent);
+        }
+        if let Some(ino) = renamed.lost
+            && !known.is_known(self.base.inodes(), ino)
+        {
+            self.note_gone(known, ino);
+        }
+        let (ino, parent) = renamed.counted?;
+        let state = self.state();
+        let attr = match self.scene(&state, held).object(ino) {
+            Ok(object) => Ok(self.count(known, &state, parent, &object)),
+            Err(_) => Err(VfsError::Stale),
+        };
+        Some(attr.map(|attr| Entry { attr }))
+    }
+}
+
+pub(super) fn place(directory: u64, name: &Name) -> Place {
+    Place {
+        directory,
+        name: name.clone(),
+    }
+}
+
+fn counted(ino: u64, parent: u64) -> Renamed {
+    Renamed {
+        counted: Some((ino, parent)),
+        ..Renamed::default()
+    }
+}
+
+fn lost(ino: u64) -> Renamed {
+    Renamed {
+        lost: Some(ino),
+        ..Renamed::default()
+    }
+}
+
+/// Fails if the name is taken, or nothing can be made in the directory any more.
+fn expect_vacant(plan: &Plan<'_, '_>, dir: &Dir<'_>, name: &Name) -> Result<(), Stop> {
+    if dir.is_removed() {
+        return Err(VfsError::NotFound.into());
+    }
+    match plan.scene.find(dir, name)? {
+        Some(_) => Err(VfsError::Exists.into()),
+        None => Ok(()),
+    }
+}
+
+/// Returns the attributes of a new object, but for the time.
+fn inherit(node: &NewNode, mode: u16, owner: Owner, directory: (u16, u32)) -> Creation {
+    let mut creation = Creation {
+        mode: u32::from(mode) & 0o7777,
+        uid: owner.uid,
+        gid: owner.gid,
+        time: lfsfs_types::Timestamp::default(),
+    };
+    let (directory_mode, group) = directory;
+    if u32::from(directory_mode) & SETGID != 0 {
+        creation.gid = group;
+        if matches!(node, NewNode::Directory) {
+            creation.mode |= SETGID;
+        }
+    }
+    creation
+}

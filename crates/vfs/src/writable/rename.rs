@@ -1,0 +1,151 @@
+//! Moving names, with every case that POSIX and Linux tell apart.
+
+use lfsfs_overlay::Operation;
+
+use crate::error::VfsError;
+use crate::vfs::Vfs;
+use crate::writable::namespace::{Renamed, place};
+use crate::writable::plan::Plan;
+use crate::writable::request::RenameMode;
+use crate::writable::scene::{Dir, Object, Stop, name_of};
+use crate::writable::{Known, WritableVfs};
+
+/// What a rename is about.
+struct Move<'a> {
+    from: Dir<'a>,
+    to: Dir<'a>,
+    mode: RenameMode,
+    source: Object<'a>,
+    target: Option<Object<'a>>,
+}
+
+impl WritableVfs {
+    /// Moves a name. Costs the same whatever is below it.
+    pub async fn rename(
+        &self,
+        parent: u64,
+        name: &[u8],
+        new_parent: u64,
+        new_name: &[u8],
+        mode: RenameMode,
+    ) -> Result<(), VfsError> {
+        let (name, new_name) = (name_of(name)?, name_of(new_name)?);
+        self.change_names(|plan, known| {
+            let from = plan.scene.directory(parent)?;
+            let to = plan.scene.directory(new_parent)?;
+            let source = plan.scene.find_known(&from, &name)?;
+            let target = plan.scene.find(&to, &new_name)?;
+            let moved = Move {
+                from,
+                to,
+                mode,
+                source,
+                target,
+            };
+            if moved.check(plan, known)? == Verdict::Nothing {
+                return Ok(Renamed::default());
+            }
+            plan.adopt_ino(parent)?;
+            plan.adopt_ino(new_parent)?;
+            let places = (place(parent, &name), place(new_parent, &new_name));
+            Ok(moved.plan(plan, places))
+        })
+        .await
+        .map(drop)
+    }
+}
+
+/// Whether there is anything to do.
+#[derive(PartialEq, Eq)]
+enum Verdict {
+    Go,
+    /// Both names stand for the same object: POSIX wants nothing to happen.
+    Nothing,
+}
+
+impl Move<'_> {
+    /// Checks in the order in which Linux does, so that the same error wins.
+    fn check(&self, plan: &Plan<'_, '_>, known: &Known) -> Result<Verdict, Stop> {
+        match (self.mode, &self.target) {
+            (RenameMode::NoReplace, Some(_)) => return Err(VfsError::Exists.into()),
+            (RenameMode::Exchange, None) => return Err(VfsError::NotFound.into()),
+            _ => {}
+        }
+        self.check_loops(plan.scene.base, known)?;
+        let Some(target) = &self.target else {
+            return match self.to.is_removed() {
+                true => Err(VfsError::NotFound.into()),
+                false => Ok(Verdict::Go),
+            };
+        };
+        if target.ino() == self.source.ino() {
+            return Ok(Verdict::Nothing);
+        }
+        if self.mode == RenameMode::Exchange {
+            return Ok(Verdict::Go);
+        }
+        match (self.source.is_directory(), target.is_directory()) {
+            (true, false) => Err(VfsError::NotDirectory.into()),
+            (false, true) => Err(VfsError::IsDirectory.into()),
+            (true, true) if !plan.scene.is_empty(target)? => Err(VfsError::NotEmpty.into()),
+            _ => Ok(Verdict::Go),
+        }
+    }
+
+    /// Fails if a directory would get into itself.
+    fn check_loops(&self, base: &Vfs, known: &Known) -> Result<(), VfsError> {
+        let inodes = base.inodes();
+        let above = |object: &Object<'_>, dir: &Dir<'_>| {
+            object.is_directory() && known.is_within(inodes, dir.ino, object.ino())
+        };
+        if above(&self.source, &self.to) {
+            return Err(VfsError::Invalid);
+        }
+        match &self.target {
+            Some(target) if above(target, &self.from) => Err(match self.mode {
+                RenameMode::Exchange => VfsError::Invalid,
+                _ => VfsError::NotEmpty,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn plan(
+        &self,
+        plan: &mut Plan<'_, '_>,
+        (from, to): (lfsfs_overlay::Place, lfsfs_overlay::Place),
+    ) -> Renamed {
+        let ino = plan.adopt(&self.source);
+        let other = self.target.as_ref().map(|target| plan.adopt(target));
+        let time = plan.time;
+        let mut renamed = Renamed::default();
+        if self.source.is_directory() {
+            renamed.moved.push((ino, self.to.ino));
+        }
+        match (self.mode, other) {
+            (RenameMode::Exchange, Some(other)) => {
+                if self.target.as_ref().is_some_and(Object::is_directory) {
+                    renamed.moved.push((other, self.from.ino));
+                }
+                plan.push(Operation::Exchange {
+                    first: from,
+                    first_ino: ino,
+                    second: to,
+                    second_ino: other,
+                    time,
+                });
+            }
+            _ => {
+                renamed.lost = other;
+                plan.push(Operation::Rename {
+                    from,
+                    to,
+                    ino,
+                    replaced: other,
+                    time,
+                });
+            }
+        }
+        renamed
+    }
+}

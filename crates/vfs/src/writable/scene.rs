@@ -1,0 +1,282 @@
+//! What names and numbers stand for at one moment: the overlay's state over the base's listings.
+//!
+//! A scene never waits. Where it needs a listing that is not at hand it stops and says which; whoever
+//! asked fetches that and looks again, at the state as it is then.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use lfsfs_overlay::{BaseObject, DirectoryData, Inode, OverlayError, Slot, State};
+use lfsfs_types::{DirId, Kind, Name, NameError, nodeid};
+
+use crate::attr::{Attr, FileKind};
+use crate::directory::candidate;
+use crate::error::VfsError;
+use crate::inode::{Candidate, Place};
+use crate::listing::Listing;
+use crate::vfs::Vfs;
+
+/// Why a look ended without an answer.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// This directory's listing must be fetched first.
+    Listing(DirId),
+    /// The operation fails.
+    Failed(VfsError),
+}
+
+impl From<VfsError> for Stop {
+    fn from(error: VfsError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<OverlayError> for Stop {
+    fn from(error: OverlayError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// Listings that one operation fetched: they stay at hand until it ends, whatever the caches do.
+pub(crate) type Held = HashMap<DirId, Arc<Listing>>;
+
+/// One moment of a mount.
+#[derive(Clone, Copy)]
+pub(crate) struct Scene<'a> {
+    pub(crate) state: &'a State,
+    pub(crate) base: &'a Vfs,
+    pub(crate) held: &'a Held,
+}
+
+/// An object as it was found.
+pub(crate) enum Object<'a> {
+    /// The overlay has it.
+    Upper { ino: u64, inode: &'a Inode },
+    /// It is as in the base.
+    Base(Box<BaseFound>),
+}
+
+/// An object of the base that the overlay does not have.
+pub(crate) struct BaseFound {
+    pub(crate) ino: u64,
+    pub(crate) object: BaseObject,
+    /// How it gets its number; `None` if it was found by that.
+    pub(crate) candidate: Option<Candidate>,
+}
+
+/// A directory to look into.
+pub(crate) struct Dir<'a> {
+    pub(crate) ino: u64,
+    /// The directory of the base that shows through.
+    pub(crate) base: Option<DirId>,
+    /// What the overlay has of it.
+    pub(crate) upper: Option<(&'a Inode, &'a DirectoryData)>,
+}
+
+impl Dir<'_> {
+    /// Returns true if it was removed and is only open.
+    pub(crate) fn is_removed(&self) -> bool {
+        self.upper.is_some_and(|(inode, _)| inode.is_orphan())
+    }
+
+    /// Returns what the overlay says about a name.
+    pub(crate) fn slot(&self, name: &Name) -> Option<Slot> {
+        self.upper?.1.entries.get(name).copied()
+    }
+}
+
+impl Object<'_> {
+    pub(crate) fn ino(&self) -> u64 {
+        match self {
+            Self::Upper { ino, .. } => *ino,
+            Self::Base(found) => found.ino,
+        }
+    }
+
+    pub(crate) fn attr(&self) -> Attr {
+        match self {
+            Self::Upper { ino, inode } => Attr::of_inode(*ino, inode),
+            Self::Base(found) => Attr::of(found.ino, &found.object.record),
+        }
+    }
+
+    pub(crate) fn is_directory(&self) -> bool {
+        match self {
+            Self::Upper { inode, .. } => inode.directory().is_some(),
+            Self::Base(found) => FileKind::of(&found.object.record.kind) == FileKind::Directory,
+        }
+    }
+
+    /// Returns true for a pack, which can be listed and not looked into.
+    pub(crate) fn is_pack(&self) -> bool {
+        match self {
+            Self::Upper { .. } => false,
+            Self::Base(found) => matches!(found.object.record.kind, Kind::Pack { .. }),
+        }
+    }
+
+    /// Fails unless it is a regular file.
+    pub(crate) fn expect_file(&self) -> Result<(), VfsError> {
+        match self.attr().kind {
+            FileKind::File => Ok(()),
+            FileKind::Directory => Err(VfsError::IsDirectory),
+            _ => Err(VfsError::Invalid),
+        }
+    }
+}
+
+impl<'a> Scene<'a> {
+    pub(crate) fn listing(&self, dir: DirId) -> Result<Arc<Listing>, Stop> {
+        let held = self.held.get(&dir).cloned();
+        held.or_else(|| self.base.listing_in_memory(dir))
+            .ok_or(Stop::Listing(dir))
+    }
+
+    /// Returns a directory by its number.
+    pub(crate) fn directory(&self, ino: u64) -> Result<Dir<'a>, Stop> {
+        if let Some(inode) = self.state.inode(ino) {
+            let data = inode.directory().ok_or(VfsError::NotDirectory)?;
+            return Ok(Dir {
+                ino,
+                base: data.base,
+                upper: Some((inode, data)),
+            });
+        }
+        let inodes = self.base.inodes();
+        match inodes.directory(ino) {
+            Some(directory) => Ok(Dir {
+                ino,
+                base: Some(directory.dir),
+                upper: None,
+            }),
+            None if inodes.place(ino).is_some() => Err(VfsError::NotDirectory.into()),
+            None => Err(VfsError::Stale.into()),
+        }
+    }
+
+    /// Returns an object by its number.
+    pub(crate) fn object(&self, ino: u64) -> Result<Object<'a>, Stop> {
+        if let Some(inode) = self.state.inode(ino) {
+            return Ok(Object::Upper { ino, inode });
+        }
+        let place = self.base.inodes().place(ino).ok_or(VfsError::Stale)?;
+        let object = match ino {
+            nodeid::ROOT => BaseObject {
+                directory: DirId::ABOVE_ROOT,
+                name: None,
+                record: self.base.snapshot().root.clone(),
+            },
+            _ => base_object(&*self.listing(place.dir)?, place)?,
+        };
+        Ok(Object::Base(Box::new(BaseFound {
+            ino,
+            object,
+            candidate: None,
+        })))
+    }
+
+    /// Returns what a name stands for.
+    pub(crate) fn find(&self, dir: &Dir<'_>, name: &Name) -> Result<Option<Object<'a>>, Stop> {
+        match (dir.slot(name), dir.base) {
+            (Some(Slot::Inode { ino, .. }), _) => Ok(Some(self.upper(ino)?)),
+            (Some(Slot::Removed), _) | (None, None) => Ok(None),
+            (None, Some(base)) => {
+                let listing = self.listing(base)?;
+                let Some(index) = listing.find(name.as_bytes()) else {
+                    return Ok(None);
+                };
+                let place = Place { dir: base, index };
+                let object = self.entry(dir.ino, place, &listing)?;
+                match object.is_pack() {
+                    true => Err(VfsError::Unsupported { what: "a pack" }.into()),
+                    false => Ok(Some(object)),
+                }
+            }
+        }
+    }
+
+    /// Returns what a name stands for, which must be there.
+    pub(crate) fn find_known(&self, dir: &Dir<'_>, name: &Name) -> Result<Object<'a>, Stop> {
+        Ok(self.find(dir, name)?.ok_or(VfsError::NotFound)?)
+    }
+
+    /// Returns the entry of a listing that no slot covers; an inode of the overlay may be it.
+    pub(crate) fn entry(
+        &self,
+        parent: u64,
+        place: Place,
+        listing: &Listing,
+    ) -> Result<Object<'a>, Stop> {
+        let object = base_object(listing, place)?;
+        if let Some(ino) = self.state.adopted(&object.key()) {
+            return self.upper(ino);
+        }
+        let name = object.name.as_ref().map_or(&[][..], Name::as_bytes);
+        let project = &self.base.snapshot().project.id;
+        let candidate = candidate(project, parent, place, name, &object.record)?;
+        let inodes = self.base.inodes();
+        Ok(Object::Base(Box::new(BaseFound {
+            ino: inodes.peek_beside(&candidate, &|ino| self.is_taken(ino)),
+            object,
+            candidate: Some(candidate),
+        })))
+    }
+
+    /// Returns true if the overlay has an inode of this number.
+    pub(crate) fn is_taken(&self, ino: u64) -> bool {
+        let sealed = self.state.sealed_state();
+        self.state.inode(ino).is_some() || sealed.is_some_and(|it| it.inode(ino).is_some())
+    }
+
+    /// Returns true if a directory has no entries.
+    pub(crate) fn is_empty(&self, object: &Object<'_>) -> Result<bool, Stop> {
+        let data = match object {
+            Object::Upper { inode, .. } => inode.directory(),
+            Object::Base(_) => None,
+        };
+        let base = match object {
+            Object::Upper { .. } => data.and_then(|it| it.base),
+            Object::Base(found) => found.object.record.dir(),
+        };
+        let mut slots = data.into_iter().flat_map(|it| it.entries.values());
+        if slots.any(|slot| matches!(slot, Slot::Inode { .. })) {
+            return Ok(false);
+        }
+        let Some(base) = base else { return Ok(true) };
+        let listing = self.listing(base)?;
+        for index in 0..listing.len() {
+            let name = listing.name(index).map_err(VfsError::damaged_record)?;
+            let name = Name::new(name).map_err(|_| VfsError::Invalid)?;
+            if data.is_none_or(|it| !it.entries.contains_key(&name)) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn upper(&self, ino: u64) -> Result<Object<'a>, Stop> {
+        let inode = self.state.inode(ino).ok_or(VfsError::Stale)?;
+        Ok(Object::Upper { ino, inode })
+    }
+}
+
+fn base_object(listing: &Listing, place: Place) -> Result<BaseObject, VfsError> {
+    let name = listing
+        .name(place.index)
+        .map_err(VfsError::damaged_record)?;
+    Ok(BaseObject {
+        directory: place.dir,
+        name: Some(Name::new(name).map_err(|_| VfsError::Stale)?),
+        record: listing
+            .record(place.index)
+            .map_err(VfsError::damaged_record)?,
+    })
+}
+
+/// Checks a name that came from outside.
+pub(crate) fn name_of(bytes: &[u8]) -> Result<Name, VfsError> {
+    Name::new(bytes).map_err(|error| match error {
+        NameError::TooLong { .. } => VfsError::NameTooLong,
+        _ => VfsError::Invalid,
+    })
+}

@@ -1,0 +1,38 @@
+//! How much room there is: the version's size, and what the disk of the overlay has left.
+
+use std::path::Path;
+
+use rustix::fs::{StatVfs, statvfs};
+
+use crate::attr::BLOCK_LEN;
+use crate::stats::Statfs;
+use crate::writable::WritableVfs;
+
+impl WritableVfs {
+    /// Returns the size of the version and the free space of the disk that changes go to. Never
+    /// touches the network.
+    #[must_use]
+    pub fn statfs(&self) -> Statfs {
+        let version = self.base.statfs();
+        let Some(disk) = disk_of(&self.place.dir) else {
+            return version;
+        };
+        let blocks_free = disk.f_bavail.saturating_mul(disk.f_frsize) / u64::from(BLOCK_LEN);
+        let changed = self.state().log_bytes().div_ceil(u64::from(BLOCK_LEN));
+        Statfs {
+            blocks: version
+                .blocks
+                .saturating_add(changed)
+                .saturating_add(blocks_free),
+            blocks_free,
+            files: version.files.saturating_add(disk.f_favail),
+            files_free: disk.f_favail,
+            ..version
+        }
+    }
+}
+
+/// Returns the state of the disk that has a directory, or will have it.
+fn disk_of(dir: &Path) -> Option<StatVfs> {
+    dir.ancestors().find_map(|dir| statvfs(dir).ok())
+}

@@ -1,0 +1,163 @@
+//! Extended attributes.
+
+use bytes::Bytes;
+use lfsfs_overlay::{Inode, Operation};
+use lfsfs_types::limits::{NAME_LEN_MAX, XATTR_LEN_MAX, XATTRS_MAX};
+use lfsfs_types::{Name, XattrValue, nodeid};
+
+use crate::error::VfsError;
+use crate::writable::WritableVfs;
+use crate::writable::plan::Plan;
+use crate::writable::request::XattrMode;
+use crate::writable::scene::{Object, Stop};
+use crate::xattr;
+
+/// Most bytes of the names of one object, each with a NUL: what listxattr can return.
+const LIST_LEN_MAX: usize = 64 * 1024;
+/// Access lists are not enforced, so it must not seem that they were set.
+const ACCESS_LISTS: &[u8] = b"system.";
+
+impl WritableVfs {
+    /// Returns the value of an extended attribute.
+    pub async fn getxattr(&self, ino: u64, name: &[u8]) -> Result<Bytes, VfsError> {
+        let state = self.state();
+        let Some(inode) = state.inode(ino) else {
+            return self.base.getxattr(ino, name).await;
+        };
+        if ino == nodeid::ROOT && name == xattr::VERSION {
+            return Ok(xattr::version(self.base.snapshot()));
+        }
+        let name = Name::new(name).map_err(|_| VfsError::NoAttribute)?;
+        match inode.attributes.xattrs.get(&name) {
+            None => Err(VfsError::NoAttribute),
+            Some(XattrValue::Inline(bytes)) => Ok(Bytes::copy_from_slice(bytes)),
+            Some(XattrValue::Content { content, len }) => {
+                let base = inode.base.as_deref().ok_or(VfsError::Stale)?;
+                let len = u64::from(*len);
+                self.read_below(base, (*content, len), (0, len)).await
+            }
+        }
+    }
+
+    /// Returns the names of an inode's extended attributes, each with a NUL behind it.
+    pub async fn listxattr(&self, ino: u64) -> Result<Bytes, VfsError> {
+        match self.state().inode(ino) {
+            Some(inode) => Ok(names(inode)),
+            None => self.base.listxattr(ino).await,
+        }
+    }
+
+    /// Sets an extended attribute: up to 64 KiB, 1,024 of an object and 64 KiB of names.
+    pub async fn setxattr(
+        &self,
+        ino: u64,
+        name: &[u8],
+        value: &[u8],
+        mode: XattrMode,
+    ) -> Result<(), VfsError> {
+        if value.len() > XATTR_LEN_MAX {
+            return Err(VfsError::AttributeTooLarge);
+        }
+        let name = checked(ino, name)?;
+        self.change(|plan| {
+            let object = plan.scene.object(ino)?;
+            let attributes = Attributes::of(&object, &name);
+            match (mode, attributes.has_name) {
+                (XattrMode::Create, true) => return Err(VfsError::Exists.into()),
+                (XattrMode::Replace, false) => return Err(VfsError::NoAttribute.into()),
+                _ => {}
+            }
+            attributes.check_room(&name)?;
+            plan.adopt(&object);
+            plan.push(Operation::SetXattr {
+                ino,
+                name: name.clone(),
+                value: XattrValue::Inline(value.into()),
+                time: plan.time,
+            });
+            Ok(())
+        })
+        .await
+    }
+
+    /// Removes an extended attribute.
+    pub async fn removexattr(&self, ino: u64, name: &[u8]) -> Result<(), VfsError> {
+        let name = checked(ino, name)?;
+        self.change(|plan| plan_removal(plan, ino, &name)).await
+    }
+}
+
+fn plan_removal(plan: &mut Plan<'_, '_>, ino: u64, name: &Name) -> Result<(), Stop> {
+    let object = plan.scene.object(ino)?;
+    if !Attributes::of(&object, name).has_name {
+        return Err(VfsError::NoAttribute.into());
+    }
+    plan.adopt(&object);
+    let (name, time) = (name.clone(), plan.time);
+    plan.push(Operation::RemoveXattr { ino, name, time });
+    Ok(())
+}
+
+/// The attributes of an object, as far as setting one asks.
+struct Attributes {
+    has_name: bool,
+    count: usize,
+    names_len: usize,
+}
+
+impl Attributes {
+    fn of(object: &Object<'_>, name: &Name) -> Self {
+        let mut found = Self {
+            has_name: false,
+            count: 0,
+            names_len: 0,
+        };
+        let add = |it: &Name| {
+            found.has_name |= it == name;
+            found.count += 1;
+            found.names_len += it.as_bytes().len() + 1;
+        };
+        match object {
+            Object::Upper { inode, .. } => inode.attributes.xattrs.keys().for_each(add),
+            Object::Base(base) => {
+                let xattrs = base.object.record.xattrs.iter();
+                xattrs.map(|xattr| &xattr.name).for_each(add);
+            }
+        }
+        found
+    }
+
+    fn check_room(&self, name: &Name) -> Result<(), VfsError> {
+        let names_len = self.names_len + name.as_bytes().len() + 1;
+        let fits = self.count < XATTRS_MAX && names_len <= LIST_LEN_MAX;
+        match self.has_name || fits {
+            true => Ok(()),
+            false => Err(VfsError::NoSpace),
+        }
+    }
+}
+
+/// Checks the name of an attribute that is to be changed.
+fn checked(ino: u64, name: &[u8]) -> Result<Name, VfsError> {
+    if name.len() > NAME_LEN_MAX {
+        return Err(VfsError::AttributeNameTooLong);
+    }
+    if name.starts_with(ACCESS_LISTS) {
+        return Err(VfsError::Unsupported {
+            what: "an access list",
+        });
+    }
+    if ino == nodeid::ROOT && name == xattr::VERSION {
+        return Err(VfsError::NotPermitted);
+    }
+    Name::new(name).map_err(|_| VfsError::Invalid)
+}
+
+fn names(inode: &Inode) -> Bytes {
+    let mut names = Vec::new();
+    for name in inode.attributes.xattrs.keys() {
+        names.extend_from_slice(name.as_bytes());
+        names.push(0);
+    }
+    names.into()
+}
