@@ -5,6 +5,8 @@ mod support;
 
 #[path = "mount/budgets.rs"]
 mod budgets;
+#[path = "mount/damage.rs"]
+mod damage;
 #[path = "mount/fidelity.rs"]
 mod fidelity;
 #[path = "mount/many.rs"]
@@ -13,5 +15,7 @@ mod many;
 mod mount8;
 #[path = "mount/mount_points.rs"]
 mod mount_points;
+#[path = "mount/outages.rs"]
+mod outages;
 #[path = "mount/programs.rs"]
 mod programs;

@@ -17,7 +17,21 @@ pub(crate) type Counts = BTreeMap<String, u64>;
 /// Runs `body` in a private namespace if this machine can mount. `name` is the test's own.
 pub(crate) fn in_namespace(name: &str, body: impl FnOnce()) {
     if require_root_and_fuse().is_ok() {
-        lfsfs_testkit::namespace::in_private_namespace(name, body);
+        lfsfs_testkit::namespace::in_private_namespace(name, || {
+            forget_mounts_of_others();
+            body();
+        });
+    }
+}
+
+/// Takes the mounts of lfsfs that this machine had already out of this namespace: they are in no
+/// list then, and whoever has them can end them while the test runs.
+fn forget_mounts_of_others() {
+    let table = fs::read_to_string("/proc/self/mounts").expect("the mount table");
+    let found = table.lines().filter(|line| line.contains(" fuse.lfsfs "));
+    for dir in found.filter_map(|line| line.split(' ').nth(1)) {
+        // Copies; the mounts themselves are in another namespace. Odd names stay.
+        let _ = rustix::mount::unmount(dir, rustix::mount::UnmountFlags::DETACH);
     }
 }
 
@@ -168,4 +182,11 @@ pub(crate) fn inode_numbers(dir: &Path) -> BTreeMap<PathBuf, u64> {
         (path.to_owned(), metadata.ino())
     });
     numbers.collect()
+}
+
+/// What a mount fetched from servers, in counts and bytes.
+pub(crate) fn fetched(mount: &Mounted<'_>) -> Counts {
+    let counters = mount.counters().into_iter();
+    let remote = counters.filter(|(name, count)| name.starts_with("remote_") && *count > 0);
+    remote.collect()
 }

@@ -71,6 +71,14 @@ pub fn require_program(name: &str) -> Requirement {
     report(name, check_program(name))
 }
 
+/// Asks for what the test has looked for itself: `checked` says why it is not there.
+///
+/// # Errors
+/// The test cannot run here.
+pub fn require(needs: &str, checked: Result<(), String>) -> Requirement {
+    report(needs, checked)
+}
+
 /// Returns the place of the program `name` in `PATH` or where administrators' programs lie.
 #[must_use]
 pub fn find_program(name: &str) -> Option<PathBuf> {
