@@ -1,5 +1,6 @@
 //! Metadata sessions: a base version, changes, one new version.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,7 +10,8 @@ use lfsfs_proto::convert::{id, required};
 use lfsfs_proto::v1;
 use lfsfs_proto::v1::commit_request::Part;
 use lfsfs_types::{
-    DirId, Name, Origin, ProjectId, Record, SessionId, VersionId, VersionNumber, VersionRecord,
+    DirId, LinkId, Name, Origin, ProjectId, Record, SessionId, VersionId, VersionNumber,
+    VersionRecord,
 };
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -49,6 +51,10 @@ pub struct SessionParams {
     pub author: String,
     /// Why.
     pub message: String,
+    /// Whether the changes are made even where others changed the same since the base.
+    pub force: bool,
+    /// Whether [`Published`] tells the ids of what the session makes.
+    pub want_ids: bool,
 }
 
 /// A version that holds the changes.
@@ -58,6 +64,13 @@ pub struct Published {
     pub version: VersionRecord,
     /// Rows that the server wrote for it.
     pub rows: u64,
+    /// Whether others published versions since the base, so that it holds more than the changes.
+    pub rebased: bool,
+    /// The real id of each directory that the session made, by the session's, if it was asked for;
+    /// empty if an earlier call had published the version, whose paths can be looked up.
+    pub dirs: BTreeMap<DirId, DirId>,
+    /// The same for hard links.
+    pub links: BTreeMap<LinkId, LinkId>,
 }
 
 /// A session in which changes can be sent, or the version it made when it was opened before.
@@ -121,8 +134,18 @@ impl GrpcRemote {
         Ok(Published {
             version,
             rows: answer.rows,
+            rebased: answer.rebased,
+            dirs: made(&answer.made_dirs, DirId),
+            links: made(&answer.made_links, LinkId),
         })
     }
+}
+
+/// Returns real ids by those that the session gave.
+fn made<T: Ord>(ids: &[v1::MadeId], id: fn(u64) -> T) -> BTreeMap<T, T> {
+    let session = |made: u64| id(DirId::SESSION_FIRST.0.saturating_add(made));
+    let pairs = ids.iter().map(|made| (session(made.made), id(made.id)));
+    pairs.collect()
 }
 
 fn requests(
@@ -136,6 +159,8 @@ fn requests(
         origin: Some(params.origin.into()),
         author: params.author.clone(),
         message: params.message.clone(),
+        force: params.force,
+        want_ids: params.want_ids,
     });
     let count = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&count);

@@ -8,7 +8,7 @@ use lfsfs_metadata::{Begun, Change, CommitParams, CommitSession, Published};
 use lfsfs_proto::convert::{ProtocolError, id, optional_name, required};
 use lfsfs_proto::status::{Fault, FaultKind};
 use lfsfs_proto::v1;
-use lfsfs_types::{DirId, Origin, Record, SessionId, VersionId, VersionNumber, VersionRecord};
+use lfsfs_types::{DirId, Origin, Record, SessionId, VersionId, VersionNumber};
 use tonic::Streaming;
 
 use super::Coordinator;
@@ -83,17 +83,44 @@ pub(super) async fn commit(
         .sessions()
         .find(id, coordinator.clock.monotonic())?;
     coordinator.check_room().await?;
+    let wants_ids = start.want_ids;
     let params = start_params(plan, start).map_err(ProtocolError::into_fault)?;
     let begun = coordinator.metadata(move |metadata| metadata.begin_commit(params));
-    let (record, rows) = match begun.await? {
-        Begun::AlreadyDone(record) => (record, 0),
-        Begun::Session(session) => publish(stage(session, &mut stream).await?).await?,
+    let answer = match begun.await? {
+        Begun::AlreadyDone(record) => v1::CommitResponse {
+            rebased: record.parent != record.base,
+            version: Some((&record).into()),
+            ..v1::CommitResponse::default()
+        },
+        Begun::Session(session) => {
+            let session = stage(session, &mut stream).await?;
+            let published = blocking(move || session.publish()).await?;
+            answer(&published, wants_ids)
+        }
     };
     coordinator.sessions().close(id);
-    Ok(v1::CommitResponse {
-        version: Some((&record).into()),
+    Ok(answer)
+}
+
+fn answer(published: &Published, with_ids: bool) -> v1::CommitResponse {
+    let counts = published.record.counts;
+    let rows = match published.is_new {
+        true => counts.added + counts.removed + counts.modified,
+        false => 0,
+    };
+    let made = |made: u64, id: u64| v1::MadeId {
+        made: made - DirId::SESSION_FIRST.0,
+        id,
+    };
+    let dirs = published.dirs.iter().filter(|_| with_ids);
+    let links = published.links.iter().filter(|_| with_ids);
+    v1::CommitResponse {
+        version: Some((&published.record).into()),
         rows,
-    })
+        rebased: published.is_rebased(),
+        made_dirs: dirs.map(|(dir, id)| made(dir.0, id.0)).collect(),
+        made_links: links.map(|(link, id)| made(link.0, id.0)).collect(),
+    }
 }
 
 fn start_params(plan: CommitPlan, start: v1::CommitStart) -> Result<CommitParams, ProtocolError> {
@@ -101,6 +128,7 @@ fn start_params(plan: CommitPlan, start: v1::CommitStart) -> Result<CommitParams
     Ok(CommitParams {
         author: start.author,
         message: start.message,
+        force: start.force,
         ..params_of(plan, origin)
     })
 }
@@ -174,17 +202,6 @@ async fn discard(session: CommitSession) {
     if let Err(fault) = blocking(move || session.discard()).await {
         tracing::warn!(fault = %fault.message, "staged changes stay until the next sweep");
     }
-}
-
-/// Publishes what was staged. Returns the version and how many entries it changed.
-async fn publish(session: CommitSession) -> Result<(VersionRecord, u64), Fault> {
-    let Published { record, is_new, .. } = blocking(move || session.publish()).await?;
-    let counts = record.counts;
-    let rows = match is_new {
-        true => counts.added + counts.removed + counts.modified,
-        false => 0,
-    };
-    Ok((record, rows))
 }
 
 fn out_of_order() -> Fault {

@@ -3,7 +3,9 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use lfsfs_metadata::{DiffEntry, DiffLine, MetadataError, Project, ProjectSettings, Snapshot};
+use lfsfs_metadata::{
+    DiffEntry, DiffLine, MetadataError, Project, ProjectSettings, RollbackParams, Snapshot,
+};
 use lfsfs_proto::convert::{ProtocolError, id, optional_name};
 use lfsfs_proto::status::{Fault, FaultKind};
 use lfsfs_proto::v1::fs_server::Fs;
@@ -11,13 +13,14 @@ use lfsfs_proto::v1::{self};
 use lfsfs_types::limits::PIECES_MAX;
 use lfsfs_types::{
     ContentId, DirId, Name, ObjectPath, Piece, PieceList, ProjectId, ProjectName, Record, Source,
-    TagName, VersionNumber,
+    TagName, VersionId, VersionNumber,
 };
 use prost::Message as _;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{Coordinator, changes, resolve};
 use crate::blocking::{IntoFault as _, blocking};
+use crate::ids::random_id;
 use crate::streams::{Answers, Sink, next};
 
 /// Projects of one page.
@@ -28,6 +31,8 @@ const VERSIONS_AT_ONCE: usize = 100;
 const LISTING_LEN_MAX: usize = 2 * 1024 * 1024;
 /// Most slots of one plan.
 const SLOTS_MAX: u32 = 1024;
+/// Most tags in one answer.
+const TAGS_MAX: usize = 10_000;
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -438,24 +443,60 @@ impl Fs for FsService {
 
     async fn delete_project(
         &self,
-        _: Request<v1::DeleteProjectRequest>,
+        request: Request<v1::DeleteProjectRequest>,
     ) -> Answer<v1::DeleteProjectResponse> {
-        unserved("DeleteProject")
+        let name = project_name(&request.into_inner().name)?;
+        let deleted = self.coordinator.metadata(move |m| m.delete_project(&name));
+        deleted.await?;
+        Ok(Response::new(v1::DeleteProjectResponse {}))
     }
 
     async fn rename_project(
         &self,
-        _: Request<v1::RenameProjectRequest>,
+        request: Request<v1::RenameProjectRequest>,
     ) -> Answer<v1::RenameProjectResponse> {
-        unserved("RenameProject")
+        let request = request.into_inner();
+        let (old, new) = (
+            project_name(&request.name)?,
+            project_name(&request.new_name)?,
+        );
+        let renamed = self
+            .coordinator
+            .metadata(move |m| m.rename_project(&old, &new));
+        renamed.await?;
+        Ok(Response::new(v1::RenameProjectResponse {}))
     }
 
-    async fn delete_tag(&self, _: Request<v1::DeleteTagRequest>) -> Answer<v1::DeleteTagResponse> {
-        unserved("DeleteTag")
+    async fn delete_tag(
+        &self,
+        request: Request<v1::DeleteTagRequest>,
+    ) -> Answer<v1::DeleteTagResponse> {
+        let request = request.into_inner();
+        let tag = tag_name(&request.tag)?;
+        let project = self.project(&request.project).await?.id;
+        let deleted = self
+            .coordinator
+            .metadata(move |m| m.delete_tag(project, &tag));
+        deleted.await?;
+        Ok(Response::new(v1::DeleteTagResponse {}))
     }
 
-    async fn list_tags(&self, _: Request<v1::ListTagsRequest>) -> Answer<v1::ListTagsResponse> {
-        unserved("ListTags")
+    async fn list_tags(
+        &self,
+        request: Request<v1::ListTagsRequest>,
+    ) -> Answer<v1::ListTagsResponse> {
+        let project = self.project(&request.into_inner().project).await?.id;
+        let listed = self
+            .coordinator
+            .metadata(move |m| m.list_tags(project, None, TAGS_MAX));
+        let tags = listed.await?.items.into_iter();
+        let tag = |(name, version): (TagName, VersionNumber)| v1::Tag {
+            name: name.to_string(),
+            version: version.0,
+        };
+        Ok(Response::new(v1::ListTagsResponse {
+            tags: tags.map(tag).collect(),
+        }))
     }
 
     async fn watch(&self, _: Request<v1::WatchRequest>) -> Answer<Self::WatchStream> {
@@ -481,8 +522,22 @@ impl Fs for FsService {
         unserved("Update")
     }
 
-    async fn rollback(&self, _: Request<v1::RollbackRequest>) -> Answer<v1::RollbackResponse> {
-        unserved("Rollback")
+    async fn rollback(
+        &self,
+        request: Request<v1::RollbackRequest>,
+    ) -> Answer<v1::RollbackResponse> {
+        let request = request.into_inner();
+        let params = RollbackParams {
+            project: self.project(&request.project).await?.id,
+            to: VersionNumber(request.version),
+            version: VersionId(random_id()?.0),
+            author: String::new(),
+            message: String::new(),
+        };
+        let rolled = self.coordinator.metadata(move |m| m.rollback(&params));
+        Ok(Response::new(v1::RollbackResponse {
+            version: rolled.await?.record.number.0,
+        }))
     }
 
     async fn clone_to_project(

@@ -457,6 +457,71 @@ fn check_overtaken(
     assert_clean(fast);
 }
 
+/// A commit on an older version, rebased or forced, stopped at each operation of it.
+#[test]
+fn a_rebase_is_whole_or_absent() {
+    for force in [false, true] {
+        crash_rebases(force);
+    }
+}
+
+fn crash_rebases(force: bool) {
+    let Scene { store, project, .. } = scene(2);
+    let metadata = open(Arc::new(store.after_crash(usize::MAX, None)));
+    let heads = [0, 1, 2].map(|number| Tree::read(&metadata, &project, VersionNumber(number), 9));
+    let base = metadata.version(project.id, VersionNumber(1)).unwrap();
+    let params = lfsfs_metadata::CommitParams {
+        base: (base.number, base.id),
+        force,
+        ..params(&metadata, &project, LAST)
+    };
+    // A name that the second version changes conflicts, a new one does not.
+    let changed = heads[2].dirs[&DirId::ROOT].iter().find(|(name, record)| {
+        let before = heads[1].dirs[&DirId::ROOT].get(*name);
+        record.dir().is_none() && before.is_some_and(|before| before.kind != record.kind)
+    });
+    assert!(changed.is_some());
+    let mut changes = vec![put(DirId::ROOT, "rebased", file(5))];
+    changes.extend(changed.filter(|_| force).map(|(name, _)| Change {
+        dir: DirId::ROOT,
+        name: Some(name.clone()),
+        state: Some(file(11)),
+    }));
+    let publish = |metadata: &Metadata| -> Result<Published, MetadataError> {
+        let mut session = match metadata.begin_commit(params.clone())? {
+            Begun::Session(session) => session,
+            Begun::AlreadyDone(record) => panic!("done already: {record:?}"),
+        };
+        session.stage(changes.clone())?;
+        session.publish()
+    };
+    for at in 1.. {
+        let double = Arc::new(store.after_crash(usize::MAX, Some((at, at % 2 == 0))));
+        let Ok(metadata) = Metadata::open(double.clone(), clock()) else {
+            continue;
+        };
+        let result = publish(&metadata);
+        for kept in [0, double.pending() / 2, double.pending()] {
+            let after = open(Arc::new(double.after_crash(kept, None)));
+            check_trees(&after, &project, &heads);
+            assert_clean(&after);
+            let head = after.project_by_id(project.id).unwrap().head.0;
+            assert!(head.0 == 3 || (head.0 == 2 && result.is_err()));
+            if head.0 == 2 {
+                let record = publish(&after).unwrap().record;
+                assert_eq!((record.base.0, record.parent.0), (1, 2));
+            }
+            let found = Tree::read(&after, &project, VersionNumber(3), 9);
+            let root = &found.dirs[&DirId::ROOT];
+            assert_eq!(root.get(&crate::support::name("rebased")), Some(&file(5)));
+            assert_clean(&after);
+        }
+        if result.is_ok() {
+            return;
+        }
+    }
+}
+
 #[test]
 fn a_commit_whose_answer_was_lost_is_done() {
     let Scene {

@@ -12,13 +12,6 @@ use crate::tree::Tree;
 type Key = (DirId, Option<Name>);
 type Entries = BTreeMap<Key, Record>;
 
-/// What the rules say of two sides.
-#[derive(Debug)]
-pub(crate) enum Merged {
-    Tree(Tree),
-    Conflict,
-}
-
 /// All of a record but its times.
 fn state(record: &Record) -> Record {
     Record {
@@ -174,8 +167,8 @@ impl<'t> Side<'t> {
     }
 }
 
-/// Merges what two sides made of a base, by directory and name.
-pub(crate) fn merge(base: &Tree, mine: &Tree, theirs: &Tree) -> Merged {
+/// Merges what two sides made of a base, by directory and name; none if that conflicts.
+pub(crate) fn merge(base: &Tree, mine: &Tree, theirs: &Tree) -> Option<Tree> {
     let mine = unite(base, &with_old_ids(base, mine), theirs);
     let (base, mine, theirs) = (Side::new(base), Side::new(&mine), Side::new(theirs));
     let keys: BTreeSet<Key> = [&base, &mine, &theirs]
@@ -229,20 +222,30 @@ pub(crate) fn merge(base: &Tree, mine: &Tree, theirs: &Tree) -> Merged {
         .intersection(&their_links)
         .any(|link| not_alike.contains(link));
     if conflict {
-        return Merged::Conflict;
+        return None;
     }
     let mut all = Entries::new();
     for key in &keys {
         let merged = merged_entry(key, &base, &mine, &theirs, (&my_links, &their_links));
         all.extend(merged.map(|record| (key.clone(), record)));
     }
-    // Names of a link of which only I changed the state have my record.
+    follow_my_links(&mut all, &mine, (&my_links, &their_links));
+    Some(tree_of(all))
+}
+
+/// Names of a link of which only I changed the state have my record.
+fn follow_my_links(
+    all: &mut Entries,
+    mine: &Side<'_>,
+    (my_links, their_links): (&BTreeSet<LinkId>, &BTreeSet<LinkId>),
+) {
     let mut records = BTreeMap::new();
     for record in mine.entries.values() {
-        if let Some(link) = record.link.filter(|link| my_links.contains(&link.id)) {
-            if !their_links.contains(&link.id) {
-                records.insert(link.id, record.clone());
-            }
+        let mine_alone = |link: &lfsfs_types::Link| {
+            my_links.contains(&link.id) && !their_links.contains(&link.id)
+        };
+        if let Some(link) = record.link.filter(mine_alone) {
+            records.insert(link.id, record.clone());
         }
     }
     for record in all.values_mut() {
@@ -250,7 +253,6 @@ pub(crate) fn merge(base: &Tree, mine: &Tree, theirs: &Tree) -> Merged {
             record.clone_from(mine);
         }
     }
-    Merged::Tree(tree_of(all))
 }
 
 fn merged_entry(

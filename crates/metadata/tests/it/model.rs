@@ -11,7 +11,7 @@ use lfsfs_metadata::{
 };
 use lfsfs_types::{DirId, Kind, LinkId, Name, ObjectPath, Record, VersionId, VersionNumber};
 
-use crate::merge::{Merged, check_forced, merge};
+use crate::merge::{check_forced, merge};
 use crate::support::{
     Random, assert_clean, begin, diff, in_memory, new_project, open, params, store_contents,
 };
@@ -130,11 +130,11 @@ impl History {
         let on = VersionNumber(on as u64);
         params.base = (on, self.metadata.version(self.project.id, on).unwrap().id);
         let merged = match on == self.head() {
-            true => Merged::Tree(mine.clone()),
+            true => Some(mine.clone()),
             false => merge(&base, &mine, &head),
         };
         let told = self.publish(params.clone(), changes.clone());
-        let Merged::Tree(wanted) = merged else {
+        let Some(wanted) = merged else {
             let Err(MetadataError::Conflicts { paths, .. }) = told else {
                 panic!("no conflict on {base:#?} mine {mine:#?} theirs {head:#?}");
             };
