@@ -215,6 +215,7 @@ impl TestServer {
             origin: Some(lfsfs_types::Origin::Import.into()),
             author: "somebody@somewhere".to_owned(),
             message: "what it is".to_owned(),
+            ..v1::CommitStart::default()
         };
         let part = |part| v1::CommitRequest { part: Some(part) };
         let count = changes.len() as u64;

@@ -1,11 +1,11 @@
 //! Deleting and renaming projects, tags, rolling back.
 
 use lfsfs_metadata::{MetadataError, ProjectSettings, RollbackParams};
-use lfsfs_types::{DirId, ProjectName, TagName, VersionId, VersionNumber};
+use lfsfs_types::{DirId, ObjectPath, ProjectName, TagName, VersionId, VersionNumber};
 
 use crate::support::{
-    assert_clean, commit, commit_as, directory, file, in_memory, made, new_project, params, put,
-    remove,
+    assert_clean, begin, commit, commit_as, directory, file, in_memory, made, new_project, params,
+    put, remove,
 };
 use crate::tree::Tree;
 
@@ -27,7 +27,7 @@ fn a_deleted_project_is_gone_and_its_name_is_free() {
         .set_tag(project.id, &tag, VersionNumber(1), false)
         .unwrap();
     let params = params(&metadata, &project, [5; 16]);
-    let open = crate::support::begin(&metadata, params);
+    let open = begin(&metadata, params);
     metadata.delete_project(&project.name).unwrap();
     let unknown = |error| matches!(error, MetadataError::UnknownProjectId { .. });
     assert!(unknown(open.publish().unwrap_err()));
@@ -111,5 +111,61 @@ fn a_rollback_gives_directories_their_ids_back() {
     let record = rolled.unwrap().record;
     assert_eq!(record.number, VersionNumber(3));
     assert_eq!(Tree::read(&metadata, &project, record.number, 9), before);
+    assert_clean(&metadata);
+}
+
+#[test]
+fn a_rollback_knows_directories_that_came_and_went() {
+    let metadata = in_memory();
+    let project = new_project(&metadata);
+    let first = commit(&metadata, &project, vec![put(DirId::ROOT, "f", file(1))]);
+    let rollback = |version: u8| {
+        let params = RollbackParams {
+            project: project.id,
+            to: first.number,
+            version: VersionId([version; 16]),
+            author: String::new(),
+            message: String::new(),
+        };
+        metadata.rollback(&params).unwrap()
+    };
+    // To the newest version itself, which changes nothing.
+    assert!(!rollback(70).is_new);
+    let came = vec![
+        put(DirId::ROOT, "d", directory(made(0))),
+        put(made(0), "f", file(1)),
+    ];
+    commit(&metadata, &project, came);
+    commit(&metadata, &project, vec![remove(DirId::ROOT, "d")]);
+    assert!(!rollback(71).is_new);
+}
+
+/// What they gave another mode stays, what I removed in it goes.
+#[test]
+fn a_forced_removal_keeps_a_directory_with_another_mode_and_not_what_is_in_it() {
+    let metadata = in_memory();
+    let project = new_project(&metadata);
+    let changes = vec![
+        put(DirId::ROOT, "d", directory(made(0))),
+        put(made(0), "below", directory(made(1))),
+        put(made(1), "f", file(1)),
+    ];
+    commit(&metadata, &project, changes);
+    let mut mine = params(&metadata, &project, [9; 16]);
+    mine.force = true;
+    let found = |path: &str| {
+        let head = metadata.project_by_id(project.id).unwrap().head.0;
+        let path = ObjectPath::new(path.as_bytes()).unwrap();
+        metadata.lookup(project.id, head, &path).unwrap()
+    };
+    let below = found("d/below").unwrap();
+    let mut theirs = below.record.clone();
+    theirs.mode = 0o700;
+    commit(&metadata, &project, vec![put(below.dir, "below", theirs)]);
+    let mut session = begin(&metadata, mine);
+    session.stage(vec![remove(DirId::ROOT, "d")]).unwrap();
+    assert!(session.publish().unwrap().is_rebased());
+    assert!(found("d/below").is_some());
+    assert!(found("d/below/f").is_none());
     assert_clean(&metadata);
 }
