@@ -62,7 +62,9 @@ fn kind_of_metadata(error: &MetadataError) -> FaultKind {
         E::Store(error) => kind_of_store(error),
         E::ProjectExists { .. } | E::TagExists { .. } => FaultKind::AlreadyExists,
         E::UnknownProject { .. } | E::UnknownProjectId { .. } => FaultKind::ProjectNotFound,
-        E::UnknownVersion { .. } | E::UnknownTag { .. } => FaultKind::VersionNotFound,
+        E::UnknownVersion { .. } | E::AbsentVersion { .. } | E::UnknownTag { .. } => {
+            FaultKind::VersionNotFound
+        }
         E::UnknownDirectory { .. } => FaultKind::PathNotFound,
         E::ForeignBase { .. } | E::Stale { .. } | E::Conflicts { .. } => FaultKind::Conflict,
         E::Busy { .. } | E::LeaseLost { .. } => FaultKind::Unavailable,

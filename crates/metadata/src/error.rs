@@ -67,6 +67,17 @@ pub enum MetadataError {
         version: VersionNumber,
     },
 
+    /// The project that a source names has no such version.
+    #[error("project {project} has no version {version}: its newest is {head}")]
+    AbsentVersion {
+        /// The project.
+        project: ProjectName,
+        /// The version.
+        version: VersionNumber,
+        /// The newest version.
+        head: VersionNumber,
+    },
+
     /// The project has no such tag.
     #[error("project {project} has no tag {tag}")]
     UnknownTag {
@@ -236,6 +247,7 @@ impl MetadataError {
             Self::UnknownProject { .. }
                 | Self::UnknownProjectId { .. }
                 | Self::UnknownVersion { .. }
+                | Self::AbsentVersion { .. }
                 | Self::UnknownTag { .. }
                 | Self::UnknownDirectory { .. }
                 | Self::UnknownNode { .. }

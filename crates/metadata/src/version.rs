@@ -189,9 +189,10 @@ impl Metadata {
             return Ok(version_zero(project));
         }
         self.find_version(project.id, number)?
-            .ok_or(MetadataError::UnknownVersion {
-                project: project.id,
+            .ok_or_else(|| MetadataError::AbsentVersion {
+                project: project.name.clone(),
                 version: number,
+                head: project.head.0,
             })
     }
 }
