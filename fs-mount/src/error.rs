@@ -83,6 +83,15 @@ pub enum MountError {
         #[source]
         source: io::Error,
     },
+    /// The mount has users, and was to go only without.
+    #[error(
+        "{} is in use: a file or directory of it is open, or something is mounted below; \
+         lfsfs umount --lazy does not wait for that", dir.display()
+    )]
+    Busy {
+        /// The directory.
+        dir: PathBuf,
+    },
     /// There is no mount of lfsfs.
     #[error("{} is not in a mount of lfsfs", path.display())]
     NotMounted {
@@ -182,6 +191,7 @@ impl MountError {
             | Self::Helper { .. }
             | Self::Kernel { .. }
             | Self::Unmount { .. }
+            | Self::Busy { .. }
             | Self::NotMounted { .. }
             | Self::Open { .. }
             | Self::NoAnswer { .. }

@@ -220,9 +220,13 @@ impl KernelMount {
             return fusermount::detach(&self.dir, Laziness::WhenIdle);
         }
         // By path: a descriptor of the mount, as for detaching, would itself be a use of it.
-        unmount(&self.dir, UnmountFlags::NOFOLLOW).map_err(|error| MountError::Unmount {
-            dir: self.dir.clone(),
-            source: error.into(),
+        let dir = self.dir.clone();
+        unmount(&self.dir, UnmountFlags::NOFOLLOW).map_err(|error| match error {
+            Errno::BUSY => MountError::Busy { dir },
+            other => MountError::Unmount {
+                dir,
+                source: other.into(),
+            },
         })
     }
 

@@ -205,6 +205,31 @@ fn a_remount_with_a_warm_disk_cache_fetches_nothing() {
 }
 
 #[test]
+fn mounting_and_a_first_listing_cost_the_same_whatever_the_size() {
+    let name = "budgets::mounting_and_a_first_listing_cost_the_same_whatever_the_size";
+    in_namespace(name, || {
+        let world = World::new();
+        let cost = |project: &str, files: usize| {
+            let tree = world.path(project);
+            TreeSpec::app(files).generate(&tree).expect("a tree");
+            let source = world.import(&tree, project);
+            let mount = world.mount(&source, "");
+            let mounted = (mount.requests(), fetched(&mount));
+            let listed = requests_of(&mount, || {
+                assert!(fs::read_dir(mount.path()).expect("the root").count() > 2);
+            });
+            let cost = (mounted, listed, fetched(&mount));
+            mount.umount();
+            cost
+        };
+        let small = cost("small", 50);
+        assert_eq!(small.0.1, Counts::new(), "mounting fetches no listing");
+        assert_eq!(small.2, counts(&[("remote_listings", 1)]));
+        assert_eq!(cost("large", 5_000), small);
+    });
+}
+
+#[test]
 fn asking_for_free_space_asks_no_server() {
     in_namespace("budgets::asking_for_free_space_asks_no_server", || {
         let mut world = World::new();

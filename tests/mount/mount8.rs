@@ -147,6 +147,28 @@ fn options_of_mount8_and_systemd_are_accepted() {
 }
 
 #[test]
+fn the_newest_version_is_chosen_when_the_mount_is_made() {
+    let name = "mount8::the_newest_version_is_chosen_when_the_mount_is_made";
+    in_namespace(name, || {
+        let world = machine();
+        let mounts = ["app", "app@latest"].map(|source| world.mount(source, ""));
+        fs::write(world.path("tree/added"), "text").expect("a file");
+        assert_eq!(world.import(&world.path("tree"), "app"), "app@v2");
+        for mount in mounts {
+            let status = mount.verb(["status", "--json"]).json();
+            assert_eq!(status["version"]["version"], 1, "{status}");
+            assert!(!mount.path().join("added").exists());
+            let version = xattr::get(mount.path(), "user.lfsfs.version").expect("an xattr");
+            assert_eq!(version.expect("it is there"), b"app@v1");
+            mount.umount();
+        }
+        let newest = world.mount("app@latest", "");
+        assert!(newest.path().join("added").exists());
+        newest.umount();
+    });
+}
+
+#[test]
 fn a_line_of_fstab_mounts() {
     in_namespace("mount8::a_line_of_fstab_mounts", || {
         let world = machine();

@@ -111,7 +111,7 @@ fn a_mount_in_use_stays_unless_it_is_unmounted_lazily() {
             let open = fs::File::open(&path).unwrap();
 
             let refused = unmount(&dir, UmountMode::WhenIdle, &machine.places).unwrap_err();
-            assert!(refused.to_string().contains("busy"), "{refused}");
+            assert!(refused.to_string().contains("in use"), "{refused}");
             assert!(is_mounted(&dir));
 
             unmount(&dir, UmountMode::Lazy, &machine.places).unwrap();
