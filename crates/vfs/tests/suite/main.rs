@@ -20,3 +20,5 @@ mod support;
 mod tree;
 #[cfg(test)]
 mod writable_support;
+#[cfg(test)]
+mod writes;

@@ -301,6 +301,7 @@ fn see(at: &Path, path: String, tree: &mut Tree) {
     };
     let nanos = |nanos: i64| u32::try_from(nanos).unwrap();
     let seen = Seen {
+        ino: found.ino(),
         kind,
         mode: u16::try_from(found.mode() & 0o7777).unwrap(),
         uid: found.uid(),

@@ -457,6 +457,7 @@ async fn children(vfs: &WritableVfs, ino: u64) -> Vec<(String, Attr)> {
 fn seen(attr: &Attr) -> Seen {
     let is_directory = attr.kind == FileKind::Directory;
     Seen {
+        ino: attr.ino,
         kind: match attr.kind {
             FileKind::Directory => 'd',
             FileKind::File => 'f',
