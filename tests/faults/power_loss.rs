@@ -44,7 +44,7 @@ fn lose_power(moments: u32) {
     let whole = start.elapsed();
     for moment in 0..moments {
         let (head, before) = (world.head("app"), listing_of_version(&world, "app"));
-        let _ = mutate(&tree, u64::from(moment), 100).expect("changes");
+        let _ = mutate(&tree, u64::from(moment), 30).expect("changes");
         // The last moments are after the answer.
         let delay = whole * moment * 3 / moments / 2;
         let was_answered = lose_power_during_import(&mut world, &mut disk, &tree, delay);
