@@ -186,9 +186,10 @@ mod tests {
     #[test]
     fn the_environment_wins_over_defaults_and_options_over_it() {
         let variables = [("LFSFS_CACHE_DIR", "/c"), ("LFSFS_RUN_DIR", "relative")];
+        let relative = std::path::absolute("relative").unwrap();
         assert_eq!(
             resolve(User::Root, &variables).unwrap(),
-            places("/c", "/var/lib/lfsfs", "/run/lfsfs")
+            places("/c", "/var/lib/lfsfs", relative.to_str().unwrap())
         );
         let options = MountOptions::parse(["cache=/o"]).unwrap();
         let found = Places::resolve(&options, User::Root, |_| Some("/e".into())).unwrap();
