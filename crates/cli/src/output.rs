@@ -51,14 +51,17 @@ pub(crate) struct JsonPath {
 
 impl JsonPath {
     pub(crate) fn new(bytes: &[u8]) -> Self {
-        let path_hex = str::from_utf8(bytes)
-            .is_err()
-            .then(|| bytes.iter().map(|byte| format!("{byte:02x}")).collect());
         Self {
             path: String::from_utf8_lossy(bytes).into_owned(),
-            path_hex,
+            path_hex: hex_unless_text(bytes),
         }
     }
+}
+
+/// Returns bytes in hexadecimal, unless they are text.
+pub(crate) fn hex_unless_text(bytes: &[u8]) -> Option<String> {
+    let hex = || bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    str::from_utf8(bytes).is_err().then(hex)
 }
 
 /// How paths are ended and shown in lists.

@@ -95,7 +95,7 @@ fn write_version(out: &mut Output, version: &VersionRecord) -> Result<(), Comman
     let counts = version.counts;
     let time = output::time(version.time);
     let first_line = version.message.lines().next().unwrap_or_default();
-    out.line(format!(
+    let line = format!(
         "{:<6} {time}  {}  {}  +{} -{} ~{}  {first_line}",
         version.number.to_string(),
         version.author,
@@ -103,5 +103,6 @@ fn write_version(out: &mut Output, version: &VersionRecord) -> Result<(), Comman
         counts.added,
         counts.removed,
         counts.modified,
-    ))
+    );
+    out.line(line.trim_end())
 }

@@ -47,6 +47,8 @@ struct JsonObject {
     #[serde(skip_serializing_if = "Option::is_none")]
     target: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    target_hex: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     content: Option<String>,
     nlink: u32,
 }
@@ -138,7 +140,7 @@ fn write(
 
 fn json(path: &ObjectPath, record: &Record) -> JsonObject {
     let (target, content) = match &record.kind {
-        Kind::Symlink { target } => (Some(String::from_utf8_lossy(target).into_owned()), None),
+        Kind::Symlink { target } => (Some(&**target), None),
         Kind::File { content, .. } => (None, Some(content.to_string())),
         _ => (None, None),
     };
@@ -150,7 +152,8 @@ fn json(path: &ObjectPath, record: &Record) -> JsonObject {
         gid: record.gid,
         size: record.size(),
         mtime: output::time(record.mtime),
-        target,
+        target: target.map(|target| String::from_utf8_lossy(target).into_owned()),
+        target_hex: target.and_then(output::hex_unless_text),
         content,
         nlink: record.link.map_or(1, |link| link.nlink),
     }
