@@ -3,9 +3,8 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
 use lfsfs_client::{GrpcRemote, RemoteError};
-use lfsfs_types::chunk::{BuiltChunk, ChunkBuilder};
+use lfsfs_types::chunk::ChunkBuilder;
 use lfsfs_types::content::{Content, PieceList};
 use lfsfs_types::limits::{CHUNK_LEN_DEFAULT, PIECES_INLINE_MAX};
 use lfsfs_types::{ContentId, ProjectName};
@@ -13,9 +12,7 @@ use tokio::runtime::Handle;
 
 use crate::error::ImportError;
 use crate::progress::Progress;
-
-/// Room for footer and trailer, so that a full chunk fits its slot.
-const SLOT_LEN: u64 = 2 * CHUNK_LEN_DEFAULT;
+use crate::uploads::Uploads;
 
 /// Whether contents are really sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,9 +28,9 @@ pub(crate) enum SendMode {
 pub(crate) struct ContentSender {
     remote: GrpcRemote,
     runtime: Handle,
-    project: ProjectName,
     mode: SendMode,
     progress: Arc<Progress>,
+    uploads: Uploads,
     /// Contents that some worker has taken on.
     claimed: Mutex<HashSet<ContentId>>,
     half_full: Mutex<Vec<ChunkBuilder>>,
@@ -48,12 +45,19 @@ impl ContentSender {
         mode: SendMode,
         progress: Arc<Progress>,
     ) -> Self {
+        let runtime = Handle::current();
+        let uploads = Uploads::new(
+            remote.clone(),
+            runtime.clone(),
+            project,
+            Arc::clone(&progress),
+        );
         Self {
             remote,
-            runtime: Handle::current(),
-            project,
+            runtime,
             mode,
             progress,
+            uploads,
             claimed: Mutex::default(),
             half_full: Mutex::default(),
             large: Mutex::default(),
@@ -106,6 +110,7 @@ impl ContentSender {
         rest.into_iter()
             .filter(|builder| !builder.is_empty())
             .try_for_each(|builder| self.send(builder))?;
+        self.uploads.finish()?;
         if self.mode == SendMode::Send {
             for (id, pieces) in &registered {
                 self.runtime.block_on(self.remote.put_pieces(*id, pieces))?;
@@ -177,23 +182,15 @@ impl ContentSender {
     }
 
     fn send(&self, builder: ChunkBuilder) -> Result<(), ImportError> {
-        let BuiltChunk {
-            id, bytes, footer, ..
-        } = builder.finish();
-        let contents = footer.contents().len() as u64;
-        if self.mode == SendMode::DryRun {
-            self.progress.sent(bytes.len() as u64, contents);
-            return Ok(());
+        let chunk = builder.finish();
+        match self.mode {
+            SendMode::Send => self.uploads.start(chunk),
+            SendMode::DryRun => {
+                let contents = chunk.footer.contents().len() as u64;
+                self.progress.sent(chunk.bytes.len() as u64, contents);
+                Ok(())
+            }
         }
-        let sent = self.runtime.block_on(async {
-            let slots = self.remote.plan_upload(&self.project, 1, SLOT_LEN).await?;
-            let slot = slots
-                .first()
-                .ok_or_else(|| RemoteError::Full("no datanode".to_owned()))?;
-            self.remote.upload_chunk(slot, id, Bytes::from(bytes)).await
-        })?;
-        self.progress.sent(sent, contents);
-        Ok(())
     }
 }
 

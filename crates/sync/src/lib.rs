@@ -18,6 +18,7 @@ mod links;
 mod local;
 mod problems;
 mod progress;
+mod uploads;
 mod walk;
 mod worker;
 

@@ -134,7 +134,7 @@ impl Workshop {
     fn read(&self, job: &FileJob) -> Result<ReadFile, Failure> {
         for _ in 0..ATTEMPTS_MAX {
             let (mut file, before) = open(job)?;
-            let hashed = self.hash(&mut file)?;
+            let hashed = self.hash(&mut file, before.size)?;
             let xattrs = read_xattrs(&job.parent, Some(&job.name))?;
             let after = local::stat(&file)?;
             if after.untouched_since(&before) && hashed.content.len == after.size {
@@ -145,8 +145,11 @@ impl Workshop {
     }
 
     /// Hashes a file. A small one comes back with its bytes, pieces of a large one are offered here.
-    fn hash(&self, file: &mut File) -> Result<Hashed, Failure> {
-        let mut head = Vec::new();
+    /// `size` is what it seems to have.
+    fn hash(&self, file: &mut File, size: u64) -> Result<Hashed, Failure> {
+        // With room for one byte more the end is found without a larger buffer.
+        let room = size.min(SMALL_CONTENT_LEN_MAX) + 1;
+        let mut head = Vec::with_capacity(usize::try_from(room).unwrap_or_default());
         file.take(SMALL_CONTENT_LEN_MAX + 1)
             .read_to_end(&mut head)?;
         if head.len() as u64 > SMALL_CONTENT_LEN_MAX {

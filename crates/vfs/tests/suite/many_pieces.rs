@@ -16,7 +16,9 @@ const LEN: u64 = PIECE_LEN_MIN as u64;
 /// Returns a list of so many pieces, and what the pieces are. Which one stands where follows no
 /// pattern that a mistake in the order would keep.
 fn many(tree: &mut MemoryTree, count: usize) -> (PieceList, Vec<Vec<u8>>) {
-    let bytes: Vec<Vec<u8>> = (0..7).map(|seed| noise(seed, PIECE_LEN_MIN as usize)).collect();
+    let bytes: Vec<Vec<u8>> = (0..7)
+        .map(|seed| noise(seed, PIECE_LEN_MIN as usize))
+        .collect();
     let pieces = bytes.iter().map(|bytes| Piece {
         hash: tree.content(bytes),
         len: PIECE_LEN_MIN,

@@ -1,0 +1,105 @@
+//! Chunks on their way, while others are being filled.
+//!
+//! Whoever fills chunks need not wait until the server has verified the last one and has it on disk;
+//! only when too many are under way.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use lfsfs_client::{GrpcRemote, RemoteError};
+use lfsfs_types::ProjectName;
+use lfsfs_types::chunk::BuiltChunk;
+use lfsfs_types::limits::CHUNK_LEN_DEFAULT;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::task::{JoinError, JoinSet};
+
+use crate::error::ImportError;
+use crate::progress::Progress;
+
+/// Chunks under way at once. Each takes its length in memory.
+const UPLOADS_MAX: usize = 4;
+/// Room for footer and trailer, so that a full chunk fits its slot.
+const SLOT_LEN: u64 = 2 * CHUNK_LEN_DEFAULT;
+
+/// The uploads of one import. Dropping it gives up those that are under way.
+#[derive(Debug)]
+pub(crate) struct Uploads {
+    remote: GrpcRemote,
+    runtime: Handle,
+    project: ProjectName,
+    progress: Arc<Progress>,
+    room: Arc<Semaphore>,
+    running: Mutex<JoinSet<Result<(), RemoteError>>>,
+}
+
+impl Uploads {
+    /// Prepares uploads on this runtime.
+    pub(crate) fn new(
+        remote: GrpcRemote,
+        runtime: Handle,
+        project: ProjectName,
+        progress: Arc<Progress>,
+    ) -> Self {
+        Self {
+            remote,
+            runtime,
+            project,
+            progress,
+            room: Arc::new(Semaphore::new(UPLOADS_MAX)),
+            running: Mutex::default(),
+        }
+    }
+
+    /// Starts to send a chunk, waiting for room. Fails if an earlier one has failed.
+    pub(crate) fn start(&self, chunk: BuiltChunk) -> Result<(), ImportError> {
+        let permit = self
+            .runtime
+            .block_on(Arc::clone(&self.room).acquire_owned());
+        let mut running = self.running();
+        while let Some(ended) = running.try_join_next() {
+            check(ended)?;
+        }
+        let (remote, project) = (self.remote.clone(), self.project.clone());
+        let progress = Arc::clone(&self.progress);
+        let upload = async move {
+            let _permit = permit;
+            let sent = upload(&remote, &project, &chunk.id, chunk.bytes.into()).await?;
+            progress.sent(sent, chunk.footer.contents().len() as u64);
+            Ok(())
+        };
+        running.spawn_on(upload, &self.runtime);
+        Ok(())
+    }
+
+    /// Waits until every chunk is durable on the server.
+    pub(crate) fn finish(&self) -> Result<(), ImportError> {
+        let mut running = std::mem::take(&mut *self.running());
+        while let Some(ended) = self.runtime.block_on(running.join_next()) {
+            check(ended)?;
+        }
+        Ok(())
+    }
+
+    fn running(&self) -> MutexGuard<'_, JoinSet<Result<(), RemoteError>>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn upload(
+    remote: &GrpcRemote,
+    project: &ProjectName,
+    chunk: &lfsfs_types::ChunkId,
+    bytes: Bytes,
+) -> Result<u64, RemoteError> {
+    let slots = remote.plan_upload(project, 1, SLOT_LEN).await?;
+    let slot = slots
+        .first()
+        .ok_or_else(|| RemoteError::Full("no datanode".to_owned()))?;
+    remote.upload_chunk(slot, *chunk, bytes).await
+}
+
+fn check(ended: Result<Result<(), RemoteError>, JoinError>) -> Result<(), ImportError> {
+    let ended = ended.map_err(|_| ImportError::Stopped("an upload panicked"))?;
+    Ok(ended?)
+}
