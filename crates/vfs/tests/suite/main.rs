@@ -5,6 +5,8 @@ mod caching;
 #[cfg(test)]
 mod damage;
 #[cfg(test)]
+mod full_disk;
+#[cfg(test)]
 mod many_pieces;
 #[cfg(test)]
 mod memory;

@@ -105,6 +105,11 @@ pub(crate) fn tree() -> MemoryTree {
     tree
 }
 
+/// Returns a directory in memory where there is one: syncs of a disk would be most of the time.
+pub(crate) fn scratch() -> TempDir {
+    tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap())
+}
+
 /// A server, directories for cache and overlay, and a clock that moves when it is told.
 pub(crate) struct Machine {
     pub(crate) remote: Arc<MemoryRemote>,
@@ -122,7 +127,7 @@ impl Machine {
         remote.serve("app", 9, tree, CHUNK_LEN);
         Self {
             remote,
-            dir: tempfile::tempdir().unwrap(),
+            dir: scratch(),
             clock: Arc::new(TestClock::new(WallTime::from_seconds(2_000_000_000))),
         }
     }

@@ -63,7 +63,7 @@ impl Ours {
     pub(super) async fn new() -> Self {
         let machine = Machine {
             remote: remote(),
-            dir: tempfile::tempdir().unwrap(),
+            dir: base::scratch(),
             clock: Arc::new(TestClock::new(WallTime::from_seconds(2_000_000_000))),
         };
         let vfs = machine.mount().await;
@@ -226,6 +226,16 @@ impl Ours {
                 let target = vfs.readlink(ino).await.map_err(number)?;
                 Ok(Answer::Bytes(target.to_vec()))
             }
+            Step::SetXattr(..) | Step::RemoveXattr(..) | Step::Xattrs(..) => {
+                self.xattrs(step, looked).await
+            }
+            step => self.names(step, looked).await,
+        }
+    }
+
+    async fn xattrs(&self, step: &Step, looked: &mut Looked) -> Outcome {
+        let vfs = self.vfs();
+        match step {
             Step::SetXattr(path, name, value, mode) => {
                 let attr = self.walk(path, looked).await?;
                 expect_user_xattrs(&attr)?;
@@ -245,13 +255,13 @@ impl Ours {
             }
             Step::Xattrs(path) => {
                 let ino = self.walk(path, looked).await?.ino;
-                self.xattrs(ino).await
+                self.all_xattrs(ino).await
             }
-            step => self.names(step, looked).await,
+            step => panic!("{step:?}"),
         }
     }
 
-    async fn xattrs(&self, ino: u64) -> Outcome {
+    async fn all_xattrs(&self, ino: u64) -> Outcome {
         let vfs = self.vfs();
         let names = vfs.listxattr(ino).await.map_err(number)?;
         let mut found = Vec::new();
