@@ -14,7 +14,17 @@ pub(crate) fn of(error: &VfsError) -> Errno {
         VfsError::NoAttribute => Errno::NO_XATTR,
         VfsError::ReadOnly => Errno::EROFS,
         VfsError::Invalid => Errno::EINVAL,
+        VfsError::Exists => Errno::EEXIST,
+        VfsError::NotEmpty => Errno::ENOTEMPTY,
+        VfsError::NotPermitted => Errno::EPERM,
+        VfsError::TooManyLinks => Errno::EMLINK,
+        VfsError::FileTooLarge => Errno::EFBIG,
+        VfsError::AttributeTooLarge => Errno::E2BIG,
+        VfsError::AttributeNameTooLong => Errno::ERANGE,
+        VfsError::NoSpace => Errno::ENOSPC,
         VfsError::Unsupported { .. } => Errno::EOPNOTSUPP,
+        // What is wrong with an overlay is for the log; to programs it is a broken disk.
+        VfsError::Overlay { .. } => Errno::EIO,
         // A deadline that passed is an input/output error to programs: few expect ETIMEDOUT of a
         // file.
         VfsError::Io { .. } | VfsError::Timeout { .. } => Errno::EIO,
@@ -52,6 +62,14 @@ mod tests {
             (VfsError::ReadOnly, libc::EROFS),
             (VfsError::Invalid, libc::EINVAL),
             (VfsError::Unsupported { what: "a pack" }, libc::EOPNOTSUPP),
+            (VfsError::Exists, libc::EEXIST),
+            (VfsError::NotEmpty, libc::ENOTEMPTY),
+            (VfsError::NotPermitted, libc::EPERM),
+            (VfsError::TooManyLinks, libc::EMLINK),
+            (VfsError::FileTooLarge, libc::EFBIG),
+            (VfsError::AttributeTooLarge, libc::E2BIG),
+            (VfsError::AttributeNameTooLong, libc::ERANGE),
+            (VfsError::NoSpace, libc::ENOSPC),
             (io, libc::EIO),
             (timeout, libc::EIO),
         ];
