@@ -44,6 +44,24 @@ fn an_unknown_project() {
 }
 
 #[test]
+fn a_pack_pattern_that_is_none() {
+    let world = World::new();
+    let made = world.lfsfs([
+        "project",
+        "new",
+        "app",
+        "--pack",
+        "node_modules/[^/]+/",
+        "--pack",
+        "[",
+    ]);
+    made.fails(2, &["\"[\"", "no regular expression"]);
+    let _ = world
+        .lfsfs(["project", "inspect", "app"])
+        .fails(1, &["app"]);
+}
+
+#[test]
 fn a_project_name_that_is_none() {
     let world = World::new();
     let tree = world.make_dir("tree");

@@ -16,6 +16,7 @@ use lfsfs_types::{
     TagName, VersionId, VersionNumber,
 };
 use prost::Message as _;
+use regex::Regex;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{Coordinator, changes, resolve};
@@ -102,6 +103,10 @@ fn settings(request: &v1::NewProjectRequest) -> Result<ProjectSettings, Fault> {
         let text = "this server does not make projects from templates yet";
         return Err(Fault::new(FaultKind::Unimplemented, text));
     }
+    request
+        .pack_patterns
+        .iter()
+        .try_for_each(|pattern| check_pattern(pattern))?;
     let default = ProjectSettings::default();
     Ok(ProjectSettings {
         replication: match request.replication {
@@ -110,6 +115,17 @@ fn settings(request: &v1::NewProjectRequest) -> Result<ProjectSettings, Fault> {
         },
         pack_patterns: request.pack_patterns.clone(),
     })
+}
+
+/// Refuses a pattern that would fail whenever it is used.
+fn check_pattern(pattern: &str) -> Result<(), Fault> {
+    match Regex::new(pattern) {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let text = format!("{pattern:?} is no regular expression: {error}");
+            Err(Fault::new(FaultKind::Invalid, text))
+        }
+    }
 }
 
 /// Ends a page of entries where a message would become too long. At least one entry is kept.
