@@ -299,12 +299,8 @@ impl WritableVfs {
 
     /// Notes that an inode which the kernel does not know is to be dropped, if it has no name.
     fn note_gone(&self, known: &mut Known, ino: u64) {
-        let state = self.state();
-        if state
-            .inode(ino)
-            .is_some_and(lfsfs_overlay::Inode::is_orphan)
-        {
-            known.gone.push(ino);
+        if is_orphan(&self.state(), ino) {
+            known.gone.insert(ino);
         }
     }
 
@@ -315,9 +311,12 @@ impl WritableVfs {
             return;
         };
         let gone = std::mem::take(&mut known.gone);
-        let forget = |ino: &u64| Operation::Forget { ino: *ino }.into();
-        let changes: Vec<Change<'_>> = gone.iter().map(forget).collect();
-        if let Err(error) = overlay.apply(&changes) {
+        let dropped = overlay.transact(|state| {
+            let orphans = gone.iter().filter(|ino| is_orphan(state, **ino));
+            let forget = |ino: &u64| Operation::Forget { ino: *ino }.into();
+            Ok::<_, OverlayError>(((), orphans.map(forget).collect()))
+        });
+        if let Err(error) = dropped {
             tracing::debug!(%error, "removed files are dropped later");
             known.gone = gone;
         }
@@ -334,6 +333,13 @@ fn source(base: &Vfs) -> Source {
             id: snapshot.version.id,
         },
     }
+}
+
+/// Returns true for an inode of the overlay without names.
+fn is_orphan(state: &State, ino: u64) -> bool {
+    state
+        .inode(ino)
+        .is_some_and(lfsfs_overlay::Inode::is_orphan)
 }
 
 /// Does what waits for the local disk where it holds up nobody.

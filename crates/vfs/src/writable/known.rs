@@ -4,7 +4,7 @@
 //! overlay keeps its count there; what comes later is counted here, and it is known as long as
 //! either count is above zero.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use lfsfs_types::nodeid;
 
@@ -17,7 +17,7 @@ pub(crate) struct Known {
     /// By directory. What is not here is where the table of the base says.
     parents: HashMap<u64, u64>,
     /// Inodes without names that the kernel forgot; the overlay still has to.
-    pub(crate) gone: Vec<u64>,
+    pub(crate) gone: HashSet<u64>,
 }
 
 impl Known {

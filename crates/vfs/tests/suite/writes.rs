@@ -186,7 +186,10 @@ async fn many_removed_files_are_dropped_without_a_sync() {
             .create(ROOT, name.as_bytes(), 0o600, OWNER, Existing::Refuse)
             .await;
         vfs.unlink(ROOT, name.as_bytes()).await.unwrap();
-        vfs.forget(made.unwrap().attr.ino, 1);
+        let file = made.unwrap().attr.ino;
+        vfs.forget(file, 1);
+        // Once too often must not keep the others from being dropped.
+        vfs.forget(file, 1);
     }
     let orphans = vfs.overlay().unwrap().state().orphans().count();
     assert!(orphans < 64, "{orphans} orphans are kept");
