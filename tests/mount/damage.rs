@@ -77,7 +77,7 @@ const DAMAGES: [Damage; 10] = [
 
 /// Damages every file of one kind, and returns how many there were.
 fn damage(cache: &Path, kind: &str, damage: Damage) -> usize {
-    let found = files(&cache.join(kind));
+    let found = cache_files(&cache.join(kind));
     if let (Damage::Swap, [first, .., last]) = (damage, &found[..]) {
         let bytes = fs::read(first).expect("a file");
         fs::copy(last, first).expect("a copy");
@@ -92,6 +92,27 @@ fn damage(cache: &Path, kind: &str, damage: Damage) -> usize {
         }
     }
     found.len()
+}
+
+/// Returns the files below a directory of the cache. A mount that writes at the same time has
+/// temporary files there, which are gone at the next look.
+fn cache_files(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut todo = vec![dir.to_owned()];
+    while let Some(dir) = todo.pop() {
+        let Ok(entries) = fs::read_dir(&dir) else {
+            continue;
+        };
+        for path in entries.flatten().map(|entry| entry.path()) {
+            match path.symlink_metadata() {
+                Ok(metadata) if metadata.is_dir() => todo.push(path),
+                Ok(_) => found.push(path),
+                Err(_) => {}
+            }
+        }
+    }
+    found.sort();
+    found
 }
 
 fn damage_one(path: &Path, damage: Damage) -> io::Result<()> {
