@@ -31,7 +31,7 @@ fn import(world: &World, tree: &Path, options: &[&str]) -> Run {
 fn import_as_nobody(world: &World, tree: &Path, options: &[&str]) -> Run {
     let words = [OsStr::new("import"), tree.as_os_str(), OsStr::new("app")];
     let options = options.iter().map(OsStr::new);
-    let mut command = world.command(words.into_iter().chain(options));
+    let mut command = world.command_for_anybody(words.into_iter().chain(options));
     command.uid(NOBODY).gid(NOBODY).current_dir("/");
     Run::of(command)
 }

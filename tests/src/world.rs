@@ -158,6 +158,23 @@ impl World {
         self.at_home(Command::new(&self.binaries.lfsfs), arguments)
     }
 
+    /// Returns a command of a copy of `lfsfs` that every user can reach, not run yet: nobody else
+    /// may have a way to where it was built.
+    ///
+    /// # Panics
+    /// Where it cannot be copied.
+    #[must_use]
+    pub fn command_for_anybody<S: AsRef<OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = S>,
+    ) -> Command {
+        let copy = self.path("lfsfs");
+        if !copy.exists() {
+            fs::copy(&self.binaries.lfsfs, &copy).expect("a copy");
+        }
+        self.at_home(Command::new(copy), arguments)
+    }
+
     /// Returns a command of mount(8)'s helper in this world, not run yet.
     #[must_use]
     pub fn mount_helper<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {

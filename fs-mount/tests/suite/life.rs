@@ -262,13 +262,23 @@ fn a_user_mounts_through_the_helper() {
         std::os::unix::fs::chown(&log, Some(USER), Some(USER)).unwrap();
         let request = machine.request("app@v1", &dir, &format!("ro,log={}", log.display()));
         let root = machine.launcher();
+        // The user may have no way to where this program was built.
+        let program = std::env::current_exe().unwrap();
+        let copy = machine.directory("bin").join("program");
+        fs::copy(&program, &copy).unwrap();
+        let reachable = |argument| match argument {
+            built if built == program => copy.clone().into_os_string(),
+            other => other,
+        };
         let arguments = as_user
             .iter()
             .map(OsString::from)
             .chain([root.program.into()]);
         let launcher = Launcher {
             program: "setpriv".into(),
-            arguments: arguments.chain(root.arguments).collect(),
+            arguments: arguments
+                .chain(root.arguments.into_iter().map(reachable))
+                .collect(),
         };
         lfsfs_mount::mount(&request, &launcher).unwrap();
 
