@@ -260,7 +260,7 @@ fn mount_id(seen: &OwnedFd) -> Result<u64, Errno> {
     let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
     match statx(seen, c"", flags, StatxFlags::MNT_ID) {
         Ok(answer) => Ok(answer.stx_mnt_id),
-        Err(Errno::NOTCONN) => mount_id_of_dead(seen),
+        Err(Errno::NOTCONN | Errno::CONNABORTED) => mount_id_of_dead(seen),
         Err(error) => Err(error),
     }
 }
