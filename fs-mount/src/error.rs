@@ -8,6 +8,7 @@ use lfsfs_common::telemetry::TelemetryError;
 use lfsfs_types::SourceError;
 use thiserror::Error;
 
+use crate::control::ControlError;
 use crate::options::OptionError;
 
 /// Why a mount did not come to be.
@@ -158,9 +159,12 @@ pub enum MountError {
         #[source]
         source: io::Error,
     },
-    /// A mount process answered with an error.
-    #[error("{0}")]
-    Control(String),
+    /// A mount process did not do what was asked.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// What a mount process answered could not be passed on.
+    #[error("cannot pass on what the mount process answers")]
+    Sink(#[source] io::Error),
 }
 
 impl MountError {
@@ -196,7 +200,8 @@ impl MountError {
             | Self::Open { .. }
             | Self::NoAnswer { .. }
             | Self::Ended { .. }
-            | Self::Control(_) => 32,
+            | Self::Control(_)
+            | Self::Sink(_) => 32,
         }
     }
 

@@ -21,11 +21,16 @@ mod request;
 mod session;
 mod version;
 
-pub use control::{ControlRequest, MountStats, MountStatus, VersionInfo};
+pub use control::{
+    AnswerSink, ChangeItem, ChangeKind, Committed, ControlError, ControlErrorKind, ControlProgress,
+    ControlRequest, Counted, MountStats, MountStatus, Switched, Unmounted, VersionInfo,
+};
 pub use counters::{Counters, Opcode};
 pub use daemon::{DAEMON_ARGUMENT, Launcher, mount, run_daemon};
 pub use error::MountError;
-pub use mounts::{Mount, MountState, UmountMode, call, find_mount, list_mounts, unmount};
+pub use mounts::{
+    Mount, MountState, UmountMode, call, call_with, find_mount, list_mounts, unmount,
+};
 pub use options::{Access, MountOptions, OptionError};
 pub use places::Places;
 pub use process::run_foreground;

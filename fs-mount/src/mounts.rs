@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::de::DeserializeOwned;
 
-use crate::control::{self, ControlRequest, MountStatus};
+use crate::control::{self, AnswerSink, ControlError, ControlRequest, MountStatus, Unmounted};
 use crate::error::MountError;
 use crate::kernel_mount;
 use crate::mount_point;
@@ -75,24 +75,38 @@ pub fn find_mount(path: &Path, places: &Places) -> Result<Mount, MountError> {
 }
 
 /// Asks the process of a mount. [`ControlRequest`] says what it answers with.
-pub fn call<T: DeserializeOwned>(mount: &Mount, request: ControlRequest) -> Result<T, MountError> {
+pub fn call<T: DeserializeOwned>(mount: &Mount, request: &ControlRequest) -> Result<T, MountError> {
     control::call(&mount.socket, request)
 }
 
+/// As [`call`]; progress and items of the answer go to `sink`.
+pub fn call_with<T: DeserializeOwned>(
+    mount: &Mount,
+    request: &ControlRequest,
+    sink: &mut impl AnswerSink,
+) -> Result<T, MountError> {
+    control::call_with(&mount.socket, request, sink)
+}
+
 /// Unmounts the mount that `path` lies in and waits for the end of its process, unless files of a
-/// lazily unmounted one are still open. A dead mount is taken away.
-pub fn unmount(path: &Path, mode: UmountMode, places: &Places) -> Result<(), MountError> {
+/// lazily unmounted one are still open. Returns what it kept. A dead mount is taken away, and
+/// tells nothing.
+pub fn unmount(
+    path: &Path,
+    mode: UmountMode,
+    places: &Places,
+) -> Result<Option<Unmounted>, MountError> {
     let mount = find_mount(path, places)?;
     let MountState::Served(status) = &mount.state else {
-        return unmount_unserved(mount);
+        return unmount_unserved(mount).map(|()| None);
     };
     let process = i32::try_from(status.pid).ok().and_then(Pid::from_raw);
     // Opened before it ends, so that no other process with its number is waited for.
     let process = process.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
     let lazy = mode == UmountMode::Lazy;
-    call::<()>(&mount, ControlRequest::Umount { lazy })?;
+    let unmounted: Unmounted = call(&mount, &ControlRequest::Umount { lazy })?;
     let Some(process) = process else {
-        return Ok(());
+        return Ok(Some(unmounted));
     };
     let limit = match mode {
         UmountMode::WhenIdle => END_TIMEOUT,
@@ -100,12 +114,13 @@ pub fn unmount(path: &Path, mode: UmountMode, places: &Places) -> Result<(), Mou
         UmountMode::Lazy => Duration::ZERO,
     };
     match (wait_for_end(&process, limit), mode) {
-        (Ok(Ended::No), UmountMode::WhenIdle) => Err(MountError::Control(format!(
+        (Ok(Ended::No), UmountMode::WhenIdle) => Err(ControlError::failed(format!(
             "unmounted, but process {} did not end within {} s",
             status.pid,
             END_TIMEOUT.as_secs()
-        ))),
-        (Ok(_), _) => Ok(()),
+        ))
+        .into()),
+        (Ok(_), _) => Ok(Some(unmounted)),
         (Err(source), _) => Err(MountError::System {
             action: "wait for the mount process",
             source,
@@ -131,17 +146,18 @@ fn wait_for_end(process: &OwnedFd, limit: Duration) -> io::Result<Ended> {
 fn unmount_unserved(mount: Mount) -> Result<(), MountError> {
     match mount.state {
         MountState::Dead => kernel_mount::detach_dead(&mount.entry).map(|_| ()),
-        _ => Err(MountError::Control(format!(
+        _ => Err(ControlError::failed(format!(
             "the process of {} does not answer; umount {} asks the kernel alone",
             mount.entry.source,
             mount.entry.dir.display()
-        ))),
+        ))
+        .into()),
     }
 }
 
 fn look_at(entry: MountEntry, places: &Places) -> Mount {
     let socket = places.socket(entry.device);
-    let state = match control::call::<MountStatus>(&socket, ControlRequest::Status) {
+    let state = match control::call::<MountStatus>(&socket, &ControlRequest::Status) {
         // A socket of the same number may have stayed from a mount that is long gone.
         Ok(status) if status.device == entry.device => MountState::Served(Box::new(status)),
         _ if mount_point::is_dead(&entry.dir) => MountState::Dead,

@@ -16,7 +16,9 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tracing::{error, info, warn};
 
-use crate::control::{ControlSocket, ControlState, MountStatus, UmountOrder, VersionInfo};
+use crate::control::{
+    Control, ControlError, ControlSocket, MountStatus, UmountOrder, VersionInfo, orders,
+};
 use crate::error::MountError;
 use crate::mount_point;
 use crate::places::Places;
@@ -91,7 +93,8 @@ async fn serve(
     let served = ServedMount::start(&spec, Arc::clone(&vfs), config).await?;
     probe(&dir, request).await?;
     let socket = ControlSocket::bind(places.socket(served.device()))?;
-    let state = ControlState {
+    let (sender, orders) = orders();
+    let control = Arc::new(Control {
         status: status(
             request,
             &dir,
@@ -102,12 +105,12 @@ async fn serve(
         ),
         counters: Arc::clone(served.counters()),
         vfs,
-    };
+        orders: sender,
+    });
     info!(source = request.source_text(), dir = %dir.display(), "mounted");
-    ready(&state.status).map_err(MountError::system("tell that the mount is ready"))?;
-    let (sender, orders) = ControlSocket::orders();
+    ready(&control.status()).map_err(MountError::system("tell that the mount is ready"))?;
     let stop = Notify::new();
-    let serving = socket.serve(&state, &sender, &stop);
+    let serving = socket.serve(&control, &stop);
     let serving_to_end = async {
         until_end(&served, signals, orders).await;
         stop.notify_one();
@@ -116,7 +119,7 @@ async fn serve(
     };
     answer_last(serving, serving_to_end).await;
     // What was fetched last is on its way to the cache. A slow disk must not keep the process.
-    let _ = timeout(SETTLE_TIMEOUT, state.vfs.settle()).await;
+    let _ = timeout(SETTLE_TIMEOUT, control.vfs.settle()).await;
     Ok(())
 }
 
@@ -190,6 +193,9 @@ fn status(
         pid: std::process::id(),
         mode: "ro".to_owned(),
         version: version.clone(),
+        changes: 0,
+        has_unfinished_commit: false,
+        overlay: None,
         cache: places.cache.clone(),
         log,
     }
@@ -254,5 +260,5 @@ fn obey(served: &ServedMount, order: UmountOrder) {
     // Who ordered may have gone; then nobody wants to know.
     let _ = order
         .done
-        .send(unmounted.map_err(|error| error.full_text()));
+        .send(unmounted.map_err(|error| ControlError::failed(error.full_text())));
 }

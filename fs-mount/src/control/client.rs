@@ -1,6 +1,6 @@
 //! Asking the process of a mount.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -8,39 +8,91 @@ use std::time::Duration;
 use lfsfs_common::PathError;
 use serde::de::DeserializeOwned;
 
-use super::{Answer, ControlRequest};
+use super::messages::{Answer, ControlError, ControlProgress, ControlRequest};
 use crate::error::MountError;
 
-/// How long the process may take for an answer.
+/// How long the process may be silent.
 const TIMEOUT: Duration = Duration::from_secs(10);
-const ANSWER_LEN_MAX: u64 = 1024 * 1024;
+/// The longest line of an answer: a conflict names many paths.
+const ANSWER_LEN_MAX: u64 = 64 * 1024 * 1024;
+
+/// Takes what comes before the end of an answer.
+pub trait AnswerSink {
+    /// One of many results, as JSON.
+    type Item: DeserializeOwned;
+
+    /// Is told how far the work is, about once a second.
+    fn progress(&mut self, progress: ControlProgress);
+
+    /// Takes a result; an error ends the call.
+    fn item(&mut self, item: Self::Item) -> io::Result<()>;
+}
+
+/// A sink for answers that have neither.
+#[derive(Debug)]
+struct Ignored;
+
+impl AnswerSink for Ignored {
+    type Item = serde_json::Value;
+
+    fn progress(&mut self, _progress: ControlProgress) {}
+
+    fn item(&mut self, _item: Self::Item) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 /// Sends one request to the process that listens at `socket` and returns its answer.
 pub(crate) fn call<T: DeserializeOwned>(
     socket: &Path,
-    request: ControlRequest,
+    request: &ControlRequest,
 ) -> Result<T, MountError> {
+    call_with(socket, request, &mut Ignored)
+}
+
+/// As [`call`], with what comes before the end of the answer.
+pub(crate) fn call_with<T: DeserializeOwned, S: AnswerSink>(
+    socket: &Path,
+    request: &ControlRequest,
+    sink: &mut S,
+) -> Result<T, MountError> {
+    let failed =
+        |error| MountError::File(PathError::new("ask the mount process at", socket, error));
+    let mut lines = BufReader::new(send(socket, request)?);
+    loop {
+        let mut line = String::new();
+        let read = (&mut lines).take(ANSWER_LEN_MAX).read_line(&mut line);
+        if read.map_err(failed)? == 0 {
+            return Err(failed(io::ErrorKind::UnexpectedEof.into()));
+        }
+        match serde_json::from_str(&line).map_err(not_understood)? {
+            Answer::Progress(progress) => sink.progress(progress),
+            Answer::Item(item) => {
+                let item = serde_json::from_value(item).map_err(not_understood)?;
+                sink.item(item).map_err(MountError::Sink)?;
+            }
+            Answer::Ok(value) => return serde_json::from_value(value).map_err(not_understood),
+            Answer::Error(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn send(socket: &Path, request: &ControlRequest) -> Result<UnixStream, MountError> {
     let failed =
         |error| MountError::File(PathError::new("ask the mount process at", socket, error));
     let mut stream = UnixStream::connect(socket).map_err(failed)?;
     stream.set_read_timeout(Some(TIMEOUT)).map_err(failed)?;
     stream.set_write_timeout(Some(TIMEOUT)).map_err(failed)?;
-    let mut line = serde_json::to_string(&request).map_err(not_understood)?;
+    let mut line = serde_json::to_string(request).map_err(not_understood)?;
     line.push('\n');
     stream.write_all(line.as_bytes()).map_err(failed)?;
-    let mut answer = String::new();
-    BufReader::new(stream.take(ANSWER_LEN_MAX))
-        .read_line(&mut answer)
-        .map_err(failed)?;
-    match serde_json::from_str(&answer).map_err(not_understood)? {
-        Answer::Ok(value) => serde_json::from_value(value).map_err(not_understood),
-        Answer::Error(text) => Err(MountError::Control(text)),
-    }
+    Ok(stream)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is given to map_err")]
 fn not_understood(error: serde_json::Error) -> MountError {
-    MountError::Control(format!(
+    ControlError::failed(format!(
         "the answer of the mount process is not understood: {error}"
     ))
+    .into()
 }

@@ -195,7 +195,7 @@ impl Machine {
 
     /// Returns how often the kernel has asked, by opcode, since the mount was made.
     pub(crate) fn requests(&self, dir: &Path) -> BTreeMap<String, u64> {
-        let stats: MountStats = call(&self.find(dir), ControlRequest::Stats).unwrap();
+        let stats: MountStats = call(&self.find(dir), &ControlRequest::Stats).unwrap();
         stats.requests
     }
 

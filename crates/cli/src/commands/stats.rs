@@ -24,7 +24,7 @@ pub(crate) fn run(args: &StatsArgs) -> Result<(), CommandError> {
     let places = Places::find(&MountOptions::default())?;
     let mount = find_mount(&args.path, &places)?;
     served(&mount)?;
-    let stats: MountStats = call(&mount, ControlRequest::Stats)?;
+    let stats: MountStats = call(&mount, &ControlRequest::Stats)?;
     let mut out = Output::new();
     if args.json {
         out.json(&stats)?;

@@ -1,0 +1,161 @@
+//! The listening end of the control socket.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use lfsfs_common::PathError;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::unix::OwnedWriteHalf;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+use tracing::{debug, warn};
+
+use super::messages::{Answer, ControlError, ControlErrorKind, ControlProgress};
+use super::verbs::{Control, respond};
+use crate::kernel_mount;
+
+/// The longest line that is read: a request may name many paths.
+const LINE_LEN_MAX: u64 = 1024 * 1024;
+/// How long a peer may take for its line, and for taking one of ours.
+const LINE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Peers that are served at once; more wait.
+const PEERS_MAX: usize = 16;
+/// How often long work tells how far it is.
+const PROGRESS_PERIOD: Duration = Duration::from_secs(1);
+
+/// A socket that is listened on; dropping it removes the file.
+#[derive(Debug)]
+pub(crate) struct ControlSocket {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl ControlSocket {
+    /// Listens at `path`. What lies there was left by a dead process: its device number is ours.
+    pub(crate) fn bind(path: PathBuf) -> Result<Self, PathError> {
+        let dir = path.parent().unwrap_or(Path::new("/"));
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(dir)
+            .map_err(PathError::wrap("create directory", dir))?;
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(PathError::new("remove", path, error));
+            }
+            _ => {}
+        }
+        let listener = UnixListener::bind(&path).map_err(PathError::wrap("listen at", &path))?;
+        let socket = Self { listener, path };
+        // Until here the file had the mode of the umask; peers are checked one by one anyway.
+        fs::set_permissions(&socket.path, fs::Permissions::from_mode(0o600))
+            .map_err(PathError::wrap("set mode of", &socket.path))?;
+        Ok(socket)
+    }
+
+    /// Serves peers until `stop` tells; those being served are served to the end.
+    pub(crate) async fn serve(&self, control: &Arc<Control>, stop: &Notify) {
+        let mut peers = JoinSet::new();
+        loop {
+            let has_room = peers.len() < PEERS_MAX;
+            tokio::select! {
+                accepted = self.listener.accept(), if has_room => match accepted {
+                    Ok((peer, _)) => {
+                        peers.spawn(serve_peer(peer, Arc::clone(control)));
+                    }
+                    Err(error) => {
+                        warn!(%error, "cannot accept a control connection");
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
+                },
+                Some(_) = peers.join_next() => {}
+                () = stop.notified() => break,
+            }
+        }
+        while peers.join_next().await.is_some() {}
+    }
+}
+
+impl Drop for ControlSocket {
+    fn drop(&mut self) {
+        // It may be gone with its directory; a file that stays is found to be dead.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+async fn serve_peer(peer: UnixStream, control: Arc<Control>) {
+    if let Err(error) = try_serve_peer(peer, &control).await {
+        debug!(%error, "a control connection failed");
+    }
+}
+
+async fn try_serve_peer(peer: UnixStream, control: &Arc<Control>) -> io::Result<()> {
+    let uid = peer.peer_cred()?.uid();
+    let (read, write) = peer.into_split();
+    let mut answers = Answers { write };
+    if !is_heard(uid) {
+        let refused = "only root and the owner of the mount may ask";
+        return answers.send(&failed(ControlError::failed(refused))).await;
+    }
+    let mut line = String::new();
+    let mut read = BufReader::new(read.take(LINE_LEN_MAX));
+    timeout(LINE_TIMEOUT, read.read_line(&mut line)).await??;
+    let result = match serde_json::from_str(&line) {
+        Ok(request) => respond(request, control, &mut answers).await,
+        Err(error) => Err(ControlError::new(
+            ControlErrorKind::Usage,
+            format!("not understood: {error}"),
+        )),
+    };
+    answers.send(&result.map_or_else(failed, Answer::Ok)).await
+}
+
+fn is_heard(uid: u32) -> bool {
+    uid == 0 || uid == kernel_mount::owner().0
+}
+
+fn failed(error: ControlError) -> Answer {
+    Answer::Error(error)
+}
+
+/// The way back to a peer.
+#[derive(Debug)]
+pub(super) struct Answers {
+    write: OwnedWriteHalf,
+}
+
+impl Answers {
+    pub(super) async fn send(&mut self, answer: &Answer) -> io::Result<()> {
+        let mut text = serde_json::to_string(answer)?;
+        text.push('\n');
+        timeout(LINE_TIMEOUT, self.write.write_all(text.as_bytes())).await?
+    }
+
+    /// Works, and tells meanwhile how far it is. A peer that has gone does not stop the work.
+    pub(super) async fn telling<T>(
+        &mut self,
+        progress: impl Fn() -> ControlProgress,
+        work: impl Future<Output = T>,
+    ) -> T {
+        let mut ticks = interval_at(Instant::now() + PROGRESS_PERIOD, PROGRESS_PERIOD);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut work = std::pin::pin!(work);
+        loop {
+            tokio::select! {
+                result = &mut work => return result,
+                _ = ticks.tick() => {
+                    if let Err(error) = self.send(&Answer::Progress(progress())).await {
+                        debug!(%error, "nobody hears how far the work is");
+                        return work.await;
+                    }
+                }
+            }
+        }
+    }
+}

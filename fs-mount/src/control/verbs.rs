@@ -1,0 +1,122 @@
+//! What a mount process does for those who ask.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use lfsfs_vfs::{Vfs, VfsStats};
+use serde::Serialize;
+use tokio::sync::{mpsc, oneshot};
+
+use super::messages::{ControlError, ControlRequest, MountStats, MountStatus, Unmounted};
+use super::socket::Answers;
+use crate::counters::Counters;
+
+/// Orders to unmount that wait at once.
+const ORDERS_MAX: usize = 8;
+
+/// An order to unmount, and where to say how that went.
+#[derive(Debug)]
+pub(crate) struct UmountOrder {
+    pub(crate) lazy: bool,
+    pub(crate) done: oneshot::Sender<Result<(), ControlError>>,
+}
+
+/// What the verbs work on.
+#[derive(Debug)]
+pub(crate) struct Control {
+    pub(crate) status: MountStatus,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) vfs: Arc<Vfs>,
+    /// Where orders to unmount go.
+    pub(crate) orders: mpsc::Sender<UmountOrder>,
+}
+
+/// Returns the way of orders to unmount.
+pub(crate) fn orders() -> (mpsc::Sender<UmountOrder>, mpsc::Receiver<UmountOrder>) {
+    mpsc::channel(ORDERS_MAX)
+}
+
+/// Does what is asked and returns the answer's last line.
+pub(super) async fn respond(
+    request: ControlRequest,
+    control: &Arc<Control>,
+    answers: &mut Answers,
+) -> Result<serde_json::Value, ControlError> {
+    match request {
+        ControlRequest::Status => json(&control.status()),
+        ControlRequest::Stats => json(&control.stats()),
+        ControlRequest::Umount { lazy } => {
+            let unmount = control.umount(lazy);
+            json(&answers.telling(Default::default, unmount).await?)
+        }
+        ControlRequest::Commit { .. }
+        | ControlRequest::Switch { .. }
+        | ControlRequest::Changes
+        | ControlRequest::Discard { .. } => Err(ControlError::failed(
+            "the mount is read-only: there is nothing to commit, switch or discard",
+        )),
+    }
+}
+
+impl Control {
+    /// Returns the status as of now.
+    pub(crate) fn status(&self) -> MountStatus {
+        self.status.clone()
+    }
+
+    fn stats(&self) -> MountStats {
+        MountStats {
+            requests: self.counters.snapshot(),
+            counters: counters(&self.vfs.stats()),
+        }
+    }
+
+    async fn umount(&self, lazy: bool) -> Result<Unmounted, ControlError> {
+        let status = self.status();
+        let unmounted = Unmounted {
+            changes: status.changes,
+            version: status.version,
+        };
+        let (done, told) = oneshot::channel();
+        if self.orders.send(UmountOrder { lazy, done }).await.is_err() {
+            return Ok(unmounted);
+        }
+        match told.await {
+            Ok(Err(error)) => Err(error),
+            // No answer means that the process is already ending.
+            Ok(Ok(())) | Err(_) => Ok(unmounted),
+        }
+    }
+}
+
+/// Names what the file system core counts. Scripts read these names.
+fn counters(stats: &VfsStats) -> BTreeMap<String, u64> {
+    let counters = [
+        ("inodes", stats.inodes),
+        ("directories", stats.directories),
+        ("listings", stats.listings),
+        ("listings_bytes", stats.listings_len),
+        ("blocks", stats.blocks),
+        ("blocks_bytes", stats.blocks_len),
+        ("remote_listings", stats.remote_listings),
+        ("remote_resolves", stats.remote_resolves),
+        ("remote_reads", stats.remote_reads),
+        ("remote_bytes", stats.remote_bytes),
+        ("remote_damaged", stats.remote_damaged),
+        ("read_errors", stats.read_errors),
+        ("cache_hits", stats.cache.hits),
+        ("cache_misses", stats.cache.misses),
+        ("cache_bytes_read", stats.cache.bytes_read),
+        ("cache_bytes_written", stats.cache.bytes_written),
+        ("cache_damaged", stats.cache.damaged),
+        ("cache_write_errors", stats.cache.write_errors),
+        ("cache_evicted", stats.cache.evicted),
+    ];
+    counters
+        .map(|(name, count)| (name.to_owned(), count))
+        .into()
+}
+
+fn json(value: &impl Serialize) -> Result<serde_json::Value, ControlError> {
+    serde_json::to_value(value).map_err(|error| ControlError::failed(error.to_string()))
+}
