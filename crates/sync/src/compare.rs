@@ -49,37 +49,12 @@ fn next_pair<L>(
     })
 }
 
-/// How a new record differs from the one in the base.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Difference {
-    /// Not at all, or in the ctime alone.
-    None,
-    /// Only in the times of a directory.
-    DirectoryTimes,
-    /// In something that makes a version.
-    Real,
-}
-
-pub(crate) fn difference(new: &Record, base: Option<&Record>) -> Difference {
-    let Some(base) = base else {
-        return Difference::Real;
-    };
-    if !new.same_state(base) || new.link != base.link {
-        return Difference::Real;
-    }
-    match (new.mtime == base.mtime, new.kind.is_directory()) {
-        (true, _) => Difference::None,
-        (false, true) => Difference::DirectoryTimes,
-        (false, false) => Difference::Real,
-    }
-}
-
 /// The kind of list that [`pairs`] joins with a base.
 pub(crate) type LocalEntries = Vec<LocalEntry>;
 
 #[cfg(test)]
 mod tests {
-    use lfsfs_types::{DirId, Kind, Timestamp};
+    use lfsfs_types::{Kind, Timestamp};
 
     use super::*;
 
@@ -118,53 +93,5 @@ mod tests {
             seen,
             expected.map(|(text, local, base)| (name(text), local, base))
         );
-    }
-
-    #[test]
-    fn times_alone_differ_by_kind() {
-        let later = Timestamp { secs: 1, nanos: 0 };
-        let file = record(Kind::Fifo);
-        let dir = record(Kind::Directory { dir: DirId(3) });
-        assert_eq!(
-            difference(
-                &Record {
-                    ctime: later,
-                    ..file.clone()
-                },
-                Some(&file)
-            ),
-            Difference::None
-        );
-        assert_eq!(
-            difference(
-                &Record {
-                    mtime: later,
-                    ..file.clone()
-                },
-                Some(&file)
-            ),
-            Difference::Real
-        );
-        assert_eq!(
-            difference(
-                &Record {
-                    mtime: later,
-                    ..dir.clone()
-                },
-                Some(&dir)
-            ),
-            Difference::DirectoryTimes
-        );
-        assert_eq!(
-            difference(
-                &Record {
-                    mode: 0,
-                    ..dir.clone()
-                },
-                Some(&dir)
-            ),
-            Difference::Real
-        );
-        assert_eq!(difference(&file, None), Difference::Real);
     }
 }

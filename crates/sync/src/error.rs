@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use lfsfs_client::RemoteError;
+use lfsfs_upload::UploadError;
 use thiserror::Error;
 
 use crate::problems::Problem;
@@ -47,4 +48,14 @@ pub enum ImportError {
     /// A part of the import stopped without saying why, which is a defect.
     #[error("the import stopped: {0}")]
     Stopped(&'static str),
+}
+
+impl From<UploadError> for ImportError {
+    fn from(error: UploadError) -> Self {
+        match error {
+            UploadError::Remote(error) => Self::Remote(error),
+            UploadError::Stopped(what) => Self::Stopped(what),
+            _ => Self::Stopped("contents could not be sent"),
+        }
+    }
 }

@@ -7,15 +7,13 @@ use std::sync::{Arc, Mutex};
 use lfsfs_client::{GrpcRemote, Opened, Published, Remote as _, SessionParams, Snapshot};
 use lfsfs_common::random::random_bytes;
 use lfsfs_types::{Origin, ProjectName, Source, VersionId, VersionRecord, VersionRef};
+use lfsfs_upload::{ChangeSink, ContentSender, Progress, ProgressFigures, Publishing, SendMode};
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use crate::changes::{self, ChangeSink};
-use crate::contents::{ContentSender, SendMode};
 use crate::error::ImportError;
 use crate::filter::Filter;
 use crate::local;
 use crate::problems::{Problem, Problems};
-use crate::progress::{Progress, ProgressFigures};
 use crate::walk::{Skipped, Walk};
 use crate::worker::Workshop;
 
@@ -101,7 +99,7 @@ impl Import {
             version: VersionRef::Latest,
         };
         let base = self.remote.resolve_source(&source).await?;
-        let (sink, stream) = changes::channel(Arc::clone(&self.progress));
+        let (sink, stream) = lfsfs_upload::channel(Arc::clone(&self.progress));
         if self.params.dry_run {
             let counted = tokio::spawn(futures::StreamExt::count(stream));
             let walked = self.walk(root, base.clone(), sink).await;
@@ -116,9 +114,7 @@ impl Import {
                 return Ok(self.outcome((version, true), 0, Skipped::default(), (Vec::new(), 0)));
             }
         };
-        let remote = self.remote.clone();
-        let commit = tokio::spawn(async move { remote.commit(session, &params, stream).await });
-        let commit = Commit(commit);
+        let commit = Publishing::start(self.remote.clone(), session, params, stream);
         let base_id = base.version.id;
         match self.walk(root, base, sink).await {
             Ok((skipped, problems)) => {
@@ -128,7 +124,7 @@ impl Import {
             }
             // The walk stops when the commit fails, and then that is the reason to tell.
             Err(ImportError::Stopped(what)) => match commit.failure().await {
-                Some(error) => Err(error),
+                Some(error) => Err(error.into()),
                 None => Err(ImportError::Stopped(what)),
             },
             Err(error) => Err(error),
@@ -251,33 +247,7 @@ fn finish(workshop: &Workshop) -> Result<(), ImportError> {
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner);
     std::mem::take(&mut *links).send(&workshop.changes)?;
-    workshop.changes.end()
-}
-
-/// A commit under way, given up when it is dropped.
-struct Commit(JoinHandle<Result<Published, lfsfs_client::RemoteError>>);
-
-impl Commit {
-    async fn finish(mut self) -> Result<Published, ImportError> {
-        Ok((&mut self.0).await.map_err(stopped)??)
-    }
-
-    /// Returns why the commit failed, if it has.
-    async fn failure(mut self) -> Option<ImportError> {
-        if !self.0.is_finished() {
-            return None;
-        }
-        match (&mut self.0).await {
-            Ok(Err(error)) => Some(error.into()),
-            _ => None,
-        }
-    }
-}
-
-impl Drop for Commit {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+    Ok(workshop.changes.end()?)
 }
 
 fn stopped(_: tokio::task::JoinError) -> ImportError {

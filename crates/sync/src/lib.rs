@@ -8,21 +8,17 @@
 #![forbid(unsafe_code)]
 
 mod attributes;
-mod changes;
 mod compare;
-mod contents;
 mod error;
 mod filter;
 mod import;
 mod links;
 mod local;
 mod problems;
-mod progress;
-mod uploads;
 mod walk;
 mod worker;
 
 pub use error::ImportError;
 pub use import::{Import, ImportOutcome, ImportParams};
+pub use lfsfs_upload::{Progress, ProgressFigures};
 pub use problems::Problem;
-pub use progress::{Progress, ProgressFigures};

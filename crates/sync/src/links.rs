@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use lfsfs_types::{DirId, Kind, Link, LinkId, Name, Record};
+use lfsfs_upload::ChangeSink;
 
-use crate::changes::ChangeSink;
 use crate::error::ImportError;
 
 /// One name of a hard-linked file.

@@ -8,16 +8,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use lfsfs_types::content::{Content, Piece, PieceList, cut, small_content_id};
 use lfsfs_types::limits::SMALL_CONTENT_LEN_MAX;
 use lfsfs_types::{ContentId, DirId, Kind, Name, ObjectPath, Record};
+use lfsfs_upload::{ChangeSink, ContentSender, Progress};
 use rustix::fs::FileType;
 
 use crate::attributes::{Xattrs, read_xattrs, record};
-use crate::changes::ChangeSink;
-use crate::contents::ContentSender;
 use crate::error::ImportError;
 use crate::links::LinkGroups;
 use crate::local::{self, DirHandle, LocalStat};
 use crate::problems::{Problems, Reason};
-use crate::progress::Progress;
 
 /// Bytes that are offered at once.
 pub(crate) const OFFER_LEN: u64 = 8 * 1024 * 1024;
@@ -101,7 +99,11 @@ impl Workshop {
                 Err(Failure::Import(error)) => return Err(error),
             }
         }
-        self.contents.offer(&offer)
+        self.send(&offer)
+    }
+
+    fn send(&self, offer: &[(ContentId, Vec<u8>)]) -> Result<(), ImportError> {
+        Ok(self.contents.offer(offer)?)
     }
 
     /// Leaves out a file that could not be read. One that was removed since is not there; if it
@@ -109,7 +111,7 @@ impl Workshop {
     fn give_up(&self, job: &FileJob, reason: Reason) -> Result<(), ImportError> {
         let is_gone = local::is_gone(&job.parent, &job.name);
         match (is_gone, job.group, &job.base) {
-            (true, None, Some(_)) => return self.changes.remove(job.dir, &job.name),
+            (true, None, Some(_)) => return Ok(self.changes.remove(job.dir, &job.name)?),
             (true, None, None) => {}
             (true, Some(_), _) => self.problems.report(job.path.as_bytes(), Reason::Changing),
             (false, ..) => self.problems.report(job.path.as_bytes(), reason),
@@ -119,9 +121,10 @@ impl Workshop {
 
     fn deliver(&self, job: FileJob, record: Record) -> Result<(), ImportError> {
         match job.group {
-            None => self
-                .changes
-                .put(job.dir, Some(&job.name), record, job.base.as_ref()),
+            None => {
+                let (name, base) = (Some(&job.name), job.base.as_ref());
+                Ok(self.changes.put(job.dir, name, record, base)?)
+            }
             Some(group) => {
                 let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
                 links.set_record(group, record);
@@ -179,11 +182,11 @@ impl Workshop {
             offered += u64::from(piece.len);
             offer.push((piece.hash, bytes));
             if offered >= OFFER_LEN {
-                self.contents.offer(&std::mem::take(&mut offer))?;
+                self.send(&std::mem::take(&mut offer))?;
                 offered = 0;
             }
         }
-        self.contents.offer(&offer)?;
+        self.send(&offer)?;
         let list = PieceList::new(pieces).map_err(|error| Reason::Unreadable(error.to_string()))?;
         let content = Content::large(list);
         if let Some(pieces) = &content.pieces {

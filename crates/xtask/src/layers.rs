@@ -59,12 +59,14 @@ pub(crate) const TABLE: &[Rule] = &[
     rule(Product(2), "lfsfs-metadata", Only(&["lfsfs-types", "lfsfs-common", "lfsfs-meta-store"])),
     rule(Product(2), "lfsfs-client", Only(&["lfsfs-types", "lfsfs-common", "lfsfs-proto", "lfsfs-transfer"])),
 
-    rule(Product(3), "lfsfs-sync", Only(&["lfsfs-types", "lfsfs-common", "lfsfs-client", "lfsfs-cache"])),
+    rule(Product(3), "lfsfs-upload", Only(&["lfsfs-types", "lfsfs-common", "lfsfs-client"])),
 
+    rule(Product(4), "lfsfs-sync", Only(&["lfsfs-types", "lfsfs-common", "lfsfs-client", "lfsfs-cache", "lfsfs-upload"])),
     rule(Product(4), "lfsfs-vfs", Only(&["lfsfs-types", "lfsfs-common", "lfsfs-client", "lfsfs-cache",
-                                         "lfsfs-overlay"])),
+                                         "lfsfs-overlay", "lfsfs-upload"])),
 
-    rule(Product(5), "lfsfs-mount", Only(&["lfsfs-types", "lfsfs-common", "lfsfs-client", "lfsfs-cache", "lfsfs-vfs"])),
+    rule(Product(5), "lfsfs-mount", Only(&["lfsfs-types", "lfsfs-common", "lfsfs-client", "lfsfs-cache", "lfsfs-vfs",
+                                           "lfsfs-upload"])),
     rule(Product(5), "lfsfs-server", Only(&["lfsfs-types", "lfsfs-common", "lfsfs-proto", "lfsfs-transfer",
                                             "lfsfs-chunk-store", "lfsfs-meta-store", "lfsfs-metadata"])),
 
@@ -161,6 +163,7 @@ mod tests {
             "lfsfs-client",
             "lfsfs-cache",
             "lfsfs-vfs",
+            "lfsfs-upload",
             "lfsfs-sync",
             "lfsfs-mount",
         ] {

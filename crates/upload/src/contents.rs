@@ -10,13 +10,14 @@ use lfsfs_types::limits::{CHUNK_LEN_DEFAULT, PIECES_INLINE_MAX};
 use lfsfs_types::{ContentId, ProjectName};
 use tokio::runtime::Handle;
 
-use crate::error::ImportError;
+use crate::error::UploadError;
 use crate::progress::Progress;
 use crate::uploads::Uploads;
 
 /// Whether contents are really sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum SendMode {
+pub enum SendMode {
+    /// They are.
     Send,
     /// Only count what would be sent.
     DryRun,
@@ -25,7 +26,7 @@ pub(crate) enum SendMode {
 /// Sends contents that the server lacks, each once. Shared by all workers, each of which fills a
 /// chunk of its own; what is left half full is taken up by the next.
 #[derive(Debug)]
-pub(crate) struct ContentSender {
+pub struct ContentSender {
     remote: GrpcRemote,
     runtime: Handle,
     mode: SendMode,
@@ -39,7 +40,10 @@ pub(crate) struct ContentSender {
 }
 
 impl ContentSender {
-    pub(crate) fn new(
+    /// Prepares sending on the current runtime; the other methods block, and belong on threads that
+    /// may.
+    #[must_use]
+    pub fn new(
         remote: GrpcRemote,
         project: ProjectName,
         mode: SendMode,
@@ -65,7 +69,7 @@ impl ContentSender {
     }
 
     /// Sends those of the contents that are missing. They are durable only after [`Self::finish`].
-    pub(crate) fn offer(&self, contents: &[(ContentId, Vec<u8>)]) -> Result<(), ImportError> {
+    pub fn offer(&self, contents: &[(ContentId, Vec<u8>)]) -> Result<(), UploadError> {
         let ids: Vec<ContentId> = contents
             .iter()
             .filter(|(_, bytes)| !bytes.is_empty())
@@ -87,7 +91,7 @@ impl ContentSender {
     }
 
     /// Takes on a large content whose pieces were offered.
-    pub(crate) fn register(&self, content: ContentId, pieces: &PieceList) {
+    pub fn register(&self, content: ContentId, pieces: &PieceList) {
         if !self.claim(&[content]).is_empty() {
             lock(&self.large).push((content, pieces.clone()));
         }
@@ -95,7 +99,7 @@ impl ContentSender {
 
     /// Sends what is left in half-full chunks, then the lists of large contents, which the server
     /// takes only when it has every piece. Call it when no worker is busy any more.
-    pub(crate) fn finish(&self) -> Result<(), ImportError> {
+    pub fn finish(&self) -> Result<(), UploadError> {
         let large = self.missing_large()?;
         // The server wants these lists stored before it takes them, and what they are cut into
         // before that.
@@ -119,7 +123,7 @@ impl ContentSender {
         Ok(())
     }
 
-    fn missing_large(&self) -> Result<Vec<(ContentId, PieceList)>, ImportError> {
+    fn missing_large(&self) -> Result<Vec<(ContentId, PieceList)>, UploadError> {
         let mut large = std::mem::take(&mut *lock(&self.large));
         let ids: Vec<ContentId> = large.iter().map(|(id, _)| *id).collect();
         let missing = self.runtime.block_on(self.remote.find_missing(&ids))?;
@@ -132,7 +136,7 @@ impl ContentSender {
     fn offer_list(
         &self,
         pieces: &PieceList,
-    ) -> Result<Option<(ContentId, PieceList)>, ImportError> {
+    ) -> Result<Option<(ContentId, PieceList)>, UploadError> {
         let encoded = pieces.encode();
         let content = Content::of_bytes(&encoded);
         let Some(list) = content.pieces else {
@@ -170,7 +174,7 @@ impl ContentSender {
         mut builder: ChunkBuilder,
         id: ContentId,
         bytes: &[u8],
-    ) -> Result<ChunkBuilder, ImportError> {
+    ) -> Result<ChunkBuilder, UploadError> {
         if builder.is_full() {
             self.send(builder)?;
             builder = ChunkBuilder::new(CHUNK_LEN_DEFAULT);
@@ -181,7 +185,7 @@ impl ContentSender {
         Ok(builder)
     }
 
-    fn send(&self, builder: ChunkBuilder) -> Result<(), ImportError> {
+    fn send(&self, builder: ChunkBuilder) -> Result<(), UploadError> {
         let chunk = builder.finish();
         match self.mode {
             SendMode::Send => self.uploads.start(chunk),

@@ -8,8 +8,8 @@ use lfsfs_client::Change;
 use lfsfs_types::{DirId, Name, Record};
 use tokio::sync::mpsc;
 
-use crate::compare::{Difference, difference};
-use crate::error::ImportError;
+use crate::difference::{Difference, difference};
+use crate::error::UploadError;
 use crate::progress::Progress;
 
 /// Changes that wait for the wire.
@@ -22,7 +22,7 @@ type Message = Option<Change>;
 ///
 /// Times of directories alone make no version, so they are held back until something else differs.
 #[derive(Debug, Clone)]
-pub(crate) struct ChangeSink {
+pub struct ChangeSink {
     sender: mpsc::Sender<Message>,
     any: Arc<AtomicBool>,
     held_back: Arc<Mutex<Vec<Change>>>,
@@ -30,8 +30,8 @@ pub(crate) struct ChangeSink {
 }
 
 /// Returns both ends. The stream ends only by [`ChangeSink::end`]: when all sinks are gone without
-/// it, it waits for ever, so that an import that fails in the middle never looks complete.
-pub(crate) fn channel(progress: Arc<Progress>) -> (ChangeSink, impl Stream<Item = Change> + Send) {
+/// it, it waits for ever, so that whoever fails in the middle never looks complete.
+pub fn channel(progress: Arc<Progress>) -> (ChangeSink, impl Stream<Item = Change> + Send) {
     let (sender, receiver) = mpsc::channel(QUEUED_MAX);
     let sink = ChangeSink {
         sender,
@@ -54,13 +54,13 @@ async fn next_change(
 
 impl ChangeSink {
     /// Sends the new state of an entry if it differs from the base.
-    pub(crate) fn put(
+    pub fn put(
         &self,
         dir: DirId,
         name: Option<&Name>,
         new: Record,
         base: Option<&Record>,
-    ) -> Result<(), ImportError> {
+    ) -> Result<(), UploadError> {
         let difference = difference(&new, base);
         let change = Change {
             dir,
@@ -81,7 +81,7 @@ impl ChangeSink {
     }
 
     /// Sends a removal.
-    pub(crate) fn remove(&self, dir: DirId, name: &Name) -> Result<(), ImportError> {
+    pub fn remove(&self, dir: DirId, name: &Name) -> Result<(), UploadError> {
         self.send(Change {
             dir,
             name: Some(name.clone()),
@@ -90,7 +90,7 @@ impl ChangeSink {
     }
 
     /// Ends the stream: everything has been sent.
-    pub(crate) fn end(&self) -> Result<(), ImportError> {
+    pub fn end(&self) -> Result<(), UploadError> {
         if self.any.load(Ordering::Relaxed) {
             let held_back = std::mem::take(
                 &mut *self
@@ -105,16 +105,16 @@ impl ChangeSink {
         self.message(None)
     }
 
-    fn send(&self, change: Change) -> Result<(), ImportError> {
+    fn send(&self, change: Change) -> Result<(), UploadError> {
         self.any.store(true, Ordering::Relaxed);
         self.progress.change();
         self.message(Some(change))
     }
 
     /// The receiver is gone only if the commit has failed, and its error is what the user sees.
-    fn message(&self, message: Message) -> Result<(), ImportError> {
+    fn message(&self, message: Message) -> Result<(), UploadError> {
         self.sender
             .blocking_send(message)
-            .map_err(|_| ImportError::Stopped("the commit failed"))
+            .map_err(|_| UploadError::Stopped("the commit failed"))
     }
 }

@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
 
-use crate::error::ImportError;
+use crate::error::UploadError;
 use crate::progress::Progress;
 
 /// Chunks under way at once. Each takes its length in memory.
@@ -22,7 +22,7 @@ const UPLOADS_MAX: usize = 4;
 /// Room for footer and trailer, so that a full chunk fits its slot.
 const SLOT_LEN: u64 = 2 * CHUNK_LEN_DEFAULT;
 
-/// The uploads of one import. Dropping it gives up those that are under way.
+/// The uploads of one version. Dropping it gives up those that are under way.
 #[derive(Debug)]
 pub(crate) struct Uploads {
     remote: GrpcRemote,
@@ -52,7 +52,7 @@ impl Uploads {
     }
 
     /// Starts to send a chunk, waiting for room. Fails if an earlier one has failed.
-    pub(crate) fn start(&self, chunk: BuiltChunk) -> Result<(), ImportError> {
+    pub(crate) fn start(&self, chunk: BuiltChunk) -> Result<(), UploadError> {
         let permit = self
             .runtime
             .block_on(Arc::clone(&self.room).acquire_owned());
@@ -73,7 +73,7 @@ impl Uploads {
     }
 
     /// Waits until every chunk is durable on the server.
-    pub(crate) fn finish(&self) -> Result<(), ImportError> {
+    pub(crate) fn finish(&self) -> Result<(), UploadError> {
         let mut running = std::mem::take(&mut *self.running());
         while let Some(ended) = self.runtime.block_on(running.join_next()) {
             check(ended)?;
@@ -99,7 +99,7 @@ async fn upload(
     remote.upload_chunk(slot, *chunk, bytes).await
 }
 
-fn check(ended: Result<Result<(), RemoteError>, JoinError>) -> Result<(), ImportError> {
-    let ended = ended.map_err(|_| ImportError::Stopped("an upload panicked"))?;
+fn check(ended: Result<Result<(), RemoteError>, JoinError>) -> Result<(), UploadError> {
+    let ended = ended.map_err(|_| UploadError::Stopped("an upload panicked"))?;
     Ok(ended?)
 }

@@ -1,8 +1,8 @@
-//! How far an import is, for whoever draws a bar.
+//! How far an import or a commit is, for whoever draws a bar.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Counters that grow while an import goes on.
+/// Counters that grow while it goes on.
 #[derive(Debug, Default)]
 pub struct Progress {
     entries: AtomicU64,
@@ -29,6 +29,7 @@ pub struct ProgressFigures {
 
 impl Progress {
     /// Returns the counters.
+    #[must_use]
     pub fn figures(&self) -> ProgressFigures {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         ProgressFigures {
@@ -40,20 +41,24 @@ impl Progress {
         }
     }
 
-    pub(crate) fn entry(&self) {
+    /// Counts an entry that was looked at.
+    pub fn entry(&self) {
         self.entries.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn read(&self, bytes: u64) {
+    /// Counts bytes that were read and hashed.
+    pub fn read(&self, bytes: u64) {
         self.bytes_read.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    pub(crate) fn sent(&self, bytes: u64, contents: u64) {
+    /// Counts bytes and contents that were sent.
+    pub fn sent(&self, bytes: u64, contents: u64) {
         self.bytes_sent.fetch_add(bytes, Ordering::Relaxed);
         self.contents_sent.fetch_add(contents, Ordering::Relaxed);
     }
 
-    pub(crate) fn change(&self) {
+    /// Counts an entry that differs.
+    pub fn change(&self) {
         self.changes.fetch_add(1, Ordering::Relaxed);
     }
 }
