@@ -53,7 +53,7 @@ impl ServerArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Make, list and look at projects
+    /// Make, list, look at, rename and delete projects
     #[command(subcommand)]
     Project(commands::project::ProjectCommand),
     /// Import a directory as the next version of a project
@@ -66,6 +66,8 @@ pub(crate) enum Command {
     Log(commands::log::LogArgs),
     /// Show what changed between two versions
     Diff(commands::diff::DiffArgs),
+    /// Name a version, or list and forget such names
+    Tag(commands::tag::TagArgs),
     /// Mount a version of a project
     Mount(commands::mount::MountArgs),
     /// End a mount

@@ -11,6 +11,7 @@ pub(crate) mod mounts;
 pub(crate) mod project;
 pub(crate) mod stats;
 pub(crate) mod status;
+pub(crate) mod tag;
 pub(crate) mod umount;
 
 use std::future::Future;
@@ -28,6 +29,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), CommandError> {
         Command::Cat(args) => on_runtime(cat::run(server, args)),
         Command::Log(args) => on_runtime(log::run(server, args)),
         Command::Diff(args) => on_runtime(diff::run(server, args)),
+        Command::Tag(args) => on_runtime(tag::run(server, args)),
         Command::Mount(args) => mount::run(&server, args),
         Command::Umount(args) => umount::run(&args),
         Command::Mounts(args) => mounts::run(&args),

@@ -1,6 +1,8 @@
 //! Who types, and what is told to them beside the results.
 
-use std::io::Write as _;
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
+
+use crate::error::CommandError;
 
 /// Returns user@host.
 pub(crate) fn author() -> String {
@@ -21,4 +23,27 @@ pub(crate) fn tell(message: &str) {
 /// Tells what is odd but no failure.
 pub(crate) fn warn(message: &str) {
     tell(&format!("lfsfs: {message}"));
+}
+
+/// Asks whether something is to be done that cannot be taken back. Where nobody can be asked, only
+/// `--yes` is an answer.
+pub(crate) fn confirm(question: &str, yes: bool) -> Result<(), CommandError> {
+    if yes {
+        return Ok(());
+    }
+    if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
+        return Err(
+            CommandError::usage(format!("nobody is there to answer: {question}"))
+                .hint("to do it without asking, say --yes"),
+        );
+    }
+    let mut err = std::io::stderr();
+    write!(err, "{question} [y/N] ")?;
+    err.flush()?;
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer)?;
+    match answer.trim() {
+        "y" | "Y" | "yes" => Ok(()),
+        _ => Err(CommandError::failed("nothing was done")),
+    }
 }

@@ -3,7 +3,7 @@
 use lfsfs_proto::convert::{id, required};
 use lfsfs_proto::v1;
 use lfsfs_types::{
-    ClusterId, ObjectPath, ProjectId, ProjectName, Record, VersionNumber, VersionRecord,
+    ClusterId, ObjectPath, ProjectId, ProjectName, Record, TagName, VersionNumber, VersionRecord,
 };
 
 use crate::error::RemoteError;
@@ -76,6 +76,103 @@ impl GrpcRemote {
             .call("the new project", limit, fs.new_project(request))
             .await?;
         project(required("project", answer.into_inner().project)?)
+    }
+
+    /// Deletes a project with all of its versions. Nothing brings it back.
+    pub async fn delete_project(&self, name: &ProjectName) -> Result<(), RemoteError> {
+        let connections = &self.connections;
+        let request = v1::DeleteProjectRequest {
+            name: name.to_string(),
+        };
+        let mut fs = connections.fs();
+        let limit = connections.config.commit_timeout;
+        connections
+            .call("the deletion", limit, fs.delete_project(request))
+            .await?;
+        Ok(())
+    }
+
+    /// Gives a project another name. Its id, its versions and its mounts stay as they are.
+    pub async fn rename_project(
+        &self,
+        name: &ProjectName,
+        new_name: &ProjectName,
+    ) -> Result<(), RemoteError> {
+        let connections = &self.connections;
+        let request = v1::RenameProjectRequest {
+            name: name.to_string(),
+            new_name: new_name.to_string(),
+        };
+        let mut fs = connections.fs();
+        let limit = connections.config.progress_timeout;
+        connections
+            .call("the new name", limit, fs.rename_project(request))
+            .await?;
+        Ok(())
+    }
+
+    /// Makes a tag name a version; one that names another is moved only with `force`.
+    pub async fn set_tag(
+        &self,
+        project: &ProjectName,
+        tag: &TagName,
+        version: VersionNumber,
+        force: bool,
+    ) -> Result<(), RemoteError> {
+        let connections = &self.connections;
+        let request = v1::SetTagRequest {
+            project: project.to_string(),
+            tag: tag.to_string(),
+            version: version.0,
+            force,
+        };
+        let mut fs = connections.fs();
+        let limit = connections.config.progress_timeout;
+        connections
+            .call("the tag", limit, fs.set_tag(request))
+            .await?;
+        Ok(())
+    }
+
+    /// Removes a tag; the version that it names stays.
+    pub async fn delete_tag(
+        &self,
+        project: &ProjectName,
+        tag: &TagName,
+    ) -> Result<(), RemoteError> {
+        let connections = &self.connections;
+        let request = v1::DeleteTagRequest {
+            project: project.to_string(),
+            tag: tag.to_string(),
+        };
+        let mut fs = connections.fs();
+        let limit = connections.config.progress_timeout;
+        connections
+            .call("the tag", limit, fs.delete_tag(request))
+            .await?;
+        Ok(())
+    }
+
+    /// Returns the tags of a project and what they name, in the order of the tags.
+    pub async fn list_tags(
+        &self,
+        project: &ProjectName,
+    ) -> Result<Vec<(TagName, VersionNumber)>, RemoteError> {
+        let connections = &self.connections;
+        let request = v1::ListTagsRequest {
+            project: project.to_string(),
+        };
+        let mut fs = connections.fs();
+        let limit = connections.config.progress_timeout;
+        let answer = connections
+            .call("the tags", limit, fs.list_tags(request))
+            .await?;
+        let tag = |tag: v1::Tag| {
+            let name = TagName::new(&tag.name)
+                .map_err(|error| RemoteError::Corrupt(format!("a tag's name: {error}")))?;
+            Ok((name, VersionNumber(tag.version)))
+        };
+        answer.into_inner().tags.into_iter().map(tag).collect()
     }
 
     /// Returns all projects in the order of their names.

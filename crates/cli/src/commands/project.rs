@@ -1,4 +1,4 @@
-//! `lfsfs project`: make, list and look at projects.
+//! `lfsfs project`: make, list, look at, rename and delete projects.
 
 use clap::{Args, Subcommand};
 use lfsfs_client::Project;
@@ -9,6 +9,7 @@ use super::log::JsonVersion;
 use crate::cli::ServerArgs;
 use crate::error::CommandError;
 use crate::output::{self, Output};
+use crate::user;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ProjectCommand {
@@ -18,6 +19,10 @@ pub(crate) enum ProjectCommand {
     List(ListArgs),
     /// Show a project and its newest version
     Inspect(InspectArgs),
+    /// Give a project another name
+    Rename(RenameArgs),
+    /// Delete a project with all of its versions
+    Delete(DeleteArgs),
 }
 
 #[derive(Debug, Args)]
@@ -43,6 +48,31 @@ pub(crate) struct InspectArgs {
     /// One JSON object
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Its versions, tags and mounts stay; the old name names nothing any more.\n\n\
+    Example:\n  lfsfs project rename app web"
+)]
+pub(crate) struct RenameArgs {
+    /// Name of the project
+    old: String,
+    /// Its name from now on
+    new: String,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Asks before; where nobody can be asked, --yes is needed. Mounts of it fail.\n\n\
+    Example:\n  lfsfs project delete app --yes"
+)]
+pub(crate) struct DeleteArgs {
+    /// Name of the project
+    name: String,
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
 }
 
 /// A project in JSON.
@@ -77,6 +107,8 @@ pub(crate) async fn run(server: ServerArgs, command: ProjectCommand) -> Result<(
         ProjectCommand::New(args) => new(&server, args).await,
         ProjectCommand::List(args) => list(&server, args).await,
         ProjectCommand::Inspect(args) => inspect(&server, args).await,
+        ProjectCommand::Rename(args) => rename(&server, &args).await,
+        ProjectCommand::Delete(args) => delete(&server, &args).await,
     }
 }
 
@@ -139,6 +171,24 @@ async fn inspect(server: &ServerArgs, args: InspectArgs) -> Result<(), CommandEr
         ))?;
     }
     out.finish()
+}
+
+async fn rename(server: &ServerArgs, args: &RenameArgs) -> Result<(), CommandError> {
+    let (old, new) = (name(&args.old)?, name(&args.new)?);
+    Ok(server.remote()?.rename_project(&old, &new).await?)
+}
+
+async fn delete(server: &ServerArgs, args: &DeleteArgs) -> Result<(), CommandError> {
+    let name = name(&args.name)?;
+    let remote = server.remote()?;
+    // A name that is wrong is no question.
+    let (project, _) = remote.inspect(&name).await?;
+    let head = project.head.0;
+    user::confirm(
+        &format!("delete {name} with all of its versions up to {head}, for ever?"),
+        args.yes,
+    )?;
+    Ok(remote.delete_project(&name).await?)
 }
 
 /// Checks a project's name.
