@@ -15,6 +15,7 @@
 //! lookups and forgets take `known`; reads, getattr and changes of one object do not. A read works on
 //! a view of the state and waits for no writer.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
@@ -63,7 +64,8 @@ const GONE_MAX: usize = 64;
 #[derive(Debug)]
 pub struct WritableVfs {
     base: Vfs,
-    place: OverlayPlace,
+    /// `None` for what cannot be written.
+    place: Option<OverlayPlace>,
     clock: Arc<dyn Clock>,
     overlay: OnceCell<Arc<Overlay>>,
     /// The state while there is no overlay.
@@ -82,8 +84,27 @@ impl WritableVfs {
         place: OverlayPlace,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, VfsError> {
-        let random = random_bytes().map_err(PathError::wrap("draw inode numbers for", &place.dir));
-        let vfs = Self {
+        let has_changes = Overlay::exists(&place.dir);
+        let vfs = Self::new(base, Some(place), clock)?;
+        if has_changes {
+            vfs.make_overlay().await?;
+        }
+        Ok(vfs)
+    }
+
+    /// Opens a version that nobody can change, whatever overlays there are. Changes fail with
+    /// [`VfsError::ReadOnly`].
+    pub fn read_only(base: Vfs, clock: Arc<dyn Clock>) -> Result<Self, VfsError> {
+        Self::new(base, None, clock)
+    }
+
+    fn new(
+        base: Vfs,
+        place: Option<OverlayPlace>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, VfsError> {
+        let random = random_bytes().map_err(PathError::wrap("read", Path::new("/dev/urandom")));
+        Ok(Self {
             untouched: State::new(source(&base).base),
             known: Mutex::default(),
             numbers: Numbers::from(random.map_err(OverlayError::from)?),
@@ -92,11 +113,7 @@ impl WritableVfs {
             base,
             place,
             clock,
-        };
-        if Overlay::exists(&vfs.place.dir) {
-            vfs.make_overlay().await?;
-        }
-        Ok(vfs)
+        })
     }
 
     /// Returns the read-only core below.
@@ -203,7 +220,8 @@ impl WritableVfs {
 
     async fn make_overlay(&self) -> Result<&Arc<Overlay>, VfsError> {
         let make = || async {
-            let (place, source) = (self.place.clone(), source(&self.base));
+            let place = self.place.clone().ok_or(VfsError::ReadOnly)?;
+            let source = source(&self.base);
             let open = move || Overlay::open(&place.dir, &source, &place.options);
             in_background(open).await.map(Arc::new)
         };

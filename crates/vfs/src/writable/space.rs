@@ -14,7 +14,8 @@ impl WritableVfs {
     #[must_use]
     pub fn statfs(&self) -> Statfs {
         let version = self.base.statfs();
-        let Some(disk) = disk_of(&self.place.dir) else {
+        let disk = self.place.as_ref().and_then(|place| disk_of(&place.dir));
+        let Some(disk) = disk else {
             return version;
         };
         let blocks_free = disk.f_bavail.saturating_mul(disk.f_frsize) / u64::from(BLOCK_LEN);

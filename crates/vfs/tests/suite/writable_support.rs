@@ -9,7 +9,7 @@ use lfsfs_client::memory::{MemoryTree, plain};
 use lfsfs_common::clock::{TestClock, WallTime};
 use lfsfs_overlay::OverlayOptions;
 use lfsfs_types::{DirId, Kind, Link, LinkId, Record, Timestamp, nodeid};
-use lfsfs_vfs::{Attr, OverlayPlace, Owner, VfsError, WritableVfs};
+use lfsfs_vfs::{Attr, OverlayPlace, Owner, Vfs, VfsError, WritableVfs};
 use tempfile::TempDir;
 
 use crate::support::{self, CHUNK_LEN, noise};
@@ -140,9 +140,13 @@ impl Machine {
         self.try_mount(&self.overlay_dir()).await.unwrap()
     }
 
-    pub(crate) async fn try_mount(&self, overlay: &Path) -> Result<WritableVfs, VfsError> {
+    pub(crate) async fn base(&self) -> Result<Vfs, VfsError> {
         let cache = self.dir.path().join("cache");
-        let base = support::open(&self.remote, &cache, support::config()).await?;
+        support::open(&self.remote, &cache, support::config()).await
+    }
+
+    pub(crate) async fn try_mount(&self, overlay: &Path) -> Result<WritableVfs, VfsError> {
+        let base = self.base().await?;
         let options = OverlayOptions {
             lock_wait: Duration::ZERO,
             ..OverlayOptions::default()

@@ -7,7 +7,7 @@ use lfsfs_overlay::OverlayError;
 use lfsfs_types::nodeid;
 use lfsfs_vfs::{
     Allocation, Existing, Privileges, RenameMode, SetAttr, SetTime, SpecialFile, VfsError,
-    XattrMode,
+    WritableVfs, XattrMode,
 };
 
 use crate::support::noise;
@@ -52,6 +52,22 @@ async fn an_overlay_is_made_by_the_first_change_only() {
 
     vfs.setattr(file, mode(0o600)).await.unwrap();
     assert!(vfs.overlay().is_some() && machine.overlay_dir().exists());
+}
+
+#[tokio::test]
+async fn a_read_only_version_shows_no_overlay_and_takes_no_change() {
+    let machine = Machine::new();
+    let vfs = machine.mount().await;
+    vfs.mkdir(ROOT, b"new", 0o755, OWNER).await.unwrap();
+    let base = machine.base().await.unwrap();
+    let read_only = WritableVfs::read_only(base, machine.clock.clone()).unwrap();
+
+    let absent = read_only.lookup(ROOT, b"new").await.unwrap_err();
+    assert!(matches!(absent, VfsError::NotFound));
+    let refused = read_only.mkdir(ROOT, b"other", 0o755, OWNER).await;
+    assert!(matches!(refused, Err(VfsError::ReadOnly)), "{refused:?}");
+    assert_eq!(read_only.statfs(), read_only.base().statfs());
+    assert_eq!(list(&read_only, ROOT).await, ["a", "b", "c", "d"]);
 }
 
 #[tokio::test]
