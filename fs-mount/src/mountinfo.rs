@@ -36,6 +36,8 @@ pub struct MountEntry {
     pub id: u64,
     /// What is mounted.
     pub device: Device,
+    /// Which directory of the file system is seen there: `/`, unless a bind mount shows a part.
+    pub root: PathBuf,
     /// Where.
     pub dir: PathBuf,
     /// Options of the mount, as the kernel shows them.
@@ -80,13 +82,14 @@ fn parse_line(line: &[u8]) -> Option<MountEntry> {
     let id = text(fields.next()?).parse().ok()?;
     let _parent = fields.next()?;
     let device = parse_device(&text(fields.next()?))?;
-    let _root = fields.next()?;
-    let dir = PathBuf::from(std::ffi::OsString::from_vec(unescape(fields.next()?)));
+    let root = path(fields.next()?);
+    let dir = path(fields.next()?);
     let options = text(fields.next()?);
     let mut behind_dash = fields.skip_while(|field| *field != b"-").skip(1);
     Some(MountEntry {
         id,
         device,
+        root,
         dir,
         options,
         kind: text(behind_dash.next()?),
@@ -100,6 +103,10 @@ fn parse_device(text: &str) -> Option<Device> {
         major: major.parse().ok()?,
         minor: minor.parse().ok()?,
     })
+}
+
+fn path(field: &[u8]) -> PathBuf {
+    std::ffi::OsString::from_vec(unescape(field)).into()
 }
 
 fn text(field: &[u8]) -> String {
@@ -147,6 +154,7 @@ mod tests {
                     major: 0,
                     minor: 57
                 },
+                root: "/".into(),
                 dir: "/mnt/a".into(),
                 options: "rw,nosuid".into(),
                 kind: "fuse.lfsfs".into(),

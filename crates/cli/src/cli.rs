@@ -64,7 +64,7 @@ pub(crate) enum Command {
     Cat(commands::cat::CatArgs),
     /// Show the versions of a project, newest first
     Log(commands::log::LogArgs),
-    /// Show what changed between two versions
+    /// Show what changed between two versions, or in a mount
     Diff(commands::diff::DiffArgs),
     /// Name a version, or list and forget such names
     Tag(commands::tag::TagArgs),
@@ -76,6 +76,12 @@ pub(crate) enum Command {
     Mounts(commands::mounts::MountsArgs),
     /// Show what a mount shows and how it is
     Status(commands::status::StatusArgs),
+    /// Make the changes of a mount the next version
+    Commit(commands::commit::CommitArgs),
+    /// Drop changes of a mount
+    Discard(commands::discard::DiscardArgs),
+    /// Show another version in a mount
+    Switch(commands::switch::SwitchArgs),
     /// Show the counters of a mount
     Stats(commands::stats::StatsArgs),
     /// Check what this machine offers to mounts

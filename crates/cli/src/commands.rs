@@ -1,7 +1,9 @@
 //! One module for each verb.
 
 pub(crate) mod cat;
+pub(crate) mod commit;
 pub(crate) mod diff;
+pub(crate) mod discard;
 pub(crate) mod doctor;
 pub(crate) mod import;
 pub(crate) mod log;
@@ -11,6 +13,7 @@ pub(crate) mod mounts;
 pub(crate) mod project;
 pub(crate) mod stats;
 pub(crate) mod status;
+pub(crate) mod switch;
 pub(crate) mod tag;
 pub(crate) mod umount;
 
@@ -34,6 +37,9 @@ pub(crate) fn run(cli: Cli) -> Result<(), CommandError> {
         Command::Umount(args) => umount::run(&args),
         Command::Mounts(args) => mounts::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Commit(args) => commit::run(args),
+        Command::Discard(args) => discard::run(&args),
+        Command::Switch(args) => switch::run(args),
         Command::Stats(args) => stats::run(&args),
         Command::Doctor(args) => on_runtime(doctor::run(server, args)),
     }

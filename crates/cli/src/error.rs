@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 
 use lfsfs_client::RemoteError;
-use lfsfs_mount::MountError;
+use lfsfs_mount::{ControlError, ControlErrorKind, MountError};
 use lfsfs_sync::ImportError;
 use lfsfs_types::{ObjectPath, PathError, SourceError};
 use lfsfs_vfs::VfsError;
@@ -56,6 +56,10 @@ impl CommandError {
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+
+    pub(crate) const fn has_hint(&self) -> bool {
+        self.hint.is_some()
     }
 
     /// Returns the failure of an action on several things: the only one as it is, or all told and
@@ -166,7 +170,30 @@ impl From<MountError> for CommandError {
             MountError::Option(_) | MountError::Source(_) => Self::usage(error.full_text()),
             MountError::Unmount { .. } => Self::failed(error.full_text())
                 .hint("if somebody uses it, --lazy takes it from its directory all the same"),
+            MountError::Control(error) => error.into(),
+            MountError::Sink(error) => error.into(),
             error => Self::failed(error.full_text()),
+        }
+    }
+}
+
+impl From<ControlError> for CommandError {
+    fn from(error: ControlError) -> Self {
+        let kind = match error.kind {
+            ControlErrorKind::Failed | ControlErrorKind::Busy => Kind::Failed,
+            ControlErrorKind::Usage => Kind::Usage,
+            ControlErrorKind::Conflict => Kind::Conflict,
+        };
+        let unnamed = error.paths_count.saturating_sub(error.paths.len() as u64);
+        let message = match unnamed {
+            0 => error.message,
+            more => format!("{}; {more} paths more than are named", error.message),
+        };
+        Self {
+            kind,
+            message,
+            hint: error.hint,
+            paths: error.paths,
         }
     }
 }

@@ -6,7 +6,9 @@ mod cli;
 mod commands;
 mod error;
 mod mount_helper;
+mod mounted;
 mod output;
+mod progress;
 mod user;
 
 use std::process::ExitCode;

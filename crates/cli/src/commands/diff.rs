@@ -1,24 +1,37 @@
-//! `lfsfs diff`: what changed between two versions.
+//! `lfsfs diff`: what changed between two versions, or in a mount.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use lfsfs_client::{DiffEntry, Remote as _};
-use lfsfs_types::{ObjectPath, Source};
+use lfsfs_mount::{
+    AnswerSink, ChangeItem, ChangeKind, ControlProgress, ControlRequest, Counted, call_with,
+    find_mount,
+};
+use lfsfs_types::{ObjectPath, PathError, Source};
 use serde::Serialize;
 
 use crate::cli::ServerArgs;
 use crate::error::CommandError;
+use crate::mounted::{places, served};
 use crate::output::{JsonPath, Output, quoted};
 
 #[derive(Debug, Args)]
 #[command(
+    override_usage = "lfsfs diff [OPTIONS] <VERSION> <VERSION>\n       lfsfs diff [OPTIONS] [DIR]",
     after_help = "Lines: A added, D removed, M modified (content, kind, mode, owner, xattr), \
-    T times alone, R a directory that moved: old path, tab, new path."
+    T times alone, R a directory that moved: old path, tab, new path.\n\n\
+    Examples:\n  \
+    lfsfs diff app@v1 app@v2              two versions of one project\n  \
+    lfsfs diff /mnt/app                   what is not committed yet in a mount\n  \
+    lfsfs diff --stat                     the same of the mount of this directory, counted"
 )]
 pub(crate) struct DiffArgs {
-    /// First version, such as app@v1
-    from: String,
-    /// Second version, such as app@v2
-    to: String,
+    /// Two versions, such as app@v1 and app@v2; or a path in a mount [default: .]
+    #[arg(value_name = "WHAT", num_args = 0..=2)]
+    what: Vec<OsString>,
     /// Only count
     #[arg(long)]
     stat: bool,
@@ -31,6 +44,15 @@ pub(crate) struct DiffArgs {
     /// One JSON object a line
     #[arg(long)]
     json: bool,
+}
+
+/// What is compared.
+#[derive(Debug, PartialEq, Eq)]
+enum Sides {
+    /// Two versions, by their sources.
+    Versions(Source, Source),
+    /// A mount and the version below its changes.
+    Mount(PathBuf),
 }
 
 /// One difference in JSON.
@@ -53,12 +75,42 @@ struct Stat {
     renamed: u64,
 }
 
+impl DiffArgs {
+    fn sides(&self) -> Result<Sides, CommandError> {
+        let source = |text: &OsString| -> Result<Source, CommandError> {
+            Ok(text.to_string_lossy().parse()?)
+        };
+        match &self.what[..] {
+            [] => Ok(Sides::Mount(".".into())),
+            [dir] => Ok(Sides::Mount(dir.into())),
+            [from, to] => Ok(Sides::Versions(source(from)?, source(to)?)),
+            more => {
+                let count = more.len();
+                Err(CommandError::usage(format!("{count} things to compare")))
+            }
+        }
+    }
+}
+
 pub(crate) async fn run(server: ServerArgs, args: DiffArgs) -> Result<(), CommandError> {
+    let mut found = Found::new(args.stat);
+    match args.sides()? {
+        Sides::Versions(from, to) => versions(&server, &args, (&from, &to), &mut found).await?,
+        Sides::Mount(path) => changes(&path, &args, &mut found)?,
+    }
+    found.write(&args)
+}
+
+async fn versions(
+    server: &ServerArgs,
+    args: &DiffArgs,
+    (from, to): (&Source, &Source),
+    found: &mut Found,
+) -> Result<(), CommandError> {
     let remote = server.remote()?;
-    let (from, to): (Source, Source) = (args.from.parse()?, args.to.parse()?);
     let (from, to) = (
-        remote.resolve_source(&from).await?,
-        remote.resolve_source(&to).await?,
+        remote.resolve_source(from).await?,
+        remote.resolve_source(to).await?,
     );
     if from.project.id != to.project.id {
         let (a, b) = (from.project.name, to.project.name);
@@ -66,28 +118,90 @@ pub(crate) async fn run(server: ServerArgs, args: DiffArgs) -> Result<(), Comman
             .hint("compare versions of one project; mount both to compare projects"));
     }
     let range = (from.version.number, to.version.number);
-    let mut stat = Stat::default();
-    let mut entries = Vec::new();
     let sink = |entry: DiffEntry| {
-        stat.count(&entry);
-        if !args.stat {
-            entries.push(entry);
-        }
+        found.add(entry);
         true
     };
-    remote
+    Ok(remote
         .diff(from.project.id, range, args.no_renames, sink)
-        .await?;
-    // They come in the order of directory ids, which means nothing to a reader.
-    entries.sort_by(|a, b| path_of(a).cmp(path_of(b)));
-    let mut out = Output::new();
-    entries
-        .iter()
-        .try_for_each(|entry| write(&mut out, &args, entry))?;
-    if args.stat {
-        write_stat(&mut out, &stat, args.json)?;
+        .await?)
+}
+
+fn changes(path: &Path, args: &DiffArgs, found: &mut Found) -> Result<(), CommandError> {
+    if args.no_renames {
+        return Err(CommandError::usage("--no-renames is for two versions")
+            .hint("commit first, and compare the two versions"));
     }
-    out.finish()
+    let mount = find_mount(path, &places()?).map_err(|error| {
+        CommandError::from(error).hint("two versions are compared with: lfsfs diff app@v1 app@v2")
+    })?;
+    served(&mount)?;
+    let _: Counted = call_with(&mount, &ControlRequest::Changes, found)?;
+    Ok(())
+}
+
+/// The differences found so far.
+#[derive(Debug)]
+struct Found {
+    stat: Stat,
+    entries: Vec<DiffEntry>,
+    counts_only: bool,
+}
+
+impl Found {
+    fn new(counts_only: bool) -> Self {
+        Self {
+            stat: Stat::default(),
+            entries: Vec::new(),
+            counts_only,
+        }
+    }
+
+    fn add(&mut self, entry: DiffEntry) {
+        self.stat.count(&entry);
+        if !self.counts_only {
+            self.entries.push(entry);
+        }
+    }
+
+    fn write(mut self, args: &DiffArgs) -> Result<(), CommandError> {
+        // They come in the order of directory ids, which means nothing to a reader.
+        self.entries.sort_by(|a, b| path_of(a).cmp(path_of(b)));
+        let mut out = Output::new();
+        self.entries
+            .iter()
+            .try_for_each(|entry| write(&mut out, args, entry))?;
+        if args.stat {
+            write_stat(&mut out, &self.stat, args.json)?;
+        }
+        out.finish()
+    }
+}
+
+impl AnswerSink for Found {
+    type Item = ChangeItem;
+
+    fn progress(&mut self, _progress: ControlProgress) {}
+
+    fn item(&mut self, item: ChangeItem) -> io::Result<()> {
+        self.add(entry(&item).map_err(io::Error::other)?);
+        Ok(())
+    }
+}
+
+fn entry(item: &ChangeItem) -> Result<DiffEntry, PathError> {
+    let path = ObjectPath::new(&item.path)?;
+    Ok(match (item.kind, &item.old) {
+        (ChangeKind::Renamed, Some(old)) => DiffEntry::Renamed {
+            old: ObjectPath::new(old)?,
+            new: path,
+        },
+        (ChangeKind::Added, _) => DiffEntry::Added(path),
+        (ChangeKind::Removed, _) => DiffEntry::Removed(path),
+        (ChangeKind::Times, _) => DiffEntry::Touched(path),
+        // A directory that moved from nowhere is still one that differs.
+        (ChangeKind::Modified | ChangeKind::Renamed, _) => DiffEntry::Modified(path),
+    })
 }
 
 fn path_of(entry: &DiffEntry) -> &ObjectPath {
@@ -154,4 +268,60 @@ fn write_stat(out: &mut Output, stat: &Stat, json: bool) -> Result<(), CommandEr
     out.line(format!(
         "{added} added, {removed} removed, {modified} modified, {touched} touched, {renamed} renamed"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(what: &[&str]) -> DiffArgs {
+        DiffArgs {
+            what: what.iter().map(OsString::from).collect(),
+            stat: false,
+            no_renames: false,
+            nul: false,
+            json: false,
+        }
+    }
+
+    #[test]
+    fn two_words_are_versions_and_fewer_a_mount() {
+        let sides = |what: &[&str]| args(what).sides();
+        assert_eq!(sides(&[]).expect("sides"), Sides::Mount(".".into()));
+        assert_eq!(
+            sides(&["/mnt"]).expect("sides"),
+            Sides::Mount("/mnt".into())
+        );
+        let source = |text: &str| text.parse().expect("a source");
+        assert_eq!(
+            sides(&["app@v1", "app"]).expect("sides"),
+            Sides::Versions(source("app@v1"), source("app@latest"))
+        );
+        assert_eq!(
+            sides(&["/mnt", "app"]).expect_err("no source").exit_code(),
+            2
+        );
+    }
+
+    #[test]
+    fn changes_of_a_mount_are_the_lines_of_any_diff() {
+        let path = |text: &str| ObjectPath::new(text.as_bytes()).expect("a path");
+        let item = |kind, old: Option<&str>| ChangeItem {
+            kind,
+            path: b"new".to_vec(),
+            old: old.map(|old| old.as_bytes().to_vec()),
+        };
+        let entry = |kind, old| entry(&item(kind, old)).expect("a line");
+        assert_eq!(
+            entry(ChangeKind::Times, None),
+            DiffEntry::Touched(path("new"))
+        );
+        assert_eq!(
+            entry(ChangeKind::Renamed, Some("old")),
+            DiffEntry::Renamed {
+                old: path("old"),
+                new: path("new")
+            }
+        );
+    }
 }

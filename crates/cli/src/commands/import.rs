@@ -2,10 +2,9 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use clap::Args;
-use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
+use indicatif::{HumanBytes, HumanCount, ProgressBar};
 use lfsfs_sync::{Import, ImportError, ImportOutcome, ImportParams, Progress};
 use lfsfs_types::ProjectName;
 use serde::Serialize;
@@ -14,6 +13,7 @@ use super::project::name;
 use crate::cli::ServerArgs;
 use crate::error::CommandError;
 use crate::output::{Output, quoted};
+use crate::progress;
 use crate::user;
 
 #[derive(Debug, Args)]
@@ -110,23 +110,16 @@ fn told(error: ImportError, project: &ProjectName) -> CommandError {
 
 /// Draws the counters, on a terminal.
 fn watch(progress: Arc<Progress>) -> ProgressBar {
-    let bar = ProgressBar::new_spinner();
-    bar.set_style(ProgressStyle::default_spinner());
-    bar.enable_steady_tick(Duration::from_millis(100));
-    let drawn = bar.downgrade();
-    tokio::spawn(async move {
-        while let Some(bar) = drawn.upgrade() {
-            let figures = progress.figures();
-            bar.set_message(format!(
-                "{} entries, {} read, {} changes, {} sent",
-                HumanCount(figures.entries),
-                HumanBytes(figures.bytes_read),
-                HumanCount(figures.changes),
-                HumanBytes(figures.bytes_sent),
-            ));
-            drop(bar);
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
+    let bar = progress::spinner();
+    progress::watch(&bar, move || {
+        let figures = progress.figures();
+        format!(
+            "{} entries, {} read, {} changes, {} sent",
+            HumanCount(figures.entries),
+            HumanBytes(figures.bytes_read),
+            HumanCount(figures.changes),
+            HumanBytes(figures.bytes_sent),
+        )
     });
     bar
 }

@@ -3,10 +3,11 @@
 use std::os::unix::ffi::OsStrExt as _;
 
 use clap::Args;
-use lfsfs_mount::{Mount, MountOptions, MountState, Places, list_mounts};
+use lfsfs_mount::{Mount, MountState, list_mounts};
 use serde::Serialize;
 
 use crate::error::CommandError;
+use crate::mounted::places;
 use crate::output::{JsonPath, Output, quoted};
 
 #[derive(Debug, Args)]
@@ -43,17 +44,15 @@ impl JsonMount {
             state: state(&mount.state),
             version: status.map(|status| status.version.version),
             mode: status.map_or_else(|| "ro".to_owned(), |status| status.mode.clone()),
-            // Nothing can be changed in a read-only mount.
-            changes: 0,
+            changes: status.map_or(0, |status| status.changes),
             pid: status.map(|status| status.pid),
         }
     }
 }
 
 pub(crate) fn run(args: &MountsArgs) -> Result<(), CommandError> {
-    let places = Places::find(&MountOptions::default())?;
     let mut out = Output::new();
-    for mount in &list_mounts(&places)? {
+    for mount in &list_mounts(&places()?)? {
         let shown = JsonMount::new(mount);
         if args.json {
             out.json(&shown)?;

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
-use lfsfs_mount::{ControlRequest, MountOptions, MountStats, Places, call, find_mount};
+use lfsfs_mount::{ControlRequest, MountStats, call, find_mount};
 
-use super::status::served;
 use crate::error::CommandError;
+use crate::mounted::{places, served};
 use crate::output::Output;
 
 #[derive(Debug, Args)]
@@ -21,8 +21,7 @@ pub(crate) struct StatsArgs {
 }
 
 pub(crate) fn run(args: &StatsArgs) -> Result<(), CommandError> {
-    let places = Places::find(&MountOptions::default())?;
-    let mount = find_mount(&args.path, &places)?;
+    let mount = find_mount(&args.path, &places()?)?;
     served(&mount)?;
     let stats: MountStats = call(&mount, &ControlRequest::Stats)?;
     let mut out = Output::new();

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use lfsfs_mount::{Mount, MountOptions, MountState, MountStatus, Places, find_mount};
+use lfsfs_mount::{MountStatus, find_mount};
 
 use crate::error::CommandError;
+use crate::mounted::{places, served, source};
 use crate::output::Output;
 
 #[derive(Debug, Args)]
@@ -19,47 +20,91 @@ pub(crate) struct StatusArgs {
 }
 
 pub(crate) fn run(args: &StatusArgs) -> Result<(), CommandError> {
-    let places = Places::find(&MountOptions::default())?;
-    let mount = find_mount(&args.path, &places)?;
+    let mount = find_mount(&args.path, &places()?)?;
     let status = served(&mount)?;
     let mut out = Output::new();
     if args.json {
         out.json(status)?;
         return out.finish();
     }
-    let version = &status.version;
-    let log = status
-        .log
-        .as_ref()
-        .map_or_else(|| "stderr".into(), |log| log.display().to_string());
-    out.line(format!("directory  {}", status.dir))?;
-    out.line(format!("source     {}", status.source))?;
-    out.line(format!(
-        "version    {}@v{}",
-        version.project, version.version
-    ))?;
-    out.line(format!("project    {}", version.project_id))?;
-    out.line(format!("mode       {}", status.mode))?;
-    out.line(format!("server     {}", version.server))?;
-    out.line(format!("cache      {}", status.cache.display()))?;
-    out.line(format!("log        {log}"))?;
-    out.line(format!("pid        {}", status.pid))?;
+    for (what, text) in lines(status) {
+        out.line(format!("{what:<9}  {text}"))?;
+    }
     out.finish()
 }
 
-/// Returns what the process of a mount says of itself, or why it says nothing.
-pub(crate) fn served(mount: &Mount) -> Result<&MountStatus, CommandError> {
-    let dir = mount.entry.dir.display();
-    match &mount.state {
-        MountState::Served(status) => Ok(status),
-        MountState::Dead => Err(
-            CommandError::failed(format!("the mount at {dir} is dead")).hint(format!(
-                "mount it again, or take it away with: lfsfs umount {dir}"
-            )),
-        ),
-        MountState::Silent => Err(CommandError::failed(format!(
-            "the process of the mount at {dir} does not answer"
-        ))
-        .hint("it may be another user's, or have been started with another run directory")),
+fn lines(status: &MountStatus) -> Vec<(&'static str, String)> {
+    let version = &status.version;
+    let mut lines = vec![
+        ("directory", status.dir.clone()),
+        ("source", status.source.clone()),
+        ("version", source(version)),
+        ("project", version.project_id.clone()),
+        ("mode", status.mode.clone()),
+    ];
+    if let Some(overlay) = &status.overlay {
+        lines.push(("changes", status.changes.to_string()));
+        lines.push(("overlay", overlay.display().to_string()));
+    }
+    if status.has_unfinished_commit {
+        let text = "begun, its outcome is not known: commit again to finish it";
+        lines.push(("commit", text.to_owned()));
+    }
+    let log = status.log.as_ref();
+    let log = log.map_or_else(|| "stderr".to_owned(), |log| log.display().to_string());
+    lines.extend([
+        ("server", version.server.clone()),
+        ("cache", status.cache.display().to_string()),
+        ("log", log),
+        ("pid", status.pid.to_string()),
+    ]);
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use lfsfs_mount::VersionInfo;
+    use lfsfs_mount::mountinfo::Device;
+
+    use super::*;
+
+    fn status() -> MountStatus {
+        MountStatus {
+            source: "app".to_owned(),
+            dir: "/mnt/app".to_owned(),
+            device: Device { major: 0, minor: 9 },
+            pid: 7,
+            mode: "rw".to_owned(),
+            version: VersionInfo {
+                project: "app".to_owned(),
+                version: 3,
+                ..VersionInfo::default()
+            },
+            changes: 2,
+            has_unfinished_commit: false,
+            overlay: Some("/var/lib/lfsfs/overlays/x".into()),
+            cache: "/var/cache/lfsfs".into(),
+            log: None,
+        }
+    }
+
+    fn line(status: &MountStatus, what: &str) -> Option<String> {
+        let found = lines(status).into_iter().find(|(name, _)| *name == what);
+        found.map(|(_, text)| text)
+    }
+
+    #[test]
+    fn only_what_is_there_is_shown() {
+        let writable = status();
+        assert_eq!(line(&writable, "version").as_deref(), Some("app@v3"));
+        assert_eq!(line(&writable, "changes").as_deref(), Some("2"));
+        assert_eq!(line(&writable, "commit"), None);
+        let read_only = MountStatus {
+            overlay: None,
+            has_unfinished_commit: true,
+            ..status()
+        };
+        assert_eq!(line(&read_only, "changes"), None);
+        assert!(line(&read_only, "commit").is_some());
     }
 }

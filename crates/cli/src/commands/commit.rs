@@ -1,0 +1,154 @@
+//! `lfsfs commit`: the changes of a mount become the next version.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use lfsfs_mount::{Committed, ControlRequest, UmountMode, call_with, find_mount};
+use serde::Serialize;
+
+use super::umount;
+use crate::error::{CommandError, Kind};
+use crate::mounted::{places, served_writable, source};
+use crate::output::Output;
+use crate::progress::Work;
+use crate::user;
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Prints PROJECT@vN, which the mount shows from then on. Without changes that is \
+    the version it shows\nalready. What others committed meanwhile is taken along; where they \
+    changed the same, nothing is\npublished, nothing is lost, the paths are listed, and the exit \
+    code is 3.\n\n\
+    Examples:\n  \
+    lfsfs commit /mnt/app -m \"npm install\"\n  \
+    lfsfs commit --force                  in a mount: my changes also where others changed the same\n  \
+    lfsfs commit /mnt/app --umount        and end the mount, as a job does last"
+)]
+pub(crate) struct CommitArgs {
+    /// A path in the mount
+    #[arg(default_value = ".")]
+    dir: PathBuf,
+    /// Why
+    #[arg(short, long, default_value = "", hide_default_value = true)]
+    message: String,
+    /// Who, if not USER@HOST
+    #[arg(long)]
+    author: Option<String>,
+    /// Put the changes on top also where others changed the same
+    #[arg(long)]
+    force: bool,
+    /// End the mount afterwards
+    #[arg(long)]
+    umount: bool,
+    /// Not yet: a commit returns when its version is published
+    #[arg(long = "async", hide = true)]
+    is_async: bool,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// The outcome in JSON.
+#[derive(Debug, Serialize)]
+struct JsonCommit {
+    project: String,
+    version: u64,
+    new: bool,
+    rebased: bool,
+    changes: u64,
+    bytes_sent: u64,
+    contents_sent: u64,
+}
+
+pub(crate) fn run(args: CommitArgs) -> Result<(), CommandError> {
+    if args.is_async {
+        return Err(CommandError::usage("commit --async is not there yet").hint(
+            "without it, a commit \
+            returns when its version is published; the mount can be used meanwhile",
+        ));
+    }
+    let places = places()?;
+    let mount = find_mount(&args.dir, &places)?;
+    let base = source(&served_writable(&mount)?.version);
+    let request = ControlRequest::Commit {
+        message: args.message,
+        author: args.author.unwrap_or_else(user::author),
+        force: args.force,
+    };
+    let mut work = Work::new("commit");
+    let committed = call_with(&mount, &request, &mut work);
+    work.end();
+    let committed: Committed = committed.map_err(|error| with_way_out(error.into(), &base))?;
+    let mut out = Output::new();
+    if args.json {
+        out.json(&json(&committed))?;
+    } else {
+        out.line(source(&committed.version))?;
+    }
+    out.finish()?;
+    if args.umount {
+        // From outside, since this may be the very directory that the process works in.
+        umount::end(&mount.entry.dir, UmountMode::WhenIdle, &places)?;
+    }
+    Ok(())
+}
+
+/// Says how to go on after a conflict, unless that was said.
+fn with_way_out(error: CommandError, base: &str) -> CommandError {
+    if error.kind != Kind::Conflict || error.has_hint() {
+        return error;
+    }
+    let project = base.split('@').next().unwrap_or(base);
+    error.hint(format!(
+        "see what others did with: lfsfs diff {base} {project}; then take your changes of these \
+        paths back with lfsfs discard, or put them on top with lfsfs commit --force"
+    ))
+}
+
+fn json(committed: &Committed) -> JsonCommit {
+    JsonCommit {
+        project: committed.version.project.clone(),
+        version: committed.version.version,
+        new: committed.is_new,
+        rebased: committed.rebased,
+        changes: committed.changes,
+        bytes_sent: committed.bytes_sent,
+        contents_sent: committed.contents_sent,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lfsfs_mount::{ControlError, ControlErrorKind, MountError};
+
+    use super::*;
+
+    fn refused(kind: ControlErrorKind, hint: Option<&str>) -> CommandError {
+        MountError::from(ControlError {
+            kind,
+            message: "2 paths conflict".to_owned(),
+            hint: hint.map(str::to_owned),
+            paths: vec![b"a".to_vec()],
+            paths_count: 2,
+        })
+        .into()
+    }
+
+    #[test]
+    fn a_conflict_lists_its_paths_and_says_how_to_go_on() {
+        let error = with_way_out(refused(ControlErrorKind::Conflict, None), "app@v3");
+        assert_eq!((error.exit_code(), error.paths.len()), (3, 1));
+        let text = error.to_string();
+        assert!(text.contains("lfsfs diff app@v3 app; "), "{text}");
+        assert!(text.contains("--force"), "{text}");
+    }
+
+    #[test]
+    fn what_the_mount_says_itself_stays() {
+        let told = with_way_out(refused(ControlErrorKind::Conflict, Some("wait")), "app@v3");
+        assert!(told.to_string().ends_with("\nhint: wait"), "{told}");
+        let busy = with_way_out(refused(ControlErrorKind::Busy, None), "app@v3");
+        assert_eq!(busy.exit_code(), 1);
+        assert!(!busy.to_string().contains("hint"), "{busy}");
+    }
+}

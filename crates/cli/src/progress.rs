@@ -1,0 +1,66 @@
+//! How far long work is, drawn on a terminal and nowhere else.
+
+use std::io;
+use std::time::Duration;
+
+use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
+use lfsfs_mount::{AnswerSink, ControlProgress};
+
+/// How often what is drawn moves.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Returns a line that shows a message and that something is going on.
+pub(crate) fn spinner() -> ProgressBar {
+    let bar = ProgressBar::new_spinner();
+    bar.set_style(ProgressStyle::default_spinner());
+    bar.enable_steady_tick(TICK);
+    bar
+}
+
+/// Draws `message` again and again until the bar ends.
+pub(crate) fn watch(bar: &ProgressBar, message: impl Fn() -> String + Send + 'static) {
+    let drawn = bar.downgrade();
+    tokio::spawn(async move {
+        while let Some(bar) = drawn.upgrade() {
+            bar.set_message(message());
+            drop(bar);
+            tokio::time::sleep(TICK).await;
+        }
+    });
+}
+
+/// Work that the process of a mount does.
+#[derive(Debug)]
+pub(crate) struct Work {
+    bar: ProgressBar,
+}
+
+impl Work {
+    pub(crate) fn new(what: &'static str) -> Self {
+        let bar = spinner();
+        bar.set_message(what);
+        Self { bar }
+    }
+
+    /// Takes what was drawn away.
+    pub(crate) fn end(self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+impl AnswerSink for Work {
+    type Item = serde_json::Value;
+
+    fn progress(&mut self, progress: ControlProgress) {
+        self.bar.set_message(format!(
+            "{} changes, {} read, {} sent",
+            HumanCount(progress.changes),
+            HumanBytes(progress.bytes_read),
+            HumanBytes(progress.bytes_sent),
+        ));
+    }
+
+    fn item(&mut self, _item: Self::Item) -> io::Result<()> {
+        Ok(())
+    }
+}
