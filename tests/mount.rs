@@ -1,8 +1,5 @@
 //! Mounts through the kernel: what they show, what they cost, what programs make of them.
 
-#[path = "mount/support.rs"]
-mod support;
-
 #[path = "mount/budgets.rs"]
 mod budgets;
 #[path = "mount/damage.rs"]

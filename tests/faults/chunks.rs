@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::PathBuf;
 
-use lfsfs_tests::World;
+use lfsfs_tests::{Numbers, World};
 
-use crate::support::{Damage, Numbers, assert_check_is_clean, chunk_files, copy_dir};
+use crate::support::{Damage, chunk_files, copy_dir};
 
 /// A stopped server with one large file and some small ones as `app@v1`.
 fn stopped_world() -> (World, PathBuf) {
@@ -18,7 +18,7 @@ fn stopped_world() -> (World, PathBuf) {
     }
     let _ = world.import(&tree, "app");
     world.stop_server();
-    assert_check_is_clean(&world);
+    world.assert_check_is_clean();
     (world, tree)
 }
 

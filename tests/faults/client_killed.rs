@@ -4,10 +4,10 @@ use std::fs;
 use std::time::Instant;
 
 use lfsfs_testkit::tree::TreeSpec;
-use lfsfs_tests::World;
 use lfsfs_tests::listing::assert_version_is_dir;
+use lfsfs_tests::{Numbers, World};
 
-use crate::support::{Numbers, assert_check_is_clean, chunk_files, start_import};
+use crate::support::{chunk_files, start_import};
 
 fn kill_imports(moments: u32) {
     let mut world = World::new();
@@ -37,7 +37,7 @@ fn kill_imports(moments: u32) {
         assert_version_is_dir(&world, "app", &tree);
     }
     world.stop_server();
-    assert_check_is_clean(&world);
+    world.assert_check_is_clean();
 }
 
 #[test]
@@ -74,5 +74,5 @@ fn in_the_middle_of_its_uploads_nothing_is_published() {
     assert!(report["bytes_sent"].as_u64() < Some(80_000_000), "{report}");
     assert_version_is_dir(&world, "app@v1", &tree);
     world.stop_server();
-    assert_check_is_clean(&world);
+    world.assert_check_is_clean();
 }

@@ -5,10 +5,8 @@ use std::fs;
 use lfsfs_testkit::disk::LoopDisk;
 use lfsfs_testkit::namespace::in_private_namespace;
 use lfsfs_testkit::requirements::require_loop_devices;
-use lfsfs_tests::World;
 use lfsfs_tests::listing::assert_version_is_dir;
-
-use crate::support::{Numbers, assert_check_is_clean};
+use lfsfs_tests::{Numbers, World};
 
 const DISK_LEN: u64 = 96 * 1024 * 1024;
 
@@ -38,7 +36,7 @@ fn assert_refused_and_read_on(reserve: &str, leave: u64) {
     assert_eq!(world.import(&new, "app"), "app@v2");
     assert_version_is_dir(&world, "app@v2", &new);
     world.stop_server();
-    assert_check_is_clean(&world);
+    world.assert_check_is_clean();
 }
 
 #[test]

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lfsfs_testkit::process::Program;
-use lfsfs_tests::World;
 use lfsfs_tests::listing::{Listing, listing_of_version};
+use lfsfs_tests::{Numbers, World};
 
-use crate::support::{Damage, Numbers, copy_dir, files_below, world_with_version};
+use crate::support::{Damage, copy_dir, files_below, world_with_version};
 
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 

@@ -5,62 +5,59 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use lfsfs_testkit::process::Program;
 use lfsfs_testkit::proxy::{Direction, Proxy};
-use lfsfs_tests::World;
 use lfsfs_tests::listing::assert_version_is_dir;
+use lfsfs_tests::{Numbers, Proxied};
 
-use crate::support::{Numbers, assert_check_is_clean, start_import};
+use crate::support::start_import;
 
-/// A world whose client reaches coordinator and datanode through a proxy only.
-struct Proxied {
-    world: World,
-    proxy: Proxy,
-    server: String,
+/// A proxied world with a project, and a tree of one file for it.
+struct Scene {
+    proxied: Proxied,
     tree: PathBuf,
 }
 
-impl Proxied {
+impl Scene {
     fn new() -> Self {
-        let mut world = World::new();
-        // The port is known only now, and the server must name the proxy's.
-        let server = world.address().to_owned();
-        world.stop_server();
-        let proxy = Proxy::start(server.parse().expect("an address")).expect("a proxy");
-        let address = proxy.address().to_string();
-        world.start_server(&["--advertise", &address]);
-        world.set_address(&address);
-        let _ = world.lfsfs(["project", "new", "app"]).ok();
-        let tree = world.make_dir("tree");
-        Self {
-            world,
-            proxy,
-            server,
-            tree,
-        }
+        let proxied = Proxied::new();
+        let _ = proxied.world.lfsfs(["project", "new", "app"]).ok();
+        let tree = proxied.world.make_dir("tree");
+        Self { proxied, tree }
     }
 
     fn write(&self, seed: u64, len: usize) {
         fs::write(self.tree.join("file"), Numbers(seed).bytes(len)).expect("a file");
     }
 
-    fn check(mut self) {
-        let server = self.server.clone();
-        self.world.set_address(&server);
-        self.world.stop_server();
-        assert_check_is_clean(&self.world);
+    /// Starts an import that takes seconds, and returns it when it has sent a part.
+    fn slow_import(&self, bytes_per_second: u64) -> Program {
+        let Proxied { world, proxy, .. } = &self.proxied;
+        self.write(1, 20_000_000);
+        proxy.throttle(bytes_per_second);
+        let before = proxy.counters().up;
+        let mut import = start_import(world, &self.tree, "app");
+        while proxy.counters().up < before + 6_000_000 {
+            assert!(
+                import.try_wait().expect("a process").is_none(),
+                "{}",
+                import.output()
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        import
     }
 }
 
 /// Bits flip in the middle of what is sent, where a chunk's frames are.
 fn flip_bits_of_uploads(count: u64) {
-    let proxied = Proxied::new();
-    let Proxied {
-        world, proxy, tree, ..
-    } = &proxied;
+    let scene = Scene::new();
+    let Proxied { world, proxy, .. } = &scene.proxied;
+    let tree = &scene.tree;
     let len = 4_000_000;
     let mut refused = 0;
     for number in 1..=count {
-        proxied.write(number, len);
+        scene.write(number, len);
         let after = 100_000 + Numbers(number).below(len as u64 - 200_000);
         proxy.flip_bit(
             Direction::Up,
@@ -83,7 +80,7 @@ fn flip_bits_of_uploads(count: u64) {
         assert_version_is_dir(world, "app", tree);
     }
     assert!(refused > 0, "no flip reached a frame");
-    proxied.check();
+    scene.proxied.check();
 }
 
 #[test]
@@ -98,12 +95,11 @@ fn many_flipped_bits_of_an_upload_are_never_stored() {
 }
 
 fn flip_bits_of_downloads(count: u64) {
-    let proxied = Proxied::new();
-    let Proxied {
-        world, proxy, tree, ..
-    } = &proxied;
+    let scene = Scene::new();
+    let Proxied { world, proxy, .. } = &scene.proxied;
+    let tree = &scene.tree;
     let len = 4_000_000;
-    proxied.write(1, len);
+    scene.write(1, len);
     let _ = world.import(tree, "app");
     let expected = fs::read(tree.join("file")).expect("the file");
     let mut refused = 0;
@@ -149,22 +145,10 @@ fn many_flipped_bits_of_a_download_are_never_served() {
 /// Starts a slow import, lets `fail` happen in the middle of it, and checks that it ends in time
 /// with an error, that nothing was published, and that the next import finishes.
 fn assert_ends_in_time(fail: impl FnOnce(&Proxy), limit: Duration) {
-    let proxied = Proxied::new();
-    let Proxied {
-        world, proxy, tree, ..
-    } = &proxied;
-    proxied.write(1, 20_000_000);
-    proxy.throttle(4_000_000);
-    let before = proxy.counters().up;
-    let mut import = start_import(world, tree, "app");
-    while proxy.counters().up < before + 6_000_000 {
-        assert!(
-            import.try_wait().expect("a process").is_none(),
-            "{}",
-            import.output()
-        );
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    let scene = Scene::new();
+    let Proxied { world, proxy, .. } = &scene.proxied;
+    let tree = &scene.tree;
+    let mut import = scene.slow_import(4_000_000);
     fail(proxy);
     let start = Instant::now();
     let status = import
@@ -181,7 +165,7 @@ fn assert_ends_in_time(fail: impl FnOnce(&Proxy), limit: Duration) {
     assert_eq!(world.head("app"), 0);
     assert_eq!(world.import(tree, "app"), "app@v1");
     assert_version_is_dir(world, "app", tree);
-    proxied.check();
+    scene.proxied.check();
 }
 
 #[test]
@@ -191,22 +175,10 @@ fn a_connection_that_is_cut_ends_an_import() {
 
 #[test]
 fn connections_that_close_once_end_an_import_or_not() {
-    let proxied = Proxied::new();
-    let Proxied {
-        world, proxy, tree, ..
-    } = &proxied;
-    proxied.write(1, 20_000_000);
-    proxy.throttle(8_000_000);
-    let before = proxy.counters().up;
-    let mut import = start_import(world, tree, "app");
-    while proxy.counters().up < before + 6_000_000 {
-        assert!(
-            import.try_wait().expect("a process").is_none(),
-            "{}",
-            import.output()
-        );
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    let scene = Scene::new();
+    let Proxied { world, proxy, .. } = &scene.proxied;
+    let tree = &scene.tree;
+    let mut import = scene.slow_import(8_000_000);
     proxy.close_connections();
     let status = import
         .wait(Duration::from_secs(30))
@@ -215,7 +187,7 @@ fn connections_that_close_once_end_an_import_or_not() {
     proxy.restore().expect("a proxy");
     let _ = world.import(tree, "app");
     assert_version_is_dir(world, "app@v1", tree);
-    proxied.check();
+    scene.proxied.check();
 }
 
 #[test]

@@ -9,7 +9,7 @@ use lfsfs_testkit::tree::{TreeSpec, mutate};
 use lfsfs_tests::World;
 use lfsfs_tests::listing::{assert_same_listing, assert_version_is_dir, listing_of_version};
 
-use crate::support::{assert_check_is_clean, start_import};
+use crate::support::start_import;
 
 /// Lets the power fail `delay` after the start of an import. Returns whether it had been answered.
 fn lose_power_during_import(
@@ -27,7 +27,7 @@ fn lose_power_during_import(
         .wait(Duration::from_secs(60))
         .expect("an import that ends");
     disk.remount().expect("a disk that comes back");
-    assert_check_is_clean(world);
+    world.assert_check_is_clean();
     world.start_server(&["--reserve", "0"]);
     status.success()
 }
@@ -63,7 +63,7 @@ fn lose_power(moments: u32) {
         assert_version_is_dir(&world, "app", &tree);
     }
     world.stop_server();
-    assert_check_is_clean(&world);
+    world.assert_check_is_clean();
 }
 
 #[test]

@@ -5,9 +5,9 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use lfsfs_tests::listing::{assert_version_is_dir, listing_of_version};
-use lfsfs_tests::{Run, World};
+use lfsfs_tests::{Numbers, Run, World};
 
-use crate::support::{Numbers, assert_check_is_clean, start_import, world_with_version};
+use crate::support::{start_import, world_with_version};
 
 #[test]
 fn a_data_directory_serves_one_server() {
@@ -72,7 +72,7 @@ fn projects_versions_and_contents_are_there_after_a_restart() {
     let before = tell(&world);
     for _ in 0..2 {
         world.stop_server();
-        assert_check_is_clean(&world);
+        world.assert_check_is_clean();
         world.start_server(&[]);
         assert_eq!(tell(&world), before);
         assert_version_is_dir(&world, "app@v2", &tree);
@@ -106,7 +106,7 @@ fn a_server_that_is_told_to_stop_ends_in_time() {
         .wait(Duration::from_secs(60))
         .expect("the import ends");
     assert!(matches!(status.code(), Some(0 | 1)), "{}", import.output());
-    assert_check_is_clean(&world);
+    world.assert_check_is_clean();
     world.start_server(&[]);
     assert_eq!(listing_of_version(&world, "app@v1"), before);
     if !status.success() {

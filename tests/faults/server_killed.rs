@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use lfsfs_testkit::process::Program;
 use lfsfs_testkit::tree::{TreeSpec, mutate};
-use lfsfs_tests::World;
 use lfsfs_tests::listing::{
     Listing, assert_same_listing, assert_version_is_dir, listing_of_dir, listing_of_version,
 };
+use lfsfs_tests::{Numbers, World};
 
-use crate::support::{Numbers, assert_check_is_clean, chunk_files, start_import};
+use crate::support::{chunk_files, start_import};
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -64,7 +64,7 @@ impl Project {
             .wait(TIMEOUT)
             .expect("an import ends when its server does");
         assert_told_what_happened(&import, status.code());
-        assert_check_is_clean(&self.world);
+        self.world.assert_check_is_clean();
         self.world.start_server(&[]);
         let wanted = listing_of_dir(tree);
         let head = self.world.head("app");
@@ -119,7 +119,7 @@ fn kill_at_moments(changes: Changes, moments: u32) {
     }
     assert_version_is_dir(&project.world, "app", &tree);
     project.world.stop_server();
-    assert_check_is_clean(&project.world);
+    project.world.assert_check_is_clean();
 }
 
 #[test]

@@ -8,31 +8,6 @@ use lfsfs_testkit::process::Program;
 use lfsfs_testkit::tree::TreeSpec;
 use lfsfs_tests::World;
 
-/// Numbers that look random and are the same in each run.
-#[derive(Debug)]
-pub(crate) struct Numbers(pub(crate) u64);
-
-impl Numbers {
-    /// Returns the next number below `end`.
-    pub(crate) fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % end.max(1)
-    }
-
-    /// Returns bytes that do not compress.
-    pub(crate) fn bytes(&mut self, len: usize) -> Vec<u8> {
-        (0..len.div_ceil(8))
-            .flat_map(|_| {
-                let _ = self.below(1);
-                self.0.to_be_bytes()
-            })
-            .take(len)
-            .collect()
-    }
-}
-
 /// Starts an import that the test goes on beside.
 pub(crate) fn start_import(world: &World, tree: &Path, project: &str) -> Program {
     let words = ["import".as_ref(), tree.as_os_str(), OsStr::new(project)];
@@ -46,13 +21,6 @@ pub(crate) fn world_with_version() -> (World, PathBuf) {
     let _ = TreeSpec::small().generate(&tree).expect("a tree");
     let _ = world.import(&tree, "app");
     (world, tree)
-}
-
-/// Checks that a stopped server's data has no damage.
-#[track_caller]
-pub(crate) fn assert_check_is_clean(world: &World) {
-    let check = world.check();
-    assert!(check.ok().ends_with(": 0 findings"), "{check:?}");
 }
 
 /// Returns all files below a directory, in the order of their paths.

@@ -4,10 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use lfsfs_testkit::tree::TreeSpec;
-use lfsfs_tests::{Mounted, World};
-
-use crate::support::{
-    Counts, count, counted, counts, fetched, files, in_namespace, lfsfs_mount, paths, read_all,
+use lfsfs_tests::{
+    Counts, Mounted, World, count, counted, counts, fetched, files, in_namespace, paths, read_all,
     requests_of, run, wait_for_cache, walk,
 };
 
@@ -235,7 +233,7 @@ fn asking_for_free_space_asks_no_server() {
         let mut world = World::new();
         let source = app(&world, 50);
         let dir = world.make_dir("m");
-        let _ = lfsfs_mount(&world, &source, &dir, "ro,timeout=3").ok();
+        let _ = world.mount_at(&source, &dir, "ro,timeout=3").ok();
         world.kill_server();
         let df = run("df", ["--output=avail,itotal".as_ref(), dir.as_os_str()]).ok();
         let numbers: Vec<_> = df

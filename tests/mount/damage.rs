@@ -9,11 +9,9 @@ use lfsfs_testkit::compare::{CompareOptions, assert_same_trees};
 use lfsfs_testkit::disk::LoopDisk;
 use lfsfs_testkit::requirements::require_loop_devices;
 use lfsfs_testkit::tree::{Features, LargeFile, TreeSpec};
-use lfsfs_tests::{Mounted, World};
-
-use crate::support::{
-    Counts, count, eventually, fetched, files, in_namespace, lfsfs_mount, read_all, wait_for_cache,
-    walk,
+use lfsfs_tests::{
+    Counts, Mounted, World, count, eventually, fetched, files, in_namespace, read_all,
+    wait_for_cache, walk,
 };
 
 /// All kinds of files that a cache has.
@@ -216,7 +214,7 @@ fn damage_while_mounted_and_without_a_server_is_an_error_and_never_shown() {
         let tree = app(&world);
         fill(&world);
         let dir = world.make_dir("m");
-        let _ = lfsfs_mount(&world, "app@v1", &dir, "ro,timeout=1").ok();
+        let _ = world.mount_at("app@v1", &dir, "ro,timeout=1").ok();
         walk(&dir);
         damage(&world.path("cache"), "chunks", Damage::FlipMany);
         world.kill_server();
@@ -409,7 +407,9 @@ fn a_cache_that_cannot_be_is_told_or_done_without() {
             fs::write(&file, "text").expect("a file");
             let dir = world.make_dir("m");
             let with_file = format!("ro,cache={}", file.display());
-            let _ = lfsfs_mount(&world, "app@v1", &dir, &with_file).fails(1, &["not a directory"]);
+            let _ = world
+                .mount_at("app@v1", &dir, &with_file)
+                .fails(1, &["not a directory"]);
             // Nobody can make a directory in /proc.
             let mount = world.mount("app@v1", "cache=/proc/cache");
             assert_same_trees(&tree, mount.path(), &options());

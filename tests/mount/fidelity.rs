@@ -9,9 +9,7 @@ use lfsfs_testkit::compare::{CompareOptions, assert_same_trees};
 use lfsfs_testkit::process::Program;
 use lfsfs_testkit::requirements::{Requirement, require, require_program, require_root_and_fuse};
 use lfsfs_testkit::tree::TreeSpec;
-use lfsfs_tests::World;
-
-use crate::support::{files, in_namespace, run};
+use lfsfs_tests::{World, files, in_namespace, run};
 
 /// How long npm may take to install some packages.
 const NPM_MAX: Duration = Duration::from_secs(60);

@@ -5,9 +5,9 @@ use std::fs;
 
 use lfsfs_testkit::compare::{CompareOptions, assert_same_trees};
 use lfsfs_testkit::tree::TreeSpec;
-use lfsfs_tests::{Mounted, World};
-
-use crate::support::{count, files, in_namespace, is_running, read_all, wait_for_cache, walk};
+use lfsfs_tests::{
+    Mounted, World, count, files, in_namespace, is_running, read_all, wait_for_cache, walk,
+};
 
 const MOUNTS: usize = 20;
 

@@ -9,9 +9,7 @@ use std::time::Duration;
 
 use lfsfs_testkit::process::Program;
 use lfsfs_testkit::tree::TreeSpec;
-use lfsfs_tests::{Run, World};
-
-use crate::support::{eventually, files, in_namespace, is_running, lfsfs_mount, mount_table, run};
+use lfsfs_tests::{Run, World, eventually, files, in_namespace, is_running, mount_table, run};
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -252,7 +250,7 @@ fn a_mount_in_use_is_busy_and_says_so() {
     in_namespace("mount8::a_mount_in_use_is_busy_and_says_so", || {
         let world = machine();
         let dir = world.make_dir("m");
-        let _ = lfsfs_mount(&world, "app@v1", &dir, "ro").ok();
+        let _ = world.mount_at("app@v1", &dir, "ro").ok();
         let open = fs::File::open(&files(&dir)[0]).expect("a file");
         let umount = world.lfsfs(["umount".as_ref(), dir.as_os_str()]);
         let _ = umount.fails(1, &["--lazy"]);

@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use lfsfs_testkit::compare::{CompareOptions, assert_same_trees};
 use lfsfs_testkit::tree::TreeSpec;
-use lfsfs_tests::World;
-
-use crate::support::{eventually, files, in_namespace, is_running, lfsfs_mount, mount_table, run};
+use lfsfs_tests::{World, eventually, files, in_namespace, is_running, mount_table, run};
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -73,7 +71,7 @@ fn what_is_no_free_directory_is_refused_and_named() {
             let others = world.make_dir("others");
             mount_tmpfs(&others);
             let ours = world.make_dir("ours");
-            let _ = lfsfs_mount(&world, "app@v1", &ours, "ro").ok();
+            let _ = world.mount_at("app@v1", &ours, "ro").ok();
 
             let cases = [
                 (&missing, "does not exist"),
@@ -83,7 +81,7 @@ fn what_is_no_free_directory_is_refused_and_named() {
             ];
             for (dir, word) in cases {
                 let name = dir.to_str().expect("text");
-                let refused = lfsfs_mount(&world, "app@v1", dir, "ro");
+                let refused = world.mount_at("app@v1", dir, "ro");
                 let _ = refused.fails(1, &[word, name]);
             }
             assert!(!missing.exists());
@@ -106,9 +104,9 @@ fn odd_names_and_links_are_mount_points_too() {
             for name in names {
                 let dir = base.join(std::ffi::OsStr::from_bytes(name));
                 fs::create_dir(&dir).expect("a directory");
-                let _ = lfsfs_mount(&world, "app@v1", &dir, "ro").ok();
+                let _ = world.mount_at("app@v1", &dir, "ro").ok();
                 assert_shown(&world, &dir);
-                let _ = lfsfs_mount(&world, "app@v1", &dir, "ro").fails(1, &["in use"]);
+                let _ = world.mount_at("app@v1", &dir, "ro").fails(1, &["in use"]);
                 assert_eq!(world.lfsfs(["mounts"]).ok().lines().count(), 1);
                 umount(&world, &dir);
                 assert_eq!(world.lfsfs(["mounts"]).ok(), "");
@@ -116,7 +114,7 @@ fn odd_names_and_links_are_mount_points_too() {
             let real = world.make_dir("real");
             let link = world.path("link");
             std::os::unix::fs::symlink(&real, &link).expect("a link");
-            let _ = lfsfs_mount(&world, "app@v1", &link, "ro").ok();
+            let _ = world.mount_at("app@v1", &link, "ro").ok();
             assert_eq!(mount_table(&real).len(), 1);
             assert_shown(&world, &real);
             umount(&world, &link);
@@ -130,8 +128,8 @@ fn mounts_lie_in_mounts() {
         let world = world();
         let outer = world.make_dir("outer");
         let inner = outer.join("inner");
-        let _ = lfsfs_mount(&world, "app@v1", &outer, "ro").ok();
-        let _ = lfsfs_mount(&world, "app@v1", &inner, "ro").ok();
+        let _ = world.mount_at("app@v1", &outer, "ro").ok();
+        let _ = world.mount_at("app@v1", &inner, "ro").ok();
         assert_shown(&world, &inner);
         assert_ne!(pid_of(&world, &outer), pid_of(&world, &inner));
         // What is below keeps what is above from going.
@@ -151,7 +149,7 @@ fn a_killed_process_leaves_a_dead_mount_that_the_same_command_replaces() {
     in_namespace(name, || {
         let world = world();
         let dir = world.make_dir("m");
-        let _ = lfsfs_mount(&world, "app@v1", &dir, "ro").ok();
+        let _ = world.mount_at("app@v1", &dir, "ro").ok();
         let pid = pid_of(&world, &dir);
         kill(pid);
 
@@ -169,7 +167,7 @@ fn a_killed_process_leaves_a_dead_mount_that_the_same_command_replaces() {
         let status = world.lfsfs(["status".as_ref(), dir.as_os_str()]);
         let _ = status.fails(1, &["dead", "lfsfs umount"]);
 
-        let _ = lfsfs_mount(&world, "app@v1", &dir, "ro").ok();
+        let _ = world.mount_at("app@v1", &dir, "ro").ok();
         assert_shown(&world, &dir);
         assert_eq!(mount_table(&dir).len(), 1, "the dead one is gone");
 
@@ -186,7 +184,7 @@ fn what_somebody_else_mounts_over_ours_stays_when_our_process_ends() {
     in_namespace(name, || {
         let world = world();
         let dir = world.make_dir("m");
-        let _ = lfsfs_mount(&world, "app@v1", &dir, "ro").ok();
+        let _ = world.mount_at("app@v1", &dir, "ro").ok();
         let pid = pid_of(&world, &dir);
         mount_tmpfs(&dir);
         fs::write(dir.join("theirs"), "text").expect("a file");
@@ -207,7 +205,7 @@ fn what_somebody_else_mounts_over_ours_stays_when_our_process_ends() {
             error.expect_err("it is dead").raw_os_error(),
             Some(libc::ENOTCONN)
         );
-        let _ = lfsfs_mount(&world, "app@v1", &dir, "ro").ok();
+        let _ = world.mount_at("app@v1", &dir, "ro").ok();
         assert_shown(&world, &dir);
         umount(&world, &dir);
     });
@@ -225,7 +223,7 @@ fn a_directory_with_files_is_covered_and_comes_back() {
             let world = world();
             let dir = world.make_dir("m");
             fs::write(dir.join("below"), "text").expect("a file");
-            let _ = lfsfs_mount(&world, "app@v1", &dir, "ro").ok();
+            let _ = world.mount_at("app@v1", &dir, "ro").ok();
             assert!(!dir.join("below").exists());
             assert!(!files(&dir).is_empty());
             umount(&world, &dir);

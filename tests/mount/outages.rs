@@ -9,10 +9,8 @@ use std::time::{Duration, Instant};
 use lfsfs_testkit::compare::{CompareOptions, assert_same_trees};
 use lfsfs_testkit::proxy::Proxy;
 use lfsfs_testkit::tree::TreeSpec;
-use lfsfs_tests::{Mounted, Run, World};
-
-use crate::support::{
-    count, files, in_namespace, lfsfs_mount, mount_table, read_all, wait_for_cache, walk,
+use lfsfs_tests::{
+    Mounted, Run, World, count, files, in_namespace, mount_table, read_all, wait_for_cache, walk,
 };
 
 /// `timeout=` of these mounts, and what a call may take with it.
@@ -72,7 +70,7 @@ fn timed<T>(limit: Duration, body: impl FnOnce() -> T) -> T {
 
 fn refused(world: &World, source: &str, options: &str) -> Run {
     let dir = world.make_dir("refused");
-    let run = timed(OPEN_MAX, || lfsfs_mount(world, source, &dir, options));
+    let run = timed(OPEN_MAX, || world.mount_at(source, &dir, options));
     assert!(mount_table(&dir).is_empty());
     assert_eq!(world.lfsfs(["mounts"]).ok(), "");
     run
@@ -103,7 +101,9 @@ fn without_a_server_a_mount_says_what_to_start() {
             let _ = refused(&world, "app", "ro").fails(1, &words);
             // Retries are bounded too.
             let start = Instant::now();
-            let _ = lfsfs_mount(&world, "app", &world.make_dir("m"), "ro,retry=1").fails(1, &words);
+            let _ = world
+                .mount_at("app", &world.make_dir("m"), "ro,retry=1")
+                .fails(1, &words);
             assert!(start.elapsed() > Duration::from_secs(4), "it tried twice");
             assert!(start.elapsed() < OPEN_MAX * 2);
         },
@@ -188,8 +188,8 @@ fn while_the_server_is_down_the_cache_serves_and_the_rest_fails_in_time() {
         let dir = world.make_dir("m");
         let first = world.make_dir("first");
         let options = format!("ro,{TIMEOUT}");
-        let _ = lfsfs_mount(&world, "app@v1", &dir, &options).ok();
-        let _ = lfsfs_mount(&world, "app@v1", &first, &options).ok();
+        let _ = world.mount_at("app@v1", &dir, &options).ok();
+        let _ = world.mount_at("app@v1", &first, &options).ok();
         let cached = |dir: &Path| (walk(&dir.join("cached")), read_all(&dir.join("cached")));
         let _ = cached(&first);
         std::thread::sleep(Duration::from_secs(1));
@@ -311,7 +311,7 @@ fn another_servers_data_under_the_same_names_is_never_shown() {
         let tree = app(&world);
         let dir = world.make_dir("m");
         let options = format!("ro,{TIMEOUT}");
-        let _ = lfsfs_mount(&world, "app@v1", &dir, &options).ok();
+        let _ = world.mount_at("app@v1", &dir, &options).ok();
         walk(&dir.join("cached"));
         read_all(&dir.join("cached"));
         std::thread::sleep(Duration::from_secs(1));
@@ -322,7 +322,7 @@ fn another_servers_data_under_the_same_names_is_never_shown() {
 
         // A new mount, with the same cache, shows the other tree and nothing of the first.
         let second = world.make_dir("second");
-        let _ = lfsfs_mount(&world, "app@v1", &second, &options).ok();
+        let _ = world.mount_at("app@v1", &second, &options).ok();
         same(&other, &second);
         // And what it has fetched does not reach the first.
         assert_own_or_error(&tree, &dir);

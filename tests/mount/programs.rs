@@ -9,11 +9,7 @@ use std::process::Command;
 use lfsfs_testkit::compare::{CompareOptions, assert_same_trees};
 use lfsfs_testkit::requirements::{find_program, require_program};
 use lfsfs_testkit::tree::TreeSpec;
-use lfsfs_tests::{Run, World};
-
-use crate::support::{
-    count, files, in_namespace, inode_numbers, lfsfs_mount, paths, requests_of, run,
-};
+use lfsfs_tests::{Run, World, count, files, in_namespace, inode_numbers, paths, requests_of, run};
 
 #[test]
 fn a_node_application_runs() {
@@ -171,7 +167,7 @@ fn a_set_user_id_bit_counts_only_with_suid() {
             ("ro,suid", "12"),
             ("ro,suid,nosuid", "65534"),
         ] {
-            let _ = lfsfs_mount(&world, &source, dir, options).ok();
+            let _ = world.mount_at(&source, dir, options).ok();
             let mut command = Command::new(dir.join("program"));
             // A program that changes its user looks for its library where it always was.
             command.arg(dir.join("data")).uid(65_534).gid(65_534);
@@ -227,7 +223,7 @@ fn git_reads_nothing_again_after_a_remount() {
 
         let mut numbers = Vec::new();
         for _ in 0..2 {
-            let _ = lfsfs_mount(&world, &source, &dir, "ro").ok();
+            let _ = world.mount_at(&source, &dir, "ro").ok();
             // The first has another inode number for everything than the source had: git looks.
             assert_eq!(git_status(&dir, &index), "");
             numbers.push(inode_numbers(&dir));

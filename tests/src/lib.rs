@@ -7,11 +7,21 @@
 
 #![expect(clippy::panic, reason = "a helper of a test fails like the test")]
 
+mod counts;
 pub mod listing;
 mod mounted;
+mod namespace;
+mod numbers;
+mod proxied;
 mod run;
+mod walk;
 mod world;
 
+pub use counts::{Counts, count, counted, counts, fetched, requests_of, wait_for_cache};
 pub use mounted::Mounted;
-pub use run::Run;
+pub use namespace::{eventually, in_namespace, is_running, mount_table};
+pub use numbers::Numbers;
+pub use proxied::Proxied;
+pub use run::{Run, run};
+pub use walk::{files, inode_numbers, paths, read_all, walk};
 pub use world::World;

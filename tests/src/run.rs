@@ -1,5 +1,6 @@
 //! One run of a program, and what came of it.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::process::{Command, Output};
 
@@ -97,4 +98,11 @@ impl fmt::Debug for Run {
             self.stderr()
         )
     }
+}
+
+/// Runs a program of the machine to its end.
+pub fn run<S: AsRef<OsStr>>(program: &str, arguments: impl IntoIterator<Item = S>) -> Run {
+    let mut command = Command::new(program);
+    command.args(arguments);
+    Run::of(command)
 }

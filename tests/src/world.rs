@@ -252,6 +252,24 @@ impl World {
         Run::of(command)
     }
 
+    /// Checks that a stopped server's data has no damage.
+    ///
+    /// # Panics
+    /// Where it has.
+    #[track_caller]
+    pub fn assert_check_is_clean(&self) {
+        let check = self.check();
+        assert!(check.ok().ends_with(": 0 findings"), "{check:?}");
+    }
+
+    /// Runs `lfsfs mount SOURCE DIR -o OPTIONS` to its end.
+    #[must_use]
+    pub fn mount_at(&self, source: &str, dir: &Path, options: &str) -> Run {
+        let words = [OsStr::new("mount"), source.as_ref(), dir.as_os_str()];
+        let options = [OsStr::new("-o"), options.as_ref()];
+        self.lfsfs(words.into_iter().chain(options))
+    }
+
     /// Mounts a version at a new directory, with `ro` and further options.
     ///
     /// # Panics

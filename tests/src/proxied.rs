@@ -1,0 +1,51 @@
+//! A world behind a proxy, for connections that break.
+
+use lfsfs_testkit::proxy::Proxy;
+
+use crate::world::World;
+
+/// A world whose client reaches coordinator and datanode through a proxy only.
+#[derive(Debug)]
+pub struct Proxied {
+    /// The world.
+    pub world: World,
+    /// What the client talks through.
+    pub proxy: Proxy,
+    server: String,
+}
+
+impl Proxied {
+    /// Starts a server and a proxy before it.
+    ///
+    /// # Panics
+    /// Where one does not start.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut world = World::new();
+        // The port is known only now, and the server must name the proxy's.
+        let server = world.address().to_owned();
+        world.stop_server();
+        let proxy = Proxy::start(server.parse().expect("an address")).expect("a proxy");
+        let address = proxy.address().to_string();
+        world.start_server(&["--advertise", &address]);
+        world.set_address(&address);
+        Self {
+            world,
+            proxy,
+            server,
+        }
+    }
+
+    /// Stops the server and checks its data.
+    pub fn check(mut self) {
+        self.world.set_address(&self.server);
+        self.world.stop_server();
+        self.world.assert_check_is_clean();
+    }
+}
+
+impl Default for Proxied {
+    fn default() -> Self {
+        Self::new()
+    }
+}
