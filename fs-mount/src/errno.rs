@@ -22,6 +22,7 @@ pub(crate) fn of(error: &VfsError) -> Errno {
         VfsError::AttributeTooLarge => Errno::E2BIG,
         VfsError::AttributeNameTooLong => Errno::ERANGE,
         VfsError::NoSpace => Errno::ENOSPC,
+        VfsError::HasChanges { .. } => Errno::EBUSY,
         VfsError::Unsupported { .. } => Errno::EOPNOTSUPP,
         // What is wrong with an overlay is for the log; to programs it is a broken disk.
         VfsError::Overlay { .. } => Errno::EIO,

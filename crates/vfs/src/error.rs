@@ -61,6 +61,13 @@ pub enum VfsError {
     /// changed; the same works once there is space.
     #[error("no space left")]
     NoSpace,
+    /// There are changes that no commit took, so the mount cannot go to another version. Nothing
+    /// changed; commit or discard them first.
+    #[error("{count} changes are not committed")]
+    HasChanges {
+        /// How many objects differ from the version.
+        count: u64,
+    },
     /// The overlay of a writable mount cannot be opened, read or written.
     #[error("the overlay failed")]
     Overlay {

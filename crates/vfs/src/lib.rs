@@ -18,6 +18,7 @@ mod directory;
 mod error;
 mod flight;
 mod inode;
+mod kernel;
 mod listing;
 mod listings;
 mod places;
@@ -33,9 +34,10 @@ pub use attr::{Attr, BLOCK_LEN, FileKind};
 pub use config::VfsConfig;
 pub use directory::{DirEntry, EntrySink};
 pub use error::VfsError;
+pub use kernel::KernelCache;
 pub use stats::{Statfs, VfsStats};
 pub use vfs::{Entry, Vfs};
 pub use writable::{
     Allocation, Existing, OverlayPlace, Owner, Privileges, RenameMode, SetAttr, SetTime,
-    SpecialFile, WritableVfs, XattrMode,
+    SpecialFile, SwitchReport, WritableVfs, XattrMode,
 };

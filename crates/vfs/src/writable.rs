@@ -34,6 +34,7 @@ use crate::vfs::{Entry, Vfs};
 
 mod attributes;
 mod content;
+mod drain;
 mod known;
 mod namespace;
 mod plan;
@@ -42,6 +43,7 @@ mod rename;
 mod request;
 mod scene;
 mod space;
+mod switch;
 mod xattrs;
 
 pub use self::request::{
@@ -49,6 +51,9 @@ pub use self::request::{
     SpecialFile, XattrMode,
 };
 
+pub use self::switch::SwitchReport;
+
+use self::drain::Drain;
 use self::known::Known;
 use self::plan::{Numbers, Plan};
 use self::readdir::Orders;
@@ -63,7 +68,8 @@ const GONE_MAX: usize = 64;
 /// Permissions are the kernel's to check; what a call says about the caller is taken as it is.
 #[derive(Debug)]
 pub struct WritableVfs {
-    base: Vfs,
+    base: Arc<Vfs>,
+    drain: Arc<Drain>,
     /// `None` for what cannot be written.
     place: Option<OverlayPlace>,
     clock: Arc<dyn Clock>,
@@ -110,16 +116,17 @@ impl WritableVfs {
             numbers: Numbers::from(random.map_err(OverlayError::from)?),
             orders: Orders::new(),
             overlay: OnceCell::new(),
-            base,
+            base: Arc::new(base),
+            drain: Arc::default(),
             place,
             clock,
         })
     }
 
-    /// Returns the read-only core below.
+    /// Returns the read-only core below as it is now; a switch or a commit puts another in its place.
     #[must_use]
-    pub fn base(&self) -> &Vfs {
-        &self.base
+    pub fn base(&self) -> Arc<Vfs> {
+        Arc::clone(&self.base)
     }
 
     /// Returns the overlay, if anything was ever changed.
