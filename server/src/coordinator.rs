@@ -5,6 +5,7 @@
 
 mod changes;
 mod coordinator_service;
+mod differences;
 mod disk;
 mod files;
 mod fs_service;

@@ -1,4 +1,4 @@
-//! Projects, history and differences: what verbs ask that a mount does not.
+//! Projects and history: what verbs ask that a mount does not.
 
 use lfsfs_proto::convert::{id, required};
 use lfsfs_proto::v1;
@@ -17,27 +17,6 @@ pub struct Cluster {
     pub id: ClusterId,
     /// The server program's version.
     pub server_version: String,
-}
-
-/// One line of a difference between two versions. Paths are in the second version, but for those of
-/// removals and the old path of a rename.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DiffEntry {
-    /// Only the second version has it.
-    Added(ObjectPath),
-    /// Only the first version has it.
-    Removed(ObjectPath),
-    /// Content, kind, mode, owner or extended attributes differ.
-    Modified(ObjectPath),
-    /// Times alone differ.
-    Touched(ObjectPath),
-    /// A directory kept its identity at a new place.
-    Renamed {
-        /// Where it was.
-        old: ObjectPath,
-        /// Where it is.
-        new: ObjectPath,
-    },
 }
 
 impl GrpcRemote {
@@ -265,57 +244,4 @@ impl GrpcRemote {
             .await?;
         Ok(required("record", answer.into_inner().record)?.try_into()?)
     }
-
-    /// Hands each difference from one version to another to `sink`, as it arrives, until `sink`
-    /// returns false.
-    pub async fn diff(
-        &self,
-        project: ProjectId,
-        (from, to): (VersionNumber, VersionNumber),
-        expand_renames: bool,
-        mut sink: impl FnMut(DiffEntry) -> bool,
-    ) -> Result<(), RemoteError> {
-        let connections = &self.connections;
-        let wait = connections.config.progress_timeout;
-        let request = v1::DiffRequest {
-            project_id: project.as_bytes().to_vec(),
-            from: from.0,
-            to: to.0,
-            expand_renames,
-        };
-        let mut fs = connections.fs();
-        let mut stream = connections
-            .call("the diff", wait, fs.diff(request))
-            .await?
-            .into_inner();
-        while let Some(message) = connections.call("the diff", wait, stream.message()).await? {
-            if !sink(diff_entry(&message)?) {
-                break;
-            }
-        }
-        Ok(())
-    }
-}
-
-fn diff_entry(message: &v1::DiffEntry) -> Result<DiffEntry, RemoteError> {
-    let path = |bytes: &[u8]| {
-        ObjectPath::new(bytes)
-            .map_err(|error| RemoteError::Corrupt(format!("a diff's path: {error}")))
-    };
-    let new = path(&message.path)?;
-    Ok(match message.kind() {
-        v1::DiffKind::Added => DiffEntry::Added(new),
-        v1::DiffKind::Removed => DiffEntry::Removed(new),
-        v1::DiffKind::Modified => DiffEntry::Modified(new),
-        v1::DiffKind::Touched => DiffEntry::Touched(new),
-        v1::DiffKind::Renamed => DiffEntry::Renamed {
-            old: path(&message.old_path)?,
-            new,
-        },
-        v1::DiffKind::Unspecified => {
-            return Err(RemoteError::Corrupt(
-                "a diff's line is of no kind".to_owned(),
-            ));
-        }
-    })
 }

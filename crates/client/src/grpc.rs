@@ -1,6 +1,6 @@
 //! A server over gRPC, as a mount needs it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -9,7 +9,9 @@ use bytes::{Bytes, BytesMut};
 use lfsfs_proto::convert::{self, id, required};
 use lfsfs_proto::v1;
 use lfsfs_transfer::{DownloadReceiver, Frame};
-use lfsfs_types::limits::{CHUNK_LEN_MAX, CONTENTS_PER_MESSAGE_MAX, PAGE_ENTRIES_MAX, PIECES_MAX};
+use lfsfs_types::limits::{
+    CHUNK_LEN_MAX, CONTENTS_PER_MESSAGE_MAX, DIRS_PER_MESSAGE_MAX, PAGE_ENTRIES_MAX, PIECES_MAX,
+};
 use lfsfs_types::{
     ClusterId, ContentId, ContentPlace, DirId, Name, ProjectId, ProjectName, Record, Sha256,
     Source, VersionId, VersionNumber,
@@ -20,7 +22,8 @@ use crate::config::ClientConfig;
 use crate::connection::{Connections, within};
 use crate::error::RemoteError;
 use crate::remote::{
-    ChunkLocation, DirectoryListing, Project, Remote, Resolved, Snapshot, StoredList,
+    ChangedName, ChunkLocation, DirectoryListing, DirectoryPlace, Project, Remote, Resolved,
+    Snapshot, StoredList,
 };
 
 /// A coordinator and its datanodes, reached over gRPC.
@@ -177,6 +180,33 @@ impl Remote for GrpcRemote {
                 });
             }
         }
+    }
+
+    async fn changed_names(
+        &self,
+        project: ProjectId,
+        from: VersionNumber,
+        to: VersionNumber,
+    ) -> Result<Vec<ChangedName>, RemoteError> {
+        self.connections
+            .patiently(|| self.changed_names_once(project, from, to))
+            .await
+    }
+
+    async fn directory_places(
+        &self,
+        project: ProjectId,
+        version: VersionNumber,
+        dirs: &[DirId],
+    ) -> Result<Vec<DirectoryPlace>, RemoteError> {
+        let mut told = HashSet::new();
+        let mut places = Vec::new();
+        for dirs in dirs.chunks(DIRS_PER_MESSAGE_MAX) {
+            let ask = || self.directory_places_once(project, version, dirs);
+            let found = self.connections.patiently(ask).await?;
+            places.extend(found.into_iter().filter(|(dir, ..)| told.insert(*dir)));
+        }
+        Ok(places)
     }
 
     async fn resolve(&self, contents: &[ContentId]) -> Result<Resolved, RemoteError> {

@@ -11,6 +11,7 @@ mod admin;
 mod commit;
 mod config;
 mod connection;
+mod differences;
 mod error;
 mod grpc;
 #[cfg(feature = "testing")]
@@ -18,14 +19,16 @@ pub mod memory;
 mod remote;
 mod upload;
 
-pub use admin::{Cluster, DiffEntry};
+pub use admin::Cluster;
 pub use commit::{Change, Opened, Published, SessionParams};
 pub use config::ClientConfig;
+pub use differences::DiffEntry;
 pub use error::RemoteError;
 pub use grpc::GrpcRemote;
 #[cfg(feature = "testing")]
 pub use memory::MemoryRemote;
 pub use remote::{
-    ChunkLocation, DirectoryListing, Project, Remote, Resolved, Snapshot, StoredList,
+    ChangedName, ChunkLocation, DirectoryListing, DirectoryPlace, Project, Remote, Resolved,
+    Snapshot, StoredList,
 };
 pub use upload::Slot;

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use lfsfs_types::{
-    ChunkId, ChunkInfo, ClusterId, ContentId, ContentPlace, DirId, Name, ProjectId, ProjectName,
-    Record, Source, Timestamp, VersionId, VersionNumber, VersionRecord,
+    ChunkId, ChunkInfo, ClusterId, ContentId, ContentPlace, DirId, Name, ObjectPath, ProjectId,
+    ProjectName, Record, Source, Timestamp, VersionId, VersionNumber, VersionRecord,
 };
 
 use crate::error::RemoteError;
@@ -83,6 +83,22 @@ pub struct Resolved {
     pub chunks: HashMap<ChunkId, Arc<ChunkLocation>>,
 }
 
+/// A name whose object, or whose times, may differ between two versions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangedName {
+    /// The directory.
+    pub dir: DirId,
+    /// The name in it; none, in [`DirId::ABOVE_ROOT`], for the root's own record.
+    pub name: Option<Name>,
+    /// Its path in the first version, if that has something there.
+    pub old: Option<ObjectPath>,
+    /// Its path in the second version, if that has something there.
+    pub new: Option<ObjectPath>,
+}
+
+/// Where a directory is: its id, the directory above, and its name there.
+pub type DirectoryPlace = (DirId, DirId, Name);
+
 /// What a mount needs of a server.
 ///
 /// Every call ends within the deadlines it was configured with. What it returns has been checked:
@@ -100,6 +116,27 @@ pub trait Remote: Send + Sync + Debug + 'static {
         version: VersionNumber,
         dir: DirId,
     ) -> Result<DirectoryListing, RemoteError>;
+
+    /// Returns the names whose objects, times or links may differ between two versions of a project,
+    /// each once; either version may be the older one.
+    ///
+    /// It costs what changed between them. All names below a directory that was removed or added are
+    /// told; those below one that moved only where they changed themselves.
+    async fn changed_names(
+        &self,
+        project: ProjectId,
+        from: VersionNumber,
+        to: VersionNumber,
+    ) -> Result<Vec<ChangedName>, RemoteError>;
+
+    /// Returns where directories of a version are: each one asked for and all above it, each once.
+    /// The root, which has no place, and directories that the version does not have are absent.
+    async fn directory_places(
+        &self,
+        project: ProjectId,
+        version: VersionNumber,
+        dirs: &[DirId],
+    ) -> Result<Vec<DirectoryPlace>, RemoteError>;
 
     /// Returns where contents lie; those that are missing are absent from the answer.
     async fn resolve(&self, contents: &[ContentId]) -> Result<Resolved, RemoteError>;

@@ -2,17 +2,63 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::ops::ControlFlow;
 
 use lfsfs_meta_store::{KeyRange, MetaError, MetaStore, MetaStoreExt as _, ScanAll};
 use lfsfs_types::limits::PAGE_ENTRIES_MAX;
-use lfsfs_types::{DirId, Name, ProjectId, VersionNumber};
+use lfsfs_types::{DirId, Name, ObjectPath, ProjectId, VersionNumber};
 
 use crate::error::Result;
 use crate::keys::{self, ChangeKey};
+use crate::metadata::Metadata;
+use crate::side::Side;
 use crate::view::View;
 
 /// How many change rows of all versions together are held at once.
 const CHANGES_HELD: usize = 16_384;
+
+/// A name whose object, or whose times, may differ between two versions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangedName {
+    /// The directory.
+    pub dir: DirId,
+    /// The name in it; none, in [`DirId::ABOVE_ROOT`], for the root's own record.
+    pub name: Option<Name>,
+    /// Its path in the first version, if that has something there.
+    pub old: Option<ObjectPath>,
+    /// Its path in the second version, if that has something there.
+    pub new: Option<ObjectPath>,
+}
+
+impl Metadata {
+    /// Tells `sink` each name that may differ between two versions once, until it breaks. Either
+    /// version may be the older one.
+    ///
+    /// It costs what changed between them. What lies below a directory that moved is not told,
+    /// unless it changed itself.
+    pub fn changed_names(
+        &self,
+        project: ProjectId,
+        from: VersionNumber,
+        to: VersionNumber,
+        sink: &mut dyn FnMut(ChangedName) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>> {
+        let (from, to) = (self.view(project, from)?, self.view(project, to)?);
+        let (low, high) = match from.version <= to.version {
+            true => (from, to),
+            false => (to, from),
+        };
+        let (mut from, mut to) = (Side::new(from), Side::new(to));
+        try_each_changed(low, high, |dir, name| {
+            Ok(sink(ChangedName {
+                dir,
+                old: from.path_if_there(dir, name.as_ref())?,
+                new: to.path_if_there(dir, name.as_ref())?,
+                name,
+            }))
+        })
+    }
+}
 
 /// Calls `each` for every name that may differ between two versions of one project, `old` being the
 /// older one. It costs what was changed between them; from version 0 on that is all there is.
@@ -21,25 +67,39 @@ pub(crate) fn for_each_changed(
     new: View<'_>,
     mut each: impl FnMut(DirId, Option<Name>) -> Result<()>,
 ) -> Result<()> {
+    let each = |dir, name| each(dir, name).map(ControlFlow::Continue);
+    try_each_changed(old, new, each).map(drop)
+}
+
+/// Like [`for_each_changed`], until `each` breaks.
+fn try_each_changed(
+    old: View<'_>,
+    new: View<'_>,
+    mut each: impl FnMut(DirId, Option<Name>) -> Result<ControlFlow<()>>,
+) -> Result<ControlFlow<()>> {
     if old.version == new.version {
-        return Ok(());
+        return Ok(ControlFlow::Continue(()));
     }
     if old.version == VersionNumber::ZERO {
-        return for_each_object(new, each);
+        return try_each_object(new, each);
     }
     let mut names = ChangedNames::between(old.store, old.project, old.version, new.version)?;
     while let Some((dir, name)) = names.next()? {
-        each(dir, name)?;
+        if each(dir, name)?.is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
     }
-    Ok(())
+    Ok(ControlFlow::Continue(()))
 }
 
-/// Calls `each` for the root and every name of a version.
-fn for_each_object(
+/// Calls `each` for the root and every name of a version, until it breaks.
+fn try_each_object(
     view: View<'_>,
-    mut each: impl FnMut(DirId, Option<Name>) -> Result<()>,
-) -> Result<()> {
-    each(DirId::ABOVE_ROOT, None)?;
+    mut each: impl FnMut(DirId, Option<Name>) -> Result<ControlFlow<()>>,
+) -> Result<ControlFlow<()>> {
+    if each(DirId::ABOVE_ROOT, None)?.is_break() {
+        return Ok(ControlFlow::Break(()));
+    }
     let mut found = vec![DirId::ROOT];
     while let Some(dir) = found.pop() {
         let mut after = None;
@@ -48,14 +108,16 @@ fn for_each_object(
             after = entries.last().map(|(name, _)| name.clone());
             for (name, record) in entries {
                 found.extend(record.dir());
-                each(dir, Some(name))?;
+                if each(dir, Some(name))?.is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
             }
             if !more {
                 break;
             }
         }
     }
-    Ok(())
+    Ok(ControlFlow::Continue(()))
 }
 
 /// The names that the versions of a range changed, each once, in the order of directories.

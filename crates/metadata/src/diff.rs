@@ -10,19 +10,15 @@
 //! A directory that was removed and made again under another id is the same place for what is
 //! below it: its *counterpart* is found by its path. Lines come in no particular order.
 
-use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use lfsfs_types::limits::PAGE_ENTRIES_MAX;
 use lfsfs_types::{DirId, Name, ObjectPath, ProjectId, Record, VersionNumber};
 
 use crate::changed::ChangedNames;
-use crate::error::{MetadataError, Result};
+use crate::error::Result;
 use crate::metadata::Metadata;
-use crate::view::View;
-
-/// How many paths and directories are remembered.
-const REMEMBERED_MAX: usize = 65_536;
+use crate::side::{Side, join};
 
 /// What became of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -132,68 +128,6 @@ fn one_sided(line: DiffLine, path: ObjectPath, record: Record) -> DiffEntry {
         old_path: None,
         before,
         after,
-    }
-}
-
-fn join(path: &ObjectPath, name: &Name, dir: DirId) -> Result<ObjectPath> {
-    path.join(name)
-        .map_err(|_| MetadataError::PathTooLong { dir })
-}
-
-/// One of the two versions, with what was found out about its directories.
-#[derive(Debug)]
-struct Side<'a> {
-    view: View<'a>,
-    /// Where directories are; none if the version does not have them.
-    places: HashMap<DirId, Option<(DirId, Option<Name>)>>,
-    paths: HashMap<DirId, ObjectPath>,
-}
-
-impl<'a> Side<'a> {
-    fn new(view: View<'a>) -> Self {
-        Self {
-            view,
-            places: HashMap::new(),
-            paths: HashMap::new(),
-        }
-    }
-
-    /// Returns the directory above a directory and its name there, if the version has it.
-    fn place(&mut self, dir: DirId) -> Result<Option<(DirId, Option<Name>)>> {
-        if let Some(place) = self.places.get(&dir) {
-            return Ok(place.clone());
-        }
-        let place = self.view.directory(dir)?.and_then(|row| row.place);
-        if self.places.len() >= REMEMBERED_MAX {
-            self.places.clear();
-        }
-        self.places.insert(dir, place.clone());
-        Ok(place)
-    }
-
-    fn has(&mut self, dir: DirId) -> Result<bool> {
-        Ok(dir == DirId::ABOVE_ROOT || self.place(dir)?.is_some())
-    }
-
-    /// Returns the path of a name in a directory of the version.
-    fn path(&mut self, dir: DirId, name: Option<&Name>) -> Result<ObjectPath> {
-        let Some(name) = name else {
-            return Ok(ObjectPath::ROOT);
-        };
-        if let Some(path) = self.paths.get(&dir) {
-            return join(path, name, dir);
-        }
-        let unknown = MetadataError::UnknownDirectory {
-            dir,
-            version: self.view.version,
-        };
-        let path = self.view.path_of(dir)?.ok_or(unknown)?;
-        if self.paths.len() >= REMEMBERED_MAX {
-            self.paths.clear();
-        }
-        let joined = join(&path, name, dir);
-        self.paths.insert(dir, path);
-        joined
     }
 }
 

@@ -24,9 +24,11 @@ mod node;
 mod project;
 mod removal;
 mod rows;
+mod side;
 mod version;
 mod view;
 
+pub use changed::ChangedName;
 pub use check::{CheckSummary, Finding};
 pub use commit::{Begun, Change, CommitParams, CommitSession, Published, RollbackParams};
 pub use content::{ChunkLocation, ChunkReceipt, Resolution, Resolved, ResolvedContents};

@@ -1,11 +1,8 @@
 //! The Fs service: messages in, metadata asked, messages out.
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use lfsfs_metadata::{
-    DiffEntry, DiffLine, MetadataError, Project, ProjectSettings, RollbackParams, Snapshot,
-};
+use lfsfs_metadata::{MetadataError, Project, ProjectSettings, RollbackParams, Snapshot};
 use lfsfs_proto::convert::{ProtocolError, id, optional_name};
 use lfsfs_proto::status::{Fault, FaultKind};
 use lfsfs_proto::v1::fs_server::Fs;
@@ -19,8 +16,8 @@ use prost::Message as _;
 use regex::Regex;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Coordinator, changes, resolve};
-use crate::blocking::{IntoFault as _, blocking};
+use super::{Coordinator, changes, differences, resolve};
+use crate::blocking::IntoFault as _;
 use crate::ids::random_id;
 use crate::streams::{Answers, Sink, next};
 
@@ -35,7 +32,7 @@ const SLOTS_MAX: u32 = 1024;
 /// Most tags in one answer.
 const TAGS_MAX: usize = 10_000;
 
-type Answer<T> = Result<Response<T>, Status>;
+pub(super) type Answer<T> = Result<Response<T>, Status>;
 
 /// Serves the Fs service.
 #[derive(Debug, Clone)]
@@ -55,7 +52,7 @@ impl FsService {
     }
 }
 
-fn invalid(error: &impl ToString) -> Fault {
+pub(super) fn invalid(error: &impl ToString) -> Fault {
     Fault::new(FaultKind::Invalid, error.to_string())
 }
 
@@ -73,7 +70,7 @@ pub(super) fn path(bytes: &[u8]) -> Result<ObjectPath, Fault> {
     ObjectPath::new(bytes).map_err(|error| invalid(&error))
 }
 
-fn project_id(bytes: &[u8]) -> Result<ProjectId, Fault> {
+pub(super) fn project_id(bytes: &[u8]) -> Result<ProjectId, Fault> {
     id("project_id", bytes, ProjectId::from_slice).map_err(ProtocolError::into_fault)
 }
 
@@ -81,7 +78,7 @@ fn tag_name(text: &str) -> Result<TagName, Fault> {
     TagName::new(text).map_err(|error| invalid(&error))
 }
 
-fn unserved<T>(call: &str) -> Answer<T> {
+pub(super) fn unserved<T>(call: &str) -> Answer<T> {
     let text = format!("this server does not serve {call} yet");
     Err(Fault::new(FaultKind::Unimplemented, text).into())
 }
@@ -171,22 +168,6 @@ async fn log_into(
         }
     }
     Ok(())
-}
-
-fn diff_message(entry: &DiffEntry) -> v1::DiffEntry {
-    let kind = match entry.line {
-        DiffLine::Added => v1::DiffKind::Added,
-        DiffLine::Removed => v1::DiffKind::Removed,
-        DiffLine::Modified => v1::DiffKind::Modified,
-        DiffLine::Times => v1::DiffKind::Touched,
-        DiffLine::Renamed => v1::DiffKind::Renamed,
-    };
-    let old_path = entry.old_path.as_ref();
-    v1::DiffEntry {
-        kind: kind.into(),
-        path: entry.path.as_bytes().to_vec(),
-        old_path: old_path.map_or_else(Vec::new, |path| path.as_bytes().to_vec()),
-    }
 }
 
 /// Takes the list of pieces of one content, which may need many messages.
@@ -364,24 +345,27 @@ impl Fs for FsService {
     type DiffStream = Answers<v1::DiffEntry>;
 
     async fn diff(&self, request: Request<v1::DiffRequest>) -> Answer<Self::DiffStream> {
-        let request = request.into_inner();
-        let project = project_id(&request.project_id)?;
-        let (from, to) = (VersionNumber(request.from), VersionNumber(request.to));
-        if request.expand_renames {
-            return unserved("Diff with expanded renames");
-        }
-        let metadata = self.coordinator.metadata.clone();
-        let answers = self.coordinator.tasks.answer(move |sink| {
-            blocking(move || {
-                let diff = metadata.diff(project, from, to, &mut |entry| match sink
-                    .blocking_send(diff_message(&entry))
-                {
-                    Ok(()) => ControlFlow::Continue(()),
-                    Err(_) => ControlFlow::Break(()),
-                });
-                diff.map(drop)
-            })
-        });
+        let answers = differences::diff(&self.coordinator, &request.into_inner())?;
+        Ok(Response::new(answers))
+    }
+
+    type ChangedNamesStream = Answers<v1::ChangedNamesResponse>;
+
+    async fn changed_names(
+        &self,
+        request: Request<v1::ChangedNamesRequest>,
+    ) -> Answer<Self::ChangedNamesStream> {
+        let answers = differences::changed_names(&self.coordinator, &request.into_inner())?;
+        Ok(Response::new(answers))
+    }
+
+    type DirectoryPlacesStream = Answers<v1::DirectoryPlacesResponse>;
+
+    async fn directory_places(
+        &self,
+        request: Request<v1::DirectoryPlacesRequest>,
+    ) -> Answer<Self::DirectoryPlacesStream> {
+        let answers = differences::directory_places(&self.coordinator, request.into_inner())?;
         Ok(Response::new(answers))
     }
 

@@ -12,7 +12,8 @@ use bytes::Bytes;
 use lfsfs_cache::{CacheConfig, DiskCache};
 use lfsfs_client::memory::{MemoryTree, plain};
 use lfsfs_client::{
-    ChunkLocation, DirectoryListing, MemoryRemote, Remote, RemoteError, Resolved, Snapshot,
+    ChangedName, ChunkLocation, DirectoryListing, DirectoryPlace, MemoryRemote, Remote,
+    RemoteError, Resolved, Snapshot,
 };
 use lfsfs_types::{
     ContentId, DirId, Kind, Name, ProjectId, Record, Source, VersionId, VersionNumber, nodeid,
@@ -52,6 +53,24 @@ impl Remote for Synthetic {
             entries,
             listing_version,
         })
+    }
+
+    async fn changed_names(
+        &self,
+        project: ProjectId,
+        from: VersionNumber,
+        to: VersionNumber,
+    ) -> Result<Vec<ChangedName>, RemoteError> {
+        self.remote.changed_names(project, from, to).await
+    }
+
+    async fn directory_places(
+        &self,
+        project: ProjectId,
+        version: VersionNumber,
+        dirs: &[DirId],
+    ) -> Result<Vec<DirectoryPlace>, RemoteError> {
+        self.remote.directory_places(project, version, dirs).await
     }
 
     async fn resolve(&self, contents: &[ContentId]) -> Result<Resolved, RemoteError> {

@@ -1,0 +1,325 @@
+//! The versions of a project in memory, held whole.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use lfsfs_types::{
+    ClusterId, DirId, Kind, Name, ObjectPath, Origin, ProjectId, ProjectName, Record, Timestamp,
+    VersionCounts, VersionId, VersionNumber, VersionRecord, VersionRef,
+};
+
+use super::{MemoryTree, plain};
+use crate::{ChangedName, DirectoryListing, DirectoryPlace, Project, RemoteError, Snapshot};
+
+/// A project and all its versions.
+#[derive(Debug)]
+pub(super) struct MemoryProject {
+    pub(super) id: ProjectId,
+    name: ProjectName,
+    seed: u8,
+    /// By their numbers; version 0 is empty.
+    versions: Vec<MemoryVersion>,
+    next_dir: u64,
+}
+
+/// One version.
+#[derive(Debug)]
+pub(super) struct MemoryVersion {
+    record: VersionRecord,
+    root: Record,
+    pub(super) listings: HashMap<DirId, DirectoryListing>,
+    /// Where every directory but the root is.
+    places: HashMap<DirId, (DirId, Name)>,
+}
+
+impl MemoryProject {
+    /// Returns a project with nothing but its empty version 0.
+    pub(super) fn new(name: &str, seed: u8) -> Self {
+        let mut project = Self {
+            id: ProjectId([seed; 16]),
+            name: ProjectName::new(name).expect("a name of a project"),
+            seed,
+            versions: Vec::new(),
+            next_dir: DirId::ROOT.0 + 1,
+        };
+        project.publish(&MemoryTree::new());
+        project
+    }
+
+    /// Makes a tree the next version.
+    pub(super) fn publish(&mut self, tree: &MemoryTree) -> Snapshot {
+        let number = VersionNumber(self.versions.len() as u64);
+        let record = record(number, version_id(self.seed, number), tree);
+        let mut version = MemoryVersion::empty(record, tree);
+        self.fill(&mut version, tree);
+        if let Some(before) = self.versions.last() {
+            version.keep_listing_versions(before);
+        }
+        self.versions.push(version);
+        self.snapshot(self.head())
+    }
+
+    fn fill(&mut self, version: &mut MemoryVersion, tree: &MemoryTree) {
+        let before = self.versions.last();
+        let moved: HashMap<_, _> = tree
+            .moved
+            .iter()
+            .filter_map(|(to, from)| Some((to, before?.directory_at(from)?)))
+            .collect();
+        let taken: HashSet<_> = moved.values().copied().collect();
+        let mut ids = HashMap::from([(&b""[..], DirId::ROOT)]);
+        for (path, record) in tree.entries.iter().filter(|(path, _)| !path.is_empty()) {
+            let slash = path.iter().rposition(|byte| *byte == b'/');
+            let parent = ids[&path[..slash.unwrap_or(0)]];
+            let name = Name::new(&path[slash.map_or(0, |at| at + 1)..]).expect("a name");
+            let mut record = record.clone();
+            if let Kind::Directory { dir } = &mut record.kind {
+                let same = before.and_then(|before| before.child(parent, &name));
+                let same = same.filter(|dir| !taken.contains(dir));
+                *dir = moved.get(path).copied().or(same).unwrap_or_else(|| {
+                    let fresh = DirId(self.next_dir);
+                    self.next_dir += 1;
+                    fresh
+                });
+                ids.insert(path, *dir);
+                version.add_directory(*dir, (parent, name.clone()));
+            }
+            let listing = version.listings.get_mut(&parent);
+            let listing = listing.expect("parents come first");
+            listing.entries.push((name, record));
+        }
+        for listing in version.listings.values_mut() {
+            listing.entries.sort_by(|a, b| a.0.cmp(&b.0));
+        }
+    }
+
+    /// Returns the version that a user names; there are no tags.
+    pub(super) fn resolve(&self, version: &VersionRef) -> Result<Snapshot, RemoteError> {
+        match version {
+            VersionRef::Latest => Ok(self.snapshot(self.head())),
+            VersionRef::Number(number) => self.version(*number).map(|found| self.snapshot(found)),
+            VersionRef::Tag(tag) => Err(RemoteError::NotFound(format!("there is no tag {tag}"))),
+        }
+    }
+
+    pub(super) fn version(&self, number: VersionNumber) -> Result<&MemoryVersion, RemoteError> {
+        let index = usize::try_from(number.0).unwrap_or(usize::MAX);
+        let found = self.versions.get(index);
+        found.ok_or_else(|| RemoteError::NotFound(format!("there is no version {number}")))
+    }
+
+    fn head(&self) -> &MemoryVersion {
+        self.versions.last().expect("there is a version 0")
+    }
+
+    fn snapshot(&self, version: &MemoryVersion) -> Snapshot {
+        let head = &self.head().record;
+        Snapshot {
+            cluster: ClusterId([1; 16]),
+            project: Project {
+                id: self.id,
+                name: self.name.clone(),
+                head: (head.number, head.id),
+                created: Timestamp::default(),
+                pack_patterns: Vec::new(),
+                replication: 1,
+            },
+            version: version.record.clone(),
+            root: version.root.clone(),
+        }
+    }
+}
+
+impl MemoryVersion {
+    fn empty(record: VersionRecord, tree: &MemoryTree) -> Self {
+        let root = tree.entries.get(&b""[..]).cloned();
+        let mut root = root.unwrap_or_else(|| plain(Kind::Fifo, 0o755));
+        root.kind = Kind::Directory { dir: DirId::ROOT };
+        let listing = DirectoryListing {
+            entries: Vec::new(),
+            listing_version: record.id,
+        };
+        Self {
+            record,
+            root,
+            listings: HashMap::from([(DirId::ROOT, listing)]),
+            places: HashMap::new(),
+        }
+    }
+
+    fn add_directory(&mut self, dir: DirId, place: (DirId, Name)) {
+        let empty = DirectoryListing {
+            entries: Vec::new(),
+            listing_version: self.record.id,
+        };
+        self.listings.insert(dir, empty);
+        self.places.insert(dir, place);
+    }
+
+    /// A listing that is what it was is named as it was.
+    fn keep_listing_versions(&mut self, before: &Self) {
+        for (dir, listing) in &mut self.listings {
+            match before.listings.get(dir) {
+                Some(old) if old.entries == listing.entries && before.record.number.0 > 0 => {
+                    listing.listing_version = old.listing_version;
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn entry(&self, dir: DirId, name: Option<&Name>) -> Option<&Record> {
+        let Some(name) = name else {
+            return Some(&self.root);
+        };
+        let entries = &self.listings.get(&dir)?.entries;
+        let index = entries.binary_search_by(|entry| entry.0.cmp(name)).ok()?;
+        Some(&entries[index].1)
+    }
+
+    /// Returns the directory that has a name.
+    fn child(&self, dir: DirId, name: &Name) -> Option<DirId> {
+        self.entry(dir, Some(name))?.dir()
+    }
+
+    fn directory_at(&self, path: &[u8]) -> Option<DirId> {
+        let path = ObjectPath::new(path).expect("a path");
+        path.names()
+            .try_fold(DirId::ROOT, |dir, name| self.child(dir, &name))
+    }
+
+    /// Returns the names that differ in another version.
+    pub(super) fn changed_names(&self, to: &Self) -> Vec<ChangedName> {
+        let names = |version: &Self| -> Vec<_> {
+            let listings = version.listings.iter();
+            let names = listings.flat_map(|(dir, listing)| {
+                let names = listing.entries.iter();
+                names.map(|(name, _)| (*dir, Some(name.clone())))
+            });
+            names.collect()
+        };
+        let mut all = BTreeSet::from([(DirId::ABOVE_ROOT, None)]);
+        all.extend(names(self));
+        all.extend(names(to));
+        let differs = |(dir, name): &(DirId, Option<Name>)| {
+            self.entry(*dir, name.as_ref()) != to.entry(*dir, name.as_ref())
+        };
+        let changed = all.into_iter().filter(differs).map(|(dir, name)| {
+            let (old, new) = (self.path(dir, name.as_ref()), to.path(dir, name.as_ref()));
+            ChangedName {
+                dir,
+                name,
+                old,
+                new,
+            }
+        });
+        changed.collect()
+    }
+
+    /// Returns the path of a name that the version has.
+    fn path(&self, dir: DirId, name: Option<&Name>) -> Option<ObjectPath> {
+        self.entry(dir, name)?;
+        let Some(name) = name else {
+            return Some(ObjectPath::ROOT);
+        };
+        let above = self.places_of(&[dir]);
+        let names = above.iter().map(|(_, _, name)| name).chain([name]);
+        let mut path = ObjectPath::ROOT;
+        for name in names {
+            path = path.join(name).expect("a path");
+        }
+        Some(path)
+    }
+
+    /// Returns where directories and those above them are, the upper ones first.
+    pub(super) fn places_of(&self, dirs: &[DirId]) -> Vec<DirectoryPlace> {
+        let mut told = HashSet::new();
+        let mut places = Vec::new();
+        for dir in dirs {
+            let mut chain = Vec::new();
+            let mut dir = *dir;
+            while let Some((parent, name)) = self.places.get(&dir).filter(|_| told.insert(dir)) {
+                chain.push((dir, *parent, name.clone()));
+                dir = *parent;
+            }
+            places.extend(chain.into_iter().rev());
+        }
+        places
+    }
+}
+
+/// The id of version 1 is the seed alone; further ones end in their number.
+fn version_id(seed: u8, number: VersionNumber) -> VersionId {
+    let mut id = [seed; 16];
+    match number.0 {
+        0 => return VersionId::ZERO,
+        1 => {}
+        number => id[8..].copy_from_slice(&number.to_be_bytes()),
+    }
+    VersionId(id)
+}
+
+fn record(number: VersionNumber, id: VersionId, tree: &MemoryTree) -> VersionRecord {
+    let parent = VersionNumber(number.0.saturating_sub(1));
+    VersionRecord {
+        number,
+        id,
+        parent,
+        base: parent,
+        origin: Origin::Import,
+        time: Timestamp::default(),
+        author: "tester".to_owned(),
+        message: String::new(),
+        counts: VersionCounts {
+            objects: tree.entries.len() as u64,
+            bytes: tree.entries.values().map(Record::size).sum(),
+            ..VersionCounts::default()
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(changed: &[ChangedName]) -> Vec<(Option<String>, Option<String>)> {
+        let text = |path: &Option<ObjectPath>| path.as_ref().map(|path| format!("{path:?}"));
+        let pair = |name: &ChangedName| (text(&name.old), text(&name.new));
+        changed.iter().map(pair).collect()
+    }
+
+    #[test]
+    fn versions_keep_what_they_were_and_directories_their_ids() {
+        let mut tree = MemoryTree::new();
+        tree.directory("a")
+            .directory("a/below")
+            .file("a/file", b"1");
+        tree.directory("b");
+        let mut project = MemoryProject::new("app", 3);
+        assert_eq!(project.publish(&tree).version.id, VersionId([3; 16]));
+        tree.rename("a", "b/a")
+            .file("b/a/file", b"22")
+            .directory("a");
+        let second = project.publish(&tree);
+        assert_eq!(second.version.number, VersionNumber(2));
+        let [_, one, two] = &project.versions[..] else {
+            panic!("three versions");
+        };
+        let moved = one.directory_at(b"a").unwrap();
+        assert_eq!(two.directory_at(b"b/a"), Some(moved));
+        assert_eq!(two.directory_at(b"b/a/below"), one.directory_at(b"a/below"));
+        assert!(!one.listings.contains_key(&two.directory_at(b"a").unwrap()));
+        let below = one.directory_at(b"a/below").unwrap();
+        let listing_version = |version: &MemoryVersion, dir| version.listings[&dir].listing_version;
+        assert_eq!(listing_version(one, below), listing_version(two, below));
+        assert_ne!(listing_version(one, moved), listing_version(two, moved));
+        let some = |path: &str| Some(format!("{:?}", ObjectPath::new(path.as_bytes()).unwrap()));
+        let expected = [
+            (some("a"), some("a")),
+            (some("a/file"), some("b/a/file")),
+            (None, some("b/a")),
+        ];
+        assert_eq!(names(&one.changed_names(two)), expected);
+        let back = expected.map(|(old, new)| (new, old));
+        assert_eq!(names(&two.changed_names(one)), back);
+    }
+}

@@ -1,0 +1,138 @@
+//! Answers about two versions, and about where directories are: streams, however much there is.
+
+use std::ops::ControlFlow;
+
+use lfsfs_metadata::{ChangedName, DiffEntry, DiffLine, MetadataError};
+use lfsfs_proto::status::{Fault, FaultKind};
+use lfsfs_proto::v1;
+use lfsfs_types::limits::DIRS_PER_MESSAGE_MAX;
+use lfsfs_types::{DirId, VersionNumber};
+use prost::Message as _;
+
+use super::Coordinator;
+use super::fs_service::{invalid, project_id};
+use crate::blocking::blocking;
+use crate::streams::{Answers, Sink};
+
+/// Bytes of names after which a message is sent, well below what clients take.
+const BATCH_LEN: usize = 256 * 1024;
+/// Most places of one message; each has at most one name.
+const PLACES_PER_MESSAGE: usize = 1024;
+
+/// Tells the lines of a difference.
+pub(super) fn diff(
+    coordinator: &Coordinator,
+    request: &v1::DiffRequest,
+) -> Result<Answers<v1::DiffEntry>, Fault> {
+    let project = project_id(&request.project_id)?;
+    let (from, to) = (VersionNumber(request.from), VersionNumber(request.to));
+    if request.expand_renames {
+        let text = "this server does not serve Diff with expanded renames yet";
+        return Err(Fault::new(FaultKind::Unimplemented, text));
+    }
+    let metadata = coordinator.metadata.clone();
+    Ok(coordinator.tasks.answer(move |sink| {
+        blocking(move || {
+            let mut tell = |entry| go_on(&sink, diff_message(&entry));
+            metadata.diff(project, from, to, &mut tell).map(drop)
+        })
+    }))
+}
+
+/// Tells the names that may differ between two versions, many in a message.
+pub(super) fn changed_names(
+    coordinator: &Coordinator,
+    request: &v1::ChangedNamesRequest,
+) -> Result<Answers<v1::ChangedNamesResponse>, Fault> {
+    let project = project_id(&request.project_id)?;
+    let (from, to) = (VersionNumber(request.from), VersionNumber(request.to));
+    let metadata = coordinator.metadata.clone();
+    Ok(coordinator.tasks.answer(move |sink| {
+        blocking(move || {
+            let mut names = Vec::new();
+            let mut len = 0;
+            let told = metadata.changed_names(project, from, to, &mut |name| {
+                let name = changed_name_message(name);
+                len += name.encoded_len();
+                names.push(name);
+                if len < BATCH_LEN {
+                    return ControlFlow::Continue(());
+                }
+                len = 0;
+                let names = std::mem::take(&mut names);
+                go_on(&sink, v1::ChangedNamesResponse { names })
+            })?;
+            if told.is_continue() && !names.is_empty() {
+                // Nobody waits for the answer if this fails.
+                let _ = go_on(&sink, v1::ChangedNamesResponse { names });
+            }
+            Ok::<_, MetadataError>(())
+        })
+    }))
+}
+
+/// Tells where directories of a version are.
+pub(super) fn directory_places(
+    coordinator: &Coordinator,
+    request: v1::DirectoryPlacesRequest,
+) -> Result<Answers<v1::DirectoryPlacesResponse>, Fault> {
+    let project = project_id(&request.project_id)?;
+    if request.dirs.len() > DIRS_PER_MESSAGE_MAX {
+        let text = format!("one question is about at most {DIRS_PER_MESSAGE_MAX} directories");
+        return Err(invalid(&text));
+    }
+    let version = VersionNumber(request.version);
+    let dirs: Vec<_> = request.dirs.into_iter().map(DirId).collect();
+    let metadata = coordinator.metadata.clone();
+    Ok(coordinator.tasks.answer(move |sink| {
+        blocking(move || {
+            let places = metadata.directory_places(project, version, &dirs)?;
+            for places in places.chunks(PLACES_PER_MESSAGE) {
+                let places = places.iter().map(|(dir, parent, name)| v1::DirectoryPlace {
+                    dir: dir.0,
+                    parent: parent.0,
+                    name: name.as_bytes().to_vec(),
+                });
+                let places = places.collect();
+                if go_on(&sink, v1::DirectoryPlacesResponse { places }).is_break() {
+                    break;
+                }
+            }
+            Ok::<_, MetadataError>(())
+        })
+    }))
+}
+
+/// Sends an answer; breaks if the client takes none.
+fn go_on<T>(sink: &Sink<T>, answer: T) -> ControlFlow<()> {
+    match sink.blocking_send(answer) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(_) => ControlFlow::Break(()),
+    }
+}
+
+fn diff_message(entry: &DiffEntry) -> v1::DiffEntry {
+    let kind = match entry.line {
+        DiffLine::Added => v1::DiffKind::Added,
+        DiffLine::Removed => v1::DiffKind::Removed,
+        DiffLine::Modified => v1::DiffKind::Modified,
+        DiffLine::Times => v1::DiffKind::Touched,
+        DiffLine::Renamed => v1::DiffKind::Renamed,
+    };
+    let old_path = entry.old_path.as_ref();
+    v1::DiffEntry {
+        kind: kind.into(),
+        path: entry.path.as_bytes().to_vec(),
+        old_path: old_path.map_or_else(Vec::new, |path| path.as_bytes().to_vec()),
+    }
+}
+
+fn changed_name_message(changed: ChangedName) -> v1::ChangedName {
+    let name = changed.name.map(|name| name.as_bytes().to_vec());
+    v1::ChangedName {
+        dir: changed.dir.0,
+        name: name.unwrap_or_default(),
+        old_path: changed.old.map(|path| path.as_bytes().to_vec()),
+        new_path: changed.new.map(|path| path.as_bytes().to_vec()),
+    }
+}
