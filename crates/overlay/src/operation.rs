@@ -233,20 +233,9 @@ records! {
             /// Which.
             ino: u64,
         },
-        /// Drops all changes. Names taken away, inodes that lose their last name live on.
+        /// Drops all changes. Objects of the base are as and where the base has them; new ones lose
+        /// their names and live until [`Forget`](Self::Forget).
         15 => DiscardAll {},
-        /// Drops what the overlay says about a name: the base shows through again.
-        16 => DiscardEntry {
-            /// The name.
-            place: Place,
-            /// The inode of what the base has there, if it has one and is no directory.
-            revealed: Option<u64>,
-        },
-        /// Drops what the overlay says about an object that is still in its place in the base.
-        17 => DiscardInode {
-            /// Which.
-            ino: u64,
-        },
         /// Takes the changes so far for a commit.
         18 => Seal {
             /// The random id that the version will have.
@@ -292,6 +281,15 @@ records! {
         },
         /// Begins a new process: what had no name is gone.
         24 => Reopen {},
+        /// Drops changes, all or none of them: the base shows through again.
+        25 => Discard {
+            /// Names about which the overlay says nothing any more, each with the inode of the
+            /// hard-linked file that the base has there, if that has one.
+            entries: Vec<(Place, Option<u64>)>,
+            /// Objects of the base that become what they are there. What they contain must be among
+            /// the entries; a new name that they have, too.
+            inodes: Vec<u64>,
+        },
     }
 }
 

@@ -99,8 +99,7 @@ impl State {
         use Operation as O;
         match operation {
             O::DiscardAll {} => self.discard_all(),
-            O::DiscardEntry { place, revealed } => self.discard_entry(place, *revealed),
-            O::DiscardInode { ino } => self.discard_inode(*ino),
+            O::Discard { entries, inodes } => self.discard(entries, inodes),
             O::Seal { commit } => self.seal(*commit),
             O::Landed { ino, base } => self.landed(*ino, base),
             O::Committed {

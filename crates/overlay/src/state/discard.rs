@@ -1,121 +1,189 @@
 //! Dropping changes, and changing the base below an overlay without any.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::Map;
 use crate::error::ApplyError;
-use crate::inode::{Base, Inode, Node, Slot};
+use crate::inode::{Attributes, Base, BaseKey, BaseObject, Inode, Node, Slot};
 use crate::operation::Place;
 use crate::state::State;
 
 impl State {
-    /// Drops all changes. New objects lose their names and live until they are forgotten.
+    /// Drops all changes. Objects of the base keep their inodes; new ones live on without names
+    /// until they are forgotten.
     pub(super) fn discard_all(&mut self) -> Result<(), ApplyError> {
         self.check_unsealed()?;
-        for ino in self.inodes_with_names() {
+        let changed: Vec<_> = self.dirty.iter().copied().collect();
+        for ino in changed {
             let Some(inode) = self.remove(ino) else {
                 continue;
             };
-            match inode.base.as_ref().map(|base| base.key()) {
-                Some(key) => self.numbers.insert_mut(key, ino),
+            match inode.base.clone() {
+                Some(base) => self.insert_clean(ino, base)?,
                 None => self.insert_orphan(ino, inode),
             }
         }
         Ok(())
     }
 
-    /// Drops a slot, so that the base shows through; `revealed` is what it shows, if that has an
-    /// inode.
-    pub(super) fn discard_entry(
+    /// Drops what the overlay says about names, and makes objects what they are in the base.
+    pub(super) fn discard(
         &mut self,
-        place: &Place,
-        revealed: Option<u64>,
+        entries: &[(Place, Option<u64>)],
+        inodes: &[u64],
     ) -> Result<(), ApplyError> {
         self.check_unsealed()?;
-        let slot = self
-            .live_directory(place.directory)?
-            .entries
-            .get(&place.name)
-            .copied();
-        let unchanged = || ApplyError::EntryUnchanged {
-            directory: place.directory,
-            name: place.name.clone(),
-        };
-        let slot = slot.ok_or_else(unchanged)?;
-        if let Some(revealed) = revealed {
-            let inode = self.known(revealed)?;
-            // Only a hard-linked file can be elsewhere too.
-            let linked = inode
-                .base
-                .as_ref()
-                .is_some_and(|base| base.record.link.is_some());
-            if !linked || inode.is_orphan() || inode.directory().is_some() {
-                return Err(ApplyError::InodeInUse { ino: revealed });
+        let mut lost: BTreeMap<u64, u32> = BTreeMap::new();
+        for (place, _) in entries {
+            if let Slot::Inode { ino, .. } = self.drop_slot(place)? {
+                *lost.entry(ino).or_default() += 1;
             }
         }
-        if let Slot::Inode { ino, .. } = slot
-            && self.known(ino)?.directory().is_some()
-        {
-            self.check_empty(ino)?;
+        for (place, revealed) in entries {
+            if let Some(ino) = revealed {
+                self.reveal(place, *ino)?;
+            }
         }
-        self.drop_slot(place, slot);
-        if let Some(revealed) = revealed {
-            self.reveal(place, revealed);
+        for ino in inodes {
+            let lost = lost.remove(ino).unwrap_or(0);
+            self.reset(*ino, lost)?;
+        }
+        for (ino, count) in lost {
+            self.lose_names(ino, count)?;
+        }
+        for (place, _) in entries {
+            self.settle_parent(place.directory)?;
         }
         Ok(())
     }
 
-    fn drop_slot(&mut self, place: &Place, slot: Slot) {
-        let time = self
-            .inode(place.directory)
-            .map(|it| it.attributes.mtime)
-            .unwrap_or_default();
-        self.change_entries(place.directory, time, |entries| {
-            entries.remove_mut(&place.name);
+    fn drop_slot(&mut self, place: &Place) -> Result<Slot, ApplyError> {
+        let directory = self.live_directory(place.directory)?;
+        let slot = directory.entries.get(&place.name).copied();
+        let slot = slot.ok_or_else(|| ApplyError::EntryUnchanged {
+            directory: place.directory,
+            name: place.name.clone(),
+        })?;
+        self.touch(place.directory, |inode| {
+            if let Node::Directory(data) = &mut inode.node {
+                data.entries.remove_mut(&place.name);
+            }
         });
-        if let Slot::Inode { ino, .. } = slot {
-            let ctime = self
-                .inode(ino)
-                .map(|it| it.attributes.ctime)
-                .unwrap_or_default();
+        Ok(slot)
+    }
+
+    /// Makes an object what it is in the base. A hard-linked file keeps the names that it has.
+    fn reset(&mut self, ino: u64, lost: u32) -> Result<(), ApplyError> {
+        let in_use = || ApplyError::InodeInUse { ino };
+        let inode = self.known(ino)?;
+        let base = inode.base.clone().filter(|_| !inode.is_orphan());
+        let base = base.ok_or_else(in_use)?;
+        if inode.directory().is_some_and(|it| !it.entries.is_empty()) {
+            return Err(ApplyError::NotEmpty { ino });
+        }
+        if base.record.link.is_none() {
+            // Its one name, which must be the base's again.
+            if lost != u32::from(!inode.in_place) || !self.shows_home(&base) {
+                return Err(in_use());
+            }
+            self.remove(ino);
+            return self.insert_clean(ino, base);
+        }
+        let nlink = inode.attributes.nlink.checked_sub(lost);
+        let nlink = nlink.filter(|left| *left > 0).ok_or_else(in_use)?;
+        let (base_names, in_place) = (inode.base_names, inode.in_place);
+        self.remove(ino);
+        self.insert_clean(ino, base)?;
+        let whole = self.known(ino)?;
+        if (whole.attributes.nlink, whole.base_names, whole.in_place)
+            != (nlink, base_names, in_place)
+        {
+            self.touch(ino, |inode| {
+                inode.attributes.nlink = nlink;
+                inode.base_names = base_names;
+                inode.in_place = in_place;
+            });
+        }
+        Ok(())
+    }
+
+    /// Returns true if nothing stands in the place that an object has in the base.
+    fn shows_home(&self, base: &BaseObject) -> bool {
+        let above = self.adopted(&BaseKey::Directory(base.directory));
+        let above = above.and_then(|ino| self.inode(ino)?.directory());
+        match (above, &base.name) {
+            (Some(above), Some(name)) => !above.entries.contains_key(name),
+            _ => true,
+        }
+    }
+
+    /// Takes names off the count that were dropped.
+    fn lose_names(&mut self, ino: u64, count: u32) -> Result<(), ApplyError> {
+        let inode = self.known(ino)?;
+        if let Some(directory) = inode.directory() {
+            if inode.base.is_some() {
+                return Err(ApplyError::InodeInUse { ino });
+            }
+            if !directory.entries.is_empty() {
+                return Err(ApplyError::NotEmpty { ino });
+            }
+        }
+        let ctime = inode.attributes.ctime;
+        for _ in 0..count {
             self.lose_link(ino, ctime);
         }
+        Ok(())
     }
 
-    /// Counts a name of the base as the inode's again.
-    fn reveal(&mut self, place: &Place, ino: u64) {
-        let base_dir = self
-            .inode(place.directory)
-            .and_then(Inode::directory)
-            .and_then(|it| it.base);
-        self.touch(ino, |inode| {
-            inode.base_names = inode.base_names.saturating_add(1);
-            inode.attributes.nlink = inode.attributes.nlink.saturating_add(1);
-            inode.in_place |= inode.base.as_ref().is_some_and(|base| {
-                Some(base.directory) == base_dir && base.name.as_ref() == Some(&place.name)
-            });
-        });
-    }
-
-    /// Makes an object that is in its place in the base what it is there.
-    pub(super) fn discard_inode(&mut self, ino: u64) -> Result<(), ApplyError> {
-        self.check_unsealed()?;
-        let in_use = ApplyError::InodeInUse { ino };
-        let inode = self.known(ino)?;
-        let base = inode.base.clone().ok_or(in_use.clone())?;
-        let all_names = inode.base_names
-            == Inode::of_base(base.clone(), 0)
-                .ok_or(ApplyError::Pack)?
-                .base_names;
-        let same_names = all_names && inode.base_names == inode.attributes.nlink;
-        let slots = inode.directory().is_some_and(|it| !it.entries.is_empty());
-        if !same_names || slots || !inode.in_place {
-            return Err(in_use);
+    /// Makes a directory clean in which nothing differs any more but the times that its changes left.
+    fn settle_parent(&mut self, ino: u64) -> Result<(), ApplyError> {
+        let Some(inode) = self.inode(ino).filter(|_| self.dirty.contains(&ino)) else {
+            return Ok(());
+        };
+        let Some(base) = inode.base.clone().filter(|_| inode.in_place) else {
+            return Ok(());
+        };
+        let then = Attributes::of_base(&base.record);
+        let now = Attributes {
+            mtime: then.mtime,
+            ctime: then.ctime,
+            ..inode.attributes.clone()
+        };
+        let empty = inode.directory().is_some_and(|it| it.entries.is_empty());
+        if empty && now == then {
+            self.remove(ino);
+            self.insert_clean(ino, base)?;
         }
-        self.remove(ino);
+        Ok(())
+    }
+
+    fn insert_clean(&mut self, ino: u64, base: Arc<BaseObject>) -> Result<(), ApplyError> {
         let inode = Inode::of_base(base, self.generation).ok_or(ApplyError::Pack)?;
         self.insert(ino, inode);
         self.clean.insert_mut(ino);
+        Ok(())
+    }
+
+    /// Counts a name of the base as a hard-linked file's again.
+    fn reveal(&mut self, place: &Place, ino: u64) -> Result<(), ApplyError> {
+        let above = self.live_directory(place.directory)?.base;
+        let inode = self.known(ino)?;
+        let base = inode.base.as_ref().filter(|_| !inode.is_orphan());
+        let link = base.and_then(|it| it.record.link);
+        let (Some(link), Some(_)) = (link, above) else {
+            return Err(ApplyError::InodeInUse { ino });
+        };
+        if inode.base_names >= link.nlink || inode.attributes.nlink == u32::MAX {
+            return Err(ApplyError::InodeInUse { ino });
+        }
+        self.touch(ino, |inode| {
+            inode.base_names += 1;
+            inode.attributes.nlink += 1;
+            inode.in_place |= inode.base.as_ref().is_some_and(|base| {
+                Some(base.directory) == above && base.name.as_ref() == Some(&place.name)
+            });
+        });
         Ok(())
     }
 
@@ -139,14 +207,6 @@ impl State {
             Some(commit) => Err(ApplyError::SealOutstanding { commit }),
             None => Ok(()),
         }
-    }
-
-    fn inodes_with_names(&self) -> Vec<u64> {
-        self.dirty
-            .iter()
-            .chain(self.clean.iter())
-            .copied()
-            .collect()
     }
 
     fn insert_orphan(&mut self, ino: u64, mut inode: Inode) {

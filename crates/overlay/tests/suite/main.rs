@@ -9,6 +9,7 @@
 mod base;
 mod common;
 mod crash;
+mod discard;
 mod disk;
 mod log;
 mod model;

@@ -131,6 +131,7 @@ enum Step {
     Seal,
     Committed,
     Aborted,
+    Discard,
     Replay,
     Compact,
     Sync,
@@ -159,6 +160,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Seal),
         2 => Just(Step::Committed),
         1 => Just(Step::Aborted),
+        1 => Just(Step::Discard),
         1 => Just(Step::Replay),
         1 => Just(Step::Compact),
         1 => Just(Step::Sync),
@@ -170,8 +172,11 @@ struct World {
     dir: tempfile::TempDir,
     mount: Option<Mount>,
     model: Model,
+    /// What the base shows.
+    base_model: Model,
     /// What the seal must show for ever, with the base that it lies above.
     sealed: Option<(lfsfs_overlay::Sealed, BaseTree, Tree)>,
+    sealed_model: Model,
     /// Removed files that are open.
     open: Vec<(u64, Vec<u8>)>,
 }
@@ -236,6 +241,8 @@ impl World {
         Self {
             dir,
             mount: Some(mount),
+            base_model: model.clone(),
+            sealed_model: Model::default(),
             model,
             sealed: None,
             open: Vec::new(),
@@ -304,8 +311,13 @@ impl World {
                 let base = self.mount().base.clone();
                 let seal = self.mount().seal();
                 self.sealed = Some((seal, base, self.model.tree()));
+                self.sealed_model = self.model.clone();
             }
-            Step::Committed if sealed => self.mount().committed(),
+            Step::Committed if sealed => {
+                self.mount().committed();
+                self.base_model = self.sealed_model.clone();
+            }
+            Step::Discard if !sealed => self.discard(),
             Step::Aborted if sealed => self.mount().aborted(),
             Step::Replay => self.replay(),
             Step::Compact => {
@@ -314,6 +326,25 @@ impl World {
             Step::Sync => self.mount().overlay.sync().unwrap(),
             _ => {}
         }
+    }
+
+    /// Drops all changes; files that only the overlay had live on as long as they are open.
+    fn discard(&mut self) {
+        let mut model = std::mem::replace(&mut self.model, self.base_model.clone());
+        let paths: Vec<String> = model.paths.keys().cloned().collect();
+        for path in paths {
+            let Some((bytes, _)) = model.file(&path) else {
+                continue;
+            };
+            let ino = self.mount().ino(&split(&path));
+            let state = self.mount().overlay.state();
+            let is_new = state.inode(ino).unwrap().base.is_none();
+            if is_new && !self.open.iter().any(|it| it.0 == ino) {
+                self.open.push((ino, bytes.clone()));
+            }
+        }
+        self.mount().apply(Operation::DiscardAll {});
+        assert!(self.mount().overlay.state().is_unchanged());
     }
 
     fn make(&mut self, path: &str, node: NewNode) {
