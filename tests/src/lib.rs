@@ -19,7 +19,7 @@ mod world;
 
 pub use counts::{Counts, count, counted, counts, fetched, requests_of, wait_for_cache};
 pub use mounted::Mounted;
-pub use namespace::{eventually, in_namespace, is_running, mount_table};
+pub use namespace::{eventually, in_namespace, in_namespace_for, is_running, mount_table};
 pub use numbers::Numbers;
 pub use proxied::Proxied;
 pub use run::{Run, run};

@@ -5,9 +5,13 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
+use crate::namespace::{eventually, is_running};
 use crate::run::Run;
 use crate::world::World;
+
+const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
@@ -16,26 +20,134 @@ static NUMBER: AtomicU32 = AtomicU32::new(0);
 pub struct Mounted<'a> {
     world: &'a World,
     dir: PathBuf,
+    options: String,
 }
 
 impl<'a> Mounted<'a> {
-    pub(crate) fn new(world: &'a World, source: &str, options: &str) -> Self {
+    pub(crate) fn new(world: &'a World, source: &str, mode: &str, options: &str) -> Self {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let dir = world.make_dir(&format!("mnt{number}"));
         let options = if options.is_empty() {
-            "ro".to_owned()
+            mode.to_owned()
         } else {
-            format!("ro,{options}")
+            format!("{mode},{options}")
         };
-        let arguments = [
-            OsStr::new("mount"),
-            source.as_ref(),
-            dir.as_os_str(),
-            "-o".as_ref(),
-            options.as_ref(),
-        ];
-        let _ = world.lfsfs(arguments).ok();
-        Self { world, dir }
+        let mounted = Self {
+            world,
+            dir,
+            options,
+        };
+        mounted.mount(source);
+        mounted
+    }
+
+    /// Mounts at the same directory again, after it was unmounted or its process ended.
+    ///
+    /// # Panics
+    /// Where that fails.
+    #[track_caller]
+    pub fn mount(&self, source: &str) {
+        let _ = self.world.mount_at(source, &self.dir, &self.options).ok();
+    }
+
+    /// Unmounts and mounts the version again that is shown; changes stay.
+    ///
+    /// # Panics
+    /// Where that fails.
+    #[track_caller]
+    pub fn remount(&self) {
+        let source = self.source();
+        let _ = self.verb(["umount"]).ok();
+        self.mount(&source);
+    }
+
+    /// Kills the process with SIGKILL and mounts the version again that was shown; changes stay.
+    ///
+    /// # Panics
+    /// Where that fails.
+    #[track_caller]
+    pub fn kill_and_mount(&self) {
+        let source = self.source();
+        self.kill();
+        self.mount(&source);
+    }
+
+    /// Kills the process with SIGKILL. A dead mount stays behind.
+    ///
+    /// # Panics
+    /// Where it does not end.
+    #[track_caller]
+    pub fn kill(&self) {
+        let pid = i32::try_from(self.pid()).expect("a process id");
+        let pid = rustix::process::Pid::from_raw(pid).expect("a process id");
+        let signal = rustix::process::Signal::KILL;
+        rustix::process::kill_process(pid, signal).expect("a process can be killed");
+        let is_ended = || !is_running(pid.as_raw_nonzero().get().unsigned_abs());
+        assert!(eventually(KILL_TIMEOUT, is_ended), "it does not end");
+    }
+
+    /// Returns what the mount says of itself.
+    ///
+    /// # Panics
+    /// Where it says nothing.
+    #[must_use]
+    #[track_caller]
+    pub fn status(&self) -> serde_json::Value {
+        self.verb(["status", "--json"]).json()
+    }
+
+    /// Returns `PROJECT@vN` of what is shown.
+    ///
+    /// # Panics
+    /// Where the mount does not tell.
+    #[must_use]
+    #[track_caller]
+    pub fn source(&self) -> String {
+        let version = &self.status()["version"];
+        let project = version["project"].as_str().expect("a name").to_owned();
+        format!("{project}@v{}", version["version"])
+    }
+
+    /// Returns how many uncommitted changes there are.
+    ///
+    /// # Panics
+    /// Where the mount does not tell.
+    #[must_use]
+    #[track_caller]
+    pub fn changes(&self) -> u64 {
+        self.status()["changes"].as_u64().expect("a number")
+    }
+
+    /// Commits, and returns what the commit says of itself.
+    ///
+    /// # Panics
+    /// Where that fails.
+    #[track_caller]
+    pub fn commit(&self, message: &str) -> serde_json::Value {
+        let commit = self.verb(["commit", "--json", "-m", message]);
+        commit.json()
+    }
+
+    /// Shows another version.
+    ///
+    /// # Panics
+    /// Where that fails.
+    #[track_caller]
+    pub fn switch(&self, version: &str) {
+        let dir = self.dir.as_os_str();
+        let words = [OsStr::new("switch"), dir, version.as_ref()];
+        let _ = self.world.lfsfs(words).ok();
+    }
+
+    /// Returns what `lfsfs diff` says of uncommitted changes.
+    ///
+    /// # Panics
+    /// Where that fails.
+    #[must_use]
+    #[track_caller]
+    pub fn diff(&self) -> Vec<String> {
+        let lines = self.verb(["diff"]).ok();
+        lines.lines().map(str::to_owned).collect()
     }
 
     /// Returns the directory.
@@ -77,8 +189,7 @@ impl<'a> Mounted<'a> {
     /// Where the mount does not tell.
     #[must_use]
     pub fn pid(&self) -> u32 {
-        let status = self.verb(["status", "--json"]).json();
-        let pid = status["pid"].as_u64().expect("a number");
+        let pid = self.status()["pid"].as_u64().expect("a number");
         u32::try_from(pid).expect("a process id")
     }
 

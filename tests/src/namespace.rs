@@ -4,12 +4,18 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use lfsfs_testkit::namespace::{NamespaceOptions, in_private_namespace_with};
 use lfsfs_testkit::requirements::require_root_and_fuse;
 
 /// Runs `body` in a private namespace if this machine can mount. `name` is the test's own.
 pub fn in_namespace(name: &str, body: impl FnOnce()) {
+    in_namespace_for(name, NamespaceOptions::default().timeout, body);
+}
+
+/// As [`in_namespace`], for a test that may take longer, or must not take as long as others.
+pub fn in_namespace_for(name: &str, timeout: Duration, body: impl FnOnce()) {
     if require_root_and_fuse().is_ok() {
-        lfsfs_testkit::namespace::in_private_namespace(name, || {
+        in_private_namespace_with(name, &NamespaceOptions { timeout }, || {
             forget_mounts_of_others();
             body();
         });

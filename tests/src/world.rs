@@ -277,7 +277,17 @@ impl World {
     #[must_use]
     #[track_caller]
     pub fn mount(&self, source: &str, options: &str) -> Mounted<'_> {
-        Mounted::new(self, source, options)
+        Mounted::new(self, source, "ro", options)
+    }
+
+    /// Mounts a version at a new directory for writing, with further options.
+    ///
+    /// # Panics
+    /// Where that fails.
+    #[must_use]
+    #[track_caller]
+    pub fn mount_writable(&self, source: &str, options: &str) -> Mounted<'_> {
+        Mounted::new(self, source, "rw", options)
     }
 }
 

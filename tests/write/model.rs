@@ -1,0 +1,345 @@
+//! Random calls in a mount and on a local directory: equal answers, error numbers and trees, with
+//! remounts, kills, commits and switches in between; and every version stays what it was.
+//!
+//! `LFSFS_MODEL_CASES` sets how many sequences the long form tries, `LFSFS_MODEL_SEED` with which
+//! seed it begins.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use lfsfs_testkit::tempdir::TempDir;
+use lfsfs_testkit::tree::{Features, TreeSpec};
+use lfsfs_tests::{Mounted, World, in_namespace, in_namespace_for, run};
+
+#[path = "model/call.rs"]
+mod call;
+#[path = "model/generate.rs"]
+mod generate;
+#[path = "model/mapped.rs"]
+mod mapped;
+#[path = "model/seen.rs"]
+mod seen;
+
+use call::Side;
+use generate::Generator;
+use seen::{Tree, Twins};
+
+/// Calls between two looks at whole trees.
+const CALLS_PER_LOOK: usize = 60;
+/// Looks between two things that happen to a mount.
+const LOOKS_PER_EVENT: usize = 2;
+
+/// What happens to a mount between calls.
+#[derive(Debug, Clone, Copy)]
+enum Event {
+    Remount,
+    Kill,
+    Commit,
+    CommitAndRemount,
+    SwitchAndBack,
+    Discard,
+}
+
+const EVENTS: [Event; 8] = [
+    Event::Remount,
+    Event::Kill,
+    Event::Commit,
+    Event::Commit,
+    Event::CommitAndRemount,
+    Event::SwitchAndBack,
+    Event::SwitchAndBack,
+    Event::Discard,
+];
+
+/// What the calls are compared with.
+trait Subject {
+    fn path(&self) -> &Path;
+
+    /// Lets something happen. Files are closed by then if it ends the mount.
+    fn event(&mut self, event: Event, twins: &mut Twins, local: &Path);
+}
+
+/// Returns true if nothing can be open while it happens.
+fn ends_mount(event: Event) -> bool {
+    matches!(
+        event,
+        Event::Remount | Event::Kill | Event::CommitAndRemount | Event::Discard
+    )
+}
+
+/// Another local directory: shows what of the comparison is true of any file system.
+struct Plain(TempDir);
+
+impl Subject for Plain {
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn event(&mut self, _: Event, _: &mut Twins, _: &Path) {}
+}
+
+/// A writable mount, with what each of its versions was.
+struct Mount<'a> {
+    world: &'a World,
+    mounted: Mounted<'a>,
+    versions: Vec<(String, Tree)>,
+    /// The local directory as it was when the newest version was made.
+    saved: PathBuf,
+}
+
+impl<'a> Mount<'a> {
+    fn new(world: &'a World, tree: &Path) -> Self {
+        let source = world.import(tree, "app");
+        let mounted = world.mount_writable(&source, "suid,dev");
+        let saved = world.path("saved");
+        let mut mount = Self {
+            world,
+            mounted,
+            versions: Vec::new(),
+            saved,
+        };
+        mount.note_version(tree);
+        mount
+    }
+
+    /// Notes what the version is that is shown, and what the local directory was then.
+    fn note_version(&mut self, local: &Path) {
+        let source = self.mounted.source();
+        let tree = Tree::of(self.mounted.path());
+        if let Some((_, noted)) = self.versions.iter().find(|(noted, _)| *noted == source) {
+            tree.assert_is(noted, format_args!("{source} as shown again"));
+        } else {
+            self.versions.push((source, tree));
+        }
+        copy(local, &self.saved);
+    }
+
+    fn commit(&mut self, twins: &mut Twins, local: &Path) {
+        let before = twins.ours().clone();
+        self.mounted.commit("by the model");
+        assert_eq!(self.mounted.changes(), 0, "committed");
+        assert!(self.mounted.diff().is_empty(), "committed");
+        let after = Tree::of(self.mounted.path());
+        after.assert_is(&before, "a commit changes nothing that is seen");
+        self.note_version(local);
+    }
+
+    fn switch_and_back(&mut self, at: usize) {
+        let newest = self.mounted.source();
+        let (source, tree) = &self.versions[at];
+        let version = |source: &str| source.rsplit('@').next().expect("a version").to_owned();
+        self.mounted.switch(&version(source));
+        let shown = Tree::of(self.mounted.path());
+        shown.assert_is(tree, format_args!("switched from {newest} to {source}"));
+        self.mounted.switch(&version(&newest));
+    }
+
+    fn discard(&mut self, local: &Path) {
+        let _ = self.mounted.verb(["discard", "--yes"]).ok();
+        assert_eq!(self.mounted.changes(), 0, "discarded");
+        copy(&self.saved, local);
+    }
+
+    /// Checks that every version is for ever what it was when it was made.
+    fn assert_versions(&self) {
+        for (source, tree) in &self.versions {
+            let mount = self.world.mount(source, "suid,dev");
+            let shown = Tree::of(mount.path());
+            shown.assert_is(tree, format_args!("{source} at the end"));
+            mount.umount();
+        }
+    }
+}
+
+impl Subject for Mount<'_> {
+    fn path(&self) -> &Path {
+        self.mounted.path()
+    }
+
+    fn event(&mut self, event: Event, twins: &mut Twins, local: &Path) {
+        match event {
+            Event::Remount => self.mounted.remount(),
+            Event::Kill => self.mounted.kill_and_mount(),
+            Event::Commit => self.commit(twins, local),
+            Event::CommitAndRemount => {
+                self.commit(twins, local);
+                self.mounted.remount();
+                twins.renumber();
+            }
+            Event::SwitchAndBack => {
+                self.commit(twins, local);
+                self.switch_and_back(twins.ours().len() % self.versions.len());
+                twins.renumber();
+            }
+            Event::Discard => {
+                self.discard(local);
+                twins.renumber();
+            }
+        }
+    }
+}
+
+/// Makes one directory what another is.
+fn copy(from: &Path, to: &Path) {
+    if to.exists() {
+        for entry in fs::read_dir(to).expect("a directory") {
+            let path = entry.expect("an entry").path();
+            let is_dir = path.symlink_metadata().expect("attributes").is_dir();
+            let removed = if is_dir {
+                fs::remove_dir_all(&path)
+            } else {
+                fs::remove_file(&path)
+            };
+            removed.expect("it can be removed");
+        }
+    } else {
+        fs::create_dir(to).expect("a directory");
+    }
+    let from = format!("{}/.", from.display());
+    let _ = run("cp", ["-a", &from, to.to_str().expect("text")]).ok();
+}
+
+/// Makes the tree that both sides begin with.
+fn first_tree(dir: &Path) {
+    let spec = TreeSpec {
+        files: 40,
+        features: Features {
+            symlinks: true,
+            hard_links: true,
+            equal_files: true,
+            ..Features::none()
+        },
+        ..TreeSpec::small()
+    };
+    spec.generate(dir).expect("a tree");
+    // Odd targets of the generator lead out of the tree, where the sides differ.
+    fs::remove_dir_all(dir.join("symlinks")).expect("a directory");
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o777)).expect("a mode");
+}
+
+/// Makes random calls on both sides and compares all there is to compare.
+fn compare(subject: &mut impl Subject, local: &Path, seed: u64, calls: usize) {
+    let mut generator = Generator::new(seed);
+    let mut twins = Twins::default();
+    let at = |number: usize| format!("seed {seed}, call {number}");
+    twins.look(subject.path(), local, at(0));
+    generator.learn(twins.ours());
+    let sides = |ours: &Path| (Side::new(ours), Side::new(local));
+    let (mut ours, mut theirs) = sides(subject.path());
+    for number in 1..=calls {
+        let step = generator.step();
+        let (answer, expected) = (ours.perform(&step), theirs.perform(&step));
+        assert_eq!(
+            answer,
+            expected,
+            "{}: {step:?}: ours, then the local one",
+            at(number)
+        );
+        if number % CALLS_PER_LOOK != 0 && number != calls {
+            continue;
+        }
+        twins.look(subject.path(), local, at(number));
+        if number % (CALLS_PER_LOOK * LOOKS_PER_EVENT) == 0 || number == calls {
+            let event = EVENTS[generator.below(EVENTS.len())];
+            if ends_mount(event) {
+                drop((ours, theirs));
+                subject.event(event, &mut twins, local);
+                (ours, theirs) = sides(subject.path());
+            } else {
+                subject.event(event, &mut twins, local);
+            }
+            twins.look(
+                subject.path(),
+                local,
+                format_args!("{}, after {event:?}", at(number)),
+            );
+        }
+        generator.learn(twins.ours());
+    }
+}
+
+fn run_in_mount(seed: u64, calls: usize) {
+    let world = World::new();
+    let local = world.path("local");
+    first_tree(&local);
+    let mut mount = Mount::new(&world, &local);
+    compare(&mut mount, &local, seed, calls);
+    mount.assert_versions();
+    let Mount { mounted, .. } = mount;
+    mounted.umount();
+}
+
+#[test]
+fn two_local_directories_answer_alike() {
+    in_namespace("model::two_local_directories_answer_alike", || {
+        for seed in 1..=4 {
+            let dirs = [
+                TempDir::new().expect("a directory"),
+                TempDir::new().expect("a directory"),
+            ];
+            let local = dirs[0].path().join("tree");
+            first_tree(&local);
+            let [_local, other] = dirs;
+            copy(&local, other.path());
+            compare(&mut Plain(other), &local, seed, 1_000);
+        }
+    });
+}
+
+#[test]
+fn a_difference_of_one_bit_is_found() {
+    let local = TempDir::new().expect("a directory");
+    let tree = local.path().join("tree");
+    first_tree(&tree);
+    let changes: [&dyn Fn(&Path); 3] = [
+        &|path| {
+            let mut bytes = fs::read(path).expect("a file");
+            bytes[0] ^= 1;
+            let times = path.metadata().expect("attributes").modified();
+            fs::write(path, bytes).expect("a file");
+            let file = fs::File::options().write(true).open(path).expect("a file");
+            file.set_modified(times.expect("a time")).expect("a time");
+        },
+        &|path| fs::set_permissions(path, PermissionsExt::from_mode(0o640)).expect("a mode"),
+        &|path| xattr::set(path, "user.a", b"").expect("an extended attribute"),
+    ];
+    let other = local.path().join("other");
+    copy(&tree, &other);
+    Twins::default().look(&other, &tree, "equal");
+    for change in changes {
+        copy(&tree, &other);
+        change(&other.join("index.js"));
+        let look = || Twins::default().look(&other, &tree, "one differs");
+        assert!(std::panic::catch_unwind(look).is_err());
+    }
+}
+
+#[test]
+#[ignore = "writable mounts come with the adapter"]
+fn a_mount_answers_like_a_local_directory() {
+    in_namespace("model::a_mount_answers_like_a_local_directory", || {
+        for seed in 1..=3 {
+            run_in_mount(seed, 1_200);
+        }
+    });
+}
+
+fn number_of_environment(name: &str, default: u64) -> u64 {
+    let value = std::env::var(name).ok();
+    value.map_or(default, |text| text.parse().expect("a number"))
+}
+
+#[test]
+#[ignore = "soak: many sequences"]
+fn a_mount_answers_like_a_local_directory_in_many_sequences() {
+    let name = "model::a_mount_answers_like_a_local_directory_in_many_sequences";
+    in_namespace_for(name, Duration::from_secs(24 * 3_600), || {
+        let first = number_of_environment("LFSFS_MODEL_SEED", 1);
+        let count = number_of_environment("LFSFS_MODEL_CASES", 20);
+        for seed in first..first + count {
+            run_in_mount(seed, 3_000);
+        }
+    });
+}
