@@ -14,4 +14,4 @@ pub use self::messages::{
     ControlRequest, Counted, MountStats, MountStatus, Switched, Unmounted, VersionInfo,
 };
 pub(crate) use self::socket::ControlSocket;
-pub(crate) use self::verbs::{Control, UmountOrder, orders};
+pub(crate) use self::verbs::{Control, FixedStatus, UmountOrder, orders};

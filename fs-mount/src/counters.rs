@@ -22,12 +22,32 @@ opcodes! {
     Forget "FORGET",
     /// Show attributes.
     Getattr "GETATTR",
+    /// Set attributes.
+    Setattr "SETATTR",
     /// Where a link points.
     Readlink "READLINK",
+    /// Make a symbolic link.
+    Symlink "SYMLINK",
+    /// Make a file.
+    Mknod "MKNOD",
+    /// Make a directory.
+    Mkdir "MKDIR",
+    /// Remove a name.
+    Unlink "UNLINK",
+    /// Remove a directory.
+    Rmdir "RMDIR",
+    /// Move a name; RENAME2 too.
+    Rename "RENAME",
+    /// Give a file another name.
+    Link "LINK",
+    /// Make and open a file.
+    Create "CREATE",
     /// Open a file.
     Open "OPEN",
     /// Read from a file.
     Read "READ",
+    /// Write to a file.
+    Write "WRITE",
     /// A descriptor of a file was closed.
     Flush "FLUSH",
     /// The last descriptor of an open file was closed.
@@ -50,10 +70,18 @@ opcodes! {
     Getxattr "GETXATTR",
     /// List extended attributes.
     Listxattr "LISTXATTR",
+    /// Set an extended attribute.
+    Setxattr "SETXATTR",
+    /// Remove an extended attribute.
+    Removexattr "REMOVEXATTR",
     /// Check permissions.
     Access "ACCESS",
     /// Find data or holes.
     Lseek "LSEEK",
+    /// Make room in a file, or holes.
+    Fallocate "FALLOCATE",
+    /// Copy from file to file.
+    CopyFileRange "COPY_FILE_RANGE",
     /// Control a device.
     Ioctl "IOCTL",
     /// Wait for readiness.

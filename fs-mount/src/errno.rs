@@ -1,6 +1,7 @@
 //! The one translation from errors of the file system core to error numbers.
 
 use fuser::Errno;
+use lfsfs_overlay::OverlayError;
 use lfsfs_vfs::VfsError;
 
 /// Returns the number that a caller of the failed system call sees.
@@ -24,7 +25,10 @@ pub(crate) fn of(error: &VfsError) -> Errno {
         VfsError::NoSpace => Errno::ENOSPC,
         VfsError::HasChanges { .. } => Errno::EBUSY,
         VfsError::Unsupported { .. } => Errno::EOPNOTSUPP,
-        // What is wrong with an overlay is for the log; to programs it is a broken disk.
+        VfsError::Overlay { source } if matches!(**source, OverlayError::InUse { .. }) => {
+            Errno::EBUSY
+        }
+        // What else is wrong with an overlay is for the log; to programs it is a broken disk.
         VfsError::Overlay { .. } => Errno::EIO,
         // A deadline that passed is an input/output error to programs: few expect ETIMEDOUT of a
         // file.

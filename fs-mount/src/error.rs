@@ -108,6 +108,28 @@ pub enum MountError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// What was changed here before, and not committed, lies above another version.
+    #[error(
+        "{} has uncommitted changes of {version}: mount {version} there and use lfsfs commit or \
+         lfsfs discard, or give another overlay with -o overlay=NAME", dir.display()
+    )]
+    OverlayOfOtherVersion {
+        /// The directory.
+        dir: PathBuf,
+        /// The version that the changes were made on.
+        version: String,
+    },
+    /// Somebody else changes what would be changed here.
+    #[error(
+        "overlay {} is in use by {holder}: unmount that, or give another overlay with \
+         -o overlay=NAME", overlay.display()
+    )]
+    OverlayInUse {
+        /// The directory of the overlay.
+        overlay: PathBuf,
+        /// Who has it.
+        holder: String,
+    },
     /// The mount did not answer in time.
     #[error("the mount of {source_name} did not answer within {seconds} s; its log is {}", log.display())]
     NoAnswer {
@@ -198,6 +220,8 @@ impl MountError {
             | Self::Busy { .. }
             | Self::NotMounted { .. }
             | Self::Open { .. }
+            | Self::OverlayOfOtherVersion { .. }
+            | Self::OverlayInUse { .. }
             | Self::NoAnswer { .. }
             | Self::Ended { .. }
             | Self::Control(_)

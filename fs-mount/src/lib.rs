@@ -7,6 +7,7 @@
 mod adapter;
 mod control;
 mod counters;
+mod cut;
 mod daemon;
 mod errno;
 mod error;
@@ -15,10 +16,12 @@ mod mount_point;
 pub mod mountinfo;
 mod mounts;
 mod options;
+mod overlays;
 mod places;
 mod process;
 mod request;
 mod session;
+mod upkeep;
 mod version;
 
 pub use control::{

@@ -5,9 +5,11 @@
 
 mod size;
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use lfsfs_types::Name;
 use rustix::mount::MountFlags;
 use thiserror::Error;
 
@@ -15,15 +17,7 @@ use thiserror::Error;
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 
 /// Options that are decided but that no part of the program serves yet.
-const NOT_YET: &[&str] = &[
-    "overlay",
-    "follow",
-    "versions",
-    "passthrough",
-    "profile",
-    "writeback",
-    "volatile",
-];
+const NOT_YET: &[&str] = &["follow", "versions", "passthrough", "profile"];
 
 /// What mount(8), fstab and systemd mean for themselves.
 const IGNORED: &[&str] = &[
@@ -59,6 +53,15 @@ pub enum Access {
     ReadWrite,
 }
 
+impl fmt::Display for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ReadOnly => "ro",
+            Self::ReadWrite => "rw",
+        })
+    }
+}
+
 /// All that can be said about a mount besides what and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MountOptions {
@@ -92,6 +95,12 @@ pub struct MountOptions {
     pub timeout: Duration,
     /// `noxattr`: the mount has no extended attributes.
     pub noxattr: bool,
+    /// `overlay=`: the name of where changes are kept, instead of one for project and directory.
+    pub overlay: Option<Name>,
+    /// `volatile`: changes need not survive a crash of the machine.
+    pub volatile: bool,
+    /// `writeback`: the kernel gathers writes, which die with the mount process if not synced.
+    pub writeback: bool,
     /// What the kernel is told, `ro` aside.
     pub flags: MountFlags,
 }
@@ -114,6 +123,9 @@ impl Default for MountOptions {
             retry: 0,
             timeout: TIMEOUT_DEFAULT,
             noxattr: false,
+            overlay: None,
+            volatile: false,
+            writeback: false,
             // As FUSE file systems have it everywhere: only who asks gets set-user-id programs
             // and device nodes from a file system whose contents came over a network.
             flags: MountFlags::NOSUID | MountFlags::NODEV,
@@ -237,6 +249,8 @@ impl MountOptions {
             "foreground" => self.foreground = true,
             "noxattr" => self.noxattr = true,
             "xattr" => self.noxattr = false,
+            "volatile" => self.volatile = true,
+            "writeback" => self.writeback = true,
             _ => return false,
         }
         true
@@ -253,6 +267,7 @@ impl MountOptions {
             "state" => self.state = Some(value.directory()?),
             "run" => self.run = Some(value.directory()?),
             "log" => self.log = Some(value.directory()?),
+            "overlay" => self.overlay = Some(value.parsed("a file name", file_name)?),
             "uid" => self.uid = Some(value.number("a numeric user id")?),
             "gid" => self.gid = Some(value.number("a numeric group id")?),
             "retry" => self.retry = value.number("a number of tries")?,
@@ -267,6 +282,12 @@ impl MountOptions {
 /// `x-` and `X-` options are comments to a file system by the rules of mount(8).
 fn is_ignored(name: &str) -> bool {
     IGNORED.contains(&name) || name.starts_with("x-") || name.starts_with("X-")
+}
+
+/// A name without slashes; a dot in front would hide it.
+fn file_name(text: &str) -> Option<Name> {
+    let name = Name::new(text.as_bytes()).ok()?;
+    (!text.starts_with('.')).then_some(name)
 }
 
 fn seconds(text: &str) -> Option<Duration> {

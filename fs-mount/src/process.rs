@@ -17,13 +17,15 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tracing::{error, info, warn};
 
 use crate::control::{
-    Control, ControlError, ControlSocket, MountStatus, UmountOrder, VersionInfo, orders,
+    Control, ControlError, ControlSocket, FixedStatus, MountStatus, UmountOrder, orders,
 };
 use crate::error::MountError;
 use crate::mount_point;
+use crate::overlays;
 use crate::places::Places;
 use crate::request::MountRequest;
 use crate::session::{ServedMount, SessionConfig};
+use crate::upkeep;
 use crate::version::{self, Connect, OpenError, Retry};
 
 /// How long one try to open a version may take.
@@ -83,7 +85,10 @@ async fn serve(
     let dir = mount_point::prepare(&request.dir)?;
     // Signals that come while the version is being opened end the process as they do by default;
     // from here on they would leave a mount behind.
-    let vfs = open(request, connect, &places).await?;
+    let base = open(request, connect, &places).await?;
+    let project = base.snapshot().project.id;
+    let overlay = overlays::directory(&request.options, &places, &project, &dir);
+    let vfs = overlays::open(base, overlay.clone(), request, &places).await?;
     let signals = Signals::new().map_err(MountError::system("listen for signals"))?;
     let config = SessionConfig {
         threads: SERVING_THREADS,
@@ -95,20 +100,25 @@ async fn serve(
     let socket = ControlSocket::bind(places.socket(served.device()))?;
     let (sender, orders) = orders();
     let control = Arc::new(Control {
-        status: status(
-            request,
-            &dir,
-            &served,
-            &places,
-            &version::info(&vfs, request),
+        fixed: FixedStatus {
+            source: request.source_text().to_owned(),
+            server: version::server_address(&request.options),
+            dir: dir.clone(),
+            device: served.device(),
+            access: request.options.access,
+            overlay,
+            cache: places.cache.clone(),
             log,
-        ),
+        },
         counters: Arc::clone(served.counters()),
         vfs,
         orders: sender,
     });
-    info!(source = request.source_text(), dir = %dir.display(), "mounted");
-    ready(&control.status()).map_err(MountError::system("tell that the mount is ready"))?;
+    let upkeep = tokio::spawn(upkeep::run(Arc::clone(&control.vfs)));
+    let status = control.status();
+    let (dir, source) = (dir.display(), request.source_text());
+    info!(source, %dir, mode = status.mode, changes = status.changes, "mounted");
+    ready(&status).map_err(MountError::system("tell that the mount is ready"))?;
     let stop = Notify::new();
     let serving = socket.serve(&control, &stop);
     let serving_to_end = async {
@@ -118,9 +128,22 @@ async fn serve(
         Instant::now() + END_TIMEOUT
     };
     answer_last(serving, serving_to_end).await;
+    upkeep.abort();
+    finish(&control).await;
     // What was fetched last is on its way to the cache. A slow disk must not keep the process.
-    let _ = timeout(SETTLE_TIMEOUT, control.vfs.settle()).await;
+    let _ = timeout(SETTLE_TIMEOUT, control.vfs.base().settle()).await;
     Ok(())
+}
+
+/// Makes the changes durable that stay behind, however long the disk takes.
+async fn finish(control: &Control) {
+    match control.vfs.syncfs().await {
+        Ok(()) => info!(changes = control.status().changes, "the mount has ended"),
+        Err(error) => {
+            let error: &dyn std::error::Error = &error;
+            error!(error, "the last changes may not survive a power loss");
+        }
+    }
 }
 
 /// Runs both; once the end has come, who is being answered has until the deadline it gives.
@@ -138,13 +161,13 @@ async fn open(
     request: &MountRequest,
     connect: &Connect,
     places: &Places,
-) -> Result<Arc<Vfs>, MountError> {
+) -> Result<Vfs, MountError> {
     let mut tries_left = request.options.retry;
     loop {
         let slot_end = Instant::now() + OPEN_TIMEOUT;
         let opened = timeout_at(slot_end, version::open(request, places, connect)).await;
         let error = match opened {
-            Ok(Ok(vfs)) => return Ok(Arc::new(vfs)),
+            Ok(Ok(vfs)) => return Ok(vfs),
             Ok(Err(error)) => error,
             Err(_) => OpenError::timed_out(),
         };
@@ -175,29 +198,6 @@ async fn probe(dir: &Path, request: &MountRequest) -> Result<(), MountError> {
             source_name: request.source_text().to_owned(),
             source: source.into(),
         }),
-    }
-}
-
-fn status(
-    request: &MountRequest,
-    dir: &Path,
-    served: &ServedMount,
-    places: &Places,
-    version: &VersionInfo,
-    log: Option<PathBuf>,
-) -> MountStatus {
-    MountStatus {
-        source: request.source_text().to_owned(),
-        dir: dir.to_string_lossy().into_owned(),
-        device: served.device(),
-        pid: std::process::id(),
-        mode: "ro".to_owned(),
-        version: version.clone(),
-        changes: 0,
-        has_unfinished_commit: false,
-        overlay: None,
-        cache: places.cache.clone(),
-        log,
     }
 }
 

@@ -8,7 +8,7 @@ use lfsfs_types::Source;
 use rustix::mount::MountFlags;
 use serde::{Deserialize, Serialize};
 
-use crate::adapter::{AdapterConfig, Owner, Xattrs};
+use crate::adapter::{AdapterConfig, ShownOwner, Writeback, Xattrs};
 use crate::error::MountError;
 use crate::kernel_mount::{self, MountSpec};
 use crate::options::{Access, MountOptions};
@@ -62,27 +62,20 @@ impl MountRequest {
         &self.typed.source
     }
 
-    /// Returns what the user should know before it happens, for stderr.
-    #[must_use]
-    pub fn notice(&self) -> Option<&'static str> {
-        match self.options.access {
-            Access::ReadOnly => None,
-            Access::ReadWrite => Some(
-                "this version of lfsfs mounts read-only, as with -o ro; writing comes with a later one",
-            ),
-        }
-    }
-
     pub(crate) fn typed(&self) -> &Typed {
         &self.typed
     }
 
     pub(crate) fn spec(&self, dir: PathBuf) -> MountSpec {
         let allow_other = self.options.allow_other || kernel_mount::is_root();
+        let read_only = match self.options.access {
+            Access::ReadOnly => MountFlags::RDONLY,
+            Access::ReadWrite => MountFlags::empty(),
+        };
         MountSpec {
             source: self.typed.source.clone(),
             dir,
-            flags: self.options.flags | MountFlags::RDONLY,
+            flags: self.options.flags | read_only,
             allow_other,
             // Without it whoever may look in could read what only others may.
             default_permissions: self.options.default_permissions || allow_other,
@@ -91,14 +84,18 @@ impl MountRequest {
 
     pub(crate) fn adapter_config(&self) -> AdapterConfig {
         AdapterConfig {
-            owner: Owner {
+            access: self.options.access,
+            owner: ShownOwner {
                 uid: self.options.uid,
                 gid: self.options.gid,
             },
-            xattrs: if self.options.noxattr {
-                Xattrs::Absent
-            } else {
-                Xattrs::Served
+            xattrs: match self.options.noxattr {
+                true => Xattrs::Absent,
+                false => Xattrs::Served,
+            },
+            writeback: match self.options.writeback {
+                true => Writeback::Kernel,
+                false => Writeback::Never,
             },
         }
     }
@@ -128,17 +125,12 @@ mod tests {
     }
 
     #[test]
-    fn a_mount_is_read_only_and_says_so() {
-        let request = MountRequest::new("app", Path::new("/mnt"), &[]).unwrap();
-        assert!(request.notice().is_some());
-        assert!(
-            request
-                .spec("/mnt".into())
-                .flags
-                .contains(MountFlags::RDONLY)
-        );
-        let lists = ["ro".to_owned()];
-        let request = MountRequest::new("app", Path::new("/mnt"), &lists).unwrap();
-        assert_eq!(request.notice(), None);
+    fn a_mount_is_writable_unless_it_is_read_only() {
+        let flags = |lists: &[String]| {
+            let request = MountRequest::new("app", Path::new("/mnt"), lists).unwrap();
+            request.spec("/mnt".into()).flags
+        };
+        assert!(!flags(&[]).contains(MountFlags::RDONLY));
+        assert!(flags(&["ro".to_owned()]).contains(MountFlags::RDONLY));
     }
 }

@@ -9,14 +9,15 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use fuser::{Config, Session, SessionACL};
-use lfsfs_vfs::Vfs;
+use fuser::{Config, Notifier, Session, SessionACL};
+use lfsfs_vfs::WritableVfs;
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info};
 
 use crate::adapter::{Adapter, AdapterConfig};
 use crate::counters::Counters;
+use crate::cut::Writes;
 use crate::error::MountError;
 use crate::kernel_mount::{self, Detached, KernelMount, MountSpec};
 use crate::mountinfo::Device;
@@ -38,6 +39,8 @@ pub(crate) struct SessionConfig {
 pub(crate) struct ServedMount {
     mount: KernelMount,
     counters: Arc<Counters>,
+    writes: Arc<Writes>,
+    notifier: Notifier,
     /// Turns true when the kernel has ended the session.
     ended: watch::Receiver<bool>,
 }
@@ -46,23 +49,27 @@ impl ServedMount {
     /// Mounts and serves `vfs`. On an error nothing stays mounted.
     pub(crate) async fn start(
         spec: &MountSpec,
-        vfs: Arc<Vfs>,
+        vfs: Arc<WritableVfs>,
         config: SessionConfig,
     ) -> Result<Self, MountError> {
         let counters = Arc::new(Counters::default());
+        let writes = Arc::new(Writes::default());
         let adapter = Adapter::new(
             vfs,
             config.adapter,
             Arc::clone(&counters),
+            Arc::clone(&writes),
             Handle::current(),
         );
         let (device, mount) = kernel_mount::attach(spec)?;
         match serve(adapter, device, config.threads).await {
-            Ok(ended) => {
+            Ok((notifier, ended)) => {
                 mount.raise_readahead();
                 Ok(Self {
                     mount,
                     counters,
+                    writes,
+                    notifier,
                     ended,
                 })
             }
@@ -82,6 +89,16 @@ impl ServedMount {
     /// Returns the counts of requests.
     pub(crate) fn counters(&self) -> &Arc<Counters> {
         &self.counters
+    }
+
+    /// Returns the writes that are being served.
+    pub(crate) fn writes(&self) -> &Arc<Writes> {
+        &self.writes
+    }
+
+    /// Returns the way to tell the kernel what it must not keep.
+    pub(crate) fn notifier(&self) -> &Notifier {
+        &self.notifier
     }
 
     /// Takes the mount away from its directory, if it is still the one that is seen there.
@@ -119,7 +136,7 @@ async fn serve(
     adapter: Adapter,
     device: OwnedFd,
     threads: usize,
-) -> io::Result<watch::Receiver<bool>> {
+) -> io::Result<(Notifier, watch::Receiver<bool>)> {
     let (handshake, handshaken) = oneshot::channel();
     let (end, ended) = watch::channel(false);
     thread::Builder::new()
@@ -136,7 +153,7 @@ async fn serve(
                     return;
                 }
             };
-            let _ = handshake.send(Ok(()));
+            let _ = handshake.send(Ok(session.notifier()));
             match session.run() {
                 Ok(()) => info!("the kernel ended the session"),
                 Err(error) => error!(%error, "the session ended"),
@@ -144,8 +161,8 @@ async fn serve(
             let _ = end.send(true);
         })?;
     let answer = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshaken).await;
-    answer
+    let notifier = answer
         .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
         .map_err(|_| io::Error::other("the serving thread ended"))??;
-    Ok(ended)
+    Ok((notifier, ended))
 }

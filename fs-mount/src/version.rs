@@ -83,10 +83,10 @@ pub(crate) async fn open(
 }
 
 /// Returns what status tells of an opened version.
-pub(crate) fn info(vfs: &Vfs, request: &MountRequest) -> VersionInfo {
+pub(crate) fn info(vfs: &Vfs, server: &str) -> VersionInfo {
     let snapshot = vfs.snapshot();
     VersionInfo {
-        server: server_address(&request.options),
+        server: server.to_owned(),
         project: snapshot.project.name.to_string(),
         project_id: snapshot.project.id.to_string(),
         version: snapshot.version.number.0,

@@ -66,7 +66,7 @@ pub(crate) const TABLE: &[Rule] = &[
                                          "lfsfs-overlay", "lfsfs-upload"])),
 
     rule(Product(5), "lfsfs-mount", Only(&["lfsfs-types", "lfsfs-common", "lfsfs-client", "lfsfs-cache", "lfsfs-vfs",
-                                           "lfsfs-upload"])),
+                                           "lfsfs-overlay", "lfsfs-upload"])),
     rule(Product(5), "lfsfs-server", Only(&["lfsfs-types", "lfsfs-common", "lfsfs-proto", "lfsfs-transfer",
                                             "lfsfs-chunk-store", "lfsfs-meta-store", "lfsfs-metadata"])),
 

@@ -1,18 +1,90 @@
-//! Attributes as fuser wants them.
+//! Requests about attributes, and attributes as fuser wants them.
 
 use std::time::{Duration, SystemTime};
 
-use fuser::{FileAttr, FileType, INodeNo};
+use fuser::{FileAttr, FileType, INodeNo, ReplyAttr, Request, TimeOrNow};
 use lfsfs_types::Timestamp;
-use lfsfs_vfs::{Attr, DirEntry, FileKind};
+use lfsfs_vfs::{Attr, DirEntry, FileKind, Privileges, SetAttr, SetTime, VfsError};
 
-/// Whom all objects of a mount belong to, where the user chose that.
+use super::{Adapter, Shown, failed};
+use crate::counters::Opcode;
+
+/// Whom all objects of a mount seem to belong to, where the user chose that. What is recorded is
+/// another thing: whoever makes an object owns it, and chown changes that unseen.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Owner {
+pub(crate) struct ShownOwner {
     /// The owner shown instead of the recorded one.
     pub(crate) uid: Option<u32>,
     /// The group shown instead of the recorded one.
     pub(crate) gid: Option<u32>,
+}
+
+impl Adapter {
+    pub(super) fn attr(&self, ino: u64, reply: ReplyAttr) {
+        let shown = self.shown(ino);
+        self.answer(
+            Opcode::Getattr,
+            reply,
+            move |vfs| async move { vfs.getattr(ino).await },
+            move |reply, attr| shown.attr(Opcode::Getattr, ino, reply, attr),
+        );
+    }
+
+    pub(super) fn set_attr(&self, ino: u64, new: SetAttr, reply: ReplyAttr) {
+        let shown = self.shown(ino);
+        self.answer(
+            Opcode::Setattr,
+            reply,
+            move |vfs| async move { vfs.setattr(ino, new).await },
+            move |reply, attr| shown.attr(Opcode::Setattr, ino, reply, attr),
+        );
+    }
+}
+
+impl Shown {
+    fn attr(self, opcode: Opcode, ino: u64, reply: ReplyAttr, found: Result<Attr, VfsError>) {
+        match found {
+            Ok(attr) => reply.attr(&self.lifetime, &file_attr(&attr, self.owner)),
+            Err(error) => reply.error(failed(opcode, ino, &error)),
+        }
+    }
+}
+
+/// Returns what becomes of setuid and setgid when the caller changes a file's length. The kernel
+/// says it in a flag that fuser 0.18 does not pass on; it sets it for whoever lacks CAP_FSETID.
+pub(super) fn privileges_of(request: &Request) -> Privileges {
+    match request.uid() {
+        0 => Privileges::Keep,
+        _ => Privileges::Kill,
+    }
+}
+
+/// Returns the permission bits of a mode; setuid, setgid and sticky are among them.
+pub(super) fn permissions(mode: u32) -> u16 {
+    u16::try_from(mode & 0o7777).unwrap_or_default()
+}
+
+pub(super) fn set_time(time: TimeOrNow) -> SetTime {
+    match time {
+        TimeOrNow::Now => SetTime::Now,
+        TimeOrNow::SpecificTime(time) => SetTime::At(timestamp_of(time)),
+    }
+}
+
+/// Takes a time from fuser. Before 1970 fuser 0.18 takes the nanoseconds of a request away instead
+/// of adding them, so here seconds and nanoseconds behind the epoch are those of the request.
+fn timestamp_of(time: SystemTime) -> Timestamp {
+    let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
+    match time.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(after) => Timestamp {
+            secs: seconds(after),
+            nanos: after.subsec_nanos(),
+        },
+        Err(before) => Timestamp {
+            secs: -seconds(before.duration()),
+            nanos: before.duration().subsec_nanos(),
+        },
+    }
 }
 
 pub(super) fn file_type(kind: FileKind) -> FileType {
@@ -27,7 +99,7 @@ pub(super) fn file_type(kind: FileKind) -> FileType {
     }
 }
 
-pub(super) fn file_attr(attr: &Attr, owner: Owner) -> FileAttr {
+pub(super) fn file_attr(attr: &Attr, owner: ShownOwner) -> FileAttr {
     FileAttr {
         ino: INodeNo(attr.ino),
         size: attr.size,
@@ -114,6 +186,16 @@ mod tests {
     }
 
     #[test]
+    fn times_of_requests_are_taken_as_fuser_means_them() {
+        let of_fuser = |secs: u64, nanos| SystemTime::UNIX_EPOCH - Duration::new(secs, nanos);
+        let before = |secs, nanos| Timestamp { secs, nanos };
+        assert_eq!(timestamp_of(of_fuser(2, 300)), before(-2, 300));
+        assert_eq!(timestamp_of(of_fuser(1, 0)), before(-1, 0));
+        let after = SystemTime::UNIX_EPOCH + Duration::new(5, 7);
+        assert_eq!(timestamp_of(after), Timestamp { secs: 5, nanos: 7 });
+    }
+
+    #[test]
     fn a_chosen_owner_replaces_the_recorded_one() {
         let attr = Attr {
             ino: 7,
@@ -132,7 +214,7 @@ mod tests {
         };
         let chosen = file_attr(
             &attr,
-            Owner {
+            ShownOwner {
                 uid: Some(9),
                 gid: None,
             },

@@ -1,15 +1,19 @@
 //! What a mount process does for those who ask.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use lfsfs_vfs::{Vfs, VfsStats};
+use lfsfs_vfs::{VfsStats, WritableVfs};
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
 use super::messages::{ControlError, ControlRequest, MountStats, MountStatus, Unmounted};
 use super::socket::Answers;
 use crate::counters::Counters;
+use crate::mountinfo::Device;
+use crate::options::Access;
+use crate::version;
 
 /// Orders to unmount that wait at once.
 const ORDERS_MAX: usize = 8;
@@ -21,12 +25,25 @@ pub(crate) struct UmountOrder {
     pub(crate) done: oneshot::Sender<Result<(), ControlError>>,
 }
 
+/// What the status of a mount says that never changes.
+#[derive(Debug)]
+pub(crate) struct FixedStatus {
+    pub(crate) source: String,
+    pub(crate) server: String,
+    pub(crate) dir: PathBuf,
+    pub(crate) device: Device,
+    pub(crate) access: Access,
+    pub(crate) overlay: Option<PathBuf>,
+    pub(crate) cache: PathBuf,
+    pub(crate) log: Option<PathBuf>,
+}
+
 /// What the verbs work on.
 #[derive(Debug)]
 pub(crate) struct Control {
-    pub(crate) status: MountStatus,
+    pub(crate) fixed: FixedStatus,
     pub(crate) counters: Arc<Counters>,
-    pub(crate) vfs: Arc<Vfs>,
+    pub(crate) vfs: Arc<WritableVfs>,
     /// Where orders to unmount go.
     pub(crate) orders: mpsc::Sender<UmountOrder>,
 }
@@ -61,13 +78,36 @@ pub(super) async fn respond(
 impl Control {
     /// Returns the status as of now.
     pub(crate) fn status(&self) -> MountStatus {
-        self.status.clone()
+        let FixedStatus {
+            source,
+            server,
+            dir,
+            device,
+            access,
+            overlay,
+            cache,
+            log,
+        } = &self.fixed;
+        let changed = self.vfs.overlay().map(|overlay| overlay.state());
+        MountStatus {
+            source: source.clone(),
+            dir: dir.to_string_lossy().into_owned(),
+            device: *device,
+            pid: std::process::id(),
+            mode: access.to_string(),
+            version: version::info(&self.vfs.base(), server),
+            changes: changed.as_ref().map_or(0, |it| it.changes_len() as u64),
+            has_unfinished_commit: changed.is_some_and(|it| it.sealed_commit().is_some()),
+            overlay: overlay.clone(),
+            cache: cache.clone(),
+            log: log.clone(),
+        }
     }
 
     fn stats(&self) -> MountStats {
         MountStats {
             requests: self.counters.snapshot(),
-            counters: counters(&self.vfs.stats()),
+            counters: counters(&self.vfs.base().stats()),
         }
     }
 

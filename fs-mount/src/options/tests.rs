@@ -8,7 +8,8 @@ fn parse(list: &str) -> Result<MountOptions, OptionError> {
 fn all_options_find_their_place() {
     let options = parse(
         "ro,server=h:1,cache=/c,cache-size=20G,state=/s,run=/r,uid=1,gid=2,allow_other,\
-         default_permissions,log=/l,foreground,retry=3,timeout=7,noxattr,transport=device",
+         default_permissions,log=/l,foreground,retry=3,timeout=7,noxattr,transport=device,\
+         overlay=build,volatile,writeback",
     )
     .unwrap();
     let expected = MountOptions {
@@ -27,6 +28,9 @@ fn all_options_find_their_place() {
         retry: 3,
         timeout: Duration::from_secs(7),
         noxattr: true,
+        overlay: Some(Name::new(b"build").unwrap()),
+        volatile: true,
+        writeback: true,
         flags: MountFlags::NOSUID | MountFlags::NODEV,
     };
     assert_eq!(options, expected);
@@ -62,13 +66,10 @@ fn unknown_options_are_named() {
 #[test]
 fn what_is_not_served_yet_says_so() {
     for option in [
-        "overlay=x",
         "follow",
         "versions",
         "passthrough",
         "profile=p",
-        "writeback",
-        "volatile",
         "transport=uring",
     ] {
         let error = parse(option).unwrap_err();

@@ -11,6 +11,7 @@ mod harness;
 mod kernel;
 mod life;
 mod refusals;
+mod writing;
 
 /// What the mount process of every test runs: this executable, started again.
 #[test]

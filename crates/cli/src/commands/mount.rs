@@ -8,7 +8,6 @@ use lfsfs_mount::{Launcher, MountError, MountRequest, connect};
 
 use crate::cli::ServerArgs;
 use crate::error::CommandError;
-use crate::user;
 
 /// What a mount in the foreground logs unless the environment says otherwise.
 const LOG_FILTER: &str = "info";
@@ -48,9 +47,6 @@ pub(crate) fn run(server: &ServerArgs, args: MountArgs) -> Result<(), CommandErr
 
 /// Mounts as asked for, in the background unless that was said otherwise.
 pub(crate) fn mount(request: &MountRequest) -> Result<(), MountError> {
-    if let Some(notice) = request.notice() {
-        user::warn(notice);
-    }
     if request.options.foreground {
         let log = request
             .options
