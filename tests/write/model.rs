@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use lfsfs_testkit::tempdir::TempDir;
 use lfsfs_testkit::tree::{Features, TreeSpec};
-use lfsfs_tests::{Mounted, World, in_namespace, in_namespace_for, run};
+use lfsfs_tests::{Mounted, Numbers, World, in_namespace, in_namespace_for, run};
 
 #[path = "model/call.rs"]
 mod call;
@@ -208,7 +208,6 @@ fn first_tree(dir: &Path) {
         features: Features {
             symlinks: true,
             hard_links: true,
-            equal_files: true,
             ..Features::none()
         },
         ..TreeSpec::small()
@@ -216,6 +215,7 @@ fn first_tree(dir: &Path) {
     spec.generate(dir).expect("a tree");
     // Odd targets of the generator lead out of the tree, where the sides differ.
     fs::remove_dir_all(dir.join("symlinks")).expect("a directory");
+    fs::write(dir.join("large"), Numbers(1).bytes(700_000)).expect("a file");
     fs::set_permissions(dir, fs::Permissions::from_mode(0o777)).expect("a mode");
 }
 

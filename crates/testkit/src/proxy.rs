@@ -1,10 +1,11 @@
 //! A TCP proxy on loopback that fails on demand.
 //!
 //! It forwards every connection to one target and can be switched while connections are open:
-//! cut (as if the machine was gone), stalled (as if the network was), slowed down, or made to
+//! cut (as if the machine was gone), stalled (as if the network was), silent (requests pass, answers do not), slowed down, or made to
 //! flip a bit. It lives in threads of its own, so that it works whatever the code under test
 //! does to its own runtime.
 
+mod calls;
 mod pump;
 mod state;
 
@@ -38,6 +39,8 @@ pub struct Counters {
     pub down: u64,
     /// Connections accepted.
     pub connections: u64,
+    /// Calls made over them, if they speak HTTP/2 as gRPC does.
+    pub calls: u64,
 }
 
 /// A running proxy; it ends with all its connections when dropped.
@@ -94,6 +97,12 @@ impl Proxy {
         self.state.switch(|switches| switches.stalled = true);
     }
 
+    /// Forwards requests but keeps their answers back until [`restore`](Self::restore): the target
+    /// does what it is asked for, and nobody hears of it.
+    pub fn silence(&self) {
+        self.state.switch(|switches| switches.silent = true);
+    }
+
     /// Lets all bytes arrive later by `delay`, without limiting how many.
     pub fn delay(&self, delay: Duration) {
         self.state.switch(|switches| switches.delay = delay);
@@ -113,7 +122,7 @@ impl Proxy {
             .switch(|switches| switches.flip = Some(state::Flip { direction, at, bit }));
     }
 
-    /// Ends cut, stall, delay and throttling, and forgets a flip that was not done.
+    /// Ends cut, stall, silence, delay and throttling, and forgets a flip that was not done.
     ///
     /// # Errors
     /// Fails where the port cannot be listened on again.

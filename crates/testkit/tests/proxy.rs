@@ -65,6 +65,7 @@ fn forwards_counts_and_keeps_half_closed_connections() {
         up: 1_000_000,
         down: 1_000_000,
         connections: 1,
+        calls: 0,
     };
     assert_eq!(proxy.counters(), counters);
 }
@@ -156,4 +157,25 @@ fn a_target_that_is_gone_closes_the_connection_and_dropping_frees_the_port() {
     let address = proxy.address();
     drop(proxy);
     TcpListener::bind(address).unwrap();
+}
+
+#[test]
+fn silence_lets_requests_pass_and_keeps_answers() {
+    let proxy = Proxy::start(echo_server()).unwrap();
+    let mut stream = connect(&proxy);
+    proxy.silence();
+    stream.write_all(b"abc").unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_millis(200)))
+        .unwrap();
+    let mut received = [0; 3];
+    assert!(
+        stream.read_exact(&mut received).is_err(),
+        "nothing comes back"
+    );
+    assert_eq!(proxy.counters().up, 3, "it went there");
+    proxy.restore().unwrap();
+    stream.set_read_timeout(None).unwrap();
+    stream.read_exact(&mut received).unwrap();
+    assert_eq!(&received, b"abc");
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
+use super::calls::CallCounter;
 use super::state::{Closed, Generation, State};
 use super::{Direction, close};
 
@@ -38,6 +39,7 @@ pub(super) fn start(
         direction,
         generation,
         state: Arc::clone(state),
+        calls: CallCounter::default(),
     };
     std::thread::spawn(move || writer.write_all(&receiver));
 }
@@ -64,10 +66,11 @@ struct Writer {
     direction: Direction,
     generation: Generation,
     state: Arc<State>,
+    calls: CallCounter,
 }
 
 impl Writer {
-    fn write_all(self, receiver: &Receiver<Block>) {
+    fn write_all(mut self, receiver: &Receiver<Block>) {
         while let Ok(block) = receiver.recv() {
             if self.block(block).is_err() {
                 close(&self.to);
@@ -78,8 +81,12 @@ impl Writer {
         let _ = self.to.shutdown(Shutdown::Write);
     }
 
-    fn block(&self, mut block: Block) -> Result<(), Closed> {
-        self.state.wait_until(block.due, self.generation)?;
+    fn block(&mut self, mut block: Block) -> Result<(), Closed> {
+        let (direction, generation) = (self.direction, self.generation);
+        self.state.wait_until(block.due, direction, generation)?;
+        if direction == Direction::Up {
+            self.state.calls_made(self.calls.count(&block.bytes));
+        }
         let mut rest = &mut block.bytes[..];
         while !rest.is_empty() {
             let rate = self.state.bytes_per_second();
@@ -90,7 +97,7 @@ impl Writer {
             let pause = rate.map_or(Duration::ZERO, |rate| time_for(len, rate));
             // Also without a pause: a stall must hold between two parts.
             self.state
-                .wait_until(Instant::now() + pause, self.generation)?;
+                .wait_until(Instant::now() + pause, direction, generation)?;
             rest = later;
         }
         Ok(())

@@ -13,6 +13,8 @@ pub(super) type Generation = u64;
 #[derive(Debug, Default)]
 pub(super) struct Switches {
     pub(super) stalled: bool,
+    /// Answers are kept back while requests pass.
+    pub(super) silent: bool,
     pub(super) delay: Duration,
     pub(super) bytes_per_second: Option<u64>,
     pub(super) flip: Option<Flip>,
@@ -24,6 +26,12 @@ pub(super) struct Flip {
     pub(super) direction: Direction,
     pub(super) at: u64,
     pub(super) bit: u8,
+}
+
+impl Switches {
+    fn holds(&self, direction: Direction) -> bool {
+        self.stalled || (self.silent && direction == Direction::Down)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -94,19 +102,29 @@ impl State {
         self.changed.notify_all();
     }
 
-    /// Waits until `time` has come and nothing is stalled.
-    pub(super) fn wait_until(&self, time: Instant, generation: Generation) -> Result<(), Closed> {
+    pub(super) fn calls_made(&self, calls: u64) {
+        self.lock().counters.calls += calls;
+    }
+
+    /// Waits until `time` has come and nothing holds this direction.
+    pub(super) fn wait_until(
+        &self,
+        time: Instant,
+        direction: Direction,
+        generation: Generation,
+    ) -> Result<(), Closed> {
         let mut inner = self.lock();
         loop {
             if inner.generation != generation {
                 return Err(Closed);
             }
             let left = time.saturating_duration_since(Instant::now());
-            if left.is_zero() && !inner.switches.stalled {
+            let is_held = inner.switches.holds(direction);
+            if left.is_zero() && !is_held {
                 return Ok(());
             }
             // A stall ends with a notification, so how long this waits does not matter.
-            let wait = if inner.switches.stalled {
+            let wait = if is_held {
                 Duration::from_secs(60)
             } else {
                 left
