@@ -3,6 +3,7 @@
 //! `LFSFS_MODEL_CASES` sets how many histories run; a failure names the seed of its history.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use lfsfs_meta_store::{MetaStore, SledStore};
@@ -401,7 +402,49 @@ impl History {
                 "from {a} {:#?} to {b} {:#?}",
                 self.trees[a], self.trees[b]
             );
+            self.check_changed_names(a, b);
         }
+    }
+
+    /// Every name that differs between two versions is told once, with its paths.
+    fn check_changed_names(&self, a: usize, b: usize) {
+        let mut told = BTreeMap::new();
+        let (from, to) = (VersionNumber(a as u64), VersionNumber(b as u64));
+        let project = self.project.id;
+        let flow = self
+            .metadata
+            .changed_names(project, from, to, &mut |changed| {
+                let place = (changed.dir, changed.name);
+                let twice = told.insert(place, (changed.old, changed.new));
+                assert_eq!(twice, None, "a name is told twice");
+                ControlFlow::Continue(())
+            });
+        assert!(flow.unwrap().is_continue());
+        let [old, new] = [a, b].map(|version| self.trees[version].names());
+        for place in old.keys().chain(new.keys()) {
+            if old.get(place).map(|found| &found.1) != new.get(place).map(|found| &found.1) {
+                assert!(told.contains_key(place), "{place:?} was not told");
+            }
+        }
+        let path = |found: Option<&(ObjectPath, Record)>| found.map(|found| found.0.clone());
+        for (place, paths) in told {
+            assert_eq!(paths, (path(old.get(&place)), path(new.get(&place))));
+        }
+    }
+
+    /// Places are told once each, those above first, and of nothing that the version does not have.
+    fn check_places(&self, version: VersionNumber, tree: &Tree) {
+        let all: Vec<_> = self.dirs.iter().copied().collect();
+        let places = self
+            .metadata
+            .directory_places(self.project.id, version, &all);
+        let mut told = BTreeSet::from([DirId::ROOT]);
+        for (dir, parent, name) in places.unwrap() {
+            assert!(told.contains(&parent), "{parent} comes before {dir}");
+            assert!(told.insert(dir), "{dir} is told twice");
+            assert_eq!(tree.dirs[&parent][&name].dir(), Some(dir));
+        }
+        assert!(told.iter().eq(tree.dirs.keys()));
     }
 
     fn check_paths(&self, version: VersionNumber, tree: &Tree) {
@@ -415,6 +458,7 @@ impl History {
                 assert_eq!(found.map(|found| found.record).as_ref(), Some(record));
             }
         }
+        self.check_places(version, tree);
         for dir in self.dirs.iter().filter(|dir| !tree.dirs.contains_key(dir)) {
             let found = self.metadata.directory_path(project, version, *dir);
             assert_eq!(found.unwrap(), None, "{dir} is not in {version}");

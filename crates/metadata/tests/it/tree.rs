@@ -96,6 +96,18 @@ impl Tree {
         places
     }
 
+    /// Returns the path and the record of every name, the root included.
+    pub(crate) fn names(&self) -> BTreeMap<(DirId, Option<Name>), (ObjectPath, Record)> {
+        let paths = self.paths();
+        let root = (ObjectPath::ROOT, self.root.clone());
+        let mut names = BTreeMap::from([((DirId::ABOVE_ROOT, None), root)]);
+        for (dir, name, record) in self.entries() {
+            let path = paths[&dir].join(&name).unwrap();
+            names.insert((dir, Some(name)), (path, record));
+        }
+        names
+    }
+
     fn entries(&self) -> Vec<(DirId, Name, Record)> {
         let all = self.dirs.iter().flat_map(|(dir, entries)| {
             entries
