@@ -29,10 +29,26 @@ const SILENCE_MAX: Duration = Duration::from_secs(5);
 pub struct Change {
     /// The directory that has the entry.
     pub dir: DirId,
-    /// Its name; `None`, in [`DirId::ABOVE_ROOT`], for the root's own record.
+    /// Its name; `None`, in [`DirId::ABOVE_ROOT`], for the root's own record and for a link's.
     pub name: Option<Name>,
     /// What it is now; `None` for a removal, which takes along everything below.
     pub state: Option<Record>,
+}
+
+impl Change {
+    /// The record of a hard link, for all its names that the session does not change by name: for
+    /// clients that do not know them all.
+    ///
+    /// The base must have the link. All names get what is said of one, too, so this is needed only
+    /// if no name can be told.
+    #[must_use]
+    pub fn of_all_names(record: Record) -> Self {
+        Self {
+            dir: DirId::ABOVE_ROOT,
+            name: None,
+            state: Some(record),
+        }
+    }
 }
 
 /// What a session is opened with.

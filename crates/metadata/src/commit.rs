@@ -61,14 +61,37 @@ pub struct CommitParams {
 /// new place is moved with everything below it, and its old place must be removed or replaced.
 /// Removing or replacing a directory removes everything below it that the same commit does not
 /// move out.
+///
+/// All names of a hard link have one record. Those that the commit does not name get the one that it
+/// states for others, or for the link: [`Change::of_all_names`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     /// The directory.
     pub dir: DirId,
-    /// The name in it; none, in [`DirId::ABOVE_ROOT`], for the root's own record.
+    /// The name in it; none, in [`DirId::ABOVE_ROOT`], for the root's own record and for a link's.
     pub name: Option<Name>,
     /// What it shall be; none removes it.
     pub state: Option<Record>,
+}
+
+impl Change {
+    /// The record of a hard link, for all its names that the commit does not name. What the base has
+    /// not is refused.
+    #[must_use]
+    pub fn of_all_names(record: Record) -> Self {
+        Self {
+            dir: DirId::ABOVE_ROOT,
+            name: None,
+            state: Some(record),
+        }
+    }
+
+    /// Returns the link whose record this is, if it names no entry.
+    fn of_link(&self) -> Option<LinkId> {
+        let record = self.state.as_ref().filter(|_| self.name.is_none())?;
+        let link = record.link.filter(|_| !record.kind.is_directory());
+        link.map(|link| link.id)
+    }
 }
 
 /// The answer to the opening of a commit.
@@ -250,8 +273,12 @@ fn check_change(change: &Change) -> Result<()> {
     if root != change.name.is_none() {
         return refused(Refusal::InvalidPlace);
     }
+    let of_link = change.of_link();
+    if let Some(link) = of_link.filter(|link| link.is_session()) {
+        return refused(Refusal::UnknownLink { link });
+    }
     let is_root = change.state.as_ref().and_then(Record::dir) == Some(DirId::ROOT);
-    if root != is_root {
+    if root != is_root && of_link.is_none() {
         return refused(Refusal::RootReplaced);
     }
     let Some(record) = &change.state else {

@@ -33,7 +33,12 @@ pub(crate) mod table {
     pub(crate) const STAGED: u8 = 20;
     pub(crate) const STAGED_LINK: u8 = 21;
     pub(crate) const DELETED: u8 = 22;
+    pub(crate) const STAGED_LINK_RECORD: u8 = 23;
 }
+
+/// The tables of what sessions have staged.
+pub(crate) const STAGED_TABLES: [u8; 3] =
+    [table::STAGED, table::STAGED_LINK, table::STAGED_LINK_RECORD];
 
 /// Returns the bytes of a name; the root's own record has the empty one.
 pub(crate) fn name_bytes(name: Option<&Name>) -> &[u8] {
@@ -243,6 +248,13 @@ pub(crate) fn staged_link(session: SessionId, link: LinkId, dir: DirId, name: &[
         .number(link.0)
         .number(dir.0)
         .name(name)
+        .build()
+}
+
+pub(crate) fn staged_link_record(session: SessionId, link: LinkId) -> Vec<u8> {
+    KeyBuilder::new(table::STAGED_LINK_RECORD)
+        .fixed(session.as_bytes())
+        .number(link.0)
         .build()
 }
 

@@ -87,7 +87,7 @@ impl Metadata {
 
     /// Undoes what earlier processes left half done.
     fn recover(&self) -> Result<()> {
-        for staged in [table::STAGED, table::STAGED_LINK, table::SESSION] {
+        for staged in keys::STAGED_TABLES.into_iter().chain([table::SESSION]) {
             self.store().delete_range(KeyRange::prefix(&[staged]))?;
         }
         self.finish_deletions()?;

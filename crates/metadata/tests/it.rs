@@ -13,6 +13,8 @@
 mod crash;
 #[path = "it/killed.rs"]
 mod killed;
+#[path = "it/links.rs"]
+mod links;
 #[path = "it/merge.rs"]
 mod merge;
 #[path = "it/model.rs"]

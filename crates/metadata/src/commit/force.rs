@@ -10,18 +10,16 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use lfsfs_meta_store::{KeyRange, MetaStoreExt as _};
 use lfsfs_types::limits::PAGE_ENTRIES_MAX;
 use lfsfs_types::{DirId, Kind, LinkId, Name, Record};
 
 use super::Change;
 use super::conflict::{Merged, Sides, Step};
+use super::links::{has, live_names};
 use super::plan::Planner;
 use super::rebase::{Comparison, for_each_from_above};
 use super::staging::{LinkedName, Staging, StagingEdits};
 use crate::error::{Refusal, Result};
-use crate::keys;
-use crate::metadata::SCAN_PAGE;
 use crate::view::View;
 
 /// Stages my changes once more, as changes of the newest version. Returns the id under which each
@@ -360,9 +358,13 @@ impl Force<'_, '_> {
         before: Option<Record>,
         mine: &Record,
     ) -> Result<()> {
-        let anew = self.is_made_anew(dir)?;
-        if !anew && Step::of(before.as_ref(), Some(mine)) == Step::Times {
-            return self.make_times(dir, name, before.as_ref(), mine);
+        if !self.is_made_anew(dir)? {
+            match Step::of(before.as_ref(), Some(mine)) {
+                // A name of a link that was said again with others.
+                Step::None => return Ok(()),
+                Step::Times => return self.make_times(dir, name, before.as_ref(), mine),
+                Step::State => {}
+            }
         }
         let at = self.stand_in(dir)?;
         let found = self.there(at, name)?;
@@ -464,9 +466,8 @@ impl Force<'_, '_> {
             }
         }
         let head = self.sides.head;
-        let prefix = keys::links_of(head.project, link);
-        for row in head.store.scan_all(KeyRange::prefix(&prefix), SCAN_PAGE) {
-            let (_, _, dir, name) = keys::decode_link(&row?.0)?;
+        for named in live_names(head, link) {
+            let (dir, name) = named?;
             if staged.get(dir, name.as_ref())?.is_none()
                 && let Some(record) = head.state(dir, name.as_ref())?
                 && !agrees(record)
@@ -485,10 +486,6 @@ impl Force<'_, '_> {
             ..record
         }
     }
-}
-
-fn has(record: &Record, link: LinkId) -> bool {
-    record.link.is_some_and(|found| found.id == link)
 }
 
 fn of_directory(record: Record, dir: DirId) -> Record {

@@ -2,16 +2,108 @@
 //!
 //! The names of a link are those staged with it and those of the base that stay as they are. They
 //! are read link by link, so a link may have any number of names. The index knows the names that are
-//! live, so the base must be the newest version here.
+//! live, so [`check`] needs the newest version as its base.
+//!
+//! A client may know some names of a link only. What it states for those it knows, or for the link,
+//! is true of the others too: [`spread`] stages them, as if the client had.
+
+use std::collections::BTreeMap;
 
 use lfsfs_meta_store::{KeyRange, MetaStoreExt as _};
-use lfsfs_types::{DirId, Link, LinkId, Name, Record};
+use lfsfs_types::{DirId, Link, LinkId, Name, Record, VersionNumber};
 
+use super::Change;
 use super::plan::{Difference, Planner};
-use super::staging::LinkedName;
+use super::staging::{LinkedName, Staging};
+use crate::changed::for_each_changed;
 use crate::error::{Place, Refusal, Result};
 use crate::keys;
 use crate::metadata::SCAN_PAGE;
+use crate::view::View;
+
+/// Stages the names that the base has of each link whose record the commit states, as far as no
+/// change names them. `head` is the newest version, of which the index is; names that are live no
+/// more are found among the changes since the base.
+pub(super) fn spread<'a>(planner: &mut Planner<'a>, head: View<'a>) -> Result<()> {
+    let mut links = stated_links(planner)?;
+    for (link, is_known) in &mut links {
+        for named in live_names(head, *link) {
+            *is_known |= give_record(planner, *link, named?)?;
+        }
+    }
+    planner.edits.finish()?;
+    let base = planner.base;
+    if !links.is_empty() && base.version > VersionNumber::ZERO {
+        for_each_changed(base, head, |dir, name| {
+            let before = base.state(dir, name.as_ref())?;
+            let link = before.and_then(|record| record.link).map(|link| link.id);
+            if let Some(is_known) = link.and_then(|link| links.get_mut(&link))
+                && let Some(link) = link
+            {
+                *is_known |= give_record(planner, link, (dir, name))?;
+            }
+            Ok(())
+        })?;
+        planner.edits.finish()?;
+    }
+    for link in links
+        .into_iter()
+        .filter(|(_, known)| !known)
+        .map(|(link, _)| link)
+    {
+        if planner.staging.link_record(link)?.is_some() {
+            return Err(Refusal::UnknownLink { link }.at(DirId::ABOVE_ROOT, None));
+        }
+    }
+    Ok(())
+}
+
+/// Returns the links that the base may have and of which the commit states a record, none of them
+/// known yet.
+fn stated_links(planner: &Planner<'_>) -> Result<BTreeMap<LinkId, bool>> {
+    let mut links = BTreeMap::new();
+    for record in planner.staging.link_records() {
+        links.extend(record?.link.map(|link| (link.id, false)));
+    }
+    for staged in planner.staging.linked_names() {
+        let link = staged?.link;
+        if !link.is_session() {
+            links.insert(link, false);
+        }
+    }
+    Ok(links)
+}
+
+/// Gives a name of a link the record that the commit states, unless a change names it. Returns
+/// whether it is a name of the link in the base.
+fn give_record(
+    planner: &mut Planner<'_>,
+    link: LinkId,
+    (dir, name): (DirId, Option<Name>),
+) -> Result<bool> {
+    let before = planner.base.state(dir, name.as_ref())?;
+    if !before.is_some_and(|record| has(&record, link)) {
+        return Ok(false);
+    }
+    if planner.staged(dir, name.as_ref())?.is_none()
+        && let Some(record) = stated(planner, link)?
+    {
+        let state = Some(record);
+        let change = Change { dir, name, state };
+        planner.edits.set(&change)?;
+        planner.compare_one(change)?;
+    }
+    Ok(true)
+}
+
+/// Returns the record that the commit states for a link.
+fn stated(planner: &Planner<'_>, link: LinkId) -> Result<Option<Record>> {
+    if let Some(record) = planner.staging.link_record(link)? {
+        return Ok(Some(record));
+    }
+    let named = names_of(planner, link).next().transpose()?;
+    Ok(named.map(|(_, record)| record))
+}
 
 /// Checks every link that a change names, and drops the changes of those in which nothing changes
 /// but ctime.
@@ -30,52 +122,59 @@ pub(super) fn check(planner: &mut Planner<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Decides whether the changes of a link's names make rows: all of them do as soon as one does.
+/// Decides whether the changes of a link's names make rows: all of them do as soon as one does. Names
+/// that stay as they are make none in any case.
 fn keep_changes(planner: &mut Planner<'_>, link: LinkId) -> Result<bool> {
     let mut makes_rows = false;
     for named in names_of(planner, link) {
         let (named, record) = named?;
-        let old = planner.old_state(named.dir, named.name.as_ref())?;
-        let new = planner.plan.record(record);
-        makes_rows |= Difference::of(old.as_ref(), Some(&new)) == Difference::Row;
+        makes_rows |= difference(planner, &named, record)? == Difference::Row;
     }
     let staging = planner.staging;
     for staged in staging.linked_names_of(link) {
-        let LinkedName { dir, name, .. } = staged?;
-        let row = staging.get(dir, name.as_ref())?;
-        let named = row.and_then(|row| row.state);
-        if !named.is_some_and(|record| has(&record, link)) {
+        let named = staged?;
+        let Some(record) = staged_record(staging, &named)? else {
             continue;
-        }
-        if makes_rows {
-            planner.plan.touched.insert(planner.plan.dir(dir));
+        };
+        if makes_rows && difference(planner, &named, record)? != Difference::None {
+            planner.plan.touched.insert(planner.plan.dir(named.dir));
         } else {
-            planner.edits.drop_change(dir, name.as_ref())?;
+            planner.edits.drop_change(named.dir, named.name.as_ref())?;
         }
     }
     Ok(makes_rows)
 }
 
+/// Returns how far what is staged for a name is from what it is in the base.
+fn difference(planner: &Planner<'_>, named: &LinkedName, record: Record) -> Result<Difference> {
+    let old = planner.old_state(named.dir, named.name.as_ref())?;
+    let new = planner.plan.record(record);
+    Ok(Difference::of(old.as_ref(), Some(&new)))
+}
+
 /// Returns the staged names that have the link, with their records.
-fn names_of<'p>(
-    planner: &'p Planner<'_>,
+fn names_of<'a>(
+    planner: &Planner<'a>,
     link: LinkId,
-) -> impl Iterator<Item = Result<(LinkedName, Record)>> + use<'p> {
+) -> impl Iterator<Item = Result<(LinkedName, Record)>> + use<'a> {
     let staging = planner.staging;
     staging.linked_names_of(link).filter_map(move |staged| {
-        let staged = match staged {
-            Ok(staged) => staged,
-            Err(error) => return Some(Err(error)),
-        };
-        // A later change of the same name may have another link or none.
-        let row = staging.get(staged.dir, staged.name.as_ref()).transpose()?;
-        row.map(|row| row.state.filter(|record| has(record, link)))
-            .transpose()
-            .map(|record| record.map(|record| (staged, record)))
+        let with_record = staged.and_then(|staged| {
+            let record = staged_record(staging, &staged)?;
+            Ok(record.map(|record| (staged, record)))
+        });
+        with_record.transpose()
     })
 }
 
-fn has(record: &Record, link: LinkId) -> bool {
+/// Returns the record that a staged name has; none if a later change gave it another link or none.
+fn staged_record(staging: Staging<'_>, named: &LinkedName) -> Result<Option<Record>> {
+    let row = staging.get(named.dir, named.name.as_ref())?;
+    let record = row.and_then(|row| row.state);
+    Ok(record.filter(|record| has(record, named.link)))
+}
+
+pub(super) fn has(record: &Record, link: LinkId) -> bool {
     record.link.is_some_and(|found| found.id == link)
 }
 
@@ -97,7 +196,7 @@ fn check_names(planner: &Planner<'_>, link: LinkId) -> Result<()> {
         agree(named.dir, named.name, record)?;
     }
     let mut known = link.is_session() || planner.gives_back_links();
-    for named in base_names(planner, link) {
+    for named in live_names(planner.base, link) {
         let (dir, name) = named?;
         known = true;
         if let Some(record) = unchanged(planner, dir, name.as_ref())? {
@@ -118,16 +217,13 @@ fn check_names(planner: &Planner<'_>, link: LinkId) -> Result<()> {
     }
 }
 
-/// Returns the names that a link has in the base.
-fn base_names<'p>(
-    planner: &'p Planner<'_>,
+/// Returns the names that a link has in the newest version.
+pub(super) fn live_names(
+    head: View<'_>,
     link: LinkId,
-) -> impl Iterator<Item = Result<(DirId, Option<Name>)>> + use<'p> {
-    let prefix = keys::links_of(planner.base.project, link);
-    let rows = planner
-        .base
-        .store
-        .scan_all(KeyRange::prefix(&prefix), SCAN_PAGE);
+) -> impl Iterator<Item = Result<(DirId, Option<Name>)>> + use<'_> {
+    let prefix = keys::links_of(head.project, link);
+    let rows = head.store.scan_all(KeyRange::prefix(&prefix), SCAN_PAGE);
     rows.map(|row| {
         let (_, _, dir, name) = keys::decode_link(&row?.0)?;
         Ok((dir, name))

@@ -175,13 +175,14 @@ impl<'a> Planner<'a> {
         self.source = Some(source);
     }
 
-    /// Works out what the changes mean on the base.
-    pub(super) fn plan(&mut self) -> Result<()> {
+    /// Works out what the changes mean on the base; `head` is the newest version.
+    pub(super) fn plan(&mut self, head: View<'a>) -> Result<()> {
         self.collect()?;
         self.give_directory_ids()?;
         self.check_places()?;
         self.empty_directories_made_again()?;
-        self.settle()
+        self.settle()?;
+        links::spread(self, head)
     }
 
     /// Goes on with the changes as changes of the newest version, to which they were made to fit.
@@ -232,6 +233,13 @@ impl<'a> Planner<'a> {
             }
             self.give_link_id(record);
             contents.extend(record.contents());
+            if contents.len() >= CONTENTS_PER_MESSAGE_MAX {
+                missing.extend(self.metadata.missing(&contents)?);
+                contents.clear();
+            }
+        }
+        for record in staging.link_records() {
+            contents.extend(record?.contents());
             if contents.len() >= CONTENTS_PER_MESSAGE_MAX {
                 missing.extend(self.metadata.missing(&contents)?);
                 contents.clear();
@@ -405,7 +413,8 @@ impl<'a> Planner<'a> {
         Ok(())
     }
 
-    fn compare_one(&mut self, change: Change) -> Result<()> {
+    /// Compares one change with the version at hand.
+    pub(super) fn compare_one(&mut self, change: Change) -> Result<()> {
         let old = self.old_state(change.dir, change.name.as_ref())?;
         let new = change.state.map(|record| self.plan.record(record));
         let old_dir = old.as_ref().and_then(Record::dir);
@@ -423,7 +432,7 @@ impl<'a> Planner<'a> {
                 Ok(())
             }
             // Whether it makes a row depends on the other names of its link.
-            Difference::Ctime if linked => Ok(()),
+            Difference::Ctime | Difference::None if linked => Ok(()),
             Difference::Ctime | Difference::None => {
                 self.edits.drop_change(change.dir, change.name.as_ref())
             }

@@ -121,7 +121,7 @@ impl CommitSession {
         if let Mode::Rollback(version) = self.mode {
             planner.give_back_from(view(version));
         }
-        planner.plan()?;
+        planner.plan(head)?;
         if base.version == head.version {
             return Planned::new(planner);
         }
@@ -140,7 +140,7 @@ impl CommitSession {
         forced.open(&self.row_now())?;
         let made = force::stage(&planner, &comparison, forced)?;
         let mut again = Planner::new(&self.metadata, head, forced, counters);
-        again.plan()?;
+        again.plan(head)?;
         Ok(Planned::new(again)?.known_as(&made))
     }
 

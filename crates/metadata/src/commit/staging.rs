@@ -1,12 +1,13 @@
 //! The staged changes of a session: rows of its own, written unflushed, read in key order.
 //!
 //! Directories that the base has come first, then those that the commit makes, each with its
-//! changes together. A second table finds the staged names of one link.
+//! changes together. A second table finds the staged names of one link, a third has the records that
+//! are staged for links without naming their names.
 
 use std::time::Duration;
 
 use lfsfs_meta_store::{Applied, Batch, KeyRange, MetaStore, MetaStoreExt as _};
-use lfsfs_types::{DirId, LinkId, Name, SessionId};
+use lfsfs_types::{DirId, LinkId, Name, Record, SessionId};
 
 use super::Change;
 use crate::error::{MetadataError, Result};
@@ -84,6 +85,12 @@ impl<'a> Staging<'a> {
     }
 
     fn add_one(&self, batch: &mut Batch, change: &Change) {
+        if let Some(link) = change.of_link() {
+            let state = change.state.clone();
+            let key = keys::staged_link_record(self.session, link);
+            batch.put(key, StagedRow { state }.encode());
+            return;
+        }
         let name = keys::name_bytes(change.name.as_ref());
         if let Some(link) = change.state.as_ref().and_then(|record| record.link) {
             let key = keys::staged_link(self.session, link.id, change.dir, name);
@@ -141,6 +148,25 @@ impl<'a> Staging<'a> {
         self.scan_links(&keys::staged_links_of(self.session, link))
     }
 
+    /// Returns the records that are staged for links, in the order of the links.
+    pub(super) fn link_records(&self) -> impl Iterator<Item = Result<Record>> + use<'a> {
+        let prefix = keys::session(table::STAGED_LINK_RECORD, self.session);
+        let rows = self.store.scan_all(KeyRange::prefix(&prefix), SCAN_PAGE);
+        rows.filter_map(|row| {
+            let decoded = row
+                .map_err(MetadataError::from)
+                .and_then(|(key, value)| Ok(StagedRow::decode(&key, &value)?.state));
+            decoded.transpose()
+        })
+    }
+
+    /// Returns the record that is staged for a link.
+    pub(super) fn link_record(&self, link: LinkId) -> Result<Option<Record>> {
+        let key = keys::staged_link_record(self.session, link);
+        let row: Option<StagedRow> = get_row(self.store, &key)?;
+        Ok(row.and_then(|row| row.state))
+    }
+
     fn scan_links(&self, prefix: &[u8]) -> impl Iterator<Item = Result<LinkedName>> + use<'a> {
         let range = KeyRange::prefix(prefix);
         self.store.scan_all(range, SCAN_PAGE).map(|row| {
@@ -166,7 +192,7 @@ impl<'a> Staging<'a> {
 
     fn remove_rows(&self) -> Result<u64> {
         let mut removed = 0;
-        for rows in [table::STAGED, table::STAGED_LINK] {
+        for rows in keys::STAGED_TABLES {
             let prefix = keys::session(rows, self.session);
             removed += self.store.delete_range(KeyRange::prefix(&prefix))?;
         }
@@ -226,7 +252,7 @@ impl<'a> StagingEdits<'a> {
 /// Removes what sessions left that are idle or gone; see [`Metadata::sweep_sessions`].
 pub(super) fn sweep(metadata: &Metadata, idle: Duration) -> Result<u64> {
     let mut removed = 0;
-    for rows in [table::SESSION, table::STAGED, table::STAGED_LINK] {
+    for rows in [table::SESSION].into_iter().chain(keys::STAGED_TABLES) {
         let mut rest = KeyRange::prefix(&[rows]);
         while let Some((key, _)) = metadata.store().first(rest.clone())? {
             let session = session_of(rows, &key)?;

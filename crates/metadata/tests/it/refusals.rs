@@ -179,8 +179,14 @@ fn places_and_records_that_cannot_be() {
 fn links_that_disagree() {
     let scene = scene();
     let link = scene.link;
-    let alone = vec![put(DirId::ROOT, "l1", linked(3, link, 2))];
-    assert_eq!(scene.refusal(alone), Refusal::UnequalLink { link });
+    let [one, another] = [3, 4].map(|content| linked(content, link, 2));
+    let differ = vec![
+        put(DirId::ROOT, "l1", one.clone()),
+        put(DirId::ROOT, "l2", another.clone()),
+    ];
+    assert_eq!(scene.refusal(differ), Refusal::UnequalLink { link });
+    let differ = vec![put(DirId::ROOT, "l1", one), Change::of_all_names(another)];
+    assert_eq!(scene.refusal(differ), Refusal::UnequalLink { link });
     let new = LinkId::SESSION_FIRST;
     let differ = vec![
         put(DirId::ROOT, "n1", linked(3, new, 2)),
@@ -197,6 +203,12 @@ fn links_that_disagree() {
     let unknown = LinkId(1000);
     let refusal = scene.refusal(vec![put(DirId::ROOT, "x", linked(1, unknown, 1))]);
     assert_eq!(refusal, Refusal::UnknownLink { link: unknown });
+    for unknown in [unknown, new] {
+        let refusal = scene.refusal(vec![Change::of_all_names(linked(1, unknown, 1))]);
+        assert_eq!(refusal, Refusal::UnknownLink { link: unknown });
+    }
+    let unlinked = scene.refusal(vec![Change::of_all_names(file(1))]);
+    assert_eq!(unlinked, Refusal::RootReplaced);
     let mut dir = directory(made(0));
     dir.link = Some(Link { id: new, nlink: 1 });
     let refusal = scene.refusal(vec![put(DirId::ROOT, "x", dir)]);

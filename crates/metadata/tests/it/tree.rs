@@ -397,7 +397,35 @@ impl<'r> Work<'r> {
                 }
             }
         }
+        self.forget_names(base, &mut changes);
         changes
+    }
+
+    /// Leaves out some names of links, as a mount does that never saw them: what is said of the
+    /// other names, or of the link, is enough.
+    fn forget_names(&self, base: &Tree, changes: &mut Vec<Change>) {
+        // A source of its own, so that the history goes on as if nothing was left out.
+        let mut random = Random(self.random.0 ^ 1);
+        let stays = |change: &Change| {
+            let link = change.state.as_ref()?.link?.id;
+            let old = base.dirs.get(&change.dir)?.get(change.name.as_ref()?)?;
+            (old.link?.id == link).then_some(link)
+        };
+        let links: BTreeSet<_> = changes.iter().filter_map(stays).collect();
+        for link in links {
+            let of_link = |change: &Change| {
+                let found = change.state.as_ref().and_then(|record| record.link);
+                found.is_some_and(|found| found.id == link)
+            };
+            let record = changes.iter().find(|change| of_link(change));
+            let record = record.and_then(|change| change.state.clone()).unwrap();
+            if random.chance(50) {
+                changes.retain(|change| stays(change) != Some(link) || random.chance(50));
+            }
+            if !changes.iter().any(of_link) || random.chance(10) {
+                changes.push(Change::of_all_names(record));
+            }
+        }
     }
 }
 
