@@ -173,7 +173,7 @@ impl Overlay {
     }
 
     /// Makes the base that was asked for the overlay's, if it has no changes of another one.
-    fn take_base(&self, source: &Source) -> Result<(), OverlayError> {
+    pub fn take_base(&self, source: &Source) -> Result<(), OverlayError> {
         let state = self.state();
         if state.base() == source.base {
             return Ok(());

@@ -1,12 +1,13 @@
 //! Entries of a directory as readdir shows them.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use lfsfs_types::{DirId, Kind, Name, Record, nodeid};
 
 use crate::attr::{Attr, FileKind};
-use crate::error::VfsError;
-use crate::inode::{Candidate, Directory, Identity, InodeTable, Place};
+use crate::error::{Stop, VfsError};
+use crate::inode::{Candidate, Directory, Identity, Inodes, Place};
 use crate::listing::Listing;
 
 /// Entries come behind `.` and `..`.
@@ -48,17 +49,29 @@ pub(crate) fn candidate(
     };
     Ok(Candidate {
         nodeid: nodeid::of_entry(project, place.dir, &name, record),
+        trace: trace(identity, place.dir, &name),
         identity,
         place,
         parent,
     })
 }
 
+/// Returns by what the number is found that an object had before it was committed.
+pub(crate) fn trace(identity: Identity, dir: DirId, name: &Name) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    match identity {
+        Identity::Directory(dir) => (0, dir).hash(&mut hasher),
+        Identity::Link(link, _) => (1, link).hash(&mut hasher),
+        Identity::Entry(_) => (2, dir, name).hash(&mut hasher),
+    }
+    hasher.finish()
+}
+
 /// A directory that is being read.
 #[derive(Debug)]
 pub(crate) struct DirReader<'a> {
     pub(crate) project: &'a lfsfs_types::ProjectId,
-    pub(crate) inodes: &'a InodeTable,
+    pub(crate) inodes: &'a Inodes,
     pub(crate) ino: u64,
     pub(crate) directory: Directory,
     pub(crate) listing: Arc<Listing>,
@@ -69,7 +82,7 @@ pub(crate) struct DirReader<'a> {
 impl DirReader<'_> {
     /// Gives the entries from `offset` on to `sink` until it is full. Only entries that it took
     /// count a lookup.
-    pub(crate) fn read(&self, offset: u64, sink: &mut EntrySink<'_>) -> Result<(), VfsError> {
+    pub(crate) fn read(&self, offset: u64, sink: &mut EntrySink<'_>) -> Result<(), Stop> {
         let dots: [(&[u8], u64); 2] = [(b".", self.ino), (b"..", self.directory.parent)];
         for (position, (name, ino)) in (0..DOTS).zip(dots) {
             let dot = DirEntry {
@@ -92,7 +105,7 @@ impl DirReader<'_> {
         Ok(())
     }
 
-    fn show(&self, index: u32, sink: &mut EntrySink<'_>) -> Result<bool, VfsError> {
+    fn show(&self, index: u32, sink: &mut EntrySink<'_>) -> Result<bool, Stop> {
         let name = self.listing.name(index).map_err(VfsError::damaged_record)?;
         let record = self
             .listing
@@ -106,8 +119,8 @@ impl DirReader<'_> {
         // Counted before the entry is shown, so that nobody is forgotten in between.
         let counts = self.plus && !matches!(record.kind, Kind::Pack { .. });
         let ino = match counts {
-            true => self.inodes.look_up(&candidate),
-            false => self.inodes.peek(&candidate),
+            true => self.inodes.look_up(&candidate, &|_| false)?,
+            false => self.inodes.peek(&candidate, &|_| false)?,
         };
         let is_taken = sink(DirEntry {
             ino,

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use lfsfs_client::RemoteError;
 use lfsfs_overlay::OverlayError;
-use lfsfs_types::DecodeError;
+use lfsfs_types::{DecodeError, DirId};
 use thiserror::Error;
+
+use crate::inode::Moved;
 
 /// An operation that failed.
 #[derive(Debug, Clone, Error)]
@@ -144,6 +146,35 @@ impl VfsError {
     #[must_use]
     pub fn is_corrupt(&self) -> bool {
         matches!(self, Self::Io { source, .. } if matches!(**source, RemoteError::Corrupt(_)))
+    }
+}
+
+/// Why a look ended without an answer.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// This directory's listing must be fetched first.
+    Listing(DirId),
+    /// The base was replaced: look at the one that is there now.
+    Moved,
+    /// The operation fails.
+    Failed(VfsError),
+}
+
+impl From<VfsError> for Stop {
+    fn from(error: VfsError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<OverlayError> for Stop {
+    fn from(error: OverlayError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl From<Moved> for Stop {
+    fn from(_: Moved) -> Self {
+        Self::Moved
     }
 }
 

@@ -4,12 +4,23 @@
 //! Numbers come from `lfsfs_types::nodeid`, so they are the same after every remount. Two objects
 //! whose numbers collide get neighbouring ones; which of them moved is remembered until it is
 //! forgotten.
+//!
+//! Places belong to one version. When a mount goes to another, the table goes with it
+//! (`replace.rs`) and begins a new epoch; whoever asks with the old one is told to begin anew. What
+//! the new version does not have any more is *detached*: it keeps its number and its record as long
+//! as the kernel knows it.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard};
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, MutexGuard};
 
+use lfsfs_overlay::BaseObject;
 use lfsfs_types::nodeid;
 use lfsfs_types::{ContentId, DirId, LinkId};
+
+mod replace;
+
+pub(crate) use self::replace::{Change, Closed, Fate};
 
 /// Where the record of an object is: an entry of a listing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -44,11 +55,46 @@ pub(crate) struct Directory {
 pub(crate) struct Candidate {
     /// The number that it has unless another object has it.
     pub(crate) nodeid: u64,
+    /// By what a number is found that it had before it was committed: a hash of its place, or of
+    /// the directory or link that it is.
+    pub(crate) trace: u64,
     pub(crate) identity: Identity,
     pub(crate) place: Place,
     /// The inode of the directory that it is in.
     pub(crate) parent: u64,
 }
+
+/// What a number stands for.
+#[derive(Debug, Clone)]
+pub(crate) enum Standing {
+    /// An entry of this version.
+    Listed(Place),
+    /// Something that this version does not have.
+    Detached(Arc<Detached>),
+}
+
+/// What a number stands for when a directory is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Searched {
+    Directory(Directory),
+    /// A directory that this version does not have; nothing is in it.
+    Removed,
+    NotDirectory,
+    Unknown,
+}
+
+/// An object that the kernel knows and the version does not have.
+#[derive(Debug)]
+pub(crate) struct Detached {
+    /// Its number by `lfsfs_types::nodeid`, by which it is recognised if it comes back.
+    pub(crate) nodeid: u64,
+    /// What it was.
+    pub(crate) object: BaseObject,
+}
+
+/// The base was replaced since: begin anew with the one that is there now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Moved;
 
 /// All inodes with at least one lookup, and the root.
 #[derive(Debug)]
@@ -56,13 +102,27 @@ pub(crate) struct InodeTable {
     state: Mutex<State>,
 }
 
+/// The table as one version uses it.
+#[derive(Debug, Clone)]
+pub(crate) struct Inodes {
+    table: Arc<InodeTable>,
+    epoch: u64,
+}
+
 #[derive(Debug, Default)]
 struct State {
+    /// Counts versions; [`replace::CLOSED`] while one takes the place of another.
+    epoch: u64,
     slots: HashMap<u64, Slot>,
     directories: HashMap<u64, Directory>,
     links: HashMap<u64, (LinkId, ContentId)>,
-    /// Objects that do not have their own number because another one had it first.
+    /// Objects that do not have their own number: because another one had it first, or because they
+    /// had theirs before they were committed.
     displaced: HashMap<Identity, u64>,
+    detached: HashMap<u64, Arc<Detached>>,
+    /// The numbers that objects had before they were committed, by [`Candidate::trace`]. What is
+    /// wrong or old here costs nothing: it is only where the search for a number begins.
+    former: HashMap<u64, u64>,
 }
 
 #[derive(Debug)]
@@ -72,10 +132,12 @@ struct Slot {
     lookups: u32,
 }
 
-impl InodeTable {
+impl Inodes {
+    /// Returns a table with nothing but the root.
     pub(crate) fn new() -> Self {
         let root = Candidate {
             nodeid: nodeid::ROOT,
+            trace: nodeid::ROOT,
             identity: Identity::Directory(DirId::ROOT),
             place: Place {
                 dir: DirId::ABOVE_ROOT,
@@ -83,46 +145,90 @@ impl InodeTable {
             },
             parent: nodeid::ROOT,
         };
-        let table = Self {
-            state: Mutex::default(),
-        };
-        table.look_up(&root);
-        table
+        let mut state = State::default();
+        state.look_up(&root, &|_| false);
+        let state = Mutex::new(state);
+        Self {
+            table: Arc::new(InodeTable { state }),
+            epoch: 0,
+        }
     }
 
-    /// Counts one lookup of an entry and returns its inode.
-    pub(crate) fn look_up(&self, candidate: &Candidate) -> u64 {
-        self.look_up_beside(candidate, &|_| false)
+    /// Returns the table itself.
+    pub(crate) fn table(&self) -> &Arc<InodeTable> {
+        &self.table
     }
 
-    /// Like [`look_up`](Self::look_up), but no number that is taken elsewhere is chosen.
-    pub(crate) fn look_up_beside(&self, candidate: &Candidate, taken: &dyn Fn(u64) -> bool) -> u64 {
-        self.lock().look_up(candidate, taken)
+    /// Returns the same table for the version that comes next.
+    pub(crate) fn next(&self) -> Self {
+        Self {
+            table: Arc::clone(&self.table),
+            epoch: self.epoch + 1,
+        }
+    }
+
+    /// Counts one lookup of an entry and returns its inode; no number that is taken elsewhere is
+    /// chosen.
+    pub(crate) fn look_up(
+        &self,
+        candidate: &Candidate,
+        taken: &dyn Fn(u64) -> bool,
+    ) -> Result<u64, Moved> {
+        Ok(self.current()?.look_up(candidate, taken))
     }
 
     /// Returns the inode that an entry has, or would have, without counting.
-    pub(crate) fn peek(&self, candidate: &Candidate) -> u64 {
-        self.peek_beside(candidate, &|_| false)
+    pub(crate) fn peek(
+        &self,
+        candidate: &Candidate,
+        taken: &dyn Fn(u64) -> bool,
+    ) -> Result<u64, Moved> {
+        Ok(self.current()?.choose(candidate, taken))
     }
 
-    /// Like [`peek`](Self::peek), but no number that is taken elsewhere is chosen.
-    pub(crate) fn peek_beside(&self, candidate: &Candidate, taken: &dyn Fn(u64) -> bool) -> u64 {
-        self.lock().choose(candidate, taken)
+    pub(crate) fn standing(&self, ino: u64) -> Result<Option<Standing>, Moved> {
+        Ok(self.current()?.standing(ino))
     }
 
-    pub(crate) fn place(&self, ino: u64) -> Option<Place> {
-        self.lock().slots.get(&ino).map(|slot| slot.place)
+    pub(crate) fn directory(&self, ino: u64) -> Result<Searched, Moved> {
+        Ok(self.current()?.directory(ino))
     }
 
-    pub(crate) fn directory(&self, ino: u64) -> Option<Directory> {
-        self.lock().directories.get(&ino).copied()
+    fn current(&self) -> Result<MutexGuard<'_, State>, Moved> {
+        let state = self.table.lock();
+        match state.epoch == self.epoch {
+            true => Ok(state),
+            false => Err(Moved),
+        }
     }
+}
 
+impl Deref for Inodes {
+    type Target = InodeTable;
+
+    fn deref(&self) -> &InodeTable {
+        &self.table
+    }
+}
+
+/// What is the same whatever version the table is of.
+impl InodeTable {
     /// Takes back lookups; an inode without any is freed. The root stays.
     pub(crate) fn forget(&self, ino: u64, lookups: u64) {
         if ino != nodeid::ROOT {
             self.lock().forget(ino, lookups);
         }
+    }
+
+    /// Returns true if the kernel knows the number.
+    pub(crate) fn knows(&self, ino: u64) -> bool {
+        self.lock().slots.contains_key(&ino)
+    }
+
+    /// Returns the directory that a directory is in.
+    pub(crate) fn parent(&self, directory: u64) -> Option<u64> {
+        let state = self.lock();
+        Some(state.directories.get(&directory)?.parent)
     }
 
     /// Returns the number of inodes and how many of them are directories.
@@ -141,19 +247,24 @@ impl State {
         let ino = self.choose(candidate, taken);
         if let Some(slot) = self.slots.get_mut(&ino) {
             slot.lookups = slot.lookups.saturating_add(1);
-            return ino;
+            if self.detached.is_empty() || self.detached.remove(&ino).is_none() {
+                return ino;
+            }
         }
-        let slot = Slot {
-            place: candidate.place,
-            lookups: 1,
-        };
-        self.slots.insert(ino, slot);
+        self.put(ino, candidate, 1);
+        ino
+    }
+
+    /// Makes a number stand for an entry, with more lookups if it had none.
+    fn put(&mut self, ino: u64, candidate: &Candidate, lookups: u32) {
+        let (place, parent) = (candidate.place, candidate.parent);
+        let slot = self.slots.entry(ino).or_insert(Slot { place, lookups });
+        slot.place = place;
         if ino != candidate.nodeid {
             self.displaced.insert(candidate.identity, ino);
         }
         match candidate.identity {
             Identity::Directory(dir) => {
-                let parent = candidate.parent;
                 self.directories.insert(ino, Directory { dir, parent });
             }
             Identity::Link(link, content) => {
@@ -161,7 +272,6 @@ impl State {
             }
             Identity::Entry(_) => {}
         }
-        ino
     }
 
     /// Returns the inode that the entry has, or the next free one.
@@ -169,15 +279,23 @@ impl State {
         if let Some(ino) = self.displaced.get(&candidate.identity) {
             return *ino;
         }
-        let mut ino = candidate.nodeid;
-        while taken(ino)
-            || self
-                .identity(ino)
-                .is_some_and(|it| it != candidate.identity)
-        {
+        let former = self.former.get(&candidate.trace).copied();
+        let mut ino = former.unwrap_or(candidate.nodeid);
+        while taken(ino) || self.is_another(ino, candidate) {
             ino = nodeid::next_on_collision(ino);
         }
         ino
+    }
+
+    /// Returns true if the number stands for something else than the entry.
+    fn is_another(&self, ino: u64, candidate: &Candidate) -> bool {
+        match self.detached.get(&ino) {
+            Some(detached) => detached.nodeid != candidate.nodeid,
+            None => {
+                let identity = self.identity(ino);
+                identity.is_some_and(|it| it != candidate.identity)
+            }
+        }
     }
 
     fn identity(&self, ino: u64) -> Option<Identity> {
@@ -187,6 +305,25 @@ impl State {
         directory()
             .or_else(link)
             .or(Some(Identity::Entry(slot.place)))
+    }
+
+    fn standing(&self, ino: u64) -> Option<Standing> {
+        let slot = self.slots.get(&ino)?;
+        Some(match self.detached.get(&ino) {
+            Some(detached) => Standing::Detached(Arc::clone(detached)),
+            None => Standing::Listed(slot.place),
+        })
+    }
+
+    fn directory(&self, ino: u64) -> Searched {
+        if let Some(directory) = self.directories.get(&ino) {
+            return Searched::Directory(*directory);
+        }
+        match self.standing(ino) {
+            Some(Standing::Detached(it)) if it.object.record.dir().is_some() => Searched::Removed,
+            Some(_) => Searched::NotDirectory,
+            None => Searched::Unknown,
+        }
     }
 
     fn forget(&mut self, ino: u64, lookups: u64) {
@@ -201,101 +338,22 @@ impl State {
         if slot.lookups > 0 {
             return;
         }
+        self.take_out(ino);
+        self.detached.remove(&ino);
+        self.slots.remove(&ino);
+    }
+
+    /// Makes a number stand for nothing that other entries could be.
+    fn take_out(&mut self, ino: u64) {
         if let Some(identity) = self.identity(ino).filter(|_| !self.displaced.is_empty())
             && self.displaced.get(&identity) == Some(&ino)
         {
             self.displaced.remove(&identity);
         }
-        self.slots.remove(&ino);
         self.directories.remove(&ino);
         self.links.remove(&ino);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn entry(nodeid: u64, index: u32) -> Candidate {
-        let place = Place {
-            dir: DirId(7),
-            index,
-        };
-        Candidate {
-            nodeid,
-            identity: Identity::Entry(place),
-            place,
-            parent: nodeid::ROOT,
-        }
-    }
-
-    #[test]
-    fn an_inode_lives_until_all_its_lookups_are_forgotten() {
-        let table = InodeTable::new();
-        assert_eq!(table.look_up(&entry(50, 1)), 50);
-        assert_eq!(table.look_up(&entry(50, 1)), 50);
-        table.forget(50, 1);
-        assert!(table.place(50).is_some());
-        table.forget(50, 1);
-        assert!(table.place(50).is_none());
-        assert_eq!(table.count(), (1, 1));
-    }
-
-    #[test]
-    fn the_root_is_never_freed() {
-        let table = InodeTable::new();
-        table.forget(nodeid::ROOT, u64::MAX);
-        let root = table.directory(nodeid::ROOT).unwrap();
-        assert_eq!((root.dir, root.parent), (DirId::ROOT, nodeid::ROOT));
-    }
-
-    #[test]
-    fn forgetting_what_is_not_known_or_too_often_is_harmless() {
-        let table = InodeTable::new();
-        table.forget(99, 3);
-        table.look_up(&entry(50, 1));
-        table.forget(50, u64::MAX);
-        assert_eq!(table.count().0, 1);
-    }
-
-    #[test]
-    fn colliding_objects_get_numbers_of_their_own_and_keep_them() {
-        let table = InodeTable::new();
-        let (first, second) = (entry(50, 1), entry(50, 2));
-        assert_eq!(table.look_up(&first), 50);
-        assert_eq!((table.peek(&second), table.look_up(&second)), (51, 51));
-        table.forget(50, 1);
-        // The second must not move to the number that is free now, while the kernel knows it.
-        assert_eq!(table.look_up(&second), 51);
-        assert_eq!(table.place(51).unwrap().index, 2);
-        assert_eq!(table.look_up(&first), 50);
-        table.forget(51, 2);
-        assert_eq!(table.peek(&second), 51);
-        table.forget(50, 1);
-        assert_eq!(table.peek(&second), 50);
-    }
-
-    #[test]
-    fn a_number_that_is_taken_elsewhere_is_left_alone() {
-        let table = InodeTable::new();
-        let candidate = entry(50, 1);
-        let taken = |ino| ino == 50 || ino == 51;
-        assert_eq!(table.peek_beside(&candidate, &taken), 52);
-        assert_eq!(table.look_up_beside(&candidate, &taken), 52);
-        // It keeps the number when the others are free again.
-        assert_eq!(table.look_up(&candidate), 52);
-    }
-
-    #[test]
-    fn names_of_one_link_share_an_inode_whatever_their_places() {
-        let table = InodeTable::new();
-        let link = Identity::Link(LinkId(3), ContentId::EMPTY);
-        let name = |index| Candidate {
-            identity: link,
-            ..entry(60, index)
-        };
-        assert_eq!(table.look_up(&name(1)), 60);
-        assert_eq!(table.look_up(&name(2)), 60);
-        assert_eq!(table.count().0, 2);
-    }
-}
+mod tests;

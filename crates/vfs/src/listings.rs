@@ -3,7 +3,7 @@
 //! A listing is fetched once for ever: it is kept on disk under the version that last changed it,
 //! and a log a version says which listing each directory has there.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use lfsfs_cache::{DiskCache, ListingKey};
@@ -86,6 +86,26 @@ impl Listings {
             })
         };
         deadline.insist(ACTION, join).await
+    }
+
+    /// Takes over what `before` has in memory of directories that are the same in both versions, and
+    /// returns the others with how many entries they had, as far as that is known.
+    ///
+    /// Nothing is copied: `before` is left without, because it is at its end.
+    pub(crate) fn inherit(&self, before: &Self, changed: &HashSet<DirId>) -> HashMap<DirId, u32> {
+        let mut known = std::mem::take(&mut before.lock().listings);
+        for dir in changed {
+            known.remove(dir);
+        }
+        let mut own = self.lock();
+        known.extend(own.listings.drain());
+        own.listings = known;
+        drop(own);
+        let dropped = self.memory.inherit(&before.memory, changed);
+        dropped
+            .into_iter()
+            .map(|(dir, it)| (dir, it.len()))
+            .collect()
     }
 
     /// Returns the number of listings in memory and their bytes.

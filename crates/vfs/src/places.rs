@@ -5,7 +5,7 @@
 //! from the server. What is remembered may be out of date, because servers move and rewrite chunks;
 //! then the server is asked again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use lfsfs_cache::PlacesKey;
@@ -17,9 +17,9 @@ use crate::chunks::Chunks;
 use crate::deadline::Deadline;
 use crate::error::VfsError;
 use crate::flight::{Flights, Start};
-use crate::inode::Place;
 use crate::listing::Listing;
 use crate::listings::{Listings, Source};
+use crate::read::Wanted;
 use crate::weighted::WeightedCache;
 
 mod lists;
@@ -41,7 +41,14 @@ pub(crate) enum Freshness {
     Now,
 }
 
-type Stretch = (DirId, u32);
+/// Contents that are resolved together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Group {
+    /// Those of a stretch of a listing.
+    Stretch(DirId, u32),
+    /// One whose object is in no listing of this version.
+    Alone(ContentId),
+}
 
 /// The places of the contents of one version.
 #[derive(Debug)]
@@ -49,8 +56,8 @@ pub(crate) struct Places {
     source: Source,
     listings: Arc<Listings>,
     chunks: Arc<Chunks>,
-    memory: WeightedCache<Stretch, Arc<PlaceTable>>,
-    flights: Arc<Flights<Stretch, Arc<PlaceTable>>>,
+    memory: WeightedCache<Group, Arc<PlaceTable>>,
+    flights: Arc<Flights<Group, Arc<PlaceTable>>>,
 }
 
 impl Places {
@@ -69,47 +76,57 @@ impl Places {
         }
     }
 
-    pub(crate) fn in_memory(&self, place: Place) -> Option<Arc<PlaceTable>> {
-        self.memory.find(&stretch_of(place))
+    pub(crate) fn in_memory(&self, wanted: &Wanted) -> Option<Arc<PlaceTable>> {
+        self.memory.find(&group_of(wanted))
     }
 
-    /// Returns the places of the contents of `place` and of its neighbours. A content that the
-    /// server does not have is not among them.
+    /// Returns the places of what is wanted and of its neighbours, if it has any in `listing`. A
+    /// content that the server does not have is not among them.
     pub(crate) async fn load(
         self: &Arc<Self>,
-        place: Place,
-        listing: &Arc<Listing>,
+        wanted: &Wanted,
+        listing: Option<&Arc<Listing>>,
         freshness: Freshness,
         deadline: Deadline,
     ) -> Result<Arc<PlaceTable>, VfsError> {
-        let stretch = stretch_of(place);
+        let group = group_of(wanted);
         match freshness {
             Freshness::Any => {
-                let known = self.memory.find(&stretch).or_else(|| self.on_disk(stretch));
+                let known = self.memory.find(&group).or_else(|| self.on_disk(group));
                 if let Some(table) = known {
                     return Ok(table);
                 }
             }
-            Freshness::Now => self.memory.remove(&stretch),
+            Freshness::Now => self.memory.remove(&group),
         }
-        let listing = Arc::clone(listing);
+        let listing = listing.map(Arc::clone);
         let fetched = self
             .flights
-            .join(&stretch, |_| match self.memory.find(&stretch) {
+            .join(&group, |_| match self.memory.find(&group) {
                 Some(table) => Start::Ready(table),
                 None => {
                     let this = Arc::clone(self);
-                    let work = this.fetch(stretch, listing, freshness, deadline);
-                    Start::Launch(vec![stretch], work)
+                    let work = this.fetch(group, listing, freshness, deadline);
+                    Start::Launch(vec![group], work)
                 }
             });
         deadline.bound(ACTION, fetched).await
     }
 
-    fn on_disk(&self, stretch: Stretch) -> Option<Arc<PlaceTable>> {
-        let table = PlaceTable::decode(&self.source.cache.places(&self.key(stretch)?)?);
+    /// Takes over what `before` has in memory, but for these directories, which had so many entries.
+    /// What remains of others that changed is found to be wrong when it is used.
+    pub(crate) fn inherit(&self, before: &Self, changed: &HashMap<DirId, u32>) {
+        let groups = changed.iter().flat_map(|(dir, len)| {
+            (0..=len / STRETCH_LEN).map(|stretch| Group::Stretch(*dir, stretch))
+        });
+        let groups: Vec<_> = groups.collect();
+        self.memory.inherit(&before.memory, &groups);
+    }
+
+    fn on_disk(&self, group: Group) -> Option<Arc<PlaceTable>> {
+        let table = PlaceTable::decode(&self.source.cache.places(&self.key(group)?)?);
         match table {
-            Ok(table) => Some(self.keep(stretch, table)),
+            Ok(table) => Some(self.keep(group, table)),
             Err(error) => {
                 // It is replaced by what is fetched now.
                 tracing::warn!(%error, "cached places make no sense, asking again");
@@ -120,14 +137,14 @@ impl Places {
 
     async fn fetch(
         self: Arc<Self>,
-        stretch: Stretch,
-        listing: Arc<Listing>,
+        group: Group,
+        listing: Option<Arc<Listing>>,
         freshness: Freshness,
         mut deadline: Deadline,
     ) -> Result<Arc<PlaceTable>, VfsError> {
         let mut table = PlaceTable::default();
         let mut unresolved = Vec::new();
-        for content in contents_of(&listing, stretch.1)? {
+        for content in contents_of(group, listing.as_deref())? {
             match self.chunks.find_loaded(&content) {
                 Some((location, len)) if freshness == Freshness::Any => {
                     table.add(content, [(content, len, location)]);
@@ -139,22 +156,18 @@ impl Places {
             let resolved = self.ask(&unresolved, deadline).await?;
             deadline.renew();
             self.take(&mut table, &unresolved, &resolved);
-            let place = Place {
-                dir: stretch.0,
-                index: stretch.1 * STRETCH_LEN,
-            };
-            self.take_lists(&mut table, place, &resolved, &mut deadline)
+            self.take_lists(&mut table, &resolved, &mut deadline)
                 .await?;
         }
         table.seal();
-        if let Some(key) = self.key(stretch) {
+        if let Some(key) = self.key(group) {
             let encoded = table.encode();
             self.source
                 .writer
                 .write(move |cache| cache.store_places(&key, &encoded))
                 .await;
         }
-        Ok(self.keep(stretch, table))
+        Ok(self.keep(group, table))
     }
 
     /// Adds what the server said, as far as it can be true.
@@ -183,24 +196,35 @@ impl Places {
         tracing::warn!(%content, problem, "wrong places from the server, not used");
     }
 
-    fn keep(&self, stretch: Stretch, table: PlaceTable) -> Arc<PlaceTable> {
+    fn keep(&self, group: Group, table: PlaceTable) -> Arc<PlaceTable> {
         let table = Arc::new(table);
-        self.memory.insert(stretch, Arc::clone(&table));
+        self.memory.insert(group, Arc::clone(&table));
         table
     }
 
-    fn key(&self, (dir, stretch): Stretch) -> Option<PlacesKey> {
+    fn key(&self, group: Group) -> Option<PlacesKey> {
+        let Group::Stretch(dir, stretch) = group else {
+            return None;
+        };
         let listing = self.listings.key(dir)?;
         Some(PlacesKey { listing, stretch })
     }
 }
 
-fn stretch_of(place: Place) -> Stretch {
-    (place.dir, place.index / STRETCH_LEN)
+fn group_of(wanted: &Wanted) -> Group {
+    match wanted.place {
+        Some(place) => Group::Stretch(place.dir, place.index / STRETCH_LEN),
+        None => Group::Alone(wanted.content),
+    }
 }
 
-/// Returns the contents that the files of a stretch consist of, each once.
-fn contents_of(listing: &Listing, stretch: u32) -> Result<BTreeSet<ContentId>, VfsError> {
+/// Returns the contents that a group consists of, each once.
+fn contents_of(group: Group, listing: Option<&Listing>) -> Result<BTreeSet<ContentId>, VfsError> {
+    let (stretch, listing) = match (group, listing) {
+        (Group::Alone(content), _) => return Ok(BTreeSet::from([content])),
+        (Group::Stretch(_, stretch), Some(listing)) => (stretch, listing),
+        (Group::Stretch(..), None) => return Ok(BTreeSet::new()),
+    };
     let start = stretch * STRETCH_LEN;
     let end = start.saturating_add(STRETCH_LEN).min(listing.len());
     let mut contents = BTreeSet::new();

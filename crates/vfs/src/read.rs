@@ -1,12 +1,13 @@
 //! Bytes of contents: places, then indexes, then blocks, and what to do when one of them fails.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use lfsfs_client::RemoteError;
-use lfsfs_types::ContentId;
 use lfsfs_types::chunk::Span;
+use lfsfs_types::{ContentId, DirId};
 
 use crate::chunks::{Chunk, Chunks};
 use crate::deadline::Deadline;
@@ -20,8 +21,9 @@ const ACTION: &str = "read a file";
 /// Some bytes of a content.
 #[derive(Debug, Clone)]
 pub(crate) struct Wanted {
-    /// The entry that has the content, by which its neighbours are found.
-    pub(crate) place: Place,
+    /// The entry that has the content, by which its neighbours are found; none for what is in no
+    /// listing of this version.
+    pub(crate) place: Option<Place>,
     pub(crate) content: ContentId,
     /// Length of the whole content.
     pub(crate) size: u64,
@@ -32,7 +34,7 @@ impl Wanted {
     /// Returns what `len` bytes from `offset` are, cut at the end of the content; `None` if that is
     /// nothing.
     pub(crate) fn new(
-        place: Place,
+        place: Option<Place>,
         (content, size): (ContentId, u64),
         offset: u64,
         len: u64,
@@ -59,9 +61,14 @@ impl ContentReader {
         Self { places, chunks }
     }
 
+    /// Takes over what `before` knows, but for these directories.
+    pub(crate) fn inherit(&self, before: &Self, changed: &HashMap<DirId, u32>) {
+        self.places.inherit(&before.places, changed);
+    }
+
     /// Returns the bytes if all that is needed for it is in memory.
     pub(crate) fn read_in_memory(&self, wanted: &Wanted) -> Option<Bytes> {
-        let table = self.places.in_memory(wanted.place)?;
+        let table = self.places.in_memory(wanted)?;
         let mut bytes = Pieces::default();
         for part in parts_within(&table, wanted).ok()? {
             let location = table.location(part)?;
@@ -74,12 +81,13 @@ impl ContentReader {
         Some(bytes.join())
     }
 
-    /// Returns the bytes. Places that turn out to be wrong are asked for again, and servers that are
+    /// Returns the bytes; `listing` is the one that has the wanted place, if there is one. Places that
+    /// turn out to be wrong are asked for again, and servers that are
     /// away are tried until `deadline`, which moves with everything that comes.
     pub(crate) async fn read(
         &self,
         wanted: &Wanted,
-        listing: &Arc<Listing>,
+        listing: Option<&Arc<Listing>>,
         mut deadline: Deadline,
     ) -> Result<Bytes, VfsError> {
         let mut freshness = Freshness::Any;
@@ -106,14 +114,12 @@ impl ContentReader {
     async fn attempt(
         &self,
         wanted: &Wanted,
-        listing: &Arc<Listing>,
+        listing: Option<&Arc<Listing>>,
         freshness: Freshness,
         deadline: &mut Deadline,
     ) -> Result<Bytes, VfsError> {
         let places = &self.places;
-        let table = places
-            .load(wanted.place, listing, freshness, *deadline)
-            .await?;
+        let table = places.load(wanted, listing, freshness, *deadline).await?;
         deadline.renew();
         read_located(&self.chunks, &table, wanted, deadline).await
     }

@@ -3,6 +3,7 @@
 //! Each has a form that waits and a `try_` form that answers at once if all it needs is in memory,
 //! so that a kernel transport can answer cached requests where it received them.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -16,8 +17,8 @@ use crate::chunks::Chunks;
 use crate::config::VfsConfig;
 use crate::deadline::Deadline;
 use crate::directory::{DirReader, EntrySink, candidate};
-use crate::error::VfsError;
-use crate::inode::{Directory, InodeTable, Place};
+use crate::error::{Stop, VfsError};
+use crate::inode::{Directory, Inodes, Moved, Place, Searched, Standing};
 use crate::listing::Listing;
 use crate::listings::{Listings, Source};
 use crate::places::Places;
@@ -40,17 +41,17 @@ pub struct Entry {
 pub struct Vfs {
     source: Source,
     config: VfsConfig,
-    inodes: InodeTable,
+    inodes: Inodes,
     listings: Arc<Listings>,
     chunks: Arc<Chunks>,
     contents: ContentReader,
 }
 
-/// A record, where it is, and its neighbours unless it is the root.
-struct Found {
-    place: Place,
-    record: Record,
-    listing: Option<Arc<Listing>>,
+/// A record, and where it is with its neighbours if it is in a listing of this version.
+pub(crate) struct Found {
+    pub(crate) place: Option<Place>,
+    pub(crate) record: Record,
+    pub(crate) listing: Option<Arc<Listing>>,
 }
 
 impl Vfs {
@@ -85,8 +86,12 @@ impl Vfs {
             snapshot: Arc::new(snapshot),
             counters: Arc::new(Counters::default()),
         };
-        let listings = Arc::new(Listings::new(source.clone(), config.listings_len_max));
         let chunks = Arc::new(Chunks::new(source.clone(), &config));
+        Self::over(source, config, Inodes::new(), chunks)
+    }
+
+    fn over(source: Source, config: VfsConfig, inodes: Inodes, chunks: Arc<Chunks>) -> Self {
+        let listings = Arc::new(Listings::new(source.clone(), config.listings_len_max));
         let places = Places::new(
             source.clone(),
             Arc::clone(&listings),
@@ -96,11 +101,28 @@ impl Vfs {
         Self {
             source,
             config,
-            inodes: InodeTable::new(),
+            inodes,
             listings,
             contents: ContentReader::new(Arc::new(places), Arc::clone(&chunks)),
             chunks,
         }
+    }
+
+    /// Returns another version of the project over the same caches and inodes, which are its own
+    /// once it took the place of this one.
+    pub(crate) fn successor(&self, snapshot: Snapshot) -> Self {
+        let source = Source {
+            snapshot: Arc::new(snapshot),
+            ..self.source.clone()
+        };
+        let chunks = Arc::clone(&self.chunks);
+        Self::over(source, self.config.clone(), self.inodes.next(), chunks)
+    }
+
+    /// Takes over what `before` has in memory of directories that are the same in both versions.
+    pub(crate) fn inherit(&self, before: &Self, changed: &HashSet<DirId>) {
+        let lens = self.listings.inherit(&before.listings, changed);
+        self.contents.inherit(&before.contents, &lens);
     }
 
     /// Returns the version that this shows.
@@ -128,7 +150,8 @@ impl Vfs {
 
     /// Returns the attributes of an inode.
     pub async fn getattr(&self, ino: u64) -> Result<Attr, VfsError> {
-        Ok(Attr::of(ino, &self.find(ino).await?.record))
+        let found = self.find(ino).await.map_err(unmoved)?;
+        Ok(Attr::of(ino, &found.record))
     }
 
     /// Like [`getattr`](Self::getattr), from memory.
@@ -139,12 +162,12 @@ impl Vfs {
 
     /// Returns where a symbolic link points.
     pub async fn readlink(&self, ino: u64) -> Result<Bytes, VfsError> {
-        target_of(self.find(ino).await?)
+        target_of(&self.find(ino).await.map_err(unmoved)?)
     }
 
     /// Like [`readlink`](Self::readlink), from memory.
     pub fn try_readlink(&self, ino: u64) -> Option<Result<Bytes, VfsError>> {
-        Some(self.try_find(ino)?.and_then(target_of))
+        Some(self.try_find(ino)?.and_then(|found| target_of(&found)))
     }
 
     /// Gives the entries of a directory from `offset` on to `sink` until it is full.
@@ -160,8 +183,8 @@ impl Vfs {
     ) -> Result<(), VfsError> {
         let directory = self.directory(ino)?;
         let listing = self.listing(directory.dir).await?;
-        self.reader(ino, directory, listing, plus)
-            .read(offset, sink)
+        let reader = self.reader(ino, directory, listing, plus);
+        reader.read(offset, sink).map_err(unmoved)
     }
 
     /// Like [`readdir`](Self::readdir), from memory.
@@ -178,15 +201,25 @@ impl Vfs {
         };
         let listing = self.listings.in_memory(directory.dir)?;
         let reader = self.reader(ino, directory, listing, plus);
-        Some(reader.read(offset, sink))
+        Some(reader.read(offset, sink).map_err(unmoved))
     }
 
     /// Returns bytes of a file: fewer than `size` only at its end.
     pub async fn read(&self, ino: u64, offset: u64, size: u32) -> Result<Bytes, VfsError> {
-        let found = self.find(ino).await?;
+        let found = self.find(ino).await.map_err(unmoved)?;
+        self.read_found(&found, offset, size).await
+    }
+
+    /// Returns bytes of a file that was found.
+    pub(crate) async fn read_found(
+        &self,
+        found: &Found,
+        offset: u64,
+        size: u32,
+    ) -> Result<Bytes, VfsError> {
         let content = content_of(&found.record)?;
         let wanted = Wanted::new(found.place, content, offset, u64::from(size));
-        self.read_content(wanted, found.listing).await
+        self.read_content(wanted, found.listing.as_ref()).await
     }
 
     /// Like [`read`](Self::read), from memory.
@@ -207,12 +240,22 @@ impl Vfs {
 
     /// Returns the value of an extended attribute.
     pub async fn getxattr(&self, ino: u64, name: &[u8]) -> Result<Bytes, VfsError> {
-        let found = self.find(ino).await?;
+        let found = self.find(ino).await.map_err(unmoved)?;
+        self.xattr_found(ino, &found, name).await
+    }
+
+    /// Returns the value of an extended attribute of what was found.
+    pub(crate) async fn xattr_found(
+        &self,
+        ino: u64,
+        found: &Found,
+        name: &[u8],
+    ) -> Result<Bytes, VfsError> {
         match self.xattr(ino, &found.record, name)? {
             Value::Known(bytes) => Ok(bytes),
             Value::Content(content, len) => {
                 let wanted = Wanted::new(found.place, (content, len), 0, len);
-                self.read_content(wanted, found.listing).await
+                self.read_content(wanted, found.listing.as_ref()).await
             }
         }
     }
@@ -232,7 +275,8 @@ impl Vfs {
 
     /// Returns the names of an inode's extended attributes, each with a NUL behind it.
     pub async fn listxattr(&self, ino: u64) -> Result<Bytes, VfsError> {
-        Ok(xattr::names(&self.find(ino).await?.record))
+        let found = self.find(ino).await.map_err(unmoved)?;
+        Ok(xattr::names(&found.record))
     }
 
     /// Like [`listxattr`](Self::listxattr), from memory.
@@ -298,9 +342,9 @@ impl Vfs {
 
     fn directory(&self, ino: u64) -> Result<Directory, VfsError> {
         match self.inodes.directory(ino) {
-            Some(directory) => Ok(directory),
-            None if self.inodes.place(ino).is_some() => Err(VfsError::NotDirectory),
-            None => Err(VfsError::Stale),
+            Ok(Searched::Directory(directory)) => Ok(directory),
+            Ok(Searched::NotDirectory) => Err(VfsError::NotDirectory),
+            Ok(Searched::Removed | Searched::Unknown) | Err(Moved) => Err(VfsError::Stale),
         }
     }
 
@@ -339,14 +383,15 @@ impl Vfs {
         };
         let project = &self.source.snapshot.project.id;
         let candidate = candidate(project, parent, place, name, &record)?;
-        let ino = self.inodes.look_up(&candidate);
+        let ino = self.inodes.look_up(&candidate, &|_| false);
+        let ino = ino.map_err(|Moved| VfsError::Stale)?;
         Ok(Entry {
             attr: Attr::of(ino, &record),
         })
     }
 
     /// Returns the table of inodes, which a writable mount shares.
-    pub(crate) fn inodes(&self) -> &InodeTable {
+    pub(crate) fn inodes(&self) -> &Inodes {
         &self.inodes
     }
 
@@ -362,30 +407,35 @@ impl Vfs {
         })
     }
 
-    async fn find(&self, ino: u64) -> Result<Found, VfsError> {
-        let place = self.inodes.place(ino).ok_or(VfsError::Stale)?;
-        if ino == nodeid::ROOT {
-            return Ok(self.root(place));
+    /// Returns what a number stands for.
+    pub(crate) async fn find(&self, ino: u64) -> Result<Found, Stop> {
+        match self.find_alone(ino)? {
+            Ok(found) => Ok(found),
+            Err(place) => Ok(Found::at(place, self.listing(place.dir).await?)?),
         }
-        Found::at(place, self.listing(place.dir).await?)
     }
 
     fn try_find(&self, ino: u64) -> Option<Result<Found, VfsError>> {
-        let Some(place) = self.inodes.place(ino) else {
-            return Some(Err(VfsError::Stale));
-        };
-        if ino == nodeid::ROOT {
-            return Some(Ok(self.root(place)));
+        match self.find_alone(ino) {
+            Err(stop) => Some(Err(unmoved(stop))),
+            Ok(Ok(found)) => Some(Ok(found)),
+            Ok(Err(place)) => Some(Found::at(place, self.listings.in_memory(place.dir)?)),
         }
-        Some(Found::at(place, self.listings.in_memory(place.dir)?))
     }
 
-    fn root(&self, place: Place) -> Found {
-        Found {
-            place,
-            record: self.source.snapshot.root.clone(),
+    /// Returns what has a record without a listing, or else the place.
+    fn find_alone(&self, ino: u64) -> Result<Result<Found, Place>, Stop> {
+        let record = match self.inodes.standing(ino)? {
+            None => return Err(VfsError::Stale.into()),
+            Some(Standing::Detached(detached)) => detached.object.record.clone(),
+            Some(Standing::Listed(_)) if ino == nodeid::ROOT => self.source.snapshot.root.clone(),
+            Some(Standing::Listed(place)) => return Ok(Err(place)),
+        };
+        Ok(Ok(Found {
+            place: None,
+            record,
             listing: None,
-        }
+        }))
     }
 
     fn xattr(&self, ino: u64, record: &Record, name: &[u8]) -> Result<Value, VfsError> {
@@ -399,7 +449,7 @@ impl Vfs {
     pub(crate) async fn read_content(
         &self,
         wanted: Option<Wanted>,
-        listing: Option<Arc<Listing>>,
+        listing: Option<&Arc<Listing>>,
     ) -> Result<Bytes, VfsError> {
         let Some(wanted) = wanted else {
             return Ok(Bytes::new());
@@ -407,26 +457,13 @@ impl Vfs {
         if let Some(bytes) = self.contents.read_in_memory(&wanted) {
             return Ok(bytes);
         }
-        let listing = match listing {
-            Some(listing) => listing,
-            None => self.root_listing()?,
-        };
         let deadline = Deadline::after(self.config.timeout);
-        let result = self.contents.read(&wanted, &listing, deadline).await;
+        let result = self.contents.read(&wanted, listing, deadline).await;
         result.inspect_err(|error| {
             self.source.counters.read_errors.add(1);
             let error = error as &dyn std::error::Error;
             tracing::warn!(content = %wanted.content, error, "cannot read a file");
         })
-    }
-
-    /// Returns the listing that the root's own record would be in, with nothing else.
-    fn root_listing(&self) -> Result<Arc<Listing>, VfsError> {
-        let name = lfsfs_types::Name::new(b"root").map_err(|_| VfsError::Invalid)?;
-        let root = self.source.snapshot.root.clone();
-        Listing::encode(&[(name, root)])
-            .map(Arc::new)
-            .ok_or(VfsError::Invalid)
     }
 }
 
@@ -434,15 +471,22 @@ impl Found {
     fn at(place: Place, listing: Arc<Listing>) -> Result<Self, VfsError> {
         let record = listing.record(place.index);
         Ok(Self {
-            place,
+            place: Some(place),
             record: record.map_err(VfsError::damaged_record)?,
             listing: Some(listing),
         })
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it ends a chain of calls")]
-fn target_of(found: Found) -> Result<Bytes, VfsError> {
+/// Returns why a version that nothing replaces fails.
+fn unmoved(stop: Stop) -> VfsError {
+    match stop {
+        Stop::Failed(error) => error,
+        Stop::Moved | Stop::Listing(_) => VfsError::Stale,
+    }
+}
+
+pub(crate) fn target_of(found: &Found) -> Result<Bytes, VfsError> {
     match &found.record.kind {
         Kind::Symlink { target } => Ok(Bytes::copy_from_slice(target)),
         _ => Err(VfsError::Invalid),

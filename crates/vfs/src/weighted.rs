@@ -65,6 +65,35 @@ impl<K: Hash + Eq, V: Weight + Clone> WeightedCache<K, V> {
         });
     }
 
+    /// Takes all of `other`, which is left empty, but for these keys, whose values it returns. What
+    /// is here stays.
+    pub(crate) fn inherit<'k>(
+        &self,
+        other: &Self,
+        without: impl IntoIterator<Item = &'k K>,
+    ) -> Vec<(K, V)>
+    where
+        K: Clone + 'k,
+    {
+        let empty = State {
+            entries: LruCache::unbounded(),
+            weight: 0,
+        };
+        let mut taken = other.with(|state| std::mem::replace(state, empty));
+        let mut left = Vec::new();
+        for key in without {
+            if let Some(value) = taken.entries.pop(key) {
+                taken.weight -= self.weigh(&value);
+                left.push((key.clone(), value));
+            }
+        }
+        let own = self.with(|state| std::mem::replace(state, taken));
+        for (key, value) in own.entries {
+            self.insert(key, value);
+        }
+        left
+    }
+
     /// Returns the first answer of `look`, asking the values used last first.
     pub(crate) fn find_map<R>(&self, look: impl FnMut((&K, &V)) -> Option<R>) -> Option<R> {
         self.with(|state| state.entries.iter().find_map(look))

@@ -11,30 +11,31 @@
 //!
 //! The overlay is made by the first change. Until then this costs what the read-only core costs.
 //!
-//! Lock order: `known`, then the overlay's own, then the table of inodes. Calls that change names,
-//! lookups and forgets take `known`; reads, getattr and changes of one object do not. A read works on
-//! a view of the state and waits for no writer.
+//! Lock order: `known`, then the ground, then the overlay's own, then the table of inodes. Calls that
+//! change names, lookups and forgets take `known`; reads, getattr and changes of one object do not. A
+//! read works on a view of the state and waits for no writer.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock};
 use std::time::Instant;
 
 use bytes::Bytes;
 use lfsfs_common::PathError;
 use lfsfs_common::clock::Clock;
 use lfsfs_common::random::random_bytes;
-use lfsfs_overlay::{Base, Change, Operation, Overlay, OverlayError, Source, State, View};
+use lfsfs_overlay::{Change, Operation, Overlay, OverlayError, State};
 use lfsfs_types::Timestamp;
-use tokio::sync::OnceCell;
 use tokio::task::spawn_blocking;
 
 use crate::attr::Attr;
-use crate::error::VfsError;
-use crate::vfs::{Entry, Vfs};
+use crate::error::{Stop, VfsError};
+use crate::inode::InodeTable;
+use crate::vfs::{Entry, Vfs, target_of};
 
 mod attributes;
 mod content;
 mod drain;
+mod ground;
 mod known;
 mod namespace;
 mod plan;
@@ -54,10 +55,11 @@ pub use self::request::{
 pub use self::switch::SwitchReport;
 
 use self::drain::Drain;
+use self::ground::Ground;
 use self::known::Known;
 use self::plan::{Numbers, Plan};
 use self::readdir::Orders;
-use self::scene::{Held, Object, Scene, Stop, name_of};
+use self::scene::{Held, Object, Scene, name_of};
 
 /// How many forgotten orphans the overlay may still hold before they are dropped in one write.
 const GONE_MAX: usize = 64;
@@ -68,14 +70,16 @@ const GONE_MAX: usize = 64;
 /// Permissions are the kernel's to check; what a call says about the caller is taken as it is.
 #[derive(Debug)]
 pub struct WritableVfs {
-    base: Arc<Vfs>,
+    ground: RwLock<Arc<Ground>>,
+    /// What the kernel knows of all bases.
+    inodes: Arc<InodeTable>,
     drain: Arc<Drain>,
     /// `None` for what cannot be written.
     place: Option<OverlayPlace>,
     clock: Arc<dyn Clock>,
-    overlay: OnceCell<Arc<Overlay>>,
-    /// The state while there is no overlay.
-    untouched: State,
+    overlay: OnceLock<Arc<Overlay>>,
+    /// Held by whoever makes the overlay.
+    making: tokio::sync::Mutex<()>,
     known: Mutex<Known>,
     numbers: Numbers,
     orders: Orders,
@@ -111,22 +115,17 @@ impl WritableVfs {
     ) -> Result<Self, VfsError> {
         let random = random_bytes().map_err(PathError::wrap("read", Path::new("/dev/urandom")));
         Ok(Self {
-            untouched: State::new(source(&base).base),
             known: Mutex::default(),
             numbers: Numbers::from(random.map_err(OverlayError::from)?),
             orders: Orders::new(),
-            overlay: OnceCell::new(),
-            base: Arc::new(base),
+            overlay: OnceLock::new(),
+            making: tokio::sync::Mutex::default(),
+            inodes: Arc::clone(base.inodes().table()),
+            ground: RwLock::new(Arc::new(Ground::new(base))),
             drain: Arc::default(),
             place,
             clock,
         })
-    }
-
-    /// Returns the read-only core below as it is now; a switch or a commit puts another in its place.
-    #[must_use]
-    pub fn base(&self) -> Arc<Vfs> {
-        Arc::clone(&self.base)
     }
 
     /// Returns the overlay, if anything was ever changed.
@@ -140,10 +139,11 @@ impl WritableVfs {
         let name = name_of(name)?;
         let attempt = |held: &Held| {
             let mut known = self.lock_known();
-            let state = self.state();
-            let scene = self.scene(&state, held);
+            self.expect_current(&held.ground)?;
+            let moment = self.moment_above(&held.ground)?;
+            let scene = scene(moment.state(), held);
             let object = scene.find_known(&scene.directory(parent)?, &name)?;
-            Ok(self.count(&mut known, &state, parent, &object))
+            self.count(&mut known, scene, (parent, &object))
         };
         let attr = self.with_listings(attempt).await?;
         Ok(Entry { attr })
@@ -151,10 +151,13 @@ impl WritableVfs {
 
     /// Returns where a symbolic link points.
     pub async fn readlink(&self, ino: u64) -> Result<Bytes, VfsError> {
-        match self.state().inode(ino).map(|inode| &inode.node) {
-            Some(lfsfs_overlay::Node::Symlink(target)) => Ok(Bytes::copy_from_slice(target)),
-            Some(_) => Err(VfsError::Invalid),
-            None => self.base.readlink(ino).await,
+        let (moment, found) = self.stand(ino).await?;
+        match (found, moment.upper(ino).map(|it| &it.1.node)) {
+            (Some(found), _) => target_of(&found),
+            (None, Some(lfsfs_overlay::Node::Symlink(target))) => {
+                Ok(Bytes::copy_from_slice(target))
+            }
+            (None, _) => Err(VfsError::Invalid),
         }
     }
 
@@ -163,7 +166,7 @@ impl WritableVfs {
     /// Like a kernel, callers forget what is in a directory before the directory.
     pub fn forget(&self, ino: u64, nlookup: u64) {
         let mut known = self.lock_known();
-        if known.forget(self.base.inodes(), ino, nlookup) {
+        if known.forget(&self.inodes, ino, nlookup) {
             self.note_gone(&mut known, ino);
             if known.gone.len() >= GONE_MAX {
                 self.drop_gone(&mut known);
@@ -173,7 +176,7 @@ impl WritableVfs {
 
     /// Makes everything acknowledged so far survive a power loss: of this object, and all others.
     pub async fn fsync(&self, ino: u64) -> Result<(), VfsError> {
-        if self.state().inode(ino).is_none() && self.base.inodes().place(ino).is_none() {
+        if self.moment().upper(ino).is_none() && !self.inodes.knows(ino) {
             return Err(VfsError::Stale);
         }
         self.syncfs().await
@@ -204,50 +207,50 @@ impl WritableVfs {
         }
     }
 
-    fn state(&self) -> State {
-        let overlay = self.overlay.get();
-        overlay.map_or_else(|| self.untouched.clone(), |it| it.state())
-    }
-
-    fn view(&self) -> Option<View> {
-        self.overlay.get().map(|overlay| overlay.view())
-    }
-
-    fn scene<'a>(&'a self, state: &'a State, held: &'a Held) -> Scene<'a> {
-        Scene {
-            state,
-            base: &self.base,
-            held,
-        }
-    }
-
     fn lock_known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().expect("no holder of this lock panics")
     }
 
-    async fn make_overlay(&self) -> Result<&Arc<Overlay>, VfsError> {
-        let make = || async {
-            let place = self.place.clone().ok_or(VfsError::ReadOnly)?;
-            let source = source(&self.base);
-            let open = move || Overlay::open(&place.dir, &source, &place.options);
-            in_background(open).await.map(Arc::new)
-        };
-        self.overlay.get_or_try_init(make).await
+    async fn make_overlay(&self) -> Result<(), VfsError> {
+        let _one_at_a_time = self.making.lock().await;
+        if self.overlay.get().is_some() {
+            return Ok(());
+        }
+        let place = self.place.clone().ok_or(VfsError::ReadOnly)?;
+        let source = self.ground().source();
+        let open = move || Overlay::open(&place.dir, &source, &place.options);
+        let overlay = in_background(open).await?;
+        // The base may have been replaced while nobody knew of the overlay.
+        let _known = self.lock_known();
+        overlay.take_base(&self.ground().source())?;
+        self.overlay.get_or_init(|| Arc::new(overlay));
+        Ok(())
     }
 
-    /// Attempts until no listing is missing any more.
+    /// Attempts until no listing is missing any more, and the base is the one that was looked at.
     async fn with_listings<R>(
         &self,
         attempt: impl Fn(&Held) -> Result<R, Stop>,
     ) -> Result<R, VfsError> {
-        let mut held = Held::new();
+        let mut held = Held::new(self.ground());
         loop {
-            match attempt(&held) {
+            let loaded = match attempt(&held) {
                 Ok(result) => return Ok(result),
                 Err(Stop::Failed(error)) => return Err(error),
-                Err(Stop::Listing(dir)) => {
-                    held.insert(dir, self.base.listing(dir).await?);
+                Err(Stop::Listing(dir)) if self.is_current(&held.ground) => {
+                    let listing = held.ground.base.listing(dir).await;
+                    listing.map(|listing| held.listings.insert(dir, listing))
                 }
+                Err(Stop::Moved | Stop::Listing(_)) => {
+                    held = Held::new(self.ground());
+                    continue;
+                }
+            };
+            // What a version that was left cannot give, the one that is there now may.
+            if let Err(error) = loaded
+                && self.is_current(&held.ground)
+            {
+                return Err(error);
             }
         }
     }
@@ -270,7 +273,7 @@ impl WritableVfs {
             return Ok(());
         }
         let try_out = |held: &Held| {
-            let (_, changes) = self.decide(&self.untouched, held, &decide)?;
+            let (_, changes) = self.decide(&held.ground.untouched, held, &decide)?;
             Ok(!changes.is_empty())
         };
         if self.with_listings(try_out).await? {
@@ -286,8 +289,13 @@ impl WritableVfs {
         decide: impl Fn(&mut Plan<'_, 'd>) -> Result<R, Stop>,
     ) -> Result<R, Stop> {
         match self.overlay.get() {
-            Some(overlay) => overlay.transact(|state| self.decide(state, held, decide)),
-            None => Ok(self.decide(&self.untouched, held, decide)?.0),
+            Some(overlay) => {
+                overlay.transact(|state| match state.base() == held.ground.untouched.base() {
+                    true => self.decide(state, held, decide),
+                    false => Err(Stop::Moved),
+                })
+            }
+            None => Ok(self.decide(&held.ground.untouched, held, decide)?.0),
         }
     }
 
@@ -297,13 +305,18 @@ impl WritableVfs {
         held: &Held,
         decide: impl Fn(&mut Plan<'_, 'd>) -> Result<R, Stop>,
     ) -> Result<(R, Vec<Change<'d>>), Stop> {
-        let mut plan = Plan::new(self.scene(state, held), self.now(), &self.numbers);
+        let mut plan = Plan::new(scene(state, held), self.now(), &self.numbers);
         let result = decide(&mut plan)?;
         Ok((result, plan.into_changes()))
     }
 
-    /// Counts one lookup of an entry that was found while `known` was locked.
-    fn count(&self, known: &mut Known, state: &State, parent: u64, object: &Object<'_>) -> Attr {
+    /// Counts one lookup of an entry that was found in `scene` while `known` was locked.
+    fn count(
+        &self,
+        known: &mut Known,
+        scene: Scene<'_>,
+        (parent, object): (u64, &Object<'_>),
+    ) -> Result<Attr, Stop> {
         let found = match object {
             Object::Base(found) => found,
             Object::Upper { ino, .. } => {
@@ -311,20 +324,22 @@ impl WritableVfs {
                 if object.is_directory() {
                     known.put(*ino, parent);
                 }
-                return object.attr();
+                return Ok(object.attr());
             }
         };
-        let taken = |ino| state.inode(ino).is_some();
         let ino = match &found.candidate {
-            Some(candidate) => self.base.inodes().look_up_beside(candidate, &taken),
+            Some(candidate) => {
+                let taken = |ino| scene.state.inode(ino).is_some();
+                scene.base().inodes().look_up(candidate, &taken)?
+            }
             None => found.ino,
         };
-        Attr::of(ino, &found.object.record)
+        Ok(Attr::of(ino, &found.object.record))
     }
 
     /// Notes that an inode which the kernel does not know is to be dropped, if it has no name.
     fn note_gone(&self, known: &mut Known, ino: u64) {
-        if is_orphan(&self.state(), ino) {
+        if is_orphan(self.moment().state(), ino) {
             known.gone.insert(ino);
         }
     }
@@ -348,16 +363,8 @@ impl WritableVfs {
     }
 }
 
-/// Returns what an overlay of this version lies above.
-fn source(base: &Vfs) -> Source {
-    let snapshot = base.snapshot();
-    Source {
-        project: snapshot.project.id,
-        base: Base {
-            number: snapshot.version.number,
-            id: snapshot.version.id,
-        },
-    }
+fn scene<'a>(state: &'a State, held: &'a Held) -> Scene<'a> {
+    Scene { state, held }
 }
 
 /// Returns true for an inode of the overlay without names.

@@ -16,7 +16,6 @@ use lfsfs_types::limits::CONTENTS_PER_MESSAGE_MAX;
 use super::{ACTION, LocatedPart, PlaceTable, Places, located, names_content};
 use crate::deadline::Deadline;
 use crate::error::VfsError;
-use crate::inode::Place;
 use crate::read::{Wanted, read_located};
 
 impl Places {
@@ -24,15 +23,11 @@ impl Places {
     pub(super) async fn take_lists(
         &self,
         table: &mut PlaceTable,
-        place: Place,
         resolved: &Resolved,
         deadline: &mut Deadline,
     ) -> Result<(), VfsError> {
         for (content, list) in &resolved.lists {
-            match self
-                .take_list(table, place, *content, *list, deadline)
-                .await
-            {
+            match self.take_list(table, *content, *list, deadline).await {
                 Err(error) if error.is_corrupt() => self.note_damage(content, &error.to_string()),
                 taken => taken?,
             }
@@ -43,12 +38,11 @@ impl Places {
     async fn take_list(
         &self,
         table: &mut PlaceTable,
-        place: Place,
         content: ContentId,
         list: StoredList,
         deadline: &mut Deadline,
     ) -> Result<(), VfsError> {
-        let pieces = self.read_list(place, list, deadline).await?;
+        let pieces = self.read_list(list, deadline).await?;
         if pieces.content_id() != content {
             return Err(VfsError::corrupt(ACTION, "its list is that of another"));
         }
@@ -74,7 +68,6 @@ impl Places {
 
     async fn read_list(
         &self,
-        place: Place,
         list: StoredList,
         deadline: &mut Deadline,
     ) -> Result<PieceList, VfsError> {
@@ -88,7 +81,7 @@ impl Places {
         lists.add(list.content, parts);
         let size = PieceList::encoded_len(list.count);
         let wanted = Wanted {
-            place,
+            place: None,
             content: list.content,
             size,
             range: 0..size,

@@ -4,11 +4,11 @@ use lfsfs_overlay::{NewAttributes, Operation};
 use lfsfs_types::{Name, Timestamp};
 
 use crate::attr::{Attr, FileKind};
-use crate::error::VfsError;
+use crate::error::{Stop, VfsError};
 use crate::writable::WritableVfs;
 use crate::writable::plan::{Plan, check_range};
 use crate::writable::request::{Privileges, SetAttr, SetTime};
-use crate::writable::scene::{Object, Stop};
+use crate::writable::scene::Object;
 
 const SETUID: u16 = 0o4000;
 const SETGID: u16 = 0o2000;
@@ -19,9 +19,11 @@ const CAPABILITY: &[u8] = b"security.capability";
 impl WritableVfs {
     /// Returns the attributes of an inode.
     pub async fn getattr(&self, ino: u64) -> Result<Attr, VfsError> {
-        match self.state().inode(ino) {
-            Some(inode) => Ok(Attr::of_inode(ino, inode)),
-            None => self.base.getattr(ino).await,
+        let (moment, found) = self.stand(ino).await?;
+        match (found, moment.upper(ino)) {
+            (Some(found), _) => Ok(Attr::of(ino, &found.record)),
+            (None, Some((_, inode))) => Ok(Attr::of_inode(ino, inode)),
+            (None, None) => Err(VfsError::Stale),
         }
     }
 

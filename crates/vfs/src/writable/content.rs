@@ -1,5 +1,7 @@
 //! Bytes of files: the log's where something was written, the base's or none elsewhere.
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 use lfsfs_client::RemoteError;
 use lfsfs_overlay::{BaseObject, FileData, Inode, Node, Operation, Piece, PieceSource, View};
@@ -7,7 +9,9 @@ use lfsfs_types::{ContentId, Kind};
 
 use crate::error::VfsError;
 use crate::inode::Place;
+use crate::listing::Listing;
 use crate::read::Wanted;
+use crate::vfs::Vfs;
 use crate::writable::WritableVfs;
 use crate::writable::attributes::plan_privileges;
 use crate::writable::plan::check_range;
@@ -19,18 +23,15 @@ impl WritableVfs {
     /// Returns bytes of a file as of one moment: fewer than `size` only at its end. Blocks of the
     /// base are fetched where nothing was written.
     pub async fn read(&self, ino: u64, offset: u64, size: u32) -> Result<Bytes, VfsError> {
-        let view = self.view();
-        let found = view.as_ref().and_then(|view| {
-            let inode = view.state().inode(ino)?;
-            Some((view, inode))
-        });
-        let Some((view, inode)) = found else {
-            return self.base.read(ino, offset, size).await;
-        };
+        let (moment, found) = self.stand(ino).await?;
+        if let Some(found) = found {
+            return moment.base().read_found(&found, offset, size).await;
+        }
+        let (view, inode) = moment.upper(ino).ok_or(VfsError::Stale)?;
         let pieces = file_of(inode)?.pieces(offset, u64::from(size));
         let mut joined = BytesMut::new();
         for (index, piece) in pieces.iter().enumerate() {
-            let bytes = self.read_piece(view, inode, piece).await?;
+            let bytes = read_piece(moment.base(), (view, inode), piece).await?;
             if pieces.len() == 1 {
                 return Ok(bytes);
             }
@@ -110,53 +111,68 @@ impl WritableVfs {
         })
         .await
     }
+}
 
-    async fn read_piece(
-        &self,
-        view: &View,
-        inode: &Inode,
-        piece: &Piece,
-    ) -> Result<Bytes, VfsError> {
-        match piece.source {
-            PieceSource::Zeros => Ok(vec![0; len_of(piece)].into()),
-            PieceSource::Log(location) => Ok(view.read(location, len_of(piece))?.into()),
-            PieceSource::Base => {
-                let base = inode.base.as_deref().ok_or_else(not_below)?;
-                let Kind::File { content, size } = base.record.kind else {
-                    return Err(not_below());
-                };
-                let range = (piece.offset, piece.len);
-                self.read_below(base, (content, size), range).await
-            }
+async fn read_piece(
+    vfs: &Vfs,
+    (view, inode): (&View, &Inode),
+    piece: &Piece,
+) -> Result<Bytes, VfsError> {
+    match piece.source {
+        PieceSource::Zeros => Ok(vec![0; len_of(piece)].into()),
+        PieceSource::Log(location) => Ok(view.read(location, len_of(piece))?.into()),
+        PieceSource::Base => {
+            let base = inode.base.as_deref().ok_or_else(not_below)?;
+            let Kind::File { content, size } = base.record.kind else {
+                return Err(not_below());
+            };
+            read_below(vfs, base, (content, size), (piece.offset, piece.len)).await
         }
     }
+}
 
-    /// Reads all of a range of a content that an object of the base has.
-    pub(super) async fn read_below(
-        &self,
-        base: &BaseObject,
-        (content, size): (ContentId, u64),
-        (offset, len): (u64, u64),
-    ) -> Result<Bytes, VfsError> {
-        let (index, listing) = match &base.name {
-            None => (0, None),
-            Some(name) => {
-                let listing = self.base.listing(base.directory).await?;
-                let index = listing.find(name.as_bytes()).ok_or_else(not_below)?;
-                (index, Some(listing))
-            }
-        };
-        let place = Place {
-            dir: base.directory,
-            index,
-        };
-        let wanted = Wanted::new(place, (content, size), offset, len);
-        let bytes = self.base.read_content(wanted, listing).await?;
-        match bytes.len() as u64 == len {
-            true => Ok(bytes),
-            false => Err(not_below()),
-        }
+/// Reads all of a range of a content that an object has in the base, or had in an earlier one.
+pub(super) async fn read_below(
+    vfs: &Vfs,
+    base: &BaseObject,
+    (content, size): (ContentId, u64),
+    (offset, len): (u64, u64),
+) -> Result<Bytes, VfsError> {
+    let listed = listed(vfs, base, content).await?;
+    let (place, listing) = listed.unzip();
+    let wanted = Wanted::new(place, (content, size), offset, len);
+    let bytes = vfs.read_content(wanted, listing.as_ref()).await?;
+    match bytes.len() as u64 == len {
+        true => Ok(bytes),
+        false => Err(not_below()),
     }
+}
+
+/// Returns where the base lists an object with this content; `None` for the root, and where the base
+/// is a later one that has something else there.
+async fn listed(
+    vfs: &Vfs,
+    base: &BaseObject,
+    content: ContentId,
+) -> Result<Option<(Place, Arc<Listing>)>, VfsError> {
+    let Some(name) = &base.name else {
+        return Ok(None);
+    };
+    let listing = match vfs.listing(base.directory).await {
+        Ok(listing) => listing,
+        Err(VfsError::Stale) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let Some(index) = listing.find(name.as_bytes()) else {
+        return Ok(None);
+    };
+    let record = listing.record(index).map_err(VfsError::damaged_record)?;
+    let place = Place {
+        dir: base.directory,
+        index,
+    };
+    let is_it = record.contents().any(|it| it == content);
+    Ok(is_it.then_some((place, listing)))
 }
 
 fn file_of(inode: &Inode) -> Result<&FileData, VfsError> {

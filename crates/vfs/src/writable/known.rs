@@ -26,7 +26,7 @@ impl Known {
     }
 
     pub(crate) fn is_known(&self, inodes: &InodeTable, ino: u64) -> bool {
-        self.lookups.contains_key(&ino) || inodes.place(ino).is_some()
+        self.lookups.contains_key(&ino) || inodes.knows(ino)
     }
 
     /// Takes back lookups. Returns true if the kernel knows the inode no more.
@@ -56,7 +56,7 @@ impl Known {
     /// Returns the directory that a directory is in; the root's is the root.
     pub(crate) fn parent(&self, inodes: &InodeTable, directory: u64) -> Option<u64> {
         let noted = self.parents.get(&directory).copied();
-        noted.or_else(|| Some(inodes.directory(directory)?.parent))
+        noted.or_else(|| inodes.parent(directory))
     }
 
     /// Returns true if `directory` is `ancestor` or below it.

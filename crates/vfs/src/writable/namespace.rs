@@ -4,12 +4,12 @@ use lfsfs_overlay::{Creation, NewNode, Operation, Place};
 use lfsfs_types::Name;
 use lfsfs_types::limits::TARGET_LEN_MAX;
 
-use crate::error::VfsError;
+use crate::error::{Stop, VfsError};
 use crate::vfs::Entry;
 use crate::writable::plan::Plan;
 use crate::writable::request::{Existing, Owner, SpecialFile};
-use crate::writable::scene::{Dir, Held, Stop, name_of};
-use crate::writable::{Known, WritableVfs};
+use crate::writable::scene::{Dir, Held, name_of};
+use crate::writable::{Known, WritableVfs, scene};
 
 /// Setgid: what is made in such a directory gets its group, and a directory the bit too.
 const SETGID: u32 = 0o2000;
@@ -208,6 +208,7 @@ impl WritableVfs {
             .await?;
         self.with_listings(|held: &Held| {
             let mut known = self.lock_known();
+            self.expect_current(&held.ground)?;
             let renamed = self.attempt(held, |plan| decide(plan, &known))?;
             Ok(self.settle(&mut known, renamed, held))
         })
@@ -225,17 +226,18 @@ impl WritableVfs {
             known.put(directory, parent);
         }
         if let Some(ino) = renamed.lost
-            && !known.is_known(self.base.inodes(), ino)
+            && !known.is_known(&self.inodes, ino)
         {
             self.note_gone(known, ino);
         }
         let (ino, parent) = renamed.counted?;
-        let state = self.state();
-        let attr = match self.scene(&state, held).object(ino) {
-            Ok(object) => Ok(self.count(known, &state, parent, &object)),
-            Err(_) => Err(VfsError::Stale),
-        };
-        Some(attr.map(|attr| Entry { attr }))
+        let moment = self.moment_above(&held.ground);
+        let attr = moment.and_then(|moment| {
+            let scene = scene(moment.state(), held);
+            let object = scene.object(ino)?;
+            self.count(known, scene, (parent, &object))
+        });
+        Some(attr.map(|attr| Entry { attr }).map_err(|_| VfsError::Stale))
     }
 }
 

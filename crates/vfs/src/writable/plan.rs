@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use lfsfs_overlay::{Change, Operation};
 use lfsfs_types::{Timestamp, nodeid};
 
-use crate::error::VfsError;
-use crate::writable::scene::{Object, Scene, Stop};
+use crate::error::{Stop, VfsError};
+use crate::writable::scene::{Object, Scene};
 
 /// Where numbers of new inodes come from: one after the other, from a random one on.
 #[derive(Debug)]
@@ -80,10 +80,10 @@ impl<'s, 'd> Plan<'s, 'd> {
 
     /// Returns a number that nothing has.
     pub(crate) fn new_number(&self) -> u64 {
-        let inodes = self.scene.base.inodes();
+        let inodes = self.scene.base().inodes();
         loop {
             let ino = self.numbers.next();
-            if !self.scene.is_taken(ino) && inodes.place(ino).is_none() {
+            if !self.scene.is_taken(ino) && !inodes.knows(ino) {
                 return ino;
             }
         }

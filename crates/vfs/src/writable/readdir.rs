@@ -12,15 +12,15 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
 
 use lfsfs_overlay::Slot;
-use lfsfs_types::{Name, nodeid};
+use lfsfs_types::{Name, VersionId, nodeid};
 use lru::LruCache;
 
 use crate::attr::FileKind;
 use crate::directory::{DirEntry, EntrySink};
-use crate::error::VfsError;
+use crate::error::{Stop, VfsError};
 use crate::inode::Place;
-use crate::writable::WritableVfs;
-use crate::writable::scene::{Dir, Held, Object, Scene, Stop};
+use crate::writable::scene::{Dir, Held, Object, Scene};
+use crate::writable::{WritableVfs, scene};
 
 /// `.` and `..` have the offsets 1 and 2; entries come behind them.
 const DOTS: u64 = 2;
@@ -36,6 +36,9 @@ const KEPT_LEN_MIN: usize = 128;
 /// Entries of a directory by offset.
 type Order = Arc<Vec<(u64, Source)>>;
 
+/// What an order holds for: a base, and the generation of the changes above it; 0 without any.
+type Generation = (VersionId, u64);
+
 /// Where an entry comes from.
 #[derive(Debug, Clone)]
 enum Source {
@@ -49,8 +52,8 @@ enum Source {
 #[derive(Debug)]
 pub(super) struct Orders {
     key: RandomState,
-    /// By inode, with the generation that they hold for; 0 without changes.
-    kept: Mutex<LruCache<u64, (u64, Order)>>,
+    /// By inode, with what they hold for.
+    kept: Mutex<LruCache<u64, (Generation, Order)>>,
 }
 
 impl Orders {
@@ -63,7 +66,8 @@ impl Orders {
 
     /// Returns the entries of a directory as they are now.
     fn of(&self, scene: &Scene<'_>, dir: &Dir<'_>) -> Result<Order, Stop> {
-        let generation = dir.upper.map_or(0, |(inode, _)| inode.generation);
+        let changes = dir.upper.map_or(0, |(inode, _)| inode.generation);
+        let generation = (scene.state.base().id, changes);
         let kept = self.lock().get(&dir.ino).cloned();
         if let Some((_, order)) = kept.filter(|it| it.0 == generation) {
             return Ok(order);
@@ -91,7 +95,7 @@ impl Orders {
         order
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, LruCache<u64, (u64, Order)>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, LruCache<u64, (Generation, Order)>> {
         self.kept.lock().expect("no holder of this lock panics")
     }
 }
@@ -130,27 +134,33 @@ impl WritableVfs {
         plus: bool,
         sink: &mut EntrySink<'_>,
     ) -> Result<(), VfsError> {
-        let prepare = |held: &Held| {
-            let state = self.state();
-            let scene = self.scene(&state, held);
-            let dir = scene.directory(ino)?;
-            let listing = dir.base.map(|base| scene.listing(base)).transpose()?;
-            Ok((dir.base, listing))
-        };
-        let (base, listing) = self.with_listings(prepare).await?;
-        let held: Held = base.zip(listing).into_iter().collect();
-        let state = self.state();
-        let reader = Reader {
-            vfs: self,
-            scene: self.scene(&state, &held),
-            plus,
-        };
-        match reader.read(ino, offset, sink) {
-            Ok(()) => Ok(()),
-            Err(Stop::Failed(error)) => Err(error),
-            // The listing of this directory is at hand, and no other is looked into.
-            Err(Stop::Listing(_)) => Err(VfsError::Stale),
+        loop {
+            let held = self.with_listings(|held| self.hold(held, ino)).await?;
+            let Ok(moment) = self.moment_above(&held.ground) else {
+                continue;
+            };
+            let reader = Reader {
+                vfs: self,
+                scene: scene(moment.state(), &held),
+                plus,
+            };
+            match reader.read(ino, offset, sink) {
+                Ok(()) => return Ok(()),
+                Err(Stop::Failed(error)) => return Err(error),
+                Err(Stop::Moved | Stop::Listing(_)) => {}
+            }
         }
+    }
+
+    /// Returns what is needed to read a directory.
+    fn hold(&self, held: &Held, ino: u64) -> Result<Held, Stop> {
+        let moment = self.moment_above(&held.ground)?;
+        let scene = scene(moment.state(), held);
+        let mut needed = Held::new(Arc::clone(&held.ground));
+        if let Some(base) = scene.directory(ino)?.base {
+            needed.listings.insert(base, scene.listing(base)?);
+        }
+        Ok(needed)
     }
 }
 
@@ -164,13 +174,18 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn read(&self, ino: u64, offset: u64, sink: &mut EntrySink<'_>) -> Result<(), Stop> {
         let dir = self.scene.directory(ino)?;
-        if !dir.is_removed() && !self.show_dots(ino, offset, sink) {
+        let shows_dots = !dir.is_removed() && offset < DOTS;
+        if shows_dots && !self.show_dots(ino, offset, sink) {
             return Ok(());
         }
         let order = self.vfs.orders.of(&self.scene, &dir)?;
         let first = order.partition_point(|(at, _)| *at <= offset);
-        for (at, source) in &order[first..] {
-            let (name, object) = self.entry(&dir, source)?;
+        for (position, (at, source)) in order[first..].iter().enumerate() {
+            let (name, object) = match self.entry(&dir, source) {
+                // What was shown is true; the caller comes back for the rest.
+                Err(Stop::Moved) if position > 0 || shows_dots => break,
+                entry => entry?,
+            };
             if !self.show(ino, *at, &name, &object, sink) {
                 break;
             }
@@ -180,8 +195,7 @@ impl Reader<'_> {
 
     /// Shows `.` and `..`; returns false if the sink is full.
     fn show_dots(&self, ino: u64, offset: u64, sink: &mut EntrySink<'_>) -> bool {
-        let inodes = self.scene.base.inodes();
-        let parent = self.vfs.lock_known().parent(inodes, ino);
+        let parent = self.vfs.lock_known().parent(&self.vfs.inodes, ino);
         let dots: [(&[u8], u64); 2] = [(b".", ino), (b"..", parent.unwrap_or(nodeid::ROOT))];
         (0..DOTS).zip(dots).all(|(position, (name, ino))| {
             position < offset
@@ -245,15 +259,19 @@ impl Reader<'_> {
     /// Counts a lookup, unless the object was dropped or changed its place since the scene.
     fn count_shown(&self, parent: u64, object: &Object<'_>) -> Option<crate::attr::Attr> {
         let mut known = self.vfs.lock_known();
-        let state = self.vfs.state();
+        let ground = &self.scene.held.ground;
+        self.vfs.expect_current(ground).ok()?;
+        let moment = self.vfs.moment_above(ground).ok()?;
+        let state = moment.state();
         let is_current = match object {
             Object::Upper { ino, .. } => state.inode(*ino).is_some_and(|it| !it.is_orphan()),
             Object::Base(found) => {
-                state.adopted(&found.object.key()).is_none()
-                    && !state_removed(&state, parent, found)
+                state.adopted(&found.object.key()).is_none() && !state_removed(state, parent, found)
             }
         };
-        is_current.then(|| self.vfs.count(&mut known, &state, parent, object))
+        let scene = scene(state, self.scene.held);
+        let counted = is_current.then(|| self.vfs.count(&mut known, scene, (parent, object)));
+        counted?.ok()
     }
 }
 

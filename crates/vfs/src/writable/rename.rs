@@ -2,12 +2,12 @@
 
 use lfsfs_overlay::Operation;
 
-use crate::error::VfsError;
-use crate::vfs::Vfs;
+use crate::error::{Stop, VfsError};
+use crate::inode::InodeTable;
 use crate::writable::namespace::{Renamed, place};
 use crate::writable::plan::Plan;
 use crate::writable::request::RenameMode;
-use crate::writable::scene::{Dir, Object, Stop, name_of};
+use crate::writable::scene::{Dir, Object, name_of};
 use crate::writable::{Known, WritableVfs};
 
 /// What a rename is about.
@@ -71,7 +71,7 @@ impl Move<'_> {
             (RenameMode::Exchange, None) => return Err(VfsError::NotFound.into()),
             _ => {}
         }
-        self.check_loops(plan.scene.base, known)?;
+        self.check_loops(plan.scene.base().inodes(), known)?;
         let Some(target) = &self.target else {
             return match self.to.is_removed() {
                 true => Err(VfsError::NotFound.into()),
@@ -93,8 +93,7 @@ impl Move<'_> {
     }
 
     /// Fails if a directory would get into itself.
-    fn check_loops(&self, base: &Vfs, known: &Known) -> Result<(), VfsError> {
-        let inodes = base.inodes();
+    fn check_loops(&self, inodes: &InodeTable, known: &Known) -> Result<(), VfsError> {
         let above = |object: &Object<'_>, dir: &Dir<'_>| {
             object.is_directory() && known.is_within(inodes, dir.ino, object.ino())
         };

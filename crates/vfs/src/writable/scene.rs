@@ -6,45 +6,28 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use lfsfs_overlay::{BaseObject, DirectoryData, Inode, OverlayError, Slot, State};
+use lfsfs_overlay::{BaseObject, DirectoryData, Inode, Slot, State};
 use lfsfs_types::{DirId, Kind, Name, NameError, nodeid};
 
 use crate::attr::{Attr, FileKind};
 use crate::directory::candidate;
-use crate::error::VfsError;
-use crate::inode::{Candidate, Place};
+use crate::error::{Stop, VfsError};
+use crate::inode::{Candidate, Place, Searched, Standing};
 use crate::listing::Listing;
 use crate::vfs::Vfs;
+use crate::writable::ground::Ground;
 
-/// Why a look ended without an answer.
-#[derive(Debug)]
-pub(crate) enum Stop {
-    /// This directory's listing must be fetched first.
-    Listing(DirId),
-    /// The operation fails.
-    Failed(VfsError),
+/// What one operation works on: the base as it was when it began, and the listings that it fetched,
+/// which stay at hand until it ends, whatever the caches do.
+pub(crate) struct Held {
+    pub(crate) ground: Arc<Ground>,
+    pub(crate) listings: HashMap<DirId, Arc<Listing>>,
 }
-
-impl From<VfsError> for Stop {
-    fn from(error: VfsError) -> Self {
-        Self::Failed(error)
-    }
-}
-
-impl From<OverlayError> for Stop {
-    fn from(error: OverlayError) -> Self {
-        Self::Failed(error.into())
-    }
-}
-
-/// Listings that one operation fetched: they stay at hand until it ends, whatever the caches do.
-pub(crate) type Held = HashMap<DirId, Arc<Listing>>;
 
 /// One moment of a mount.
 #[derive(Clone, Copy)]
 pub(crate) struct Scene<'a> {
     pub(crate) state: &'a State,
-    pub(crate) base: &'a Vfs,
     pub(crate) held: &'a Held,
 }
 
@@ -71,12 +54,14 @@ pub(crate) struct Dir<'a> {
     pub(crate) base: Option<DirId>,
     /// What the overlay has of it.
     pub(crate) upper: Option<(&'a Inode, &'a DirectoryData)>,
+    /// True if no version below has it any more.
+    is_detached: bool,
 }
 
 impl Dir<'_> {
     /// Returns true if it was removed and is only open.
     pub(crate) fn is_removed(&self) -> bool {
-        self.upper.is_some_and(|(inode, _)| inode.is_orphan())
+        self.is_detached || self.upper.is_some_and(|(inode, _)| inode.is_orphan())
     }
 
     /// Returns what the overlay says about a name.
@@ -125,32 +110,54 @@ impl Object<'_> {
     }
 }
 
+impl Held {
+    pub(crate) fn new(ground: Arc<Ground>) -> Self {
+        Self {
+            ground,
+            listings: HashMap::new(),
+        }
+    }
+}
+
 impl<'a> Scene<'a> {
+    /// Returns the base.
+    pub(crate) fn base(&self) -> &'a Vfs {
+        &self.held.ground.base
+    }
+
     pub(crate) fn listing(&self, dir: DirId) -> Result<Arc<Listing>, Stop> {
-        let held = self.held.get(&dir).cloned();
-        held.or_else(|| self.base.listing_in_memory(dir))
+        let held = self.held.listings.get(&dir).cloned();
+        held.or_else(|| self.base().listing_in_memory(dir))
             .ok_or(Stop::Listing(dir))
     }
 
     /// Returns a directory by its number.
     pub(crate) fn directory(&self, ino: u64) -> Result<Dir<'a>, Stop> {
+        let dir = Dir {
+            ino,
+            base: None,
+            upper: None,
+            is_detached: false,
+        };
         if let Some(inode) = self.state.inode(ino) {
             let data = inode.directory().ok_or(VfsError::NotDirectory)?;
             return Ok(Dir {
-                ino,
                 base: data.base,
                 upper: Some((inode, data)),
+                ..dir
             });
         }
-        let inodes = self.base.inodes();
-        match inodes.directory(ino) {
-            Some(directory) => Ok(Dir {
-                ino,
+        match self.base().inodes().directory(ino)? {
+            Searched::Directory(directory) => Ok(Dir {
                 base: Some(directory.dir),
-                upper: None,
+                ..dir
             }),
-            None if inodes.place(ino).is_some() => Err(VfsError::NotDirectory.into()),
-            None => Err(VfsError::Stale.into()),
+            Searched::Removed => Ok(Dir {
+                is_detached: true,
+                ..dir
+            }),
+            Searched::NotDirectory => Err(VfsError::NotDirectory.into()),
+            Searched::Unknown => Err(VfsError::Stale.into()),
         }
     }
 
@@ -159,14 +166,15 @@ impl<'a> Scene<'a> {
         if let Some(inode) = self.state.inode(ino) {
             return Ok(Object::Upper { ino, inode });
         }
-        let place = self.base.inodes().place(ino).ok_or(VfsError::Stale)?;
-        let object = match ino {
-            nodeid::ROOT => BaseObject {
+        let object = match self.base().inodes().standing(ino)? {
+            // What no version below has any more can be read; there is no place for changes of it.
+            None | Some(Standing::Detached(_)) => return Err(VfsError::Stale.into()),
+            Some(Standing::Listed(_)) if ino == nodeid::ROOT => BaseObject {
                 directory: DirId::ABOVE_ROOT,
                 name: None,
-                record: self.base.snapshot().root.clone(),
+                record: self.base().snapshot().root.clone(),
             },
-            _ => base_object(&*self.listing(place.dir)?, place)?,
+            Some(Standing::Listed(place)) => base_object(&*self.listing(place.dir)?, place)?,
         };
         Ok(Object::Base(Box::new(BaseFound {
             ino,
@@ -212,11 +220,11 @@ impl<'a> Scene<'a> {
             return self.upper(ino);
         }
         let name = object.name.as_ref().map_or(&[][..], Name::as_bytes);
-        let project = &self.base.snapshot().project.id;
+        let project = &self.base().snapshot().project.id;
         let candidate = candidate(project, parent, place, name, &object.record)?;
-        let inodes = self.base.inodes();
+        let inodes = self.base().inodes();
         Ok(Object::Base(Box::new(BaseFound {
-            ino: inodes.peek_beside(&candidate, &|ino| self.is_taken(ino)),
+            ino: inodes.peek(&candidate, &|ino| self.is_taken(ino))?,
             object,
             candidate: Some(candidate),
         })))

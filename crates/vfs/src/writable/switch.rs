@@ -1,5 +1,6 @@
 //! Going to another version while the mount is in use.
 
+use crate::inode::Searched;
 use crate::writable::WritableVfs;
 
 /// What a switch did.
@@ -27,13 +28,12 @@ impl WritableVfs {
         if !self.drain.is_active() {
             return true;
         }
-        let state = self.state();
-        let upper = state
-            .inode(parent)
-            .and_then(|inode| inode.directory()?.base);
-        let base = || Some(self.base.inodes().directory(parent)?.dir);
-        !upper
-            .or_else(base)
-            .is_some_and(|dir| self.drain.covers(dir))
+        let moment = self.moment();
+        let upper = moment.upper(parent).and_then(|it| it.1.directory()?.base);
+        let dir = upper.or_else(|| match moment.base().inodes().directory(parent) {
+            Ok(Searched::Directory(directory)) => Some(directory.dir),
+            _ => None,
+        });
+        dir.is_none_or(|dir| !self.drain.covers(dir))
     }
 }

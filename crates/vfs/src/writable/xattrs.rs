@@ -5,11 +5,12 @@ use lfsfs_overlay::{Inode, Operation};
 use lfsfs_types::limits::{NAME_LEN_MAX, XATTR_LEN_MAX, XATTRS_MAX};
 use lfsfs_types::{Name, XattrValue, nodeid};
 
-use crate::error::VfsError;
+use crate::error::{Stop, VfsError};
 use crate::writable::WritableVfs;
+use crate::writable::content::read_below;
 use crate::writable::plan::Plan;
 use crate::writable::request::XattrMode;
-use crate::writable::scene::{Object, Stop};
+use crate::writable::scene::Object;
 use crate::xattr;
 
 /// Most bytes of the names of one object, each with a NUL: what listxattr can return.
@@ -20,12 +21,13 @@ const ACCESS_LISTS: &[u8] = b"system.";
 impl WritableVfs {
     /// Returns the value of an extended attribute.
     pub async fn getxattr(&self, ino: u64, name: &[u8]) -> Result<Bytes, VfsError> {
-        let state = self.state();
-        let Some(inode) = state.inode(ino) else {
-            return self.base.getxattr(ino, name).await;
-        };
+        let (moment, found) = self.stand(ino).await?;
+        if let Some(found) = found {
+            return moment.base().xattr_found(ino, &found, name).await;
+        }
+        let (_, inode) = moment.upper(ino).ok_or(VfsError::Stale)?;
         if ino == nodeid::ROOT && name == xattr::VERSION {
-            return Ok(xattr::version(self.base.snapshot()));
+            return Ok(xattr::version(moment.base().snapshot()));
         }
         let name = Name::new(name).map_err(|_| VfsError::NoAttribute)?;
         match inode.attributes.xattrs.get(&name) {
@@ -34,16 +36,18 @@ impl WritableVfs {
             Some(XattrValue::Content { content, len }) => {
                 let base = inode.base.as_deref().ok_or(VfsError::Stale)?;
                 let len = u64::from(*len);
-                self.read_below(base, (*content, len), (0, len)).await
+                read_below(moment.base(), base, (*content, len), (0, len)).await
             }
         }
     }
 
     /// Returns the names of an inode's extended attributes, each with a NUL behind it.
     pub async fn listxattr(&self, ino: u64) -> Result<Bytes, VfsError> {
-        match self.state().inode(ino) {
-            Some(inode) => Ok(names(inode)),
-            None => self.base.listxattr(ino).await,
+        let (moment, found) = self.stand(ino).await?;
+        match (found, moment.upper(ino)) {
+            (Some(found), _) => Ok(xattr::names(&found.record)),
+            (None, Some((_, inode))) => Ok(names(inode)),
+            (None, None) => Err(VfsError::Stale),
         }
     }
 

@@ -1,0 +1,186 @@
+//! One version takes the place of another below the inodes that the kernel knows.
+//!
+//! While that happens the table is closed: whoever asks it is told to begin anew, so nobody sees
+//! some inodes as the old version has them and others as the new one does. What becomes of each is
+//! decided elsewhere, by both versions' listings.
+
+use std::collections::HashSet;
+use std::sync::{Arc, MutexGuard};
+
+use lfsfs_types::DirId;
+
+use super::{Candidate, Detached, Identity, InodeTable, Inodes, Place, Slot, State};
+
+/// The epoch of a table that answers nobody.
+pub(super) const CLOSED: u64 = u64::MAX;
+
+/// What becomes of a known inode.
+#[derive(Debug)]
+pub(crate) enum Fate {
+    /// It is the same entry at another position.
+    Shifts(Place),
+    /// It is this entry now.
+    Becomes(Candidate),
+    /// The new version does not have it.
+    Leaves(Arc<Detached>),
+    /// The overlay has it; its place in the base means nothing until it gives it back.
+    Covered,
+}
+
+/// The place of what is in no listing. Only the root is looked for there, and by its number.
+const NOWHERE: Place = Place {
+    dir: DirId::ABOVE_ROOT,
+    index: 0,
+};
+
+/// A change of one inode.
+#[derive(Debug)]
+pub(crate) struct Change {
+    pub(crate) ino: u64,
+    pub(crate) fate: Fate,
+    /// Lookups that were counted elsewhere until now.
+    pub(crate) lookups: u64,
+}
+
+/// A closed table; it opens as it was unless it is replaced.
+#[derive(Debug)]
+pub(crate) struct Closed<'a> {
+    inodes: &'a Inodes,
+}
+
+impl Inodes {
+    /// Closes the table of the version that is to be replaced; one such at a time.
+    pub(crate) fn close(&self) -> Closed<'_> {
+        self.table.lock().epoch = CLOSED;
+        Closed { inodes: self }
+    }
+}
+
+impl InodeTable {
+    /// Returns the inodes whose place is in one of these directories. Looks at every known inode,
+    /// which takes some nanoseconds for each.
+    pub(crate) fn within(&self, dirs: &HashSet<DirId>) -> Vec<(u64, Place)> {
+        // Most inodes are in none: a bit for each possible remainder spares most of the searches.
+        let bit = |dir: DirId| 1_u64 << (dir.0 % 64);
+        let bits = dirs.iter().fold(0, |bits, dir| bits | bit(*dir));
+        let is_within = |dir: DirId| bits & bit(dir) != 0 && dirs.contains(&dir);
+        let state = self.lock();
+        let within = state.slots.iter().filter(|it| is_within(it.1.place.dir));
+        let attached = within.filter(|it| !state.detached.contains_key(it.0));
+        attached.map(|(ino, slot)| (*ino, slot.place)).collect()
+    }
+
+    /// Returns the number of an entry if the kernel knows it.
+    pub(crate) fn known(&self, candidate: &Candidate) -> Option<u64> {
+        let state = self.lock();
+        let ino = state.choose(candidate, &|_| false);
+        let known = state.slots.contains_key(&ino) && !state.detached.contains_key(&ino);
+        known.then_some(ino)
+    }
+
+    /// Returns the number that an entry has or would have.
+    pub(crate) fn number(&self, candidate: &Candidate) -> u64 {
+        self.lock().choose(candidate, &|_| false)
+    }
+
+    /// Adds lookups that were counted elsewhere to an inode of this version.
+    pub(crate) fn hand_over(&self, ino: u64, candidate: Candidate, lookups: u64) {
+        let fate = Fate::Becomes(candidate);
+        self.lock().change(&[Change { ino, fate, lookups }]);
+    }
+}
+
+impl Closed<'_> {
+    /// Makes the table that of the next version and opens it.
+    pub(crate) fn replace(self, changes: &[Change], former: &[(u64, Option<u64>)]) {
+        let mut state = self.lock();
+        state.change(changes);
+        for (trace, ino) in former {
+            match ino {
+                Some(ino) => state.former.insert(*trace, *ino),
+                None => state.former.remove(trace),
+            };
+        }
+        state.epoch = self.inodes.epoch + 1;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.inodes.table.lock()
+    }
+}
+
+impl Drop for Closed<'_> {
+    fn drop(&mut self) {
+        let mut state = self.lock();
+        if state.epoch == CLOSED {
+            state.epoch = self.inodes.epoch;
+        }
+    }
+}
+
+impl State {
+    /// Changes what numbers stand for. First all leave where they are, because one may come to where
+    /// another was.
+    fn change(&mut self, changes: &[Change]) {
+        let mut displaced = Vec::new();
+        for (position, change) in changes.iter().enumerate() {
+            match change.fate {
+                Fate::Shifts(_) => {
+                    if self.leave_place(change.ino) {
+                        displaced.push(position);
+                    }
+                }
+                Fate::Covered => drop(self.leave_place(change.ino)),
+                Fate::Becomes(_) | Fate::Leaves(_) => {
+                    self.take_out(change.ino);
+                    self.detached.remove(&change.ino);
+                }
+            }
+        }
+        for change in changes {
+            self.settle(change);
+        }
+        for position in displaced {
+            if let Fate::Shifts(place) = changes[position].fate {
+                let ino = changes[position].ino;
+                self.displaced.insert(Identity::Entry(place), ino);
+            }
+        }
+    }
+
+    /// Returns true if the entry has a number that is not its own by its place.
+    fn leave_place(&mut self, ino: u64) -> bool {
+        let identity = self.identity(ino).filter(|_| !self.displaced.is_empty());
+        match identity {
+            Some(identity @ Identity::Entry(_)) if self.displaced.get(&identity) == Some(&ino) => {
+                self.displaced.remove(&identity).is_some()
+            }
+            _ => false,
+        }
+    }
+
+    fn settle(&mut self, change: &Change) {
+        let ino = change.ino;
+        if let Some(slot) = self.slots.get_mut(&ino) {
+            let more = u32::try_from(change.lookups).unwrap_or(u32::MAX);
+            slot.lookups = slot.lookups.saturating_add(more);
+        } else if change.lookups == 0 {
+            return;
+        }
+        let lookups = u32::try_from(change.lookups).unwrap_or(u32::MAX);
+        match &change.fate {
+            Fate::Shifts(place) => self.place(ino, *place, lookups),
+            Fate::Covered => self.place(ino, NOWHERE, lookups),
+            Fate::Becomes(candidate) => self.put(ino, candidate, lookups),
+            Fate::Leaves(detached) => {
+                self.place(ino, NOWHERE, lookups);
+                self.detached.insert(ino, Arc::clone(detached));
+            }
+        }
+    }
+
+    fn place(&mut self, ino: u64, place: Place, lookups: u32) {
+        let slot = self.slots.entry(ino).or_insert(Slot { place, lookups });
+        slot.place = place;
+    }
+}
