@@ -173,6 +173,13 @@ impl State {
         self.dirty.is_empty()
     }
 
+    /// Returns the inodes that differ from the base and have names: among them every directory that
+    /// says anything about its entries.
+    pub fn changed(&self) -> impl Iterator<Item = (u64, &Inode)> {
+        let changed = self.dirty.iter();
+        changed.filter_map(|ino| Some((*ino, self.inode(*ino)?)))
+    }
+
     /// Returns the inodes that lost their last name and were not forgotten.
     pub fn orphans(&self) -> impl Iterator<Item = u64> + '_ {
         self.orphans.iter().copied()

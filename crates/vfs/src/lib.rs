@@ -38,6 +38,6 @@ pub use kernel::KernelCache;
 pub use stats::{Statfs, VfsStats};
 pub use vfs::{Entry, Vfs};
 pub use writable::{
-    Allocation, Existing, OverlayPlace, Owner, Privileges, RenameMode, SetAttr, SetTime,
-    SpecialFile, SwitchReport, WritableVfs, XattrMode,
+    Allocation, Existing, LocalChange, LocalLine, OverlayPlace, Owner, Privileges, RenameMode,
+    SetAttr, SetTime, SpecialFile, SwitchReport, WritableVfs, XattrMode,
 };

@@ -3,14 +3,14 @@
 //! Each has a form that waits and a `try_` form that answers at once if all it needs is in memory,
 //! so that a kernel transport can answer cached requests where it received them.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use lfsfs_cache::DiskCache;
 use lfsfs_client::{Remote, Snapshot};
-use lfsfs_types::limits::NAME_LEN_MAX;
-use lfsfs_types::{ContentId, DirId, Kind, Record, Source as SourceName, nodeid};
+use lfsfs_types::limits::{DIRS_PER_MESSAGE_MAX, NAME_LEN_MAX};
+use lfsfs_types::{ContentId, DirId, Kind, Name, Record, Source as SourceName, nodeid};
 
 use crate::attr::{Attr, BLOCK_LEN};
 use crate::chunks::Chunks;
@@ -405,6 +405,28 @@ impl Vfs {
             self.source.counters.read_errors.add(1);
             tracing::warn!(%dir, error = error as &dyn std::error::Error, "cannot list a directory");
         })
+    }
+
+    /// Returns where directories of the version are, and those above them: the directory above and
+    /// the name there. Those that the version does not have are absent.
+    pub(crate) async fn directory_places(
+        &self,
+        dirs: &[DirId],
+    ) -> Result<HashMap<DirId, (DirId, Name)>, VfsError> {
+        const ACTION: &str = "find where directories are";
+        let (project, version) = (&self.source.snapshot.project, &self.source.snapshot.version);
+        let mut places = HashMap::new();
+        for part in dirs.chunks(DIRS_PER_MESSAGE_MAX) {
+            let ask = || async {
+                let remote = &self.source.remote;
+                let found = remote.directory_places(project.id, version.number, part);
+                found.await.map_err(VfsError::io(ACTION))
+            };
+            let deadline = Deadline::after(self.config.timeout);
+            let found = deadline.insist(ACTION, ask).await?.into_iter();
+            places.extend(found.map(|(dir, above, name)| (dir, (above, name))));
+        }
+        Ok(places)
     }
 
     /// Returns what a number stands for.

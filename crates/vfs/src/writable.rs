@@ -33,6 +33,7 @@ use crate::inode::InodeTable;
 use crate::vfs::{Entry, Vfs, target_of};
 
 mod attributes;
+mod changes;
 mod content;
 mod drain;
 mod ground;
@@ -47,6 +48,7 @@ mod space;
 mod switch;
 mod xattrs;
 
+pub use self::changes::{LocalChange, LocalLine};
 pub use self::request::{
     Allocation, Existing, OverlayPlace, Owner, Privileges, RenameMode, SetAttr, SetTime,
     SpecialFile, XattrMode,

@@ -28,19 +28,7 @@ impl WritableVfs {
             return moment.base().read_found(&found, offset, size).await;
         }
         let (view, inode) = moment.upper(ino).ok_or(VfsError::Stale)?;
-        let pieces = file_of(inode)?.pieces(offset, u64::from(size));
-        let mut joined = BytesMut::new();
-        for (index, piece) in pieces.iter().enumerate() {
-            let bytes = read_piece(moment.base(), (view, inode), piece).await?;
-            if pieces.len() == 1 {
-                return Ok(bytes);
-            }
-            if index == 0 {
-                joined.reserve(pieces.iter().map(len_of).sum());
-            }
-            joined.extend_from_slice(&bytes);
-        }
-        Ok(joined.freeze())
+        read_changed(moment.base(), (view, inode), (offset, u64::from(size))).await
     }
 
     /// Writes into a file and returns how many bytes: all of them.
@@ -111,6 +99,27 @@ impl WritableVfs {
         })
         .await
     }
+}
+
+/// Reads bytes of a file of the overlay: fewer than `len` only at its end.
+pub(crate) async fn read_changed(
+    vfs: &Vfs,
+    (view, inode): (&View, &Inode),
+    (offset, len): (u64, u64),
+) -> Result<Bytes, VfsError> {
+    let pieces = file_of(inode)?.pieces(offset, len);
+    let mut joined = BytesMut::new();
+    for (index, piece) in pieces.iter().enumerate() {
+        let bytes = read_piece(vfs, (view, inode), piece).await?;
+        if pieces.len() == 1 {
+            return Ok(bytes);
+        }
+        if index == 0 {
+            joined.reserve(pieces.iter().map(len_of).sum());
+        }
+        joined.extend_from_slice(&bytes);
+    }
+    Ok(joined.freeze())
 }
 
 async fn read_piece(

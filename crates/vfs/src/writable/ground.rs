@@ -57,6 +57,11 @@ impl Moment {
         }
     }
 
+    /// Returns the changes; none while there is no overlay.
+    pub(crate) fn view(&self) -> Option<&View> {
+        self.view.as_ref()
+    }
+
     /// Returns an object of the overlay, with the means to read its data.
     pub(crate) fn upper(&self, ino: u64) -> Option<(&View, &Inode)> {
         let view = self.view.as_ref()?;

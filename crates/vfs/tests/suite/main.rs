@@ -7,6 +7,8 @@ mod damage;
 #[cfg(test)]
 mod full_disk;
 #[cfg(test)]
+mod local_changes;
+#[cfg(test)]
 mod many_pieces;
 #[cfg(test)]
 mod memory;
@@ -20,6 +22,8 @@ mod reads;
 mod support;
 #[cfg(test)]
 mod tree;
+#[cfg(test)]
+mod trees;
 #[cfg(test)]
 mod writable_support;
 #[cfg(test)]

@@ -1,0 +1,186 @@
+//! Where the directories of a mount are, and where they were in its base.
+//!
+//! An inode of the overlay knows no path. What was moved or made is found by the slots that lead to
+//! it, read backwards; what lies where the base has it, by the places of the base's directories.
+
+use std::collections::HashMap;
+
+use lfsfs_overlay::{BaseKey, Inode, Slot, State};
+use lfsfs_types::limits::PATH_LEN_MAX;
+use lfsfs_types::{DirId, Name, ObjectPath};
+
+use crate::error::VfsError;
+use crate::vfs::Vfs;
+
+/// A directory as the mount has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(in crate::writable) enum Dir {
+    /// One that the base has too, wherever it is now.
+    Base(DirId),
+    /// A new one, by its inode.
+    New(u64),
+}
+
+impl Dir {
+    /// Returns which one an inode is, if it is a directory.
+    pub(in crate::writable) fn of(ino: u64, inode: &Inode) -> Option<Self> {
+        let base = inode.directory()?.base;
+        Some(base.map_or(Self::New(ino), Self::Base))
+    }
+}
+
+/// The way from names to directories above, in the mount and in its base.
+#[derive(Debug)]
+pub(in crate::writable) struct Paths<'a> {
+    state: &'a State,
+    /// The slots that stand for an inode: directory and name.
+    names: HashMap<u64, Vec<(u64, &'a Name)>>,
+    /// Places of the base's directories as far as the server was asked.
+    places: &'a HashMap<DirId, (DirId, Name)>,
+}
+
+impl<'a> Paths<'a> {
+    pub(in crate::writable) fn new(
+        state: &'a State,
+        places: &'a HashMap<DirId, (DirId, Name)>,
+    ) -> Self {
+        let mut names: HashMap<u64, Vec<_>> = HashMap::new();
+        for (directory, inode) in state.changed() {
+            for (name, slot) in inode.directory().into_iter().flat_map(|it| &it.entries) {
+                if let Slot::Inode { ino, .. } = slot {
+                    names.entry(*ino).or_default().push((directory, name));
+                }
+            }
+        }
+        Self {
+            state,
+            names,
+            places,
+        }
+    }
+
+    /// Returns the names that slots of the overlay give an inode.
+    pub(in crate::writable) fn names(&self, ino: u64) -> &[(u64, &'a Name)] {
+        self.names.get(&ino).map_or(&[], Vec::as_slice)
+    }
+
+    /// Returns the inode of a directory of the base, if the mount still has it and changed it.
+    pub(in crate::writable) fn adopted(&self, dir: DirId) -> Option<u64> {
+        self.state.adopted(&BaseKey::Directory(dir))
+    }
+
+    /// Returns which directory an inode is.
+    pub(in crate::writable) fn dir(&self, ino: u64) -> Option<Dir> {
+        Dir::of(ino, self.state.inode(ino)?)
+    }
+
+    /// Returns the directory above one in the mount, and its name there; `None` for the root.
+    pub(in crate::writable) fn above(&self, dir: Dir) -> Result<Option<(Dir, &Name)>, VfsError> {
+        let ino = match dir {
+            Dir::Base(DirId::ROOT) => return Ok(None),
+            Dir::Base(id) => self.adopted(id),
+            Dir::New(ino) => Some(ino),
+        };
+        if let Some((above, name)) = ino.and_then(|ino| self.names(ino).first()) {
+            return Ok(self.dir(*above).map(|above| (above, *name)));
+        }
+        match dir {
+            Dir::Base(id) => {
+                let (above, name) = self.place(id).ok_or(VfsError::Stale)?;
+                Ok(Some((Dir::Base(above), name)))
+            }
+            Dir::New(_) => Err(VfsError::Stale),
+        }
+    }
+
+    /// Returns the path of a directory in the mount.
+    pub(in crate::writable) fn now(&self, dir: Dir) -> Result<ObjectPath, VfsError> {
+        let mut names = Vec::new();
+        let mut at = dir;
+        while let Some((above, name)) = self.above(at)? {
+            names.push(name);
+            at = above;
+            check_depth(names.len())?;
+        }
+        join_all(&names)
+    }
+
+    /// Returns the path of a directory in the base.
+    pub(in crate::writable) fn before(&self, dir: DirId) -> Result<ObjectPath, VfsError> {
+        let mut names = Vec::new();
+        let mut at = dir;
+        while at != DirId::ROOT {
+            let (above, name) = self.place(at).ok_or(VfsError::Stale)?;
+            names.push(name);
+            at = above;
+            check_depth(names.len())?;
+        }
+        join_all(&names)
+    }
+
+    /// Returns where the base has a directory, as far as that is known here.
+    pub(in crate::writable) fn place(&self, dir: DirId) -> Option<(DirId, &Name)> {
+        let adopted = self.adopted(dir).and_then(|ino| self.state.inode(ino));
+        if let Some(base) = adopted.and_then(|inode| inode.base.as_ref()) {
+            return Some((base.directory, base.name.as_ref()?));
+        }
+        self.places.get(&dir).map(|(above, name)| (*above, name))
+    }
+
+    /// Returns the directory on the way from `dir` to the root whose place must be asked for.
+    fn unknown(&self, dir: DirId) -> Option<DirId> {
+        let mut at = dir;
+        // Ids that lead in a circle are an error of whoever asks for a path.
+        for _ in 0..PATH_LEN_MAX {
+            if at == DirId::ROOT || at == DirId::ABOVE_ROOT {
+                return None;
+            }
+            match self.place(at) {
+                Some((above, _)) => at = above,
+                None => return Some(at),
+            }
+        }
+        None
+    }
+}
+
+/// Returns the places of all directories of the base that paths of changes go through, beyond what
+/// the overlay itself knows.
+pub(in crate::writable) async fn places_of_changes(
+    base: &Vfs,
+    state: &State,
+) -> Result<HashMap<DirId, (DirId, Name)>, VfsError> {
+    let none = HashMap::new();
+    let paths = Paths::new(state, &none);
+    let mut unknown: Vec<_> = state
+        .changed()
+        .filter_map(|(_, inode)| paths.unknown(inode.base.as_ref()?.directory))
+        .collect();
+    unknown.sort_unstable();
+    unknown.dedup();
+    match unknown.is_empty() {
+        true => Ok(none),
+        false => base.directory_places(&unknown).await,
+    }
+}
+
+/// Returns the path of a name in a directory.
+pub(in crate::writable) fn join(path: &ObjectPath, name: &Name) -> Result<ObjectPath, VfsError> {
+    path.join(name).map_err(|_| VfsError::NameTooLong)
+}
+
+fn join_all(upwards: &[&Name]) -> Result<ObjectPath, VfsError> {
+    let mut path = ObjectPath::ROOT;
+    for name in upwards.iter().rev() {
+        path = join(&path, name)?;
+    }
+    Ok(path)
+}
+
+/// Fails if the way up cannot end any more: paths are shorter than that.
+fn check_depth(len: usize) -> Result<(), VfsError> {
+    match len <= PATH_LEN_MAX {
+        true => Ok(()),
+        false => Err(VfsError::Stale),
+    }
+}
