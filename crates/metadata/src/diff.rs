@@ -9,6 +9,10 @@
 //!
 //! A directory that was removed and made again under another id is the same place for what is
 //! below it: its *counterpart* is found by its path. Lines come in no particular order.
+//!
+//! Who wants plain paths gets every moved directory as removals and additions: [`paths`].
+
+mod paths;
 
 use std::ops::ControlFlow;
 
@@ -53,6 +57,15 @@ pub struct DiffEntry {
 /// Where the lines of a difference go; it may break off.
 type Sink<'s> = &'s mut dyn FnMut(DiffEntry) -> ControlFlow<()>;
 
+/// Whether a directory that kept its identity at another path has a line of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Renames {
+    /// One line, [`DiffLine::Renamed`], whatever is below it.
+    Told,
+    /// It is removals and additions, as a comparison by path finds them.
+    Expanded,
+}
+
 impl Metadata {
     /// Tells `sink` the lines of the difference from version `a` to version `b`, until it breaks.
     ///
@@ -62,6 +75,7 @@ impl Metadata {
         project: ProjectId,
         a: VersionNumber,
         b: VersionNumber,
+        renames: Renames,
         sink: &mut dyn FnMut(DiffEntry) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>> {
         let a = Side::new(self.view(project, a)?);
@@ -71,7 +85,10 @@ impl Metadata {
             (from, to) if from == to => Ok(ControlFlow::Continue(())),
             (from, _) if from == zero => list_all(&b, DiffLine::Added, sink),
             (_, to) if to == zero => list_all(&a, DiffLine::Removed, sink),
-            _ => Comparison { a, b }.run(sink),
+            _ => match renames {
+                Renames::Told => Comparison { a, b }.run(sink),
+                Renames::Expanded => paths::compare(a, b, sink),
+            },
         }
     }
 }

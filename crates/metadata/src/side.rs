@@ -77,25 +77,30 @@ impl<'a> Side<'a> {
         Ok(dir == DirId::ABOVE_ROOT || self.place(dir)?.is_some())
     }
 
+    /// Returns the path of a directory, if the version has it.
+    pub(crate) fn path_of(&mut self, dir: DirId) -> Result<Option<ObjectPath>> {
+        if let Some(path) = self.paths.get(&dir) {
+            return Ok(Some(path.clone()));
+        }
+        let path = self.view.path_of(dir)?;
+        if self.paths.len() >= REMEMBERED_MAX {
+            self.paths.clear();
+        }
+        self.paths
+            .extend(path.iter().map(|path| (dir, path.clone())));
+        Ok(path)
+    }
+
     /// Returns the path of a name in a directory of the version.
     pub(crate) fn path(&mut self, dir: DirId, name: Option<&Name>) -> Result<ObjectPath> {
         let Some(name) = name else {
             return Ok(ObjectPath::ROOT);
         };
-        if let Some(path) = self.paths.get(&dir) {
-            return join(path, name, dir);
-        }
-        let unknown = MetadataError::UnknownDirectory {
+        let path = self.path_of(dir)?.ok_or(MetadataError::UnknownDirectory {
             dir,
             version: self.view.version,
-        };
-        let path = self.view.path_of(dir)?.ok_or(unknown)?;
-        if self.paths.len() >= REMEMBERED_MAX {
-            self.paths.clear();
-        }
-        let joined = join(&path, name, dir);
-        self.paths.insert(dir, path);
-        joined
+        })?;
+        join(&path, name, dir)
     }
 
     /// Returns the path of a name, if the version has something there.

@@ -176,7 +176,7 @@ impl View<'_> {
         })
     }
 
-    fn lookup(&self, path: &ObjectPath) -> Result<Option<Found>> {
+    pub(crate) fn lookup(&self, path: &ObjectPath) -> Result<Option<Found>> {
         let mut found = Found {
             dir: DirId::ABOVE_ROOT,
             name: None,

@@ -2,8 +2,8 @@
 
 use std::ops::ControlFlow;
 
-use lfsfs_metadata::{ChangedName, DiffEntry, DiffLine, MetadataError};
-use lfsfs_proto::status::{Fault, FaultKind};
+use lfsfs_metadata::{ChangedName, DiffEntry, DiffLine, MetadataError, Renames};
+use lfsfs_proto::status::Fault;
 use lfsfs_proto::v1;
 use lfsfs_types::limits::DIRS_PER_MESSAGE_MAX;
 use lfsfs_types::{DirId, VersionNumber};
@@ -26,15 +26,17 @@ pub(super) fn diff(
 ) -> Result<Answers<v1::DiffEntry>, Fault> {
     let project = project_id(&request.project_id)?;
     let (from, to) = (VersionNumber(request.from), VersionNumber(request.to));
-    if request.expand_renames {
-        let text = "this server does not serve Diff with expanded renames yet";
-        return Err(Fault::new(FaultKind::Unimplemented, text));
-    }
+    let renames = match request.expand_renames {
+        true => Renames::Expanded,
+        false => Renames::Told,
+    };
     let metadata = coordinator.metadata.clone();
     Ok(coordinator.tasks.answer(move |sink| {
         blocking(move || {
             let mut tell = |entry| go_on(&sink, diff_message(&entry));
-            metadata.diff(project, from, to, &mut tell).map(drop)
+            metadata
+                .diff(project, from, to, renames, &mut tell)
+                .map(drop)
         })
     }))
 }

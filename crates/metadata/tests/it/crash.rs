@@ -10,7 +10,7 @@ use std::time::Duration;
 use lfsfs_meta_store::{
     Applied, Batch, KeyRange, MemoryStore, MetaError, MetaStore, MetaStoreExt as _, Read, Rows,
 };
-use lfsfs_metadata::{Begun, Change, Metadata, MetadataError, Project, Published};
+use lfsfs_metadata::{Begun, Change, Metadata, MetadataError, Project, Published, Renames};
 use lfsfs_types::{DirId, Link, LinkId, Record, VersionId, VersionNumber};
 
 use crate::support::{
@@ -373,7 +373,7 @@ fn readers_see_the_same_at_every_operation_of_a_commit() {
             seen.fetch_add(1, Ordering::SeqCst);
             check_trees(&reader, &watched, &old);
             let head = VersionNumber(old.len() as u64 - 1);
-            let lines = diff(&reader, &watched, VersionNumber::ZERO, head);
+            let lines = diff(&reader, &watched, VersionNumber::ZERO, head, Renames::Told);
             let expected = crate::tree::difference(&old[0], &old[old.len() - 1]);
             assert_eq!(lines.len(), expected.len());
         });

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use lfsfs_meta_store::{MetaStore, SledStore};
 use lfsfs_metadata::{
-    Change, CommitParams, Metadata, MetadataError, Project, Published, RollbackParams,
+    Change, CommitParams, Metadata, MetadataError, Project, Published, Renames, RollbackParams,
 };
 use lfsfs_types::{DirId, Kind, LinkId, Name, ObjectPath, Record, VersionId, VersionNumber};
 
@@ -16,7 +16,7 @@ use crate::merge::{check_forced, merge};
 use crate::support::{
     Random, assert_clean, begin, diff, in_memory, new_project, open, params, store_contents,
 };
-use crate::tree::{Tree, Work, difference};
+use crate::tree::{Line, Tree, Work, difference, difference_of_paths};
 
 fn cases(default: u64) -> u64 {
     std::env::var("LFSFS_MODEL_CASES")
@@ -385,25 +385,31 @@ impl History {
         }
         for _ in 0..4 {
             let (a, b) = (self.random.below(count), self.random.below(count));
-            let found = diff(
-                &self.metadata,
-                &self.project,
-                VersionNumber(a as u64),
-                VersionNumber(b as u64),
-            );
-            let lines: BTreeSet<_> = found
-                .iter()
-                .map(|entry| (entry.line, entry.path.clone(), entry.old_path.clone()))
-                .collect();
-            assert_eq!(lines.len(), found.len(), "a line is told twice");
-            let expected = difference(&self.trees[a], &self.trees[b]);
+            let [from, to] = [a, b].map(|version| &self.trees[version]);
+            let expected = difference(from, to);
             assert_eq!(
-                lines, expected,
-                "from {a} {:#?} to {b} {:#?}",
-                self.trees[a], self.trees[b]
+                self.lines(a, b, Renames::Told),
+                expected,
+                "from {a} {from:#?} to {b} {to:#?}"
+            );
+            let expected = difference_of_paths(from, to);
+            assert_eq!(
+                self.lines(a, b, Renames::Expanded),
+                expected,
+                "by path from {a} {from:#?} to {b} {to:#?}"
             );
             self.check_changed_names(a, b);
         }
+    }
+
+    fn lines(&self, a: usize, b: usize, renames: Renames) -> BTreeSet<Line> {
+        let [a, b] = [a, b].map(|version| VersionNumber(version as u64));
+        let found = diff(&self.metadata, &self.project, a, b, renames);
+        let lines = found.iter();
+        let lines = lines.map(|entry| (entry.line, entry.path.clone(), entry.old_path.clone()));
+        let lines: BTreeSet<_> = lines.collect();
+        assert_eq!(lines.len(), found.len(), "a line is told twice");
+        lines
     }
 
     /// Every name that differs between two versions is told once, with its paths.

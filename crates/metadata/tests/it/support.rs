@@ -8,7 +8,7 @@ use lfsfs_common::clock::{TestClock, WallTime};
 use lfsfs_meta_store::{MemoryStore, MetaStore};
 use lfsfs_metadata::{
     Begun, Change, ChunkReceipt, CommitParams, CommitSession, DiffEntry, Metadata, MetadataError,
-    NodeFigures, Project, ProjectSettings, Published,
+    NodeFigures, Project, ProjectSettings, Published, Renames,
 };
 use lfsfs_types::{
     ChunkId, ChunkInfo, ContentId, ContentPlace, DirId, Kind, Name, NodeId, Origin, ProjectName,
@@ -225,9 +225,10 @@ pub(crate) fn diff(
     project: &Project,
     a: VersionNumber,
     b: VersionNumber,
+    renames: Renames,
 ) -> Vec<DiffEntry> {
     let mut lines = Vec::new();
-    let flow = metadata.diff(project.id, a, b, &mut |entry| {
+    let flow = metadata.diff(project.id, a, b, renames, &mut |entry| {
         lines.push(entry);
         ControlFlow::Continue(())
     });

@@ -450,6 +450,38 @@ pub(crate) fn difference(a: &Tree, b: &Tree) -> BTreeSet<Line> {
     difference.lines
 }
 
+/// Returns the lines by which two trees differ as plain paths.
+pub(crate) fn difference_of_paths(a: &Tree, b: &Tree) -> BTreeSet<Line> {
+    let by_path = |tree: &Tree| tree.names().into_values().collect::<BTreeMap<_, _>>();
+    let (old, new) = (by_path(a), by_path(b));
+    let paths: BTreeSet<_> = old.keys().chain(new.keys()).collect();
+    let lines = paths.into_iter().filter_map(|path| {
+        let line = line_of(old.get(path), new.get(path))?;
+        Some((line, path.clone(), None))
+    });
+    lines.collect()
+}
+
+/// Returns the line of what stands for each other in two trees.
+fn line_of(old: Option<&Record>, new: Option<&Record>) -> Option<DiffLine> {
+    let (old, new) = match (old, new) {
+        (None, None) => return None,
+        (None, Some(_)) => return Some(DiffLine::Added),
+        (Some(_), None) => return Some(DiffLine::Removed),
+        (Some(old), Some(new)) => (old, new),
+    };
+    let directories = old.dir().is_some() && new.dir().is_some();
+    let looks = |record: &Record| {
+        let kind = (!directories).then(|| record.kind.clone());
+        let owner = (record.mode, record.uid, record.gid);
+        (kind, owner, record.xattrs.clone())
+    };
+    if looks(old) != looks(new) {
+        return Some(DiffLine::Modified);
+    }
+    (!directories && old.mtime != new.mtime).then_some(DiffLine::Times)
+}
+
 struct Difference<'a> {
     a: &'a Tree,
     b: &'a Tree,
@@ -512,31 +544,7 @@ impl Difference<'_> {
     }
 
     fn compare(&mut self, old: Option<&Record>, new: Option<&Record>, path: ObjectPath) {
-        let line = match (old, new) {
-            (None, None) => return,
-            (None, Some(_)) => DiffLine::Added,
-            (Some(_), None) => DiffLine::Removed,
-            (Some(old), Some(new)) => {
-                let directories = old.dir().is_some() && new.dir().is_some();
-                let looks = |record: &Record| {
-                    let kind = (!directories).then(|| record.kind.clone());
-                    (
-                        kind,
-                        record.mode,
-                        record.uid,
-                        record.gid,
-                        record.xattrs.clone(),
-                    )
-                };
-                if looks(old) != looks(new) {
-                    DiffLine::Modified
-                } else if !directories && old.mtime != new.mtime {
-                    DiffLine::Times
-                } else {
-                    return;
-                }
-            }
-        };
-        self.lines.insert((line, path, None));
+        let line = line_of(old, new);
+        self.lines.extend(line.map(|line| (line, path, None)));
     }
 }
