@@ -307,13 +307,13 @@ fn paths(tree: &Tree) -> BTreeMap<ObjectPath, Option<Record>> {
 /// Checks what a forced commit made: my paths are as I made them, theirs are as they made them where
 /// I did nothing.
 pub(crate) fn check_forced(base: &Tree, mine: &Tree, theirs: &Tree, forced: &Tree) {
-    let mine = &with_old_ids(base, mine);
+    let (my_tree, their_tree) = (&with_old_ids(base, mine), theirs);
     let dir_at = |tree: &Tree, path: &ObjectPath| {
         let dirs = tree.paths().into_iter();
         dirs.filter(|(_, at)| at == path).map(|(dir, _)| dir).next()
     };
-    let same_dir = |path: &ObjectPath| dir_at(base, path) == dir_at(mine, path);
-    let trees = [base, mine, theirs, forced].map(paths);
+    let same_dir = |tree: &Tree, path: &ObjectPath| dir_at(base, path) == dir_at(tree, path);
+    let trees = [base, my_tree, their_tree, forced].map(paths);
     let all: BTreeSet<_> = trees.iter().flat_map(BTreeMap::keys).cloned().collect();
     for path in &all {
         let [before, mine, theirs, found] = trees.each_ref().map(|tree| tree.get(path));
@@ -338,14 +338,19 @@ pub(crate) fn check_forced(base: &Tree, mine: &Tree, theirs: &Tree, forced: &Tre
             assert_eq!(found, unlinked(mine), "{what}: mine is lost");
         } else if mine == Some(&None) {
             // A directory of mine that I did not change may be removed or replaced by them.
-        } else if mine != before && theirs == before && before.is_some_and(Option::is_some) {
+        } else if mine != before
+            && theirs == before
+            && before.is_some_and(Option::is_some)
+            // In a directory that they put in the place of the old one, it is theirs, equal or not.
+            && same_dir(their_tree, parent)
+        {
             assert_eq!(found, None, "{what}: what I removed is there");
         } else if mine != before && theirs.is_some_and(Option::is_some) {
             // What both did to a link alike is no change of theirs.
             if !in_file && !parent_stays && unlinked(theirs) != unlinked(before) {
                 assert_eq!(found, unlinked(theirs), "{what}: theirs is lost below");
             }
-        } else if mine == before && !in_file && theirs != Some(&None) && same_dir(parent) {
+        } else if mine == before && !in_file && theirs != Some(&None) && same_dir(my_tree, parent) {
             assert_eq!(found, unlinked(theirs), "{what}: theirs is lost");
         }
     }
