@@ -11,6 +11,7 @@ mod cut;
 mod daemon;
 mod errno;
 mod error;
+mod kernel_cache;
 mod kernel_mount;
 mod mount_point;
 pub mod mountinfo;

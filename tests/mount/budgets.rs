@@ -100,7 +100,7 @@ fn a_first_pass_is_stated_and_a_second_sends_nothing() {
             let world = World::new();
             let source = app(&world, 2_000);
             let budget = Budget::of(&world.path("tree"));
-            let mount = world.mount(&source, "");
+            let mount = world.mount(&source, "ro");
             let dir = mount.path();
 
             budget.assert_first_walk(&requests_of(&mount, || drop(walk(dir))));
@@ -124,7 +124,7 @@ fn names_that_do_not_exist_are_asked_once() {
     in_namespace("budgets::names_that_do_not_exist_are_asked_once", || {
         let world = World::new();
         let source = app(&world, 50);
-        let mount = world.mount(&source, "");
+        let mount = world.mount(&source, "ro");
         let look = || {
             for number in 0..10 {
                 let path = mount.path().join(format!("absent-{number}"));
@@ -150,8 +150,8 @@ fn a_long_listing_asks_for_xattrs_unless_there_are_none() {
         || {
             let world = World::new();
             let source = app(&world, 200);
-            let with = world.mount(&source, "");
-            let without = world.mount(&source, "noxattr");
+            let with = world.mount(&source, "ro");
+            let without = world.mount(&source, "ro,noxattr");
             for mount in [&with, &without] {
                 long_listing(mount.path());
                 read_all(mount.path());
@@ -184,7 +184,7 @@ fn a_remount_with_a_warm_disk_cache_fetches_nothing() {
         || {
             let world = World::new();
             let source = app(&world, 500);
-            let first = world.mount(&source, "");
+            let first = world.mount(&source, "ro");
             walk(first.path());
             let read = counted(&first, || {
                 read_all(first.path());
@@ -193,7 +193,7 @@ fn a_remount_with_a_warm_disk_cache_fetches_nothing() {
             wait_for_cache(&first);
             first.umount();
 
-            let second = world.mount(&source, "");
+            let second = world.mount(&source, "ro");
             walk(second.path());
             read_all(second.path());
             assert_eq!(fetched(&second), Counts::new());
@@ -211,7 +211,7 @@ fn mounting_and_a_first_listing_cost_the_same_whatever_the_size() {
             let tree = world.path(project);
             TreeSpec::app(files).generate(&tree).expect("a tree");
             let source = world.import(&tree, project);
-            let mount = world.mount(&source, "");
+            let mount = world.mount(&source, "ro");
             let mounted = (mount.requests(), fetched(&mount));
             let listed = requests_of(&mount, || {
                 assert!(fs::read_dir(mount.path()).expect("the root").count() > 2);

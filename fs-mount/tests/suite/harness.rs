@@ -32,6 +32,8 @@ const CHUNK_LEN: u64 = 256 * 1024;
 fn connect(request: &MountRequest) -> Result<Arc<dyn Remote>, RemoteError> {
     let remote = MemoryRemote::new();
     remote.serve("app", 1, &tree(), CHUNK_LEN);
+    remote.serve("lib", 2, &library(Release::First), CHUNK_LEN);
+    remote.serve_next("lib", &library(Release::Second), CHUNK_LEN);
     let faults = Faults {
         is_down: request.source_text() == "down",
         hangs: request.source_text() == "hangs",
@@ -83,6 +85,30 @@ fn tree() -> MemoryTree {
             tree.add(name, plain(Kind::File { size, content }, mode));
         }
     }
+    tree
+}
+
+/// The versions of the project `lib`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Release {
+    First,
+    Second,
+}
+
+/// Returns a project with two versions: one file of many differs, one came, one went.
+fn library(release: Release) -> MemoryTree {
+    let mut tree = MemoryTree::new();
+    tree.directory("same")
+        .file("same/kept", &b"kept ".repeat(20_000));
+    tree.directory("other").file("other/kept", b"kept\n");
+    match release {
+        Release::First => tree
+            .file("other/changed", b"first\n")
+            .file("other/gone", b"gone\n"),
+        Release::Second => tree
+            .file("other/changed", b"second\n")
+            .file("other/new", b"new\n"),
+    };
     tree
 }
 

@@ -18,24 +18,24 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use crate::harness::Machine;
 
 /// A process that is watched, so that its number cannot pass to another.
-struct Watched {
+pub(crate) struct Watched {
     pid: Pid,
     descriptor: OwnedFd,
 }
 
 impl Watched {
-    fn serving(machine: &Machine, dir: &Path) -> Self {
+    pub(crate) fn serving(machine: &Machine, dir: &Path) -> Self {
         let pid = machine.status(dir).pid;
         let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
         let descriptor = pidfd_open(pid, PidfdFlags::empty()).unwrap();
         Self { pid, descriptor }
     }
 
-    fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         kill_process(self.pid, signal).unwrap();
     }
 
-    fn assert_ends(&self) {
+    pub(crate) fn assert_ends(&self) {
         let limit = Timespec::try_from(Duration::from_secs(10)).unwrap();
         let ended = poll(
             &mut [PollFd::new(&self.descriptor, PollFlags::IN)],

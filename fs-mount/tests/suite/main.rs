@@ -10,6 +10,7 @@
 mod harness;
 mod kernel;
 mod life;
+mod overlay;
 mod refusals;
 mod writing;
 
