@@ -9,7 +9,7 @@
 
 use std::io::{self, Read};
 
-use fastcdc::v2020::{Normalization, StreamCDC};
+use fastcdc::v2020::{FastCDC, Normalization, StreamCDC};
 use sha2::{Digest, Sha256 as Hasher};
 
 pub use self::pieces::{Piece, PieceList, PieceListError};
@@ -54,14 +54,8 @@ impl Content {
         if bytes.len() as u64 <= SMALL_CONTENT_LEN_MAX {
             return Self::small(bytes);
         }
-        let cuts = fastcdc::v2020::FastCDC::with_level(
-            bytes,
-            PIECE_LEN_MIN as usize,
-            PIECE_LEN_AVERAGE as usize,
-            PIECE_LEN_MAX as usize,
-            Normalization::Level1,
-        );
-        let pieces = cuts.map(|cut| Piece::of(&bytes[cut.offset..cut.offset + cut.length]));
+        let pieces =
+            cutter(bytes).map(|cut| Piece::of(&bytes[cut.offset..cut.offset + cut.length]));
         Self::large(PieceList::new(pieces.collect()).expect("the cutter keeps to the limits"))
     }
 
@@ -95,6 +89,27 @@ impl Content {
             pieces: None,
         }
     }
+}
+
+/// Returns the piece that a large content has where `bytes` begin, if that is a cut of it: they must
+/// go on for [`PIECE_LEN_MAX`] bytes, or to the end of the content. `None` without bytes.
+///
+/// Where it ends depends on its own bytes and the one behind them, and on nothing else but the end of
+/// the content; that one may be two bytes behind the piece.
+#[must_use]
+pub fn first_piece(bytes: &[u8]) -> Option<Piece> {
+    let cut = cutter(bytes).next()?;
+    Some(Piece::of(&bytes[..cut.length]))
+}
+
+fn cutter(bytes: &[u8]) -> FastCDC<'_> {
+    FastCDC::with_level(
+        bytes,
+        PIECE_LEN_MIN as usize,
+        PIECE_LEN_AVERAGE as usize,
+        PIECE_LEN_MAX as usize,
+        Normalization::Level1,
+    )
 }
 
 /// Returns the name of a content of up to 1 MiB, or of a piece: the SHA-256 of its bytes.

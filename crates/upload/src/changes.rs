@@ -80,6 +80,11 @@ impl ChangeSink {
         }
     }
 
+    /// Sends the record of a hard link, for all its names that are not sent by name.
+    pub fn put_link(&self, record: Record) -> Result<(), UploadError> {
+        self.send(Change::of_all_names(record))
+    }
+
     /// Sends a removal.
     pub fn remove(&self, dir: DirId, name: &Name) -> Result<(), UploadError> {
         self.send(Change {

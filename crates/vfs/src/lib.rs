@@ -12,6 +12,7 @@
 
 mod attr;
 mod chunks;
+mod commit;
 mod config;
 mod deadline;
 mod directory;
@@ -31,6 +32,7 @@ mod writer;
 mod xattr;
 
 pub use attr::{Attr, BLOCK_LEN, FileKind};
+pub use commit::{CommitError, CommitOutcome, CommitParams};
 pub use config::VfsConfig;
 pub use directory::{DirEntry, EntrySink};
 pub use error::VfsError;

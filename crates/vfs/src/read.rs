@@ -7,9 +7,11 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use lfsfs_client::RemoteError;
 use lfsfs_types::chunk::Span;
+use lfsfs_types::content::Piece;
 use lfsfs_types::{ContentId, DirId};
 
 use crate::chunks::{Chunk, Chunks};
+use crate::commit::OldPiece;
 use crate::deadline::Deadline;
 use crate::error::VfsError;
 use crate::inode::Place;
@@ -109,6 +111,26 @@ impl ContentReader {
             }
             freshness = Freshness::Now;
         }
+    }
+
+    /// Returns what a large content is cut into, as its places say; nothing without places.
+    pub(crate) async fn pieces(
+        &self,
+        whole: &Wanted,
+        listing: Option<&Arc<Listing>>,
+        deadline: Deadline,
+    ) -> Result<Vec<OldPiece>, VfsError> {
+        let load = || self.places.load(whole, listing, Freshness::Any, deadline);
+        let table = deadline.insist(ACTION, load).await?;
+        let old = |part: &Part| OldPiece {
+            start: part.start,
+            piece: Piece {
+                hash: part.id,
+                len: part.len,
+            },
+        };
+        let parts = table.find(&whole.content).unwrap_or_default();
+        Ok(parts.iter().map(old).collect())
     }
 
     async fn attempt(

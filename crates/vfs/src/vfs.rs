@@ -14,6 +14,7 @@ use lfsfs_types::{ContentId, DirId, Kind, Name, Record, Source as SourceName, no
 
 use crate::attr::{Attr, BLOCK_LEN};
 use crate::chunks::Chunks;
+use crate::commit::OldPiece;
 use crate::config::VfsConfig;
 use crate::deadline::Deadline;
 use crate::directory::{DirReader, EntrySink, candidate};
@@ -486,6 +487,16 @@ impl Vfs {
             let error = error as &dyn std::error::Error;
             tracing::warn!(content = %wanted.content, error, "cannot read a file");
         })
+    }
+
+    /// Returns what a large content is cut into; nothing if nobody knows.
+    pub(crate) async fn pieces(
+        &self,
+        whole: &Wanted,
+        listing: Option<&Arc<Listing>>,
+    ) -> Result<Vec<OldPiece>, VfsError> {
+        let deadline = Deadline::after(self.config.timeout);
+        self.contents.pieces(whole, listing, deadline).await
     }
 }
 

@@ -34,7 +34,7 @@ use crate::vfs::{Entry, Vfs, target_of};
 
 mod attributes;
 mod changes;
-mod content;
+pub(crate) mod content;
 mod drain;
 mod ground;
 mod known;
@@ -85,6 +85,8 @@ pub struct WritableVfs {
     known: Mutex<Known>,
     numbers: Numbers,
     orders: Orders,
+    /// Held while changes become a version.
+    pub(crate) committing: tokio::sync::Mutex<()>,
 }
 
 impl WritableVfs {
@@ -120,6 +122,7 @@ impl WritableVfs {
             known: Mutex::default(),
             numbers: Numbers::from(random.map_err(OverlayError::from)?),
             orders: Orders::new(),
+            committing: tokio::sync::Mutex::default(),
             overlay: OnceLock::new(),
             making: tokio::sync::Mutex::default(),
             inodes: Arc::clone(base.inodes().table()),

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use lfsfs_client::RemoteError;
 use lfsfs_overlay::{BaseObject, FileData, Inode, Node, Operation, Piece, PieceSource, View};
+use lfsfs_types::limits::SMALL_CONTENT_LEN_MAX;
 use lfsfs_types::{ContentId, Kind};
 
+use crate::commit::OldPiece;
 use crate::error::VfsError;
 use crate::inode::Place;
 use crate::listing::Listing;
@@ -120,6 +122,21 @@ pub(crate) async fn read_changed(
         joined.extend_from_slice(&bytes);
     }
     Ok(joined.freeze())
+}
+
+/// Returns what the content of a file of the base is cut into; nothing if that is small.
+pub(crate) async fn pieces_below(vfs: &Vfs, base: &BaseObject) -> Result<Vec<OldPiece>, VfsError> {
+    let Kind::File { content, size } = base.record.kind else {
+        return Ok(Vec::new());
+    };
+    if size <= SMALL_CONTENT_LEN_MAX {
+        return Ok(Vec::new());
+    }
+    let (place, listing) = listed(vfs, base, content).await?.unzip();
+    match Wanted::new(place, (content, size), 0, size) {
+        Some(whole) => vfs.pieces(&whole, listing.as_ref()).await,
+        None => Ok(Vec::new()),
+    }
 }
 
 async fn read_piece(

@@ -1,0 +1,473 @@
+//! A sealed overlay becomes a version.
+//!
+//! Owns the way from what changed in a mount to a version that the server has: `plan` decides what
+//! is told about each entry, `contents` and `recut` hash and send what the server may lack, `made`
+//! remembers the ids of what is new. What the mount shows afterwards is not its business:
+//! [`WritableVfs::land`] does that.
+//!
+//! A commit is in one of three states. *Not sealed*: nothing was taken. *Sealed*: the changes so far
+//! are told to the server under the id that the version will have; a failure gives the seal up and
+//! all changes stay. *Unknown*: everything was sent and the answer was lost; the seal stays, and the
+//! next commit repeats it under the same id, which the server answers with the version if there is
+//! one.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use lfsfs_client::{
+    GrpcRemote, Opened, Published, Remote as _, RemoteError, SessionParams, Snapshot,
+};
+use lfsfs_common::random::random_bytes;
+use lfsfs_overlay::{CommitIds, Sealed};
+use lfsfs_types::{Origin, ProjectName, SessionId, Source, VersionId, VersionRecord, VersionRef};
+use lfsfs_upload::{
+    ContentSender, Progress, ProgressFigures, Publishing, SendMode, UploadError, channel,
+};
+use tokio::runtime::Handle;
+use tokio::task::spawn_blocking;
+
+use crate::error::VfsError;
+use crate::kernel::KernelCache;
+use crate::vfs::Vfs;
+use crate::writable::WritableVfs;
+
+mod conflicts;
+mod contents;
+mod error;
+mod made;
+mod plan;
+mod recut;
+
+pub use self::error::CommitError;
+pub(crate) use self::recut::OldPiece;
+
+use self::error::is_refusal;
+use self::made::{Finder, Made};
+use self::plan::{Unsent, Workshop};
+
+/// Who makes a version of a mount's changes, why, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommitParams {
+    /// Who.
+    pub author: String,
+    /// Why.
+    pub message: String,
+    /// Whether the changes are made even where others changed the same.
+    pub force: bool,
+}
+
+/// What a commit did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommitOutcome {
+    /// The version that holds the changes; the base if there were none.
+    pub version: VersionRecord,
+    /// True if there is a new version.
+    pub is_new: bool,
+    /// True if others published versions since the base, so that it holds their changes too.
+    pub rebased: bool,
+    /// Entries that were told to the server.
+    pub changes: u64,
+    /// Rows that the server wrote; 0 if an earlier call had published the version.
+    pub rows: u64,
+    /// Bytes of chunks that were sent.
+    pub bytes_sent: u64,
+    /// Contents in them.
+    pub contents_sent: u64,
+}
+
+/// One commit: what all its steps need.
+struct Commit<'a> {
+    vfs: &'a Arc<WritableVfs>,
+    remote: &'a GrpcRemote,
+    params: &'a CommitParams,
+    progress: &'a Arc<Progress>,
+    /// The version below, which stays until the commit lands.
+    base: Arc<Vfs>,
+}
+
+/// What is known of a seal before it is told to the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Seal {
+    /// It was made just now.
+    New,
+    /// An earlier call left it, and may have published it.
+    LeftBehind,
+}
+
+/// A version that was published, with what it made.
+struct Finished {
+    published: Published,
+    ids: CommitIds,
+}
+
+/// How a commit failed.
+struct Failure {
+    error: CommitError,
+    /// Whether the version may be there, or may come yet, so that the seal must stay.
+    may_be_published: bool,
+}
+
+impl WritableVfs {
+    /// Makes the changes so far the next version, and goes on from there.
+    ///
+    /// Writers go on meanwhile; what they change after the start is in the next commit. On an error
+    /// all changes stay. If it is [`CommitError::AnswerLost`] the version may be there; the next
+    /// commit finds out. Dropping the future gives the commit up at the same terms.
+    pub async fn commit(
+        self: &Arc<Self>,
+        remote: &GrpcRemote,
+        params: &CommitParams,
+        kernel: Arc<dyn KernelCache>,
+        progress: &Arc<Progress>,
+    ) -> Result<CommitOutcome, CommitError> {
+        let _one_at_a_time = self.committing.lock().await;
+        let before = progress.figures();
+        let mut outcome = None;
+        // One that an earlier process or call left behind comes first.
+        if let Some(sealed) = self.overlay().and_then(|overlay| overlay.sealed()) {
+            let commit = Commit::new(self, (remote, params), progress);
+            let done = commit.finish((sealed, Seal::LeftBehind), &kernel).await?;
+            outcome = Some(done);
+        }
+        if let Some(sealed) = self.seal().await? {
+            let commit = Commit::new(self, (remote, params), progress);
+            let done = commit.finish((sealed, Seal::New), &kernel).await?;
+            outcome = Some(done.after(outcome));
+        }
+        let outcome = outcome.unwrap_or_else(|| CommitOutcome::none(self.base().snapshot()));
+        Ok(outcome.counted(&before, &progress.figures()))
+    }
+
+    /// Takes the changes so far, if there are any.
+    async fn seal(&self) -> Result<Option<Sealed>, CommitError> {
+        let Some(overlay) = self.overlay().cloned() else {
+            return Ok(None);
+        };
+        if overlay.state().is_unchanged() {
+            return Ok(None);
+        }
+        let id = VersionId(random_bytes().map_err(CommitError::Random)?);
+        let sealed = blocking(move || overlay.seal(id)).await??;
+        Ok(Some(sealed))
+    }
+
+    /// Gives a seal up; all changes stay.
+    async fn give_up(&self, commit: VersionId) -> Result<(), CommitError> {
+        match self.overlay().cloned() {
+            Some(overlay) => Ok(blocking(move || overlay.aborted(commit)).await??),
+            None => Ok(()),
+        }
+    }
+}
+
+impl<'a> Commit<'a> {
+    fn new(
+        vfs: &'a Arc<WritableVfs>,
+        (remote, params): (&'a GrpcRemote, &'a CommitParams),
+        progress: &'a Arc<Progress>,
+    ) -> Self {
+        Self {
+            base: vfs.base(),
+            vfs,
+            remote,
+            params,
+            progress,
+        }
+    }
+
+    /// Publishes a seal and moves the mount to what came of it.
+    async fn finish(
+        &self,
+        (sealed, seal): (Sealed, Seal),
+        kernel: &Arc<dyn KernelCache>,
+    ) -> Result<CommitOutcome, CommitError> {
+        let commit = sealed.commit();
+        let Finished { published, ids } = match self.publish(sealed, seal).await {
+            Ok(finished) => finished,
+            Err(failure) => {
+                if !failure.may_be_published {
+                    self.vfs.give_up(commit).await?;
+                }
+                return Err(failure.error);
+            }
+        };
+        if published.version.id != commit {
+            self.vfs.give_up(commit).await?;
+            return Ok(CommitOutcome::of(published, false));
+        }
+        let version = published.version.number;
+        let snapshot = self.snapshot(&published.version).await;
+        let landing = Landing {
+            commit,
+            snapshot: snapshot.map_err(|source| CommitError::AnswerLost { source })?,
+            ids,
+        };
+        let landed = self.vfs.land(landing, kernel).await;
+        landed.map_err(|source| CommitError::Landing { version, source })?;
+        Ok(CommitOutcome::of(published, true))
+    }
+
+    async fn publish(&self, sealed: Sealed, seal: Seal) -> Result<Finished, Failure> {
+        let left_behind = |error: CommitError| Failure {
+            error,
+            may_be_published: seal == Seal::LeftBehind,
+        };
+        let project = self.project().await.map_err(|it| left_behind(it.into()))?;
+        let params = self.session(&sealed);
+        let opened = self.remote.open_session(&params).await;
+        match opened.map_err(|it| left_behind(it.into()))? {
+            Opened::Published(version) => self.found(&sealed, version).await,
+            Opened::Session(session) => {
+                let sent = self.send(&sealed, (session, params), project).await;
+                sent.map_err(|failure| Failure {
+                    may_be_published: failure.may_be_published
+                        || seal == Seal::LeftBehind && !failure.error.is_refusal(),
+                    ..failure
+                })
+            }
+        }
+    }
+
+    fn session(&self, sealed: &Sealed) -> SessionParams {
+        let base = sealed.base();
+        SessionParams {
+            project: self.base.snapshot().project.id,
+            base: (base.number, base.id),
+            version: sealed.commit(),
+            origin: Origin::Commit,
+            author: self.params.author.clone(),
+            message: self.params.message.clone(),
+            force: self.params.force,
+            want_ids: true,
+        }
+    }
+
+    /// Sends contents and changes, and waits for the version.
+    async fn send(
+        &self,
+        sealed: &Sealed,
+        (session, params): (SessionId, SessionParams),
+        project: ProjectName,
+    ) -> Result<Finished, Failure> {
+        let (changes, stream) = channel(Arc::clone(self.progress));
+        let remote = self.remote.clone();
+        let contents = ContentSender::new(
+            remote.clone(),
+            project,
+            SendMode::Send,
+            Arc::clone(self.progress),
+        );
+        let publishing = Publishing::start(remote, session, params.clone(), stream);
+        let workshop = Workshop {
+            base: Arc::clone(&self.base),
+            runtime: Handle::current(),
+            sealed: sealed.clone(),
+            contents,
+            changes,
+            progress: Arc::clone(self.progress),
+        };
+        let force = self.params.force;
+        let told = blocking(move || workshop.run(force)).await;
+        let made = match told.map_err(Failure::before)? {
+            Ok(made) => made,
+            Err(unsent) => return Err(self.unsent(unsent, publishing).await),
+        };
+        match publishing.finish().await {
+            Ok(published) => self.made(sealed, published, &made).await,
+            Err(UploadError::Remote(error)) if is_refusal(&error) => {
+                Err(Failure::before(error.into()))
+            }
+            Err(error) => self.learn(sealed, &params, error).await,
+        }
+    }
+
+    /// Returns why the changes were not all sent. Their stream did not end, so nothing is published.
+    async fn unsent(&self, unsent: Unsent, publishing: Publishing) -> Failure {
+        let error = match unsent {
+            Unsent::Touched(conflicts) => conflicts.name(self.remote, &self.base).await,
+            // The sending stops when the commit fails, and then that is the reason to tell.
+            Unsent::Failed(error @ CommitError::Stopped(_)) => {
+                let failure = publishing.failure().await;
+                failure.map_or(error, CommitError::from)
+            }
+            Unsent::Failed(error) => error,
+        };
+        Failure::before(error)
+    }
+
+    /// Asks whether the version is there, after the answer to its changes was lost.
+    async fn learn(
+        &self,
+        sealed: &Sealed,
+        params: &SessionParams,
+        error: UploadError,
+    ) -> Result<Finished, Failure> {
+        if let Ok(Opened::Published(version)) = self.remote.open_session(params).await {
+            return self.found(sealed, version).await;
+        }
+        let error = match error {
+            UploadError::Remote(source) => CommitError::AnswerLost { source },
+            error => error.into(),
+        };
+        Err(Failure {
+            error,
+            may_be_published: true,
+        })
+    }
+
+    /// Returns a version that was published just now, with the ids of what it made.
+    async fn made(
+        &self,
+        sealed: &Sealed,
+        published: Published,
+        made: &Made,
+    ) -> Result<Finished, Failure> {
+        if published.version.id != sealed.commit() {
+            let ids = CommitIds::default();
+            return Ok(Finished { published, ids });
+        }
+        match made.ids(&published) {
+            Some(ids) => Ok(Finished { published, ids }),
+            None => self.found(sealed, published.version).await,
+        }
+    }
+
+    /// Returns a version that an earlier call had published.
+    async fn found(&self, sealed: &Sealed, version: VersionRecord) -> Result<Finished, Failure> {
+        let project = self.base.snapshot().project.id;
+        let finder = Finder::new(self.remote, project, version.number);
+        let ids = finder.find(sealed).await.map_err(|source| Failure {
+            error: CommitError::AnswerLost { source },
+            may_be_published: true,
+        })?;
+        let published = Published {
+            rows: 0,
+            rebased: version.parent != version.base,
+            version,
+            dirs: BTreeMap::new(),
+            links: BTreeMap::new(),
+        };
+        Ok(Finished { published, ids })
+    }
+
+    /// Returns the project's name as it is now; it may have got another since it was mounted.
+    async fn project(&self) -> Result<ProjectName, RemoteError> {
+        let mounted = &self.base.snapshot().project;
+        let source = Source {
+            project: mounted.name.clone(),
+            version: VersionRef::Latest,
+        };
+        match self.remote.resolve_source(&source).await {
+            Ok(snapshot) if snapshot.project.id == mounted.id => return Ok(mounted.name.clone()),
+            Ok(_) | Err(RemoteError::NotFound(_)) => {}
+            Err(error) => return Err(error),
+        }
+        let projects = self.remote.list_projects().await?;
+        let found = projects.into_iter().find(|it| it.id == mounted.id);
+        let gone = || RemoteError::NotFound(format!("project {} was deleted", mounted.name));
+        Ok(found.ok_or_else(gone)?.name)
+    }
+
+    /// Returns what a mount shows of a version that was published.
+    async fn snapshot(&self, version: &VersionRecord) -> Result<Snapshot, RemoteError> {
+        let source = Source {
+            project: self.project().await?,
+            version: VersionRef::Number(version.number),
+        };
+        self.remote.resolve_source(&source).await
+    }
+}
+
+impl Failure {
+    /// A failure of which it is certain that nothing was published.
+    fn before(error: CommitError) -> Self {
+        Self {
+            error,
+            may_be_published: false,
+        }
+    }
+}
+
+impl CommitOutcome {
+    fn of(published: Published, is_new: bool) -> Self {
+        Self {
+            version: published.version,
+            is_new,
+            rebased: is_new && published.rebased,
+            changes: 0,
+            rows: published.rows,
+            bytes_sent: 0,
+            contents_sent: 0,
+        }
+    }
+
+    /// Returns the outcome of a commit that had nothing to do.
+    fn none(base: &Snapshot) -> Self {
+        Self {
+            version: base.version.clone(),
+            is_new: false,
+            rebased: false,
+            changes: 0,
+            rows: 0,
+            bytes_sent: 0,
+            contents_sent: 0,
+        }
+    }
+
+    /// Adds what a commit that was finished before did.
+    fn after(self, earlier: Option<Self>) -> Self {
+        let Some(earlier) = earlier else { return self };
+        Self {
+            is_new: self.is_new || earlier.is_new,
+            rebased: self.rebased || earlier.rebased,
+            rows: self.rows + earlier.rows,
+            ..self
+        }
+    }
+
+    fn counted(self, before: &ProgressFigures, after: &ProgressFigures) -> Self {
+        Self {
+            changes: after.changes - before.changes,
+            bytes_sent: after.bytes_sent - before.bytes_sent,
+            contents_sent: after.contents_sent - before.contents_sent,
+            ..self
+        }
+    }
+}
+
+/// Does what blocks where it holds up nobody.
+async fn blocking<R: Send + 'static>(
+    work: impl FnOnce() -> R + Send + 'static,
+) -> Result<R, CommitError> {
+    let panicked = |_| CommitError::Stopped("a thread panicked");
+    spawn_blocking(work).await.map_err(panicked)
+}
+
+/// What a mount needs to go on from its own commit.
+#[derive(Debug)]
+#[expect(dead_code, reason = "the other side of the landing comes next")]
+pub(crate) struct Landing {
+    /// The commit, which is the version's random id.
+    pub(crate) commit: VersionId,
+    /// The version.
+    pub(crate) snapshot: Snapshot,
+    /// The ids of what it made.
+    pub(crate) ids: CommitIds,
+}
+
+impl WritableVfs {
+    /// Moves the mount to the version that its commit made.
+    #[expect(
+        clippy::unused_async,
+        reason = "the other side of the landing comes next"
+    )]
+    pub(crate) async fn land(
+        &self,
+        _landing: Landing,
+        _kernel: &Arc<dyn KernelCache>,
+    ) -> Result<(), VfsError> {
+        Err(VfsError::Unsupported {
+            what: "a mount's own commit",
+        })
+    }
+}

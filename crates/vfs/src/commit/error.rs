@@ -1,0 +1,107 @@
+//! Why a commit failed, and what that means for the changes: they stay, all of them.
+
+use std::io;
+
+use lfsfs_client::RemoteError;
+use lfsfs_overlay::OverlayError;
+use lfsfs_types::VersionNumber;
+use lfsfs_upload::UploadError;
+use thiserror::Error;
+
+use crate::error::VfsError;
+
+/// Why a commit failed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum CommitError {
+    /// Others changed what was changed here. No version was made.
+    #[error("{count} paths were changed here and by others since the base")]
+    Conflict {
+        /// The paths, or the first of them.
+        paths: Vec<Vec<u8>>,
+        /// How many there are; at least as many as `paths`.
+        count: u64,
+    },
+    /// Everything was sent, but whether it became a version is not known. The next commit finds out.
+    #[error("the answer to the commit was lost; commit again to finish it")]
+    AnswerLost {
+        /// What happened instead of an answer.
+        #[source]
+        source: RemoteError,
+    },
+    /// The server failed or refused. No version was made.
+    #[error(transparent)]
+    Remote(RemoteError),
+    /// Something that changed could not be read. No version was made.
+    #[error("cannot read what changed")]
+    Vfs(#[from] VfsError),
+    /// The overlay could not note the beginning or the end of the commit.
+    #[error("the overlay failed")]
+    Overlay(#[from] OverlayError),
+    /// A file that has more pieces than a content can have. No version was made.
+    #[error("a changed file is too large for a version")]
+    TooLarge,
+    /// The version was made, but the mount could not move to it; the next commit does that.
+    #[error("version {version} was made, but the mount could not move to it; commit again")]
+    Landing {
+        /// The version.
+        version: VersionNumber,
+        /// Why not.
+        #[source]
+        source: VfsError,
+    },
+    /// The operating system gave no random bytes.
+    #[error("no random bytes")]
+    Random(#[source] io::Error),
+    /// A part of the commit stopped without saying why, which is a defect.
+    #[error("the commit stopped: {0}")]
+    Stopped(&'static str),
+}
+
+impl CommitError {
+    /// Returns true if the server or the mount refused the changes: the same ones will never become
+    /// a version.
+    pub(super) fn is_refusal(&self) -> bool {
+        match self {
+            Self::Conflict { .. } => true,
+            Self::Remote(error) => is_refusal(error),
+            _ => false,
+        }
+    }
+}
+
+/// Returns true if the server said no, and not that it does not know.
+pub(super) fn is_refusal(error: &RemoteError) -> bool {
+    match error {
+        RemoteError::Conflict { .. }
+        | RemoteError::Invalid(_)
+        | RemoteError::NotFound(_)
+        | RemoteError::AlreadyExists(_)
+        | RemoteError::Full(_)
+        | RemoteError::Unimplemented(_) => true,
+        // Anything may have happened before these.
+        _ => false,
+    }
+}
+
+impl From<RemoteError> for CommitError {
+    fn from(error: RemoteError) -> Self {
+        match error {
+            RemoteError::Conflict { paths, .. } => Self::Conflict {
+                count: paths.len() as u64,
+                paths,
+            },
+            error => Self::Remote(error),
+        }
+    }
+}
+
+impl From<UploadError> for CommitError {
+    fn from(error: UploadError) -> Self {
+        match error {
+            UploadError::Remote(error) => error.into(),
+            UploadError::Stopped(what) => Self::Stopped(what),
+            _ => Self::Stopped("contents could not be sent"),
+        }
+    }
+}

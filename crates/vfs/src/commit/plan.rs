@@ -1,0 +1,399 @@
+//! What is told about each changed entry.
+//!
+//! One thread goes over the entries, gives session ids to what is new, and tells at once what needs
+//! no bytes; files whose content may be new go to workers. Nothing is held for an entry but on its
+//! way, except the ids of new directories and the records of files with several names.
+
+use std::collections::HashMap;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use lfsfs_overlay::{BaseObject, ChangedEntry, DirectoryRef, Entry, FileData, Inode, Node, Sealed};
+use lfsfs_types::content::small_content_id;
+use lfsfs_types::limits::XATTR_INLINE_LEN_MAX;
+use lfsfs_types::{ContentId, DirId, Kind, Link, Name, Record, Xattr, XattrValue};
+use lfsfs_upload::{ChangeSink, ContentSender, Progress};
+use tokio::runtime::Handle;
+
+use super::conflicts::Conflicts;
+use super::error::CommitError;
+use super::made::Made;
+use crate::error::VfsError;
+use crate::listing::Listing;
+use crate::vfs::Vfs;
+
+/// Files of one batch, and the bytes that end one earlier.
+const BATCH_FILES_MAX: usize = 256;
+const BATCH_LEN_MAX: u64 = 8 * 1024 * 1024;
+/// Batches that wait for a worker.
+const BATCHES_QUEUED_MAX: usize = 2;
+
+/// What everybody who works on a commit needs.
+#[derive(Debug)]
+pub(super) struct Workshop {
+    /// The version below.
+    pub(super) base: Arc<Vfs>,
+    pub(super) runtime: Handle,
+    pub(super) sealed: Sealed,
+    pub(super) contents: ContentSender,
+    pub(super) changes: ChangeSink,
+    pub(super) progress: Arc<Progress>,
+}
+
+/// Why changes were not all told.
+#[derive(Debug)]
+pub(super) enum Unsent {
+    /// Others changed the same while the last commit was under way.
+    Touched(Conflicts),
+    /// Something failed.
+    Failed(CommitError),
+}
+
+impl<E: Into<CommitError>> From<E> for Unsent {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// A file whose content may be new, under one of its names.
+#[derive(Debug)]
+pub(super) struct FileJob {
+    dir: DirId,
+    name: Option<Name>,
+    ino: u64,
+    /// Whether this is the place that it has in the base.
+    in_place: bool,
+}
+
+impl Workshop {
+    /// Tells every change and sends every content, and ends the stream of changes.
+    pub(super) fn run(&self, force: bool) -> Result<Made, Unsent> {
+        let (batches, queue) = sync_channel(BATCHES_QUEUED_MAX);
+        let queue = Arc::new(Mutex::new(queue));
+        let (made, worked) = thread::scope(|scope| {
+            let worker = |_| {
+                let queue = Arc::clone(&queue);
+                scope.spawn(move || self.work(&queue))
+            };
+            let workers: Vec<_> = (0..workers_count()).map(worker).collect();
+            // The workers hold the queue; when the last of them has failed, that must be noticed.
+            drop(queue);
+            let made = Planner::new(self, batches, force).plan();
+            let worked = workers.into_iter().map(|worker| {
+                let panicked = |_| Err(CommitError::Stopped("a worker panicked"));
+                worker.join().unwrap_or_else(panicked)
+            });
+            (made, worked.collect::<Result<Vec<()>, _>>())
+        });
+        // What stopped a worker is why nobody takes files any more.
+        worked?;
+        let made = made?;
+        self.contents.finish()?;
+        self.changes.end()?;
+        Ok(made)
+    }
+
+    /// Works on batches until there are no more.
+    fn work(&self, queue: &Mutex<Receiver<Vec<FileJob>>>) -> Result<(), CommitError> {
+        loop {
+            let batch = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            let Ok(batch) = batch else { return Ok(()) };
+            let mut offer = Vec::new();
+            for job in batch {
+                self.tell_file(&job, &mut offer)?;
+            }
+            self.contents.offer(&offer)?;
+        }
+    }
+
+    fn tell_file(
+        &self,
+        job: &FileJob,
+        offer: &mut Vec<(ContentId, Vec<u8>)>,
+    ) -> Result<(), CommitError> {
+        let inode = self.inode(job.ino)?;
+        let record = self.file_record(inode, None, offer)?;
+        let base = inode.base.as_ref().filter(|_| job.in_place);
+        let base = base.map(|base| &base.record);
+        Ok(self.changes.put(job.dir, job.name.as_ref(), record, base)?)
+    }
+
+    fn inode(&self, ino: u64) -> Result<&Inode, VfsError> {
+        self.sealed.view().state().inode(ino).ok_or(VfsError::Stale)
+    }
+
+    /// Returns the record of a regular file, and the bytes that the server may lack.
+    fn file_record(
+        &self,
+        inode: &Inode,
+        link: Option<Link>,
+        offer: &mut Vec<(ContentId, Vec<u8>)>,
+    ) -> Result<Record, CommitError> {
+        let (kind, bytes) = self.file_kind(inode)?;
+        let mut offered = Vec::new();
+        if let (Kind::File { content, .. }, Some(bytes)) = (&kind, bytes) {
+            offered.push((*content, bytes));
+        }
+        let record = record(inode, kind, link, &mut offered);
+        let base = inode.base.as_ref().map(|base| &base.record);
+        offered.retain(|(id, _)| !base.is_some_and(|it| it.contents().any(|known| known == *id)));
+        offer.append(&mut offered);
+        Ok(record)
+    }
+}
+
+/// Goes over the entries.
+struct Planner<'a> {
+    workshop: &'a Workshop,
+    batches: SyncSender<Vec<FileJob>>,
+    force: bool,
+    made: Made,
+    /// Files with several names: each is read once, and all names get one record.
+    linked: HashMap<u64, Record>,
+    batch: Vec<FileJob>,
+    batch_len: u64,
+    /// The listing that was looked at last.
+    listing: Option<(DirId, Arc<Listing>)>,
+    conflicts: Conflicts,
+}
+
+impl<'a> Planner<'a> {
+    fn new(workshop: &'a Workshop, batches: SyncSender<Vec<FileJob>>, force: bool) -> Self {
+        Self {
+            workshop,
+            batches,
+            force,
+            made: Made::default(),
+            linked: HashMap::new(),
+            batch: Vec::new(),
+            batch_len: 0,
+            listing: None,
+            conflicts: Conflicts::default(),
+        }
+    }
+
+    fn plan(mut self) -> Result<Made, Unsent> {
+        let workshop = self.workshop;
+        for entry in workshop.sealed.changes() {
+            workshop.progress.entry();
+            self.take(&entry)?;
+        }
+        self.hand_over()?;
+        match self.conflicts.is_empty() {
+            true => Ok(self.made),
+            false => Err(Unsent::Touched(self.conflicts)),
+        }
+    }
+
+    fn take(&mut self, entry: &ChangedEntry<'_>) -> Result<(), CommitError> {
+        let name = entry.name;
+        let dir = match entry.directory {
+            DirectoryRef::Base(dir) => dir,
+            DirectoryRef::New(ino) => self.made.directory(ino),
+            DirectoryRef::NamesOf(_) => return self.take_link(entry),
+        };
+        let (ino, inode) = match (entry.entry, name) {
+            (Entry::Present { ino, inode }, _) => (ino, inode),
+            (Entry::Removed, Some(name)) => return Ok(self.workshop.changes.remove(dir, name)?),
+            (Entry::Removed, None) => return Err(VfsError::Stale.into()),
+        };
+        self.check(inode)?;
+        let in_place = is_in_place(inode.base.as_deref(), dir, name);
+        let link = self.link(ino, inode);
+        if let (Node::File(_), None) = (&inode.node, link) {
+            let name = name.cloned();
+            let job = FileJob {
+                dir,
+                name,
+                ino,
+                in_place,
+            };
+            return self.add_file(inode, job);
+        }
+        let record = self.record(ino, inode, link)?;
+        // Which names of a link change is decided by the server, for all of them together.
+        let base = inode.base.as_ref().filter(|_| in_place && link.is_none());
+        let base = base.map(|base| &base.record);
+        Ok(self.workshop.changes.put(dir, name, record, base)?)
+    }
+
+    /// Tells the state of all names of a link that are still those of the base.
+    fn take_link(&mut self, entry: &ChangedEntry<'_>) -> Result<(), CommitError> {
+        let Entry::Present { ino, inode } = entry.entry else {
+            return Err(VfsError::Stale.into());
+        };
+        self.check(inode)?;
+        let link = self.link(ino, inode);
+        let record = self.record(ino, inode, link)?;
+        Ok(self.workshop.changes.put_link(record)?)
+    }
+
+    /// Returns the record of an object, and sends what it needs.
+    fn record(
+        &mut self,
+        ino: u64,
+        inode: &Inode,
+        link: Option<Link>,
+    ) -> Result<Record, CommitError> {
+        if let Some(record) = self.linked.get(&ino) {
+            return Ok(record.clone());
+        }
+        let mut offer = Vec::new();
+        let record = match self.other_kind(ino, &inode.node) {
+            Some(kind) => record(inode, kind, link, &mut offer),
+            None => self.workshop.file_record(inode, link, &mut offer)?,
+        };
+        self.workshop.contents.offer(&offer)?;
+        if link.is_some() {
+            self.linked.insert(ino, record.clone());
+        }
+        Ok(record)
+    }
+
+    /// Returns what an object is, unless it is a file, for which its content must be known.
+    fn other_kind(&mut self, ino: u64, node: &Node) -> Option<Kind> {
+        Some(match node {
+            Node::File(_) => return None,
+            Node::Directory(directory) => Kind::Directory {
+                dir: directory.base.unwrap_or_else(|| self.made.directory(ino)),
+            },
+            Node::Symlink(target) => Kind::Symlink {
+                target: target.as_ref().into(),
+            },
+            Node::Fifo => Kind::Fifo,
+            Node::Socket => Kind::Socket,
+            Node::BlockDevice(rdev) => Kind::BlockDevice { rdev: *rdev },
+            Node::CharDevice(rdev) => Kind::CharDevice { rdev: *rdev },
+        })
+    }
+
+    /// Returns what the names of a file share, if it has or had several.
+    fn link(&mut self, ino: u64, inode: &Inode) -> Option<Link> {
+        let nlink = inode.attributes.nlink;
+        let base = inode.base.as_ref().and_then(|base| base.record.link);
+        let id = match base {
+            Some(link) => self.made.known_link(ino, link.id),
+            None if nlink > 1 => self.made.link(ino),
+            None => return None,
+        };
+        Some(Link { id, nlink })
+    }
+
+    /// Gives a file to the workers, a batch at a time.
+    fn add_file(&mut self, inode: &Inode, job: FileJob) -> Result<(), CommitError> {
+        self.batch.push(job);
+        self.batch_len += inode.file().map_or(0, FileData::size);
+        if self.batch.len() < BATCH_FILES_MAX && self.batch_len < BATCH_LEN_MAX {
+            return Ok(());
+        }
+        self.hand_over()
+    }
+
+    fn hand_over(&mut self) -> Result<(), CommitError> {
+        self.batch_len = 0;
+        let stopped = |_| CommitError::Stopped("no worker is left");
+        let batch = std::mem::take(&mut self.batch);
+        self.batches.send(batch).map_err(stopped)
+    }
+
+    /// Notes a conflict if the base does not have any more what an object was made from.
+    ///
+    /// That is so if others changed it, the commit before was rebased on that, and it was changed
+    /// here while that commit was under way.
+    fn check(&mut self, inode: &Inode) -> Result<(), CommitError> {
+        let Some(base) = inode.base.as_deref() else {
+            return Ok(());
+        };
+        if matches!(base.record.kind, Kind::Pack { .. }) {
+            return Err(VfsError::Unsupported { what: "a pack" }.into());
+        }
+        if self.force {
+            return Ok(());
+        }
+        let now = self.record_now(base)?;
+        let is_same = |now: &Record| now.same_state(&base.record) && now.link == base.record.link;
+        if !now.as_ref().is_some_and(is_same) {
+            self.conflicts.add((base.directory, base.name.clone()));
+        }
+        Ok(())
+    }
+
+    /// Returns what the base has where an object was.
+    fn record_now(&mut self, base: &BaseObject) -> Result<Option<Record>, VfsError> {
+        let workshop = self.workshop;
+        let Some(name) = &base.name else {
+            return Ok(Some(workshop.base.snapshot().root.clone()));
+        };
+        let listing = match &self.listing {
+            Some((dir, listing)) if *dir == base.directory => Arc::clone(listing),
+            _ => match workshop
+                .runtime
+                .block_on(workshop.base.listing(base.directory))
+            {
+                Ok(listing) => listing,
+                // The directory itself is gone.
+                Err(VfsError::Stale) => return Ok(None),
+                Err(error) => return Err(error),
+            },
+        };
+        self.listing = Some((base.directory, Arc::clone(&listing)));
+        let index = listing.find(name.as_bytes());
+        let record = index.map(|index| listing.record(index));
+        record.transpose().map_err(VfsError::damaged_record)
+    }
+}
+
+/// Returns true if an object is told at the place that it has in the base.
+fn is_in_place(base: Option<&BaseObject>, dir: DirId, name: Option<&Name>) -> bool {
+    base.is_some_and(|base| base.directory == dir && base.name.as_ref() == name)
+}
+
+/// Returns the record of an object; attributes too large for it go to `offer`.
+fn record(
+    inode: &Inode,
+    kind: Kind,
+    link: Option<Link>,
+    offer: &mut Vec<(ContentId, Vec<u8>)>,
+) -> Record {
+    let attributes = &inode.attributes;
+    let base = inode.base.as_ref().map(|base| &base.record);
+    let xattrs = attributes.xattrs.iter();
+    Record {
+        mode: attributes.mode,
+        uid: attributes.uid,
+        gid: attributes.gid,
+        mtime: attributes.mtime,
+        ctime: attributes.ctime,
+        sha256: base.filter(|it| it.kind == kind).and_then(|it| it.sha256),
+        link,
+        xattrs: xattrs
+            .map(|(name, value)| xattr(name, value, offer))
+            .collect(),
+        kind,
+    }
+}
+
+/// Returns an extended attribute as a record has it.
+fn xattr(name: &Name, value: &XattrValue, offer: &mut Vec<(ContentId, Vec<u8>)>) -> Xattr {
+    let value = match value {
+        XattrValue::Inline(bytes) if bytes.len() > XATTR_INLINE_LEN_MAX => {
+            let content = small_content_id(bytes);
+            offer.push((content, bytes.to_vec()));
+            XattrValue::Content {
+                content,
+                len: u32::try_from(bytes.len()).unwrap_or(u32::MAX),
+            }
+        }
+        value => value.clone(),
+    };
+    Xattr {
+        name: name.clone(),
+        value,
+    }
+}
+
+/// Hashing and reading take turns, and the server is waited for now and then.
+fn workers_count() -> usize {
+    thread::available_parallelism().map_or(2, usize::from)
+}
