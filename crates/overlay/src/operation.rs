@@ -6,10 +6,7 @@
 
 use std::sync::Arc;
 
-use lfsfs_types::{
-    DecodeError, DirId, LinkId, Name, Reader, Timestamp, VersionId, VersionNumber, Writer,
-    XattrValue,
-};
+use lfsfs_types::{DecodeError, DirId, Name, Reader, Timestamp, VersionId, Writer, XattrValue};
 
 use crate::extent::Location;
 use crate::field::{Field, records, struct_field};
@@ -249,16 +246,15 @@ records! {
             /// What it became.
             base: Arc<BaseObject>,
         },
-        /// Makes the commit's version the base and drops what the seal held.
+        /// Makes what a commit led to the base and drops what the seal held.
         20 => Committed {
-            /// The commit, which is the version's random id.
+            /// The commit.
             commit: VersionId,
-            /// The version's number.
-            number: VersionNumber,
+            /// The version that has what it took: the one that it made, or the head if that had it
+            /// already.
+            base: Base,
             /// The ids that new directories got.
             directories: Vec<(u64, DirId)>,
-            /// The ids that hard-linked files have.
-            links: Vec<(u64, LinkId)>,
         },
         /// Gives a commit up; nothing else changes.
         21 => Aborted {

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use lfsfs_common::flock::FileLock;
-use lfsfs_types::{DirId, LinkId, VersionId, VersionNumber};
+use lfsfs_types::{DirId, LinkId, VersionId};
 
 use crate::Map;
 use crate::changes::Changes;
@@ -221,17 +221,31 @@ impl Overlay {
         let view = self.view();
         let (result, changes) = decide(&view.state)?;
         if !changes.is_empty() {
-            self.append(&mut writer, view, &changes)?;
+            self.append(&mut writer, view, &changes, |_, _| Ok::<_, E>(()))?;
         }
         Ok(result)
     }
 
-    fn append(
+    /// Like [`transact`](Self::transact), but makes the changes only if `accept` likes what comes of
+    /// them; it sees the state before and after.
+    fn transact_if<'a, R, E: From<OverlayError>>(
+        &self,
+        decide: impl FnOnce(&State) -> Result<Vec<Change<'a>>, E>,
+        accept: impl FnOnce(&State, &State) -> Result<R, E>,
+    ) -> Result<R, E> {
+        let mut writer = self.lock_writer();
+        let view = self.view();
+        let changes = decide(&view.state)?;
+        self.append(&mut writer, view, &changes, accept)
+    }
+
+    fn append<R, E: From<OverlayError>>(
         &self,
         writer: &mut LogWriter,
         view: View,
         changes: &[Change<'_>],
-    ) -> Result<(), OverlayError> {
+        accept: impl FnOnce(&State, &State) -> Result<R, E>,
+    ) -> Result<R, E> {
         // What replay finds after another process's records must not meet its leftovers.
         let reopen = (!writer.begun).then(|| Change::from(Operation::Reopen {}));
         let parts: Vec<_> = reopen.iter().chain(changes).flat_map(encode).collect();
@@ -240,8 +254,9 @@ impl Overlay {
             .map(|part| HEADER_LEN + part.bytes.len() + part.data.len());
         let (total, longest) = lens.fold((0, 0), |(sum, max), len| (sum + len, len.max(max)));
         if longest > RECORD_LEN_MAX || total as u64 > BATCH_LEN_MAX {
-            return Err(OverlayError::TooLarge { len: total });
+            return Err(OverlayError::TooLarge { len: total }.into());
         }
+        let before = view.state.clone();
         let (segment, position) = writer.prepare(total as u64)?;
         let mut next = view;
         next.segments.insert_mut(segment.number, segment.clone());
@@ -254,13 +269,15 @@ impl Overlay {
                 data: part.data,
             };
             let data = part.data(&segment, position, &record, bytes.len())?;
-            next.state.change(&part.operation, data)?;
+            let changed = next.state.change(&part.operation, data);
+            changed.map_err(OverlayError::from)?;
             record.put(segment.seed, &mut bytes);
         }
+        let accepted = accept(&before, &next.state)?;
         writer.append(&bytes, parts.len() as u64)?;
         writer.begun = true;
         *self.shown() = next;
-        Ok(())
+        Ok(accepted)
     }
 
     /// Makes everything acknowledged so far survive a power loss. Blocks on the disk; others go on.
@@ -323,38 +340,41 @@ impl Overlay {
         })
     }
 
-    /// Ends a commit that was published: its version is the base, and what the seal held is
-    /// dropped unless it changed since. `landed` tells what an inode of the seal became; it is
-    /// asked about those that changed. On return this survives a power loss.
-    pub fn committed(
+    /// Ends a commit: what it led to is the base, and what the seal held is dropped unless it changed
+    /// since. `landed` tells what those became that changed
+    /// ([`State::changed_since_seal`]), `directories` the ids of the new ones; `accept` sees the state before and after, and nothing
+    /// happens if it fails. Survives a power loss once [`sync`](Self::sync) returned.
+    pub fn committed<R, E: From<OverlayError>>(
         &self,
         commit: VersionId,
-        number: VersionNumber,
-        ids: CommitIds,
-        landed: impl Fn(u64) -> Option<BaseObject>,
-    ) -> Result<(), OverlayError> {
-        self.transact(|state| {
-            let mut changes = Vec::new();
-            for ino in state.changed_since_seal() {
-                let base = landed(ino).ok_or(ApplyError::NotLanded { ino })?;
-                changes.push(
-                    Operation::Landed {
-                        ino,
-                        base: Arc::new(base),
-                    }
-                    .into(),
-                );
-            }
+        (base, directories): (Base, &[(u64, DirId)]),
+        landed: impl FnOnce(&State) -> Result<Vec<(u64, BaseObject)>, E>,
+        accept: impl FnOnce(&State, &State) -> Result<R, E>,
+    ) -> Result<R, E> {
+        let decide = |state: &State| {
+            let landed = landed(state)?.into_iter().map(|(ino, base)| {
+                let base = Arc::new(base);
+                Change::from(Operation::Landed { ino, base })
+            });
             let committed = Operation::Committed {
                 commit,
-                number,
-                directories: ids.directories,
-                links: ids.links,
+                base,
+                directories: directories.to_vec(),
             };
-            changes.push(committed.into());
-            Ok::<_, OverlayError>(((), changes))
-        })?;
-        self.sync()
+            Ok(landed.chain([committed.into()]).collect())
+        };
+        self.transact_if(decide, accept)
+    }
+
+    /// Takes another version as the base of an overlay without changes, if `accept` likes what comes
+    /// of it.
+    pub fn switch<R, E: From<OverlayError>>(
+        &self,
+        base: Base,
+        accept: impl FnOnce(&State, &State) -> Result<R, E>,
+    ) -> Result<R, E> {
+        let switch = Operation::Switch { base };
+        self.transact_if(|_| Ok(vec![switch.into()]), accept)
     }
 
     /// Gives a commit up; all changes stay.

@@ -26,9 +26,7 @@ use crate::operation::Operation;
 use crate::{Map, Set};
 
 /// Everything that an overlay holds above its base.
-///
-/// Two are equal if they hold the same; former numbers are only a hint and do not count.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State {
     pub(crate) base: Base,
     pub(crate) inodes: Map<u64, Inode>,
@@ -40,9 +38,6 @@ pub struct State {
     pub(crate) clean: Set<u64>,
     /// Inodes without names.
     pub(crate) orphans: Set<u64>,
-    /// Numbers that objects of the base had before they were committed, for as long as the process
-    /// lives. Only a hint: nothing depends on it.
-    pub(crate) numbers: Map<BaseKey, u64>,
     /// Counts operations.
     pub(crate) generation: u64,
     /// Counts seals.
@@ -61,22 +56,6 @@ pub(crate) struct SealedLayer {
     /// The state at the seal; it has no seal itself.
     pub(crate) state: State,
 }
-
-impl PartialEq for State {
-    fn eq(&self, other: &Self) -> bool {
-        let counters = |it: &Self| (it.base, it.generation, it.seals, it.log_bytes);
-        counters(self) == counters(other)
-            && self.inodes == other.inodes
-            && self.by_base == other.by_base
-            && self.dirty == other.dirty
-            && self.clean == other.clean
-            && self.orphans == other.orphans
-            && self.sealed == other.sealed
-            && self.landed == other.landed
-    }
-}
-
-impl Eq for State {}
 
 /// What the overlay knows about a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,7 +80,6 @@ impl State {
             dirty: Set::default(),
             clean: Set::default(),
             orphans: Set::default(),
-            numbers: Map::default(),
             generation: 0,
             seals: 0,
             log_bytes: 0,
@@ -142,13 +120,6 @@ impl State {
         self.by_base.get(key).copied()
     }
 
-    /// Returns the number that an object of the base had before it was committed, so that the
-    /// kernel keeps what it knows. Forgotten at the next start.
-    #[must_use]
-    pub fn former_number(&self, key: &BaseKey) -> Option<u64> {
-        self.numbers.get(key).copied()
-    }
-
     /// Returns what the overlay knows about a name in one of its directories.
     #[must_use]
     pub fn lookup(&self, directory: u64, name: &Name) -> Option<Lookup> {
@@ -183,6 +154,11 @@ impl State {
     /// Returns the inodes that lost their last name and were not forgotten.
     pub fn orphans(&self) -> impl Iterator<Item = u64> + '_ {
         self.orphans.iter().copied()
+    }
+
+    /// Returns the objects of the base that have an inode and do not differ.
+    pub fn unchanged(&self) -> impl Iterator<Item = u64> + '_ {
+        self.clean.iter().copied()
     }
 
     /// Returns the commit that is under way.

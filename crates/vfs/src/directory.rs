@@ -56,11 +56,32 @@ pub(crate) fn candidate(
     })
 }
 
+/// Returns how a directory gets its inode, wherever it is.
+pub(crate) fn directory_candidate(project: &lfsfs_types::ProjectId, dir: DirId) -> Candidate {
+    let identity = Identity::Directory(dir);
+    Candidate {
+        nodeid: nodeid::of_directory(project, dir),
+        trace: directory_trace(dir),
+        identity,
+        place: Place {
+            dir: DirId::ABOVE_ROOT,
+            index: 0,
+        },
+        parent: nodeid::ROOT,
+    }
+}
+
+fn directory_trace(dir: DirId) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (0, dir).hash(&mut hasher);
+    hasher.finish()
+}
+
 /// Returns by what the number is found that an object had before it was committed.
 pub(crate) fn trace(identity: Identity, dir: DirId, name: &Name) -> u64 {
     let mut hasher = DefaultHasher::new();
     match identity {
-        Identity::Directory(dir) => (0, dir).hash(&mut hasher),
+        Identity::Directory(dir) => return directory_trace(dir),
         Identity::Link(link, _) => (1, link).hash(&mut hasher),
         Identity::Entry(_) => (2, dir, name).hash(&mut hasher),
     }

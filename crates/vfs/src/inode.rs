@@ -20,7 +20,7 @@ use lfsfs_types::{ContentId, DirId, LinkId};
 
 mod replace;
 
-pub(crate) use self::replace::{Change, Closed, Fate};
+pub(crate) use self::replace::{Change, Fate};
 
 /// Where the record of an object is: an entry of a listing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

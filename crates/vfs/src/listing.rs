@@ -5,9 +5,12 @@
 //! its length, and the record.
 
 use bytes::Bytes;
+use lfsfs_overlay::BaseObject;
 use lfsfs_types::limits::NAME_LEN_MAX;
 use lfsfs_types::{DecodeError, Name, Reader, Record, Writer};
 
+use crate::error::VfsError;
+use crate::inode::Place;
 use crate::weighted::Weight;
 
 const FORMAT: u8 = 1;
@@ -102,6 +105,20 @@ impl Listing {
     }
 
     /// Returns name and encoded record of an entry.
+    pub(crate) fn encoded_entry(&self, index: u32) -> Result<(&[u8], &[u8]), VfsError> {
+        self.parts(index).map_err(VfsError::damaged_record)
+    }
+
+    /// Returns the object at a place in this listing.
+    pub(crate) fn object(&self, place: Place) -> Result<BaseObject, VfsError> {
+        let (name, record) = self.encoded_entry(place.index)?;
+        Ok(BaseObject {
+            directory: place.dir,
+            name: Some(Name::new(name).map_err(|_| VfsError::Stale)?),
+            record: Record::decode(record).map_err(VfsError::damaged_record)?,
+        })
+    }
+
     fn parts(&self, index: u32) -> Result<(&[u8], &[u8]), DecodeError> {
         let mut reader = Reader::new("entry of a listing", self.entry(index).unwrap_or(&[]));
         let name = reader.bytes(NAME_LEN_MAX)?;

@@ -8,9 +8,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use lfsfs_cache::DiskCache;
-use lfsfs_client::{Remote, Snapshot};
+use lfsfs_client::{ChangedName, Remote, Snapshot};
 use lfsfs_types::limits::{DIRS_PER_MESSAGE_MAX, NAME_LEN_MAX};
-use lfsfs_types::{ContentId, DirId, Kind, Name, Record, Source as SourceName, nodeid};
+use lfsfs_types::{
+    ContentId, DirId, Kind, Name, Record, Source as SourceName, VersionNumber, nodeid,
+};
 
 use crate::attr::{Attr, BLOCK_LEN};
 use crate::chunks::Chunks;
@@ -118,6 +120,19 @@ impl Vfs {
         };
         let chunks = Arc::clone(&self.chunks);
         Self::over(source, self.config.clone(), self.inodes.next(), chunks)
+    }
+
+    /// Returns the names that differ between two versions of the project.
+    pub(crate) async fn changed_names(
+        &self,
+        from: VersionNumber,
+        to: VersionNumber,
+    ) -> Result<Vec<ChangedName>, VfsError> {
+        let Source {
+            remote, snapshot, ..
+        } = &self.source;
+        let changed = remote.changed_names(snapshot.project.id, from, to).await;
+        changed.map_err(VfsError::io("compare two versions"))
     }
 
     /// Takes over what `before` has in memory of directories that are the same in both versions.

@@ -54,6 +54,7 @@ pub use self::request::{
     SpecialFile, XattrMode,
 };
 
+pub(crate) use self::switch::Landing;
 pub use self::switch::SwitchReport;
 
 use self::drain::Drain;
@@ -76,6 +77,8 @@ pub struct WritableVfs {
     /// What the kernel knows of all bases.
     inodes: Arc<InodeTable>,
     drain: Arc<Drain>,
+    /// Held by whoever switches, commits or discards.
+    turn: tokio::sync::Mutex<()>,
     /// `None` for what cannot be written.
     place: Option<OverlayPlace>,
     clock: Arc<dyn Clock>,
@@ -128,6 +131,7 @@ impl WritableVfs {
             inodes: Arc::clone(base.inodes().table()),
             ground: RwLock::new(Arc::new(Ground::new(base))),
             drain: Arc::default(),
+            turn: tokio::sync::Mutex::default(),
             place,
             clock,
         })

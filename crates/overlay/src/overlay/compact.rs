@@ -56,7 +56,7 @@ impl Overlay {
             let mut writer = self.lock_writer();
             if !writer.begun {
                 let view = self.view();
-                self.append(&mut writer, view, &[])?;
+                self.append(&mut writer, view, &[], |_, _| Ok::<_, OverlayError>(()))?;
             }
             let number = writer.next_number;
             let header = writer.header(SegmentKind::Checkpoint, number);

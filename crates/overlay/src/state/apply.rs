@@ -104,10 +104,9 @@ impl State {
             O::Landed { ino, base } => self.landed(*ino, base),
             O::Committed {
                 commit,
-                number,
+                base,
                 directories,
-                links,
-            } => self.committed(*commit, *number, directories, links),
+            } => self.committed(*commit, *base, directories),
             O::Aborted { commit } => self.aborted(*commit),
             O::Switch { base } => self.switch(*base),
             O::Reopen {} => {
@@ -153,7 +152,6 @@ impl State {
         for ino in orphans {
             self.remove(ino);
         }
-        self.numbers = crate::Map::default();
     }
 }
 

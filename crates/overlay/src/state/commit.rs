@@ -7,18 +7,17 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use lfsfs_types::{DirId, LinkId, Name, VersionId, VersionNumber};
+use lfsfs_types::{DirId, Name, VersionId};
 
 use crate::Map;
 use crate::error::ApplyError;
-use crate::inode::{Base, BaseKey, BaseObject, DirectoryData, Inode, Node, Slot};
+use crate::inode::{Base, BaseObject, DirectoryData, Inode, Node, Slot};
 use crate::state::{SealedLayer, State};
 
 /// What the commit made of the inodes of a seal.
 #[derive(Debug, Default)]
 struct Outcome {
     directories: HashMap<u64, DirId>,
-    links: HashMap<u64, LinkId>,
     /// The new names that each inode has in the new version, but for those taken away meanwhile.
     places: HashMap<u64, Vec<(DirId, Name)>>,
     /// How many names each inode lost since the seal.
@@ -26,23 +25,21 @@ struct Outcome {
 }
 
 impl State {
-    /// Returns the state at this moment without what belongs to the process.
+    /// Takes the state at this moment.
     pub(super) fn seal(&mut self, commit: VersionId) -> Result<(), ApplyError> {
         if let Some(commit) = self.sealed_commit() {
             return Err(ApplyError::SealOutstanding { commit });
         }
         self.seals += 1;
-        let state = Self {
-            numbers: Map::default(),
-            ..self.clone()
-        };
+        let state = self.clone();
         self.sealed = Some(Arc::new(SealedLayer { commit, state }));
         Ok(())
     }
 
     /// Returns the sealed inodes that changed since and still have a name: those of which the end of
     /// the commit must be told what they became.
-    pub(crate) fn changed_since_seal(&self) -> Vec<u64> {
+    #[must_use]
+    pub fn changed_since_seal(&self) -> Vec<u64> {
         let Some(sealed) = self.sealed_state() else {
             return Vec::new();
         };
@@ -74,15 +71,13 @@ impl State {
     pub(super) fn committed(
         &mut self,
         commit: VersionId,
-        number: VersionNumber,
+        base: Base,
         directories: &[(u64, DirId)],
-        links: &[(u64, LinkId)],
     ) -> Result<(), ApplyError> {
         let layer = self.layer(commit)?;
         let sealed = &layer.state;
         let mut outcome = Outcome {
             directories: directories.iter().copied().collect(),
-            links: links.iter().copied().collect(),
             ..Outcome::default()
         };
         for ino in sealed.dirty.iter() {
@@ -93,9 +88,9 @@ impl State {
         }
         let clean: Vec<_> = self.clean.iter().copied().collect();
         for ino in clean {
-            self.drop_into_base(ino, None);
+            self.remove(ino);
         }
-        self.base = Base { number, id: commit };
+        self.base = base;
         self.sealed = None;
         self.landed = Map::default();
         Ok(())
@@ -143,8 +138,7 @@ impl State {
             return Ok(());
         }
         if now.generation <= sealed.generation {
-            let key = key_in_new_base(ino, then, outcome);
-            self.drop_into_base(ino, key);
+            self.remove(ino);
             return Ok(());
         }
         let base = self
@@ -179,16 +173,6 @@ impl State {
         self.insert(ino, inode);
         self.dirty.insert_mut(ino);
         Ok(())
-    }
-
-    /// Drops an inode that is as in the base, and remembers its number.
-    fn drop_into_base(&mut self, ino: u64, key: Option<BaseKey>) {
-        let Some(inode) = self.remove(ino) else {
-            return;
-        };
-        if let Some(key) = key.or_else(|| inode.base_key()) {
-            self.numbers.insert_mut(key, ino);
-        }
     }
 }
 
@@ -240,17 +224,4 @@ fn settle_entries(
         }
     }
     entries
-}
-
-fn key_in_new_base(ino: u64, then: &Inode, outcome: &Outcome) -> Option<BaseKey> {
-    if let Some(id) = outcome.directories.get(&ino) {
-        return Some(BaseKey::Directory(*id));
-    }
-    if let Some(link) = outcome.links.get(&ino) {
-        return Some(BaseKey::Link(*link));
-    }
-    let place = outcome.places.get(&ino).and_then(|places| places.first());
-    place
-        .map(|(directory, name)| BaseKey::Entry(*directory, name.clone()))
-        .or_else(|| then.base_key())
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::Map;
+
 use crate::error::ApplyError;
 use crate::inode::{Attributes, Base, BaseKey, BaseObject, Inode, Node, Slot};
 use crate::operation::Place;
@@ -197,7 +198,6 @@ impl State {
         for ino in clean {
             self.remove(ino);
         }
-        self.numbers = Map::default();
         self.base = base;
         Ok(())
     }

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use lfsfs_overlay::{
-    Change, Inode, Lookup, NewAttributes, NewNode, Node, Operation, Overlay, View,
+    Base, Change, Inode, Lookup, NewAttributes, NewNode, Node, Operation, Overlay, OverlayError,
+    State, View,
 };
 use lfsfs_types::{DirId, Name, VersionId};
 
@@ -63,9 +64,7 @@ impl Mount {
             ino = match found.unwrap_or_else(|| panic!("{path:?} is missing")) {
                 Found::Upper(ino) => ino,
                 Found::Base(object) => {
-                    let former = self.overlay.state().former_number(&base::key(&object));
-                    let free = former.filter(|ino| self.overlay.state().inode(*ino).is_none());
-                    let ino = free.unwrap_or_else(|| self.fresh_ino());
+                    let ino = self.fresh_ino();
                     self.apply(Operation::Adopt {
                         ino,
                         base: (*object).into(),
@@ -205,11 +204,19 @@ impl Mount {
 
     pub(crate) fn committed(&mut self) {
         let (commit, base, outcome) = self.pending.take().unwrap();
-        let landed = |ino| base.landed(&outcome, ino);
-        let ids = outcome.ids.clone();
-        self.overlay
-            .committed(commit, base.version(), ids, landed)
-            .unwrap();
+        let landed = |state: &State| {
+            let changed = state.changed_since_seal().into_iter();
+            let landed = changed.map(|ino| (ino, base.landed(&outcome, ino).unwrap()));
+            Ok::<_, OverlayError>(landed.collect())
+        };
+        let version = Base {
+            number: base.version(),
+            id: commit,
+        };
+        let end = (version, &outcome.ids.directories[..]);
+        let accept = |_: &State, _: &State| Ok(());
+        self.overlay.committed(commit, end, landed, accept).unwrap();
+        self.overlay.sync().unwrap();
         self.base = base;
     }
 

@@ -82,12 +82,6 @@ impl InodeTable {
     pub(crate) fn number(&self, candidate: &Candidate) -> u64 {
         self.lock().choose(candidate, &|_| false)
     }
-
-    /// Adds lookups that were counted elsewhere to an inode of this version.
-    pub(crate) fn hand_over(&self, ino: u64, candidate: Candidate, lookups: u64) {
-        let fate = Fate::Becomes(candidate);
-        self.lock().change(&[Change { ino, fate, lookups }]);
-    }
 }
 
 impl Closed<'_> {

@@ -25,6 +25,17 @@ impl Known {
         *self.lookups.entry(ino).or_default() += 1;
     }
 
+    /// Returns the lookups that are counted here.
+    pub(crate) fn lookups(&self, ino: u64) -> u64 {
+        self.lookups.get(&ino).copied().unwrap_or(0)
+    }
+
+    /// Drops what is counted here of an inode that the overlay gave back.
+    pub(crate) fn release(&mut self, ino: u64) {
+        self.lookups.remove(&ino);
+        self.parents.remove(&ino);
+    }
+
     pub(crate) fn is_known(&self, inodes: &InodeTable, ino: u64) -> bool {
         self.lookups.contains_key(&ino) || inodes.knows(ino)
     }

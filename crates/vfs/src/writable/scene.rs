@@ -174,7 +174,7 @@ impl<'a> Scene<'a> {
                 name: None,
                 record: self.base().snapshot().root.clone(),
             },
-            Some(Standing::Listed(place)) => base_object(&*self.listing(place.dir)?, place)?,
+            Some(Standing::Listed(place)) => self.listing(place.dir)?.object(place)?,
         };
         Ok(Object::Base(Box::new(BaseFound {
             ino,
@@ -215,7 +215,7 @@ impl<'a> Scene<'a> {
         place: Place,
         listing: &Listing,
     ) -> Result<Object<'a>, Stop> {
-        let object = base_object(listing, place)?;
+        let object = listing.object(place)?;
         if let Some(ino) = self.state.adopted(&object.key()) {
             return self.upper(ino);
         }
@@ -266,19 +266,6 @@ impl<'a> Scene<'a> {
         let inode = self.state.inode(ino).ok_or(VfsError::Stale)?;
         Ok(Object::Upper { ino, inode })
     }
-}
-
-fn base_object(listing: &Listing, place: Place) -> Result<BaseObject, VfsError> {
-    let name = listing
-        .name(place.index)
-        .map_err(VfsError::damaged_record)?;
-    Ok(BaseObject {
-        directory: place.dir,
-        name: Some(Name::new(name).map_err(|_| VfsError::Stale)?),
-        record: listing
-            .record(place.index)
-            .map_err(VfsError::damaged_record)?,
-    })
 }
 
 /// Checks a name that came from outside.

@@ -1,19 +1,61 @@
 //! Going to another version while the mount is in use.
+//!
+//! A switch drains the mount out of the version that it shows: from now on replies about directories
+//! with changed names are not to be kept, the kernel drops those names, the base is replaced, the
+//! kernel drops what it has of changed directories and attributes. What is the same in both versions
+//! keeps its number and its pages; what is open goes on showing what was opened. The end of a commit
+//! is the same step, for what others changed since the base; what this mount changed the kernel has
+//! seen.
+//!
+//! No lock is held and no request waits while the kernel is told something: it may wait itself for
+//! a request in that directory.
 
+mod drift;
+mod fates;
+mod flip;
+mod landings;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use lfsfs_client::{ChangedName, Snapshot};
+use lfsfs_overlay::CommitIds;
+use lfsfs_types::{Name, VersionId};
+use tokio::sync::MutexGuard;
+use tokio::task::spawn_blocking;
+
+use self::drift::{Drift, Needs};
+use self::fates::{Halt, Outcome, known_directory, slots};
+use self::flip::{Step, refuse_changes};
+use self::landings::Landings;
+use crate::error::VfsError;
 use crate::inode::Searched;
-use crate::writable::WritableVfs;
+use crate::kernel::KernelCache;
+use crate::writable::ground::Ground;
+use crate::writable::{WritableVfs, in_background};
 
 /// What a switch did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SwitchReport {
     /// Names whose object, or whose times, differ between the two versions.
     pub changed: u64,
-    /// Names that the kernel was told to drop.
+    /// Names that the kernel was told to drop, each once.
     pub entries: u64,
     /// Objects that the kernel keeps and whose attributes it was told to drop.
     pub attributes: u64,
     /// Directories whose listing the kernel was told to drop.
     pub directories: u64,
+}
+
+/// A commit that was published.
+#[derive(Debug)]
+pub(crate) struct Landing {
+    /// The seal that it was made of.
+    pub(crate) commit: VersionId,
+    /// The version that has what it took: the one that it made, or the head if that had it already.
+    pub(crate) snapshot: Snapshot,
+    /// The ids that new objects got.
+    pub(crate) ids: CommitIds,
 }
 
 impl WritableVfs {
@@ -36,4 +78,188 @@ impl WritableVfs {
         });
         dir.is_none_or(|dir| !self.drain.covers(dir))
     }
+
+    /// Returns the names that a switch would change.
+    pub async fn changed_to(&self, to: &Snapshot) -> Result<Vec<ChangedName>, VfsError> {
+        let base = self.base();
+        let from = base.snapshot();
+        if from.project.id != to.project.id {
+            return Err(VfsError::Invalid);
+        }
+        base.changed_names(from.version.number, to.version.number)
+            .await
+    }
+
+    /// Moves to another version of the same project, up or down.
+    ///
+    /// Refused with [`VfsError::HasChanges`] if there is anything that no commit took; then, and on
+    /// every other error, the mount shows what it showed.
+    pub async fn switch(
+        &self,
+        to: Snapshot,
+        kernel: Arc<dyn KernelCache>,
+    ) -> Result<SwitchReport, VfsError> {
+        let _turn = self.take_turn().await;
+        refuse_changes(self.moment().state())?;
+        let ground = self.ground();
+        if ground.base.snapshot().version.id == to.version.id {
+            return Ok(SwitchReport::default());
+        }
+        let changed = self.changed_to(&to).await?;
+        let next = ground.base.successor(to);
+        let drift = Drift::new((ground, next), changed, None);
+        self.replace(drift, Step::Switch, &kernel).await
+    }
+
+    /// Ends a commit: the mount goes on from the version that has what it took, and shows what
+    /// others changed in it. Numbers and caches are kept; on return this survives a power loss.
+    ///
+    /// To be called by whoever has the turn.
+    pub(crate) async fn land(
+        &self,
+        landing: Landing,
+        kernel: &Arc<dyn KernelCache>,
+    ) -> Result<(), VfsError> {
+        let overlay = self.overlay.get().ok_or(VfsError::Stale)?;
+        let sealed = overlay.sealed().ok_or(VfsError::Stale)?;
+        let ground = self.ground();
+        let (changed, others) = changed_by_commit(&ground, &landing).await?;
+        let next = ground.base.successor(landing.snapshot);
+        let drift = Drift::new((ground, next), changed, Some(others));
+        let step = Step::Land {
+            commit: landing.commit,
+            landings: Landings::new(&sealed, landing.ids),
+        };
+        self.replace(drift, step, kernel).await?;
+        let overlay = Arc::clone(overlay);
+        in_background(move || overlay.sync()).await
+    }
+
+    /// Waits until nobody else switches, commits or discards, and lets nobody until it is dropped.
+    pub(crate) async fn take_turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().await
+    }
+
+    async fn replace(
+        &self,
+        mut drift: Drift,
+        step: Step,
+        kernel: &Arc<dyn KernelCache>,
+    ) -> Result<SwitchReport, VfsError> {
+        // What is known is loaded before anything is drained, and again what gets known meanwhile.
+        self.entries(&mut drift).await?;
+        let drained = self.drain.begin(drift.drained());
+        let entries = self.entries(&mut drift).await?;
+        let mut report = SwitchReport {
+            changed: drift.changed().count() as u64,
+            entries: entries.len() as u64,
+            ..SwitchReport::default()
+        };
+        let cache = Arc::clone(kernel);
+        tell(move || drop_entries(&*cache, &entries)).await?;
+        let outcome = loop {
+            match self.flip(&drift, &step) {
+                Ok(outcome) => break outcome,
+                Err(Halt::Needs(needs)) => drift.load(needs).await?,
+                Err(Halt::Failed(error)) => return Err(error),
+            }
+        };
+        report.entries += outcome.entries.len() as u64;
+        report.directories = outcome.directories.len() as u64;
+        report.attributes = outcome.stale_attributes().count() as u64;
+        let cache = Arc::clone(kernel);
+        // Goes to its end even if nobody waits for it any more.
+        tell(move || {
+            drop_stale(&*cache, &outcome);
+            drop(drained);
+        })
+        .await?;
+        Ok(report)
+    }
+
+    /// Returns the entries that the kernel may know and that will stand for something else.
+    async fn entries(&self, drift: &mut Drift) -> Result<Vec<(u64, Name)>, VfsError> {
+        loop {
+            let mut needs = Needs::default();
+            let entries = self.known_entries(drift, &mut needs)?;
+            if needs.is_empty() {
+                return Ok(entries);
+            }
+            drift.load(needs).await?;
+        }
+    }
+
+    fn known_entries(
+        &self,
+        drift: &Drift,
+        needs: &mut Needs,
+    ) -> Result<Vec<(u64, Name)>, VfsError> {
+        let moment = self.moment();
+        let project = &drift.ground.base.snapshot().project.id;
+        let mut entries = Vec::new();
+        for dir in drift.drained() {
+            let Some(ino) = known_directory(project, dir, moment.state(), &self.inodes) else {
+                continue;
+            };
+            let covered = slots(moment.state(), ino);
+            let visible = drift.visible(dir, needs)?.into_iter();
+            let shown = visible.filter(|name| !covered(name));
+            entries.extend(shown.map(|name| (ino, name.clone())));
+        }
+        Ok(entries)
+    }
+}
+
+impl Outcome {
+    /// Returns the inodes whose attributes the kernel is not told to drop with everything else.
+    fn stale_attributes(&self) -> impl Iterator<Item = u64> {
+        let whole: HashSet<u64> = self.directories.iter().map(|it| it.0).collect();
+        let attributes = self.attributes.iter().copied();
+        attributes.filter(move |ino| !whole.contains(ino))
+    }
+}
+
+/// Returns what differs between the base and what a commit led to, and which of it others changed.
+async fn changed_by_commit(
+    ground: &Ground,
+    landing: &Landing,
+) -> Result<(Vec<ChangedName>, Vec<ChangedName>), VfsError> {
+    let from = ground.untouched.base();
+    let base = &ground.base;
+    let to = &landing.snapshot.version;
+    let changed = base.changed_names(from.number, to.number).await?;
+    // A head that had everything already is the work of others.
+    let theirs = match to.id == landing.commit {
+        true => to.parent,
+        false => to.number,
+    };
+    let others = match theirs == from.number {
+        true => Vec::new(),
+        false => base.changed_names(from.number, theirs).await?,
+    };
+    Ok((changed, others))
+}
+
+fn drop_entries(kernel: &dyn KernelCache, entries: &[(u64, Name)]) {
+    for (parent, name) in entries {
+        kernel.drop_entry(*parent, name.as_bytes());
+    }
+}
+
+fn drop_stale(kernel: &dyn KernelCache, outcome: &Outcome) {
+    drop_entries(kernel, &outcome.entries);
+    for (ino, name) in &outcome.directories {
+        // It returns when no reply is on its way that could bring old entries back.
+        kernel.drop_entry(*ino, name.as_bytes());
+        kernel.drop_data(*ino);
+    }
+    for ino in outcome.stale_attributes() {
+        kernel.drop_attributes(ino);
+    }
+}
+
+/// Tells the kernel something where it holds up nobody.
+async fn tell(work: impl FnOnce() + Send + 'static) -> Result<(), VfsError> {
+    // The runtime ends, or the work panicked, which was told already.
+    spawn_blocking(work).await.map_err(|_| VfsError::Stale)
 }

@@ -1,0 +1,270 @@
+//! How the version that a mount goes to differs from the one that it shows.
+//!
+//! Everything that the server has to tell is fetched here, before anything is locked. What turns out
+//! to be missing under the locks is a [`Needs`]: the locks are given back, it is loaded, and the
+//! step is tried again.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use lfsfs_client::ChangedName;
+use lfsfs_types::{DirId, Name, Record};
+use tokio::task::JoinSet;
+
+use crate::error::VfsError;
+use crate::listing::Listing;
+use crate::vfs::Vfs;
+use crate::writable::ground::Ground;
+
+/// Listings that are fetched at once.
+const LOADS_MAX: usize = 16;
+
+/// On which side a changed name stands for something.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sides {
+    pub(super) old: bool,
+    pub(super) new: bool,
+}
+
+/// What must be loaded before a step can be decided.
+#[derive(Debug, Default)]
+pub(super) struct Needs {
+    /// Listings of the version that is left.
+    old: BTreeSet<DirId>,
+    /// Listings of the version that comes.
+    new: BTreeSet<DirId>,
+    /// Directories of which it must be known where the version that comes has them.
+    homes: BTreeSet<DirId>,
+}
+
+/// Two versions, and what differs.
+#[derive(Debug)]
+pub(super) struct Drift {
+    pub(super) ground: Arc<Ground>,
+    pub(super) next: Arc<Ground>,
+    names: HashMap<DirId, BTreeMap<Name, Sides>>,
+    /// The directories that have those names.
+    dirs: HashSet<DirId>,
+    /// What others changed; `None` if that is all.
+    others: Option<HashSet<(DirId, Name)>>,
+    old: HashMap<DirId, Arc<Listing>>,
+    new: HashMap<DirId, Arc<Listing>>,
+    homes: HashMap<DirId, Option<(DirId, Name)>>,
+}
+
+impl Needs {
+    pub(super) fn is_empty(&self) -> bool {
+        self.old.is_empty() && self.new.is_empty() && self.homes.is_empty()
+    }
+}
+
+impl Drift {
+    pub(super) fn new(
+        (ground, next): (Arc<Ground>, Vfs),
+        changed: Vec<ChangedName>,
+        others: Option<Vec<ChangedName>>,
+    ) -> Self {
+        let mut names: HashMap<_, BTreeMap<_, _>> = HashMap::new();
+        for it in changed {
+            // Only the root has no name; its record comes with the version.
+            let Some(name) = it.name else { continue };
+            let sides = Sides {
+                old: it.old.is_some(),
+                new: it.new.is_some(),
+            };
+            names.entry(it.dir).or_default().insert(name, sides);
+        }
+        let key = |it: ChangedName| Some((it.dir, it.name?));
+        Self {
+            ground,
+            next: Arc::new(Ground::new(next)),
+            dirs: names.keys().copied().collect(),
+            names,
+            others: others.map(|others| others.into_iter().filter_map(key).collect()),
+            old: HashMap::new(),
+            new: HashMap::new(),
+            homes: HashMap::new(),
+        }
+    }
+
+    /// Returns the directories with changed names.
+    pub(super) fn dirs(&self) -> &HashSet<DirId> {
+        &self.dirs
+    }
+
+    /// Returns the directories with names that others changed.
+    pub(super) fn drained(&self) -> HashSet<DirId> {
+        match &self.others {
+            None => self.dirs.clone(),
+            Some(others) => others.iter().map(|it| it.0).collect(),
+        }
+    }
+
+    /// Returns true if somebody else than this mount changed the name.
+    pub(super) fn is_others(&self, dir: DirId, name: &Name) -> bool {
+        let others = self.others.as_ref();
+        others.is_none_or(|others| others.contains(&(dir, name.clone())))
+    }
+
+    /// Returns every name that others changed.
+    pub(super) fn others(&self) -> impl Iterator<Item = (DirId, &Name)> {
+        self.changed()
+            .map(|(dir, name, _)| (dir, name))
+            .filter(|(dir, name)| self.is_others(*dir, name))
+    }
+
+    /// Returns every changed name.
+    pub(super) fn changed(&self) -> impl Iterator<Item = (DirId, &Name, Sides)> {
+        let names = self.names.iter();
+        names.flat_map(|(dir, names)| names.iter().map(|(name, sides)| (*dir, name, *sides)))
+    }
+
+    /// Returns the names of a directory that others changed and that stand for another object now.
+    pub(super) fn visible(&self, dir: DirId, needs: &mut Needs) -> Result<Vec<&Name>, VfsError> {
+        let mut visible = Vec::new();
+        for (name, sides) in self.names.get(&dir).into_iter().flatten() {
+            if self.is_others(dir, name) && self.differs(dir, (name, *sides), needs)? {
+                visible.push(name);
+            }
+        }
+        Ok(visible)
+    }
+
+    fn differs(
+        &self,
+        dir: DirId,
+        (name, sides): (&Name, Sides),
+        needs: &mut Needs,
+    ) -> Result<bool, VfsError> {
+        if !(sides.old && sides.new) {
+            return Ok(true);
+        }
+        let (Some(old), Some(new)) = (self.old(dir, needs), self.new_listing(dir, needs)) else {
+            return Ok(false);
+        };
+        let records = (record(&old, name)?, record(&new, name)?);
+        Ok(match records {
+            (Some(old), Some(new)) => !is_same(&old, &new),
+            _ => true,
+        })
+    }
+
+    /// Returns a listing of the version that is left.
+    pub(super) fn old(&self, dir: DirId, needs: &mut Needs) -> Option<Arc<Listing>> {
+        let held = self.old.get(&dir).cloned();
+        let found = held.or_else(|| self.ground.base.listing_in_memory(dir));
+        if found.is_none() {
+            needs.old.insert(dir);
+        }
+        found
+    }
+
+    /// Returns a listing of the version that comes; an empty one for a directory that it does not
+    /// have.
+    pub(super) fn new_listing(&self, dir: DirId, needs: &mut Needs) -> Option<Arc<Listing>> {
+        if !self.dirs.contains(&dir) {
+            return self.old(dir, needs);
+        }
+        let found = self.new.get(&dir).cloned();
+        if found.is_none() {
+            needs.new.insert(dir);
+        }
+        found
+    }
+
+    /// Returns where the version that comes has a directory, if it has it.
+    pub(super) fn home(&self, dir: DirId, needs: &mut Needs) -> Option<&Option<(DirId, Name)>> {
+        let home = self.homes.get(&dir);
+        if home.is_none() {
+            needs.homes.insert(dir);
+        }
+        home
+    }
+
+    /// Fetches what is missing.
+    pub(super) async fn load(&mut self, needs: Needs) -> Result<(), VfsError> {
+        self.load_homes(needs.homes).await?;
+        let old = listings(&self.ground.base, needs.old).await?;
+        self.old.extend(old);
+        let (gone, there) = needs.new.into_iter().partition(|dir| self.is_emptied(*dir));
+        let new = listings(&self.next.base, there).await?;
+        self.new.extend(new);
+        let gone: BTreeSet<DirId> = gone;
+        for dir in gone {
+            self.new.insert(dir, empty()?);
+        }
+        Ok(())
+    }
+
+    async fn load_homes(&mut self, dirs: BTreeSet<DirId>) -> Result<(), VfsError> {
+        if dirs.is_empty() {
+            return Ok(());
+        }
+        let dirs: Vec<_> = dirs.into_iter().collect();
+        let places = self.next.base.directory_places(&dirs).await?;
+        self.homes.extend(dirs.into_iter().map(|dir| (dir, None)));
+        for (dir, home) in places {
+            self.homes.insert(dir, Some(home));
+        }
+        Ok(())
+    }
+
+    /// Returns true if nothing is left in a directory, without asking for its listing.
+    fn is_emptied(&self, dir: DirId) -> bool {
+        let names = self.names.get(&dir);
+        let old = self.old.get(&dir).cloned();
+        let old = old.or_else(|| self.ground.base.listing_in_memory(dir));
+        let lens = names.zip(old).map(|(names, old)| (names.len(), old.len()));
+        lens.is_some_and(|(names, old)| names == old as usize)
+            && names.is_some_and(|names| names.values().all(|sides| !sides.new))
+    }
+}
+
+/// Returns true if the two records are of one object: same content and kind, or same directory. Its
+/// attributes may differ.
+pub(super) fn is_same(old: &Record, new: &Record) -> bool {
+    match (old.dir(), new.dir()) {
+        (Some(old), Some(new)) => old == new,
+        (None, None) => old.kind == new.kind,
+        _ => false,
+    }
+}
+
+/// Returns the record of a name, if the listing has it.
+pub(super) fn record(listing: &Listing, name: &Name) -> Result<Option<Record>, VfsError> {
+    let index = listing.find(name.as_bytes());
+    let record = index.map(|index| listing.record(index));
+    record.transpose().map_err(VfsError::damaged_record)
+}
+
+fn empty() -> Result<Arc<Listing>, VfsError> {
+    let listing = Listing::encode(&[]);
+    listing.map(Arc::new).ok_or(VfsError::Invalid)
+}
+
+/// Fetches listings, some at once. A directory that the version does not have is empty.
+async fn listings(
+    vfs: &Arc<Vfs>,
+    dirs: BTreeSet<DirId>,
+) -> Result<HashMap<DirId, Arc<Listing>>, VfsError> {
+    let mut loaded = HashMap::new();
+    let mut running = JoinSet::new();
+    let mut dirs = dirs.into_iter().peekable();
+    while dirs.peek().is_some() || !running.is_empty() {
+        while running.len() < LOADS_MAX
+            && let Some(dir) = dirs.next()
+        {
+            let vfs = Arc::clone(vfs);
+            running.spawn(async move { (dir, vfs.listing(dir).await) });
+        }
+        // A task that was aborted belongs to a runtime that ends.
+        let Some(Ok((dir, listing))) = running.join_next().await else {
+            return Err(VfsError::Stale);
+        };
+        match listing {
+            Err(VfsError::Stale) => loaded.insert(dir, empty()?),
+            listing => loaded.insert(dir, listing?),
+        };
+    }
+    Ok(loaded)
+}

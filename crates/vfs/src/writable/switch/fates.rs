@@ -1,0 +1,356 @@
+//! What becomes of each inode that the kernel knows when another version takes the place of the base.
+//!
+//! Pure: it looks at the table, both versions' listings and the overlay's state before and after,
+//! and says what to change and what to tell the kernel. An object that is the same in both versions
+//! keeps its number, wherever it is; what this mount committed keeps the number that it had in the
+//! overlay; anything else is detached, and what stands in its place gets a number of its own.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use lfsfs_overlay::{BaseKey, BaseObject, Inode, State};
+use lfsfs_types::{DirId, Name, ProjectId, Record, nodeid};
+
+use super::drift::{Drift, Needs, is_same, record};
+use super::landings::Landings;
+use crate::attr::Attr;
+use crate::directory::{candidate, directory_candidate, trace};
+use crate::error::VfsError;
+use crate::inode::{Change, Detached, Fate, Identity, InodeTable, Place};
+use crate::listing::Listing;
+use crate::writable::known::Known;
+
+const LAND: &str = "end a commit";
+
+/// Why a step could not be taken.
+#[derive(Debug)]
+pub(in crate::writable) enum Halt {
+    /// This must be loaded first.
+    Needs(Needs),
+    Failed(VfsError),
+}
+
+/// What to change and whom to tell.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    pub(super) changes: Vec<Change>,
+    /// Numbers that objects had before they were committed, or have no more, by their traces.
+    pub(super) former: Vec<(u64, Option<u64>)>,
+    /// Inodes that the overlay gave to the table, with their lookups.
+    pub(super) released: Vec<u64>,
+    /// Inodes that kept their number but not their attributes.
+    pub(super) attributes: HashSet<u64>,
+    /// Names that stand for something else, which was found only now.
+    pub(super) entries: Vec<(u64, Name)>,
+    /// Directories with other entries than before, each with one of the names.
+    pub(super) directories: Vec<(u64, Name)>,
+}
+
+/// Decides.
+pub(super) struct Fates<'a> {
+    pub(super) drift: &'a Drift,
+    pub(super) table: &'a InodeTable,
+    pub(super) known: &'a Known,
+    /// The overlay's state before and after.
+    pub(super) states: (&'a State, &'a State),
+    pub(super) landings: &'a Landings,
+}
+
+impl From<VfsError> for Halt {
+    fn from(error: VfsError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<lfsfs_overlay::OverlayError> for Halt {
+    fn from(error: lfsfs_overlay::OverlayError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl From<Needs> for Halt {
+    fn from(needs: Needs) -> Self {
+        Self::Needs(needs)
+    }
+}
+
+impl Fates<'_> {
+    pub(super) fn decide(&self) -> Result<Outcome, Halt> {
+        let mut needs = Needs::default();
+        let mut outcome = Outcome::default();
+        self.settle_root(&mut outcome);
+        for (ino, place) in self.table.within(self.drift.dirs()) {
+            self.settle_slot(ino, place, &mut outcome, &mut needs)?;
+        }
+        for ino in self.states.0.unchanged() {
+            self.settle_unchanged(ino, &mut outcome, &mut needs)?;
+        }
+        for ino in self.landings.inodes() {
+            self.settle_landed(ino, &mut outcome, &mut needs)?;
+        }
+        self.settle_directories(&mut outcome, &mut needs)?;
+        for (dir, name) in self.drift.others() {
+            let place = Place { dir, index: 0 };
+            let former = trace(Identity::Entry(place), dir, name);
+            outcome.former.push((former, None));
+        }
+        match needs.is_empty() {
+            true => Ok(outcome),
+            false => Err(needs.into()),
+        }
+    }
+
+    fn project(&self) -> &ProjectId {
+        &self.drift.ground.base.snapshot().project.id
+    }
+
+    /// Returns true if the overlay gives the inode back to the base.
+    fn returns(&self, ino: u64) -> bool {
+        self.states.0.inode(ino).is_some() && self.states.1.inode(ino).is_none()
+    }
+
+    fn settle_root(&self, outcome: &mut Outcome) {
+        let (before, after) = self.states;
+        let old = match before.inode(nodeid::ROOT) {
+            Some(inode) => Attr::of_inode(nodeid::ROOT, inode),
+            None => Attr::of(nodeid::ROOT, &self.drift.ground.base.snapshot().root),
+        };
+        let new = match after.inode(nodeid::ROOT) {
+            Some(inode) => Attr::of_inode(nodeid::ROOT, inode),
+            None => Attr::of(nodeid::ROOT, &self.drift.next.base.snapshot().root),
+        };
+        if old != new {
+            outcome.attributes.insert(nodeid::ROOT);
+        }
+        if self.returns(nodeid::ROOT) {
+            outcome.released.push(nodeid::ROOT);
+        }
+    }
+
+    fn settle_slot(
+        &self,
+        ino: u64,
+        place: Place,
+        outcome: &mut Outcome,
+        needs: &mut Needs,
+    ) -> Result<(), VfsError> {
+        if self.states.1.inode(ino).is_some() {
+            outcome.change(ino, Fate::Covered, 0);
+            return Ok(());
+        }
+        if self.returns(ino) {
+            return Ok(());
+        }
+        let dir = place.dir;
+        let old = self.drift.old(dir, needs);
+        let new = self.drift.new_listing(dir, needs);
+        let (Some(old), Some(new)) = (old, new) else {
+            return Ok(());
+        };
+        let (name, before) = old.encoded_entry(place.index)?;
+        if let Some(index) = new.find(name)
+            && new.encoded_entry(index)?.1 == before
+        {
+            let place = Place { dir, index };
+            outcome.change(ino, Fate::Shifts(place), 0);
+            return Ok(());
+        }
+        let object = old.object(place)?;
+        let shown = Attr::of(ino, &object.record);
+        self.follow((ino, shown, 0), object, outcome, needs)
+    }
+
+    /// Settles an inode that the overlay had although it did not differ.
+    fn settle_unchanged(
+        &self,
+        ino: u64,
+        outcome: &mut Outcome,
+        needs: &mut Needs,
+    ) -> Result<(), VfsError> {
+        let inode = self.states.0.inode(ino).filter(|_| self.returns(ino));
+        let Some((inode, base)) = inode.and_then(|it| Some((it, it.base.as_deref()?))) else {
+            return Ok(());
+        };
+        let Some(lookups) = self.release(ino, outcome) else {
+            return Ok(());
+        };
+        let subject = (ino, Attr::of_inode(ino, inode), lookups);
+        self.follow(subject, base.clone(), outcome, needs)
+    }
+
+    /// Takes over what the kernel knows of an inode that the overlay gives back; `None` if that is
+    /// nothing, or the root, which is in no listing.
+    fn release(&self, ino: u64, outcome: &mut Outcome) -> Option<u64> {
+        if ino == nodeid::ROOT || !self.known.is_known(self.table, ino) {
+            return None;
+        }
+        outcome.released.push(ino);
+        Some(self.known.lookups(ino))
+    }
+
+    /// Finds out what became of an object that this mount did not change.
+    fn follow(
+        &self,
+        subject: (u64, Attr, u64),
+        object: BaseObject,
+        outcome: &mut Outcome,
+        needs: &mut Needs,
+    ) -> Result<(), VfsError> {
+        let dir = object.directory;
+        let Some(listing) = self.drift.new_listing(dir, needs) else {
+            return Ok(());
+        };
+        if let Some(name) = &object.name
+            && let Some(found) = record(&listing, name)?
+            && is_same(&object.record, &found)
+        {
+            return self.becomes(subject, (dir, name), &listing, outcome);
+        }
+        if let Some(moved) = object.record.dir() {
+            let Some(home) = self.drift.home(moved, needs) else {
+                return Ok(());
+            };
+            if let Some((parent, name)) = home {
+                let Some(listing) = self.drift.new_listing(*parent, needs) else {
+                    return Ok(());
+                };
+                return self.becomes(subject, (*parent, name), &listing, outcome);
+            }
+        }
+        self.detach(subject, object, outcome);
+        Ok(())
+    }
+
+    /// Makes a number stand for an entry of the version that comes.
+    fn becomes(
+        &self,
+        (ino, shown, lookups): (u64, Attr, u64),
+        (dir, name): (DirId, &Name),
+        listing: &Listing,
+        outcome: &mut Outcome,
+    ) -> Result<(), VfsError> {
+        let index = listing.find(name.as_bytes()).ok_or(VfsError::Stale)?;
+        let record = listing.record(index).map_err(VfsError::damaged_record)?;
+        let place = Place { dir, index };
+        let parent = match record.dir() {
+            Some(_) => self.number(dir),
+            None => nodeid::ROOT,
+        };
+        let candidate = candidate(self.project(), parent, place, name.as_bytes(), &record)?;
+        outcome.change(ino, Fate::Becomes(candidate), lookups);
+        if shown != Attr::of(ino, &record) {
+            outcome.attributes.insert(ino);
+        }
+        Ok(())
+    }
+
+    fn detach(
+        &self,
+        (ino, _, lookups): (u64, Attr, u64),
+        object: BaseObject,
+        outcome: &mut Outcome,
+    ) {
+        let name = object.name.as_ref();
+        let nodeid = name
+            .map(|name| nodeid::of_entry(self.project(), object.directory, name, &object.record));
+        let nodeid = nodeid.unwrap_or(ino);
+        let detached = Arc::new(Detached { nodeid, object });
+        outcome.change(ino, Fate::Leaves(detached), lookups);
+    }
+
+    /// Settles an inode that this mount committed.
+    fn settle_landed(
+        &self,
+        ino: u64,
+        outcome: &mut Outcome,
+        needs: &mut Needs,
+    ) -> Result<(), VfsError> {
+        let inode = self.states.0.inode(ino).filter(|_| self.returns(ino));
+        let Some(inode) = inode.filter(|_| ino != nodeid::ROOT) else {
+            return Ok(());
+        };
+        let place = self.landings.place(ino, inode, self.drift, needs)?;
+        let Some((dir, Some(name))) = place else {
+            return Ok(());
+        };
+        let identity = self.landings.identity(ino, inode, dir);
+        let former = trace(identity, dir, &name);
+        outcome.former.push((former, Some(ino)));
+        let Some(lookups) = self.release(ino, outcome) else {
+            return Ok(());
+        };
+        let Some(listing) = self.drift.new_listing(dir, needs) else {
+            return Ok(());
+        };
+        let subject = (ino, Attr::of_inode(ino, inode), lookups);
+        let record = record(&listing, &name)?;
+        if record.is_some_and(|record| self.is_mine((dir, &name), inode, &record)) {
+            return self.becomes(subject, (dir, &name), &listing, outcome);
+        }
+        // Nothing was sent of it, because it did not differ from the base, and others changed it.
+        let base = inode.base.as_deref().cloned();
+        let base = base.ok_or_else(|| VfsError::corrupt(LAND, "what was sent is not there"))?;
+        outcome.entries.push((self.number(dir), name));
+        self.follow(subject, base, outcome, needs)
+    }
+
+    /// Returns true if a record is what the mount showed of an inode that it committed.
+    fn is_mine(&self, (dir, name): (DirId, &Name), inode: &Inode, record: &Record) -> bool {
+        if !self.drift.is_others(dir, name) {
+            return true;
+        }
+        let (shown, found) = (Attr::of_inode(0, inode), Attr::of(0, record));
+        let looks = |it: &Attr| (it.kind, it.size, it.mtime, it.mode);
+        looks(&shown) == looks(&found)
+    }
+
+    /// Finds the directories that the kernel knows and whose entries others changed.
+    fn settle_directories(&self, outcome: &mut Outcome, needs: &mut Needs) -> Result<(), VfsError> {
+        for dir in self.drift.drained() {
+            let Some(ino) = known_directory(self.project(), dir, self.states.0, self.table) else {
+                continue;
+            };
+            let covered = slots(self.states.0, ino);
+            let visible = self.drift.visible(dir, needs)?;
+            if let Some(name) = visible.into_iter().find(|name| !covered(name)) {
+                outcome.directories.push((ino, name.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the number that a directory has or would have.
+    fn number(&self, dir: DirId) -> u64 {
+        let key = BaseKey::Directory(dir);
+        let (before, after) = self.states;
+        let made = || self.landings.directory(dir);
+        let upper = after.adopted(&key).or_else(|| before.adopted(&key));
+        upper.or_else(made).unwrap_or_else(|| {
+            let candidate = directory_candidate(self.project(), dir);
+            self.table.number(&candidate)
+        })
+    }
+}
+
+impl Outcome {
+    fn change(&mut self, ino: u64, fate: Fate, lookups: u64) {
+        self.changes.push(Change { ino, fate, lookups });
+    }
+}
+
+/// Returns the number of a directory that the kernel knows.
+pub(super) fn known_directory(
+    project: &ProjectId,
+    dir: DirId,
+    state: &State,
+    table: &InodeTable,
+) -> Option<u64> {
+    let upper = state.adopted(&BaseKey::Directory(dir));
+    upper.or_else(|| table.known(&directory_candidate(project, dir)))
+}
+
+/// Returns whether the overlay has something to say about a name in a directory.
+pub(super) fn slots(state: &State, ino: u64) -> impl Fn(&Name) -> bool + '_ {
+    let data = state.inode(ino).and_then(Inode::directory);
+    move |name| data.is_some_and(|data| data.entries.contains_key(name))
+}

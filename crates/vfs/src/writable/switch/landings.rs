@@ -1,0 +1,112 @@
+//! What a commit made of what it took: where each inode of the seal is in the new version.
+
+use std::collections::HashMap;
+
+use lfsfs_overlay::{CommitIds, DirectoryRef, Entry, Inode, Sealed};
+use lfsfs_types::{ContentId, DirId, LinkId, Name};
+
+use super::drift::{Drift, Needs, record};
+use crate::error::VfsError;
+use crate::inode::{Identity, Place};
+
+/// A place in the new version; only the root has no name.
+pub(super) type Landed = (DirId, Option<Name>);
+
+/// Where a commit put what it took. Takes memory for each object that it took, as the overlay does.
+#[derive(Debug, Default)]
+pub(in crate::writable) struct Landings {
+    ids: CommitIds,
+    /// By inode; `None` for a hard-linked file of which only names are left that it was not changed
+    /// by.
+    places: HashMap<u64, Option<Landed>>,
+    directories: HashMap<u64, DirId>,
+    /// The inodes of the directories that are new.
+    made: HashMap<DirId, u64>,
+    links: HashMap<u64, LinkId>,
+}
+
+impl Landings {
+    /// Finds the places of what a seal took.
+    pub(in crate::writable) fn new(sealed: &Sealed, ids: CommitIds) -> Self {
+        let mut landings = Self {
+            directories: ids.directories.iter().copied().collect(),
+            made: ids.directories.iter().map(|it| (it.1, it.0)).collect(),
+            links: ids.links.iter().copied().collect(),
+            places: HashMap::new(),
+            ids,
+        };
+        for change in sealed.changes() {
+            let Entry::Present { ino, .. } = change.entry else {
+                continue;
+            };
+            let directory = match change.directory {
+                DirectoryRef::Base(dir) => Some(dir),
+                DirectoryRef::New(ino) => landings.directories.get(&ino).copied(),
+                DirectoryRef::NamesOf(_) => None,
+            };
+            let place = directory.map(|dir| (dir, change.name.cloned()));
+            let known = landings.places.entry(ino).or_default();
+            *known = known.take().or(place);
+        }
+        landings
+    }
+
+    /// Returns what was taken.
+    pub(super) fn inodes(&self) -> impl Iterator<Item = u64> {
+        self.places.keys().copied()
+    }
+
+    /// Returns the ids that new directories have.
+    pub(super) fn directories(&self) -> &[(u64, DirId)] {
+        &self.ids.directories
+    }
+
+    /// Returns the inode of a directory that is new.
+    pub(super) fn directory(&self, dir: DirId) -> Option<u64> {
+        self.made.get(&dir).copied()
+    }
+
+    /// Returns a place that an inode of the seal has in the new version, if one can be found.
+    pub(super) fn place(
+        &self,
+        ino: u64,
+        inode: &Inode,
+        drift: &Drift,
+        needs: &mut Needs,
+    ) -> Result<Option<Landed>, VfsError> {
+        if let Some(Some(place)) = self.places.get(&ino) {
+            return Ok(Some(place.clone()));
+        }
+        // The new link count is in the record of each of its names, so all of them changed.
+        let Some(link) = self.link(ino, inode) else {
+            return Ok(None);
+        };
+        for (dir, name, _) in drift.changed().filter(|it| it.2.new) {
+            let listing = drift.new_listing(dir, needs);
+            let found = listing.map(|listing| record(&listing, name)).transpose()?;
+            let found = found.flatten().and_then(|record| record.link);
+            if found.is_some_and(|it| it.id == link) {
+                return Ok(Some((dir, Some(name.clone()))));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Returns what an inode of the seal is in the new version, as far as its number goes.
+    pub(super) fn identity(&self, ino: u64, inode: &Inode, dir: DirId) -> Identity {
+        if let Some(data) = inode.directory()
+            && let Some(id) = data.base.or_else(|| self.directories.get(&ino).copied())
+        {
+            return Identity::Directory(id);
+        }
+        match self.link(ino, inode) {
+            Some(link) => Identity::Link(link, ContentId::EMPTY),
+            None => Identity::Entry(Place { dir, index: 0 }),
+        }
+    }
+
+    fn link(&self, ino: u64, inode: &Inode) -> Option<LinkId> {
+        let made = self.links.get(&ino).copied();
+        made.or_else(|| Some(inode.base.as_ref()?.record.link?.id))
+    }
+}
