@@ -58,6 +58,8 @@ pub(crate) enum Command {
     Project(commands::project::ProjectCommand),
     /// Import a directory as the next version of a project
     Import(commands::import::ImportArgs),
+    /// Write a version into a directory
+    Export(commands::export::ExportArgs),
     /// List a directory of a version
     Ls(commands::ls::LsArgs),
     /// Write files of a version to standard output
@@ -80,6 +82,8 @@ pub(crate) enum Command {
     Commit(commands::commit::CommitArgs),
     /// Drop changes of a mount
     Discard(commands::discard::DiscardArgs),
+    /// Bring back what a path in a mount was in another version
+    Restore(commands::restore::RestoreArgs),
     /// Show another version in a mount
     Switch(commands::switch::SwitchArgs),
     /// Show the counters of a mount

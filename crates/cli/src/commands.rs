@@ -5,12 +5,14 @@ pub(crate) mod commit;
 pub(crate) mod diff;
 pub(crate) mod discard;
 pub(crate) mod doctor;
+pub(crate) mod export;
 pub(crate) mod import;
 pub(crate) mod log;
 pub(crate) mod ls;
 pub(crate) mod mount;
 pub(crate) mod mounts;
 pub(crate) mod project;
+pub(crate) mod restore;
 pub(crate) mod stats;
 pub(crate) mod status;
 pub(crate) mod switch;
@@ -28,6 +30,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), CommandError> {
     match cli.command {
         Command::Project(command) => on_runtime(project::run(server, command)),
         Command::Import(args) => on_runtime(import::run(server, args)),
+        Command::Export(args) => on_runtime(export::run(server, args)),
         Command::Ls(args) => on_runtime(ls::run(server, args)),
         Command::Cat(args) => on_runtime(cat::run(server, args)),
         Command::Log(args) => on_runtime(log::run(server, args)),
@@ -39,6 +42,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), CommandError> {
         Command::Status(args) => status::run(&args),
         Command::Commit(args) => commit::run(args),
         Command::Discard(args) => discard::run(&args),
+        Command::Restore(args) => on_runtime(restore::run(args)),
         Command::Switch(args) => switch::run(args),
         Command::Stats(args) => stats::run(&args),
         Command::Doctor(args) => on_runtime(doctor::run(server, args)),

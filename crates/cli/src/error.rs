@@ -6,7 +6,7 @@ use std::io;
 
 use lfsfs_client::RemoteError;
 use lfsfs_mount::{ControlError, ControlErrorKind, MountError};
-use lfsfs_sync::ImportError;
+use lfsfs_sync::{ExportError, ImportError};
 use lfsfs_types::{ObjectPath, PathError, SourceError};
 use lfsfs_vfs::VfsError;
 
@@ -161,6 +161,22 @@ impl From<ImportError> for CommandError {
             message.push_str(&format!("\n  and {} more", count - first.len() as u64));
         }
         Self::failed(message).hint("make them readable, or import the rest with --skip-unreadable")
+    }
+}
+
+impl From<ExportError> for CommandError {
+    fn from(error: ExportError) -> Self {
+        let text = full_text(&error);
+        match error {
+            ExportError::Remote(error) => error.into(),
+            ExportError::NotEmpty { .. } => {
+                Self::failed(text).hint("export into a new directory, or into one in it")
+            }
+            ExportError::Directory { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                Self::failed(text).hint("make the directory above it first")
+            }
+            _ => Self::failed(text),
+        }
     }
 }
 

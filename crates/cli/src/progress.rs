@@ -17,12 +17,21 @@ pub(crate) fn spinner() -> ProgressBar {
     bar
 }
 
-/// Draws `message` again and again until the bar ends.
-pub(crate) fn watch(bar: &ProgressBar, message: impl Fn() -> String + Send + 'static) {
+/// Returns a bar of bytes, of which there are `len`, and a message.
+pub(crate) fn bar(len: u64) -> ProgressBar {
+    let bar = ProgressBar::new(len);
+    let style = ProgressStyle::with_template("{bar:30} {bytes} of {total_bytes}, {msg}");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.enable_steady_tick(TICK);
+    bar
+}
+
+/// Draws again and again until the bar ends.
+pub(crate) fn watch(bar: &ProgressBar, draw: impl Fn(&ProgressBar) + Send + 'static) {
     let drawn = bar.downgrade();
     tokio::spawn(async move {
         while let Some(bar) = drawn.upgrade() {
-            bar.set_message(message());
+            draw(&bar);
             drop(bar);
             tokio::time::sleep(TICK).await;
         }

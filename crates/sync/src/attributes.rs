@@ -77,7 +77,7 @@ pub(crate) fn record(
 }
 
 /// A short path to an entry of an open directory, however deep that lies.
-fn handle_path(parent: &DirHandle, name: Option<&Name>) -> PathBuf {
+pub(crate) fn handle_path(parent: &DirHandle, name: Option<&Name>) -> PathBuf {
     let mut path = PathBuf::from(format!("/proc/self/fd/{}", parent.as_raw_fd()));
     match name {
         Some(name) => path.push(OsStr::from_bytes(name.as_bytes())),
@@ -88,7 +88,7 @@ fn handle_path(parent: &DirHandle, name: Option<&Name>) -> PathBuf {
 }
 
 /// Attributes that belong to the object. Others in `system.` belong to the file system it is on.
-fn is_kept(name: &OsStr) -> bool {
+pub(crate) fn is_kept(name: &OsStr) -> bool {
     let name = name.as_bytes();
     !name.starts_with(b"system.") || name.starts_with(b"system.posix_acl_")
 }

@@ -1,15 +1,19 @@
-//! A directory becomes a version: scan, compare, send.
+//! A directory becomes a version, and a version a directory.
 //!
 //! [`Import`] walks a directory beside the newest version of a project, entry by entry in path
 //! order. What differs is read, hashed and sent as chunks while the walk goes on; the changes stream
 //! into one commit that is published when everything has been looked at, or not at all. Nothing
 //! here holds the whole tree: only hard-linked files are remembered until the end.
+//!
+//! [`Export`] is the way back: a version is written into a directory, or one path of it into a work
+//! tree. It remembers directories and hard-linked files until the end.
 
 #![forbid(unsafe_code)]
 
 mod attributes;
 mod compare;
 mod error;
+mod export;
 mod filter;
 mod import;
 mod links;
@@ -19,6 +23,7 @@ mod walk;
 mod worker;
 
 pub use error::ImportError;
+pub use export::{Export, ExportError, ExportFigures, ExportProgress};
 pub use import::{Import, ImportOutcome, ImportParams};
 pub use lfsfs_upload::{Progress, ProgressFigures};
 pub use problems::Problem;

@@ -88,6 +88,15 @@ pub(crate) fn read_link(parent: &DirHandle, name: &Name) -> Result<Box<[u8]>, Er
     Ok(target.into_bytes().into())
 }
 
+/// Returns what an entry is, or `None` if there is none.
+pub(crate) fn stat_entry(parent: &DirHandle, name: &Name) -> Result<Option<LocalStat>, Errno> {
+    match fs::statat(parent, name.as_bytes(), AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(Some(LocalStat::new(&stat))),
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Returns true if there is no such entry any more: whoever failed to read it need not say so.
 pub(crate) fn is_gone(parent: &DirHandle, name: &Name) -> bool {
     let stat = fs::statat(parent, name.as_bytes(), AtFlags::SYMLINK_NOFOLLOW);

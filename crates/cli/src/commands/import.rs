@@ -111,15 +111,15 @@ fn told(error: ImportError, project: &ProjectName) -> CommandError {
 /// Draws the counters, on a terminal.
 fn watch(progress: Arc<Progress>) -> ProgressBar {
     let bar = progress::spinner();
-    progress::watch(&bar, move || {
+    progress::watch(&bar, move |bar| {
         let figures = progress.figures();
-        format!(
+        bar.set_message(format!(
             "{} entries, {} read, {} changes, {} sent",
             HumanCount(figures.entries),
             HumanBytes(figures.bytes_read),
             HumanCount(figures.changes),
             HumanBytes(figures.bytes_sent),
-        )
+        ));
     });
     bar
 }

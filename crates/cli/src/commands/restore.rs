@@ -1,0 +1,180 @@
+//! `lfsfs restore`: a path of a mount is what it was in another version.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+use lfsfs_client::{ClientConfig, GrpcRemote, Remote as _, Snapshot};
+use lfsfs_mount::{
+    AnswerSink, ChangeItem, ControlProgress, ControlRequest, Counted, Mount, MountStatus, call_with,
+};
+use lfsfs_sync::Export;
+use lfsfs_types::{ObjectPath, Source};
+use serde::Serialize;
+
+use super::export::{tell_what_was_left_out, watched};
+use crate::error::CommandError;
+use crate::mounted::{MountedPath, locate, served_writable};
+use crate::output::{Output, quoted};
+use crate::user;
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "PATH becomes what it was, file or directory; what that version does not have \
+    below it is removed. The\nresult is a change like any other: look at it with diff, commit it, \
+    or take it back with discard.\nUncommitted changes below PATH would be lost: then it asks \
+    before, or needs --yes.\n\n\
+    Examples:\n  \
+    lfsfs restore src/main.js --from v41\n  \
+    lfsfs restore /mnt/app/config --from stable"
+)]
+pub(crate) struct RestoreArgs {
+    /// Path in a writable mount; need not be there any more
+    path: PathBuf,
+    /// Version of the same project: vN, latest, a tag, or PROJECT@ and one of them
+    #[arg(long, value_name = "VERSION")]
+    from: String,
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// The outcome in JSON.
+#[derive(Debug, Serialize)]
+struct JsonRestore {
+    project: String,
+    version: u64,
+    written: u64,
+    removed: u64,
+}
+
+pub(crate) async fn run(args: RestoreArgs) -> Result<(), CommandError> {
+    let MountedPath { mount, path } = locate(&args.path)?;
+    let status = served_writable(&mount)?;
+    if mount.entry.root != Path::new("/") {
+        let dir = mount.entry.dir.display();
+        return Err(
+            CommandError::usage(format!("{dir} shows only a part of a mount"))
+                .hint(format!("restore in the mount itself: {}", status.dir)),
+        );
+    }
+    let remote = GrpcRemote::new(ClientConfig::new(&status.version.server))?;
+    let snapshot = resolve(&remote, status, &args.from).await?;
+    let lost = changes_below(&mount, &path)?;
+    if lost > 0 {
+        let shown = quoted(args.path.as_os_str().as_bytes());
+        let question = format!("{lost} uncommitted changes of {shown} would be lost; go on?");
+        user::confirm(&question, args.yes)?;
+    }
+    let (project, version) = (snapshot.project.name.to_string(), snapshot.version.number);
+    let export = Export::new(Arc::new(remote), snapshot);
+    let restored = watched(
+        export.progress(),
+        None,
+        export.restore(&mount.entry.dir, &path),
+    );
+    let figures = restored.await??;
+    tell_what_was_left_out(&figures);
+    let mut out = Output::new();
+    if args.json {
+        out.json(&JsonRestore {
+            project,
+            version: version.0,
+            written: figures.written,
+            removed: figures.removed,
+        })?;
+    } else {
+        let (written, removed) = (figures.written, figures.removed);
+        out.line(format!(
+            "{written} written, {removed} removed, as in {project}@{version}"
+        ))?;
+    }
+    out.finish()
+}
+
+/// Finds the version, which must be one of the mounted project.
+async fn resolve(
+    remote: &GrpcRemote,
+    status: &MountStatus,
+    from: &str,
+) -> Result<Snapshot, CommandError> {
+    let snapshot = remote.resolve_source(&source(status, from)?).await?;
+    if snapshot.project.id.to_string() == status.version.project_id {
+        return Ok(snapshot);
+    }
+    let (other, mounted) = (&snapshot.project.name, &status.version.project);
+    Err(CommandError::usage(format!(
+        "{other} is not the project that is mounted, which is {mounted}"
+    )))
+}
+
+fn source(status: &MountStatus, from: &str) -> Result<Source, CommandError> {
+    let whole = if from.contains('@') {
+        from.to_owned()
+    } else {
+        format!("{}@{from}", status.version.project)
+    };
+    Ok(whole.parse()?)
+}
+
+/// Counts what is not committed at a path and below it.
+fn changes_below(mount: &Mount, path: &ObjectPath) -> Result<u64, CommandError> {
+    let mut below = Below { path, count: 0 };
+    let _: Counted = call_with(mount, &ControlRequest::Changes, &mut below)?;
+    Ok(below.count)
+}
+
+struct Below<'a> {
+    path: &'a ObjectPath,
+    count: u64,
+}
+
+impl AnswerSink for Below<'_> {
+    type Item = ChangeItem;
+
+    fn progress(&mut self, _progress: ControlProgress) {}
+
+    fn item(&mut self, item: ChangeItem) -> std::io::Result<()> {
+        let top = Path::new(OsStr::from_bytes(self.path.as_bytes()));
+        let is_below = Path::new(OsStr::from_bytes(&item.path)).starts_with(top);
+        // What was removed is brought back, and nothing is lost by that.
+        let is_gone = item.kind == lfsfs_mount::ChangeKind::Removed;
+        self.count += u64::from(is_below && !is_gone);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lfsfs_mount::ChangeKind;
+
+    use super::*;
+
+    #[test]
+    fn only_what_would_be_lost_is_counted() {
+        let path = ObjectPath::new(b"a/b").expect("a path");
+        let mut below = Below {
+            path: &path,
+            count: 0,
+        };
+        let mut add = |kind, path: &[u8]| {
+            let item = ChangeItem {
+                kind,
+                path: path.to_vec(),
+                old: None,
+            };
+            below.item(item).expect("an item");
+        };
+        add(ChangeKind::Modified, b"a/b");
+        add(ChangeKind::Added, b"a/b/c");
+        add(ChangeKind::Removed, b"a/b/d");
+        add(ChangeKind::Modified, b"a/bc");
+        add(ChangeKind::Times, b"a");
+        assert_eq!(below.count, 2);
+    }
+}

@@ -1,0 +1,249 @@
+//! A version becomes a directory: the way back of an import.
+//!
+//! [`Export`] walks a version from its listings, makes directories, and has everything else made by
+//! workers that fetch contents together, verify them and write them. Into a directory of its own it
+//! works in place and takes everything away if it fails; in somebody's work tree, where
+//! [`Export::restore`] works, each entry is made beside its place and moved there when it is whole,
+//! and what is the same already stays untouched.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex};
+
+use lfsfs_client::{Remote, Snapshot};
+use lfsfs_types::{Name, ObjectPath, Record};
+use tokio::runtime::Handle;
+use tokio::task::spawn_blocking;
+
+use self::contents::Contents;
+use self::dress::Owners;
+use self::target::Target;
+use self::walk::{Rest, Walk, way_to};
+use self::worker::{Manner, Workshop};
+
+pub use self::error::ExportError;
+pub use self::progress::{ExportFigures, ExportProgress};
+
+mod contents;
+mod dress;
+mod error;
+mod finish;
+mod progress;
+mod target;
+#[cfg(test)]
+mod tests;
+mod walk;
+mod worker;
+
+/// Batches of entries that wait for a worker.
+const BATCHES_QUEUED_MAX: usize = 2;
+
+/// A version that is about to be written.
+#[derive(Debug)]
+pub struct Export {
+    remote: Arc<dyn Remote>,
+    snapshot: Snapshot,
+    progress: Arc<ExportProgress>,
+}
+
+/// Whether the directory was there before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    Empty,
+    Made,
+}
+
+impl Export {
+    /// Nothing is done yet.
+    #[must_use]
+    pub fn new(remote: Arc<dyn Remote>, snapshot: Snapshot) -> Self {
+        Self {
+            remote,
+            snapshot,
+            progress: Arc::default(),
+        }
+    }
+
+    /// Returns the counters to watch, and the way to stop, while the work goes on.
+    #[must_use]
+    pub fn progress(&self) -> Arc<ExportProgress> {
+        Arc::clone(&self.progress)
+    }
+
+    /// Writes the whole version into a directory that is empty, or not there yet.
+    ///
+    /// All or nothing: if it fails, the directory is as it was before.
+    pub async fn into_dir(self, dir: &Path) -> Result<ExportFigures, ExportError> {
+        let found = prepare(dir)?;
+        let shop = self.workshop(dir, Manner::Fresh)?;
+        match self.write(shop, None, Vec::new()).await {
+            Ok(()) => Ok(self.progress.figures()),
+            Err(failure) => Err(take_away(dir, found, failure)),
+        }
+    }
+
+    /// Makes `path` below `dir` what it is in the version, file or directory, and removes what the
+    /// version does not have below it. Directories above it that are missing are made as they are in
+    /// the version.
+    ///
+    /// If it fails, each entry is what it was or what it is in the version.
+    pub async fn restore(
+        self,
+        dir: &Path,
+        path: &ObjectPath,
+    ) -> Result<ExportFigures, ExportError> {
+        let (above, record) = way_to(&self.remote, &self.snapshot, path).await?;
+        let shop = self.workshop(dir, Manner::Live)?;
+        let top = path.split_last().map(|(dir, name)| (dir, name, record));
+        let made = match &top {
+            Some((dir, _, _)) => make_way(&shop.target, dir, above)?,
+            None => Vec::new(),
+        };
+        self.write(shop, top, made).await?;
+        Ok(self.progress.figures())
+    }
+
+    fn workshop(&self, dir: &Path, manner: Manner) -> Result<Arc<Workshop>, ExportError> {
+        Ok(Arc::new(Workshop {
+            target: Target::open(dir)?,
+            manner,
+            owners: Owners::of_this_process(),
+            contents: Arc::new(Contents::new(Arc::clone(&self.remote))),
+            progress: Arc::clone(&self.progress),
+            runtime: Handle::current(),
+        }))
+    }
+
+    /// Writes the root of the version, or one entry of it, and gives directories that were made on
+    /// the way to it their attributes.
+    async fn write(
+        &self,
+        shop: Arc<Workshop>,
+        top: Option<(ObjectPath, Name, Record)>,
+        made: Vec<(ObjectPath, Record)>,
+    ) -> Result<(), ExportError> {
+        let mut rest = self.run_walk(&shop, top).await?;
+        rest.directories.splice(0..0, made);
+        spawn_blocking(move || finish::finish(&shop, &rest))
+            .await
+            .map_err(panicked)?
+    }
+
+    async fn run_walk(
+        &self,
+        shop: &Arc<Workshop>,
+        top: Option<(ObjectPath, Name, Record)>,
+    ) -> Result<Rest, ExportError> {
+        let (batches, queue) = sync_channel(BATCHES_QUEUED_MAX);
+        let queue = Arc::new(Mutex::new(queue));
+        let workers: Vec<_> = (0..workers_count())
+            .map(|_| {
+                let (shop, queue) = (Arc::clone(shop), Arc::clone(&queue));
+                spawn_blocking(move || shop.work(&queue))
+            })
+            .collect();
+        // The workers hold the queue; when the last of them has failed, the walk must notice.
+        drop(queue);
+        let (remote, snapshot) = (Arc::clone(&self.remote), self.snapshot.clone());
+        let shop = Arc::clone(shop);
+        let walk = spawn_blocking(move || {
+            let walk = Walk::new(&*remote, &snapshot, &shop, batches);
+            match top {
+                None => walk.run(None, snapshot.root.clone()),
+                Some((dir, name, record)) => walk.run(Some((&dir, &name)), record),
+            }
+        });
+        let walked = walk.await.map_err(panicked)?;
+        let mut failure = None;
+        for worker in workers {
+            if let Err(error) = worker.await.map_err(panicked)? {
+                failure.get_or_insert(error);
+            }
+        }
+        match (walked, failure) {
+            // What stopped a worker is the reason that the walk found none left.
+            (Err(ExportError::Stopped(_)) | Ok(_), Some(failure)) => Err(failure),
+            (walked, _) => walked,
+        }
+    }
+}
+
+/// Makes the directory unless it is there and empty.
+fn prepare(dir: &Path) -> Result<Found, ExportError> {
+    let failed = |source| ExportError::Directory {
+        dir: dir.to_owned(),
+        source,
+    };
+    match fs::create_dir(dir) {
+        Ok(()) => return Ok(Found::Made),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(failed(error)),
+    }
+    if fs::read_dir(dir).map_err(failed)?.next().is_some() {
+        return Err(ExportError::NotEmpty {
+            dir: dir.to_owned(),
+        });
+    }
+    Ok(Found::Empty)
+}
+
+/// Leaves a directory as it was found, and says so if that fails.
+fn take_away(dir: &Path, found: Found, failure: ExportError) -> ExportError {
+    let removed = match found {
+        Found::Made => fs::remove_dir_all(dir),
+        Found::Empty => empty(dir),
+    };
+    match removed {
+        Ok(()) => failure,
+        Err(source) => ExportError::LeftBehind {
+            dir: dir.to_owned(),
+            failure: Box::new(failure),
+            source,
+        },
+    }
+}
+
+fn empty(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            fs::remove_dir_all(entry.path())?;
+        } else {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes the directories on the way to `path` that are missing. Returns those, with what they are in
+/// the version.
+fn make_way(
+    target: &Target,
+    path: &ObjectPath,
+    above: Vec<Record>,
+) -> Result<Vec<(ObjectPath, Record)>, ExportError> {
+    let mut made = Vec::new();
+    let mut dir = ObjectPath::ROOT;
+    // The first record is the root's, which is always there.
+    for (name, record) in path.names().zip(above.into_iter().skip(1)) {
+        let handle = target.dir(&dir)?;
+        dir = dir.join(&name)?;
+        let present = crate::local::stat_entry(&handle, &name);
+        if present.map_err(target::failed("look at", &dir))?.is_none() {
+            target.make_dir(&handle, &dir, &name)?;
+            made.push((dir.clone(), record));
+        }
+    }
+    Ok(made)
+}
+
+fn panicked(_: tokio::task::JoinError) -> ExportError {
+    ExportError::Stopped("a worker panicked")
+}
+
+/// More workers than cores, since each waits for the server now and then.
+fn workers_count() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from) * 2
+}

@@ -1,0 +1,212 @@
+//! Attributes of entries: owner, extended attributes, mode, times, in an order in which none undoes
+//! another.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use lfsfs_client::RemoteError;
+use lfsfs_types::{Kind, Name, ObjectPath, Record, Timestamp, Xattr, XattrValue};
+use rustix::fs::{self, AtFlags, CWD, Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid};
+use rustix::io::Errno;
+
+use super::contents::{Loaded, take};
+use super::error::ExportError;
+use super::progress::ExportProgress;
+use super::target::failed;
+use crate::attributes::{is_kept, read_xattrs};
+use crate::local::{DirHandle, LocalStat};
+
+/// Set-user-id and set-group-id: they mean something only together with the owner.
+const MODE_SET_ID: u32 = 0o6000;
+
+/// What this process may give to entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Owners {
+    /// Those of the version.
+    Kept,
+    /// Its own: it is not root.
+    Own,
+}
+
+impl Owners {
+    pub(crate) fn of_this_process() -> Self {
+        if rustix::process::geteuid().is_root() {
+            Self::Kept
+        } else {
+            Self::Own
+        }
+    }
+}
+
+/// Gives entries what a version says of them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Dresser<'a> {
+    pub(crate) owners: Owners,
+    pub(crate) progress: &'a ExportProgress,
+}
+
+impl Dresser<'_> {
+    /// Returns true if an entry of the same kind and content has all attributes already.
+    pub(crate) fn is_dressed(
+        &self,
+        parent: &DirHandle,
+        name: Option<&Name>,
+        stat: &LocalStat,
+        record: &Record,
+    ) -> bool {
+        let same_owner =
+            self.owners == Owners::Own || (stat.uid, stat.gid) == (record.uid, record.gid);
+        let is_link = matches!(record.kind, Kind::Symlink { .. });
+        let same_mode = is_link || stat.mode == self.mode(record, same_owner);
+        same_owner
+            && same_mode
+            && stat.mtime == record.mtime
+            && read_xattrs(parent, name).is_ok_and(|found| found.xattrs == record.xattrs)
+    }
+
+    /// Sets all attributes of the entry at `path`, which is a short one: see `handle_path`.
+    pub(crate) fn dress(
+        &self,
+        path: &Path,
+        record: &Record,
+        contents: &Loaded,
+    ) -> Result<(), DressError> {
+        let has_owner = self.set_owner(path, record)?;
+        // Changing the owner takes file capabilities away, and a mode without write permission takes
+        // the right to set attributes: so these come between the two.
+        self.set_xattrs(path, record, contents)?;
+        if !matches!(record.kind, Kind::Symlink { .. }) {
+            let mode = Mode::from_raw_mode(self.mode(record, has_owner));
+            fs::chmodat(CWD, path, mode, AtFlags::empty())?;
+        }
+        let times = Timestamps {
+            last_access: Timespec {
+                tv_sec: 0,
+                tv_nsec: UTIME_OMIT,
+            },
+            last_modification: timespec(record.mtime),
+        };
+        Ok(fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+    }
+
+    /// Returns whether the entry belongs to whom it did.
+    fn set_owner(&self, path: &Path, record: &Record) -> Result<bool, DressError> {
+        if self.owners == Owners::Own {
+            let user = rustix::process::geteuid().as_raw();
+            let group = rustix::process::getegid().as_raw();
+            return Ok((record.uid, record.gid) == (user, group));
+        }
+        let (uid, gid) = (Uid::from_raw(record.uid), Gid::from_raw(record.gid));
+        match fs::chownat(CWD, path, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(()) => Ok(true),
+            // Root of a container knows only some owners.
+            Err(Errno::PERM | Errno::INVAL) => {
+                self.progress.skipped_owner();
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn set_xattrs(
+        &self,
+        path: &Path,
+        record: &Record,
+        contents: &Loaded,
+    ) -> Result<(), DressError> {
+        for name in present_xattrs(path)? {
+            let is_wanted = |xattr: &Xattr| xattr.name.as_bytes() == name.as_bytes();
+            if !record.xattrs.iter().any(is_wanted) {
+                self.or_skipped(xattr::remove(path, &name))?;
+            }
+        }
+        for xattr in &record.xattrs {
+            let value: &[u8] = match &xattr.value {
+                XattrValue::Inline(bytes) => bytes,
+                XattrValue::Content { content, .. } => take(contents, content)?,
+            };
+            let name = OsStr::from_bytes(xattr.name.as_bytes());
+            self.or_skipped(xattr::set(path, name, value))?;
+        }
+        Ok(())
+    }
+
+    /// Some attributes are root's, and some file systems have none.
+    fn or_skipped(&self, result: io::Result<()>) -> Result<(), DressError> {
+        use io::ErrorKind::{PermissionDenied, Unsupported};
+        match result {
+            Err(error) if matches!(error.kind(), PermissionDenied | Unsupported) => {
+                self.progress.skipped_xattr();
+                Ok(())
+            }
+            result => Ok(result?),
+        }
+    }
+
+    /// Who does not get the owner must not get the owner's rights.
+    fn mode(&self, record: &Record, has_owner: bool) -> u32 {
+        if has_owner || record.kind.is_directory() {
+            record.mode
+        } else {
+            record.mode & !MODE_SET_ID
+        }
+    }
+}
+
+/// Labels of the security system are this machine's, whatever a version says.
+fn is_removable(name: &OsStr) -> bool {
+    let is_label = name.as_bytes().starts_with(b"security.") && name != "security.capability";
+    is_kept(name) && !is_label
+}
+
+fn present_xattrs(path: &Path) -> io::Result<Vec<OsString>> {
+    match xattr::list(path) {
+        Ok(names) => Ok(names.filter(|name| is_removable(name)).collect()),
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+fn timespec(time: Timestamp) -> Timespec {
+    Timespec {
+        tv_sec: time.secs,
+        tv_nsec: time.nanos.into(),
+    }
+}
+
+/// Why an entry did not get its attributes.
+#[derive(Debug)]
+pub(crate) enum DressError {
+    Local(io::Error),
+    Remote(RemoteError),
+}
+
+impl DressError {
+    /// Names the entry.
+    pub(crate) fn of(self, path: &ObjectPath) -> ExportError {
+        match self {
+            Self::Local(error) => failed("set attributes of", path)(error),
+            Self::Remote(error) => error.into(),
+        }
+    }
+}
+
+impl From<io::Error> for DressError {
+    fn from(error: io::Error) -> Self {
+        Self::Local(error)
+    }
+}
+
+impl From<Errno> for DressError {
+    fn from(error: Errno) -> Self {
+        Self::Local(error.into())
+    }
+}
+
+impl From<RemoteError> for DressError {
+    fn from(error: RemoteError) -> Self {
+        Self::Remote(error)
+    }
+}

@@ -1,0 +1,93 @@
+//! How far an export is, and what it came to in the end.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// Counters that grow while an export goes on, and the way to stop it.
+#[derive(Debug, Default)]
+pub struct ExportProgress {
+    entries: AtomicU64,
+    bytes: AtomicU64,
+    written: AtomicU64,
+    removed: AtomicU64,
+    skipped_special: AtomicU64,
+    skipped_xattrs: AtomicU64,
+    skipped_owners: AtomicU64,
+    is_stopped: AtomicBool,
+}
+
+/// The counters at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ExportFigures {
+    /// Entries of the version that were dealt with, the root aside.
+    pub entries: u64,
+    /// Bytes of files written, or found to be there already.
+    pub bytes: u64,
+    /// Entries that were made, or changed to what they are in the version.
+    pub written: u64,
+    /// Entries removed because the version does not have them; a directory counts as one.
+    pub removed: u64,
+    /// Device nodes and sockets that this user may not make.
+    pub skipped_special: u64,
+    /// Extended attributes that this user, or this file system, cannot set.
+    pub skipped_xattrs: u64,
+    /// Owners that root could not set, as in a container that does not know them.
+    pub skipped_owners: u64,
+}
+
+impl ExportProgress {
+    /// Returns the counters.
+    #[must_use]
+    pub fn figures(&self) -> ExportFigures {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        ExportFigures {
+            entries: read(&self.entries),
+            bytes: read(&self.bytes),
+            written: read(&self.written),
+            removed: read(&self.removed),
+            skipped_special: read(&self.skipped_special),
+            skipped_xattrs: read(&self.skipped_xattrs),
+            skipped_owners: read(&self.skipped_owners),
+        }
+    }
+
+    /// Ends the work soon; what was made by then is dealt with as after any failure.
+    pub fn stop(&self) {
+        self.is_stopped.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.is_stopped.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn entry(&self) {
+        add(&self.entries, 1);
+    }
+
+    pub(crate) fn bytes(&self, count: u64) {
+        add(&self.bytes, count);
+    }
+
+    pub(crate) fn written(&self) {
+        add(&self.written, 1);
+    }
+
+    pub(crate) fn removed(&self) {
+        add(&self.removed, 1);
+    }
+
+    pub(crate) fn skipped_special(&self) {
+        add(&self.skipped_special, 1);
+    }
+
+    pub(crate) fn skipped_xattr(&self) {
+        add(&self.skipped_xattrs, 1);
+    }
+
+    pub(crate) fn skipped_owner(&self) {
+        add(&self.skipped_owners, 1);
+    }
+}
+
+fn add(counter: &AtomicU64, count: u64) {
+    counter.fetch_add(count, Ordering::Relaxed);
+}

@@ -1,0 +1,406 @@
+//! Workers: entries that are no directories are made, or changed to what they are in the version.
+
+use std::fs::File;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
+use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::stream::{self, StreamExt as _};
+use lfsfs_client::RemoteError;
+use lfsfs_common::random::random_bytes;
+use lfsfs_types::content::{Piece, describe};
+use lfsfs_types::limits::SMALL_CONTENT_LEN_MAX;
+use lfsfs_types::{ContentId, Kind, Name, ObjectPath, Record, XattrValue};
+use rustix::fs::{self, AtFlags, FileType, Mode, OFlags};
+use rustix::io::Errno;
+use tokio::runtime::Handle;
+
+use super::contents::{Contents, Loaded, take};
+use super::dress::{Dresser, Owners};
+use super::error::ExportError;
+use super::progress::ExportProgress;
+use super::target::{Target, failed};
+use crate::attributes::handle_path;
+use crate::local::{self, DirHandle, LocalStat};
+
+/// Bytes of small files that are fetched together.
+pub(crate) const BATCH_LEN: u64 = 8 * 1024 * 1024;
+/// Bytes of a large file that are fetched together.
+const WINDOW_LEN: u64 = 8 * 1024 * 1024;
+/// Such stretches of one file that are on their way at once.
+const WINDOWS_AT_ONCE: usize = 3;
+/// Zeros of this length, at a multiple of it, become a hole.
+const HOLE_LEN: usize = 64 * 1024;
+
+/// An entry to make.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) dir: ObjectPath,
+    pub(crate) name: Name,
+    pub(crate) record: Record,
+    /// What is there now; never a directory.
+    pub(crate) present: Option<LocalStat>,
+}
+
+/// Whether somebody may look at the entries while they are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Manner {
+    /// A directory of our own, taken away if anything fails: entries are made in place.
+    Fresh,
+    /// Somebody's work tree: each entry is made beside its place and moved there when it is whole.
+    Live,
+}
+
+/// What every worker needs.
+#[derive(Debug)]
+pub(crate) struct Workshop {
+    pub(crate) target: Target,
+    pub(crate) manner: Manner,
+    pub(crate) owners: Owners,
+    pub(crate) contents: Arc<Contents>,
+    pub(crate) progress: Arc<ExportProgress>,
+    pub(crate) runtime: Handle,
+}
+
+impl Workshop {
+    /// Works on batches until there are no more.
+    pub(crate) fn work(&self, batches: &Mutex<Receiver<Vec<Job>>>) -> Result<(), ExportError> {
+        loop {
+            let batch = batches
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .recv();
+            let Ok(batch) = batch else { return Ok(()) };
+            self.process(batch)?;
+        }
+    }
+
+    /// Fails once somebody wants the work to end.
+    pub(crate) fn go_on(&self) -> Result<(), ExportError> {
+        if self.progress.is_stopped() {
+            return Err(ExportError::Interrupted);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn dresser(&self) -> Dresser<'_> {
+        Dresser {
+            owners: self.owners,
+            progress: &self.progress,
+        }
+    }
+
+    fn process(&self, batch: Vec<Job>) -> Result<(), ExportError> {
+        let mut parents = Parents::new(&self.target);
+        let mut missing = Vec::new();
+        for job in batch {
+            self.go_on()?;
+            let parent = parents.open(&job.dir)?;
+            if !self.keep(&parent, &job)? {
+                missing.push(job);
+            }
+        }
+        let wanted: Vec<ContentId> = missing.iter().flat_map(wanted).collect();
+        let contents = self.runtime.block_on(self.contents.load(&wanted))?;
+        for job in &missing {
+            self.go_on()?;
+            let parent = parents.open(&job.dir)?;
+            self.make(&parent, job, &contents)?;
+        }
+        Ok(())
+    }
+
+    /// Keeps what is there if it is the same but for attributes. Returns false if it has to be made.
+    fn keep(&self, parent: &DirHandle, job: &Job) -> Result<bool, ExportError> {
+        let Some(stat) = &job.present else {
+            return Ok(false);
+        };
+        let Job { name, record, .. } = job;
+        let nlink = record.link.map_or(1, |link| u64::from(link.nlink));
+        // A name more than it should have is one that must not change with it.
+        if stat.nlink > nlink || !is_same(parent, name, stat, &record.kind) {
+            return Ok(false);
+        }
+        self.progress.bytes(record.size());
+        let dresser = self.dresser();
+        if !dresser.is_dressed(parent, Some(name), stat, record) {
+            let contents = self.xattr_contents(record)?;
+            let path = job.dir.join(name)?;
+            dresser
+                .dress(&handle_path(parent, Some(name)), record, &contents)
+                .map_err(|error| error.of(&path))?;
+            self.progress.written();
+        }
+        Ok(true)
+    }
+
+    /// Loads the extended attributes that are contents.
+    pub(crate) fn xattr_contents(&self, record: &Record) -> Result<Loaded, ExportError> {
+        let wanted: Vec<ContentId> = xattr_ids(record).collect();
+        Ok(self.runtime.block_on(self.contents.load(&wanted))?)
+    }
+
+    fn make(&self, parent: &DirHandle, job: &Job, contents: &Loaded) -> Result<(), ExportError> {
+        let path = job.dir.join(&job.name)?;
+        let made_as = match self.manner {
+            Manner::Fresh => job.name.clone(),
+            Manner::Live => unused_name(&path)?,
+        };
+        let made = self
+            .make_as(parent, &made_as, &path, &job.record, contents)
+            .and_then(|made| match (made, self.manner) {
+                (Made::Whole, Manner::Live) => move_over(parent, &made_as, &job.name, &path),
+                _ => Ok(()),
+            });
+        if made.is_err() && self.manner == Manner::Live {
+            // What failed first is what is told.
+            let _ = fs::unlinkat(parent, made_as.as_bytes(), AtFlags::empty());
+        }
+        made
+    }
+
+    fn make_as(
+        &self,
+        parent: &DirHandle,
+        name: &Name,
+        path: &ObjectPath,
+        record: &Record,
+        contents: &Loaded,
+    ) -> Result<Made, ExportError> {
+        if let Kind::File { size, content } = record.kind {
+            let file = new_file(parent, name).map_err(failed("make", path))?;
+            self.write(&file, (content, size), contents, path)?;
+        } else {
+            match make_special(parent, name, &record.kind) {
+                Ok(()) => {}
+                Err(Errno::PERM | Errno::ACCESS) if is_privileged(&record.kind) => {
+                    self.progress.skipped_special();
+                    return Ok(Made::Skipped);
+                }
+                Err(error) => return Err(failed("make", path)(error)),
+            }
+        }
+        self.dresser()
+            .dress(&handle_path(parent, Some(name)), record, contents)
+            .map_err(|error| error.of(path))?;
+        self.progress.written();
+        Ok(Made::Whole)
+    }
+
+    /// Fills a file.
+    fn write(
+        &self,
+        file: &File,
+        (content, size): (ContentId, u64),
+        contents: &Loaded,
+        path: &ObjectPath,
+    ) -> Result<(), ExportError> {
+        if size <= SMALL_CONTENT_LEN_MAX {
+            let bytes = take(contents, &content)?;
+            check_len(bytes.len() as u64, size, path)?;
+            write_at(file, 0, bytes).map_err(failed("write", path))?;
+            self.progress.bytes(size);
+        } else {
+            self.write_pieces(file, (content, size), path)?;
+        }
+        // The end may be a hole, which nothing was written for.
+        file.set_len(size).map_err(failed("write", path))
+    }
+
+    fn write_pieces(
+        &self,
+        file: &File,
+        (content, size): (ContentId, u64),
+        path: &ObjectPath,
+    ) -> Result<(), ExportError> {
+        let list = self.runtime.block_on(self.contents.pieces(content))?;
+        check_len(list.total_len(), size, path)?;
+        let loads = windows(list.pieces()).map(|pieces| {
+            let contents = Arc::clone(&self.contents);
+            async move {
+                let ids: Vec<ContentId> = pieces.iter().map(|piece| piece.hash).collect();
+                // As a task of its own, so that it goes on while this thread writes.
+                let load = tokio::spawn(async move { contents.load(&ids).await });
+                let loaded = load
+                    .await
+                    .map_err(|_| ExportError::Stopped("a task panicked"))?;
+                Ok::<_, ExportError>((pieces, loaded?))
+            }
+        });
+        let mut loads = std::pin::pin!(stream::iter(loads).buffered(WINDOWS_AT_ONCE));
+        let mut offset = 0;
+        while let Some(loaded) = self.runtime.block_on(loads.next()) {
+            self.go_on()?;
+            let (pieces, loaded) = loaded?;
+            for piece in pieces {
+                let bytes = take(&loaded, &piece.hash)?;
+                write_at(file, offset, bytes).map_err(failed("write", path))?;
+                offset += bytes.len() as u64;
+                self.progress.bytes(bytes.len() as u64);
+            }
+        }
+        check_len(offset, size, path)
+    }
+}
+
+/// Whether an entry was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Made {
+    Whole,
+    /// It may not be made here.
+    Skipped,
+}
+
+/// Directories of jobs, opened one at a time: jobs of one directory come together.
+struct Parents<'a> {
+    target: &'a Target,
+    current: Option<(ObjectPath, DirHandle)>,
+}
+
+impl<'a> Parents<'a> {
+    fn new(target: &'a Target) -> Self {
+        Self {
+            target,
+            current: None,
+        }
+    }
+
+    fn open(&mut self, dir: &ObjectPath) -> Result<DirHandle, ExportError> {
+        if let Some((current, handle)) = &self.current
+            && current == dir
+        {
+            return Ok(Arc::clone(handle));
+        }
+        let handle = self.target.dir(dir)?;
+        self.current = Some((dir.clone(), Arc::clone(&handle)));
+        Ok(handle)
+    }
+}
+
+/// Returns what has to be fetched before an entry is made; large files are fetched as they are
+/// written.
+fn wanted(job: &Job) -> impl Iterator<Item = ContentId> + '_ {
+    let bytes = match job.record.kind {
+        Kind::File { size, content } if size <= SMALL_CONTENT_LEN_MAX => Some(content),
+        _ => None,
+    };
+    bytes.into_iter().chain(xattr_ids(&job.record))
+}
+
+fn xattr_ids(record: &Record) -> impl Iterator<Item = ContentId> + '_ {
+    record.xattrs.iter().filter_map(|xattr| match xattr.value {
+        XattrValue::Content { content, .. } => Some(content),
+        XattrValue::Inline(_) => None,
+    })
+}
+
+/// Returns true if what is there is of the same kind, with the same bytes, target or number.
+/// Whatever cannot be read is made anew.
+fn is_same(parent: &DirHandle, name: &Name, stat: &LocalStat, kind: &Kind) -> bool {
+    match kind {
+        Kind::File { size, content } => {
+            let is_candidate = stat.kind == FileType::RegularFile && stat.size == *size;
+            is_candidate
+                && local::open_file(parent, name)
+                    .is_ok_and(|file| describe(file).is_ok_and(|found| found.id == *content))
+        }
+        Kind::Symlink { target } => {
+            stat.kind == FileType::Symlink
+                && local::read_link(parent, name).is_ok_and(|found| found == *target)
+        }
+        Kind::Fifo => stat.kind == FileType::Fifo,
+        Kind::Socket => stat.kind == FileType::Socket,
+        // Their numbers are not at hand, and they are made anew in no time.
+        Kind::BlockDevice { .. } | Kind::CharDevice { .. } => false,
+        Kind::Directory { .. } | Kind::Pack { .. } => false,
+    }
+}
+
+fn new_file(parent: &DirHandle, name: &Name) -> Result<File, Errno> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mode = Mode::RUSR | Mode::WUSR;
+    fs::openat(parent, name.as_bytes(), flags, mode).map(File::from)
+}
+
+fn make_special(parent: &DirHandle, name: &Name, kind: &Kind) -> Result<(), Errno> {
+    let (file_type, device) = match kind {
+        Kind::Symlink { target } => return fs::symlinkat(&**target, parent, name.as_bytes()),
+        Kind::Fifo => (FileType::Fifo, 0),
+        Kind::Socket => (FileType::Socket, 0),
+        Kind::BlockDevice { rdev } => (FileType::BlockDevice, *rdev),
+        Kind::CharDevice { rdev } => (FileType::CharacterDevice, *rdev),
+        Kind::File { .. } | Kind::Directory { .. } | Kind::Pack { .. } => return Err(Errno::INVAL),
+    };
+    let mode = Mode::RUSR | Mode::WUSR;
+    fs::mknodat(parent, name.as_bytes(), file_type, mode, device)
+}
+
+const fn is_privileged(kind: &Kind) -> bool {
+    matches!(
+        kind,
+        Kind::Socket | Kind::BlockDevice { .. } | Kind::CharDevice { .. }
+    )
+}
+
+/// Moves a whole entry to its place.
+pub(crate) fn move_over(
+    parent: &DirHandle,
+    from: &Name,
+    to: &Name,
+    path: &ObjectPath,
+) -> Result<(), ExportError> {
+    fs::renameat(parent, from.as_bytes(), parent, to.as_bytes()).map_err(failed("replace", path))
+}
+
+/// Returns a name that nobody uses.
+pub(crate) fn unused_name(path: &ObjectPath) -> Result<Name, ExportError> {
+    let random = random_bytes().map_err(failed("name", path))?;
+    let hex: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    let name = Name::new(format!(".lfsfs-{hex}").as_bytes());
+    name.map_err(|_| ExportError::Stopped("a name is none"))
+}
+
+/// Divides pieces into stretches to be fetched one after the other.
+fn windows(pieces: &[Piece]) -> impl Iterator<Item = &[Piece]> {
+    let mut rest = pieces;
+    std::iter::from_fn(move || {
+        let mut len = 0;
+        let fits = rest.iter().take_while(|piece| {
+            len += u64::from(piece.len);
+            len <= WINDOW_LEN
+        });
+        let count = fits.count().max(1).min(rest.len());
+        let (window, left) = rest.split_at(count);
+        rest = left;
+        (!window.is_empty()).then_some(window)
+    })
+}
+
+/// Writes bytes into an empty part of a file, leaving out what is a hole anyway.
+fn write_at(file: &File, offset: u64, bytes: &[u8]) -> std::io::Result<()> {
+    let mut at = offset;
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let to_boundary = HOLE_LEN - usize::try_from(at % HOLE_LEN as u64).unwrap_or(0);
+        let (part, left) = rest.split_at(to_boundary.min(rest.len()));
+        let is_hole = part.len() == HOLE_LEN && part.iter().all(|byte| *byte == 0);
+        if !is_hole {
+            file.write_all_at(part, at)?;
+        }
+        at += part.len() as u64;
+        rest = left;
+    }
+    Ok(())
+}
+
+/// A record whose size is not that of its content is damaged.
+fn check_len(found: u64, expected: u64, path: &ObjectPath) -> Result<(), ExportError> {
+    if found == expected {
+        return Ok(());
+    }
+    let path = PathBuf::from(std::ffi::OsStr::from_bytes(path.as_bytes()));
+    let problem = format!("{} has {found} bytes instead of {expected}", path.display());
+    Err(RemoteError::Corrupt(problem).into())
+}
