@@ -1,0 +1,8 @@
+//! Verb by verb: what each does, prints and refuses.
+
+#[path = "verbs/export.rs"]
+mod export;
+#[path = "verbs/projects.rs"]
+mod projects;
+#[path = "verbs/tags.rs"]
+mod tags;

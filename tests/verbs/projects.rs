@@ -1,0 +1,59 @@
+//! `lfsfs project rename` and `delete`.
+
+use std::fs;
+
+use lfsfs_tests::World;
+
+fn world() -> World {
+    let world = World::new();
+    let tree = world.make_dir("tree");
+    fs::write(tree.join("file"), "text").expect("a file");
+    let _ = world.import(&tree, "app");
+    world
+}
+
+#[test]
+fn a_renamed_project_keeps_all_but_its_name() {
+    let world = world();
+    let _ = world.lfsfs(["tag", "app@v1", "stable"]).ok();
+    let before = world.lfsfs(["project", "inspect", "app", "--json"]).json();
+    let run = world.lfsfs(["project", "rename", "app", "web"]);
+    assert_eq!((run.ok(), run.stderr()), (String::new(), String::new()));
+    let after = world.lfsfs(["project", "inspect", "web", "--json"]).json();
+    assert_eq!(before["id"], after["id"]);
+    assert_eq!(world.lfsfs(["cat", "web@stable", "file"]).ok(), "text");
+    world.lfsfs(["ls", "app"]).fails(1, &["app"]);
+}
+
+#[test]
+fn a_name_that_is_taken_or_none_is_refused() {
+    let world = world();
+    let _ = world.lfsfs(["project", "new", "web"]).ok();
+    world
+        .lfsfs(["project", "rename", "app", "web"])
+        .fails(1, &["web"]);
+    world
+        .lfsfs(["project", "rename", "none", "other"])
+        .fails(1, &["none"]);
+    world
+        .lfsfs(["project", "rename", "app", "a b"])
+        .fails(2, &["a b"]);
+    assert_eq!(world.lfsfs(["cat", "app", "file"]).ok(), "text");
+}
+
+#[test]
+fn where_nobody_can_be_asked_only_yes_deletes() {
+    let world = world();
+    let asked = world.lfsfs(["project", "delete", "app"]);
+    asked.fails(2, &["app", "v1", "--yes"]);
+    assert_eq!(world.lfsfs(["cat", "app", "file"]).ok(), "text");
+    world
+        .lfsfs(["project", "delete", "none"])
+        .fails(1, &["none"]);
+    let _ = world.lfsfs(["project", "delete", "app", "--yes"]).ok();
+    world.lfsfs(["ls", "app"]).fails(1, &["app"]);
+    assert_eq!(world.lfsfs(["project", "list"]).ok(), "");
+    // The name is free, and nothing of the old project is in the new one.
+    let _ = world.lfsfs(["project", "new", "app"]).ok();
+    assert_eq!(world.head("app"), 0);
+}
