@@ -26,10 +26,9 @@ use lfsfs_upload::{
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 
-use crate::error::VfsError;
 use crate::kernel::KernelCache;
 use crate::vfs::Vfs;
-use crate::writable::WritableVfs;
+use crate::writable::{Landing, WritableVfs};
 
 mod conflicts;
 mod contents;
@@ -441,33 +440,4 @@ async fn blocking<R: Send + 'static>(
 ) -> Result<R, CommitError> {
     let panicked = |_| CommitError::Stopped("a thread panicked");
     spawn_blocking(work).await.map_err(panicked)
-}
-
-/// What a mount needs to go on from its own commit.
-#[derive(Debug)]
-#[expect(dead_code, reason = "the other side of the landing comes next")]
-pub(crate) struct Landing {
-    /// The commit, which is the version's random id.
-    pub(crate) commit: VersionId,
-    /// The version.
-    pub(crate) snapshot: Snapshot,
-    /// The ids of what it made.
-    pub(crate) ids: CommitIds,
-}
-
-impl WritableVfs {
-    /// Moves the mount to the version that its commit made.
-    #[expect(
-        clippy::unused_async,
-        reason = "the other side of the landing comes next"
-    )]
-    pub(crate) async fn land(
-        &self,
-        _landing: Landing,
-        _kernel: &Arc<dyn KernelCache>,
-    ) -> Result<(), VfsError> {
-        Err(VfsError::Unsupported {
-            what: "a mount's own commit",
-        })
-    }
 }
