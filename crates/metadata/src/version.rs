@@ -101,13 +101,13 @@ impl Metadata {
         version: VersionNumber,
         replace: bool,
     ) -> Result<()> {
-        self.version(project, version)?;
         let key = keys::tag(project, tag);
         let row = VersionPointer {
             project,
             number: version,
         };
         loop {
+            self.version(project, version)?;
             let seen = self.store().get(&key)?;
             if let Some(value) = &seen {
                 let named = VersionPointer::decode(&key, value)?.number;
@@ -119,7 +119,9 @@ impl Metadata {
                 }
             }
             let mut batch = Batch::new();
+            // A tag must not outlive a project that is deleted meanwhile.
             batch
+                .require_present(keys::project(project))
                 .require_unchanged(&*key, seen)
                 .put(&*key, row.encode());
             if self.store().apply(batch)?.is_done() {

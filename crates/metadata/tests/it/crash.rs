@@ -10,8 +10,10 @@ use std::time::Duration;
 use lfsfs_meta_store::{
     Applied, Batch, KeyRange, MemoryStore, MetaError, MetaStore, MetaStoreExt as _, Read, Rows,
 };
-use lfsfs_metadata::{Begun, Change, Metadata, MetadataError, Project, Published, Renames};
-use lfsfs_types::{DirId, Link, LinkId, Record, VersionId, VersionNumber};
+use lfsfs_metadata::{
+    Begun, Change, Metadata, MetadataError, Project, ProjectSettings, Published, Renames,
+};
+use lfsfs_types::{DirId, Link, LinkId, ProjectName, Record, TagName, VersionId, VersionNumber};
 
 use crate::support::{
     assert_clean, begin, clock, commit, commit_as, diff, directory, file, made, new_project, open,
@@ -564,4 +566,74 @@ fn a_commit_sent_twice_is_made_once() {
     assert!(first.is_new && !second.is_new);
     let head = metadata.project_by_id(project.id).unwrap().head.0;
     assert_eq!(head, VersionNumber(2));
+}
+
+/// A deletion that crashes is as if it had not begun, or it is finished by the next start.
+#[test]
+fn a_deleted_project_is_whole_or_gone() {
+    let Scene {
+        store,
+        project,
+        trees,
+    } = scene(2);
+    let metadata = open(store.clone());
+    let other = metadata
+        .new_project(
+            &ProjectName::new("other").unwrap(),
+            ProjectSettings::default(),
+        )
+        .unwrap();
+    commit_as(&metadata, &other, [50; 16], first_version()).unwrap();
+    let others = Tree::read(&metadata, &other, VersionNumber(1), 100);
+    for project in [project.id, other.id] {
+        let tag = TagName::new("tag").unwrap();
+        let version = VersionNumber(1);
+        metadata.set_tag(project, &tag, version, false).unwrap();
+    }
+    let check = |after: &Arc<Double>, answered: bool| {
+        let metadata = open(after.clone());
+        assert_clean(&metadata);
+        let is_there = metadata.project_by_id(project.id).is_ok();
+        assert!(!(answered && is_there), "a deleted project is back");
+        match is_there {
+            true => check_trees(&metadata, &project, &trees),
+            false => assert_no_row_of(after, &project),
+        }
+        let found = Tree::read(&metadata, &other, VersionNumber(1), 100);
+        assert_eq!(found, others);
+        let again = metadata.delete_project(&project.name);
+        assert_eq!(again.is_ok(), is_there);
+        assert_no_row_of(after, &project);
+        new_project(&metadata);
+    };
+    for at in 1.. {
+        for made_before in [false, true] {
+            let double = Arc::new(store.after_crash(usize::MAX, Some((at, made_before))));
+            let deleted = Metadata::open(double.clone(), clock())
+                .and_then(|metadata| metadata.delete_project(&project.name));
+            for kept in [0, double.pending() / 2, double.pending()] {
+                check(&Arc::new(double.after_crash(kept, None)), deleted.is_ok());
+            }
+            // The start that goes on with the deletion crashes too.
+            for second_at in 1..20 {
+                let second = double.after_crash(usize::MAX, Some((second_at, made_before)));
+                let second = Arc::new(second);
+                drop(Metadata::open(second.clone(), clock()));
+                check(&Arc::new(second.after_crash(0, None)), deleted.is_ok());
+            }
+            if double.operations.load(Ordering::SeqCst) < at {
+                assert!(deleted.is_ok() && at > 20, "only {at} operations");
+                return;
+            }
+        }
+    }
+}
+
+fn assert_no_row_of(store: &Arc<Double>, project: &Project) {
+    let id = project.id.as_bytes();
+    for row in store.scan_all(KeyRange::all(), 1000) {
+        let (key, value) = row.unwrap();
+        let names = |bytes: &[u8]| bytes.windows(id.len()).any(|part| part == id);
+        assert!(!names(&key) && !names(&value), "{}", key.escape_ascii());
+    }
 }
