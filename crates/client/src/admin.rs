@@ -138,20 +138,29 @@ impl GrpcRemote {
         project: &ProjectName,
     ) -> Result<Vec<(TagName, VersionNumber)>, RemoteError> {
         let connections = &self.connections;
-        let request = v1::ListTagsRequest {
-            project: project.to_string(),
-        };
-        let mut fs = connections.fs();
         let limit = connections.config.progress_timeout;
-        let answer = connections
-            .call("the tags", limit, fs.list_tags(request))
-            .await?;
-        let tag = |tag: v1::Tag| {
-            let name = TagName::new(&tag.name)
-                .map_err(|error| RemoteError::Corrupt(format!("a tag's name: {error}")))?;
-            Ok((name, VersionNumber(tag.version)))
-        };
-        answer.into_inner().tags.into_iter().map(tag).collect()
+        let mut tags: Vec<(TagName, VersionNumber)> = Vec::new();
+        loop {
+            let request = v1::ListTagsRequest {
+                project: project.to_string(),
+                after: tags.last().map(|tag| tag.0.to_string()).unwrap_or_default(),
+                limit: 0,
+            };
+            let mut fs = connections.fs();
+            let answer = connections
+                .call("the tags", limit, fs.list_tags(request))
+                .await?;
+            let page = answer.into_inner();
+            let got = page.tags.len();
+            for tag in page.tags {
+                let name = TagName::new(&tag.name)
+                    .map_err(|error| RemoteError::Corrupt(format!("a tag's name: {error}")))?;
+                tags.push((name, VersionNumber(tag.version)));
+            }
+            if !page.more || got == 0 {
+                return Ok(tags);
+            }
+        }
     }
 
     /// Returns all projects in the order of their names.
@@ -205,6 +214,17 @@ impl GrpcRemote {
         name: &ProjectName,
         limit: u32,
     ) -> Result<Vec<VersionRecord>, RemoteError> {
+        self.log_of_path(name, &ObjectPath::ROOT, limit).await
+    }
+
+    /// Returns the versions that made, removed or changed what is at a path or below it, newest
+    /// first; at most `limit` of them if it is not 0. A path that no version has had is not found.
+    pub async fn log_of_path(
+        &self,
+        name: &ProjectName,
+        path: &ObjectPath,
+        limit: u32,
+    ) -> Result<Vec<VersionRecord>, RemoteError> {
         let connections = &self.connections;
         let wait = connections.config.progress_timeout;
         let mut fs = connections.fs();
@@ -212,6 +232,7 @@ impl GrpcRemote {
             project: name.to_string(),
             before: 0,
             limit,
+            path: path.as_bytes().to_vec(),
         };
         let mut stream = connections
             .call("the log", wait, fs.log(request))

@@ -299,14 +299,7 @@ fn line_of(path: ObjectPath, before: Option<Record>, after: Record) -> Option<Di
     let Some(before) = before else {
         return Some(one_sided(DiffLine::Added, path, after));
     };
-    let directories = before.kind.is_directory() && after.kind.is_directory();
-    let line = if !same_to_reader(&before, &after) {
-        DiffLine::Modified
-    } else if before.mtime != after.mtime && !directories {
-        DiffLine::Times
-    } else {
-        return None;
-    };
+    let line = line_between(&before, &after)?;
     Some(DiffEntry {
         line,
         path,
@@ -314,6 +307,18 @@ fn line_of(path: ObjectPath, before: Option<Record>, after: Record) -> Option<Di
         before: Some(before),
         after: Some(after),
     })
+}
+
+/// Returns which line two states of one path make, if they make one.
+pub(crate) fn line_between(before: &Record, after: &Record) -> Option<DiffLine> {
+    let directories = before.kind.is_directory() && after.kind.is_directory();
+    if !same_to_reader(before, after) {
+        Some(DiffLine::Modified)
+    } else if before.mtime != after.mtime && !directories {
+        Some(DiffLine::Times)
+    } else {
+        None
+    }
 }
 
 /// Returns true if two states at one path differ in times and identity at most.

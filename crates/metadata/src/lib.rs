@@ -17,6 +17,7 @@ mod commit;
 mod content;
 mod diff;
 mod error;
+mod history;
 mod keys;
 mod listing;
 mod metadata;

@@ -77,6 +77,18 @@ impl<'a> Side<'a> {
         Ok(dir == DirId::ABOVE_ROOT || self.place(dir)?.is_some())
     }
 
+    /// Returns true if the version has a directory and it is `top` or lies below that.
+    pub(crate) fn is_below(&mut self, dir: DirId, top: DirId) -> Result<bool> {
+        let mut dir = dir;
+        while dir != top {
+            match self.place(dir)? {
+                Some((above, _)) => dir = above,
+                None => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
     /// Returns the path of a directory, if the version has it.
     pub(crate) fn path_of(&mut self, dir: DirId) -> Result<Option<ObjectPath>> {
         if let Some(path) = self.paths.get(&dir) {

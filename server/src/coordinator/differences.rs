@@ -6,12 +6,12 @@ use lfsfs_metadata::{ChangedName, DiffEntry, DiffLine, MetadataError, Renames};
 use lfsfs_proto::status::Fault;
 use lfsfs_proto::v1;
 use lfsfs_types::limits::DIRS_PER_MESSAGE_MAX;
-use lfsfs_types::{DirId, VersionNumber};
+use lfsfs_types::{DirId, ObjectPath, ProjectId, VersionNumber};
 use prost::Message as _;
 
 use super::Coordinator;
-use super::fs_service::{invalid, project_id};
-use crate::blocking::blocking;
+use super::fs_service::{invalid, no_such_path, project_id};
+use crate::blocking::{IntoFault, blocking};
 use crate::streams::{Answers, Sink};
 
 /// Bytes of names after which a message is sent, well below what clients take.
@@ -71,6 +71,39 @@ pub(super) fn changed_names(
             Ok::<_, MetadataError>(())
         })
     }))
+}
+
+/// Tells the versions that changed a path.
+pub(super) fn log_of_path(
+    coordinator: &Coordinator,
+    project: ProjectId,
+    path: ObjectPath,
+    request: &v1::LogRequest,
+) -> Answers<v1::Version> {
+    let before = (request.before > 0).then_some(VersionNumber(request.before));
+    let limit = match request.limit {
+        0 => u32::MAX,
+        limit => limit,
+    };
+    let metadata = coordinator.metadata.clone();
+    coordinator.tasks.answer(move |sink| {
+        blocking(move || {
+            let mut told = 0;
+            let ended = metadata.log_of_path(project, &path, before, &mut |version| {
+                told += 1;
+                match go_on(&sink, (&version).into()) {
+                    ControlFlow::Continue(()) if told < limit => ControlFlow::Continue(()),
+                    _ => ControlFlow::Break(()),
+                }
+            });
+            match ended.map_err(IntoFault::into_fault)? {
+                ControlFlow::Continue(()) if told == 0 && before.is_none() => {
+                    Err(no_such_path(path.as_bytes()))
+                }
+                _ => Ok(()),
+            }
+        })
+    })
 }
 
 /// Tells where directories of a version are.

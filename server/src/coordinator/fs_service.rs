@@ -29,8 +29,8 @@ const VERSIONS_AT_ONCE: usize = 100;
 const LISTING_LEN_MAX: usize = 2 * 1024 * 1024;
 /// Most slots of one plan.
 const SLOTS_MAX: u32 = 1024;
-/// Most tags in one answer.
-const TAGS_MAX: usize = 10_000;
+/// Tags of one page.
+const TAGS_PER_PAGE: usize = 1000;
 
 pub(super) type Answer<T> = Result<Response<T>, Status>;
 
@@ -122,6 +122,14 @@ fn check_pattern(pattern: &str) -> Result<(), Fault> {
             let text = format!("{pattern:?} is no regular expression: {error}");
             Err(Fault::new(FaultKind::Invalid, text))
         }
+    }
+}
+
+/// Returns how many items a page has: as many as asked for, if that is not too many.
+fn page_len(asked: u32, most: usize) -> usize {
+    match asked as usize {
+        0 => most,
+        asked => asked.min(most),
     }
 }
 
@@ -229,10 +237,7 @@ impl Fs for FsService {
         let after = (!after.is_empty())
             .then(|| project_name(&after))
             .transpose()?;
-        let limit = match limit as usize {
-            limit @ 1..=PROJECTS_PER_PAGE => limit,
-            _ => PROJECTS_PER_PAGE,
-        };
+        let limit = page_len(limit, PROJECTS_PER_PAGE);
         let page = self
             .coordinator
             .metadata(move |metadata| metadata.list_projects(after.as_ref(), limit))
@@ -290,6 +295,11 @@ impl Fs for FsService {
         let project = self.project(&request.project).await?.id;
         let coordinator = Arc::clone(&self.coordinator);
         let tasks = &self.coordinator.tasks;
+        let path = path(&request.path)?;
+        if path != ObjectPath::ROOT {
+            let answers = differences::log_of_path(&self.coordinator, project, path, &request);
+            return Ok(Response::new(answers));
+        }
         let answers = tasks.answer(move |sink| log_into(coordinator, project, request, sink));
         Ok(Response::new(answers))
     }
@@ -485,17 +495,23 @@ impl Fs for FsService {
         &self,
         request: Request<v1::ListTagsRequest>,
     ) -> Answer<v1::ListTagsResponse> {
-        let project = self.project(&request.into_inner().project).await?.id;
-        let listed = self
+        let request = request.into_inner();
+        let after = (!request.after.is_empty())
+            .then(|| tag_name(&request.after))
+            .transpose()?;
+        let project = self.project(&request.project).await?.id;
+        let limit = page_len(request.limit, TAGS_PER_PAGE);
+        let page = self
             .coordinator
-            .metadata(move |m| m.list_tags(project, None, TAGS_MAX));
-        let tags = listed.await?.items.into_iter();
+            .metadata(move |m| m.list_tags(project, after.as_ref(), limit))
+            .await?;
         let tag = |(name, version): (TagName, VersionNumber)| v1::Tag {
             name: name.to_string(),
             version: version.0,
         };
         Ok(Response::new(v1::ListTagsResponse {
-            tags: tags.map(tag).collect(),
+            tags: page.items.into_iter().map(tag).collect(),
+            more: page.more,
         }))
     }
 

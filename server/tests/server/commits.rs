@@ -245,6 +245,7 @@ async fn versions_are_logged_compared_and_tagged() {
         project: "app".to_owned(),
         before: 0,
         limit: 0,
+        path: Vec::new(),
     };
     let mut log = server.fs().log(request).await.unwrap().into_inner();
     let mut numbers = Vec::new();

@@ -106,6 +106,7 @@ impl History {
             for _ in 0..commits {
                 self.commit();
                 self.check_versions();
+                self.check_log();
             }
             assert_clean(&self.metadata);
         }));
@@ -421,6 +422,41 @@ impl History {
         let lines: BTreeSet<_> = lines.collect();
         assert_eq!(lines.len(), found.len(), "a line is told twice");
         lines
+    }
+
+    /// The log of a path has the versions whose difference is about it or something below.
+    fn check_log(&self) {
+        // A source of its own, so that seeds of histories keep their meaning.
+        let mut random = Random(self.random.0 ^ 2);
+        let tree = random.below(self.trees.len());
+        let paths: Vec<_> = self.trees[tree].names().into_values().collect();
+        let (path, _) = random.pick(&paths).unwrap();
+        let is_below = |found: &ObjectPath| {
+            let names: Vec<_> = path.names().collect();
+            found.names().take(names.len()).eq(names)
+        };
+        let mut expected = Vec::new();
+        for version in (1..self.trees.len()).rev() {
+            let [before, after] = [&self.trees[version - 1], &self.trees[version]];
+            let lines = difference(before, after).into_iter().any(|(_, path, old)| {
+                let paths = [Some(path), old];
+                paths.iter().flatten().any(is_below)
+            });
+            let by_path = difference_of_paths(before, after);
+            let by_path = by_path.iter().any(|(_, path, _)| is_below(path));
+            if path == ObjectPath::ROOT || lines || by_path {
+                expected.push(VersionNumber(version as u64));
+            }
+        }
+        let mut found = Vec::new();
+        let told = self
+            .metadata
+            .log_of_path(self.project.id, &path, None, &mut |version| {
+                found.push(version.number);
+                ControlFlow::Continue(())
+            });
+        assert!(told.unwrap().is_continue());
+        assert_eq!(found, expected, "of {path:?}");
     }
 
     /// Every name that differs between two versions is told once, with its paths.
