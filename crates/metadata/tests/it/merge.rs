@@ -351,8 +351,30 @@ pub(crate) fn check_forced(base: &Tree, mine: &Tree, theirs: &Tree, forced: &Tre
                 assert_eq!(found, unlinked(theirs), "{what}: theirs is lost below");
             }
         } else if mine == before && !in_file && theirs != Some(&None) && same_dir(my_tree, parent) {
-            assert_eq!(found, unlinked(theirs), "{what}: theirs is lost");
+            // A directory that both moved is where I moved it, with what they made in it.
+            let moved = dir_at(their_tree, parent).filter(|dir| {
+                forced.dirs.contains_key(dir) && dir_at(forced, parent) != Some(*dir)
+            });
+            match moved {
+                None => assert_eq!(found, unlinked(theirs), "{what}: theirs is lost"),
+                Some(dir) => check_entry(path, dir, [base, my_tree, their_tree, forced]),
+            }
         }
+    }
+}
+
+/// Checks that what I left as it was in a directory is as they made it.
+fn check_entry(path: &ObjectPath, dir: DirId, trees: [&Tree; 4]) {
+    let name = path.names().last().unwrap();
+    let [before, mine, theirs, found] = trees.map(|tree| {
+        let record = tree.dirs.get(&dir)?.get(&name)?;
+        Some(Record {
+            link: None,
+            ..state(record)
+        })
+    });
+    if mine == before && theirs.as_ref().is_none_or(|theirs| theirs.dir().is_none()) {
+        assert_eq!(found, theirs, "{path:?}: theirs is lost in {dir}");
     }
 }
 

@@ -45,6 +45,8 @@ fn random_pairs_of_concurrent_commits() {
 fn pairs_that_failed() {
     // Others put a directory in the place of the one that I replaced, with an entry like the old one.
     run_pair(2_010_588);
+    // Both put one directory into another, which I moved and they did not.
+    run_pair(2_018_267);
 }
 
 fn run_pair(seed: u64) {
