@@ -2,6 +2,7 @@
 //!
 //! Only root and the owner of the mount process are heard.
 
+mod changing;
 mod client;
 mod messages;
 mod socket;

@@ -9,10 +9,11 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lfsfs_client::Remote;
 use lfsfs_vfs::Vfs;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Mutex, Notify, mpsc};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tracing::{error, info, warn};
 
@@ -20,6 +21,7 @@ use crate::control::{
     Control, ControlError, ControlSocket, FixedStatus, MountStatus, UmountOrder, orders,
 };
 use crate::error::MountError;
+use crate::kernel_cache::MountedKernel;
 use crate::mount_point;
 use crate::overlays;
 use crate::places::Places;
@@ -42,6 +44,9 @@ const END_TIMEOUT: Duration = Duration::from_secs(1);
 const SERVING_THREADS: usize = 2;
 /// Threads for what waits for network and disk.
 const WAITING_THREADS: usize = 2;
+
+/// Why a version cannot be opened.
+type Reason = Box<dyn std::error::Error + Send + Sync>;
 
 /// Mounts and serves in this process, until the mount ends.
 ///
@@ -85,7 +90,8 @@ async fn serve(
     let dir = mount_point::prepare(&request.dir)?;
     // Signals that come while the version is being opened end the process as they do by default;
     // from here on they would leave a mount behind.
-    let base = open(request, connect, &places).await?;
+    let remote = connect(request).map_err(|error| cannot_open(request, error))?;
+    let base = open(request, &remote, &places).await?;
     let project = base.snapshot().project.id;
     let overlay = overlays::directory(&request.options, &places, &project, &dir);
     let vfs = overlays::open(base, overlay.clone(), request, &places).await?;
@@ -112,6 +118,11 @@ async fn serve(
         },
         counters: Arc::clone(served.counters()),
         vfs,
+        remote,
+        client: version::client_config(request),
+        writes: Arc::clone(served.writes()),
+        kernel: Arc::new(MountedKernel::new(served.notifier().clone())),
+        changing: Mutex::default(),
         orders: sender,
     });
     let upkeep = tokio::spawn(upkeep::run(Arc::clone(&control.vfs)));
@@ -159,23 +170,20 @@ async fn answer_last(serving: impl Future<Output = ()>, end: impl Future<Output 
 /// Tries to open, in slots of [`OPEN_TIMEOUT`], as often as the user allows.
 async fn open(
     request: &MountRequest,
-    connect: &Connect,
+    remote: &Arc<dyn Remote>,
     places: &Places,
 ) -> Result<Vfs, MountError> {
     let mut tries_left = request.options.retry;
     loop {
         let slot_end = Instant::now() + OPEN_TIMEOUT;
-        let opened = timeout_at(slot_end, version::open(request, places, connect)).await;
+        let opened = timeout_at(slot_end, version::open(request, places, Arc::clone(remote))).await;
         let error = match opened {
             Ok(Ok(vfs)) => return Ok(vfs),
             Ok(Err(error)) => error,
             Err(_) => OpenError::timed_out(),
         };
         if error.retry == Retry::Never || tries_left == 0 {
-            return Err(MountError::Open {
-                source_name: request.source_text().to_owned(),
-                source: error.reason,
-            });
+            return Err(cannot_open(request, error.reason));
         }
         warn!(error = %error.reason, tries_left, "cannot open yet");
         tries_left -= 1;
@@ -194,10 +202,14 @@ async fn probe(dir: &Path, request: &MountRequest) -> Result<(), MountError> {
     };
     match answer {
         Ok(_) => Ok(()),
-        Err(source) => Err(MountError::Open {
-            source_name: request.source_text().to_owned(),
-            source: source.into(),
-        }),
+        Err(error) => Err(cannot_open(request, error)),
+    }
+}
+
+fn cannot_open(request: &MountRequest, reason: impl Into<Reason>) -> MountError {
+    MountError::Open {
+        source_name: request.source_text().to_owned(),
+        source: reason.into(),
     }
 }
 

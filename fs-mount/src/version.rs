@@ -49,21 +49,24 @@ pub fn server_address(options: &MountOptions) -> String {
 
 /// Connects by gRPC. Nothing is sent yet: a server that is down shows when the version is opened.
 pub fn connect(request: &MountRequest) -> Result<Arc<dyn Remote>, RemoteError> {
-    let config = ClientConfig {
+    Ok(Arc::new(GrpcRemote::new(client_config(request))?))
+}
+
+/// Returns how to reach the server.
+pub(crate) fn client_config(request: &MountRequest) -> ClientConfig {
+    ClientConfig {
         open_timeout: OPEN_TIMEOUT,
         progress_timeout: request.options.timeout,
         ..ClientConfig::new(server_address(&request.options))
-    };
-    Ok(Arc::new(GrpcRemote::new(config)?))
+    }
 }
 
 /// Opens the version.
 pub(crate) async fn open(
     request: &MountRequest,
     places: &Places,
-    connect: &Connect,
+    remote: Arc<dyn Remote>,
 ) -> Result<Vfs, OpenError> {
-    let remote = connect(request).map_err(OpenError::of_remote)?;
     let size_max = request.options.cache_size;
     let config = CacheConfig {
         size_max: size_max.unwrap_or_else(|| default_size(&places.cache)),
@@ -102,7 +105,7 @@ impl OpenError {
         }
     }
 
-    fn of_remote(error: RemoteError) -> Self {
+    pub(crate) fn of_remote(error: RemoteError) -> Self {
         let retry = if error.is_retryable() {
             Retry::Later
         } else {

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lfsfs_common::PathError;
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{
+    AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, BufWriter,
+};
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Notify;
@@ -98,7 +100,9 @@ async fn serve_peer(peer: UnixStream, control: Arc<Control>) {
 async fn try_serve_peer(peer: UnixStream, control: &Arc<Control>) -> io::Result<()> {
     let uid = peer.peer_cred()?.uid();
     let (read, write) = peer.into_split();
-    let mut answers = Answers { write };
+    let mut answers = Answers {
+        write: BufWriter::new(write),
+    };
     if !is_heard(uid) {
         let refused = "only root and the owner of the mount may ask";
         return answers.send(&failed(ControlError::failed(refused))).await;
@@ -127,11 +131,18 @@ fn failed(error: ControlError) -> Answer {
 /// The way back to a peer.
 #[derive(Debug)]
 pub(super) struct Answers {
-    write: OwnedWriteHalf,
+    write: BufWriter<OwnedWriteHalf>,
 }
 
 impl Answers {
+    /// Sends one line, and what was held back before it.
     pub(super) async fn send(&mut self, answer: &Answer) -> io::Result<()> {
+        self.send_part(answer).await?;
+        timeout(LINE_TIMEOUT, self.write.flush()).await?
+    }
+
+    /// Sends one line of many; it may be held back until more have come.
+    pub(super) async fn send_part(&mut self, answer: &Answer) -> io::Result<()> {
         let mut text = serde_json::to_string(answer)?;
         text.push('\n');
         timeout(LINE_TIMEOUT, self.write.write_all(text.as_bytes())).await?

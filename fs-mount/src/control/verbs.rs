@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use lfsfs_vfs::{VfsStats, WritableVfs};
+use lfsfs_client::{ClientConfig, Remote};
+use lfsfs_vfs::{KernelCache, VfsStats, WritableVfs};
 use serde::Serialize;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::messages::{ControlError, ControlRequest, MountStats, MountStatus, Unmounted};
 use super::socket::Answers;
 use crate::counters::Counters;
+use crate::cut::Writes;
 use crate::mountinfo::Device;
 use crate::options::Access;
 use crate::version;
@@ -44,6 +46,14 @@ pub(crate) struct Control {
     pub(crate) fixed: FixedStatus,
     pub(crate) counters: Arc<Counters>,
     pub(crate) vfs: Arc<WritableVfs>,
+    /// Where tags and numbers of versions are known.
+    pub(crate) remote: Arc<dyn Remote>,
+    /// How commits reach the server.
+    pub(crate) client: ClientConfig,
+    pub(crate) writes: Arc<Writes>,
+    pub(crate) kernel: Arc<dyn KernelCache>,
+    /// Held by whoever changes what the mount shows.
+    pub(crate) changing: Mutex<()>,
     /// Where orders to unmount go.
     pub(crate) orders: mpsc::Sender<UmountOrder>,
 }
@@ -66,9 +76,9 @@ pub(super) async fn respond(
             let unmount = control.umount(lazy);
             json(&answers.telling(Default::default, unmount).await?)
         }
+        ControlRequest::Changes => json(&control.tell_changes(answers).await?),
         ControlRequest::Commit { .. }
         | ControlRequest::Switch { .. }
-        | ControlRequest::Changes
         | ControlRequest::Discard { .. } => Err(ControlError::failed(
             "the mount is read-only: there is nothing to commit, switch or discard",
         )),
@@ -88,7 +98,7 @@ impl Control {
             cache,
             log,
         } = &self.fixed;
-        let changed = self.vfs.overlay().map(|overlay| overlay.state());
+        let sealed = self.vfs.overlay().and_then(|overlay| overlay.sealed());
         MountStatus {
             source: source.clone(),
             dir: dir.to_string_lossy().into_owned(),
@@ -96,8 +106,8 @@ impl Control {
             pid: std::process::id(),
             mode: access.to_string(),
             version: version::info(&self.vfs.base(), server),
-            changes: changed.as_ref().map_or(0, |it| it.changes_len() as u64),
-            has_unfinished_commit: changed.is_some_and(|it| it.sealed_commit().is_some()),
+            changes: self.vfs.changes_len(),
+            has_unfinished_commit: sealed.is_some(),
             overlay: overlay.clone(),
             cache: cache.clone(),
             log: log.clone(),
@@ -112,6 +122,7 @@ impl Control {
     }
 
     async fn umount(&self, lazy: bool) -> Result<Unmounted, ControlError> {
+        let _alone = self.begin_change()?;
         let status = self.status();
         let unmounted = Unmounted {
             changes: status.changes,
