@@ -22,6 +22,7 @@ mod places;
 mod process;
 mod request;
 mod session;
+mod submounts;
 mod upkeep;
 mod version;
 

@@ -6,16 +6,27 @@
 
 use std::sync::Arc;
 
-use lfsfs_client::RemoteError;
-use lfsfs_types::{ObjectPath, Source, VersionRef};
-use lfsfs_vfs::{KernelCache, LocalChange, LocalLine, VfsError};
+use lfsfs_client::{GrpcRemote, RemoteError, Snapshot};
+use lfsfs_types::{ObjectPath, ProjectName, Source};
+use lfsfs_upload::Progress;
+use lfsfs_vfs::{CommitError, CommitParams, LocalChange, LocalLine, VfsError};
 use tokio::sync::MutexGuard;
+use tokio::task::spawn_blocking;
+use tracing::info;
 
-use super::messages::{Answer, ChangeItem, ChangeKind, ControlError, ControlErrorKind, Counted};
+use super::messages::{
+    Answer, ChangeItem, ChangeKind, Committed, ControlError, ControlErrorKind, ControlProgress,
+    Counted, Switched,
+};
 use super::socket::Answers;
 use super::verbs::Control;
+use crate::cut;
 use crate::error::full_text;
 use crate::options::Access;
+use crate::submounts;
+
+/// Most paths of a conflict that are named.
+const PATHS_MAX: usize = 10_000;
 
 impl Control {
     /// Tells what differs from the version below, in the order of the paths.
@@ -34,6 +45,120 @@ impl Control {
         }
         let count = changes.len() as u64;
         Ok(Counted { count })
+    }
+
+    /// Makes the changes the next version, which the mount shows from then on.
+    pub(super) async fn commit(
+        &self,
+        params: CommitParams,
+        answers: &mut Answers,
+    ) -> Result<Committed, ControlError> {
+        self.expect_writable()?;
+        let _alone = self.begin_change()?;
+        let progress = Arc::new(Progress::default());
+        let figures = || figures(&progress);
+        answers
+            .telling(figures, self.cut_and_commit(&params, &progress))
+            .await
+    }
+
+    async fn cut_and_commit(
+        &self,
+        params: &CommitParams,
+        progress: &Arc<Progress>,
+    ) -> Result<Committed, ControlError> {
+        let remote = GrpcRemote::new(self.client.clone()).map_err(of_remote)?;
+        cut::make(&self.fixed.dir, self.fixed.device, &self.writes)
+            .await
+            .map_err(|error| ControlError::failed(full_text(&error)))?;
+        let kernel = Arc::clone(&self.kernel);
+        let outcome = self.vfs.commit(&remote, params, kernel, progress).await;
+        let outcome = outcome.map_err(of_commit)?;
+        let version = self.status().version;
+        info!(
+            version = version.version,
+            changes = outcome.changes,
+            rebased = outcome.rebased,
+            "committed"
+        );
+        Ok(Committed {
+            version,
+            is_new: outcome.is_new,
+            rebased: outcome.rebased,
+            changes: outcome.changes,
+            bytes_sent: outcome.bytes_sent,
+            contents_sent: outcome.contents_sent,
+        })
+    }
+
+    /// Goes to another version of the project.
+    pub(super) async fn switch(
+        &self,
+        version: &str,
+        answers: &mut Answers,
+    ) -> Result<Switched, ControlError> {
+        let _alone = self.begin_change()?;
+        answers
+            .telling(Default::default, self.switch_to(version))
+            .await
+    }
+
+    async fn switch_to(&self, version: &str) -> Result<Switched, ControlError> {
+        let from = self.status();
+        if from.changes > 0 {
+            return Err(of_vfs(VfsError::HasChanges {
+                count: from.changes,
+            }));
+        }
+        let snapshot = self.find_version(version).await?;
+        let changed = self.vfs.changed_to(&snapshot).await.map_err(of_vfs)?;
+        let dir = self.fixed.dir.clone();
+        let in_the_way = spawn_blocking(move || submounts::in_the_way(&dir, &changed)).await;
+        if let Some(submount) = in_the_way.ok().flatten() {
+            return Err(ControlError::failed(format!(
+                "{} is mounted on or below something that would change",
+                submount.display()
+            ))
+            .hint("unmount it and switch again"));
+        }
+        let kernel = Arc::clone(&self.kernel);
+        let report = self.vfs.switch(snapshot, kernel).await.map_err(of_vfs)?;
+        let version = self.status().version;
+        let from = from.version;
+        info!(
+            from = from.version,
+            version = version.version,
+            ?report,
+            "switched"
+        );
+        Ok(Switched {
+            from,
+            version,
+            changed: report.changed,
+        })
+    }
+
+    /// Finds what a user named: what stands behind `@`, or a whole source.
+    async fn find_version(&self, text: &str) -> Result<Snapshot, ControlError> {
+        let base = self.vfs.base();
+        let project = &base.snapshot().project;
+        let source = source(text, &project.name)?;
+        let snapshot = self
+            .remote
+            .resolve_source(&source)
+            .await
+            .map_err(of_remote)?;
+        if snapshot.project.id != project.id {
+            return Err(ControlError::new(
+                ControlErrorKind::Usage,
+                format!(
+                    "{source} is of another project than this mount, which shows {}",
+                    project.name
+                ),
+            )
+            .hint("unmount it and mount the other project"));
+        }
+        Ok(snapshot)
     }
 
     /// Takes the right to change what the mount shows.
@@ -55,6 +180,29 @@ impl Control {
             )
             .hint("mount it again without -o ro to change it")),
         }
+    }
+}
+
+fn source(text: &str, project: &ProjectName) -> Result<Source, ControlError> {
+    let usage = |error: &dyn std::error::Error| {
+        ControlError::new(ControlErrorKind::Usage, full_text(error))
+    };
+    if text.contains('@') {
+        return text.parse().map_err(|error| usage(&error));
+    }
+    Ok(Source {
+        project: project.clone(),
+        version: text.parse().map_err(|error| usage(&error))?,
+    })
+}
+
+fn figures(progress: &Progress) -> ControlProgress {
+    let figures = progress.figures();
+    ControlProgress {
+        bytes_read: figures.bytes_read,
+        bytes_sent: figures.bytes_sent,
+        contents_sent: figures.contents_sent,
+        changes: figures.changes,
     }
 }
 
@@ -84,6 +232,30 @@ fn of_vfs(error: VfsError) -> ControlError {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is given to map_err")]
+fn of_remote(error: RemoteError) -> ControlError {
+    ControlError::failed(full_text(&error))
+}
+
+fn of_commit(error: CommitError) -> ControlError {
+    let text = full_text(&error);
+    match error {
+        CommitError::Conflict { mut paths, count } => {
+            paths.truncate(PATHS_MAX);
+            ControlError {
+                paths,
+                paths_count: count,
+                ..ControlError::new(ControlErrorKind::Conflict, text)
+            }
+            .hint(
+                "nothing was lost; look at both sides, or commit with --force to put these on top",
+            )
+        }
+        _ => ControlError::failed(text),
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is given to map_err")]
 fn unsent(error: impl std::error::Error) -> ControlError {
     ControlError::failed(format!("cannot send the answer: {error}"))
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use lfsfs_client::{ClientConfig, Remote};
-use lfsfs_vfs::{KernelCache, VfsStats, WritableVfs};
+use lfsfs_vfs::{CommitParams, KernelCache, VfsStats, WritableVfs};
 use serde::Serialize;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
@@ -77,10 +77,21 @@ pub(super) async fn respond(
             json(&answers.telling(Default::default, unmount).await?)
         }
         ControlRequest::Changes => json(&control.tell_changes(answers).await?),
-        ControlRequest::Commit { .. }
-        | ControlRequest::Switch { .. }
-        | ControlRequest::Discard { .. } => Err(ControlError::failed(
-            "the mount is read-only: there is nothing to commit, switch or discard",
+        ControlRequest::Commit {
+            message,
+            author,
+            force,
+        } => {
+            let params = CommitParams {
+                author,
+                message,
+                force,
+            };
+            json(&control.commit(params, answers).await?)
+        }
+        ControlRequest::Switch { version } => json(&control.switch(&version, answers).await?),
+        ControlRequest::Discard { .. } => Err(ControlError::failed(
+            "the mount is read-only: there is nothing to discard",
         )),
     }
 }

@@ -12,6 +12,7 @@ mod kernel;
 mod life;
 mod overlay;
 mod refusals;
+mod switching;
 mod writing;
 
 /// What the mount process of every test runs: this executable, started again.
