@@ -2,6 +2,8 @@
 
 #[path = "verbs/export.rs"]
 mod export;
+#[path = "verbs/history.rs"]
+mod history;
 #[path = "verbs/projects.rs"]
 mod projects;
 #[path = "verbs/tags.rs"]

@@ -18,9 +18,11 @@ use crate::commands;
         lfsfsd all --data /var/lib/lfsfsd &      start a server\n  \
         lfsfs project new app                    make a project\n  \
         lfsfs import ./app app                   import a directory as its next version\n  \
-        lfsfs mount app@v1 /mnt/app -o ro        mount a version\n  \
-        lfsfs diff app@v1 app@v2                 show what changed\n  \
-        lfsfs umount /mnt/app                    end a mount"
+        lfsfs mount app /mnt/app                 mount it, to read and to write\n  \
+        lfsfs diff /mnt/app                      show what was changed in it\n  \
+        lfsfs commit /mnt/app -m why             make that the next version\n  \
+        lfsfs switch /mnt/app v1                 show another version in it\n  \
+        lfsfs umount /mnt/app                    end the mount"
 )]
 pub(crate) struct Cli {
     #[command(flatten)]

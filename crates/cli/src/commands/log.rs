@@ -1,7 +1,10 @@
-//! `lfsfs log`: the versions of a project.
+//! `lfsfs log`: the versions of a project, or those that changed a path of it.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt as _;
 
 use clap::Args;
-use lfsfs_types::{Origin, VersionRecord};
+use lfsfs_types::{ObjectPath, Origin, VersionRecord};
 use serde::Serialize;
 
 use super::project::name;
@@ -10,9 +13,19 @@ use crate::error::CommandError;
 use crate::output::{self, Output};
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "With PATH: the versions that made, removed or changed what is there or below \
+    it.\n\n\
+    Examples:\n  \
+    lfsfs log app -n 10\n  \
+    lfsfs log app src/main.js"
+)]
 pub(crate) struct LogArgs {
     /// Name of the project
     project: String,
+    /// Path in the project, from its root
+    #[arg(default_value = "", hide_default_value = true)]
+    path: OsString,
     /// Show at most this many versions
     #[arg(
         short = 'n',
@@ -76,9 +89,10 @@ fn origin(origin: Origin) -> String {
 }
 
 pub(crate) async fn run(server: ServerArgs, args: LogArgs) -> Result<(), CommandError> {
+    let path = ObjectPath::new(args.path.as_bytes())?;
     let versions = server
         .remote()?
-        .log(&name(&args.project)?, args.limit)
+        .log_of_path(&name(&args.project)?, &path, args.limit)
         .await?;
     let mut out = Output::new();
     for version in &versions {
