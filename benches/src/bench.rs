@@ -1,16 +1,19 @@
-//! The benchmark: five rows, both sides of each measured in one run.
+//! The benchmark: eight rows, both sides of each measured in one run.
 //!
 //! Each row gets a fresh ext4 in a preallocated loop image with direct I/O, on which both sides
 //! lie, and runs its rounds one side after the other. docs/benchmarks.md says what each row is.
 
 mod cold;
+mod commit;
 mod edit;
 mod import;
 mod line;
 mod mount;
 mod setting;
+mod switch;
 mod table;
 mod warm;
+mod write;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -33,7 +36,7 @@ pub struct Options {
     /// How often both sides of a row are measured
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// Files in the tree that is made for the rows a to d
+    /// Files in the tree that is made for the rows a to d, g and h
     #[arg(long, default_value_t = 22_000)]
     files: usize,
     /// Measure with this tree, such as a real node_modules
@@ -64,10 +67,30 @@ pub enum Row {
     D,
     /// One byte changed in a large file
     E,
+    /// Commit of small changes, in a large project against a small one
+    F,
+    /// Switch of a mount, against mounting anew
+    G,
+    /// Untar, commit, rm -rf in a writable mount, against ext4
+    H,
 }
 
 impl Row {
-    const ALL: [Self; 5] = [Self::A, Self::B, Self::C, Self::D, Self::E];
+    const ALL: [Self; 8] = [
+        Self::A,
+        Self::B,
+        Self::C,
+        Self::D,
+        Self::E,
+        Self::F,
+        Self::G,
+        Self::H,
+    ];
+
+    /// Whether it is about the tree that can be chosen.
+    const fn has_tree(self) -> bool {
+        !matches!(self, Self::E | Self::F)
+    }
 }
 
 impl std::fmt::Display for Row {
@@ -78,6 +101,9 @@ impl std::fmt::Display for Row {
             Self::C => "c",
             Self::D => "d",
             Self::E => "e",
+            Self::F => "f",
+            Self::G => "g",
+            Self::H => "h",
         })
     }
 }
@@ -131,6 +157,9 @@ fn measure(setting: &Setting, row: Row) -> anyhow::Result<Vec<Line>> {
         Row::C => cold::measure(setting),
         Row::D => import::measure(setting),
         Row::E => edit::measure(setting),
+        Row::F => commit::measure(setting),
+        Row::G => switch::measure(setting),
+        Row::H => write::measure(setting),
     };
     lines.with_context(|| format!("row {row}"))
 }

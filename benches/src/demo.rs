@@ -1,4 +1,5 @@
-//! The demo: two versions of a directory, imported, mounted and compared, on one screen.
+//! The demo on one screen: a directory is imported, mounted, changed in a mount and committed, and a
+//! running mount is switched to the new version.
 //!
 //! Everything lies in one scratch directory. What is started is held by values that end it when
 //! dropped, so an error or Ctrl-C leaves no mount, no process and no file behind.
@@ -6,14 +7,16 @@
 mod application;
 mod difference;
 mod plain;
+mod reader;
 mod screen;
+mod tools;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use lfsfs_testkit::compare::{CompareOptions, compare_trees};
+use lfsfs_testkit::compare::{CompareOptions, Difference, compare_trees};
 use lfsfs_testkit::tempdir::TempDir;
 
 use crate::command;
@@ -22,7 +25,9 @@ use crate::mount::Mount;
 use crate::{interrupt, machine, sizes, text};
 use application::Application;
 use plain::Plain;
+use reader::Reader;
 use screen::Times;
+use tools::Tools;
 
 const PROJECT: &str = "demo";
 const DIFFERENCES_SHOWN: usize = 5;
@@ -107,21 +112,110 @@ impl Demo {
     fn mounted(&mut self, instance: &Instance, first: &Plain) -> anyhow::Result<()> {
         let v1 = self.mount("mount demo@v1, ls", instance, "demo@v1", first)?;
         self.run_application(v1.dir(), first)?;
-        let second = self.change_and_import(instance, first)?;
-        let v2 = self.mount("mount demo@v2 beside it, ls", instance, "demo@v2", &second)?;
-        screen::line("")?;
-        let versions = [&self.versions.first.clone(), &self.versions.second.clone()];
-        for (mount, version) in [&v1, &v2].into_iter().zip(versions) {
-            self.compare(version, mount.dir())?;
-        }
-        self.difference(instance)?;
-        let unmounted = [v1, v2]
+        let tools = Tools::choose(first.copy())?;
+        let work = self.mount_writable(instance, first)?;
+        let second = self.change_both(&tools, work.dir(), first)?;
+        let what = "commit that as demo@v2";
+        let committed = work.commit("made by the demo", "demo@v2")?;
+        screen::row(what, second.beside(committed.wall))?;
+        let v2 = self.mount(
+            "mount demo@v2 beside them, ls",
+            instance,
+            "demo@v2",
+            &second,
+        )?;
+        self.switch(&v1, &v2, &tools, &second)?;
+        self.verify(instance, &work, &v2)?;
+        let unmounted = [v1, work, v2]
             .into_iter()
             .map(|mount| Ok(mount.unmount()?.wall))
             .sum::<anyhow::Result<Duration>>()?;
-        screen::line("")?;
         let unmounted = text::duration(unmounted);
-        screen::line(&format!("both unmounted in {unmounted}"))
+        screen::line(&format!("all three unmounted in {unmounted}"))
+    }
+
+    fn mount_writable<'a>(
+        &mut self,
+        instance: &'a Instance,
+        first: &Plain,
+    ) -> anyhow::Result<Mount<'a>> {
+        let dir = self.base.join("mounts/work");
+        let cache = instance.place("cache");
+        let (work, ran) = Mount::writable(instance, "demo@v1", &dir, &cache)?;
+        let ls = command::run(Command::new("ls").arg(&dir))?;
+        let what = "mount demo@v1 again, writable, ls";
+        screen::row(what, first.beside(ran.wall + ls.wall))?;
+        Ok(work)
+    }
+
+    /// Changes the writable mount, and a plain copy in the same way.
+    fn change_both(&mut self, tools: &Tools, work: &Path, first: &Plain) -> anyhow::Result<Plain> {
+        let changed = self.versions.second.clone();
+        let plain = plain::change(tools, first.copy(), &changed)?;
+        let ours = tools.run(work)?.wall;
+        let what = "change it: mkdir, mv, cp, ln, chmod, rm, >>";
+        screen::row(what, Times::of(ours).copy(plain))?;
+        Plain::measure(&changed, &self.base.join("plain-changed"))
+    }
+
+    /// Moves a mount to the second version while a program reads in it.
+    fn switch(
+        &mut self,
+        mount: &Mount<'_>,
+        v2: &Mount<'_>,
+        tools: &Tools,
+        second: &Plain,
+    ) -> anyhow::Result<()> {
+        let file = tools.file().map(Path::new);
+        let reader = file.map(|file| Reader::start(mount.dir(), file));
+        let reader = reader.transpose()?;
+        let switched = mount.switch("v2")?;
+        screen::row(
+            "switch the first mount to demo@v2",
+            second.beside(switched.wall),
+        )?;
+        screen::line("")?;
+        if let Some(reader) = reader {
+            let reads = text::count(reader.end()?);
+            screen::line(&format!(
+                "a program read in it meanwhile: {reads} reads, none failed, first the old, then the new"
+            ))?;
+        }
+        let differences = compare_trees(v2.dir(), mount.dir(), &CompareOptions::default())?;
+        self.claim_equal("the switched mount equals demo@v2", &differences)
+    }
+
+    /// Compares each version with what it was made of, and both with each other.
+    fn verify(
+        &mut self,
+        instance: &Instance,
+        work: &Mount<'_>,
+        v2: &Mount<'_>,
+    ) -> anyhow::Result<()> {
+        let all = CompareOptions::default();
+        let cache = instance.place("cache");
+        let dir = self.base.join("mounts/first");
+        let (v1, _) = Mount::new(instance, "demo@v1", &dir, &cache)?;
+        let differences = compare_trees(&self.versions.first, v1.dir(), &all)?;
+        v1.unmount()?;
+        self.claim_equal(
+            "demo@v1 equals its source: contents, modes, owners, times, links, xattrs",
+            &differences,
+        )?;
+        let differences = compare_trees(work.dir(), v2.dir(), &all)?;
+        self.claim_equal(
+            "demo@v2 equals the mount in which it was made",
+            &differences,
+        )?;
+        let but_times = CompareOptions {
+            times: false,
+            directory_times: false,
+            ..all
+        };
+        let differences = compare_trees(&self.versions.second, v2.dir(), &but_times)?;
+        let claim = "and a plain copy that was changed in the same way, but for the clock";
+        self.claim_equal(claim, &differences)?;
+        self.difference(instance)
     }
 
     /// What can be shown where no mount works.
@@ -195,20 +289,15 @@ impl Demo {
     /// Changes the copy of the first version and imports it as the second.
     fn change_and_import(&mut self, instance: &Instance, first: &Plain) -> anyhow::Result<Plain> {
         let changed = self.versions.second.clone();
-        let changes = plain::change(first.copy(), &changed)?;
+        let tools = Tools::choose(first.copy())?;
+        plain::change(&tools, first.copy(), &changed)?;
         let second = Plain::measure(&changed, &self.base.join("plain-changed"))?;
-        let what = format!("import it with {changes} changes as v2");
-        self.import(&what, instance, &changed, &second)?;
+        self.import("change it and import it as v2", instance, &changed, &second)?;
         Ok(second)
     }
 
-    fn compare(&mut self, expected: &Path, mounted: &Path) -> anyhow::Result<()> {
-        let differences = compare_trees(expected, mounted, &CompareOptions::default())?;
-        let name = mounted.file_name().unwrap_or_default().display();
-        self.verdict(
-            differences.is_empty(),
-            &format!("{name} equals its source: contents, modes, owners, times, links, xattrs"),
-        )?;
+    fn claim_equal(&mut self, claim: &str, differences: &[Difference]) -> anyhow::Result<()> {
+        self.verdict(differences.is_empty(), claim)?;
         for difference in differences.iter().take(DIFFERENCES_SHOWN) {
             screen::line(&format!("  {difference}"))?;
         }

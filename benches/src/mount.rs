@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use rustix::mount::{UnmountFlags, unmount};
 use serde::Deserialize;
 
@@ -28,8 +28,28 @@ pub(crate) struct Mount<'a> {
 }
 
 impl<'a> Mount<'a> {
-    /// Mounts `source` at `dir`, which is created, with the on-disk cache in `cache`.
+    /// Mounts `source` read-only at `dir`, which is created, with the on-disk cache in `cache`.
     pub(crate) fn new(
+        instance: &'a Instance,
+        source: &str,
+        dir: &Path,
+        cache: &Path,
+    ) -> anyhow::Result<(Self, Ran)> {
+        Self::with_mode("ro", instance, source, dir, cache)
+    }
+
+    /// As [`new`](Self::new), and writable.
+    pub(crate) fn writable(
+        instance: &'a Instance,
+        source: &str,
+        dir: &Path,
+        cache: &Path,
+    ) -> anyhow::Result<(Self, Ran)> {
+        Self::with_mode("rw", instance, source, dir, cache)
+    }
+
+    fn with_mode(
+        mode: &str,
         instance: &'a Instance,
         source: &str,
         dir: &Path,
@@ -37,7 +57,7 @@ impl<'a> Mount<'a> {
     ) -> anyhow::Result<(Self, Ran)> {
         std::fs::create_dir_all(dir)?;
         let options = format!(
-            "ro,server={},cache={},state={},run={}",
+            "{mode},server={},cache={},state={},run={}",
             instance.address(),
             cache.display(),
             instance.place("state").display(),
@@ -57,6 +77,25 @@ impl<'a> Mount<'a> {
 
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Makes what was changed in it the next version, which must be `expected`.
+    pub(crate) fn commit(&self, message: &str, expected: &str) -> anyhow::Result<Ran> {
+        let mut command = self.instance.lfsfs();
+        let ran = command::run(command.arg("commit").arg(&self.dir).args(["-m", message]))?;
+        let said = String::from_utf8_lossy(&ran.stdout);
+        ensure!(
+            said.trim() == expected,
+            "the commit made {} instead of {expected}",
+            said.trim()
+        );
+        Ok(ran)
+    }
+
+    /// Shows another version in it, in place.
+    pub(crate) fn switch(&self, version: &str) -> anyhow::Result<Ran> {
+        let mut command = self.instance.lfsfs();
+        command::run(command.arg("switch").arg(&self.dir).arg(version))
     }
 
     /// Returns the CPU time that its daemon has used so far.

@@ -43,7 +43,7 @@ impl Setting {
             row,
             disk: LoopDisk::new(whole(bytes.max(DISK_BYTES_MIN)))?,
         };
-        if row != Row::E {
+        if row.has_tree() {
             setting.make_tree().context("make the tree")?;
             setting.settle()?;
         }

@@ -1,19 +1,15 @@
-//! The same tree with plain tools: copied by cp, unpacked by tar, changed at random.
+//! The same tree with plain tools: copied by cp, unpacked by tar, changed.
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, FileType};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::Context;
-use lfsfs_testkit::tree::mutate;
-
 use super::screen::Times;
+use super::tools::Tools;
 use crate::command;
-
-const SEED: u64 = 7;
-const CHANGES: usize = 30;
+use anyhow::Context;
 
 /// How long plain tools take to make a directory of a tree.
 #[derive(Debug)]
@@ -57,25 +53,27 @@ impl Plain {
     }
 }
 
-/// Makes `changed`, which is `tree` with some random changes; returns how many.
-pub(super) fn change(tree: &Path, changed: &Path) -> anyhow::Result<usize> {
+/// Copies `tree` to `changed` and changes that; returns how long the tools took.
+pub(super) fn change(tools: &Tools, tree: &Path, changed: &Path) -> anyhow::Result<Duration> {
     command::run(Command::new("cp").arg("-a").arg(tree).arg(changed))?;
-    match mutate(changed, SEED, CHANGES) {
-        Ok(changes) => Ok(changes.len()),
-        // A tree too small for that: one change that is always possible.
-        Err(_) => {
-            fs::write(changed.join("added-by-the-demo"), "new\n").context("add a file")?;
-            Ok(1)
-        }
-    }
+    Ok(tools.run(changed)?.wall)
 }
 
 /// Returns the name of some regular file in the root of `tree`.
 pub(super) fn some_file(tree: &Path) -> anyhow::Result<Option<OsString>> {
+    first_name(tree, FileType::is_file)
+}
+
+/// Returns the name of some directory in the root of `tree`.
+pub(super) fn some_directory(tree: &Path) -> anyhow::Result<Option<OsString>> {
+    first_name(tree, FileType::is_dir)
+}
+
+fn first_name(tree: &Path, is_wanted: fn(&FileType) -> bool) -> anyhow::Result<Option<OsString>> {
     let mut names = Vec::new();
-    for entry in fs::read_dir(tree).context("list the copy")? {
+    for entry in fs::read_dir(tree).context("list a tree")? {
         let entry = entry?;
-        if entry.file_type()?.is_file() {
+        if is_wanted(&entry.file_type()?) {
             names.push(entry.file_name());
         }
     }
@@ -97,17 +95,15 @@ mod tests {
         let plain = Plain::measure(&tree, &dir.path().join("plain")).unwrap();
         assert_same_trees(&tree, plain.copy(), &CompareOptions::default());
         let changed = dir.path().join("changed");
-        assert_eq!(change(plain.copy(), &changed).unwrap(), CHANGES);
+        change(&Tools::choose(&tree).unwrap(), plain.copy(), &changed).unwrap();
         let differences = compare_trees(&tree, &changed, &CompareOptions::default()).unwrap();
         assert!(!differences.is_empty());
     }
 
     #[test]
-    fn a_tree_too_small_for_many_changes_gets_one() {
+    fn a_tree_without_anything_has_no_name_to_choose() {
         let dir = TempDir::new().unwrap();
-        let tree = dir.path().join("tree");
-        fs::create_dir(&tree).unwrap();
-        assert_eq!(some_file(&tree).unwrap(), None);
-        assert_eq!(change(&tree, &dir.path().join("changed")).unwrap(), 1);
+        assert_eq!(some_file(dir.path()).unwrap(), None);
+        assert_eq!(some_directory(dir.path()).unwrap(), None);
     }
 }
