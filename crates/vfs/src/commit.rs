@@ -119,7 +119,7 @@ impl WritableVfs {
         kernel: Arc<dyn KernelCache>,
         progress: &Arc<Progress>,
     ) -> Result<CommitOutcome, CommitError> {
-        let _one_at_a_time = self.committing.lock().await;
+        let _turn = self.take_turn().await;
         let before = progress.figures();
         let mut outcome = None;
         // One that an earlier process or call left behind comes first.
@@ -190,10 +190,8 @@ impl<'a> Commit<'a> {
                 return Err(failure.error);
             }
         };
-        if published.version.id != commit {
-            self.vfs.give_up(commit).await?;
-            return Ok(CommitOutcome::of(published, false));
-        }
+        // If the changes make no version, the one that is there has what they say.
+        let is_new = published.version.id == commit;
         let version = published.version.number;
         let snapshot = self.snapshot(&published.version).await;
         let landing = Landing {
@@ -203,7 +201,7 @@ impl<'a> Commit<'a> {
         };
         let landed = self.vfs.land(landing, kernel).await;
         landed.map_err(|source| CommitError::Landing { version, source })?;
-        Ok(CommitOutcome::of(published, true))
+        Ok(CommitOutcome::of(published, is_new))
     }
 
     async fn publish(&self, sealed: Sealed, seal: Seal) -> Result<Finished, Failure> {
@@ -314,30 +312,26 @@ impl<'a> Commit<'a> {
         })
     }
 
-    /// Returns a version that was published just now, with the ids of what it made.
+    /// Returns the version that has the changes, with the ids of what they made.
     async fn made(
         &self,
         sealed: &Sealed,
         published: Published,
         made: &Made,
     ) -> Result<Finished, Failure> {
-        if published.version.id != sealed.commit() {
-            let ids = CommitIds::default();
-            return Ok(Finished { published, ids });
-        }
         match made.ids(&published) {
             Some(ids) => Ok(Finished { published, ids }),
             None => self.found(sealed, published.version).await,
         }
     }
 
-    /// Returns a version that an earlier call had published.
+    /// Returns a version that had the changes before.
     async fn found(&self, sealed: &Sealed, version: VersionRecord) -> Result<Finished, Failure> {
         let project = self.base.snapshot().project.id;
         let finder = Finder::new(self.remote, project, version.number);
         let ids = finder.find(sealed).await.map_err(|source| Failure {
-            error: CommitError::AnswerLost { source },
-            may_be_published: true,
+            may_be_published: version.id == sealed.commit(),
+            error: source.into(),
         })?;
         let published = Published {
             rows: 0,

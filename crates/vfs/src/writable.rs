@@ -88,8 +88,6 @@ pub struct WritableVfs {
     known: Mutex<Known>,
     numbers: Numbers,
     orders: Orders,
-    /// Held while changes become a version.
-    pub(crate) committing: tokio::sync::Mutex<()>,
 }
 
 impl WritableVfs {
@@ -125,7 +123,6 @@ impl WritableVfs {
             known: Mutex::default(),
             numbers: Numbers::from(random.map_err(OverlayError::from)?),
             orders: Orders::new(),
-            committing: tokio::sync::Mutex::default(),
             overlay: OnceLock::new(),
             making: tokio::sync::Mutex::default(),
             inodes: Arc::clone(base.inodes().table()),

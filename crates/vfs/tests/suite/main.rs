@@ -3,6 +3,10 @@
 #[cfg(test)]
 mod caching;
 #[cfg(test)]
+mod commit;
+#[cfg(test)]
+mod commit_support;
+#[cfg(test)]
 mod damage;
 #[cfg(test)]
 mod full_disk;

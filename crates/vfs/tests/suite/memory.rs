@@ -104,40 +104,44 @@ fn synthetic_file(dir: u64, file: u64) -> (Name, Record) {
     (name, plain(kind, 0o644))
 }
 
-fn anonymous_kib() -> u64 {
+pub(crate) fn anonymous_kib() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("RssAnon:"));
     let number = line.unwrap().split_whitespace().nth(1).unwrap();
     number.parse().unwrap()
 }
 
-#[test]
-fn a_walked_entry_costs_little_memory() {
+/// Runs an ignored test in a process of its own and returns by how many KiB it says it has grown.
+pub(crate) fn in_a_child(test: &str, entries: &str) -> u64 {
     let output = Command::new(env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "memory::walk_as_a_child",
-            "--ignored",
-            "--nocapture",
-        ])
-        .env(ENTRIES, "200000")
+        .args(["--exact", test, "--ignored", "--nocapture"])
+        .env(ENTRIES, entries)
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}");
     let grown = text.split("grown by ").nth(1).expect("the child says it");
-    let grown: u64 = grown.split(' ').next().unwrap().parse().unwrap();
+    grown.split(' ').next().unwrap().parse().unwrap()
+}
+
+/// Returns how many entries the parent wants; `None` without one.
+pub(crate) fn entries() -> Option<u64> {
+    Some(env::var(ENTRIES).ok()?.parse().unwrap())
+}
+
+#[test]
+fn a_walked_entry_costs_little_memory() {
+    let grown = in_a_child("memory::walk_as_a_child", "200000");
     // 250 MB for 1,000,000 entries, everything else included, is the bar.
-    assert!(grown < 50_000, "{text}");
+    assert!(grown < 50_000, "{grown} KiB for 200,000 entries");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "the process of the test above"]
 async fn walk_as_a_child() {
-    let Ok(entries) = env::var(ENTRIES) else {
+    let Some(entries) = entries() else {
         return;
     };
-    let entries: u64 = entries.parse().unwrap();
     let remote = MemoryRemote::new();
     remote.serve("app", 1, &MemoryTree::new(), 1 << 20);
     let remote = Arc::new(Synthetic {

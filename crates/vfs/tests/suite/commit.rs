@@ -1,0 +1,7 @@
+//! Changes of a mount become a version, with a real server.
+
+mod again;
+mod kinds;
+mod large;
+mod scale;
+mod sides;
