@@ -279,11 +279,13 @@ records! {
         24 => Reopen {},
         /// Drops changes, all or none of them: the base shows through again.
         25 => Discard {
-            /// Names about which the overlay says nothing any more, each with the inode of the
-            /// hard-linked file that the base has there, if that has one.
-            entries: Vec<(Place, Option<u64>)>,
+            /// Names about which the overlay says nothing any more.
+            entries: Vec<Place>,
+            /// Hard-linked files with names, by the base's directory, that the base has and that show
+            /// again.
+            revealed: Vec<(u64, (DirId, Name))>,
             /// Objects of the base that become what they are there. What they contain must be among
-            /// the entries; a new name that they have, too.
+            /// the entries, and so must all names of one that is not in its place.
             inodes: Vec<u64>,
         },
     }

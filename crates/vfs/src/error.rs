@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use lfsfs_client::RemoteError;
 use lfsfs_overlay::OverlayError;
-use lfsfs_types::{DecodeError, DirId};
+use lfsfs_types::{DecodeError, DirId, ObjectPath};
 use thiserror::Error;
 
 use crate::inode::Moved;
@@ -70,6 +70,25 @@ pub enum VfsError {
         /// How many objects differ from the version.
         count: u64,
     },
+    /// Neither the mount nor its version has anything at a path.
+    #[error("neither the mount nor its version has {}", String::from_utf8_lossy(path.as_bytes()))]
+    NoSuchPath {
+        /// The path.
+        path: ObjectPath,
+    },
+    /// Something would go back to a place in the version that other changes took. Nothing changed.
+    #[error(
+        "{} was changed too and is in the way: discard it as well",
+        String::from_utf8_lossy(path.as_bytes())
+    )]
+    DiscardBlocked {
+        /// The path that must be discarded too.
+        path: ObjectPath,
+    },
+    /// A commit is not finished, so its changes cannot be dropped. Nothing changed; commit again to
+    /// finish it.
+    #[error("a commit is not finished; commit again to finish it")]
+    CommitUnderWay,
     /// The overlay of a writable mount cannot be opened, read or written.
     #[error("the overlay failed")]
     Overlay {
@@ -136,7 +155,7 @@ impl VfsError {
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         match self {
-            Self::NotFound => true,
+            Self::NotFound | Self::NoSuchPath { .. } => true,
             Self::Io { source, .. } => source.is_not_found(),
             _ => false,
         }

@@ -35,6 +35,7 @@ use crate::vfs::{Entry, Vfs, target_of};
 mod attributes;
 mod changes;
 pub(crate) mod content;
+mod discard;
 mod drain;
 mod ground;
 mod known;

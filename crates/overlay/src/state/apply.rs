@@ -99,7 +99,11 @@ impl State {
         use Operation as O;
         match operation {
             O::DiscardAll {} => self.discard_all(),
-            O::Discard { entries, inodes } => self.discard(entries, inodes),
+            O::Discard {
+                entries,
+                revealed,
+                inodes,
+            } => self.discard(entries, revealed, inodes),
             O::Seal { commit } => self.seal(*commit),
             O::Landed { ino, base } => self.landed(*ino, base),
             O::Committed {

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use lfsfs_types::{DirId, Name};
+
 use crate::Map;
 
 use crate::error::ApplyError;
@@ -31,20 +33,19 @@ impl State {
     /// Drops what the overlay says about names, and makes objects what they are in the base.
     pub(super) fn discard(
         &mut self,
-        entries: &[(Place, Option<u64>)],
+        entries: &[Place],
+        revealed: &[(u64, (DirId, Name))],
         inodes: &[u64],
     ) -> Result<(), ApplyError> {
         self.check_unsealed()?;
         let mut lost: BTreeMap<u64, u32> = BTreeMap::new();
-        for (place, _) in entries {
+        for place in entries {
             if let Slot::Inode { ino, .. } = self.drop_slot(place)? {
                 *lost.entry(ino).or_default() += 1;
             }
         }
-        for (place, revealed) in entries {
-            if let Some(ino) = revealed {
-                self.reveal(place, *ino)?;
-            }
+        for (ino, (directory, name)) in revealed {
+            self.reveal(*ino, *directory, name)?;
         }
         for ino in inodes {
             let lost = lost.remove(ino).unwrap_or(0);
@@ -53,7 +54,7 @@ impl State {
         for (ino, count) in lost {
             self.lose_names(ino, count)?;
         }
-        for (place, _) in entries {
+        for place in entries {
             self.settle_parent(place.directory)?;
         }
         Ok(())
@@ -74,7 +75,8 @@ impl State {
         Ok(slot)
     }
 
-    /// Makes an object what it is in the base. A hard-linked file keeps the names that it has.
+    /// Makes an object what it is in the base. What is not in its place there goes back to it without
+    /// any other name; a file with more names keeps those that were not dropped.
     fn reset(&mut self, ino: u64, lost: u32) -> Result<(), ApplyError> {
         let in_use = || ApplyError::InodeInUse { ino };
         let inode = self.known(ino)?;
@@ -83,25 +85,20 @@ impl State {
         if inode.directory().is_some_and(|it| !it.entries.is_empty()) {
             return Err(ApplyError::NotEmpty { ino });
         }
-        if base.record.link.is_none() {
-            // Its one name, which must be the base's again.
-            if lost != u32::from(!inode.in_place) || !self.shows_home(&base) {
-                return Err(in_use());
-            }
-            self.remove(ino);
-            return self.insert_clean(ino, base);
-        }
-        let nlink = inode.attributes.nlink.checked_sub(lost);
-        let nlink = nlink.filter(|left| *left > 0).ok_or_else(in_use)?;
+        let left = inode.attributes.nlink.checked_sub(lost);
+        let left = left.ok_or_else(in_use)?;
         let (base_names, in_place) = (inode.base_names, inode.in_place);
+        let goes_home = base.record.link.is_none() && !in_place;
+        if goes_home != (left == 0) || goes_home && !self.shows_home(&base) {
+            return Err(in_use());
+        }
         self.remove(ino);
         self.insert_clean(ino, base)?;
         let whole = self.known(ino)?;
-        if (whole.attributes.nlink, whole.base_names, whole.in_place)
-            != (nlink, base_names, in_place)
-        {
+        let names = (whole.attributes.nlink, whole.base_names, whole.in_place);
+        if !goes_home && names != (left, base_names, in_place) {
             self.touch(ino, |inode| {
-                inode.attributes.nlink = nlink;
+                inode.attributes.nlink = left;
                 inode.base_names = base_names;
                 inode.in_place = in_place;
             });
@@ -167,22 +164,19 @@ impl State {
     }
 
     /// Counts a name of the base as a hard-linked file's again.
-    fn reveal(&mut self, place: &Place, ino: u64) -> Result<(), ApplyError> {
-        let above = self.live_directory(place.directory)?.base;
+    fn reveal(&mut self, ino: u64, directory: DirId, name: &Name) -> Result<(), ApplyError> {
         let inode = self.known(ino)?;
         let base = inode.base.as_ref().filter(|_| !inode.is_orphan());
         let link = base.and_then(|it| it.record.link);
-        let (Some(link), Some(_)) = (link, above) else {
-            return Err(ApplyError::InodeInUse { ino });
-        };
-        if inode.base_names >= link.nlink || inode.attributes.nlink == u32::MAX {
+        let fits = link.is_some_and(|link| inode.base_names < link.nlink);
+        if !fits || inode.attributes.nlink == u32::MAX {
             return Err(ApplyError::InodeInUse { ino });
         }
         self.touch(ino, |inode| {
             inode.base_names += 1;
             inode.attributes.nlink += 1;
             inode.in_place |= inode.base.as_ref().is_some_and(|base| {
-                Some(base.directory) == above && base.name.as_ref() == Some(&place.name)
+                base.directory == directory && base.name.as_ref() == Some(name)
             });
         });
         Ok(())

@@ -49,9 +49,10 @@ fn adopt(ino: u64, directory: DirId, text: &str, record: Record) -> Operation {
     }
 }
 
-fn discard(entries: &[(Place, Option<u64>)], inodes: &[u64]) -> Operation {
+fn discard(entries: &[Place], inodes: &[u64]) -> Operation {
     Operation::Discard {
         entries: entries.to_vec(),
+        revealed: Vec::new(),
         inodes: inodes.to_vec(),
     }
 }
@@ -101,15 +102,12 @@ fn what_moved_and_changed_is_back_in_its_place() {
         [chmod(FILE), rename(home.clone(), away.clone(), FILE)],
     );
     assert_eq!(state.changes_len(), 3);
-    let error = refused(&state, &discard(&[(away.clone(), None)], &[FILE]));
+    let error = refused(&state, &discard(std::slice::from_ref(&away), &[FILE]));
     assert_eq!(error, ApplyError::InodeInUse { ino: FILE });
-    let error = refused(&state, &discard(&[(home.clone(), None)], &[FILE]));
+    let error = refused(&state, &discard(std::slice::from_ref(&home), &[FILE]));
     assert_eq!(error, ApplyError::InodeInUse { ino: FILE });
 
-    apply(
-        &mut state,
-        [discard(&[(away, None), (home, None)], &[FILE])],
-    );
+    apply(&mut state, [discard(&[away, home], &[FILE])]);
     assert!(state.is_unchanged(), "{state:?}");
     let file = state.inode(FILE).unwrap();
     assert_eq!((file.attributes.mode, file.in_place), (0o644, true));
@@ -121,10 +119,7 @@ fn what_moved_and_changed_is_back_in_its_place() {
 fn new_objects_live_on_without_names_and_the_times_of_directories_are_the_bases() {
     let mut state = state();
     apply(&mut state, [create(DIRECTORY, "new", NEW, NewNode::File)]);
-    apply(
-        &mut state,
-        [discard(&[(place(DIRECTORY, "new"), None)], &[])],
-    );
+    apply(&mut state, [discard(&[place(DIRECTORY, "new")], &[])]);
     assert!(state.is_unchanged());
     assert_eq!(state.orphans().collect::<Vec<_>>(), [NEW]);
     assert_eq!(state.inode(DIRECTORY).unwrap().attributes.mtime, time(0));
@@ -140,10 +135,7 @@ fn a_directory_with_other_changes_stays_changed() {
             chmod(DIRECTORY),
         ],
     );
-    apply(
-        &mut state,
-        [discard(&[(place(DIRECTORY, "new"), None)], &[])],
-    );
+    apply(&mut state, [discard(&[place(DIRECTORY, "new")], &[])]);
     assert_eq!(state.changes_len(), 1);
     apply(&mut state, [discard(&[], &[DIRECTORY])]);
     assert!(state.is_unchanged());
@@ -160,15 +152,11 @@ fn a_directory_goes_only_with_everything_in_it() {
             create(DIRECTORY, "x", NEW + 2, NewNode::File),
         ],
     );
-    let error = refused(&state, &discard(&[(place(ROOT, "d"), None)], &[]));
+    let error = refused(&state, &discard(&[place(ROOT, "d")], &[]));
     assert_eq!(error, ApplyError::NotEmpty { ino: NEW });
     let error = refused(&state, &discard(&[], &[DIRECTORY]));
     assert_eq!(error, ApplyError::NotEmpty { ino: DIRECTORY });
-    let all = [
-        (place(ROOT, "d"), None),
-        (place(NEW, "file"), None),
-        (place(DIRECTORY, "x"), None),
-    ];
+    let all = [place(ROOT, "d"), place(NEW, "file"), place(DIRECTORY, "x")];
     apply(&mut state, [discard(&all, &[DIRECTORY])]);
     assert!(state.is_unchanged());
     assert_eq!(state.orphans().count(), 3);
@@ -194,16 +182,21 @@ fn a_hard_linked_file_gets_names_back_and_keeps_others() {
             chmod(LINKED),
         ],
     );
-    let error = refused(&state, &discard(&[(old.clone(), Some(FILE))], &[]));
+    let reveal = |ino| Operation::Discard {
+        entries: vec![old.clone()],
+        revealed: vec![(ino, (BELOW, name("f")))],
+        inodes: vec![LINKED],
+    };
+    let error = refused(&state, &reveal(FILE));
     assert_eq!(error, ApplyError::InodeInUse { ino: FILE });
 
-    apply(&mut state, [discard(&[(old, Some(LINKED))], &[LINKED])]);
+    apply(&mut state, [reveal(LINKED)]);
     let linked = state.inode(LINKED).unwrap();
     assert_eq!((linked.attributes.nlink, linked.base_names), (3, 2));
     assert_eq!((linked.attributes.mode, linked.in_place), (0o644, true));
     assert_eq!(state.changes_len(), 2, "the new name in the root");
 
-    apply(&mut state, [discard(&[(new, None)], &[LINKED])]);
+    apply(&mut state, [discard(&[new], &[LINKED])]);
     assert!(state.is_unchanged());
 }
 
@@ -215,7 +208,7 @@ fn nothing_is_dropped_while_a_commit_is_under_way() {
     apply(&mut state, [Operation::Seal { commit }]);
     for operation in [
         Operation::DiscardAll {},
-        discard(&[(place(ROOT, "new"), None)], &[]),
+        discard(&[place(ROOT, "new")], &[]),
     ] {
         let error = refused(&state, &operation);
         assert_eq!(error, ApplyError::SealOutstanding { commit });
@@ -228,7 +221,7 @@ fn nothing_is_dropped_while_a_commit_is_under_way() {
 #[test]
 fn what_the_overlay_says_nothing_about_cannot_be_dropped() {
     let state = state();
-    let error = refused(&state, &discard(&[(place(ROOT, "a"), None)], &[]));
+    let error = refused(&state, &discard(&[place(ROOT, "a")], &[]));
     assert!(matches!(error, ApplyError::EntryUnchanged { .. }));
     let error = refused(&state, &discard(&[], &[99]));
     assert_eq!(error, ApplyError::NoInode { ino: 99 });

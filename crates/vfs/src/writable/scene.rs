@@ -117,6 +117,12 @@ impl Held {
             listings: HashMap::new(),
         }
     }
+
+    pub(crate) fn listing(&self, dir: DirId) -> Result<Arc<Listing>, Stop> {
+        let held = self.listings.get(&dir).cloned();
+        held.or_else(|| self.ground.base.listing_in_memory(dir))
+            .ok_or(Stop::Listing(dir))
+    }
 }
 
 impl<'a> Scene<'a> {
@@ -126,9 +132,24 @@ impl<'a> Scene<'a> {
     }
 
     pub(crate) fn listing(&self, dir: DirId) -> Result<Arc<Listing>, Stop> {
-        let held = self.held.listings.get(&dir).cloned();
-        held.or_else(|| self.base().listing_in_memory(dir))
-            .ok_or(Stop::Listing(dir))
+        self.held.listing(dir)
+    }
+
+    /// Returns an object as a directory to look into, if it is one.
+    pub(crate) fn directory_of(&self, object: &Object<'a>) -> Option<Dir<'a>> {
+        let (base, upper) = match object {
+            Object::Upper { inode, .. } => {
+                let data = inode.directory()?;
+                (data.base, Some((*inode, data)))
+            }
+            Object::Base(found) => (Some(found.object.record.dir()?), None),
+        };
+        Some(Dir {
+            ino: object.ino(),
+            base,
+            upper,
+            is_detached: false,
+        })
     }
 
     /// Returns a directory by its number.

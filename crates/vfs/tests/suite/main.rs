@@ -9,6 +9,8 @@ mod commit_support;
 #[cfg(test)]
 mod damage;
 #[cfg(test)]
+mod discards;
+#[cfg(test)]
 mod full_disk;
 #[cfg(test)]
 mod local_changes;

@@ -127,6 +127,15 @@ impl<'a> Paths<'a> {
         self.places.get(&dir).map(|(above, name)| (*above, name))
     }
 
+    /// Returns true if paths of changes go through directories whose place is not known.
+    pub(in crate::writable) fn is_incomplete(&self) -> bool {
+        let mut changed = self.state.changed();
+        changed.any(|(_, inode)| {
+            let base = inode.base.as_ref();
+            base.is_some_and(|base| self.unknown(base.directory).is_some())
+        })
+    }
+
     /// Returns the directory on the way from `dir` to the root whose place must be asked for.
     fn unknown(&self, dir: DirId) -> Option<DirId> {
         let mut at = dir;
@@ -158,9 +167,14 @@ pub(in crate::writable) async fn places_of_changes(
         .collect();
     unknown.sort_unstable();
     unknown.dedup();
-    match unknown.is_empty() {
-        true => Ok(none),
-        false => base.directory_places(&unknown).await,
+    if unknown.is_empty() {
+        return Ok(none);
+    }
+    let places = base.directory_places(&unknown).await?;
+    match Paths::new(state, &places).is_incomplete() {
+        // The version has every directory that an overlay above it names.
+        true => Err(VfsError::Stale),
+        false => Ok(places),
     }
 }
 
