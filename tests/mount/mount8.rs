@@ -135,7 +135,11 @@ fn options_of_mount8_and_systemd_are_accepted() {
                 flags.contains("noexec"),
                 options.contains("noexec") || options.contains("user")
             );
-            let mode = if options.starts_with("rw") { " rw," } else { " ro," };
+            let mode = if options.starts_with("rw") {
+                " rw,"
+            } else {
+                " ro,"
+            };
             assert!(flags.contains(mode), "{flags}");
             assert_eq!(mounted.stderr(), "", "{mounted:?}");
             let _ = run("umount", [&dir]).ok();

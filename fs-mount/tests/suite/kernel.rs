@@ -230,3 +230,62 @@ fn a_chosen_owner_is_shown() {
         machine.umount(&dir);
     });
 }
+
+#[test]
+fn a_writable_mount_settles_in_the_third_pass() {
+    if require_root_and_fuse().is_err() {
+        return;
+    }
+    in_private_namespace("kernel::a_writable_mount_settles_in_the_third_pass", || {
+        let machine = Machine::new();
+        let dir = machine.mount("app@v1", "");
+        let pass = || {
+            walk(&dir);
+            read_all(&dir);
+        };
+        let assert_settles = |what: &str| {
+            machine.requests_of(&dir, pass);
+            // Reading made access times stale, and nothing else.
+            let second = machine.requests_of(&dir, pass);
+            let inodes = 1 + ROOT_FILES + DIRECTORIES * (FILES + 2) + 1;
+            let others = second.keys().filter(|opcode| *opcode != "GETATTR").count();
+            assert_eq!(others, 0, "{what}: {second:?}");
+            let asked = second.get("GETATTR").copied().unwrap_or_default();
+            assert!(asked <= inodes, "{what}: {second:?} for {inodes} inodes");
+            assert_eq!(machine.requests_of(&dir, pass), counts(&[]), "{what}");
+        };
+        assert_settles("unchanged");
+        for directory in 0..DIRECTORIES {
+            fs::write(dir.join(format!("directory-{directory}/file-0")), "changed").unwrap();
+        }
+        fs::remove_file(dir.join("directory-3/file-1")).unwrap();
+        fs::write(dir.join("directory-3/new"), "new").unwrap();
+        assert_settles("changed");
+        machine.umount(&dir);
+    });
+}
+
+#[test]
+fn a_new_file_costs_few_requests() {
+    if require_root_and_fuse().is_err() {
+        return;
+    }
+    in_private_namespace("kernel::a_new_file_costs_few_requests", || {
+        let machine = Machine::new();
+        let dir = machine.mount("app@v1", "");
+        let make = |name: &str| fs::write(dir.join(name), "content").unwrap();
+        make("first");
+        let requests = machine.requests_of(&dir, || make("second"));
+        // The kernel asks for the directory that the file before changed, and for a capability that
+        // writing would take away.
+        let expected = [("GETATTR", 1), ("LOOKUP", 1), ("MKNOD", 1), ("WRITE", 1)];
+        let mut known = requests.clone();
+        known.remove("GETXATTR");
+        assert_eq!(known, counts(&expected), "{requests:?}");
+        assert!(
+            requests.get("GETXATTR").is_none_or(|count| *count <= 1),
+            "{requests:?}"
+        );
+        machine.umount(&dir);
+    });
+}
