@@ -68,9 +68,7 @@ impl Control {
         progress: &Arc<Progress>,
     ) -> Result<Committed, ControlError> {
         let remote = GrpcRemote::new(self.client.clone()).map_err(of_remote)?;
-        cut::make(&self.fixed.dir, self.fixed.device, &self.writes)
-            .await
-            .map_err(|error| ControlError::failed(full_text(&error)))?;
+        self.cut().await?;
         let kernel = Arc::clone(&self.kernel);
         let outcome = self.vfs.commit(&remote, params, kernel, progress).await;
         let outcome = outcome.map_err(of_commit)?;
@@ -104,6 +102,8 @@ impl Control {
     }
 
     async fn switch_to(&self, version: &str) -> Result<Switched, ControlError> {
+        // What the kernel holds back is a change too.
+        self.cut().await?;
         let from = self.status();
         if from.changes > 0 {
             return Err(of_vfs(VfsError::HasChanges {
@@ -159,6 +159,38 @@ impl Control {
             .hint("unmount it and mount the other project"));
         }
         Ok(snapshot)
+    }
+
+    /// Drops the changes at and below paths, or all without any.
+    pub(super) async fn discard(
+        &self,
+        paths: &[Vec<u8>],
+        answers: &mut Answers,
+    ) -> Result<Counted, ControlError> {
+        self.expect_writable()?;
+        let paths: Result<Vec<_>, _> = paths.iter().map(|path| ObjectPath::new(path)).collect();
+        let paths =
+            paths.map_err(|error| ControlError::new(ControlErrorKind::Usage, full_text(&error)))?;
+        let _alone = self.begin_change()?;
+        let discard = async {
+            // What the kernel holds back would come again as a change.
+            self.cut().await?;
+            let kernel = Arc::clone(&self.kernel);
+            self.vfs.discard(&paths, kernel).await.map_err(of_vfs)
+        };
+        let count = answers.telling(Default::default, discard).await?;
+        info!(count, paths = paths.len(), "discarded");
+        Ok(Counted { count })
+    }
+
+    /// Waits until all that was written into the mount is here.
+    pub(super) async fn cut(&self) -> Result<(), ControlError> {
+        if self.fixed.access == Access::ReadOnly {
+            return Ok(());
+        }
+        cut::make(&self.fixed.dir, self.fixed.device, &self.writes)
+            .await
+            .map_err(|error| ControlError::failed(full_text(&error)))
     }
 
     /// Takes the right to change what the mount shows.

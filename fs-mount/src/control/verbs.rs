@@ -90,9 +90,7 @@ pub(super) async fn respond(
             json(&control.commit(params, answers).await?)
         }
         ControlRequest::Switch { version } => json(&control.switch(&version, answers).await?),
-        ControlRequest::Discard { .. } => Err(ControlError::failed(
-            "the mount is read-only: there is nothing to discard",
-        )),
+        ControlRequest::Discard { paths } => json(&control.discard(&paths, answers).await?),
     }
 }
 
@@ -134,6 +132,8 @@ impl Control {
 
     async fn umount(&self, lazy: bool) -> Result<Unmounted, ControlError> {
         let _alone = self.begin_change()?;
+        // Only for the number that is told: the kernel sends all before it unmounts.
+        let _ = self.cut().await;
         let status = self.status();
         let unmounted = Unmounted {
             changes: status.changes,

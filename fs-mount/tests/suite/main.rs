@@ -7,6 +7,7 @@
     reason = "helpers of tests fail as tests do, and one test is a whole process"
 )]
 
+mod discarding;
 mod harness;
 mod kernel;
 mod life;
