@@ -19,6 +19,7 @@ use std::ops::ControlFlow;
 use lfsfs_types::limits::PAGE_ENTRIES_MAX;
 use lfsfs_types::{DirId, Name, ObjectPath, ProjectId, Record, VersionNumber};
 
+pub(crate) use self::paths::compare as compare_paths;
 use crate::changed::ChangedNames;
 use crate::error::Result;
 use crate::metadata::Metadata;
@@ -87,7 +88,7 @@ impl Metadata {
             (_, to) if to == zero => list_all(&a, DiffLine::Removed, sink),
             _ => match renames {
                 Renames::Told => Comparison { a, b }.run(sink),
-                Renames::Expanded => paths::compare(a, b, sink),
+                Renames::Expanded => compare_paths(a, b, sink),
             },
         }
     }

@@ -2,14 +2,15 @@
 //!
 //! Each version is compared with the one before it: what the path is in both, and, if it is the same
 //! directory in both, whether a change row of the version is about something in or below it. So it
-//! costs the changes of the versions that are looked at, and stops with the caller.
+//! costs the changes of the versions that are looked at, and stops with the caller. Where directories
+//! were moved in it or replaced by others, the two versions are compared by path.
 
 use std::ops::ControlFlow;
 
 use lfsfs_types::{DirId, ObjectPath, ProjectId, VersionNumber, VersionRecord};
 
 use crate::changed::ChangedNames;
-use crate::diff::line_between;
+use crate::diff::{compare_paths, line_between};
 use crate::error::Result;
 use crate::metadata::Metadata;
 use crate::side::Side;
@@ -19,7 +20,7 @@ impl Metadata {
     /// Tells `sink` the versions that made, removed or changed what is at a path, or something below
     /// it, the newest first, from below `before` on, until it breaks. Every version changed the root.
     ///
-    /// What counts is what a difference between the version and the one before it shows.
+    /// What counts is what a difference by plain paths from the version before shows.
     pub fn log_of_path(
         &self,
         project: ProjectId,
@@ -37,7 +38,7 @@ impl Metadata {
                 None => PathAt::find(Side::new(view(number)), path)?,
             };
             let mut older = PathAt::find(Side::new(view(VersionNumber(number.0 - 1))), path)?;
-            if (*path == ObjectPath::ROOT || version.differs(&mut older)?)
+            if (*path == ObjectPath::ROOT || version.differs(&mut older, path)?)
                 && sink(self.version(project, number)?).is_break()
             {
                 return Ok(ControlFlow::Break(()));
@@ -61,41 +62,82 @@ impl<'a> PathAt<'a> {
     }
 
     /// Returns true if a version made something else of a path than it was in the version before.
-    fn differs(&mut self, before: &mut Self) -> Result<bool> {
+    fn differs(&mut self, before: &mut Self, path: &ObjectPath) -> Result<bool> {
         let (old, new) = match (&before.found, &self.found) {
             (None, None) => return Ok(false),
             (Some(old), Some(new)) => (&old.record, &new.record),
             _ => return Ok(true),
         };
-        if old.dir() != new.dir() || line_between(old, new).is_some() {
+        if line_between(old, new).is_some() {
             return Ok(true);
         }
-        match new.dir() {
-            Some(dir) => self.differs_below(before, dir),
-            None => Ok(false),
+        let below = match (old.dir(), new.dir()) {
+            (Some(old), Some(new)) if old == new => self.below(before, new)?,
+            (Some(_), Some(_)) => Below::Unclear,
+            _ => Below::Same,
+        };
+        match below {
+            Below::Same => Ok(false),
+            Below::Differs => Ok(true),
+            Below::Unclear => self.differs_by_path(before, path),
         }
     }
 
-    /// Returns true if a version changed something in or below a directory.
-    fn differs_below(&mut self, before: &mut Self, top: DirId) -> Result<bool> {
+    /// Finds out from change rows whether something in or below a directory of both versions differs.
+    fn below(&mut self, before: &mut Self, top: DirId) -> Result<Below> {
         let (old, new) = (before.side.view, self.side.view);
+        let mut found = Below::Same;
         let mut names = ChangedNames::between(new.store, new.project, old.version, new.version)?;
         while let Some((dir, name)) = names.next()? {
             if !self.side.is_below(dir, top)? && !before.side.is_below(dir, top)? {
                 continue;
             }
-            let [old, new] = [old, new].map(|view| view.state(dir, name.as_ref()));
-            let differs = match (old?, new?) {
-                (None, None) => false,
-                (Some(old), Some(new)) => {
-                    old.dir() != new.dir() || line_between(&old, &new).is_some()
+            let stays = self.side.path_of(dir)? == before.side.path_of(dir)?;
+            let differs = match (
+                old.state(dir, name.as_ref())?,
+                new.state(dir, name.as_ref())?,
+            ) {
+                (None, None) => continue,
+                (Some(old), Some(new)) if line_between(&old, &new).is_none() => {
+                    if old.dir() == new.dir() {
+                        continue;
+                    }
+                    // Another directory that looks like the one before: what is below it counts.
+                    false
                 }
-                _ => true,
+                _ => stays,
             };
             if differs {
-                return Ok(true);
+                return Ok(Below::Differs);
             }
+            found = Below::Unclear;
         }
-        Ok(false)
+        Ok(found)
     }
+
+    /// Compares the versions by plain paths.
+    fn differs_by_path(&self, before: &Self, path: &ObjectPath) -> Result<bool> {
+        let (old, new) = (before.side.view, self.side.view);
+        let names = path.names().count();
+        let compared = compare_paths(Side::new(old), Side::new(new), &mut |entry| match entry
+            .path
+            .names()
+            .take(names)
+            .eq(path.names())
+        {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        });
+        Ok(compared?.is_break())
+    }
+}
+
+/// What change rows tell of what is below a directory.
+enum Below {
+    /// Nothing differs.
+    Same,
+    /// Something does.
+    Differs,
+    /// Directories came, went or moved; whether paths differ takes a look at all of them.
+    Unclear,
 }

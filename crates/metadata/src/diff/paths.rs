@@ -26,7 +26,7 @@ pub(super) struct End<'a> {
 }
 
 /// Compares two versions, neither of them 0.
-pub(super) fn compare<'a>(a: Side<'a>, b: Side<'a>, sink: Sink<'_>) -> Result<ControlFlow<()>> {
+pub(crate) fn compare<'a>(a: Side<'a>, b: Side<'a>, sink: Sink<'_>) -> Result<ControlFlow<()>> {
     let (low, high) = (
         a.view.version.min(b.view.version),
         a.view.version.max(b.view.version),
