@@ -153,6 +153,7 @@ mod tests {
             base: VersionNumber(1),
             head: VersionNumber(2),
             paths: paths[..count].to_vec(),
+            count: count as u64,
         };
         let few = conflict(2).into_fault();
         assert_eq!(few.kind, FaultKind::Conflict);

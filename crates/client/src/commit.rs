@@ -76,7 +76,7 @@ pub struct SessionParams {
 /// A version that holds the changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Published {
-    /// The version; the base if nothing had changed.
+    /// The version; the newest one if nothing had changed.
     pub version: VersionRecord,
     /// Rows that the server wrote for it.
     pub rows: u64,
@@ -126,7 +126,8 @@ impl GrpcRemote {
 
     /// Streams the changes of a session and publishes them, all or nothing.
     ///
-    /// Nothing is published unless `changes` ends: dropping the future before gives the session up.
+    /// Changes that conflict publish nothing, and can be sent once more in the same session, with
+    /// force. Nothing is published unless `changes` ends: dropping the future before gives the session up.
     /// The deadline counts from the end of `changes`.
     pub async fn commit(
         &self,
@@ -146,6 +147,13 @@ impl GrpcRemote {
             Ok(()) = sent => connections.call("the commit", limit, answer).await?,
         };
         let answer = answer.into_inner();
+        if let Some(conflicts) = answer.conflicts {
+            return Err(RemoteError::Conflict {
+                message: conflicts.message,
+                paths: conflicts.paths,
+                count: conflicts.count,
+            });
+        }
         let version = required("version", answer.version)?.try_into()?;
         Ok(Published {
             version,

@@ -47,8 +47,10 @@ pub enum RemoteError {
     Conflict {
         /// What the server said.
         message: String,
-        /// The paths that both changed.
+        /// The first of the paths that both changed, in order.
         paths: Vec<Vec<u8>>,
+        /// How many there are.
+        count: u64,
     },
     /// The server's disk is full, or below its reserve.
     #[error("the server is full: {0}")]
@@ -98,7 +100,11 @@ impl RemoteError {
             | FaultKind::ChunkNotFound
             | FaultKind::SessionNotFound => Self::NotFound(message),
             FaultKind::AlreadyExists => Self::AlreadyExists(message),
-            FaultKind::Conflict => Self::Conflict { message, paths },
+            FaultKind::Conflict => Self::Conflict {
+                message,
+                count: paths.len() as u64,
+                paths,
+            },
             FaultKind::Full => Self::Full(message),
             FaultKind::Corrupt | FaultKind::HashMismatch => Self::Corrupt(message),
             FaultKind::Unavailable => Self::Unavailable {

@@ -111,6 +111,9 @@ pub struct Published {
     pub record: VersionRecord,
     /// Whether this call published it.
     pub is_new: bool,
+    /// Whether others published versions between the base and this one, so that it holds more than
+    /// the changes of the commit.
+    pub is_rebased: bool,
     /// The real id of each directory that the session made, by the id that the session gave it; a
     /// removed directory that was made again has its old id, one that somebody else made at the same
     /// place has that one's. Empty unless `is_new`: who lost an answer looks its paths up.
@@ -121,21 +124,15 @@ pub struct Published {
 }
 
 impl Published {
-    /// A version that was there before.
+    /// A version that an earlier call made of the same commit.
     fn found(record: VersionRecord) -> Self {
         Self {
+            is_rebased: record.parent != record.base,
             record,
             is_new: false,
             dirs: BTreeMap::new(),
             links: BTreeMap::new(),
         }
-    }
-
-    /// Returns true if others published versions between the base and this one, so that it holds
-    /// more than the changes of the commit.
-    #[must_use]
-    pub fn is_rebased(&self) -> bool {
-        self.record.parent != self.record.base
     }
 }
 

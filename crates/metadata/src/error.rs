@@ -113,15 +113,17 @@ pub enum MetadataError {
     },
 
     /// Others changed what a commit changes, since its base.
-    #[error("{} paths were changed by others between {base} and {head} too, the first is \"{}\"", paths.len(), paths.first().map_or_else(String::new, |path| path.as_bytes().escape_ascii().to_string()))]
+    #[error("{count} paths were changed by others between {base} and {head} too, the first is \"{}\"", paths.first().map_or_else(String::new, |path| path.as_bytes().escape_ascii().to_string()))]
     Conflicts {
         /// The base of the commit.
         base: VersionNumber,
         /// The newest version.
         head: VersionNumber,
-        /// What both changed, in order, each once: the path in the newest version if that has it,
-        /// else the one in the base.
+        /// The first 10,000 of what both changed, in order, each once: the path in the newest version
+        /// if that has it, else the one in the base.
         paths: Vec<ObjectPath>,
+        /// How many there are.
+        count: u64,
     },
 
     /// Another version was published since a rollback began.

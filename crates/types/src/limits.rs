@@ -53,6 +53,8 @@ pub const PACK_ENTRIES_MAX: usize = 65_536;
 pub const PAGE_ENTRIES_MAX: usize = 4096;
 /// Most contents of one message of Resolve or FindMissing.
 pub const CONTENTS_PER_MESSAGE_MAX: usize = 4096;
+/// Most paths that are told of one conflict.
+pub const CONFLICTS_TOLD_MAX: usize = 10_000;
 /// Most directories of one DirectoryPlaces.
 pub const DIRS_PER_MESSAGE_MAX: usize = 4096;
 

@@ -4,11 +4,11 @@
 
 use std::sync::Arc;
 
-use lfsfs_metadata::{Begun, Change, CommitParams, CommitSession, Published};
+use lfsfs_metadata::{Begun, Change, CommitParams, CommitSession, MetadataError, Published};
 use lfsfs_proto::convert::{ProtocolError, id, optional_name, required};
 use lfsfs_proto::status::{Fault, FaultKind};
 use lfsfs_proto::v1;
-use lfsfs_types::{DirId, Origin, Record, SessionId, VersionId, VersionNumber};
+use lfsfs_types::{DirId, ObjectPath, Origin, Record, SessionId, VersionId, VersionNumber};
 use tonic::Streaming;
 
 use super::Coordinator;
@@ -16,6 +16,9 @@ use super::sessions::CommitPlan;
 use crate::blocking::{IntoFault, blocking};
 use crate::ids::random_id;
 use crate::streams::next;
+
+/// Most bytes of paths in the answer to a commit that conflicts, well below what clients take.
+const CONFLICTS_LEN_MAX: usize = 8 * 1024 * 1024;
 
 /// Opens a session, or tells that its commit was published before.
 pub(super) async fn open_session(
@@ -33,12 +36,18 @@ pub(super) async fn open_session(
             }
         })
         .await?;
+    if let Some(version) = &published {
+        return Ok(v1::OpenSessionResponse {
+            session_id: Vec::new(),
+            published: Some(version.into()),
+        });
+    }
     let session = random_id()?;
     let now = coordinator.clock.monotonic();
     coordinator.sessions().open(session, plan, now)?;
     Ok(v1::OpenSessionResponse {
         session_id: session.as_bytes().to_vec(),
-        published: published.as_ref().map(v1::Version::from),
+        published: None,
     })
 }
 
@@ -94,12 +103,48 @@ pub(super) async fn commit(
         },
         Begun::Session(session) => {
             let session = stage(session, &mut stream).await?;
-            let published = blocking(move || session.publish()).await?;
-            answer(&published, wants_ids)
+            match blocking(move || publish(session)).await? {
+                Ok(published) => answer(&published, wants_ids),
+                // The session stays, for the same changes with force.
+                Err(conflicts) => {
+                    return Ok(v1::CommitResponse {
+                        conflicts: Some(conflicts),
+                        ..v1::CommitResponse::default()
+                    });
+                }
+            }
         }
     };
     coordinator.sessions().close(id);
     Ok(answer)
+}
+
+/// Publishes, or tells the conflicts, which are an answer and no failure.
+fn publish(session: CommitSession) -> Result<Result<Published, v1::Conflicts>, MetadataError> {
+    match session.publish() {
+        Ok(published) => Ok(Ok(published)),
+        Err(error) => {
+            let message = crate::fault::text(&error);
+            match error {
+                MetadataError::Conflicts { paths, count, .. } => Ok(Err(v1::Conflicts {
+                    message,
+                    paths: first_paths(&paths),
+                    count,
+                })),
+                error => Err(error),
+            }
+        }
+    }
+}
+
+/// Returns as many paths as one message takes.
+fn first_paths(paths: &[ObjectPath]) -> Vec<Vec<u8>> {
+    let mut len = 0;
+    let fitting = paths.iter().take_while(|path| {
+        len += path.as_bytes().len() + 8;
+        len <= CONFLICTS_LEN_MAX
+    });
+    fitting.map(|path| path.as_bytes().to_vec()).collect()
 }
 
 fn answer(published: &Published, with_ids: bool) -> v1::CommitResponse {
@@ -117,9 +162,10 @@ fn answer(published: &Published, with_ids: bool) -> v1::CommitResponse {
     v1::CommitResponse {
         version: Some((&published.record).into()),
         rows,
-        rebased: published.is_rebased(),
+        rebased: published.is_rebased,
         made_dirs: dirs.map(|(dir, id)| made(dir.0, id.0)).collect(),
         made_links: links.map(|(link, id)| made(link.0, id.0)).collect(),
+        conflicts: None,
     }
 }
 

@@ -7,7 +7,7 @@ use lfsfs_proto::v1;
 use lfsfs_types::chunk::ChunkBuilder;
 use lfsfs_types::limits::CHUNK_LEN_MAX;
 
-use super::support::{TestServer, chunk_of, config, content_id, frames, kind, noise};
+use super::support::{TestServer, chunk_of, config, content_id, frames, kind, noise, with_project};
 
 async fn missing(server: &TestServer, content: &[u8]) -> bool {
     let contents = vec![content_id(content).as_bytes().to_vec()];
@@ -22,9 +22,7 @@ async fn missing(server: &TestServer, content: &[u8]) -> bool {
 
 #[tokio::test]
 async fn an_uploaded_chunk_is_reported_and_comes_back_in_any_range() {
-    let dir = tempfile::tempdir().unwrap();
-    let server = TestServer::start(dir.path()).await;
-    server.new_project("app").await;
+    let (_dir, server, _) = with_project().await;
     let content = noise(300_000);
     let chunk = chunk_of(&[&content, b"small"]);
     let slot = server.plan("app").await;

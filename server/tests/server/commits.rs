@@ -2,28 +2,29 @@
 
 use lfsfs_proto::status::FaultKind;
 use lfsfs_proto::v1;
-use lfsfs_types::{DirId, Kind, Record};
+use lfsfs_types::{DirId, Record};
 
-use super::support::{TestServer, chunk_of, content_id, file_record, kind, noise, put};
+use super::support::{
+    TestServer, chunk_of, content_id, dir_of, directory_record, file_record, kind, noise, put,
+    remove, start_of, with_project,
+};
 
-const NEW_DIR: u64 = DirId::SESSION_FIRST.0;
+pub(crate) const NEW_DIR: u64 = DirId::SESSION_FIRST.0;
 
-fn tree(contents: &[&[u8]; 2]) -> Vec<v1::Change> {
-    let directory = Record {
-        kind: Kind::Directory {
-            dir: DirId(NEW_DIR),
-        },
-        mode: 0o755,
-        ..file_record(b"")
-    };
+pub(crate) fn tree(contents: &[&[u8]; 2]) -> Vec<v1::Change> {
     vec![
         put(1, "a.txt", &file_record(contents[0])),
-        put(1, "sub", &directory),
+        put(1, "sub", &directory_record(NEW_DIR)),
         put(NEW_DIR, "b.txt", &file_record(contents[1])),
     ]
 }
 
-async fn list(server: &TestServer, project_id: &[u8], version: u64, dir: u64) -> Vec<v1::Entry> {
+pub(crate) async fn list(
+    server: &TestServer,
+    project_id: &[u8],
+    version: u64,
+    dir: u64,
+) -> Vec<v1::Entry> {
     let mut entries = Vec::new();
     loop {
         let after = entries
@@ -47,9 +48,7 @@ async fn list(server: &TestServer, project_id: &[u8], version: u64, dir: u64) ->
 
 #[tokio::test]
 async fn a_commit_is_listed_looked_up_resolved_and_survives_a_restart() {
-    let dir = tempfile::tempdir().unwrap();
-    let server = TestServer::start(dir.path()).await;
-    let project = server.new_project("app").await;
+    let (dir, server, project) = with_project().await;
     let contents: [&[u8]; 2] = [b"first content", b"second content"];
     let chunk = chunk_of(&contents);
     let slot = server.plan("app").await;
@@ -154,9 +153,7 @@ async fn contents_are_resolved_in_order_and_each_chunk_is_told_once() {
 
 #[tokio::test]
 async fn a_commit_without_its_contents_publishes_nothing() {
-    let dir = tempfile::tempdir().unwrap();
-    let server = TestServer::start(dir.path()).await;
-    server.new_project("app").await;
+    let (_dir, server, _) = with_project().await;
     let refused = server.commit("app", [1; 16], tree(&[b"one", b"two"])).await;
     assert_eq!(kind(refused), FaultKind::ContentNotFound);
     let head = server.resolve_source("app").await.unwrap();
@@ -166,16 +163,10 @@ async fn a_commit_without_its_contents_publishes_nothing() {
 
 #[tokio::test]
 async fn sessions_name_their_base_and_are_known() {
-    let dir = tempfile::tempdir().unwrap();
-    let server = TestServer::start(dir.path()).await;
-    let project = server.new_project("app").await;
-    let request = v1::OpenSessionRequest {
-        project_id: project.id,
-        base: 0,
-        base_id: vec![7; 16],
-        version_id: vec![1; 16],
-    };
-    let foreign = server.fs().open_session(request).await;
+    let (_dir, server, project) = with_project().await;
+    let foreign = server
+        .open_session(&project.id, (0, &[7; 16]), [1; 16])
+        .await;
     assert_eq!(kind(foreign), FaultKind::Conflict);
     let unknown = server.commit_session(vec![5; 16], Vec::new()).await;
     assert_eq!(kind(unknown), FaultKind::SessionNotFound);
@@ -187,25 +178,11 @@ async fn sessions_name_their_base_and_are_known() {
 #[tokio::test]
 async fn a_commit_that_just_ends_or_lost_changes_publishes_nothing() {
     use v1::commit_request::Part;
-    let dir = tempfile::tempdir().unwrap();
-    let server = TestServer::start(dir.path()).await;
-    let project = server.new_project("app").await;
-    server
-        .upload(&chunk_of(&[b"one", b"two"]), &[])
-        .await
-        .unwrap();
-    let request = v1::OpenSessionRequest {
-        project_id: project.id,
-        base: 0,
-        base_id: project.head_id,
-        version_id: vec![1; 16],
-    };
-    let opened = server.fs().open_session(request).await.unwrap();
-    let start = v1::CommitStart {
-        session_id: opened.into_inner().session_id,
-        origin: Some(lfsfs_types::Origin::Import.into()),
-        ..Default::default()
-    };
+    let (_dir, server, project) = with_project().await;
+    server.store(&[b"one", b"two"]).await;
+    let base = (0, &project.head_id[..]);
+    let opened = server.open_session(&project.id, base, [1; 16]).await;
+    let start = start_of(opened.unwrap().session_id);
     let changes = tree(&[b"one", b"two"]);
     let parts = [
         Part::Start(start),
@@ -223,72 +200,8 @@ async fn a_commit_that_just_ends_or_lost_changes_publishes_nothing() {
 }
 
 #[tokio::test]
-async fn versions_are_logged_compared_and_tagged() {
-    let dir = tempfile::tempdir().unwrap();
-    let server = TestServer::start(dir.path()).await;
-    let project = server.new_project("app").await;
-    server
-        .upload(&chunk_of(&[b"one", b"two"]), &[])
-        .await
-        .unwrap();
-    server
-        .commit("app", [1; 16], tree(&[b"one", b"two"]))
-        .await
-        .unwrap();
-    let change = vec![
-        put(1, "a.txt", &file_record(b"two")),
-        put(1, "c.txt", &file_record(b"one")),
-    ];
-    server.commit("app", [2; 16], change).await.unwrap();
-
-    let request = v1::LogRequest {
-        project: "app".to_owned(),
-        before: 0,
-        limit: 0,
-        path: Vec::new(),
-    };
-    let mut log = server.fs().log(request).await.unwrap().into_inner();
-    let mut numbers = Vec::new();
-    while let Some(version) = log.message().await.unwrap() {
-        numbers.push(version.number);
-    }
-    assert_eq!(numbers, [2, 1]);
-
-    let request = v1::DiffRequest {
-        project_id: project.id,
-        from: 1,
-        to: 2,
-        expand_renames: false,
-    };
-    let mut diff = server.fs().diff(request).await.unwrap().into_inner();
-    let mut lines = Vec::new();
-    while let Some(entry) = diff.message().await.unwrap() {
-        lines.push((entry.kind(), entry.path));
-    }
-    lines.sort();
-    let expected = [
-        (v1::DiffKind::Added, b"c.txt".to_vec()),
-        (v1::DiffKind::Modified, b"a.txt".to_vec()),
-    ];
-    assert_eq!(lines, expected);
-
-    let request = v1::SetTagRequest {
-        project: "app".to_owned(),
-        tag: "good".to_owned(),
-        version: 1,
-        force: false,
-    };
-    server.fs().set_tag(request).await.unwrap();
-    let tagged = server.resolve_source("app@good").await.unwrap();
-    assert_eq!(tagged.version.unwrap().number, 1);
-    server.stop().await;
-}
-
-#[tokio::test]
 async fn unknown_things_have_their_kinds() {
-    let dir = tempfile::tempdir().unwrap();
-    let server = TestServer::start(dir.path()).await;
-    server.new_project("app").await;
+    let (_dir, server, _) = with_project().await;
     for (source, expected) in [
         ("none", FaultKind::ProjectNotFound),
         ("app@v9", FaultKind::VersionNotFound),
@@ -338,5 +251,224 @@ async fn a_large_content_is_registered_by_its_pieces() {
     let mut answers = server.fs().resolve(question).await.unwrap().into_inner();
     let answer = answers.message().await.unwrap().unwrap();
     assert_eq!(answer.contents[0].places.len(), parts.len());
+    server.stop().await;
+}
+
+/// Two versions: the tree, and a change of `a.txt`.
+async fn with_two_versions() -> (tempfile::TempDir, TestServer, v1::Project) {
+    let (dir, server, project) = with_project().await;
+    server.store(&[b"one", b"two"]).await;
+    let first = tree(&[b"one", b"two"]);
+    server.commit("app", [1; 16], first).await.unwrap();
+    let change = vec![put(1, "a.txt", &file_record(b"two"))];
+    server.commit("app", [2; 16], change).await.unwrap();
+    (dir, server, project)
+}
+
+async fn head(server: &TestServer) -> u64 {
+    let head = server.resolve_source("app").await.unwrap();
+    head.version.unwrap().number
+}
+
+#[tokio::test]
+async fn a_conflict_is_told_and_the_session_goes_on_with_force() {
+    let (_dir, server, project) = with_two_versions().await;
+    let base = (1, &[1; 16][..]);
+    let opened = server.open_session(&project.id, base, [3; 16]).await;
+    let start = start_of(opened.unwrap().session_id);
+    let changes = vec![remove(1, "a.txt"), put(1, "mine.txt", &file_record(b"one"))];
+    let told = server
+        .commit_as(start.clone(), changes.clone())
+        .await
+        .unwrap();
+    let conflicts = told.conflicts.unwrap();
+    assert_eq!(
+        (conflicts.paths, conflicts.count),
+        (vec![b"a.txt".to_vec()], 1)
+    );
+    assert!(conflicts.message.contains("a.txt"), "{}", conflicts.message);
+    assert_eq!((told.version, head(&server).await), (None, 2));
+
+    let forced = v1::CommitStart {
+        force: true,
+        ..start
+    };
+    let done = server.commit_as(forced, changes).await.unwrap();
+    assert!(done.rebased && done.conflicts.is_none());
+    assert_eq!(done.version.unwrap().number, 3);
+    let entries = list(&server, &project.id, 3, 1).await;
+    let names: Vec<_> = entries.iter().map(|entry| &entry.name[..]).collect();
+    assert_eq!(names, [&b"mine.txt"[..], b"sub"]);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn many_conflicts_are_counted_and_the_first_are_told() {
+    const FILES: usize = 10_050;
+    let (_dir, server, project) = with_project().await;
+    server.store(&[b"one", b"two", b"three"]).await;
+    let all = |content: &[u8]| -> Vec<v1::Change> {
+        let record = file_record(content);
+        let files = 0..FILES;
+        files
+            .map(|number| put(1, &format!("f{number:05}"), &record))
+            .collect()
+    };
+    server.commit("app", [1; 16], all(b"one")).await.unwrap();
+    server.commit("app", [2; 16], all(b"two")).await.unwrap();
+    let base = (1, &[1; 16][..]);
+    let opened = server.open_session(&project.id, base, [3; 16]).await;
+    let session = opened.unwrap().session_id;
+    let told = server.commit_session(session, all(b"three")).await.unwrap();
+    let conflicts = told.conflicts.unwrap();
+    assert_eq!(
+        (conflicts.paths.len(), conflicts.count),
+        (10_000, FILES as u64)
+    );
+    assert_eq!(conflicts.paths.last().unwrap(), b"f09999");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn who_asks_gets_the_ids_of_what_was_made() {
+    let (_dir, server, project) = with_project().await;
+    server.store(&[b"one", b"two"]).await;
+    let base = (0, &project.head_id[..]);
+    let opened = server
+        .open_session(&project.id, base, [1; 16])
+        .await
+        .unwrap();
+    let mut changes = tree(&[b"one", b"two"]);
+    let mut linked = file_record(b"one");
+    linked.link = Some(lfsfs_types::Link {
+        id: lfsfs_types::LinkId(lfsfs_types::LinkId::SESSION_FIRST.0 + 5),
+        nlink: 1,
+    });
+    changes.push(put(NEW_DIR, "linked", &linked));
+    let start = v1::CommitStart {
+        want_ids: true,
+        ..start_of(opened.session_id)
+    };
+    let done = server.commit_as(start, changes).await.unwrap();
+    let [dir] = &done.made_dirs[..] else {
+        panic!("one directory was made: {:?}", done.made_dirs);
+    };
+    let entries = list(&server, &project.id, 1, dir.id).await;
+    let record = Record::try_from(entries[1].record.clone().unwrap()).unwrap();
+    let link = v1::MadeId {
+        made: 5,
+        id: record.link.unwrap().id.0,
+    };
+    assert_eq!((dir.made, done.made_links), (0, vec![link]));
+    let unasked = server.commit(
+        "app",
+        [2; 16],
+        vec![put(1, "d", &directory_record(NEW_DIR))],
+    );
+    assert_eq!(unasked.await.unwrap().made_dirs, []);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn calls_of_one_version_id_make_one_version() {
+    let (dir, server, project) = with_project().await;
+    server.store(&[b"one", b"two"]).await;
+    let base = (0, &project.head_id[..]);
+    // Several sessions of one commit, at the same time, and one session twice.
+    let mut sessions = Vec::new();
+    for _ in 0..4 {
+        let opened = server.open_session(&project.id, base, [1; 16]).await;
+        sessions.push(opened.unwrap().session_id);
+    }
+    sessions.push(sessions[0].clone());
+    let changes = tree(&[b"one", b"two"]);
+    let calls = sessions.iter().map(|session| {
+        let start = start_of(session.clone());
+        server.commit_as(start, changes.clone())
+    });
+    for done in futures::future::join_all(calls).await {
+        // The session that was used twice may be closed before its second use.
+        let Ok(done) = done else {
+            assert_eq!(kind(done), FaultKind::SessionNotFound);
+            continue;
+        };
+        assert_eq!(done.version.unwrap().number, 1);
+    }
+    assert_eq!(head(&server).await, 1);
+    // After it was published, and after a restart.
+    let again = server
+        .open_session(&project.id, base, [1; 16])
+        .await
+        .unwrap();
+    assert_eq!(again.published.unwrap().number, 1);
+    assert_eq!(again.session_id, [0_u8; 0]);
+    let last = sessions.pop().unwrap();
+    server.stop().await;
+    let server = TestServer::start(dir.path()).await;
+    let again = server
+        .open_session(&project.id, base, [1; 16])
+        .await
+        .unwrap();
+    assert_eq!(again.published.unwrap().number, 1);
+    let forgotten = server.commit_session(last, changes).await;
+    assert_eq!(kind(forgotten), FaultKind::SessionNotFound);
+    assert_eq!(head(&server).await, 1);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_version_id_of_another_project_is_refused() {
+    let (_dir, server, _project) = with_two_versions().await;
+    let other = server.new_project("other").await;
+    let base = (0, &other.head_id[..]);
+    let taken = server.open_session(&other.id, base, [1; 16]).await;
+    assert_eq!(kind(taken), FaultKind::Invalid);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_commit_that_changes_nothing_is_answered_with_the_newest_version() {
+    let (_dir, server, project) = with_two_versions().await;
+    for (base, rebased) in [((1, &[1; 16][..]), true), ((2, &[2; 16][..]), false)] {
+        for changes in [Vec::new(), vec![put(1, "a.txt", &file_record(b"two"))]] {
+            let opened = server.open_session(&project.id, base, [9; 16]).await;
+            let session = opened.unwrap().session_id;
+            let done = server.commit_session(session, changes).await.unwrap();
+            assert_eq!(done.version.unwrap().id, [2; 16]);
+            assert_eq!((done.rows, done.rebased), (0, rebased));
+        }
+    }
+    assert_eq!(head(&server).await, 2);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn changes_in_directories_that_are_not_there() {
+    let (_dir, server, project) = with_two_versions().await;
+    let change = || vec![put(77, "x", &file_record(b"one"))];
+    let refused = server.commit("app", [3; 16], change()).await.unwrap_err();
+    assert!(refused.message().contains("directory 77"), "{refused}");
+    assert_eq!(kind(Err::<(), _>(refused)), FaultKind::Invalid);
+
+    let sub = list(&server, &project.id, 2, 1).await.remove(1);
+    let sub = dir_of(&sub);
+    server
+        .commit("app", [3; 16], vec![remove(1, "sub")])
+        .await
+        .unwrap();
+    let base = (2, &[2; 16][..]);
+    for change in [put(sub, "new", &file_record(b"one")), remove(sub, "b.txt")] {
+        let opened = server.open_session(&project.id, base, [4; 16]).await;
+        let session = opened.unwrap().session_id;
+        let told = server
+            .commit_session(session, vec![change.clone()])
+            .await
+            .unwrap();
+        match change.record {
+            Some(_) => assert_eq!(told.conflicts.unwrap().paths, [b"sub/new"]),
+            // What both removed is no conflict.
+            None => assert_eq!(told.version.unwrap().number, 3),
+        }
+    }
     server.stop().await;
 }

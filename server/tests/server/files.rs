@@ -8,7 +8,7 @@ use lfsfs_types::ContentId;
 use lfsfs_types::chunk::{self, Span};
 use sha2::{Digest as _, Sha256};
 
-use super::support::{TestServer, chunk_of, content_id, kind};
+use super::support::{TestServer, chunk_of, content_id, kind, with_project};
 
 async fn plan(server: &TestServer, path: &str, content: &[u8]) -> v1::UploadFileResponse {
     let request = v1::UploadFileRequest {
@@ -89,9 +89,7 @@ fn content_in(chunk: &[u8], content: &[u8]) -> Vec<u8> {
 
 #[tokio::test]
 async fn a_file_goes_up_and_comes_down_and_each_time_is_a_version() {
-    let dir = tempfile::tempdir().unwrap();
-    let server = TestServer::start(dir.path()).await;
-    server.new_project("app").await;
+    let (_dir, server, _) = with_project().await;
     assert_eq!(upload_file(&server, "deep/er/file", b"one").await, 1);
     assert_eq!(upload_file(&server, "deep/er/file", b"two").await, 2);
     assert_eq!(upload_file(&server, "deep/other", b"three").await, 3);
@@ -133,9 +131,7 @@ async fn a_file_goes_up_and_comes_down_and_each_time_is_a_version() {
 
 #[tokio::test]
 async fn a_file_without_bytes_needs_no_chunk() {
-    let dir = tempfile::tempdir().unwrap();
-    let server = TestServer::start(dir.path()).await;
-    server.new_project("app").await;
+    let (_dir, server, _) = with_project().await;
     let plan = plan(&server, "empty", b"").await;
     assert!(plan.slots.is_empty());
     let request = confirmation(&plan, &[], b"");
@@ -150,9 +146,7 @@ async fn a_file_without_bytes_needs_no_chunk() {
 
 #[tokio::test]
 async fn a_confirmation_needs_receipts_and_the_announced_content() {
-    let dir = tempfile::tempdir().unwrap();
-    let server = TestServer::start(dir.path()).await;
-    server.new_project("app").await;
+    let (_dir, server, _) = with_project().await;
     let plan = plan(&server, "file", b"content").await;
     let chunk = chunk_of(&[b"content", b"another"]);
     let slots = [(0, &chunk.id.as_bytes()[..])];
@@ -184,9 +178,7 @@ async fn a_confirmation_needs_receipts_and_the_announced_content() {
 
 #[tokio::test]
 async fn a_directory_is_no_place_for_a_file() {
-    let dir = tempfile::tempdir().unwrap();
-    let server = TestServer::start(dir.path()).await;
-    server.new_project("app").await;
+    let (_dir, server, _) = with_project().await;
     upload_file(&server, "dir/file", b"content").await;
     for path in ["dir", "dir/file/below"] {
         let plan = plan(&server, path, b"content").await;

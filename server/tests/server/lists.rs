@@ -6,7 +6,9 @@ use lfsfs_types::content::{Content, Piece, PieceList};
 use lfsfs_types::limits::{PIECE_LEN_MIN, PIECES_INLINE_MAX};
 use lfsfs_types::{Kind, Record};
 
-use crate::support::{TestServer, chunk_of, content_id, file_record, kind, noise, put};
+use crate::support::{
+    TestServer, chunk_of, content_id, file_record, kind, noise, put, with_project,
+};
 
 async fn put_pieces(server: &TestServer, list: &PieceList) -> Result<(), tonic::Status> {
     let id = list.content_id();
@@ -21,9 +23,7 @@ async fn put_pieces(server: &TestServer, list: &PieceList) -> Result<(), tonic::
 
 #[tokio::test]
 async fn a_content_of_many_pieces_answers_with_the_list_of_them() {
-    let dir = tempfile::tempdir().unwrap();
-    let server = TestServer::start(dir.path()).await;
-    server.new_project("app").await;
+    let (_dir, server, _) = with_project().await;
     let bytes = noise(PIECE_LEN_MIN as usize);
     let piece = Piece {
         hash: content_id(&bytes),

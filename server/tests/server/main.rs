@@ -1,8 +1,12 @@
 //! A whole server in one process, spoken to over gRPC.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
 mod chunks;
 mod commits;
+mod differences;
 mod files;
 mod lists;
+mod projects;
 mod start_and_stop;
 mod support;

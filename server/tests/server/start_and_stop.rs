@@ -9,7 +9,7 @@ use lfsfs_proto::v1;
 use lfsfs_server::{ListenPolicy, ServerError, bind, check, run};
 use tokio_util::sync::CancellationToken;
 
-use super::support::{TestServer, chunk_of, config, frames, kind, noise};
+use super::support::{TestServer, chunk_of, config, frames, kind, noise, with_project};
 
 #[tokio::test]
 async fn a_server_for_other_machines_needs_the_word() {
@@ -154,9 +154,7 @@ async fn a_check_misses_chunks_that_were_reported() {
 
 #[tokio::test]
 async fn damaged_metadata_is_an_error_with_advice_and_no_panic() {
-    let dir = tempfile::tempdir().unwrap();
-    let server = TestServer::start(dir.path()).await;
-    server.new_project("app").await;
+    let (dir, server, _) = with_project().await;
     server.stop().await;
     let mut files = vec![dir.path().join("meta")];
     while let Some(path) = files.pop() {

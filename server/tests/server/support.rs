@@ -13,12 +13,13 @@ use lfsfs_transfer::cut_frames;
 use lfsfs_types::chunk::{BuiltChunk, ChunkBuilder};
 use lfsfs_types::content::small_content_id;
 use lfsfs_types::limits::CHUNK_LEN_DEFAULT;
-use lfsfs_types::{ContentId, Kind, Record, Timestamp};
+use lfsfs_types::{ContentId, DirId, Kind, Record, Timestamp};
+use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Response, Status, Streaming};
 
 /// A running server.
 pub(crate) struct TestServer {
@@ -183,6 +184,28 @@ impl TestServer {
         Ok(frames)
     }
 
+    /// Stores contents, all in one chunk.
+    pub(crate) async fn store(&self, contents: &[&[u8]]) {
+        let stored = self.upload(&chunk_of(contents), &[]).await;
+        stored.expect("contents are stored");
+    }
+
+    /// Opens a session on a version, told by number and random id.
+    pub(crate) async fn open_session(
+        &self,
+        project_id: &[u8],
+        (base, base_id): (u64, &[u8]),
+        version_id: [u8; 16],
+    ) -> Result<v1::OpenSessionResponse, Status> {
+        let request = v1::OpenSessionRequest {
+            project_id: project_id.to_vec(),
+            base,
+            base_id: base_id.to_vec(),
+            version_id: version_id.to_vec(),
+        };
+        Ok(self.fs().open_session(request).await?.into_inner())
+    }
+
     /// Commits changes on the newest version of a project.
     pub(crate) async fn commit(
         &self,
@@ -195,14 +218,15 @@ impl TestServer {
             head.project.expect("project"),
             head.version.expect("version"),
         );
-        let request = v1::OpenSessionRequest {
-            project_id: project.id,
-            base: version.number,
-            base_id: version.id,
-            version_id: version_id.to_vec(),
-        };
-        let session = self.fs().open_session(request).await?.into_inner();
-        self.commit_session(session.session_id, changes).await
+        let base = (version.number, &version.id[..]);
+        let session = self.open_session(&project.id, base, version_id).await?;
+        match session.published {
+            Some(_) => Ok(v1::CommitResponse {
+                version: session.published,
+                ..v1::CommitResponse::default()
+            }),
+            None => self.commit_session(session.session_id, changes).await,
+        }
     }
 
     pub(crate) async fn commit_session(
@@ -210,13 +234,15 @@ impl TestServer {
         session_id: Vec<u8>,
         changes: Vec<v1::Change>,
     ) -> Result<v1::CommitResponse, Status> {
-        let start = v1::CommitStart {
-            session_id,
-            origin: Some(lfsfs_types::Origin::Import.into()),
-            author: "somebody@somewhere".to_owned(),
-            message: "what it is".to_owned(),
-            ..v1::CommitStart::default()
-        };
+        self.commit_as(start_of(session_id), changes).await
+    }
+
+    /// Sends all of a commit.
+    pub(crate) async fn commit_as(
+        &self,
+        start: v1::CommitStart,
+        changes: Vec<v1::Change>,
+    ) -> Result<v1::CommitResponse, Status> {
         let part = |part| v1::CommitRequest { part: Some(part) };
         let count = changes.len() as u64;
         let batches = changes.chunks(2).map(|changes| {
@@ -238,6 +264,25 @@ impl TestServer {
     ) -> Result<v1::CommitResponse, Status> {
         let answer = self.fs().commit(tokio_stream::iter(messages)).await?;
         Ok(answer.into_inner())
+    }
+}
+
+/// Starts a server that has the project `app`.
+pub(crate) async fn with_project() -> (TempDir, TestServer, v1::Project) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let server = TestServer::start(dir.path()).await;
+    let project = server.new_project("app").await;
+    (dir, server, project)
+}
+
+/// Returns the start of a commit.
+pub(crate) fn start_of(session_id: Vec<u8>) -> v1::CommitStart {
+    v1::CommitStart {
+        session_id,
+        origin: Some(lfsfs_types::Origin::Import.into()),
+        author: "somebody@somewhere".to_owned(),
+        message: "what it is".to_owned(),
+        ..v1::CommitStart::default()
     }
 }
 
@@ -306,6 +351,43 @@ pub(crate) fn put(dir: u64, name: &str, record: &Record) -> v1::Change {
         name: name.as_bytes().to_vec(),
         record: Some(record.into()),
     }
+}
+
+/// Returns the record of a directory that a commit makes, or that has an id already.
+pub(crate) fn directory_record(dir: u64) -> Record {
+    Record {
+        kind: Kind::Directory { dir: DirId(dir) },
+        mode: 0o755,
+        ..file_record(b"")
+    }
+}
+
+/// Returns the change that removes a name of a directory.
+pub(crate) fn remove(dir: u64, name: &str) -> v1::Change {
+    v1::Change {
+        dir,
+        name: name.as_bytes().to_vec(),
+        record: None,
+    }
+}
+
+/// Returns the id of a directory that was listed.
+pub(crate) fn dir_of(entry: &v1::Entry) -> u64 {
+    let record = Record::try_from(entry.record.clone().expect("a record"));
+    let dir = record.expect("a valid record").dir();
+    dir.expect("a directory").0
+}
+
+/// Takes all answers of a stream.
+pub(crate) async fn all<T>(
+    stream: Result<Response<Streaming<T>>, Status>,
+) -> Result<Vec<T>, Status> {
+    let mut stream = stream?.into_inner();
+    let mut answers = Vec::new();
+    while let Some(answer) = stream.message().await? {
+        answers.push(answer);
+    }
+    Ok(answers)
 }
 
 /// Returns what kind of fault an answer is.

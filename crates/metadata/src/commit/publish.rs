@@ -79,7 +79,10 @@ impl CommitSession {
             // Nothing is staged either because nothing changes or because a sweep came by.
             self.staging().renew(self.row_now().encode())?;
             let record = self.metadata.version(project, head.number)?;
-            return Ok(Published::found(record));
+            return Ok(Published {
+                is_rebased: self.params.base.0 != record.number,
+                ..Published::found(record)
+            });
         };
         if planned.counters != counters {
             let mut batch = Batch::new();
@@ -100,8 +103,9 @@ impl CommitSession {
         let counts = version.counts;
         let record = self.move_head(lease, head, counts, planned.staging)?;
         Ok(Published {
-            record,
             is_new: true,
+            is_rebased: record.parent != record.base,
+            record,
             dirs: planned.dirs,
             links: planned.links,
         })
@@ -126,7 +130,7 @@ impl CommitSession {
             return Planned::new(planner);
         }
         let comparison = rebase::compare(&planner, head)?;
-        if !comparison.has_conflicts() {
+        if comparison.conflicts.count() == 0 {
             rebase::apply(&mut planner, comparison)?;
             return Planned::new(planner);
         }
@@ -134,7 +138,8 @@ impl CommitSession {
             return Err(MetadataError::Conflicts {
                 base: base.version,
                 head: head.version,
-                paths: comparison.into_paths(),
+                count: comparison.conflicts.count(),
+                paths: comparison.conflicts.into_paths(),
             });
         }
         forced.open(&self.row_now())?;

@@ -6,7 +6,9 @@
 //! Nothing staged is changed before it is known that there is no conflict.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
+use lfsfs_types::limits::CONFLICTS_TOLD_MAX;
 use lfsfs_types::{DirId, ObjectPath, Record};
 
 use super::Change;
@@ -23,18 +25,37 @@ pub(super) struct Comparison<'a> {
     pub(super) sides: Sides<'a>,
     /// Names of theirs whose times give way to my state of their link.
     give_way: Vec<Change>,
-    conflicts: BTreeSet<ObjectPath>,
+    pub(super) conflicts: Conflicts,
     /// Directories that I moved, removed or changed, and of which something conflicts.
     pub(super) contested: HashSet<DirId>,
 }
 
-impl Comparison<'_> {
-    pub(super) fn has_conflicts(&self) -> bool {
-        !self.conflicts.is_empty()
+/// The paths that conflict: how many, and the first of them. Of the others a hash is kept, so that
+/// each counts once.
+#[derive(Debug, Default)]
+pub(super) struct Conflicts {
+    first: BTreeSet<ObjectPath>,
+    seen: HashSet<u64>,
+}
+
+impl Conflicts {
+    fn insert(&mut self, path: ObjectPath) {
+        let mut hasher = DefaultHasher::new();
+        path.hash(&mut hasher);
+        if self.seen.insert(hasher.finish()) {
+            self.first.insert(path);
+            if self.first.len() > CONFLICTS_TOLD_MAX {
+                self.first.pop_last();
+            }
+        }
+    }
+
+    pub(super) fn count(&self) -> u64 {
+        self.seen.len() as u64
     }
 
     pub(super) fn into_paths(self) -> Vec<ObjectPath> {
-        self.conflicts.into_iter().collect()
+        self.first.into_iter().collect()
     }
 }
 
@@ -51,7 +72,7 @@ pub(super) fn compare<'a>(planner: &Planner<'a>, head: View<'a>) -> Result<Compa
     let mut comparison = Comparison {
         sides,
         give_way: Vec::new(),
-        conflicts: BTreeSet::new(),
+        conflicts: Conflicts::default(),
         contested: HashSet::new(),
     };
     for_each_from_above(planner, |change| comparison.look_at_mine(planner, &change))?;

@@ -197,7 +197,7 @@ fn what_others_changed_elsewhere_does_not_matter() {
     let changed = scene.record(2, 3);
     let mine = Change::of_all_names(changed.clone());
     let done = scene.commit(scene.params(3), vec![mine]).unwrap();
-    assert!(done.is_rebased());
+    assert!(done.is_rebased);
     assert_eq!(scene.names(), [(); 3].map(|()| Some(changed.clone())));
 }
 

@@ -164,7 +164,7 @@ fn a_forced_removal_keeps_a_directory_with_another_mode_and_not_what_is_in_it() 
     commit(&metadata, &project, vec![put(below.dir, "below", theirs)]);
     let mut session = begin(&metadata, mine);
     session.stage(vec![remove(DirId::ROOT, "d")]).unwrap();
-    assert!(session.publish().unwrap().is_rebased());
+    assert!(session.publish().unwrap().is_rebased);
     assert!(found("d/below").is_some());
     assert!(found("d/below/f").is_none());
     assert_clean(&metadata);

@@ -213,6 +213,7 @@ pub(crate) fn commit(
 /// The answer to a commit that was made before.
 fn found(record: VersionRecord) -> Published {
     Published {
+        is_rebased: record.parent != record.base,
         record,
         is_new: false,
         dirs: BTreeMap::new(),

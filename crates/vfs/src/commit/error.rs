@@ -87,10 +87,7 @@ pub(super) fn is_refusal(error: &RemoteError) -> bool {
 impl From<RemoteError> for CommitError {
     fn from(error: RemoteError) -> Self {
         match error {
-            RemoteError::Conflict { paths, .. } => Self::Conflict {
-                count: paths.len() as u64,
-                paths,
-            },
+            RemoteError::Conflict { paths, count, .. } => Self::Conflict { paths, count },
             error => Self::Remote(error),
         }
     }
