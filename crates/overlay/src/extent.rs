@@ -25,6 +25,12 @@ struct_field!(Location {
 });
 
 impl Location {
+    /// Returns true if so many bytes from here on lie within the record.
+    fn holds(self, len: u64) -> bool {
+        let end = u64::from(self.skip).checked_add(len);
+        end.is_some_and(|end| end <= u64::from(self.record_len))
+    }
+
     fn advanced(self, by: u64) -> Self {
         let by = u32::try_from(by).expect("an extent lies within one log record");
         Self {
@@ -307,14 +313,16 @@ impl FileData {
         }
     }
 
-    /// Adds an extent of a checkpoint; false if it does not lie behind the others.
+    /// Adds an extent of a checkpoint; false if it does not lie behind the others, or not in the
+    /// record that it names.
     pub(crate) fn restore(&mut self, offset: u64, extent: Extent) -> bool {
         let free_from = self
             .extents
             .last()
             .map_or(0, |(start, last)| start + last.len);
         let end = offset.checked_add(extent.len);
-        let fits = offset >= free_from && end.is_some_and(|end| end <= self.size);
+        let in_record = extent.location.is_none_or(|it| it.holds(extent.len));
+        let fits = offset >= free_from && end.is_some_and(|end| end <= self.size) && in_record;
         if fits {
             self.extents.insert_mut(offset, extent);
         }

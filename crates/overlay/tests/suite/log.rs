@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use lfsfs_overlay::{NewNode, Overlay, OverlayError, OverlayOptions, Source};
 use lfsfs_types::{ProjectId, VersionNumber};
@@ -149,6 +150,33 @@ fn others_logs_are_refused_with_advice() {
     fs::write(dir.path().join("format"), "lfsfs overlay 2\n").unwrap();
     let error = error_of(dir.path(), &source(), &options());
     assert!(matches!(error, OverlayError::OtherFormat { .. }));
+    let text = error.to_string();
+    assert!(
+        text.contains("lfsfs overlay 2") && text.contains("use the program that made it"),
+        "{text}"
+    );
+}
+
+#[test]
+fn an_opener_waits_for_the_lock_and_names_the_overlay_that_stays_in_use() {
+    let dir = tempfile::tempdir().unwrap();
+    let overlay = with_file(dir.path());
+    let waiting = |millis| OverlayOptions {
+        lock_wait: Duration::from_millis(millis),
+        ..options()
+    };
+    let start = Instant::now();
+    let error = error_of(dir.path(), &source(), &waiting(150));
+    assert!(start.elapsed() >= Duration::from_millis(150));
+    let path = dir.path().display().to_string();
+    assert!(error.to_string().contains(&path), "{error}");
+    let opened = std::thread::scope(|scope| {
+        let open = scope.spawn(|| Overlay::open(dir.path(), &source(), &waiting(60_000)));
+        std::thread::sleep(Duration::from_millis(100));
+        drop(overlay);
+        open.join().unwrap()
+    });
+    assert_eq!(opened.unwrap().state().changes_len(), 2);
 }
 
 #[test]

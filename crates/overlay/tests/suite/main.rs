@@ -7,10 +7,14 @@
 )]
 
 mod base;
+mod bytes;
 mod common;
+mod compaction;
 mod crash;
 mod discard;
 mod disk;
+mod every;
+mod golden;
 mod log;
 mod model;
 mod mount;

@@ -1,0 +1,134 @@
+//! The bytes of an overlay, kept for ever in `golden/`.
+//!
+//! Every later version must read these files, and write the same bytes from the same operations: who
+//! breaks one of these tests breaks the overlays of users. A new format number gets new files beside
+//! the old ones. With `LFSFS_WRITE_GOLDEN=1` files that are missing are written; one that is there is
+//! never changed.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use lfsfs_overlay::{NewNode, Overlay, OverlayOptions};
+use lfsfs_types::{VersionId, Writer};
+use tempfile::TempDir;
+
+use crate::bytes::assert_same;
+use crate::common::{ROOT, create, options, source, write};
+use crate::every::make;
+
+fn golden_path(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(format!("{name}.hex"))
+}
+
+fn read_golden(name: &str, today: &[u8]) -> Vec<u8> {
+    let path = golden_path(name);
+    if !path.exists() && std::env::var_os("LFSFS_WRITE_GOLDEN").is_some() {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, to_hex(today)).unwrap();
+    }
+    from_hex(&fs::read_to_string(&path).unwrap())
+}
+
+fn to_hex(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for line in bytes.chunks(32) {
+        for byte in line {
+            write!(text, "{byte:02x}").unwrap();
+        }
+        text.push('\n');
+    }
+    text
+}
+
+fn from_hex(text: &str) -> Vec<u8> {
+    let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+    digits.chunks(2).map(byte).collect()
+}
+
+/// The `source` file of an overlay whose own id is not random.
+fn source_file() -> Vec<u8> {
+    let source = source();
+    let mut writer = Writer::new();
+    writer.u8(1).raw(source.project.as_bytes());
+    writer
+        .varint(source.base.number.0)
+        .raw(source.base.id.as_bytes());
+    writer.raw(&[9; 16]);
+    let bytes = writer.finish();
+    let checksum = crc32c::crc32c(&bytes).to_be_bytes();
+    [bytes, checksum.to_vec()].concat()
+}
+
+/// A directory with an overlay of a fixed identity and nothing in it.
+fn empty() -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("format"), "lfsfs overlay 1\n").unwrap();
+    fs::write(dir.path().join("source"), source_file()).unwrap();
+    dir
+}
+
+fn open(dir: &Path) -> Overlay {
+    let fixed = OverlayOptions {
+        boot: Some([8; 16]),
+        ..options()
+    };
+    Overlay::open(dir, &source(), &fixed).unwrap()
+}
+
+fn check(dir: &Path, file: &str, golden: &str) {
+    let today = fs::read(dir.join(file)).unwrap();
+    let kept = read_golden(golden, &today);
+    assert!(kept == today, "{golden} is written otherwise");
+}
+
+#[test]
+fn the_log_is_written_and_read_as_ever() {
+    let made = empty();
+    let overlay = open(made.path());
+    make(&overlay);
+    let state = overlay.state();
+    drop(overlay);
+    check(made.path(), "source", "overlay-source-1");
+    check(made.path(), "00000001.log", "overlay-log-1");
+
+    let kept = empty();
+    let bytes = read_golden("overlay-log-1", &[]);
+    fs::write(kept.path().join("00000001.log"), bytes).unwrap();
+    assert_same(
+        &open(kept.path()).state(),
+        &state,
+        "the log is read otherwise",
+    );
+}
+
+#[test]
+fn a_checkpoint_is_written_and_read_as_ever() {
+    let made = empty();
+    let overlay = open(made.path());
+    make(&overlay);
+    overlay.apply(&[write(32, 3, b"in the log")]).unwrap();
+    overlay.seal(VersionId([6; 16])).unwrap();
+    let after = create(ROOT, "after the seal", 40, NewNode::Directory);
+    overlay.apply(&[after.into()]).unwrap();
+    overlay.compact().unwrap();
+    let state = overlay.state();
+    drop(overlay);
+    check(made.path(), "current", "overlay-current-1");
+    check(made.path(), "00000002.checkpoint", "overlay-checkpoint-1");
+
+    for (file, golden) in [
+        ("current", "overlay-current-1"),
+        ("00000002.checkpoint", "overlay-checkpoint-1"),
+    ] {
+        fs::write(made.path().join(file), read_golden(golden, &[])).unwrap();
+    }
+    assert_same(
+        &open(made.path()).state(),
+        &state,
+        "the checkpoint is read otherwise",
+    );
+}
