@@ -92,6 +92,14 @@ pub(crate) struct Detached {
     pub(crate) object: BaseObject,
 }
 
+impl Detached {
+    /// Returns true if an entry is the same object, which is there again. A directory that was gone
+    /// is never: the kernel may keep that names are not in it.
+    fn may_return_as(&self, candidate: &Candidate) -> bool {
+        self.nodeid == candidate.nodeid && self.object.record.dir().is_none()
+    }
+}
+
 /// The base was replaced since: begin anew with the one that is there now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Moved;
@@ -121,7 +129,7 @@ struct State {
     displaced: HashMap<Identity, u64>,
     detached: HashMap<u64, Arc<Detached>>,
     /// The numbers that objects had before they were committed, by [`Candidate::trace`]. What is
-    /// wrong or old here costs nothing: it is only where the search for a number begins.
+    /// wrong or old here costs nothing: a number that stands for something else is not taken.
     former: HashMap<u64, u64>,
 }
 
@@ -279,9 +287,18 @@ impl State {
         if let Some(ino) = self.displaced.get(&candidate.identity) {
             return *ino;
         }
+        let is_taken = |ino| taken(ino) || self.is_another(ino, candidate);
+        let is_known = self.slots.contains_key(&candidate.nodeid);
+        if is_known && !is_taken(candidate.nodeid) {
+            return candidate.nodeid;
+        }
         let former = self.former.get(&candidate.trace).copied();
-        let mut ino = former.unwrap_or(candidate.nodeid);
-        while taken(ino) || self.is_another(ino, candidate) {
+        // Beside a former number there are others' former numbers, so they are not probed.
+        if let Some(ino) = former.filter(|ino| !is_taken(*ino)) {
+            return ino;
+        }
+        let mut ino = candidate.nodeid;
+        while is_taken(ino) {
             ino = nodeid::next_on_collision(ino);
         }
         ino
@@ -290,7 +307,7 @@ impl State {
     /// Returns true if the number stands for something else than the entry.
     fn is_another(&self, ino: u64, candidate: &Candidate) -> bool {
         match self.detached.get(&ino) {
-            Some(detached) => detached.nodeid != candidate.nodeid,
+            Some(detached) => !detached.may_return_as(candidate),
             None => {
                 let identity = self.identity(ino);
                 identity.is_some_and(|it| it != candidate.identity)

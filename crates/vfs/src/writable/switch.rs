@@ -14,6 +14,8 @@ mod drift;
 mod fates;
 mod flip;
 mod landings;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashSet;
 use std::sync::Arc;
