@@ -16,6 +16,7 @@ mod disk;
 mod every;
 mod golden;
 mod log;
+mod memory;
 mod model;
 mod mount;
 mod namespace;
