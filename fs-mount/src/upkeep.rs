@@ -21,10 +21,6 @@ pub(crate) async fn run(vfs: Arc<WritableVfs>) {
     let mut sync_failed = false;
     for tick in (0..COMPACTION_PERIOD).cycle() {
         ticks.tick().await;
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "the overlay measures by the same clock, and nobody waits for this"
-        )]
         let synced = vfs.sync_if_due(Instant::now()).await;
         if let (Err(error), false) = (&synced, sync_failed) {
             let error: &dyn std::error::Error = error;

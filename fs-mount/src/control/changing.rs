@@ -70,7 +70,8 @@ impl Control {
         let remote = GrpcRemote::new(self.client.clone()).map_err(of_remote)?;
         self.cut().await?;
         let kernel = Arc::clone(&self.kernel);
-        let outcome = self.vfs.commit(&remote, params, kernel, progress).await;
+        // Boxed, since it holds all that a commit has in hand.
+        let outcome = Box::pin(self.vfs.commit(&remote, params, kernel, progress)).await;
         let outcome = outcome.map_err(of_commit)?;
         let version = self.status().version;
         info!(
@@ -287,7 +288,6 @@ fn of_commit(error: CommitError) -> ControlError {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it is given to map_err")]
 fn unsent(error: impl std::error::Error) -> ControlError {
     ControlError::failed(format!("cannot send the answer: {error}"))
 }

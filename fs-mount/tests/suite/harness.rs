@@ -130,6 +130,11 @@ pub(crate) fn serve_if_asked() {
     }
 }
 
+/// Moves a name as programs do, without making it durable.
+pub(crate) fn rename(from: PathBuf, to: PathBuf) -> std::io::Result<()> {
+    Ok(rustix::fs::rename(from, to)?)
+}
+
 /// A machine's places in a temporary directory.
 pub(crate) struct Machine {
     dir: TempDir,

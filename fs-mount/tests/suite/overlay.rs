@@ -7,9 +7,10 @@ use std::path::Path;
 use lfsfs_mount::{MountState, UmountMode, unmount};
 use lfsfs_testkit::namespace::in_private_namespace;
 use lfsfs_testkit::requirements::require_root_and_fuse;
+use rustix::mount::MountFlags;
 use rustix::process::Signal;
 
-use crate::harness::Machine;
+use crate::harness::{Machine, rename};
 use crate::life::Watched;
 
 fn in_namespace(name: &str, body: impl FnOnce(Machine)) {
@@ -37,7 +38,7 @@ fn a_killed_mount_is_replaced_and_shows_every_acknowledged_change() {
                 writeln!(log, "{round} {line}").unwrap();
                 fs::write(dir.join(format!("file-{round}-{line}")), "x").unwrap();
             }
-            fs::rename(dir.join("file-0-0"), dir.join(format!("moved-{round}"))).unwrap();
+            rename(dir.join("file-0-0"), dir.join(format!("moved-{round}"))).unwrap();
             fs::write(dir.join("file-0-0"), "again").unwrap();
             process.signal(Signal::KILL);
             process.assert_ends();
@@ -179,7 +180,7 @@ fn options_for_speed_serve_all_the_same() {
                 }
                 file.sync_all().unwrap();
                 fs::write(dir.join("hello"), "changed\n").unwrap();
-                fs::rename(dir.join("hello"), dir.join("moved")).unwrap();
+                rename(dir.join("hello"), dir.join("moved")).unwrap();
             };
             let check = |dir: &Path| {
                 let lines = fs::read_to_string(dir.join("lines")).unwrap();
@@ -215,6 +216,40 @@ fn a_shown_owner_is_not_recorded() {
         machine.umount(&dir);
         assert_eq!(machine.mount("app@v1", ""), dir);
         assert_eq!((owner("new"), owner("hello")), ((0, 0), (5, 6)));
+        machine.umount(&dir);
+    });
+}
+
+#[test]
+fn a_full_disk_costs_the_change_that_did_not_fit_and_no_more() {
+    let name = "overlay::a_full_disk_costs_the_change_that_did_not_fit_and_no_more";
+    in_namespace(name, |machine| {
+        let state = machine.directory("small");
+        let size = Some(c"size=4m");
+        rustix::mount::mount("small", &state, "tmpfs", MountFlags::empty(), size).unwrap();
+        let options = format!("state={}", state.display());
+        let dir = machine.mount("app@v1", &options);
+        fs::write(dir.join("before"), "before").unwrap();
+        let filler = state.join("filler");
+        let full = fs::write(&filler, vec![0; 8 << 20]).unwrap_err();
+        assert_eq!(full.raw_os_error(), Some(libc::ENOSPC));
+
+        let large = vec![1; 256 << 10];
+        let refused = fs::write(dir.join("large"), &large).unwrap_err();
+        assert_eq!(refused.raw_os_error(), Some(libc::ENOSPC));
+        assert_eq!(fs::read(dir.join("before")).unwrap(), b"before");
+        fs::read(dir.join("directory-0/file-0")).unwrap();
+
+        fs::remove_file(&filler).unwrap();
+        fs::write(dir.join("large"), &large).unwrap();
+        let check = |dir: &Path| {
+            assert_eq!(fs::read(dir.join("before")).unwrap(), b"before");
+            assert_eq!(fs::read(dir.join("large")).unwrap(), large);
+        };
+        check(&dir);
+        machine.umount(&dir);
+        let dir = machine.mount("app@v1", &options);
+        check(&dir);
         machine.umount(&dir);
     });
 }

@@ -2,8 +2,9 @@
 
 use std::fs::{self, File};
 use std::io::Read as _;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use lfsfs_mount::{ControlError, ControlErrorKind, ControlRequest, MountError, Switched, call};
 use lfsfs_testkit::namespace::in_private_namespace;
@@ -25,6 +26,11 @@ fn switch(machine: &Machine, dir: &Path, version: &str) -> Result<Switched, Cont
         Err(MountError::Control(error)) => Err(error),
         Err(error) => panic!("{}", error.full_text()),
     }
+}
+
+/// Returns a path that leads to what is open, whatever its name is now.
+fn path_of(open: &File) -> PathBuf {
+    format!("/proc/self/fd/{}", open.as_raw_fd()).into()
 }
 
 fn names(dir: &Path) -> Vec<String> {
@@ -71,7 +77,7 @@ fn programs_see_the_other_version_and_what_is_the_same_stays() {
                 assert_eq!(switched.version.version, version);
                 assert_eq!(machine.status(&dir).version, switched.version);
                 assert_release(&dir, version);
-                assert_eq!(fs::read_dir(&working.path_of()).unwrap().count(), 3);
+                assert_eq!(fs::read_dir(path_of(&working)).unwrap().count(), 3);
                 let same = machine.requests_of(&dir, || {
                     assert_eq!(kept.metadata().unwrap().ino(), number);
                     assert_eq!(fs::read(&kept).unwrap(), content);
@@ -85,18 +91,6 @@ fn programs_see_the_other_version_and_what_is_the_same_stays() {
             machine.umount(&dir);
         }
     });
-}
-
-trait PathOf {
-    fn path_of(&self) -> std::path::PathBuf;
-}
-
-impl PathOf for File {
-    /// Returns a path that leads to what is open, whatever its name is now.
-    fn path_of(&self) -> std::path::PathBuf {
-        use std::os::fd::AsRawFd as _;
-        format!("/proc/self/fd/{}", self.as_raw_fd()).into()
-    }
 }
 
 #[test]

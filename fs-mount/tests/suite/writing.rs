@@ -13,7 +13,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use crate::harness::Machine;
+use crate::harness::{Machine, rename};
 
 /// Runs `work` in a writable mount, and `check` there, and once more after a remount.
 fn in_mount(name: &str, options: &str, work: impl Fn(&Path), check: impl Fn(&Path)) {
@@ -116,36 +116,37 @@ fn files_are_made_written_and_removed() {
 fn names_move_as_posix_wants() {
     let work = |dir: &Path| {
         let at = |name: &str| dir.join(name);
-        let rename = |from: &str, to: &str, flags| renameat_with(CWD, at(from), CWD, at(to), flags);
-        fs::rename(at("hello"), at("directory-1/moved")).unwrap();
-        fs::rename(at("directory-0/file-0"), at("directory-0/file-1")).unwrap();
-        fs::rename(at("directory-2"), at("directory-3/inner")).unwrap();
+        let rename_with =
+            |from: &str, to: &str, flags| renameat_with(CWD, at(from), CWD, at(to), flags);
+        rename(at("hello"), at("directory-1/moved")).unwrap();
+        rename(at("directory-0/file-0"), at("directory-0/file-1")).unwrap();
+        rename(at("directory-2"), at("directory-3/inner")).unwrap();
         assert_eq!(
-            errno(fs::rename(at("directory-3"), at("directory-3/inner/x"))),
+            errno(rename(at("directory-3"), at("directory-3/inner/x"))),
             libc::EINVAL
         );
         assert_eq!(
-            errno(fs::rename(at("directory-4"), at("directory-5"))),
+            errno(rename(at("directory-4"), at("directory-5"))),
             libc::ENOTEMPTY
         );
-        let noreplace = rename(
+        let noreplace = rename_with(
             "directory-4/file-0",
             "directory-4/file-1",
             RenameFlags::NOREPLACE,
         );
         assert_eq!(noreplace, Err(Errno::EXIST));
-        rename(
+        rename_with(
             "directory-4/file-0",
             "directory-4/new",
             RenameFlags::NOREPLACE,
         )
         .unwrap();
-        rename("directory-6", "directory-5/file-0", RenameFlags::EXCHANGE).unwrap();
+        rename_with("directory-6", "directory-5/file-0", RenameFlags::EXCHANGE).unwrap();
         fs::create_dir(at("made")).unwrap();
         fs::create_dir(at("made/deep")).unwrap();
         assert_eq!(errno(fs::remove_dir(at("made"))), libc::ENOTEMPTY);
         fs::remove_dir(at("made/deep")).unwrap();
-        fs::rename(at("directory-7"), at("made")).unwrap();
+        rename(at("directory-7"), at("made")).unwrap();
         fs::remove_dir_all(at("directory-8")).unwrap();
     };
     let check = |dir: &Path| {
@@ -264,7 +265,7 @@ fn attributes_are_set() {
             let found = stat(name);
             assert_eq!(
                 (found.mtime(), found.mtime_nsec()),
-                (time.tv_sec, time.tv_nsec.into())
+                (time.tv_sec, time.tv_nsec)
             );
         }
         let value = |name: &str, key: &str| xattr::get(dir.join(name), key).unwrap();
