@@ -216,8 +216,7 @@ impl<'a> Planner<'a> {
 
     /// Finds where directories are placed, and checks what each change names.
     fn collect(&mut self) -> Result<()> {
-        let mut contents = Vec::new();
-        let mut missing = Vec::new();
+        let mut contents = ContentCheck::new(self.metadata);
         let mut last_dir = None;
         let staging = self.staging;
         for change in staging.all() {
@@ -232,27 +231,12 @@ impl<'a> Planner<'a> {
                 self.place(&change, dir)?;
             }
             self.give_link_id(record);
-            contents.extend(record.contents());
-            if contents.len() >= CONTENTS_PER_MESSAGE_MAX {
-                missing.extend(self.metadata.missing(&contents)?);
-                contents.clear();
-            }
+            contents.add(record)?;
         }
         for record in staging.link_records() {
-            contents.extend(record?.contents());
-            if contents.len() >= CONTENTS_PER_MESSAGE_MAX {
-                missing.extend(self.metadata.missing(&contents)?);
-                contents.clear();
-            }
+            contents.add(&record?)?;
         }
-        missing.extend(self.metadata.missing(&contents)?);
-        self.refuse_missing(missing)
-    }
-
-    fn refuse_missing(&self, mut missing: Vec<ContentId>) -> Result<()> {
-        let mut seen = HashSet::new();
-        missing.retain(|content| seen.insert(*content));
-        self.metadata.refuse_missing(missing)
+        contents.finish()
     }
 
     /// Checks that a directory that a change names is in the base, or gets its place back.
@@ -554,6 +538,45 @@ impl std::fmt::Debug for Planner<'_> {
         f.debug_struct("Planner")
             .field("plan", &self.plan)
             .finish_non_exhaustive()
+    }
+}
+
+/// Looks for contents that are not stored, many at once.
+struct ContentCheck<'a> {
+    metadata: &'a Metadata,
+    contents: Vec<ContentId>,
+    missing: Vec<ContentId>,
+}
+
+impl<'a> ContentCheck<'a> {
+    fn new(metadata: &'a Metadata) -> Self {
+        Self {
+            metadata,
+            contents: Vec::new(),
+            missing: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, record: &Record) -> Result<()> {
+        self.contents.extend(record.contents());
+        match self.contents.len() < CONTENTS_PER_MESSAGE_MAX {
+            true => Ok(()),
+            false => self.look(),
+        }
+    }
+
+    fn look(&mut self) -> Result<()> {
+        self.missing.extend(self.metadata.missing(&self.contents)?);
+        self.contents.clear();
+        Ok(())
+    }
+
+    /// Fails if a content is missing.
+    fn finish(mut self) -> Result<()> {
+        self.look()?;
+        let mut seen = HashSet::new();
+        self.missing.retain(|content| seen.insert(*content));
+        self.metadata.refuse_missing(self.missing)
     }
 }
 
