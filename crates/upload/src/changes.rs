@@ -1,7 +1,7 @@
 //! The stream of changes into the commit.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::stream::{self, Stream};
 use lfsfs_client::Change;
@@ -70,11 +70,9 @@ impl ChangeSink {
         match difference {
             Difference::None => Ok(()),
             Difference::Real => self.send(change),
+            Difference::DirectoryTimes if self.any.load(Ordering::Relaxed) => self.send(change),
             Difference::DirectoryTimes => {
-                self.held_back
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .push(change);
+                self.held_back().push(change);
                 Ok(())
             }
         }
@@ -97,17 +95,18 @@ impl ChangeSink {
     /// Ends the stream: everything has been sent.
     pub fn end(&self) -> Result<(), UploadError> {
         if self.any.load(Ordering::Relaxed) {
-            let held_back = std::mem::take(
-                &mut *self
-                    .held_back
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner),
-            );
+            let held_back = std::mem::take(&mut *self.held_back());
             held_back
                 .into_iter()
                 .try_for_each(|change| self.send(change))?;
         }
         self.message(None)
+    }
+
+    fn held_back(&self) -> MutexGuard<'_, Vec<Change>> {
+        self.held_back
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn send(&self, change: Change) -> Result<(), UploadError> {

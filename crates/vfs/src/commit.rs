@@ -328,7 +328,8 @@ impl<'a> Commit<'a> {
     /// Returns a version that had the changes before.
     async fn found(&self, sealed: &Sealed, version: VersionRecord) -> Result<Finished, Failure> {
         let project = self.base.snapshot().project.id;
-        let finder = Finder::new(self.remote, project, version.number);
+        let versions = (sealed.base().number, version.number);
+        let finder = Finder::new(self.remote, project, versions);
         let ids = finder.find(sealed).await.map_err(|source| Failure {
             may_be_published: version.id == sealed.commit(),
             error: source.into(),

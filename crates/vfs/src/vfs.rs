@@ -119,7 +119,7 @@ impl Vfs {
             ..self.source.clone()
         };
         let chunks = Arc::clone(&self.chunks);
-        Self::over(source, self.config.clone(), self.inodes.next(), chunks)
+        Self::over(source, self.config, self.inodes.next(), chunks)
     }
 
     /// Returns the names that differ between two versions of the project.

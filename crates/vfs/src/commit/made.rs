@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use lfsfs_client::{DirectoryListing, GrpcRemote, Published, Remote as _, RemoteError};
 use lfsfs_overlay::{ChangedEntry, CommitIds, DirectoryRef, Entry, Inode, Sealed};
-use lfsfs_types::{DirId, LinkId, ProjectId, Record, VersionNumber};
+use lfsfs_types::{DirId, LinkId, Name, ProjectId, Record, VersionNumber};
 
 /// New directories and files with several names, by their inodes.
 #[derive(Debug, Default)]
@@ -57,6 +57,8 @@ impl Made {
 pub(super) struct Finder<'a> {
     remote: &'a GrpcRemote,
     project: ProjectId,
+    /// The version that the changes were made on.
+    base: VersionNumber,
     version: VersionNumber,
     found: Made,
     /// The listing that was looked at last.
@@ -64,10 +66,15 @@ pub(super) struct Finder<'a> {
 }
 
 impl<'a> Finder<'a> {
-    pub(super) fn new(remote: &'a GrpcRemote, project: ProjectId, version: VersionNumber) -> Self {
+    pub(super) fn new(
+        remote: &'a GrpcRemote,
+        project: ProjectId,
+        (base, version): (VersionNumber, VersionNumber),
+    ) -> Self {
         Self {
             remote,
             project,
+            base,
             version,
             found: Made::default(),
             listing: None,
@@ -126,16 +133,56 @@ impl<'a> Finder<'a> {
             DirectoryRef::New(ino) => *self.found.directories.get(&ino).ok_or_else(lacking)?,
             DirectoryRef::NamesOf(_) => return Ok(None),
         };
+        let found = match self.list(dir).await {
+            Ok(()) => self.named(entry.name),
+            // Changes that were forced made it again at its path.
+            Err(RemoteError::NotFound(_)) => {
+                let dir = self.made_again(dir).await?;
+                self.list(dir).await?;
+                self.named(entry.name)
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(found)
+    }
+
+    async fn list(&mut self, dir: DirId) -> Result<(), RemoteError> {
         if self.listing.as_ref().is_none_or(|(last, _)| *last != dir) {
             let listing = self.remote.list_directory(self.project, self.version, dir);
             self.listing = Some((dir, listing.await?));
         }
+        Ok(())
+    }
+
+    /// Returns what a name is in the directory that was listed last.
+    fn named(&self, name: Option<&Name>) -> Option<Record> {
         let entries = self
             .listing
             .iter()
             .flat_map(|(_, listing)| &listing.entries);
-        let mut named = entries.filter(|(name, _)| Some(name) == entry.name);
-        Ok(named.next().map(|(_, record)| record.clone()))
+        let mut named = entries.filter(|(it, _)| Some(it) == name);
+        Some(named.next()?.1.clone())
+    }
+
+    /// Returns the directory that the version has at the path that one has in the base.
+    async fn made_again(&mut self, dir: DirId) -> Result<DirId, RemoteError> {
+        let dirs = [dir];
+        let places = self.remote.directory_places(self.project, self.base, &dirs);
+        let place = |(dir, parent, name)| (dir, (parent, name));
+        let places: HashMap<_, _> = places.await?.into_iter().map(place).collect();
+        let mut names = Vec::new();
+        let mut above = dir;
+        while let Some((parent, name)) = places.get(&above) {
+            names.push(name);
+            above = *parent;
+        }
+        let mut at = DirId::ROOT;
+        for name in names.into_iter().rev() {
+            self.list(at).await?;
+            let found = self.named(Some(name)).and_then(|record| record.dir());
+            at = found.ok_or_else(lacking)?;
+        }
+        Ok(at)
     }
 }
 

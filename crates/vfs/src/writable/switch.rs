@@ -130,7 +130,7 @@ impl WritableVfs {
         let drift = Drift::new((ground, next), changed, Some(others));
         let step = Step::Land {
             commit: landing.commit,
-            landings: Landings::new(&sealed, landing.ids),
+            landings: Box::new(Landings::new(&sealed, landing.ids)),
         };
         self.replace(drift, step, kernel).await?;
         let overlay = Arc::clone(overlay);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,11 +25,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::writable_support::{OWNER, ROOT, find, ino, read_all, scratch};
 
-/// A server with the project `app`, and directories for caches and overlays.
-pub(crate) struct Cluster {
+/// Directories for caches and overlays, and the way to a server.
+pub(crate) struct Client {
     pub(crate) remote: GrpcRemote,
     pub(crate) dir: TempDir,
     pub(crate) clock: Arc<TestClock>,
+}
+
+/// A server in this process with the project `app`, and a client of it.
+pub(crate) struct Cluster {
+    client: Client,
     address: SocketAddr,
     shutdown: CancellationToken,
     server: JoinHandle<Result<(), ServerError>>,
@@ -40,13 +46,13 @@ impl Cluster {
         let dir = scratch();
         let any = "127.0.0.1:0".parse().unwrap();
         let (address, shutdown, server) = start(&dir.path().join("server"), any).await;
-        let remote = GrpcRemote::new(ClientConfig::new(address.to_string())).unwrap();
+        let mut client = Client::of(&address.to_string());
+        client.dir = dir;
         let project = ProjectName::new("app").unwrap();
-        remote.new_project(&project, Vec::new()).await.unwrap();
+        let made = client.remote.new_project(&project, Vec::new()).await;
+        made.unwrap();
         Self {
-            remote,
-            dir,
-            clock: Arc::new(TestClock::new(WallTime::from_seconds(2_000_000_000))),
+            client,
             address,
             shutdown,
             server,
@@ -64,6 +70,24 @@ impl Cluster {
     pub(crate) async fn restart(&mut self) {
         let data = self.dir.path().join("server");
         (_, self.shutdown, self.server) = start(&data, self.address).await;
+    }
+}
+
+impl Deref for Cluster {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl Client {
+    pub(crate) fn of(address: &str) -> Self {
+        Self {
+            remote: GrpcRemote::new(ClientConfig::new(address)).unwrap(),
+            dir: scratch(),
+            clock: Arc::new(TestClock::new(WallTime::from_seconds(2_000_000_000))),
+        }
     }
 
     /// Mounts a version with the changes of an overlay.
@@ -287,10 +311,6 @@ impl Mount {
 
     pub(crate) async fn read(&self, path: &str) -> Vec<u8> {
         read_all(&self.vfs, self.ino(path).await).await
-    }
-
-    pub(crate) async fn exists(&self, path: &str) -> bool {
-        find(&self.vfs, path).await.is_ok()
     }
 }
 

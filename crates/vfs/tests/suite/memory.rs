@@ -20,7 +20,8 @@ use lfsfs_types::{
 };
 use lfsfs_vfs::{Vfs, VfsConfig};
 
-const ENTRIES: &str = "LFSFS_VFS_TEST_ENTRIES";
+/// How many entries a child is to make.
+pub(crate) const ENTRIES: &str = "LFSFS_VFS_TEST_ENTRIES";
 const FILES_PER_DIRECTORY: u64 = 50;
 
 /// A server that makes listings up when it is asked, so that only the file system takes memory.
@@ -112,10 +113,10 @@ pub(crate) fn anonymous_kib() -> u64 {
 }
 
 /// Runs an ignored test in a process of its own and returns by how many KiB it says it has grown.
-pub(crate) fn in_a_child(test: &str, entries: &str) -> u64 {
+pub(crate) fn in_a_child(test: &str, settings: &[(&str, &str)]) -> u64 {
     let output = Command::new(env::current_exe().unwrap())
         .args(["--exact", test, "--ignored", "--nocapture"])
-        .env(ENTRIES, entries)
+        .envs(settings.iter().copied())
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
@@ -131,7 +132,7 @@ pub(crate) fn entries() -> Option<u64> {
 
 #[test]
 fn a_walked_entry_costs_little_memory() {
-    let grown = in_a_child("memory::walk_as_a_child", "200000");
+    let grown = in_a_child("memory::walk_as_a_child", &[(ENTRIES, "200000")]);
     // 250 MB for 1,000,000 entries, everything else included, is the bar.
     assert!(grown < 50_000, "{grown} KiB for 200,000 entries");
 }

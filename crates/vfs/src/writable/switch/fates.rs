@@ -20,8 +20,6 @@ use crate::inode::{Change, Detached, Fate, Identity, InodeTable, Place};
 use crate::listing::Listing;
 use crate::writable::known::Known;
 
-const LAND: &str = "end a commit";
-
 /// Why a step could not be taken.
 #[derive(Debug)]
 pub(in crate::writable) enum Halt {
@@ -288,10 +286,12 @@ impl Fates<'_> {
             return self.becomes(subject, (dir, &name), &listing, outcome);
         }
         // Nothing was sent of it, because it did not differ from the base, and others changed it.
-        let base = inode.base.as_deref().cloned();
-        let base = base.ok_or_else(|| VfsError::corrupt(LAND, "what was sent is not there"))?;
         outcome.entries.push((self.number(dir), name));
-        self.follow(subject, base, outcome, needs)
+        match inode.base.as_deref() {
+            Some(base) => self.follow(subject, base.clone(), outcome, needs),
+            // Force put it into another directory of this path; the kernel looks it up again.
+            None => Ok(()),
+        }
     }
 
     /// Returns true if a record is what the mount showed of an inode that it committed.

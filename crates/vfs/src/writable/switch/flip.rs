@@ -24,7 +24,7 @@ pub(in crate::writable) enum Step {
     /// The end of a commit.
     Land {
         commit: VersionId,
-        landings: Landings,
+        landings: Box<Landings>,
     },
 }
 

@@ -96,29 +96,34 @@ async fn a_commit_given_up_at_any_moment_is_made_once() {
     }
 }
 
+/// Commits with force over a slow network that breaks when the version is there and its answer is
+/// still on the way.
+async fn lose_the_answer(cluster: &Cluster, mount: &mut Mount) {
+    let direct = mount.remote.clone();
+    let proxy = Proxy::start(direct.address().parse().unwrap()).unwrap();
+    mount.remote = GrpcRemote::new(ClientConfig::new(proxy.address().to_string())).unwrap();
+    proxy.delay(Duration::from_millis(200));
+    let before = head(cluster).await;
+    let cut = async {
+        while head(cluster).await == before {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        proxy.cut();
+    };
+    let (result, ()) = tokio::join!(mount.force(), cut);
+    let is_lost = matches!(result, Err(CommitError::AnswerLost { .. }));
+    assert!(is_lost, "{result:?}");
+    mount.remote = direct;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_version_whose_answer_was_lost_is_found_again() {
     let cluster = Cluster::new().await;
     let mut mount = cluster.mount("app@v0", "mine").await;
     change(&mount, 1).await;
     let before = mount.tree().await;
-    let proxy = Proxy::start(cluster.remote.address().parse().unwrap()).unwrap();
-    mount.remote = GrpcRemote::new(ClientConfig::new(proxy.address().to_string())).unwrap();
-    proxy.delay(Duration::from_millis(300));
-    // When the version is there, its answer is still on the way.
-    let cut = async {
-        while head(&cluster).await == 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        proxy.cut();
-    };
-    let (result, ()) = tokio::join!(mount.commit(), cut);
-    assert!(
-        matches!(result, Err(CommitError::AnswerLost { .. })),
-        "{result:?}"
-    );
+    lose_the_answer(&cluster, &mut mount).await;
     assert_same(&mount.tree().await, &before);
-    proxy.restore().unwrap();
 
     let outcome = mount.commit().await.unwrap();
     assert_eq!((outcome.version.number.0, outcome.is_new), (1, true));
@@ -127,6 +132,30 @@ async fn a_version_whose_answer_was_lost_is_found_again() {
     let outcome = mount.commit().await.unwrap();
     assert_eq!((outcome.version.number.0, outcome.is_new), (1, false));
     assert_eq!(head(&cluster).await, 1);
+    change(&mount, 2).await;
+    mount.commit().await.unwrap();
+    assert_same(&cluster.version("app@v2").await, &mount.tree().await);
+}
+
+/// The directory of what is new is another one in the version: theirs was removed, mine made it again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forced_version_whose_answer_was_lost_is_found_again() {
+    let cluster = Cluster::new().await;
+    let mut mine = cluster.mount("app@v0", "mine").await;
+    change(&mine, 1).await;
+    mine.commit().await.unwrap();
+    let theirs = cluster.mount("app@v1", "theirs").await;
+    theirs.remove_all("dir1").await;
+    theirs.commit().await.unwrap();
+    mine.mkdir("dir1/sub/new").await;
+    mine.write("dir1/sub/new/file", b"mine").await;
+    lose_the_answer(&cluster, &mut mine).await;
+
+    let outcome = mine.commit().await.unwrap();
+    assert_eq!((outcome.version.number.0, outcome.is_new), (3, true));
+    let version = cluster.version("app@v3").await;
+    assert_eq!(version["dir1/sub/new/file"].bytes, b"mine");
+    assert_same(&mine.tree().await, &version);
 }
 
 #[tokio::test]

@@ -566,10 +566,7 @@ async fn mount(
     clock: &Arc<TestClock>,
     source: &str,
 ) -> Result<WritableVfs, VfsError> {
-    let config = CacheConfig {
-        size_max: 1 << 30,
-        ..CacheConfig::default()
-    };
+    let config = CacheConfig { size_max: 1 << 30 };
     let cache = DiskCache::open(&dir.path().join("cache"), config).unwrap();
     let source: Source = source.parse().unwrap();
     let base = Vfs::open(remote.clone(), cache, &source, VfsConfig::default()).await?;
