@@ -1,10 +1,24 @@
 //! Verb by verb: what each does, prints and refuses.
 
+#[path = "verbs/commit.rs"]
+mod commit;
+#[path = "verbs/diff.rs"]
+mod diff;
+#[path = "verbs/discard.rs"]
+mod discard;
 #[path = "verbs/export.rs"]
 mod export;
 #[path = "verbs/history.rs"]
 mod history;
+#[path = "verbs/mounts.rs"]
+mod mounts;
 #[path = "verbs/projects.rs"]
 mod projects;
+#[path = "verbs/restore.rs"]
+mod restore;
+#[path = "verbs/support.rs"]
+mod support;
+#[path = "verbs/switch.rs"]
+mod switch;
 #[path = "verbs/tags.rs"]
 mod tags;

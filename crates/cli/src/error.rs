@@ -58,10 +58,6 @@ impl CommandError {
         self
     }
 
-    pub(crate) const fn has_hint(&self) -> bool {
-        self.hint.is_some()
-    }
-
     /// Returns the failure of an action on several things: the only one as it is, or all told and
     /// counted.
     pub(crate) fn all(mut failures: Vec<Self>, what: &str) -> Result<(), Self> {

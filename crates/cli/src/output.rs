@@ -41,6 +41,14 @@ pub(crate) fn time(time: Timestamp) -> String {
     )
 }
 
+/// Returns how many there are of something that gets an `s` where there are several.
+pub(crate) fn counted(count: u64, what: &str) -> String {
+    match count {
+        1 => format!("1 {what}"),
+        _ => format!("{count} {what}s"),
+    }
+}
+
 /// A path in JSON: always as text, and in hexadecimal where the text is not the whole truth.
 #[derive(Debug, Serialize)]
 pub(crate) struct JsonPath {
@@ -131,6 +139,12 @@ mod tests {
     fn only_what_is_unsafe_to_show_is_quoted() {
         assert_eq!(quoted("päckage/a b".as_bytes()), "päckage/a b");
         assert_eq!(quoted(b"a\nb\x1b\"\\\xff"), r#""a\nb\033\"\\\377""#);
+    }
+
+    #[test]
+    fn one_is_not_several() {
+        assert_eq!(counted(0, "change"), "0 changes");
+        assert_eq!(counted(1, "uncommitted change"), "1 uncommitted change");
     }
 
     #[test]

@@ -93,15 +93,15 @@ pub(crate) fn run(args: CommitArgs) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// Says how to go on after a conflict, unless that was said.
+/// Says how to go on after a conflict, in the words of this program.
 fn with_way_out(error: CommandError, base: &str) -> CommandError {
-    if error.kind != Kind::Conflict || error.has_hint() {
+    if error.kind != Kind::Conflict {
         return error;
     }
     let project = base.split('@').next().unwrap_or(base);
     error.hint(format!(
-        "see what others did with: lfsfs diff {base} {project}; then take your changes of these \
-        paths back with lfsfs discard, or put them on top with lfsfs commit --force"
+        "nothing was lost; see what others did with: lfsfs diff {base} {project}; then drop your \
+        changes of these paths with lfsfs discard, or put them on top with lfsfs commit --force"
     ))
 }
 
@@ -144,8 +144,8 @@ mod tests {
     }
 
     #[test]
-    fn what_the_mount_says_itself_stays() {
-        let told = with_way_out(refused(ControlErrorKind::Conflict, Some("wait")), "app@v3");
+    fn other_failures_keep_the_hint_that_they_have() {
+        let told = with_way_out(refused(ControlErrorKind::Failed, Some("wait")), "app@v3");
         assert!(told.to_string().ends_with("\nhint: wait"), "{told}");
         let busy = with_way_out(refused(ControlErrorKind::Busy, None), "app@v3");
         assert_eq!(busy.exit_code(), 1);

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::error::CommandError;
 use crate::mounted::{MountedPath, locate, served_writable, source};
-use crate::output::{Output, quoted};
+use crate::output::{Output, counted, quoted};
 use crate::user;
 
 #[derive(Debug, Args)]
@@ -81,8 +81,9 @@ fn question(status: &MountStatus, typed: &[PathBuf], paths: &[ObjectPath]) -> St
     let shown = |path: &Path| quoted(path.as_os_str().as_bytes());
     match (paths, typed) {
         ([], _) => format!(
-            "drop all {} changes of {} and show {version} as it is?",
-            status.changes, status.dir
+            "drop {} of {} and show {version} as it is?",
+            counted(status.changes, "change"),
+            status.dir
         ),
         (_, [path]) => format!("drop all changes of {} since {version}?", shown(path)),
         (paths, _) => format!("drop all changes of {} paths since {version}?", paths.len()),
@@ -94,11 +95,7 @@ fn report(args: &DiscardArgs, discarded: u64) -> Result<(), CommandError> {
     if args.json {
         out.json(&JsonDiscard { discarded })?;
     } else {
-        out.line(match discarded {
-            0 => "nothing had changed".to_owned(),
-            1 => "1 change discarded".to_owned(),
-            count => format!("{count} changes discarded"),
-        })?;
+        out.line(format!("{} discarded", counted(discarded, "change")))?;
     }
     out.finish()
 }

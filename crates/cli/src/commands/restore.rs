@@ -17,7 +17,7 @@ use serde::Serialize;
 use super::export::{tell_what_was_left_out, watched};
 use crate::error::CommandError;
 use crate::mounted::{MountedPath, locate, served_writable};
-use crate::output::{Output, quoted};
+use crate::output::{Output, counted, quoted};
 use crate::user;
 
 #[derive(Debug, Args)]
@@ -68,7 +68,8 @@ pub(crate) async fn run(args: RestoreArgs) -> Result<(), CommandError> {
     let lost = changes_below(&mount, &path)?;
     if lost > 0 {
         let shown = quoted(args.path.as_os_str().as_bytes());
-        let question = format!("{lost} uncommitted changes of {shown} would be lost; go on?");
+        let lost = counted(lost, "uncommitted change");
+        let question = format!("restore {shown} and lose {lost} of it?");
         user::confirm(&question, args.yes)?;
     }
     let (project, version) = (snapshot.project.name.to_string(), snapshot.version.number);

@@ -8,7 +8,7 @@ use lfsfs_mount::{Places, UmountMode, Unmounted, find_mount, list_mounts, unmoun
 
 use crate::error::CommandError;
 use crate::mounted::{places, source};
-use crate::output::quoted;
+use crate::output::{counted, quoted};
 use crate::user;
 
 #[derive(Debug, Args)]
@@ -68,11 +68,8 @@ pub(crate) fn end(path: &Path, mode: UmountMode, places: &Places) -> Result<(), 
 fn kept_text(kept: &Unmounted, dir: &Path) -> String {
     let dir = quoted(dir.as_os_str().as_bytes());
     let source = source(&kept.version);
-    let what = match kept.changes {
-        1 => "1 uncommitted change is kept".to_owned(),
-        count => format!("{count} uncommitted changes are kept"),
-    };
-    format!("{what}; to go on with them: lfsfs mount {source} {dir}")
+    let what = counted(kept.changes, "uncommitted change");
+    format!("kept: {what}; to go on with that: lfsfs mount {source} {dir}")
 }
 
 #[cfg(test)]
@@ -94,8 +91,8 @@ mod tests {
         };
         assert_eq!(
             text(1),
-            "1 uncommitted change is kept; to go on with them: lfsfs mount app@v4 /mnt/app"
+            "kept: 1 uncommitted change; to go on with that: lfsfs mount app@v4 /mnt/app"
         );
-        assert!(text(2).starts_with("2 uncommitted changes are kept; "));
+        assert!(text(2).starts_with("kept: 2 uncommitted changes; "));
     }
 }

@@ -1,0 +1,90 @@
+//! `lfsfs switch`.
+
+use lfsfs_tests::{World, in_namespace};
+
+use crate::support::{read, typed_in, world, write};
+
+/// app@v1 and app@v2, which has another `one`; v1 has the tag `stable`.
+fn two_versions() -> World {
+    let world = world();
+    write(&world.path("tree"), "one", "newer");
+    let _ = world.import(&world.path("tree"), "app");
+    let _ = world.lfsfs(["tag", "app@v1", "stable"]).ok();
+    world
+}
+
+#[test]
+fn a_mount_shows_whatever_version_is_named() {
+    in_namespace("switch::a_mount_shows_whatever_version_is_named", || {
+        let world = two_versions();
+        for mount in [world.mount("app", ""), world.mount_writable("app", "")] {
+            let dir = mount.path();
+            let path = dir.to_str().expect("UTF-8");
+            let switch = |words: &[&str]| {
+                let words: Vec<_> = ["switch"].iter().chain(words).copied().collect();
+                typed_in(&world, dir, &words).ok()
+            };
+            assert_eq!(read(dir, "one"), "newer");
+            assert_eq!(switch(&[path, "v1"]), "app@v1");
+            assert_eq!(
+                (read(dir, "one"), mount.source()),
+                ("one".into(), "app@v1".into())
+            );
+            assert_eq!(switch(&["latest"]), "app@v2");
+            assert_eq!(read(dir, "one"), "newer");
+            assert_eq!(switch(&["stable"]), "app@v1");
+            assert_eq!(switch(&["app@v2"]), "app@v2");
+            assert_eq!(read(dir, "one"), "newer");
+            let same = typed_in(&world, dir, &["switch", "v2", "--json"]).json();
+            assert_eq!((&same["from"], &same["version"]), (&2.into(), &2.into()));
+            mount.umount();
+        }
+    });
+}
+
+#[test]
+fn uncommitted_changes_stay_where_they_are() {
+    in_namespace("switch::uncommitted_changes_stay_where_they_are", || {
+        let world = two_versions();
+        let mount = world.mount_writable("app@v1", "");
+        write(mount.path(), "two", "mine");
+        let refused = typed_in(&world, mount.path(), &["switch", "v2"]);
+        refused.fails(1, &["commit", "discard"]);
+        assert_eq!(
+            (mount.source(), mount.diff()),
+            ("app@v1".into(), vec!["M two".into()])
+        );
+        assert_eq!(
+            (read(mount.path(), "one"), read(mount.path(), "two")),
+            ("one".into(), "mine".into())
+        );
+        mount.umount();
+    });
+}
+
+#[test]
+fn what_is_no_version_of_the_project_is_refused() {
+    in_namespace(
+        "switch::what_is_no_version_of_the_project_is_refused",
+        || {
+            let world = two_versions();
+            let _ = world.import(&world.path("tree"), "other");
+            let mount = world.mount("app@v1", "");
+            let switch = |version: &str| typed_in(&world, mount.path(), &["switch", version]);
+            switch("v9").fails(1, &["v9"]);
+            switch("none").fails(1, &["none"]);
+            let other = switch("other@v1");
+            assert!(matches!(other.code(), Some(1 | 2)), "{other:?}");
+            assert!(other.stderr().contains("other"), "{other:?}");
+            let odd = switch("a b");
+            assert_eq!(odd.code(), Some(2), "{odd:?}");
+            assert_eq!(
+                (mount.source(), read(mount.path(), "one")),
+                ("app@v1".into(), "one".into())
+            );
+            let outside = world.make_dir("outside");
+            typed_in(&world, &outside, &["switch", "v1"]).fails(1, &["not in a mount"]);
+            mount.umount();
+        },
+    );
+}
