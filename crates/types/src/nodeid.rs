@@ -31,6 +31,7 @@ pub fn of_entry(project: &ProjectId, dir: DirId, name: &Name, record: &Record) -
             _,
         ) => of_directory(project, *dir),
         (Kind::File { content, .. }, Some(link)) => of_link(project, link.id, content),
+        (_, Some(link)) => of_link(project, link.id, &ContentId::EMPTY),
         (kind, _) => {
             let mut writer = start(b"entry", project);
             writer.u64(dir.0).bytes(name.as_bytes()).u8(kind.tag());

@@ -3,7 +3,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use lfsfs_types::{DirId, Kind, Name, Record, nodeid};
+use lfsfs_types::{ContentId, DirId, Kind, Name, Record, nodeid};
 
 use crate::attr::{Attr, FileKind};
 use crate::error::{Stop, VfsError};
@@ -45,6 +45,7 @@ pub(crate) fn candidate(
             Identity::Directory(record.dir().unwrap_or(DirId::ABOVE_ROOT))
         }
         (Kind::File { content, .. }, Some(link)) => Identity::Link(link.id, *content),
+        (_, Some(link)) => Identity::Link(link.id, ContentId::EMPTY),
         _ => Identity::Entry(place),
     };
     Ok(Candidate {
