@@ -95,6 +95,9 @@ where
         .with_env_filter(filter)
         .with_writer(writer)
         .with_ansi(colour)
+        // A line that cannot be written is lost. Saying so on stderr, which may be the same file on
+        // the same failed disk, would panic and end the process.
+        .log_internal_errors(false)
         .finish()
 }
 
