@@ -1,4 +1,23 @@
 //! Writing in mounts: what calls answer, what programs make of it, commits, switches, crashes.
 
+#[path = "write/support.rs"]
+mod support;
+
+#[path = "write/commit.rs"]
+mod commit;
+#[path = "write/costs.rs"]
+mod costs;
+#[path = "write/crash.rs"]
+mod crash;
+#[path = "write/full_disk.rs"]
+mod full_disk;
 #[path = "write/model.rs"]
 mod model;
+#[path = "write/overlays.rs"]
+mod overlays;
+#[path = "write/programs.rs"]
+mod programs;
+#[path = "write/switch.rs"]
+mod switch;
+#[path = "write/two_mounts.rs"]
+mod two_mounts;

@@ -36,6 +36,12 @@ impl Proxied {
         }
     }
 
+    /// Returns the server's own address, which leads past the proxy.
+    #[must_use]
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+
     /// Stops the server and checks its data.
     pub fn check(mut self) {
         self.world.set_address(&self.server);

@@ -41,6 +41,8 @@ pub(crate) enum Call {
     /// Writes through a shared mapping and syncs it.
     WriteMapped(usize, u64, usize, u8),
     Sync(usize, bool),
+    /// Syncs the root, and with it all that was changed.
+    SyncAll,
     StatOpen(usize),
     ChmodOpen(usize, u32),
     Truncate(String, u64),
@@ -149,6 +151,7 @@ impl Side {
             | Call::Link(..)
             | Call::Symlink(..)
             | Call::MakeNode(..) => self.on_names(call).map(|()| Answer::Done),
+            Call::SyncAll => done(rustix::fs::fsync(&self.root)),
             Call::ReadLink(..)
             | Call::Xattr(..)
             | Call::Xattrs(..)
@@ -306,13 +309,24 @@ impl Attributes {
         let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
         let is_set = stat.st_mtime < CLOCK_FROM;
         Self {
-            mode: stat.st_mode,
+            mode: comparable_mode(stat.st_mode),
             owner: (stat.st_uid, stat.st_gid),
             size: if is_directory { 0 } else { stat.st_size },
             nlink: if is_directory { 1 } else { stat.st_nlink },
             rdev: stat.st_rdev,
             mtime: is_set.then(|| (stat.st_mtime, nanos(stat.st_mtime_nsec))),
         }
+    }
+}
+
+/// Returns a mode without setgid where the group may not run a file: the kernel clears that on a
+/// write by somebody outside the group, and FUSE tells no daemon who is in a group.
+pub(crate) fn comparable_mode(mode: u32) -> u32 {
+    let is_file = FileType::from_raw_mode(mode) == FileType::RegularFile;
+    if is_file && mode & 0o010 == 0 {
+        mode & !0o2000
+    } else {
+        mode
     }
 }
 

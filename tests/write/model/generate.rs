@@ -218,6 +218,15 @@ impl Generator {
         self.pick(&[None, None, Some(0), Some(1_000), Some(2_000)])
     }
 
+    /// Never without both: FUSE does not tell the daemon of a call that names nobody, which makes a
+    /// local file system set the change time.
+    fn chown(&mut self, path: String) -> Call {
+        match (self.owner(), self.owner()) {
+            (None, None) => Call::Chown(path, Some(1_000), None),
+            (user, group) => Call::Chown(path, user, group),
+        }
+    }
+
     fn time(&mut self) -> Time {
         match self.below(6) {
             0 => Time::Now,
@@ -238,7 +247,7 @@ impl Generator {
         match self.below(11) {
             0..=2 => Call::Chmod(path, self.mode()),
             3 => Call::ChmodOpen(self.below(HANDLES), self.mode()),
-            4..=5 => Call::Chown(path, self.owner(), self.owner()),
+            4..=5 => self.chown(path),
             6..=7 => Call::SetTimes(path, self.time(), self.time()),
             8..=9 => {
                 let how = self.pick(&[

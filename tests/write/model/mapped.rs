@@ -6,6 +6,7 @@ use std::os::fd::AsRawFd as _;
 use rustix::io::Errno;
 
 const PAGE_LEN: u64 = 4_096;
+const WRITABLE: i32 = libc::PROT_READ | libc::PROT_WRITE;
 
 /// Writes through a shared mapping and syncs it. A range that is not in the file gives ENXIO: who
 /// touches such a mapping is killed.
@@ -16,20 +17,19 @@ pub(crate) fn write(file: &File, offset: u64, bytes: &[u8]) -> Result<(), Errno>
     }
     let start = offset / PAGE_LEN * PAGE_LEN;
     let skip = usize::try_from(offset - start).expect("less than a page");
-    let mut mapping = Mapping::new(file, start, skip + bytes.len())?;
+    let mut mapping = Mapping::of(file, start, skip + bytes.len(), WRITABLE)?;
     mapping.bytes()[skip..].copy_from_slice(bytes);
     mapping.sync()
 }
 
-/// A shared, writable mapping of a part of a file.
+/// A shared mapping of a part of a file.
 struct Mapping {
     address: *mut libc::c_void,
     len: usize,
 }
 
 impl Mapping {
-    fn new(file: &File, start: u64, len: usize) -> Result<Self, Errno> {
-        let protection = libc::PROT_READ | libc::PROT_WRITE;
+    fn of(file: &File, start: u64, len: usize, protection: i32) -> Result<Self, Errno> {
         let start = i64::try_from(start).expect("a small number");
         #[expect(unsafe_code, reason = "only mmap maps")]
         // SAFETY: a new mapping at an address that the kernel chooses, of an open file.
@@ -84,4 +84,16 @@ impl Drop for Mapping {
 
 fn last_error() -> Errno {
     Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
+}
+
+/// Returns how many pages of a file the kernel has in memory.
+pub(crate) fn resident_pages(file: &File) -> u64 {
+    let len = usize::try_from(file.metadata().expect("attributes").len()).expect("a small file");
+    let mapping = Mapping::of(file, 0, len, libc::PROT_READ).expect("a mapping");
+    let mut pages = vec![0; len.div_ceil(4_096)];
+    #[expect(unsafe_code, reason = "only mincore tells")]
+    // SAFETY: there is a byte for each page of the mapping.
+    let result = unsafe { libc::mincore(mapping.address, mapping.len, pages.as_mut_ptr()) };
+    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+    pages.iter().filter(|page| **page & 1 == 1).count() as u64
 }

@@ -10,7 +10,7 @@ use std::path::Path;
 use lfsfs_tests::paths;
 use rustix::fs::{AtFlags, CWD, FileType, Statx, StatxFlags};
 
-use super::call::CLOCK_FROM;
+use super::call::{CLOCK_FROM, comparable_mode};
 
 /// Clocks of two file systems differ by this at most, in seconds.
 const CLOCK_SLACK: i64 = 2;
@@ -32,7 +32,7 @@ pub(crate) struct Seen {
 /// What both sides must have alike.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Stable {
-    pub(crate) mode: u16,
+    pub(crate) mode: u32,
     owner: (u32, u32),
     /// 0 and 1 of directories: file systems differ.
     size: u64,
@@ -85,7 +85,7 @@ impl Tree {
     /// Returns the paths of all directories; that of the root is empty.
     pub(crate) fn directories(&self) -> impl Iterator<Item = String> {
         let is_directory =
-            |seen: &Seen| FileType::from_raw_mode(seen.stable.mode.into()) == FileType::Directory;
+            |seen: &Seen| FileType::from_raw_mode(seen.stable.mode) == FileType::Directory;
         let found = self.0.iter().filter(move |(_, seen)| is_directory(seen));
         found.map(|(path, _)| path.clone())
     }
@@ -93,6 +93,25 @@ impl Tree {
     /// Returns how many objects there are, the root among them.
     pub(crate) fn len(&self) -> usize {
         self.0.len()
+    }
+
+    /// Returns true if both hold the same but for times, which two clocks never make alike.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        let stable = |tree: &Self| -> Vec<_> {
+            let objects = tree.0.iter();
+            let objects = objects.map(|(path, seen)| (path.clone(), seen.stable.clone()));
+            objects.collect()
+        };
+        stable(self) == stable(other)
+    }
+
+    /// Returns the first differences from another, for people.
+    pub(crate) fn unlike(&self, other: &Self) -> String {
+        let found = differences(self, other, |path, left, right| {
+            let is_same = left.stable == right.stable;
+            (!is_same).then(|| format!("{path:?}: {left:?}, expected {right:?}"))
+        });
+        found[..found.len().min(DIFFERENCES_SHOWN)].join("\n")
     }
 
     /// Checks that this is what another look at the tree showed: all but numbers and change times.
@@ -115,6 +134,8 @@ pub(crate) struct Twins {
     numbers: HashMap<Identity, u64>,
     /// Objects may have other numbers at the next look.
     is_renumbered: bool,
+    /// Objects may have older change times at the next look.
+    is_committed: bool,
 }
 
 impl Twins {
@@ -126,6 +147,12 @@ impl Twins {
     /// Allows other numbers at the next look, as after a remount of what was committed.
     pub(crate) fn renumber(&mut self) {
         self.is_renumbered = true;
+    }
+
+    /// Allows older change times at the next look: where nothing but the change time differs, a
+    /// commit leaves an object as it is in the version.
+    pub(crate) fn commit(&mut self) {
+        self.is_committed = true;
     }
 
     /// Looks at both trees again, and checks that they are alike, that objects kept their
@@ -144,7 +171,8 @@ impl Twins {
             .iter()
             .filter_map(|(path, seen)| Some((local.0.get(path)?.identity, seen.identity.ino)))
             .collect();
-        (self.ours, self.local, self.is_renumbered) = (ours, local, false);
+        (self.ours, self.local) = (ours, local);
+        (self.is_renumbered, self.is_committed) = (false, false);
     }
 
     fn difference(&self, ours: &Seen, local: &Seen, now: i64) -> Option<&'static str> {
@@ -166,7 +194,8 @@ impl Twins {
             find(&self.local, |it| it == local.identity)?,
         );
         let has_changed = |before: &Seen, after: &Seen| {
-            (before.mtime != after.mtime, before.ctime != after.ctime)
+            let ctime = !self.is_committed && before.ctime != after.ctime;
+            (before.mtime != after.mtime, ctime)
         };
         let is_same = has_changed(ours_before, ours) == has_changed(local_before, local);
         (!is_same).then_some("other times have changed")
@@ -215,7 +244,7 @@ fn look(path: &Path) -> Seen {
     let kind = FileType::from_raw_mode(stat.stx_mode.into());
     let is_directory = kind == FileType::Directory;
     let stable = Stable {
-        mode: stat.stx_mode,
+        mode: comparable_mode(stat.stx_mode.into()),
         owner: (stat.stx_uid, stat.stx_gid),
         size: if is_directory { 0 } else { stat.stx_size },
         nlink: if is_directory { 1 } else { stat.stx_nlink },

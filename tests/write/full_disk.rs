@@ -1,0 +1,88 @@
+//! A full disk under the overlay: ENOSPC to the writer, nothing lost, and on it goes with space.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use lfsfs_testkit::disk::LoopDisk;
+use lfsfs_testkit::requirements::require_loop_devices;
+use lfsfs_tests::{Numbers, in_namespace};
+
+use crate::support::{assert_same_but_times, assert_version_is_mount, world_with_app};
+
+const DISK_LEN: u64 = 64 * 1024 * 1024;
+const FILES_MAX: u64 = 20_000;
+
+/// Makes files of these lengths in both directories until the first says that it is full. Returns
+/// how many it took.
+fn fill(ours: &Path, local: &Path, name: &str, len: usize) -> u64 {
+    for number in 0..FILES_MAX {
+        let name = format!("{name}-{number}");
+        let bytes = Numbers(number + 1).bytes(len);
+        match fs::write(ours.join(&name), &bytes) {
+            Ok(()) => fs::write(local.join(&name), &bytes).expect("a file"),
+            Err(error) => {
+                assert_full(&error);
+                let left = ours.join(&name);
+                let read = fs::read(&left).unwrap_or_default();
+                assert!(bytes.starts_with(&read), "what was written is a part of it");
+                // A file may be there without its bytes: two calls made it.
+                fs::write(local.join(&name), read).expect("a file");
+                if !left.exists() {
+                    fs::remove_file(local.join(&name)).expect("a file");
+                }
+                return number;
+            }
+        }
+    }
+    FILES_MAX
+}
+
+fn assert_full(error: &io::Error) {
+    assert_eq!(error.raw_os_error(), Some(libc::ENOSPC), "{error}");
+}
+
+#[test]
+fn the_writer_hears_of_it_and_nothing_is_lost() {
+    if require_loop_devices().is_err() {
+        return;
+    }
+    in_namespace(
+        "full_disk::the_writer_hears_of_it_and_nothing_is_lost",
+        || {
+            let disk = LoopDisk::new(DISK_LEN).expect("a disk");
+            let (world, local) = world_with_app(200);
+            let options = format!("state={}", disk.path().join("state").display());
+            let mount = world.mount_writable("app@v1", &options);
+            let dir = mount.path();
+            fs::write(dir.join("first"), "first").expect("a file");
+            fs::write(local.join("first"), "first").expect("a file");
+            disk.fill_up(2 * 1024 * 1024).expect("it fills up");
+
+            let large = fill(dir, &local, "large", 100_000);
+            assert!((1..100).contains(&large), "{large} files");
+            // What is smaller than the room that is left still fits; then nothing does.
+            let small = fill(dir, &local, "small", 10);
+            assert!(small < FILES_MAX, "{small} files");
+            for _ in 0..3 {
+                assert_full(&fs::create_dir(dir.join("directory")).expect_err("it is full"));
+                assert_full(&fs::write(dir.join("more"), "text").expect_err("it is full"));
+            }
+            assert_same_but_times(&local, dir);
+
+            disk.free().expect("space");
+            for root in [dir, &local] {
+                fs::create_dir(root.join("directory")).expect("a directory");
+                fs::write(root.join("directory/later"), "later").expect("a file");
+                fs::remove_file(root.join("first")).expect("a file to remove");
+            }
+            assert_same_but_times(&local, dir);
+            mount.kill_and_mount();
+            assert_same_but_times(&local, dir);
+            mount.commit("with space");
+            assert_version_is_mount(&world, "app@v2", dir);
+            mount.umount();
+            drop(disk);
+        },
+    );
+}
