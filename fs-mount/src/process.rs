@@ -86,15 +86,58 @@ async fn serve(
     log: Option<PathBuf>,
     ready: impl FnOnce(&MountStatus) -> io::Result<()>,
 ) -> Result<(), MountError> {
+    let mounted = mount(request, connect, log).await?;
+    let control = &mounted.control;
+    let upkeep = tokio::spawn(upkeep::run(Arc::clone(&control.vfs)));
+    let status = control.status();
+    let (source, dir) = (request.source_text(), &status.dir);
+    info!(
+        source,
+        dir,
+        mode = status.mode,
+        changes = status.changes,
+        "mounted"
+    );
+    ready(&status).map_err(MountError::system("tell that the mount is ready"))?;
+    let stop = Notify::new();
+    let serving = mounted.socket.serve(control, &stop);
+    let serving_to_end = async {
+        until_end(&mounted.served, mounted.signals, mounted.orders).await;
+        stop.notify_one();
+        // Whoever ordered the end is still waiting for the answer.
+        Instant::now() + END_TIMEOUT
+    };
+    answer_last(serving, serving_to_end).await;
+    upkeep.abort();
+    finish(control).await;
+    // What was fetched last is on its way to the cache. A slow disk must not keep the process.
+    let _ = timeout(SETTLE_TIMEOUT, control.vfs.base().settle()).await;
+    Ok(())
+}
+
+/// A mount that answers, and what it is told by.
+struct Mounted {
+    served: ServedMount,
+    socket: ControlSocket,
+    control: Arc<Control>,
+    signals: Signals,
+    orders: mpsc::Receiver<UmountOrder>,
+}
+
+async fn mount(
+    request: &MountRequest,
+    connect: &Connect,
+    log: Option<PathBuf>,
+) -> Result<Mounted, MountError> {
     let places = Places::find(&request.options)?;
     let dir = mount_point::prepare(&request.dir)?;
-    // Signals that come while the version is being opened end the process as they do by default;
-    // from here on they would leave a mount behind.
     let remote = connect(request).map_err(|error| cannot_open(request, error))?;
     let base = open(request, &remote, &places).await?;
     let project = base.snapshot().project.id;
     let overlay = overlays::directory(&request.options, &places, &project, &dir);
     let vfs = overlays::open(base, overlay.clone(), request, &places).await?;
+    // Signals that come while the version is being opened end the process as they do by default;
+    // from here on they would leave a mount behind.
     let signals = Signals::new().map_err(MountError::system("listen for signals"))?;
     let config = SessionConfig {
         threads: SERVING_THREADS,
@@ -105,15 +148,15 @@ async fn serve(
     probe(&dir, request).await?;
     let socket = ControlSocket::bind(places.socket(served.device()))?;
     let (sender, orders) = orders();
-    let control = Arc::new(Control {
+    let control = Control {
         fixed: FixedStatus {
             source: request.source_text().to_owned(),
             server: version::server_address(&request.options),
-            dir: dir.clone(),
+            dir,
             device: served.device(),
             access: request.options.access,
             overlay,
-            cache: places.cache.clone(),
+            cache: places.cache,
             log,
         },
         counters: Arc::clone(served.counters()),
@@ -124,26 +167,14 @@ async fn serve(
         kernel: Arc::new(MountedKernel::new(served.notifier().clone())),
         changing: Mutex::default(),
         orders: sender,
-    });
-    let upkeep = tokio::spawn(upkeep::run(Arc::clone(&control.vfs)));
-    let status = control.status();
-    let (dir, source) = (dir.display(), request.source_text());
-    info!(source, %dir, mode = status.mode, changes = status.changes, "mounted");
-    ready(&status).map_err(MountError::system("tell that the mount is ready"))?;
-    let stop = Notify::new();
-    let serving = socket.serve(&control, &stop);
-    let serving_to_end = async {
-        until_end(&served, signals, orders).await;
-        stop.notify_one();
-        // Whoever ordered the end is still waiting for the answer.
-        Instant::now() + END_TIMEOUT
     };
-    answer_last(serving, serving_to_end).await;
-    upkeep.abort();
-    finish(&control).await;
-    // What was fetched last is on its way to the cache. A slow disk must not keep the process.
-    let _ = timeout(SETTLE_TIMEOUT, control.vfs.base().settle()).await;
-    Ok(())
+    Ok(Mounted {
+        served,
+        socket,
+        control: Arc::new(control),
+        signals,
+        orders,
+    })
 }
 
 /// Makes the changes durable that stay behind, however long the disk takes.
