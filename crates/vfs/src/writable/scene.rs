@@ -163,7 +163,8 @@ impl<'a> Scene<'a> {
         if let Some(inode) = self.state.inode(ino) {
             let data = inode.directory().ok_or(VfsError::NotDirectory)?;
             return Ok(Dir {
-                base: data.base,
+                // A directory that was removed was empty, and the base may not have it any more.
+                base: data.base.filter(|_| !inode.is_orphan()),
                 upper: Some((inode, data)),
                 ..dir
             });

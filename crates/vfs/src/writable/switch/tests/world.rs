@@ -242,13 +242,14 @@ impl World {
 
     /// Checks that nothing that the kernel keeps differs from what the mount says.
     pub(crate) async fn check(&self) {
-        let (entries, attributes, pages, listings) = {
+        let (entries, attributes, pages, listings, lookups) = {
             let kept = self.kernel.kept();
             (
                 kept.entries.clone(),
                 kept.attributes.clone(),
                 kept.pages.clone(),
                 kept.listings.clone(),
+                kept.lookups.clone(),
             )
         };
         for ((parent, name), known) in entries {
@@ -259,6 +260,10 @@ impl World {
             };
             found.inspect(|ino| self.vfs.forget(*ino, 1));
             assert_eq!(known, found, "{parent}/{}", String::from_utf8_lossy(&name));
+        }
+        for ino in lookups.into_keys() {
+            let known = self.vfs.getattr(ino).await;
+            assert!(known.is_ok(), "{ino} is lost");
         }
         for (ino, attr) in attributes {
             assert_eq!(attr, self.vfs.getattr(ino).await.unwrap());
