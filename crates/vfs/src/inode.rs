@@ -284,7 +284,9 @@ impl State {
 
     /// Returns the inode that the entry has, or the next free one.
     fn choose(&self, candidate: &Candidate, taken: &dyn Fn(u64) -> bool) -> u64 {
-        if let Some(ino) = self.displaced.get(&candidate.identity) {
+        if let Some(ino) = self.displaced.get(&candidate.identity)
+            && !taken(*ino)
+        {
             return *ino;
         }
         let is_taken = |ino| taken(ino) || self.is_another(ino, candidate);

@@ -71,16 +71,16 @@ impl InodeTable {
     }
 
     /// Returns the number of an entry if the kernel knows it.
-    pub(crate) fn known(&self, candidate: &Candidate) -> Option<u64> {
+    pub(crate) fn known(&self, candidate: &Candidate, taken: &dyn Fn(u64) -> bool) -> Option<u64> {
         let state = self.lock();
-        let ino = state.choose(candidate, &|_| false);
+        let ino = state.choose(candidate, taken);
         let known = state.slots.contains_key(&ino) && !state.detached.contains_key(&ino);
         known.then_some(ino)
     }
 
     /// Returns the number that an entry has or would have.
-    pub(crate) fn number(&self, candidate: &Candidate) -> u64 {
-        self.lock().choose(candidate, &|_| false)
+    pub(crate) fn number(&self, candidate: &Candidate, taken: &dyn Fn(u64) -> bool) -> u64 {
+        self.lock().choose(candidate, taken)
     }
 }
 

@@ -328,7 +328,8 @@ impl Fates<'_> {
         let upper = after.adopted(&key).or_else(|| before.adopted(&key));
         upper.or_else(made).unwrap_or_else(|| {
             let candidate = directory_candidate(self.project(), dir);
-            self.table.number(&candidate)
+            self.table
+                .number(&candidate, &|ino| after.inode(ino).is_some())
         })
     }
 }
@@ -347,7 +348,9 @@ pub(super) fn known_directory(
     table: &InodeTable,
 ) -> Option<u64> {
     let upper = state.adopted(&BaseKey::Directory(dir));
-    upper.or_else(|| table.known(&directory_candidate(project, dir)))
+    // A directory that was removed and is open still has its number.
+    let taken = |ino| state.inode(ino).is_some();
+    upper.or_else(|| table.known(&directory_candidate(project, dir), &taken))
 }
 
 /// Returns whether the overlay has something to say about a name in a directory.
