@@ -41,7 +41,7 @@ fn measured_process() {
 
 fn make(overlay: &Overlay, file: u64) {
     let directory = NEW * 10 + file / PER_DIRECTORY;
-    if file % PER_DIRECTORY == 0 {
+    if file.is_multiple_of(PER_DIRECTORY) {
         let name = format!("directory {directory}");
         let made = create(ROOT, &name, directory, NewNode::Directory);
         overlay.apply(&[made.into()]).unwrap();
