@@ -230,6 +230,41 @@ impl Inode {
         self.attributes.nlink == 0
     }
 
+    /// Returns true if the object is not what the base has of it: other times of a directory, and
+    /// another ctime or number of names of anything, are no difference.
+    pub(crate) fn differs(&self) -> bool {
+        let Some(base) = &self.base else {
+            return true;
+        };
+        let then = Attributes::of_base(&base.record);
+        let now = &self.attributes;
+        let same = (then.mode, then.uid, then.gid) == (now.mode, now.uid, now.gid)
+            && (then.mtime == now.mtime || self.directory().is_some())
+            && then.xattrs == now.xattrs
+            && self.file().is_none_or(FileData::is_base);
+        !same
+    }
+
+    /// Returns true if nothing but times is other than in the base: there is nothing to commit.
+    pub(crate) fn is_only_touched(&self) -> bool {
+        let names = |base: &BaseObject| base.record.link.map_or(1, |link| link.nlink.max(1));
+        let has_its_names = self.base.as_ref().is_some_and(|base| {
+            let names = names(base);
+            self.in_place && (self.base_names, self.attributes.nlink) == (names, names)
+        });
+        let slots = self.directory().is_some_and(|it| !it.entries.is_empty());
+        has_its_names && !slots && !self.differs()
+    }
+
+    /// Returns how many names it has that the base has not, or 1 for a directory with another place.
+    pub(crate) fn new_names(&self) -> u32 {
+        match (self.directory(), &self.base) {
+            (Some(_), base) => u32::from(base.is_none() || !self.in_place),
+            (None, None) => self.attributes.nlink,
+            (None, Some(_)) => self.attributes.nlink.saturating_sub(self.base_names),
+        }
+    }
+
     /// Returns by what the base's object is recognised, as long as that leads here.
     pub(crate) fn base_key(&self) -> Option<BaseKey> {
         let key = self.base.as_ref()?.key();

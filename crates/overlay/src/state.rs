@@ -3,11 +3,13 @@
 //! Owns every inode of the overlay and how it is found. A clone is O(1) and never changes, which is
 //! what sealing for a commit, checkpoints and readers without a lock build on. It changes by
 //! [`Operation`]s only: `apply.rs` is the switchboard, `namespace.rs` has names, `content.rs` has
-//! attributes and data, `commit.rs` has seals, `discard.rs` has what drops changes.
+//! attributes and data, `commit.rs` has seals, `discard.rs` has what drops changes, `count.rs` says
+//! how much differs.
 
 mod apply;
 mod commit;
 mod content;
+mod count;
 mod discard;
 mod namespace;
 
@@ -131,21 +133,8 @@ impl State {
         })
     }
 
-    /// Returns how many objects differ from the base: named inodes whose attributes, content or
-    /// entries changed.
-    #[must_use]
-    pub fn changes_len(&self) -> usize {
-        self.dirty.size()
-    }
-
-    /// Returns true if nothing differs from the base.
-    #[must_use]
-    pub fn is_unchanged(&self) -> bool {
-        self.dirty.is_empty()
-    }
-
-    /// Returns the inodes that differ from the base and have names: among them every directory that
-    /// says anything about its entries.
+    /// Returns the inodes that have names and were changed: among them every directory that says
+    /// anything about its entries. Some may not differ from the base any more.
     pub fn changed(&self) -> impl Iterator<Item = (u64, &Inode)> {
         let changed = self.dirty.iter();
         changed.filter_map(|ino| Some((*ino, self.inode(*ino)?)))

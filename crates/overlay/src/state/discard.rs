@@ -188,8 +188,14 @@ impl State {
         if !self.is_unchanged() {
             return Err(ApplyError::Changed);
         }
-        let clean: Vec<_> = self.clean.iter().copied().collect();
-        for ino in clean {
+        // What was only touched is as the new base has it.
+        let dropped: Vec<_> = self
+            .clean
+            .iter()
+            .chain(self.dirty.iter())
+            .copied()
+            .collect();
+        for ino in dropped {
             self.remove(ino);
         }
         self.base = base;

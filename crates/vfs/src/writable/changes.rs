@@ -49,8 +49,8 @@ pub struct LocalChange {
 }
 
 impl WritableVfs {
-    /// Returns how many objects differ from the base, without looking at the base: an object that
-    /// was changed and changed back counts, what is below a removed directory does not.
+    /// Returns about how many lines [`changes`](Self::changes) has, without looking at the base: what
+    /// was written back as it was counts, what is below a removed directory does not.
     #[must_use]
     pub fn changes_len(&self) -> u64 {
         self.moment().state().changes_len() as u64

@@ -80,7 +80,9 @@ impl Fates<'_> {
         for (ino, place) in self.table.within(self.drift.dirs()) {
             self.settle_slot(ino, place, &mut outcome, &mut needs)?;
         }
-        for ino in self.states.0.unchanged() {
+        let touched = self.states.0.touched();
+        let touched = touched.filter(|ino| !self.landings.has(*ino));
+        for ino in self.states.0.unchanged().chain(touched) {
             self.settle_unchanged(ino, &mut outcome, &mut needs)?;
         }
         for ino in self.landings.inodes() {

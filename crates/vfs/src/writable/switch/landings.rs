@@ -56,6 +56,11 @@ impl Landings {
         self.places.keys().copied()
     }
 
+    /// Returns true for what was taken.
+    pub(super) fn has(&self, ino: u64) -> bool {
+        self.places.contains_key(&ino)
+    }
+
     /// Returns the ids that new directories have.
     pub(super) fn directories(&self) -> &[(u64, DirId)] {
         &self.ids.directories
