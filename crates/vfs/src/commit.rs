@@ -142,7 +142,8 @@ impl WritableVfs {
         let Some(overlay) = self.overlay().cloned() else {
             return Ok(None);
         };
-        if overlay.state().is_unchanged() {
+        // Times of directories alone make no version, but a commit gives them up.
+        if overlay.state().changed().next().is_none() {
             return Ok(None);
         }
         let id = VersionId(random_bytes().map_err(CommitError::Random)?);

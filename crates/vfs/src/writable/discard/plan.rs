@@ -64,7 +64,7 @@ pub(super) fn plan(
         }
     }
     let operation = match all {
-        true if state.is_unchanged() => None,
+        true if state.changed().next().is_none() => None,
         true => Some(Operation::DiscardAll {}),
         false => drops.operation(),
     };
