@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use lfsfs_tests::World;
 
 /// Every verb that asks a server, with `TREE` and `MOUNT` for directories.
-const VERBS: [&[&str]; 9] = [
+const VERBS: [&[&str]; 15] = [
     &["project", "new", "app"],
     &["project", "list"],
     &["project", "inspect", "app"],
@@ -16,6 +16,12 @@ const VERBS: [&[&str]; 9] = [
     &["log", "app"],
     &["diff", "app@v1", "app@v2"],
     &["mount", "app", "MOUNT", "-o", "ro"],
+    &["mount", "app", "MOUNT"],
+    &["export", "app", "MOUNT"],
+    &["tag", "app"],
+    &["tag", "app@v1", "stable"],
+    &["project", "rename", "app", "other"],
+    &["project", "delete", "app", "--yes"],
 ];
 
 /// Runs all verbs at once: waiting takes long, and nothing else.
