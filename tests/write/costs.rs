@@ -53,9 +53,10 @@ impl Cost {
 
 /// Makes a tree of so many small files, and a directory of others to be renamed.
 fn make_tree(tree: &Path, files: usize, renamed: usize) {
+    // The listing of the changed directory itself is as long in each project.
     for number in 0..files {
         let directory = number / FILES_PER_DIRECTORY;
-        let path = tree.join(format!("directory-{directory}/file-{number}"));
+        let path = tree.join(format!("files/directory-{directory}/file-{number}"));
         // Few contents: this is about objects.
         write(&path, format!("{}", number % 10));
     }
