@@ -2,6 +2,7 @@
 
 mod kernel;
 mod model;
+mod threads;
 mod world;
 
 use lfsfs_client::memory::MemoryTree;
