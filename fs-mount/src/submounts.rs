@@ -11,22 +11,21 @@ use tracing::warn;
 
 use crate::mountinfo;
 
-/// Returns a mount point in the mount at `dir` that is a changed name, or lies below one.
-pub(crate) fn in_the_way(dir: &Path, changed: &[ChangedName]) -> Option<PathBuf> {
+/// Returns what is mounted in the mount at `dir`, by paths in it.
+pub(crate) fn inside(dir: &Path) -> Vec<PathBuf> {
     let mounts = mountinfo::read().unwrap_or_else(|error| {
         warn!(%error, "cannot read the mount table; nothing is known of mounts inside");
         Vec::new()
     });
-    let inside = mounts.into_iter().map(|mount| mount.dir);
-    inside
-        .filter(|point| point.starts_with(dir) && point != dir)
-        .find(|point| {
-            let below = point.strip_prefix(dir).unwrap_or(point);
-            changed.iter().any(|name| covers(name, below))
-        })
+    let points = mounts.iter().map(|mount| &mount.dir);
+    points
+        .filter(|point| *point != dir)
+        .filter_map(|point| Some(point.strip_prefix(dir).ok()?.to_owned()))
+        .collect()
 }
 
-fn covers(name: &ChangedName, below: &Path) -> bool {
+/// Returns true if a mount point is this name, before or after its change, or lies below it.
+pub(crate) fn covers(name: &ChangedName, below: &Path) -> bool {
     let covers = |path: &ObjectPath| {
         // The root itself is no name that is dropped.
         !path.is_root()

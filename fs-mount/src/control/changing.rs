@@ -4,9 +4,10 @@
 //! Those that change what the mount shows run one at a time. The kernel is told by the core, from
 //! threads that serve no request.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use lfsfs_client::{GrpcRemote, RemoteError, Snapshot};
+use lfsfs_client::{ChangedName, GrpcRemote, RemoteError, Snapshot};
 use lfsfs_types::{ObjectPath, ProjectName, Source};
 use lfsfs_upload::Progress;
 use lfsfs_vfs::{CommitError, CommitParams, LocalChange, LocalLine, VfsError};
@@ -102,6 +103,27 @@ impl Control {
             .await
     }
 
+    /// Fails if something is mounted where the switch would make the kernel drop a name.
+    async fn refuse_submounts(&self, to: &Snapshot) -> Result<(), ControlError> {
+        let dir = self.fixed.dir.clone();
+        let points = spawn_blocking(move || submounts::inside(&dir)).await;
+        let points = points.unwrap_or_default();
+        if points.is_empty() {
+            return Ok(());
+        }
+        let matters = |name: &ChangedName| points.iter().any(|it| submounts::covers(name, it));
+        let replaced = self.vfs.replaced_by(to, matters).await.map_err(of_vfs)?;
+        let in_the_way = |point: &&PathBuf| replaced.iter().any(|it| submounts::covers(it, point));
+        match points.iter().find(in_the_way) {
+            None => Ok(()),
+            Some(point) => Err(ControlError::failed(format!(
+                "{} is mounted on or below something that would change",
+                self.fixed.dir.join(point).display()
+            ))
+            .hint("unmount it and switch again")),
+        }
+    }
+
     async fn switch_to(&self, version: &str) -> Result<Switched, ControlError> {
         // What the kernel holds back is a change too.
         self.cut().await?;
@@ -112,16 +134,7 @@ impl Control {
             }));
         }
         let snapshot = self.find_version(version).await?;
-        let changed = self.vfs.changed_to(&snapshot).await.map_err(of_vfs)?;
-        let dir = self.fixed.dir.clone();
-        let in_the_way = spawn_blocking(move || submounts::in_the_way(&dir, &changed)).await;
-        if let Some(submount) = in_the_way.ok().flatten() {
-            return Err(ControlError::failed(format!(
-                "{} is mounted on or below something that would change",
-                submount.display()
-            ))
-            .hint("unmount it and switch again"));
-        }
+        self.refuse_submounts(&snapshot).await?;
         let kernel = Arc::clone(&self.kernel);
         let report = self.vfs.switch(snapshot, kernel).await.map_err(of_vfs)?;
         let version = self.status().version;

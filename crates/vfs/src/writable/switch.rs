@@ -81,15 +81,34 @@ impl WritableVfs {
         dir.is_none_or(|dir| !self.drain.covers(dir))
     }
 
-    /// Returns the names that a switch would change.
-    pub async fn changed_to(&self, to: &Snapshot) -> Result<Vec<ChangedName>, VfsError> {
-        let base = self.base();
-        let from = base.snapshot();
-        if from.project.id != to.project.id {
-            return Err(VfsError::Invalid);
+    /// Returns those of the names that `matter` which a switch would make stand for another object:
+    /// the kernel drops them, with what is mounted below.
+    pub async fn replaced_by(
+        &self,
+        to: &Snapshot,
+        matter: impl Fn(&ChangedName) -> bool,
+    ) -> Result<Vec<ChangedName>, VfsError> {
+        let ground = self.ground();
+        let mut names = changed_between(&ground, to).await?;
+        names.retain(matter);
+        let next = ground.base.successor(to.clone());
+        let mut drift = Drift::new((ground, next), names.clone(), None);
+        loop {
+            let mut needs = Needs::default();
+            let mut replaced = HashSet::new();
+            for dir in drift.dirs() {
+                let visible = drift.visible(*dir, &mut needs)?.into_iter();
+                replaced.extend(visible.map(|name| (*dir, name.clone())));
+            }
+            if needs.is_empty() {
+                names.retain(|it| {
+                    let place = it.name.clone().map(|name| (it.dir, name));
+                    place.is_some_and(|place| replaced.contains(&place))
+                });
+                return Ok(names);
+            }
+            drift.load(needs).await?;
         }
-        base.changed_names(from.version.number, to.version.number)
-            .await
     }
 
     /// Moves to another version of the same project, up or down.
@@ -107,7 +126,7 @@ impl WritableVfs {
         if ground.base.snapshot().version.id == to.version.id {
             return Ok(SwitchReport::default());
         }
-        let changed = self.changed_to(&to).await?;
+        let changed = changed_between(&ground, &to).await?;
         let next = ground.base.successor(to);
         let drift = Drift::new((ground, next), changed, None);
         self.replace(drift, Step::Switch, &kernel).await
@@ -219,6 +238,16 @@ impl Outcome {
         let attributes = self.attributes.iter().copied();
         attributes.filter(move |ino| !whole.contains(ino))
     }
+}
+
+/// Returns what differs between the base and another version of its project.
+async fn changed_between(ground: &Ground, to: &Snapshot) -> Result<Vec<ChangedName>, VfsError> {
+    let from = ground.base.snapshot();
+    if from.project.id != to.project.id {
+        return Err(VfsError::Invalid);
+    }
+    let (from, to) = (from.version.number, to.version.number);
+    ground.base.changed_names(from, to).await
 }
 
 /// Returns what differs between the base and what a commit led to, and which of it others changed.
