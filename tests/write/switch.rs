@@ -37,6 +37,7 @@ impl Versions {
             "gone/deep/file",
             "mixed/same",
             "mixed/changed",
+            "around/kept/file",
         ] {
             write(&first.join(name), format!("first {name}"));
         }
@@ -64,6 +65,7 @@ impl Versions {
         rustix::fs::rename(dir.join("renamed"), dir.join("moved")).expect("a rename");
         fs::remove_dir_all(dir.join("gone")).expect("a directory to remove");
         write(&dir.join("added/deep/file"), "second added/deep/file");
+        write(&dir.join("around/new"), "second around/new");
         fs::remove_file(dir.join("kind")).expect("a file to remove");
         fs::create_dir(dir.join("kind")).expect("a directory");
     }
@@ -348,12 +350,16 @@ fn refused_with_changes_submounts_and_other_projects() {
             let _ = run("umount", [&submount]).ok();
         }
         versions.assert_shown(dir, 1);
-        // Where nothing changes it is in nobody's way.
-        let submount = tmpfs("node_modules");
-        fs::write(submount.join("theirs"), "text").expect("a file");
+        // Where nothing changes, or the times of a directory above alone, it is in nobody's way.
+        let submounts = ["node_modules", "around/kept"].map(tmpfs);
+        for submount in &submounts {
+            fs::write(submount.join("theirs"), "text").expect("a file");
+        }
         assert_eq!(switch("v2").ok(), "app@v2");
-        assert_eq!(fs::read(submount.join("theirs")).expect("a file"), b"text");
-        let _ = run("umount", [&submount]).ok();
+        for submount in &submounts {
+            assert_eq!(fs::read(submount.join("theirs")).expect("a file"), b"text");
+            let _ = run("umount", [submount]).ok();
+        }
         versions.assert_shown(dir, 2);
 
         let _ = switch("other@v1").fails(2, &["other"]);
