@@ -32,6 +32,21 @@ fn changes_are_counted_wherever_mounts_are_shown() {
 }
 
 #[test]
+fn a_mount_of_a_tag_shows_its_version() {
+    in_namespace("mounts::a_mount_of_a_tag_shows_its_version", || {
+        let world = world();
+        write(&world.path("tree"), "one", "newer");
+        let _ = world.import(&world.path("tree"), "app");
+        let _ = world.lfsfs(["tag", "app@v1", "stable"]).ok();
+        let mount = world.mount_writable("app@stable", "");
+        let status = mount.verb(["status"]).ok();
+        assert!(status.contains("\nversion    app@v1\n"), "{status}");
+        assert_eq!(read(mount.path(), "one"), "one");
+        mount.umount();
+    });
+}
+
+#[test]
 fn what_is_kept_is_told_with_the_way_back_to_it() {
     in_namespace(
         "mounts::what_is_kept_is_told_with_the_way_back_to_it",

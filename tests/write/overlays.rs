@@ -38,7 +38,7 @@ fn unmounting_keeps_changes_and_says_how_to_go_on() {
         let told = mount.verb(["umount"]);
         let _ = told.ok();
         let command = format!("lfsfs mount app@v1 {}", dir.display());
-        for words in ["2 uncommitted changes are kept", &command] {
+        for words in ["kept: 2 uncommitted changes", &command] {
             assert!(told.stderr().contains(words), "{told:?}");
         }
         assert!(!dir.join("new").exists());

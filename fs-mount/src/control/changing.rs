@@ -271,7 +271,11 @@ fn of_vfs(error: VfsError) -> ControlError {
     let text = full_text(&error);
     match error {
         VfsError::HasChanges { count } => {
-            ControlError::failed(format!("there are {count} uncommitted changes"))
+            let there_are = match count {
+                1 => "there is 1 uncommitted change".to_owned(),
+                _ => format!("there are {count} uncommitted changes"),
+            };
+            ControlError::failed(there_are)
                 .hint("make them a version with lfsfs commit, or drop them with lfsfs discard")
         }
         _ => ControlError::failed(text),
