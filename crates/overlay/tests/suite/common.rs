@@ -23,7 +23,8 @@ pub(crate) fn source() -> Source {
 
 pub(crate) fn options() -> OverlayOptions {
     OverlayOptions {
-        lock_wait: Duration::ZERO,
+        // A process that another test is just starting holds every lock until it runs its program.
+        lock_wait: Duration::from_secs(1),
         ..OverlayOptions::default()
     }
 }

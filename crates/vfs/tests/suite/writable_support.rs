@@ -148,7 +148,8 @@ impl Machine {
     pub(crate) async fn try_mount(&self, overlay: &Path) -> Result<WritableVfs, VfsError> {
         let base = self.base().await?;
         let options = OverlayOptions {
-            lock_wait: Duration::ZERO,
+            // A process that another test is just starting holds every lock until it runs its program.
+            lock_wait: Duration::from_secs(1),
             ..OverlayOptions::default()
         };
         let place = OverlayPlace {
