@@ -84,8 +84,8 @@ pub struct WritableVfs {
     place: Option<OverlayPlace>,
     clock: Arc<dyn Clock>,
     overlay: OnceLock<Arc<Overlay>>,
-    /// Held by whoever makes the overlay.
-    making: tokio::sync::Mutex<()>,
+    /// Held by whoever makes the overlay; has one that was opened and that nobody waited for.
+    making: Arc<tokio::sync::Mutex<Option<Overlay>>>,
     known: Mutex<Known>,
     numbers: Numbers,
     orders: Orders,
@@ -125,7 +125,7 @@ impl WritableVfs {
             numbers: Numbers::from(random.map_err(OverlayError::from)?),
             orders: Orders::new(),
             overlay: OnceLock::new(),
-            making: tokio::sync::Mutex::default(),
+            making: Arc::default(),
             inodes: Arc::clone(base.inodes().table()),
             ground: RwLock::new(Arc::new(Ground::new(base))),
             drain: Arc::default(),
@@ -219,18 +219,27 @@ impl WritableVfs {
     }
 
     async fn make_overlay(&self) -> Result<(), VfsError> {
-        let _one_at_a_time = self.making.lock().await;
+        let place = self.place.clone().ok_or(VfsError::ReadOnly)?;
+        let mut made = Arc::clone(&self.making).lock_owned().await;
         if self.overlay.get().is_some() {
             return Ok(());
         }
-        let place = self.place.clone().ok_or(VfsError::ReadOnly)?;
-        let source = self.ground().source();
-        let open = move || Overlay::open(&place.dir, &source, &place.options);
-        let overlay = in_background(open).await?;
+        if made.is_none() {
+            let source = self.ground().source();
+            // Callers are dropped and come again. What one began must end before another begins:
+            // two would wait for each other's lock on the directory.
+            let open = move || {
+                *made = Some(Overlay::open(&place.dir, &source, &place.options)?);
+                Ok(made)
+            };
+            made = in_background(open).await?;
+        }
         // The base may have been replaced while nobody knew of the overlay.
         let _known = self.lock_known();
-        overlay.take_base(&self.ground().source())?;
-        self.overlay.get_or_init(|| Arc::new(overlay));
+        if let Some(overlay) = made.take() {
+            overlay.take_base(&self.ground().source())?;
+            self.overlay.get_or_init(|| Arc::new(overlay));
+        }
         Ok(())
     }
 

@@ -1,5 +1,7 @@
 //! Changing a version: what must hold beyond equal answers.
 
+use std::pin::pin;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use lfsfs_client::memory::MemoryTree;
@@ -52,6 +54,25 @@ async fn an_overlay_is_made_by_the_first_change_only() {
 
     vfs.setattr(file, mode(0o600)).await.unwrap();
     assert!(vfs.overlay().is_some() && machine.overlay_dir().exists());
+}
+
+/// A kernel's thread asks once, and has a task begin anew what must wait.
+#[tokio::test]
+async fn a_first_change_that_is_begun_anew_finds_no_lock_of_its_own() {
+    for _ in 0..20 {
+        // Its overlay waits for no lock.
+        let machine = Machine::new();
+        let vfs = machine.mount().await;
+        ino(&vfs, "a/a").await;
+        let mut context = Context::from_waker(Waker::noop());
+        // Now and then the overlay is there before it is asked whether it is.
+        let _ = pin!(vfs.mkdir(ROOT, b"asked", 0o755, OWNER)).poll(&mut context);
+
+        vfs.mkdir(ROOT, b"new", 0o755, OWNER).await.unwrap();
+        drop(vfs);
+        let vfs = machine.mount().await;
+        find(&vfs, "new").await.unwrap();
+    }
 }
 
 #[tokio::test]
