@@ -28,7 +28,7 @@ impl WritableVfs {
     /// differ from the base no more.
     ///
     /// A path may be one of the mount or of its base. What was moved from or to it goes back to where
-    /// the base has it, with all below; a hard-linked file becomes the base's under all its names.
+    /// the base has it, with all below; a hard-linked file becomes the base's under all its names. Waits for a commit or a switch.
     ///
     /// # Errors
     ///
@@ -40,6 +40,7 @@ impl WritableVfs {
         paths: &[ObjectPath],
         kernel: Arc<dyn KernelCache>,
     ) -> Result<u64, VfsError> {
+        let _turn = self.take_turn().await;
         for path in paths {
             self.expect_path(path).await?;
         }

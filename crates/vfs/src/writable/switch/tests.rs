@@ -5,7 +5,11 @@ mod model;
 mod threads;
 mod world;
 
+use std::pin::pin;
+use std::time::Duration;
+
 use lfsfs_client::memory::MemoryTree;
+use tokio::time::timeout;
 
 use self::kernel::Told;
 use self::world::{ROOT, World};
@@ -257,4 +261,26 @@ async fn numbers_of_others_that_took_the_place_of_ours_are_new() {
         assert_eq!(world.read(mine).await, b"mine");
     }
     assert_ne!(world.find("top").await, mine);
+}
+
+#[tokio::test]
+async fn a_discard_waits_for_whoever_switches_or_commits() {
+    let world = World::new(&tree()).await;
+    let vfs = &world.vfs;
+    vfs.mkdir(ROOT, b"new", 0o755, OWNER).await.unwrap();
+    let turn = vfs.take_turn().await;
+    let mut discard = pin!(vfs.discard(&[], world.kernel.clone()));
+    assert!(
+        timeout(Duration::from_millis(50), &mut discard)
+            .await
+            .is_err()
+    );
+    assert!(vfs.lookup(ROOT, b"new").await.is_ok());
+
+    drop(turn);
+    assert_eq!(discard.await.unwrap(), 1);
+    assert!(matches!(
+        vfs.lookup(ROOT, b"new").await,
+        Err(VfsError::NotFound)
+    ));
 }
