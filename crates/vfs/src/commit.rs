@@ -64,8 +64,10 @@ pub struct CommitOutcome {
     pub is_new: bool,
     /// True if others published versions since the base, so that it holds their changes too.
     pub rebased: bool,
-    /// Entries that were told to the server.
+    /// Objects that the new version added, removed and modified.
     pub changes: u64,
+    /// Entries that were told to the server; what is as it was is among them.
+    pub told: u64,
     /// Rows that the server wrote; 0 if an earlier call had published the version.
     pub rows: u64,
     /// Bytes of chunks that were sent.
@@ -385,11 +387,14 @@ impl Failure {
 
 impl CommitOutcome {
     fn of(published: Published, is_new: bool) -> Self {
+        let counts = published.version.counts;
+        let changes = counts.added + counts.removed + counts.modified;
         Self {
             version: published.version,
             is_new,
             rebased: is_new && published.rebased,
-            changes: 0,
+            changes: if is_new { changes } else { 0 },
+            told: 0,
             rows: published.rows,
             bytes_sent: 0,
             contents_sent: 0,
@@ -403,6 +408,7 @@ impl CommitOutcome {
             is_new: false,
             rebased: false,
             changes: 0,
+            told: 0,
             rows: 0,
             bytes_sent: 0,
             contents_sent: 0,
@@ -415,6 +421,7 @@ impl CommitOutcome {
         Self {
             is_new: self.is_new || earlier.is_new,
             rebased: self.rebased || earlier.rebased,
+            changes: self.changes + earlier.changes,
             rows: self.rows + earlier.rows,
             ..self
         }
@@ -422,7 +429,7 @@ impl CommitOutcome {
 
     fn counted(self, before: &ProgressFigures, after: &ProgressFigures) -> Self {
         Self {
-            changes: after.changes - before.changes,
+            told: after.changes - before.changes,
             bytes_sent: after.bytes_sent - before.bytes_sent,
             contents_sent: after.contents_sent - before.contents_sent,
             ..self

@@ -118,7 +118,7 @@ pub struct Committed {
     pub is_new: bool,
     /// Whether others had committed meanwhile; their changes are in the version too.
     pub rebased: bool,
-    /// Changes in the version.
+    /// Objects that the version added, removed and modified.
     pub changes: u64,
     /// Bytes of chunks sent.
     pub bytes_sent: u64,
