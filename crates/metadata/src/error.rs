@@ -113,7 +113,7 @@ pub enum MetadataError {
     },
 
     /// Others changed what a commit changes, since its base.
-    #[error("{count} paths were changed by others between {base} and {head} too, the first is \"{}\"", paths.first().map_or_else(String::new, |path| path.as_bytes().escape_ascii().to_string()))]
+    #[error("{count} path{} changed by others between {base} and {head} too, the first is \"{}\"", if *count == 1 { " was" } else { "s were" }, paths.first().map_or_else(String::new, |path| path.as_bytes().escape_ascii().to_string()))]
     Conflicts {
         /// The base of the commit.
         base: VersionNumber,

@@ -65,7 +65,7 @@ pub enum VfsError {
     NoSpace,
     /// There are changes that no commit took, so the mount cannot go to another version. Nothing
     /// changed; commit or discard them first.
-    #[error("{count} changes are not committed")]
+    #[error("{count} change{} not committed", if *count == 1 { " is" } else { "s are" })]
     HasChanges {
         /// How many objects differ from the version.
         count: u64,

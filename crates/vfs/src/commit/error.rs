@@ -15,7 +15,7 @@ use crate::error::VfsError;
 #[non_exhaustive]
 pub enum CommitError {
     /// Others changed what was changed here. No version was made.
-    #[error("{count} paths were changed here and by others since the base")]
+    #[error("{count} path{} changed here and by others since the base", if *count == 1 { " was" } else { "s were" })]
     Conflict {
         /// The paths, or the first of them.
         paths: Vec<Vec<u8>>,
@@ -100,5 +100,23 @@ impl From<UploadError> for CommitError {
             UploadError::Stopped(what) => Self::Stopped(what),
             _ => Self::Stopped("contents could not be sent"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_path_is_told_as_one() {
+        let text = |count| {
+            let paths = Vec::new();
+            CommitError::Conflict { paths, count }.to_string()
+        };
+        assert!(text(1).starts_with("1 path was changed "), "{}", text(1));
+        assert!(text(2).starts_with("2 paths were changed "), "{}", text(2));
+        let changes = |count| VfsError::HasChanges { count }.to_string();
+        assert_eq!(changes(1), "1 change is not committed");
+        assert_eq!(changes(2), "2 changes are not committed");
     }
 }
