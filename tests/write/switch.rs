@@ -414,3 +414,40 @@ fn written_on_after_a_switch() {
         mount.umount();
     });
 }
+
+#[test]
+fn a_link_that_the_other_version_does_not_have_is_not_counted() {
+    in_namespace(
+        "switch::a_link_that_the_other_version_does_not_have_is_not_counted",
+        || {
+            let versions = Versions::new();
+            let mount = versions.world.mount_writable("app@v2", "");
+            let (file, other) = (mount.path().join("file"), mount.path().join("file-2"));
+            fs::write(&file, "text").expect("a file");
+            assert_eq!(mount.commit("third")["version"], 3);
+            fs::hard_link(&file, &other).expect("a link");
+            assert_eq!(mount.commit("fourth")["version"], 4);
+            let opened = File::options().write(true).open(&file).expect("a file");
+            let links = || opened.metadata().expect("attributes").nlink();
+            let number = fs::metadata(&file).expect("attributes").ino();
+            assert_eq!(links(), 2);
+            for (version, expected) in [("v3", 1), ("v4", 2), ("v2", 2), ("v3", 1)] {
+                mount.switch(version);
+                assert_eq!(links(), expected, "{version}");
+                assert_eq!(errno(fs::metadata(&other)).is_none(), version == "v4");
+                if let Ok(found) = fs::metadata(&file) {
+                    assert_eq!(
+                        (found.ino(), found.nlink()),
+                        (number, expected),
+                        "{version}"
+                    );
+                }
+            }
+            // Its version went and came again: what is open is that file.
+            opened.write_all_at(b"T", 0).expect("a write");
+            assert_eq!(fs::read(&file).expect("a file"), b"Text");
+            drop(opened);
+            mount.umount();
+        },
+    );
+}

@@ -70,6 +70,16 @@ impl InodeTable {
         attached.map(|(ino, slot)| (*ino, slot.place)).collect()
     }
 
+    /// Returns what the kernel knows and the version does not have.
+    pub(crate) fn detached(&self) -> Vec<(u64, Arc<Detached>)> {
+        let state = self.lock();
+        let detached = state.detached.iter();
+        let mut detached: Vec<_> = detached.map(|it| (*it.0, Arc::clone(it.1))).collect();
+        // Of two that were the same object always the same one gets it back.
+        detached.sort_unstable_by_key(|it| it.0);
+        detached
+    }
+
     /// Returns the number of an entry if the kernel knows it.
     pub(crate) fn known(&self, candidate: &Candidate, taken: &dyn Fn(u64) -> bool) -> Option<u64> {
         let state = self.lock();

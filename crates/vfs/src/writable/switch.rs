@@ -14,6 +14,7 @@ mod drift;
 mod fates;
 mod flip;
 mod landings;
+mod successors;
 #[cfg(test)]
 mod tests;
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use lfsfs_client::ChangedName;
-use lfsfs_types::{DirId, Name, Record};
+use lfsfs_types::{DirId, LinkId, Name, Record};
 use tokio::task::JoinSet;
 
 use crate::error::VfsError;
@@ -119,6 +119,13 @@ impl Drift {
         names.flat_map(|(dir, names)| names.iter().map(|(name, sides)| (*dir, name, *sides)))
     }
 
+    /// Returns true for a changed name.
+    pub(super) fn is_changed(&self, dir: DirId, name: &Name) -> bool {
+        self.names
+            .get(&dir)
+            .is_some_and(|names| names.contains_key(name))
+    }
+
     /// Returns the names of a directory that others changed and that stand for another object now.
     pub(super) fn visible(&self, dir: DirId, needs: &mut Needs) -> Result<Vec<&Name>, VfsError> {
         let mut visible = Vec::new();
@@ -144,7 +151,8 @@ impl Drift {
         };
         let records = (record(&old, name)?, record(&new, name)?);
         Ok(match records {
-            (Some(old), Some(new)) => !is_same(&old, &new),
+            // One object may have been two, or the other way round.
+            (Some(old), Some(new)) => !is_same(&old, &new) || link_of(&old) != link_of(&new),
             _ => true,
         })
     }
@@ -228,6 +236,11 @@ pub(super) fn is_same(old: &Record, new: &Record) -> bool {
         (None, None) => old.kind == new.kind,
         _ => false,
     }
+}
+
+/// Returns what hard-linked file a record is of.
+pub(super) fn link_of(record: &Record) -> Option<LinkId> {
+    record.link.map(|link| link.id)
 }
 
 /// Returns the record of a name, if the listing has it.

@@ -3,21 +3,22 @@
 //! Pure: it looks at the table, both versions' listings and the overlay's state before and after,
 //! and says what to change and what to tell the kernel. An object that is the same in both versions
 //! keeps its number, wherever it is; what this mount committed keeps the number that it had in the
-//! overlay; anything else is detached, and what stands in its place gets a number of its own.
+//! overlay; anything else is detached, and what stands in its place gets a number of its own. What
+//! is detached and there again gets out of that.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use lfsfs_overlay::{BaseKey, BaseObject, Inode, State};
 use lfsfs_types::{DirId, Name, ProjectId, Record, nodeid};
 
-use super::drift::{Drift, Needs, is_same, record};
+use super::drift::{Drift, Needs, record};
 use super::landings::Landings;
+use super::successors::{Successor, Successors};
 use crate::attr::Attr;
 use crate::directory::{candidate, directory_candidate, trace};
 use crate::error::VfsError;
-use crate::inode::{Change, Detached, Fate, Identity, InodeTable, Place};
-use crate::listing::Listing;
+use crate::inode::{Candidate, Change, Detached, Fate, Identity, InodeTable, Place};
 use crate::writable::known::Known;
 
 /// Why a step could not be taken.
@@ -42,6 +43,8 @@ pub(super) struct Outcome {
     pub(super) entries: Vec<(u64, Name)>,
     /// Directories with other entries than before, each with one of the names.
     pub(super) directories: Vec<(u64, Name)>,
+    /// Who becomes what: two numbers are never one object.
+    claims: HashMap<Identity, u64>,
 }
 
 /// Decides.
@@ -52,6 +55,7 @@ pub(super) struct Fates<'a> {
     /// The overlay's state before and after.
     pub(super) states: (&'a State, &'a State),
     pub(super) landings: &'a Landings,
+    pub(super) successors: Successors<'a>,
 }
 
 impl From<VfsError> for Halt {
@@ -77,6 +81,9 @@ impl Fates<'_> {
         let mut needs = Needs::default();
         let mut outcome = Outcome::default();
         self.settle_root(&mut outcome);
+        for ino in self.landings.inodes() {
+            self.settle_landed(ino, &mut outcome, &mut needs)?;
+        }
         for (ino, place) in self.table.within(self.drift.dirs()) {
             self.settle_slot(ino, place, &mut outcome, &mut needs)?;
         }
@@ -85,8 +92,8 @@ impl Fates<'_> {
         for ino in self.states.0.unchanged().chain(touched) {
             self.settle_unchanged(ino, &mut outcome, &mut needs)?;
         }
-        for ino in self.landings.inodes() {
-            self.settle_landed(ino, &mut outcome, &mut needs)?;
+        for (ino, detached) in self.table.detached() {
+            self.settle_detached((ino, &detached.object), &mut outcome, &mut needs)?;
         }
         self.settle_directories(&mut outcome, &mut needs)?;
         for (dir, name) in self.drift.others() {
@@ -196,39 +203,82 @@ impl Fates<'_> {
         outcome: &mut Outcome,
         needs: &mut Needs,
     ) -> Result<(), VfsError> {
-        let dir = object.directory;
-        let Some(listing) = self.drift.new_listing(dir, needs) else {
-            return Ok(());
-        };
-        if let Some(name) = &object.name
-            && let Some(found) = record(&listing, name)?
-            && is_same(&object.record, &found)
-        {
-            return self.becomes(subject, (dir, name), &listing, outcome);
-        }
-        if let Some(moved) = object.record.dir() {
-            let Some(home) = self.drift.home(moved, needs) else {
-                return Ok(());
-            };
-            if let Some((parent, name)) = home {
-                let Some(listing) = self.drift.new_listing(*parent, needs) else {
+        match self.successors.of(&object, needs)? {
+            Successor::Needed => return Ok(()),
+            Successor::Gone => {}
+            Successor::At(dir, name) => {
+                let Some(found) = self.find((dir, &name), needs)? else {
                     return Ok(());
                 };
-                return self.becomes(subject, (*parent, name), &listing, outcome);
+                if !self.is_anothers(subject.0, &found.0, outcome) {
+                    self.becomes(subject, found, outcome);
+                    return Ok(());
+                }
+                outcome.entries.push((self.number(dir), name));
             }
         }
         self.detach(subject, object, outcome);
         Ok(())
     }
 
-    /// Makes a number stand for an entry of the version that comes.
-    fn becomes(
+    /// Gives an object that no version had any more its place again, so that it can be changed. A
+    /// directory does not get one: the kernel may keep that names are not in it.
+    fn settle_detached(
         &self,
-        (ino, shown, lookups): (u64, Attr, u64),
-        (dir, name): (DirId, &Name),
-        listing: &Listing,
+        (ino, object): (u64, &BaseObject),
         outcome: &mut Outcome,
+        needs: &mut Needs,
     ) -> Result<(), VfsError> {
+        let is_touched = self.drift.dirs().contains(&object.directory);
+        if object.record.dir().is_some() || !(is_touched || object.record.link.is_some()) {
+            return Ok(());
+        }
+        let Successor::At(dir, name) = self.successors.of(object, needs)? else {
+            return Ok(());
+        };
+        let Some(found) = self.find((dir, &name), needs)? else {
+            return Ok(());
+        };
+        // What was there before has a number already.
+        let is_back = self.drift.is_changed(dir, &name) && !self.is_covered((dir, &name), &found.1);
+        if is_back && !self.is_anothers(ino, &found.0, outcome) {
+            let shown = Attr::of(ino, &object.record);
+            self.becomes((ino, shown, 0), found, outcome);
+        }
+        Ok(())
+    }
+
+    /// Returns true if the overlay has something above an entry.
+    fn is_covered(&self, (dir, name): (DirId, &Name), record: &Record) -> bool {
+        let object = BaseObject {
+            directory: dir,
+            name: Some(name.clone()),
+            record: record.clone(),
+        };
+        let after = self.states.1;
+        after.adopted(&object.key()).is_some() || slots(after, self.number(dir))(name)
+    }
+
+    /// Returns true if another inode is, or becomes, this entry.
+    fn is_anothers(&self, ino: u64, candidate: &Candidate, outcome: &Outcome) -> bool {
+        let claimed = outcome.claims.get(&candidate.identity).copied();
+        let holder = claimed.or_else(|| match candidate.identity {
+            Identity::Link(..) => self.table.known(candidate, &|_| false),
+            // Its place is of the version that comes, so nobody has it yet.
+            Identity::Directory(_) | Identity::Entry(_) => None,
+        });
+        holder.is_some_and(|holder| holder != ino)
+    }
+
+    /// Returns an entry of the version that comes; `None` if its listing is missing.
+    fn find(
+        &self,
+        (dir, name): (DirId, &Name),
+        needs: &mut Needs,
+    ) -> Result<Option<(Candidate, Record)>, VfsError> {
+        let Some(listing) = self.drift.new_listing(dir, needs) else {
+            return Ok(None);
+        };
         let index = listing.find(name.as_bytes()).ok_or(VfsError::Stale)?;
         let record = listing.record(index).map_err(VfsError::damaged_record)?;
         let place = Place { dir, index };
@@ -237,11 +287,21 @@ impl Fates<'_> {
             None => nodeid::ROOT,
         };
         let candidate = candidate(self.project(), parent, place, name.as_bytes(), &record)?;
+        Ok(Some((candidate, record)))
+    }
+
+    /// Makes a number stand for an entry of the version that comes.
+    fn becomes(
+        &self,
+        (ino, shown, lookups): (u64, Attr, u64),
+        (candidate, record): (Candidate, Record),
+        outcome: &mut Outcome,
+    ) {
+        outcome.claims.insert(candidate.identity, ino);
         outcome.change(ino, Fate::Becomes(candidate), lookups);
         if shown != Attr::of(ino, &record) {
             outcome.attributes.insert(ino);
         }
-        Ok(())
     }
 
     fn detach(
@@ -285,7 +345,11 @@ impl Fates<'_> {
         let subject = (ino, Attr::of_inode(ino, inode), lookups);
         let record = record(&listing, &name)?;
         if record.is_some_and(|record| self.is_mine((dir, &name), inode, &record)) {
-            return self.becomes(subject, (dir, &name), &listing, outcome);
+            let found = self.find((dir, &name), needs)?;
+            if let Some(found) = found {
+                self.becomes(subject, found, outcome);
+            }
+            return Ok(());
         }
         // Nothing was sent of it, because it did not differ from the base, and others changed it.
         outcome.entries.push((self.number(dir), name));

@@ -13,6 +13,7 @@ use lfsfs_types::{VersionId, nodeid};
 use super::drift::{Drift, Needs};
 use super::fates::{Fates, Halt, Outcome};
 use super::landings::Landings;
+use super::successors::Successors;
 use crate::error::VfsError;
 use crate::writable::WritableVfs;
 
@@ -45,6 +46,7 @@ impl WritableVfs {
                     Step::Switch => &none,
                     Step::Land { landings, .. } => landings,
                 },
+                successors: Successors::new(drift),
             };
             fates.decide()
         };

@@ -1,7 +1,9 @@
 //! Switches and ends of commits below a kernel that keeps everything it may keep.
 
 mod kernel;
+mod links;
 mod model;
+mod open;
 mod threads;
 mod world;
 

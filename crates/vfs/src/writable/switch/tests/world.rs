@@ -9,7 +9,7 @@ use lfsfs_client::memory::MemoryTree;
 use lfsfs_client::{MemoryRemote, Remote as _, Snapshot};
 use lfsfs_common::clock::{TestClock, WallTime};
 use lfsfs_overlay::{CommitIds, OverlayOptions};
-use lfsfs_types::{DirId, Kind, Record, Source, VersionId, nodeid};
+use lfsfs_types::{DirId, Kind, Link, LinkId, Record, Source, VersionId, nodeid};
 use tempfile::TempDir;
 
 use super::kernel::{Kernel, Told};
@@ -360,6 +360,13 @@ impl World {
         self.made(parent, name, attr);
     }
 
+    pub(crate) async fn link(&self, from: &str, to: &str) {
+        let ino = self.find(from).await;
+        let (parent, name) = self.place(to).await;
+        let linked = self.vfs.link(ino, parent, name.as_bytes()).await;
+        self.made(parent, name, linked.unwrap().attr);
+    }
+
     /// Makes a file consist of these bytes.
     pub(crate) async fn write(&self, path: &str, bytes: &[u8]) {
         let ino = self.find(path).await;
@@ -493,6 +500,13 @@ impl World {
             let lfsfs_overlay::Entry::Present { ino, inode } = change.entry else {
                 continue;
             };
+            let has_link = inode
+                .base
+                .as_ref()
+                .is_some_and(|it| it.record.link.is_some());
+            if inode.attributes.nlink > 1 && inode.directory().is_none() && !has_link {
+                ids.links.push((ino, LinkId(ino)));
+            }
             if inode.base.is_some() || inode.directory().is_none() {
                 continue;
             }
@@ -551,7 +565,11 @@ pub(crate) fn record(tree: &mut MemoryTree, attr: &Attr, bytes: &[u8]) -> Record
         mtime: attr.mtime,
         ctime: attr.ctime,
         sha256: None,
-        link: None,
+        link: (attr.kind != FileKind::Directory && attr.nlink > 1).then_some(Link {
+            // Hard links keep their number, so it can be their id.
+            id: LinkId(attr.ino),
+            nlink: attr.nlink,
+        }),
         xattrs: Vec::new(),
     }
 }
