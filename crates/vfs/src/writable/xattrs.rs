@@ -72,6 +72,10 @@ impl WritableVfs {
                 _ => {}
             }
             attributes.check_room(&name)?;
+            // As on ext4: what is so already is no change, not even of the ctime.
+            if value_of(&object, &name) == Some(&XattrValue::Inline(value.into())) {
+                return Ok(());
+            }
             plan.adopt(&object);
             plan.push(Operation::SetXattr {
                 ino,
@@ -137,6 +141,18 @@ impl Attributes {
         match self.has_name || fits {
             true => Ok(()),
             false => Err(VfsError::NoSpace),
+        }
+    }
+}
+
+/// Returns the value of an attribute that an object has.
+fn value_of<'a>(object: &'a Object<'_>, name: &Name) -> Option<&'a XattrValue> {
+    match object {
+        Object::Upper { inode, .. } => inode.attributes.xattrs.get(name),
+        Object::Base(base) => {
+            let mut xattrs = base.object.record.xattrs.iter();
+            let found = xattrs.find(|xattr| xattr.name == *name);
+            found.map(|xattr| &xattr.value)
         }
     }
 }

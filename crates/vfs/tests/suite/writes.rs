@@ -479,6 +479,23 @@ async fn times_come_from_the_clock_or_the_caller() {
 }
 
 #[tokio::test]
+async fn an_attribute_that_is_set_to_what_it_is_changes_nothing() {
+    let machine = Machine::new();
+    let vfs = machine.mount().await;
+    let file = ino(&vfs, "a/a").await;
+    let set = async |value: &[u8]| {
+        machine.tick();
+        vfs.setxattr(file, b"user.a", value, XattrMode::Set)
+            .await
+            .unwrap();
+        vfs.getattr(file).await.unwrap().ctime
+    };
+    let first = set(b"value").await;
+    assert_eq!(set(b"value").await, first);
+    assert!(set(b"other").await > first);
+}
+
+#[tokio::test]
 async fn attributes_have_the_limits_of_the_kernel() {
     let machine = Machine::new();
     let vfs = machine.mount().await;
