@@ -9,6 +9,8 @@ mod commit;
 mod costs;
 #[path = "write/crash.rs"]
 mod crash;
+#[path = "write/cut.rs"]
+mod cut;
 #[path = "write/full_disk.rs"]
 mod full_disk;
 #[path = "write/model.rs"]

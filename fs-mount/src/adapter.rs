@@ -42,7 +42,7 @@ use crate::options::Access;
 /// As good as for ever, and far from overflowing the kernel's arithmetic.
 const FOR_EVER: Duration = Duration::from_secs(1 << 40);
 /// Node numbers are never used again for something else.
-const GENERATION: Generation = Generation(0);
+pub(crate) const GENERATION: Generation = Generation(0);
 /// The largest read or write in one request.
 pub(crate) const REQUEST_BYTES_MAX: u32 = 1024 * 1024;
 /// Readahead and other background reads in flight; the kernel's own default is 12.

@@ -1,137 +1,139 @@
 //! The moment that a commit takes: no write call is half in it.
 //!
-//! The kernel first sends what it holds of mappings and gathered writes, then the writes that are
-//! being served are waited for. A program that goes on writing meanwhile is in the commit up to one
-//! of its calls.
+//! One write call may come as several WRITE requests, and none says that it is the last. But the
+//! kernel holds the lock of the file from the first to the last, and also over an FSYNC. So files that
+//! may be in the middle of a call are held by an FSYNC each, sent by a [process of its
+//! own](holder): it comes when the call is complete, and until it is answered there is no further one.
+//! While all of them are held, requests that begin to write another file wait too.
+//!
+//! Before that, whoever asks for the commit has the kernel send what it holds of mappings and
+//! gathered writes ([`flush`](crate::flush)), and those are waited for ([`Cut::settle`]).
 
-use std::fs::File;
+mod holder;
+mod writes;
+
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rustix::fs::{fstat, major, minor, syncfs};
 use thiserror::Error;
-use tokio::task::spawn_blocking;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tracing::debug;
 
+pub use self::holder::{HOLDER_ARGUMENT, run_holder};
+pub(crate) use self::writes::{Origin, Span, Writes};
+
+use self::holder::Holder;
 use crate::mountinfo::Device;
 
-/// How long the kernel may take to send what it holds.
-const SYNC_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long a moment without a write is waited for. There may be none while many programs write;
-/// then the cut lies between calls that the core takes one after the other anyway.
-const QUIET_TIMEOUT: Duration = Duration::from_millis(100);
-const QUIET_PERIOD: Duration = Duration::from_millis(1);
+/// How long the kernel may take to send what it was made to.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(60);
+const SETTLE_PERIOD: Duration = Duration::from_millis(1);
+/// How long a moment between all calls is looked for. A call of 2 GiB, the longest, takes less.
+const HOLD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the first try may take. Two files can be in each other's way: somebody renames one over
+/// the other and needs both locks. Letting go of all of them and trying again ends that.
+const FIRST_PATIENCE: Duration = Duration::from_millis(20);
 
-/// Why there is no such moment.
-#[derive(Debug, Error)]
-pub(crate) enum CutError {
-    /// Programs cannot write here any more either.
-    #[error("{} does not show this mount any more", dir.display())]
-    NotSeen {
-        /// The mount point.
-        dir: PathBuf,
-    },
-    /// The kernel could not write what it holds.
-    #[error("cannot write what the kernel holds of {}", dir.display())]
-    Sync {
-        /// The mount point.
-        dir: PathBuf,
-        /// The reason.
-        #[source]
-        source: io::Error,
-    },
-}
-
-/// The WRITE requests that are being served.
-#[derive(Debug, Default)]
-pub(crate) struct Writes {
-    in_flight: AtomicU64,
-}
-
-/// One WRITE request, from its receipt to its answer.
+/// Finds the moments at which a version may be cut from a mount.
 #[derive(Debug)]
-pub(crate) struct Write(Arc<Writes>);
+pub(crate) struct Cut {
+    dir: PathBuf,
+    device: Device,
+    writes: Arc<Writes>,
+}
 
-impl Writes {
-    /// Counts a request until the guard goes.
-    pub(crate) fn begin(self: &Arc<Self>) -> Write {
-        self.in_flight.fetch_add(1, Ordering::AcqRel);
-        Write(Arc::clone(self))
+/// Holds up all that writes, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Held {
+    writes: Arc<Writes>,
+    holders: Vec<Holder>,
+}
+
+/// Why there is no moment between all calls.
+#[derive(Debug, Error)]
+enum HoldError {
+    #[error("a call takes long")]
+    TooLong,
+    #[error("the files cannot be held")]
+    Holder(#[source] io::Error),
+}
+
+impl Cut {
+    pub(crate) fn new(dir: PathBuf, device: Device, writes: Arc<Writes>) -> Self {
+        Self {
+            dir,
+            device,
+            writes,
+        }
     }
 
-    async fn quiet(&self) {
-        while self.in_flight.load(Ordering::Acquire) > 0 {
-            sleep(QUIET_PERIOD).await;
+    /// Returns when what the kernel was made to send is here.
+    pub(crate) async fn settle(&self) {
+        let deadline = Instant::now() + SETTLE_TIMEOUT;
+        while !self.writes.is_silent(Instant::now()) {
+            if Instant::now() > deadline {
+                debug!("pages come without an end");
+                return;
+            }
+            sleep(SETTLE_PERIOD).await;
+        }
+    }
+
+    /// Returns when no call is half made, and lets none go on until the result is dropped. Blocks.
+    ///
+    /// Where that cannot be had the moment lies between two requests.
+    pub(crate) fn hold(&self) -> Held {
+        let end = Instant::now() + HOLD_TIMEOUT;
+        let mut patience = FIRST_PATIENCE;
+        loop {
+            let deadline = end.min(Instant::now() + patience);
+            match self.try_hold(deadline) {
+                Ok(held) => return held,
+                Err(HoldError::TooLong) if deadline < end => patience *= 2,
+                Err(error) => {
+                    let error: &dyn std::error::Error = &error;
+                    debug!(error, "a call may be taken in part");
+                    return Held::new(&self.writes);
+                }
+            }
+        }
+    }
+
+    fn try_hold(&self, deadline: Instant) -> Result<Held, HoldError> {
+        let mut held = Held::new(&self.writes);
+        loop {
+            if !self.writes.close(deadline) {
+                return Err(HoldError::TooLong);
+            }
+            let unheld = self.writes.unheld(Instant::now());
+            if unheld.is_empty() {
+                return Ok(held);
+            }
+            self.writes.await_holds(&unheld);
+            let start = Holder::start(&self.dir, self.device, &unheld);
+            let (holder, inodes) = start.map_err(HoldError::Holder)?;
+            held.holders.push(holder);
+            if !self.writes.wait_for_holds(&inodes, deadline) {
+                return Err(HoldError::TooLong);
+            }
         }
     }
 }
 
-impl Drop for Write {
+impl Held {
+    fn new(writes: &Arc<Writes>) -> Self {
+        let writes = Arc::clone(writes);
+        Self {
+            writes,
+            holders: Vec::new(),
+        }
+    }
+}
+
+impl Drop for Held {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-/// Returns when all that was written into the mount before is here.
-pub(crate) async fn make(dir: &Path, device: Device, writes: &Writes) -> Result<(), CutError> {
-    let path = dir.to_owned();
-    let flushed = timeout(SYNC_TIMEOUT, spawn_blocking(move || flush(&path, device))).await;
-    match flushed {
-        Ok(Ok(flushed)) => flushed?,
-        Ok(Err(_)) => return Err(failed(dir, io::Error::other("the writing thread ended"))),
-        Err(_) => return Err(failed(dir, io::ErrorKind::TimedOut.into())),
-    }
-    // syncfs(2) returns before its writes are answered.
-    if timeout(QUIET_TIMEOUT, writes.quiet()).await.is_err() {
-        debug!("programs write without a pause");
-    }
-    Ok(())
-}
-
-/// Makes the kernel send what it holds. Blocks, and asks the mount itself.
-fn flush(dir: &Path, device: Device) -> Result<(), CutError> {
-    let failed = |error: io::Error| failed(dir, error);
-    let root = File::open(dir).map_err(failed)?;
-    let seen = fstat(&root).map_err(|error| failed(error.into()))?.st_dev;
-    if (major(seen), minor(seen)) != (device.major, device.minor) {
-        let dir = dir.to_owned();
-        return Err(CutError::NotSeen { dir });
-    }
-    syncfs(&root).map_err(|error| failed(error.into()))
-}
-
-fn failed(dir: &Path, source: io::Error) -> CutError {
-    CutError::Sync {
-        dir: dir.to_owned(),
-        source,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_cut_waits_for_a_write_but_not_for_ever() {
-        let writes = Arc::new(Writes::default());
-        let write = writes.begin();
-        assert!(timeout(QUIET_TIMEOUT, writes.quiet()).await.is_err());
-        drop(write);
-        writes.quiet().await;
-    }
-
-    #[tokio::test]
-    async fn another_file_system_at_the_place_is_no_cut() {
-        let dir = tempfile::tempdir().unwrap();
-        let device = Device {
-            major: u32::MAX,
-            minor: 0,
-        };
-        let made = make(dir.path(), device, &Writes::default()).await;
-        assert!(matches!(made, Err(CutError::NotSeen { .. })), "{made:?}");
+        self.writes.release();
     }
 }

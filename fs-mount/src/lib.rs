@@ -11,6 +11,7 @@ mod cut;
 mod daemon;
 mod errno;
 mod error;
+mod flush;
 mod kernel_cache;
 mod kernel_mount;
 mod mount_point;
@@ -31,6 +32,7 @@ pub use control::{
     ControlRequest, Counted, MountStats, MountStatus, Switched, Unmounted, VersionInfo,
 };
 pub use counters::{Counters, Opcode};
+pub use cut::{HOLDER_ARGUMENT, run_holder};
 pub use daemon::{DAEMON_ARGUMENT, Launcher, mount, run_daemon};
 pub use error::MountError;
 pub use mounts::{

@@ -1,6 +1,6 @@
-//! Checks of a mount point before anything is mounted there.
+//! Checks of a mount point: before anything is mounted there, and whether a mount is seen there.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -8,12 +8,13 @@ use std::thread;
 use std::time::Duration;
 
 use lfsfs_common::PathError;
+use rustix::fs::{fstat, major, minor};
 use rustix::io::Errno;
 use tracing::info;
 
 use crate::error::MountError;
 use crate::kernel_mount;
-use crate::mountinfo::{self, MountEntry};
+use crate::mountinfo::{self, Device, MountEntry};
 
 /// A mount that does not tell within this time is taken for alive: it may only be slow.
 const LIVENESS_TIMEOUT: Duration = Duration::from_secs(3);
@@ -50,6 +51,16 @@ fn directory(path: PathBuf, given: &Path) -> Result<PathBuf, MountError> {
             dir: given.to_owned(),
         }),
         Err(error) => Err(PathError::new("stat", path, error).into()),
+    }
+}
+
+/// Opens the root of a mount, if `dir` shows that.
+pub(crate) fn open(dir: &Path, device: Device) -> io::Result<File> {
+    let root = File::open(dir)?;
+    let seen = fstat(&root)?.st_dev;
+    match (major(seen), minor(seen)) == (device.major, device.minor) {
+        true => Ok(root),
+        false => Err(io::Error::other("something else is mounted there")),
     }
 }
 

@@ -6,12 +6,14 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use lfsfs_common::PathError;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::de::DeserializeOwned;
 
 use crate::control::{self, AnswerSink, ControlError, ControlRequest, MountStatus, Unmounted};
 use crate::error::MountError;
+use crate::flush;
 use crate::kernel_mount;
 use crate::mount_point;
 use crate::mountinfo::{self, MountEntry};
@@ -76,6 +78,7 @@ pub fn find_mount(path: &Path, places: &Places) -> Result<Mount, MountError> {
 
 /// Asks the process of a mount. [`ControlRequest`] says what it answers with.
 pub fn call<T: DeserializeOwned>(mount: &Mount, request: &ControlRequest) -> Result<T, MountError> {
+    flush_before(mount, request)?;
     control::call(&mount.socket, request)
 }
 
@@ -85,7 +88,23 @@ pub fn call_with<T: DeserializeOwned>(
     request: &ControlRequest,
     sink: &mut impl AnswerSink,
 ) -> Result<T, MountError> {
+    flush_before(mount, request)?;
     control::call_with(&mount.socket, request, sink)
+}
+
+/// Has the kernel send what it holds, if the request is about what is written.
+fn flush_before(mount: &Mount, request: &ControlRequest) -> Result<(), MountError> {
+    let MountEntry { dir, device, .. } = &mount.entry;
+    match request {
+        ControlRequest::Status | ControlRequest::Stats => Ok(()),
+        // The kernel sends all before it unmounts; here it is only for the number that is told.
+        ControlRequest::Umount { .. } => {
+            let _ = flush::flush(dir, *device);
+            Ok(())
+        }
+        _ => flush::flush(dir, *device)
+            .map_err(|error| PathError::new("write what the kernel holds of", dir, error).into()),
+    }
 }
 
 /// Unmounts the mount that `path` lies in and waits for the end of its process, unless files of a

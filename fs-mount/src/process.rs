@@ -20,6 +20,7 @@ use tracing::{error, info, warn};
 use crate::control::{
     Control, ControlError, ControlSocket, FixedStatus, MountStatus, UmountOrder, orders,
 };
+use crate::cut::Cut;
 use crate::error::MountError;
 use crate::kernel_cache::MountedKernel;
 use crate::mount_point;
@@ -148,6 +149,8 @@ async fn mount(
     probe(&dir, request).await?;
     let socket = ControlSocket::bind(places.socket(served.device()))?;
     let (sender, orders) = orders();
+    let writes = Arc::clone(served.writes());
+    let cut = Arc::new(Cut::new(dir.clone(), served.device(), writes));
     let control = Control {
         fixed: FixedStatus {
             source: request.source_text().to_owned(),
@@ -163,8 +166,11 @@ async fn mount(
         vfs,
         remote,
         client: version::client_config(request),
-        writes: Arc::clone(served.writes()),
-        kernel: Arc::new(MountedKernel::new(served.notifier().clone())),
+        kernel: Arc::new(MountedKernel::new(
+            served.notifier().clone(),
+            Arc::clone(&cut),
+        )),
+        cut,
         changing: Mutex::default(),
         orders: sender,
     };

@@ -1,9 +1,8 @@
-//! Commits: cut from a tree that changes, interrupted, repeated; and what verbs say around them.
+//! Commits: interrupted, repeated; and what verbs say around them.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use lfsfs_testkit::compare::{CompareOptions, assert_same_trees};
@@ -160,139 +159,6 @@ fn an_answer_that_is_lost_loses_nothing() {
         assert_eq!(world.head("app"), version);
         mount.umount();
         proxied.check();
-    });
-}
-
-/// Writes that a version must not have in part, and numbers that must not be out of order.
-struct Writers {
-    dir: PathBuf,
-    stop: AtomicBool,
-    writes: AtomicU64,
-}
-
-impl Writers {
-    const COUNT: usize = 8;
-    const BLOCK_LEN: usize = 32 * 1024;
-
-    fn file(dir: &Path, writer: usize, which: &str) -> PathBuf {
-        dir.join(format!("writer-{writer}-{which}"))
-    }
-
-    fn block(number: u64) -> Vec<u8> {
-        number.to_be_bytes().repeat(Self::BLOCK_LEN / 8)
-    }
-
-    /// Returns the number that a file tells in each of its places.
-    #[track_caller]
-    fn number(dir: &Path, writer: usize, which: &str) -> u64 {
-        let bytes = fs::read(Self::file(dir, writer, which)).expect("a file of a writer");
-        assert_eq!(bytes.len(), Self::BLOCK_LEN);
-        let first = u64::from_be_bytes(bytes[..8].try_into().expect("eight bytes"));
-        assert!(
-            bytes == Self::block(first),
-            "writer {writer}: a part of a write, number {first}"
-        );
-        first
-    }
-
-    /// Writes the next number to one file, then to the other, until told to stop.
-    fn run(&self, writer: usize) -> u64 {
-        let files = ["a", "b"].map(|which| {
-            let path = Self::file(&self.dir, writer, which);
-            File::options().write(true).open(path).expect("a file")
-        });
-        let mut number = 0;
-        while !self.stop.load(Ordering::Relaxed) {
-            number += 1;
-            for file in &files {
-                file.write_all_at(&Self::block(number), 0).expect("a write");
-            }
-            self.writes.fetch_add(1, Ordering::Relaxed);
-        }
-        number
-    }
-
-    /// Checks that a directory is how everything was at one moment. Returns the numbers.
-    #[track_caller]
-    fn assert_cut(dir: &Path) -> Vec<u64> {
-        let numbers = |writer| {
-            let (a, b) = (
-                Self::number(dir, writer, "a"),
-                Self::number(dir, writer, "b"),
-            );
-            assert!(a == b || a == b + 1, "writer {writer}: {a}, then {b}");
-            b
-        };
-        (0..Self::COUNT).map(numbers).collect()
-    }
-}
-
-fn commit_while_writing(commits: u64) {
-    let (world, _) = world_with_app(50);
-    let mount = world.mount_writable("app@v1", "");
-    let writers = Writers {
-        dir: mount.path().to_owned(),
-        stop: AtomicBool::new(false),
-        writes: AtomicU64::new(0),
-    };
-    for writer in 0..Writers::COUNT {
-        for which in ["a", "b"] {
-            let path = Writers::file(mount.path(), writer, which);
-            fs::write(path, Writers::block(0)).expect("a file");
-        }
-    }
-    let last: Vec<u64> = std::thread::scope(|scope| {
-        let started: Vec<_> = (0..Writers::COUNT)
-            .map(|writer| {
-                scope.spawn({
-                    let writers = &writers;
-                    move || writers.run(writer)
-                })
-            })
-            .collect();
-        for number in 0..commits {
-            let before = writers.writes.load(Ordering::Relaxed);
-            let commit = mount.commit("a cut");
-            assert_eq!(commit["version"], number + 2, "{commit}");
-            while writers.writes.load(Ordering::Relaxed) < before + 20 {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-        }
-        writers.stop.store(true, Ordering::Relaxed);
-        started
-            .into_iter()
-            .map(|it| it.join().expect("a writer"))
-            .collect()
-    });
-    mount.commit("the rest");
-    let mut before = vec![0; Writers::COUNT];
-    for version in 2..=commits + 2 {
-        let shown = world.mount(&format!("app@v{version}"), "");
-        let numbers = Writers::assert_cut(shown.path());
-        let is_later = numbers
-            .iter()
-            .zip(&before)
-            .all(|(now, before)| now >= before);
-        assert!(is_later, "v{version}: {numbers:?} after {before:?}");
-        before = numbers;
-        shown.umount();
-    }
-    assert_eq!(before, last, "what came last is in the last commit");
-    mount.umount();
-}
-
-#[test]
-fn eight_writers_go_on_and_each_version_is_one_moment() {
-    let name = "commit::eight_writers_go_on_and_each_version_is_one_moment";
-    in_namespace(name, || commit_while_writing(5));
-}
-
-#[test]
-#[ignore = "soak: many commits"]
-fn eight_writers_go_on_over_a_hundred_commits() {
-    let name = "commit::eight_writers_go_on_over_a_hundred_commits";
-    in_namespace_for(name, Duration::from_secs(3_600), || {
-        commit_while_writing(100);
     });
 }
 

@@ -1,11 +1,14 @@
-//! The program as others start it: mount(8) calls `mount.lfsfs`, and a mount starts its process.
+//! The program as others start it: mount(8) calls `mount.lfsfs`, a mount starts its process, and that
+//! process one that holds files.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use lfsfs_mount::{DAEMON_ARGUMENT, MountError, MountRequest, connect, run_daemon};
+use lfsfs_mount::{
+    DAEMON_ARGUMENT, HOLDER_ARGUMENT, MountError, MountRequest, connect, run_daemon, run_holder,
+};
 
 use crate::commands::mount::mount;
 use crate::user;
@@ -16,18 +19,17 @@ const EXIT_USAGE: u8 = 1;
 
 /// Runs as a helper if the program was called as one.
 pub(crate) fn run_if_called_as_one() -> Option<ExitCode> {
-    let mut arguments = env::args_os();
-    let program = arguments.next().unwrap_or_default();
-    if Path::new(&program).file_name() == Some(OsStr::new(NAME)) && !is_daemon_call() {
-        return Some(run(arguments));
+    let arguments = || env::args_os().skip(1);
+    let first = arguments().next().unwrap_or_default();
+    if first == DAEMON_ARGUMENT {
+        return Some(ExitCode::from(run_daemon(&connect)));
     }
-    is_daemon_call().then(|| ExitCode::from(run_daemon(&connect)))
-}
-
-fn is_daemon_call() -> bool {
-    env::args_os()
-        .nth(1)
-        .is_some_and(|argument| argument == DAEMON_ARGUMENT)
+    if first == HOLDER_ARGUMENT {
+        return Some(ExitCode::from(run_holder(arguments().skip(1))));
+    }
+    let program = env::args_os().next().unwrap_or_default();
+    let is_called_so = Path::new(&program).file_name() == Some(OsStr::new(NAME));
+    is_called_so.then(|| run(arguments()))
 }
 
 fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {

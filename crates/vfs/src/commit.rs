@@ -130,7 +130,7 @@ impl WritableVfs {
             let done = commit.finish((sealed, Seal::LeftBehind), &kernel).await?;
             outcome = Some(done);
         }
-        if let Some(sealed) = self.seal().await? {
+        if let Some(sealed) = self.seal(&kernel).await? {
             let commit = Commit::new(self, (remote, params), progress);
             let done = commit.finish((sealed, Seal::New), &kernel).await?;
             outcome = Some(done.after(outcome));
@@ -140,7 +140,7 @@ impl WritableVfs {
     }
 
     /// Takes the changes so far, if there are any.
-    async fn seal(&self) -> Result<Option<Sealed>, CommitError> {
+    async fn seal(&self, kernel: &Arc<dyn KernelCache>) -> Result<Option<Sealed>, CommitError> {
         let Some(overlay) = self.overlay().cloned() else {
             return Ok(None);
         };
@@ -149,8 +149,12 @@ impl WritableVfs {
             return Ok(None);
         }
         let id = VersionId(random_bytes().map_err(CommitError::Random)?);
-        let sealed = blocking(move || overlay.seal(id)).await??;
-        Ok(Some(sealed))
+        let kernel = Arc::clone(kernel);
+        let seal = move || {
+            let _held = kernel.hold_writes();
+            overlay.seal(id)
+        };
+        Ok(Some(blocking(seal).await??))
     }
 
     /// Gives a seal up; all changes stay.

@@ -36,7 +36,7 @@ pub use commit::{CommitError, CommitOutcome, CommitParams};
 pub use config::VfsConfig;
 pub use directory::{DirEntry, EntrySink};
 pub use error::VfsError;
-pub use kernel::KernelCache;
+pub use kernel::{Hold, KernelCache};
 pub use stats::{Statfs, VfsStats};
 pub use vfs::{Entry, Vfs};
 pub use writable::{

@@ -9,6 +9,7 @@ use lfsfs_vfs::{Allocation, Privileges, VfsError};
 use super::attributes::privileges_of;
 use super::{Adapter, failed, reply_empty};
 use crate::counters::Opcode;
+use crate::cut::{Origin, Span};
 
 impl Adapter {
     pub(super) fn read_link(&self, ino: u64, reply: ReplyData) {
@@ -42,15 +43,34 @@ impl Adapter {
             true => Privileges::Kill,
             false => Privileges::Keep,
         };
+        let origin = match flags.contains(WriteFlags::FUSE_WRITE_CACHE) {
+            true => Origin::Pages,
+            false => Origin::Call,
+        };
+        let span = Span {
+            ino,
+            offset,
+            len: data.len(),
+            origin,
+        };
         self.serve(Opcode::Write, || {
-            let writing = self.writes.begin();
             let vfs = Arc::clone(&self.vfs);
-            if let Some(written) = self.at_once(vfs.write(ino, offset, data, privileges)) {
+            let writing = self.writes.begin(span);
+            if writing.is_some()
+                && let Some(written) = self.at_once(vfs.write(ino, offset, data, privileges))
+            {
                 return reply_written(ino, reply, written);
             }
             let data = data.to_vec();
-            let write = async move { vfs.write(ino, offset, &data, privileges).await };
-            self.in_task(write, move |written| {
+            let writes = Arc::clone(&self.writes);
+            let write = async move {
+                let writing = match writing {
+                    Some(writing) => writing,
+                    None => writes.begin_later(span).await,
+                };
+                (writing, vfs.write(ino, offset, &data, privileges).await)
+            };
+            self.in_task(write, move |(writing, written)| {
                 reply_written(ino, reply, written);
                 drop(writing);
             });
@@ -89,7 +109,11 @@ impl Adapter {
                 return reply.error(Errno::ENOSYS);
             }
             let vfs = Arc::clone(&self.vfs);
-            let sync = async move { vfs.fsync(ino).await };
+            let writes = Arc::clone(&self.writes);
+            let sync = async move {
+                writes.pass_fsync(ino).await;
+                vfs.fsync(ino).await
+            };
             self.in_task(sync, move |synced| reply_empty(opcode, ino, reply, synced));
         });
     }

@@ -21,7 +21,6 @@ use super::messages::{
 };
 use super::socket::Answers;
 use super::verbs::Control;
-use crate::cut;
 use crate::error::full_text;
 use crate::options::Access;
 use crate::submounts;
@@ -69,7 +68,7 @@ impl Control {
         progress: &Arc<Progress>,
     ) -> Result<Committed, ControlError> {
         let remote = GrpcRemote::new(self.client.clone()).map_err(of_remote)?;
-        self.cut().await?;
+        self.cut.settle().await;
         let kernel = Arc::clone(&self.kernel);
         // Boxed, since it holds all that a commit has in hand.
         let outcome = Box::pin(self.vfs.commit(&remote, params, kernel, progress)).await;
@@ -126,7 +125,7 @@ impl Control {
 
     async fn switch_to(&self, version: &str) -> Result<Switched, ControlError> {
         // What the kernel holds back is a change too.
-        self.cut().await?;
+        self.cut.settle().await;
         let from = self.status();
         if from.changes > 0 {
             return Err(of_vfs(VfsError::HasChanges {
@@ -188,23 +187,13 @@ impl Control {
         let _alone = self.begin_change()?;
         let discard = async {
             // What the kernel holds back would come again as a change.
-            self.cut().await?;
+            self.cut.settle().await;
             let kernel = Arc::clone(&self.kernel);
             self.vfs.discard(&paths, kernel).await.map_err(of_vfs)
         };
         let count = answers.telling(Default::default, discard).await?;
         info!(count, paths = paths.len(), "discarded");
         Ok(Counted { count })
-    }
-
-    /// Waits until all that was written into the mount is here.
-    pub(super) async fn cut(&self) -> Result<(), ControlError> {
-        if self.fixed.access == Access::ReadOnly {
-            return Ok(());
-        }
-        cut::make(&self.fixed.dir, self.fixed.device, &self.writes)
-            .await
-            .map_err(|error| ControlError::failed(full_text(&error)))
     }
 
     /// Takes the right to change what the mount shows.

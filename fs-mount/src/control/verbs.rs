@@ -12,7 +12,7 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use super::messages::{ControlError, ControlRequest, MountStats, MountStatus, Unmounted};
 use super::socket::Answers;
 use crate::counters::Counters;
-use crate::cut::Writes;
+use crate::cut::Cut;
 use crate::mountinfo::Device;
 use crate::options::Access;
 use crate::version;
@@ -50,7 +50,7 @@ pub(crate) struct Control {
     pub(crate) remote: Arc<dyn Remote>,
     /// How commits reach the server.
     pub(crate) client: ClientConfig,
-    pub(crate) writes: Arc<Writes>,
+    pub(crate) cut: Arc<Cut>,
     pub(crate) kernel: Arc<dyn KernelCache>,
     /// Held by whoever changes what the mount shows.
     pub(crate) changing: Mutex<()>,
@@ -133,7 +133,7 @@ impl Control {
     async fn umount(&self, lazy: bool) -> Result<Unmounted, ControlError> {
         let _alone = self.begin_change()?;
         // Only for the number that is told: the kernel sends all before it unmounts.
-        let _ = self.cut().await;
+        self.cut.settle().await;
         let status = self.status();
         let unmounted = Unmounted {
             changes: status.changes,

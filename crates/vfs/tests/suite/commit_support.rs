@@ -15,8 +15,8 @@ use lfsfs_server::{ListenPolicy, ServerConfig, ServerError, bind, run};
 use lfsfs_types::{ProjectName, Source};
 use lfsfs_upload::Progress;
 use lfsfs_vfs::{
-    Attr, CommitError, CommitOutcome, CommitParams, Existing, FileKind, KernelCache, OverlayPlace,
-    Privileges, RenameMode, SetAttr, Vfs, VfsConfig, VfsError, WritableVfs,
+    Attr, CommitError, CommitOutcome, CommitParams, Existing, FileKind, Hold, KernelCache,
+    OverlayPlace, Privileges, RenameMode, SetAttr, Vfs, VfsConfig, VfsError, WritableVfs,
 };
 use tempfile::TempDir;
 use tokio::sync::oneshot;
@@ -173,6 +173,10 @@ impl KernelCache for NoKernel {
     fn drop_entry(&self, _: u64, _: &[u8]) {}
     fn drop_attributes(&self, _: u64) {}
     fn drop_data(&self, _: u64) {}
+
+    fn hold_writes(&self) -> Box<dyn Hold> {
+        Box::new(())
+    }
 }
 
 /// A mount, driven by paths. Every change comes a millisecond after the last.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use lfsfs_client::memory::{MemoryTree, plain};
 use lfsfs_types::{Kind, Link, LinkId, ObjectPath, VersionId};
-use lfsfs_vfs::{KernelCache, Privileges, VfsError, WritableVfs};
+use lfsfs_vfs::{Hold, KernelCache, Privileges, VfsError, WritableVfs};
 use proptest::prelude::*;
 
 use crate::local_changes::{config, lines};
@@ -28,6 +28,10 @@ impl KernelCache for Told {
 
     fn drop_data(&self, ino: u64) {
         self.data.lock().unwrap().insert(ino);
+    }
+
+    fn hold_writes(&self) -> Box<dyn Hold> {
+        Box::new(())
     }
 }
 
