@@ -19,6 +19,8 @@ mod model;
 mod overlays;
 #[path = "write/programs.rs"]
 mod programs;
+#[path = "write/several.rs"]
+mod several;
 #[path = "write/switch.rs"]
 mod switch;
 #[path = "write/two_mounts.rs"]

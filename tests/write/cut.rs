@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use lfsfs_testkit::process::Program;
-use lfsfs_tests::{Mounted, World, in_namespace, in_namespace_for};
+use lfsfs_tests::{Mounted, in_namespace, in_namespace_for};
 
-use crate::support::world_with_app;
+use crate::support::{mount_newest_possible, world_with_app};
 
 /// How a call puts a number into a file.
 #[derive(Debug, Clone, Copy)]
@@ -252,22 +252,11 @@ fn a_mount_that_is_killed_in_a_commit_leaves_nobody_waiting() {
                 mount.kill();
                 commit.wait(Duration::from_secs(60)).expect("it ends");
             });
-            mount_again(&world, mount.path());
+            mount_newest_possible(&world, mount.path(), "rw");
             mount.commit("what was written");
         }
         mount.umount();
     });
-}
-
-/// Mounts the version that a mount had when it was killed: the newest, unless it was about to go on
-/// from that.
-fn mount_again(world: &World, dir: &Path) {
-    let head = world.head("app");
-    let mount = |version| world.mount_at(&format!("app@v{version}"), dir, "rw").code();
-    assert!(
-        mount(head) == Some(0) || mount(head - 1) == Some(0),
-        "v{head}"
-    );
 }
 
 #[test]

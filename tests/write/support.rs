@@ -41,3 +41,17 @@ pub(crate) fn write(path: &Path, bytes: impl AsRef<[u8]>) {
     fs::create_dir_all(path.parent().expect("a directory")).expect("directories");
     fs::write(path, bytes).expect("a file");
 }
+
+/// Mounts where a mount was killed in a commit: the newest version that its overlay can lie above. Which
+/// that is depends on how far the commit was.
+#[track_caller]
+pub(crate) fn mount_newest_possible(world: &World, dir: &Path, options: &str) {
+    let mount = |version| {
+        world
+            .mount_at(&format!("app@v{version}"), dir, options)
+            .code()
+    };
+    let mut versions = (1..=world.head("app")).rev();
+    let found = versions.find(|version| mount(*version) == Some(0));
+    assert!(found.is_some(), "{} cannot be mounted again", dir.display());
+}

@@ -1,13 +1,15 @@
 //! The listening end of the control socket.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use lfsfs_common::PathError;
+use rustix::fs::{Mode, OFlags, Stat, fstat};
 use tokio::io::{
     AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, BufWriter,
 };
@@ -32,10 +34,15 @@ const PEERS_MAX: usize = 16;
 const PROGRESS_PERIOD: Duration = Duration::from_secs(1);
 
 /// A socket that is listened on; dropping it removes the file.
+///
+/// The kernel gives the number of a device away as soon as its mount is gone. The socket of the next
+/// mount may then be at the same path before this one is dropped, and must stay.
 #[derive(Debug)]
 pub(crate) struct ControlSocket {
     listener: UnixListener,
     path: PathBuf,
+    /// Our file, held so that its inode number is nobody else's.
+    file: OwnedFd,
 }
 
 impl ControlSocket {
@@ -47,6 +54,7 @@ impl ControlSocket {
             .mode(0o755)
             .create(dir)
             .map_err(PathError::wrap("create directory", dir))?;
+        let _alone = lock(dir)?;
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(PathError::new("remove", path, error));
@@ -54,7 +62,12 @@ impl ControlSocket {
             _ => {}
         }
         let listener = UnixListener::bind(&path).map_err(PathError::wrap("listen at", &path))?;
-        let socket = Self { listener, path };
+        let file = open(&path).map_err(PathError::wrap("open", &path))?;
+        let socket = Self {
+            listener,
+            path,
+            file,
+        };
         // Until here the file had the mode of the umask; peers are checked one by one anyway.
         fs::set_permissions(&socket.path, fs::Permissions::from_mode(0o600))
             .map_err(PathError::wrap("set mode of", &socket.path))?;
@@ -82,13 +95,37 @@ impl ControlSocket {
         }
         while peers.join_next().await.is_some() {}
     }
+
+    fn is_at_its_path(&self) -> bool {
+        let seen = open(&self.path).and_then(|it| Ok(fstat(it)?));
+        let ours = fstat(&self.file);
+        let identity = |stat: &Stat| (stat.st_dev, stat.st_ino);
+        matches!((seen, ours), (Ok(seen), Ok(ours)) if identity(&seen) == identity(&ours))
+    }
 }
 
 impl Drop for ControlSocket {
     fn drop(&mut self) {
         // It may be gone with its directory; a file that stays is found to be dead.
-        let _ = fs::remove_file(&self.path);
+        let _alone = self.path.parent().map(lock);
+        if self.is_at_its_path() {
+            let _ = fs::remove_file(&self.path);
+        }
     }
+}
+
+/// Keeps others from making and removing sockets in a directory; held for moments only.
+fn lock(dir: &Path) -> Result<File, PathError> {
+    let file = File::open(dir).map_err(PathError::wrap("open directory", dir))?;
+    file.lock()
+        .map_err(PathError::wrap("lock directory", dir))?;
+    Ok(file)
+}
+
+/// Opens a file for no more than to be recognised.
+fn open(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?)
 }
 
 async fn serve_peer(peer: UnixStream, control: Arc<Control>) {
@@ -168,5 +205,22 @@ impl Answers {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_socket_leaves_the_one_that_took_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("mount-0-40.sock");
+        let first = ControlSocket::bind(path.clone()).unwrap();
+        let second = ControlSocket::bind(path.clone()).unwrap();
+        drop(first);
+        assert!(UnixStream::connect(&path).await.is_ok());
+        drop(second);
+        assert!(!path.exists());
     }
 }
