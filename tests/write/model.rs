@@ -338,7 +338,7 @@ fn a_mount_answers_like_a_local_directory() {
     );
 }
 
-fn number_of_environment(name: &str, default: u64) -> u64 {
+pub(crate) fn number_of_environment(name: &str, default: u64) -> u64 {
     let value = std::env::var(name).ok();
     value.map_or(default, |text| text.parse().expect("a number"))
 }

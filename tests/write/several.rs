@@ -11,6 +11,7 @@ use lfsfs_tests::{Mounted, World, in_namespace_for};
 
 use crate::model::call::Side;
 use crate::model::generate::Generator;
+use crate::model::number_of_environment;
 use crate::model::seen::{Tree, Twins};
 use crate::support::mount_newest_possible;
 
@@ -182,7 +183,9 @@ fn neighbours_that_are_killed_lose_nothing_and_disturb_nobody() {
 fn neighbours_over_many_rounds() {
     let name = "several::neighbours_over_many_rounds";
     in_namespace_for(name, Duration::from_secs(7_200), || {
-        for seed in 2..12 {
+        let first = number_of_environment("LFSFS_MODEL_SEED", 1);
+        let count = number_of_environment("LFSFS_MODEL_CASES", 10);
+        for seed in first..first + count {
             run_neighbours(seed, 100);
         }
     });

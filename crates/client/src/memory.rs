@@ -219,9 +219,7 @@ impl Remote for MemoryRemote {
     ) -> Result<Vec<ChangedName>, RemoteError> {
         self.enter(4).await?;
         let served = self.served();
-        let project = served.project(project)?;
-        let (from, to) = (project.version(from)?, project.version(to)?);
-        Ok(from.changed_names(to))
+        served.project(project)?.changed_names(from, to)
     }
 
     async fn directory_places(

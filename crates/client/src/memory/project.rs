@@ -45,6 +45,29 @@ impl MemoryProject {
         project
     }
 
+    /// Returns the names that any version between two changed, as a server does: what came and went, or
+    /// was changed back, is among them.
+    pub(super) fn changed_names(
+        &self,
+        from: VersionNumber,
+        to: VersionNumber,
+    ) -> Result<Vec<ChangedName>, RemoteError> {
+        let (old, new) = (self.version(from)?, self.version(to)?);
+        let between = from.0.min(to.0)..from.0.max(to.0);
+        let mut names = BTreeSet::new();
+        for number in between {
+            let version = self.version(VersionNumber(number))?;
+            names.extend(version.differing(self.version(VersionNumber(number + 1))?));
+        }
+        let changed = names.into_iter().map(|(dir, name)| ChangedName {
+            dir,
+            old: old.path(dir, name.as_ref()),
+            new: new.path(dir, name.as_ref()),
+            name,
+        });
+        Ok(changed.collect())
+    }
+
     /// Makes a tree the next version.
     pub(super) fn publish(&mut self, tree: &MemoryTree) -> Snapshot {
         let number = VersionNumber(self.versions.len() as u64);
@@ -187,8 +210,8 @@ impl MemoryVersion {
             .try_fold(DirId::ROOT, |dir, name| self.child(dir, &name))
     }
 
-    /// Returns the names that differ in another version.
-    pub(super) fn changed_names(&self, to: &Self) -> Vec<ChangedName> {
+    /// Returns the names whose entries another version has differently.
+    fn differing(&self, other: &Self) -> BTreeSet<(DirId, Option<Name>)> {
         let names = |version: &Self| -> Vec<_> {
             let listings = version.listings.iter();
             let names = listings.flat_map(|(dir, listing)| {
@@ -199,20 +222,11 @@ impl MemoryVersion {
         };
         let mut all = BTreeSet::from([(DirId::ABOVE_ROOT, None)]);
         all.extend(names(self));
-        all.extend(names(to));
-        let differs = |(dir, name): &(DirId, Option<Name>)| {
-            self.entry(*dir, name.as_ref()) != to.entry(*dir, name.as_ref())
-        };
-        let changed = all.into_iter().filter(differs).map(|(dir, name)| {
-            let (old, new) = (self.path(dir, name.as_ref()), to.path(dir, name.as_ref()));
-            ChangedName {
-                dir,
-                name,
-                old,
-                new,
-            }
+        all.extend(names(other));
+        all.retain(|(dir, name)| {
+            self.entry(*dir, name.as_ref()) != other.entry(*dir, name.as_ref())
         });
-        changed.collect()
+        all
     }
 
     /// Returns the path of a name that the version has.
@@ -318,8 +332,12 @@ mod tests {
             (some("a/file"), some("b/a/file")),
             (None, some("b/a")),
         ];
-        assert_eq!(names(&one.changed_names(two)), expected);
+        let changed = |from, to| {
+            let changed = project.changed_names(VersionNumber(from), VersionNumber(to));
+            names(&changed.unwrap())
+        };
+        assert_eq!(changed(1, 2), expected);
         let back = expected.map(|(old, new)| (new, old));
-        assert_eq!(names(&two.changed_names(one)), back);
+        assert_eq!(changed(2, 1), back);
     }
 }

@@ -144,7 +144,8 @@ impl Drift {
         needs: &mut Needs,
     ) -> Result<bool, VfsError> {
         if !(sides.old && sides.new) {
-            return Ok(true);
+            // A name that came and went between the versions is in neither.
+            return Ok(sides.old || sides.new);
         }
         let (Some(old), Some(new)) = (self.old(dir, needs), self.new_listing(dir, needs)) else {
             return Ok(false);
@@ -219,12 +220,14 @@ impl Drift {
 
     /// Returns true if nothing is left in a directory, without asking for its listing.
     fn is_emptied(&self, dir: DirId) -> bool {
-        let names = self.names.get(&dir);
         let old = self.old.get(&dir).cloned();
         let old = old.or_else(|| self.ground.base.listing_in_memory(dir));
-        let lens = names.zip(old).map(|(names, old)| (names.len(), old.len()));
-        lens.is_some_and(|(names, old)| names == old as usize)
-            && names.is_some_and(|names| names.values().all(|sides| !sides.new))
+        let (Some(old), Some(names)) = (old, self.names.get(&dir)) else {
+            return false;
+        };
+        // Names that came and went between the versions are among those that changed.
+        let gone = names.values().filter(|sides| sides.old).count();
+        gone == old.len() as usize && names.values().all(|sides| !sides.new)
     }
 }
 

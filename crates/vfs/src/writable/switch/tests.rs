@@ -100,6 +100,22 @@ async fn a_switch_back_gives_everything_its_number_again() {
 }
 
 #[tokio::test]
+async fn a_name_that_came_and_went_between_the_versions_empties_no_directory() {
+    let world = World::new(&tree()).await;
+    let before = world.walk().await;
+    let mut between = tree();
+    between.file("b/meanwhile", b"came");
+    world.serve(&between);
+    let mut last = tree();
+    last.remove("b/file");
+    let last = world.serve(&last);
+    world.switch(&last).await.unwrap();
+    world.check().await;
+    let after = world.walk().await;
+    assert_eq!(before["b/deep"].ino, after["b/deep"].ino);
+}
+
+#[tokio::test]
 async fn what_is_open_keeps_what_was_opened() {
     let world = World::new(&tree()).await;
     let other = world.find("a/other").await;
