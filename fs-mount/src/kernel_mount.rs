@@ -85,7 +85,9 @@ pub(crate) fn attach(spec: &MountSpec) -> Result<(OwnedFd, KernelMount), MountEr
 }
 
 fn is_new(mount: &MountEntry, dir: &Path, before: &[MountEntry]) -> bool {
-    mount.is_ours() && mount.dir == dir && !before.iter().any(|old| old.id == mount.id)
+    // The number alone says nothing: the kernel gives it again to the next mount anywhere.
+    let is_it = |old: &MountEntry| old.id == mount.id && old.dir == mount.dir;
+    mount.is_ours() && mount.dir == dir && !before.iter().any(is_it)
 }
 
 fn attach_as_root(spec: &MountSpec) -> Result<OwnedFd, MountError> {
@@ -278,4 +280,34 @@ fn mount_id_of_dead(seen: &OwnedFd) -> Result<u64, Errno> {
 /// Returns whom the kernel takes for the owner of a mount made now.
 pub(crate) fn owner() -> (u32, u32) {
     (getuid().as_raw(), getgid().as_raw())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(id: u64, dir: &str) -> MountEntry {
+        MountEntry {
+            id,
+            device: Device {
+                major: 0,
+                minor: 40,
+            },
+            root: "/".into(),
+            dir: dir.into(),
+            options: String::new(),
+            kind: FILE_SYSTEM_TYPE.to_owned(),
+            source: "app@v1".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_mount_with_the_number_of_one_that_ended_meanwhile_is_new() {
+        let before = [entry(7, "/ended"), entry(8, "/mnt")];
+        let is_new = |id, dir| is_new(&entry(id, dir), Path::new("/mnt"), &before);
+        assert!(is_new(7, "/mnt"));
+        assert!(is_new(9, "/mnt"));
+        assert!(!is_new(8, "/mnt"), "it was there");
+        assert!(!is_new(9, "/other"));
+    }
 }
