@@ -4,6 +4,7 @@
 //! only there, and they are removed whatever a test left in them: paths beyond the kernel's
 //! limit and directories of mode 0000. Removal never crosses into another mounted filesystem.
 
+use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::AsFd;
@@ -16,6 +17,7 @@ use rustix::fs::FileType;
 use crate::directory::Directory;
 
 const TMPFS_MAGIC: i64 = 0x0102_1994;
+const MEMORY: &str = "/dev/shm";
 
 /// A directory that is removed with everything in it when the value is dropped.
 #[derive(Debug)]
@@ -30,14 +32,59 @@ impl TempDir {
     /// # Errors
     /// Fails where no directory can be created there.
     pub fn new() -> anyhow::Result<Self> {
-        let parent = parent();
+        Self::new_in(&parent())
+    }
+
+    fn new_in(parent: &Path) -> anyhow::Result<Self> {
         let created = tempfile::Builder::new()
             .prefix("lfsfs-test-")
-            .tempdir_in(&parent);
+            .tempdir_in(parent);
         let path = created
             .with_context(|| format!("create a temporary directory in {}", parent.display()))?
             .keep();
         Ok(Self { path })
+    }
+
+    /// Returns where the directory is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// A directory that is removed when the thread ends that made it: after the runtime of a test, and so
+/// after all tasks that may still write there.
+#[derive(Debug)]
+pub struct ThreadDir {
+    path: PathBuf,
+}
+
+impl ThreadDir {
+    /// Creates an empty directory where [`TempDir::new`] does.
+    ///
+    /// # Errors
+    /// Fails where no directory can be created there.
+    pub fn new() -> anyhow::Result<Self> {
+        TempDir::new().map(Self::of)
+    }
+
+    /// Creates an empty directory in memory where there is any, else where [`TempDir::new`] does: syncs
+    /// of a disk can be most of a test's time.
+    ///
+    /// # Errors
+    /// Fails where no directory can be created.
+    pub fn in_memory() -> anyhow::Result<Self> {
+        let dir = TempDir::new_in(Path::new(MEMORY));
+        dir.or_else(|_| TempDir::new()).map(Self::of)
+    }
+
+    fn of(dir: TempDir) -> Self {
+        thread_local! {
+            static DIRECTORIES: RefCell<Vec<TempDir>> = const { RefCell::new(Vec::new()) };
+        }
+        let path = dir.path.clone();
+        DIRECTORIES.with_borrow_mut(|directories| directories.push(dir));
+        Self { path }
     }
 
     /// Returns where the directory is.

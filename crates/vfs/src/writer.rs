@@ -3,35 +3,53 @@
 //! One, because thousands of small files made by many threads at once only wait for each other. The
 //! queue is bounded, so a slow disk slows down those who fill the cache instead of filling memory.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use lfsfs_cache::DiskCache;
 use tokio::sync::{mpsc, oneshot};
 
 const QUEUE_LEN: usize = 256;
+/// How long the write that is under way may take to its end.
+const END_TIMEOUT: Duration = Duration::from_secs(2);
 
 type Job = Box<dyn FnOnce(&DiskCache) + Send>;
 
-/// The queue to the thread, which ends when this is dropped and everything is written.
+/// The queue to the thread. When this is dropped the thread ends; what was not written is not.
 #[derive(Debug)]
 pub(crate) struct Writer {
     queue: mpsc::Sender<Job>,
+    is_over: Arc<AtomicBool>,
+    ended: Mutex<Receiver<()>>,
 }
 
 impl Writer {
     /// Starts the thread. Without one nothing is written, which costs speed later and nothing else.
     pub(crate) fn start(cache: DiskCache) -> Self {
         let (queue, mut jobs) = mpsc::channel::<Job>(QUEUE_LEN);
+        let (end, ended) = sync_channel(1);
+        let is_over = Arc::new(AtomicBool::new(false));
+        let over = Arc::clone(&is_over);
         let work = move || {
-            while let Some(job) = jobs.blocking_recv() {
+            while let Some(job) = jobs.blocking_recv()
+                && !over.load(Ordering::Relaxed)
+            {
                 job(&cache);
             }
+            drop(end);
         };
         let thread = thread::Builder::new().name("lfsfs-cache".to_owned());
         if let Err(error) = thread.spawn(work) {
             tracing::warn!(%error, "cannot start a thread, nothing is cached on disk");
         }
-        Self { queue }
+        Self {
+            queue,
+            is_over,
+            ended: Mutex::new(ended),
+        }
     }
 
     /// Adds a write; waits while too many are pending.
@@ -47,5 +65,18 @@ impl Writer {
         self.write(move |_| drop(done)).await;
         // There is nothing to receive: the job is done when its sender is gone.
         drop(settled.await);
+    }
+}
+
+impl Drop for Writer {
+    /// Nothing is written any more on return, unless the disk hangs.
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        // Wakes the thread. If there is no room it is awake.
+        let _ = self.queue.try_send(Box::new(|_| ()));
+        // Nothing is ever sent: it ends when the thread does.
+        if let Ok(ended) = self.ended.get_mut() {
+            let _ = ended.recv_timeout(END_TIMEOUT);
+        }
     }
 }

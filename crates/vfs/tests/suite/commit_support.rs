@@ -12,23 +12,23 @@ use lfsfs_client::{ClientConfig, GrpcRemote};
 use lfsfs_common::clock::{TestClock, WallTime};
 use lfsfs_overlay::OverlayOptions;
 use lfsfs_server::{ListenPolicy, ServerConfig, ServerError, bind, run};
+use lfsfs_testkit::tempdir::ThreadDir;
 use lfsfs_types::{ProjectName, Source};
 use lfsfs_upload::Progress;
 use lfsfs_vfs::{
     Attr, CommitError, CommitOutcome, CommitParams, Existing, FileKind, Hold, KernelCache,
     OverlayPlace, Privileges, RenameMode, SetAttr, Vfs, VfsConfig, VfsError, WritableVfs,
 };
-use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::writable_support::{OWNER, ROOT, find, ino, read_all, scratch};
+use crate::writable_support::{OWNER, ROOT, find, ino, read_all};
 
 /// Directories for caches and overlays, and the way to a server.
 pub(crate) struct Client {
     pub(crate) remote: GrpcRemote,
-    pub(crate) dir: TempDir,
+    pub(crate) dir: ThreadDir,
     pub(crate) clock: Arc<TestClock>,
 }
 
@@ -43,7 +43,7 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Starts a server with an empty project.
     pub(crate) async fn new() -> Self {
-        let dir = scratch();
+        let dir = ThreadDir::in_memory().unwrap();
         let any = "127.0.0.1:0".parse().unwrap();
         let (address, shutdown, server) = start(&dir.path().join("server"), any).await;
         let mut client = Client::of(&address.to_string());
@@ -85,7 +85,7 @@ impl Client {
     pub(crate) fn of(address: &str) -> Self {
         Self {
             remote: GrpcRemote::new(ClientConfig::new(address)).unwrap(),
-            dir: scratch(),
+            dir: ThreadDir::in_memory().unwrap(),
             clock: Arc::new(TestClock::new(WallTime::from_seconds(2_000_000_000))),
         }
     }

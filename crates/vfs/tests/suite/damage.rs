@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use lfsfs_client::RemoteError;
 use lfsfs_client::memory::{Faults, Tamper};
+use lfsfs_testkit::tempdir::ThreadDir;
 use lfsfs_vfs::VfsError;
 
 use crate::support::{Setup, find, walk};
@@ -35,7 +36,7 @@ async fn a_node_with_damage_is_left_for_another() {
             Ok(bytes)
         }),
     );
-    let other = tempfile::tempdir().unwrap();
+    let other = ThreadDir::new().unwrap();
     let vfs = crate::support::open(&setup.remote, other.path(), crate::support::config());
     let vfs = vfs.await.unwrap();
     assert_eq!(walk(&vfs).await.unwrap(), whole);

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use lfsfs_client::MemoryRemote;
 use lfsfs_client::memory::{MemoryTree, plain};
+use lfsfs_testkit::tempdir::ThreadDir;
 use lfsfs_types::content::{Piece, PieceList, small_content_id};
 use lfsfs_types::limits::{PIECE_LEN_MIN, PIECES_INLINE_MAX};
 use lfsfs_types::{ContentId, Kind};
-use tempfile::TempDir;
 
 use crate::support::{CHUNK_LEN, config, find, noise, open};
 
@@ -37,10 +37,10 @@ fn expected(pieces: &[Vec<u8>], offset: u64, len: u64) -> Vec<u8> {
     (offset..offset + len).map(byte).collect()
 }
 
-fn serve(tree: &MemoryTree) -> (Arc<MemoryRemote>, TempDir) {
+fn serve(tree: &MemoryTree) -> (Arc<MemoryRemote>, ThreadDir) {
     let remote = MemoryRemote::new();
     remote.serve("app", 9, tree, CHUNK_LEN);
-    (remote, tempfile::tempdir().unwrap())
+    (remote, ThreadDir::new().unwrap())
 }
 
 fn file(size: u64, content: ContentId) -> lfsfs_types::Record {

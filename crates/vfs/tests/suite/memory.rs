@@ -15,6 +15,7 @@ use lfsfs_client::{
     ChangedName, ChunkLocation, DirectoryListing, DirectoryPlace, MemoryRemote, Remote,
     RemoteError, Resolved, Snapshot,
 };
+use lfsfs_testkit::tempdir::ThreadDir;
 use lfsfs_types::{
     ContentId, DirId, Kind, Name, ProjectId, Record, Source, VersionId, VersionNumber, nodeid,
 };
@@ -149,7 +150,7 @@ async fn walk_as_a_child() {
         remote,
         directories: entries / FILES_PER_DIRECTORY,
     });
-    let dir = tempfile::tempdir().unwrap();
+    let dir = ThreadDir::new().unwrap();
     let cache = DiskCache::open(dir.path(), CacheConfig::default()).unwrap();
     let before = anonymous_kib();
     let started = Instant::now();

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use lfsfs_client::RemoteError;
 use lfsfs_client::memory::{Faults, MemoryTree};
+use lfsfs_testkit::tempdir::ThreadDir;
 use lfsfs_types::nodeid;
 use lfsfs_vfs::{VfsConfig, VfsError};
 
@@ -76,7 +77,7 @@ async fn cached_data_is_served_while_the_server_is_down() {
     let vfs = setup.mount_with(impatient()).await;
     let whole = walk(&vfs).await.unwrap();
     vfs.settle().await;
-    let cold = tempfile::tempdir().unwrap();
+    let cold = ThreadDir::new().unwrap();
     let other = open(&setup.remote, cold.path(), impatient()).await.unwrap();
     let warm = setup.mount_with(impatient()).await;
     setup.remote.set_faults(down());

@@ -2,6 +2,7 @@
 
 use lfsfs_client::MemoryRemote;
 use lfsfs_client::memory::MemoryTree;
+use lfsfs_testkit::tempdir::ThreadDir;
 use lfsfs_vfs::{Vfs, VfsConfig};
 use proptest::prelude::*;
 
@@ -49,7 +50,7 @@ proptest! {
     #[test]
     fn any_range_reads_what_is_there(ranges in ranges(), tiny in any::<bool>()) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let dir = tempfile::tempdir().unwrap();
+        let dir = ThreadDir::new().unwrap();
         let config = VfsConfig {
             blocks_len_max: if tiny { 1 } else { 64 << 20 },
             in_flight_len_max: if tiny { 1000 } else { 32 << 20 },
@@ -70,7 +71,7 @@ proptest! {
 
 #[tokio::test]
 async fn reading_in_order_fetches_each_byte_once_in_few_calls() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = ThreadDir::new().unwrap();
     let (vfs, ino) = mount(dir.path(), config()).await;
     let whole = bytes();
     for offset in (0..LEN as u64).step_by(128 << 10) {

@@ -9,9 +9,9 @@ use bytes::Bytes;
 use lfsfs_cache::{CacheConfig, DiskCache};
 use lfsfs_client::MemoryRemote;
 use lfsfs_client::memory::{MemoryTree, plain};
+use lfsfs_testkit::tempdir::ThreadDir;
 use lfsfs_types::{DirId, Kind, Link, LinkId, Name, Source, Xattr, XattrValue, nodeid};
 use lfsfs_vfs::{Attr, FileKind, Vfs, VfsConfig, VfsError};
-use tempfile::TempDir;
 
 pub(crate) const CHUNK_LEN: u64 = 1 << 20;
 
@@ -85,14 +85,14 @@ fn add_specials(tree: &mut MemoryTree) {
 pub(crate) struct Setup {
     pub(crate) remote: Arc<MemoryRemote>,
     pub(crate) tree: MemoryTree,
-    pub(crate) dir: TempDir,
+    pub(crate) dir: ThreadDir,
 }
 
 impl Setup {
     pub(crate) fn new() -> Self {
         let (remote, tree) = (MemoryRemote::new(), sample());
         remote.serve("app", 9, &tree, CHUNK_LEN);
-        let dir = tempfile::tempdir().unwrap();
+        let dir = ThreadDir::new().unwrap();
         Self { remote, tree, dir }
     }
 

@@ -8,9 +8,9 @@ use lfsfs_client::MemoryRemote;
 use lfsfs_client::memory::{MemoryTree, plain};
 use lfsfs_common::clock::{TestClock, WallTime};
 use lfsfs_overlay::OverlayOptions;
+use lfsfs_testkit::tempdir::ThreadDir;
 use lfsfs_types::{DirId, Kind, Link, LinkId, Record, Timestamp, nodeid};
 use lfsfs_vfs::{Attr, OverlayPlace, Owner, Vfs, VfsError, WritableVfs};
-use tempfile::TempDir;
 
 use crate::support::{self, CHUNK_LEN, noise};
 
@@ -105,15 +105,10 @@ pub(crate) fn tree() -> MemoryTree {
     tree
 }
 
-/// Returns a directory in memory where there is one: syncs of a disk would be most of the time.
-pub(crate) fn scratch() -> TempDir {
-    tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap())
-}
-
 /// A server, directories for cache and overlay, and a clock that moves when it is told.
 pub(crate) struct Machine {
     pub(crate) remote: Arc<MemoryRemote>,
-    pub(crate) dir: TempDir,
+    pub(crate) dir: ThreadDir,
     pub(crate) clock: Arc<TestClock>,
 }
 
@@ -127,7 +122,7 @@ impl Machine {
         remote.serve("app", 9, tree, CHUNK_LEN);
         Self {
             remote,
-            dir: scratch(),
+            dir: ThreadDir::in_memory().unwrap(),
             clock: Arc::new(TestClock::new(WallTime::from_seconds(2_000_000_000))),
         }
     }

@@ -4,19 +4,19 @@ use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use lfsfs_testkit::tempdir::ThreadDir;
 use rustix::fs::{
     AtFlags, CWD, Dev, FallocateFlags, FileType, Gid, Mode, OFlags, RenameFlags, Timespec,
     Timestamps, UTIME_OMIT, Uid, XattrFlags,
 };
 use rustix::io::Errno;
-use tempfile::TempDir;
 
 use super::{Answer, Fallocate, Outcome, Rename, Seen, Special, Step, Tree, Xattr};
 use crate::support::noise;
 use crate::writable_support::{self as base, Entry};
 
 pub(super) struct Local {
-    dir: TempDir,
+    dir: ThreadDir,
     handles: [Option<File>; 3],
 }
 
@@ -39,7 +39,7 @@ fn bits(mode: u16) -> Mode {
 impl Local {
     pub(super) fn new() -> Self {
         rustix::process::umask(Mode::empty());
-        let dir = tempfile::tempdir().unwrap();
+        let dir = ThreadDir::new().unwrap();
         let local = Self {
             dir,
             handles: Default::default(),

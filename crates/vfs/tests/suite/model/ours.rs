@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use lfsfs_client::MemoryRemote;
 use lfsfs_common::clock::{TestClock, WallTime};
+use lfsfs_testkit::tempdir::ThreadDir;
 use lfsfs_types::Timestamp;
 use lfsfs_vfs::{
     Allocation, Attr, Existing, FileKind, Privileges, RenameMode, SetAttr, SetTime, SpecialFile,
@@ -63,7 +64,7 @@ impl Ours {
     pub(super) async fn new() -> Self {
         let machine = Machine {
             remote: remote(),
-            dir: base::scratch(),
+            dir: ThreadDir::in_memory().unwrap(),
             clock: Arc::new(TestClock::new(WallTime::from_seconds(2_000_000_000))),
         };
         let vfs = machine.mount().await;

@@ -9,8 +9,8 @@ use lfsfs_client::memory::MemoryTree;
 use lfsfs_client::{MemoryRemote, Remote as _, Snapshot};
 use lfsfs_common::clock::{TestClock, WallTime};
 use lfsfs_overlay::{CommitIds, OverlayOptions};
+use lfsfs_testkit::tempdir::ThreadDir;
 use lfsfs_types::{DirId, Kind, Link, LinkId, Record, Source, VersionId, nodeid};
-use tempfile::TempDir;
 
 use super::kernel::{Kernel, Told};
 use crate::attr::{Attr, FileKind};
@@ -49,7 +49,7 @@ pub(crate) struct Sealing {
 
 pub(crate) struct World {
     pub(crate) remote: Arc<MemoryRemote>,
-    pub(crate) dir: Arc<TempDir>,
+    pub(crate) dir: Arc<ThreadDir>,
     pub(crate) clock: Arc<TestClock>,
     pub(crate) vfs: Arc<WritableVfs>,
     pub(crate) kernel: Arc<Kernel>,
@@ -63,8 +63,7 @@ impl World {
     pub(crate) async fn new(tree: &MemoryTree) -> Self {
         let remote = MemoryRemote::new();
         remote.serve("app", SEED, tree, CHUNK_LEN);
-        let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
-        let dir = Arc::new(dir.unwrap());
+        let dir = Arc::new(ThreadDir::in_memory().unwrap());
         let clock = Arc::new(TestClock::new(WallTime::from_seconds(2_000_000_000)));
         let vfs = mount(&remote, &dir, &clock, "app").await.unwrap();
         let first = vfs.base().snapshot().clone();
@@ -585,7 +584,7 @@ impl Told {
 
 async fn mount(
     remote: &Arc<MemoryRemote>,
-    dir: &TempDir,
+    dir: &ThreadDir,
     clock: &Arc<TestClock>,
     source: &str,
 ) -> Result<WritableVfs, VfsError> {
