@@ -21,7 +21,7 @@ pub(crate) async fn run(vfs: Arc<WritableVfs>) {
     let mut sync_failed = false;
     for tick in (0..COMPACTION_PERIOD).cycle() {
         ticks.tick().await;
-        let synced = vfs.sync_if_due(Instant::now()).await;
+        let synced = vfs.tidy_and_sync_if_due(Instant::now()).await;
         if let (Err(error), false) = (&synced, sync_failed) {
             let error: &dyn std::error::Error = error;
             error!(

@@ -65,7 +65,8 @@ use self::plan::{Numbers, Plan};
 use self::readdir::Orders;
 use self::scene::{Held, Object, Scene, name_of};
 
-/// How many forgotten orphans the overlay may still hold before they are dropped in one write.
+/// How many forgotten orphans the overlay may still hold before they are dropped in one write, if no
+/// timer comes first.
 const GONE_MAX: usize = 64;
 
 /// One version of one project with changes.
@@ -198,8 +199,10 @@ impl WritableVfs {
         in_background(move || overlay.sync()).await
     }
 
-    /// Syncs if it is time to: to be called from a timer. Returns true if it synced.
-    pub async fn sync_if_due(&self, now: Instant) -> Result<bool, VfsError> {
+    /// Drops removed files that nobody has open any more, and syncs if it is time to: to be called from
+    /// a timer. Returns true if it synced.
+    pub async fn tidy_and_sync_if_due(&self, now: Instant) -> Result<bool, VfsError> {
+        self.drop_gone(&mut self.lock_known());
         match self.overlay.get().cloned() {
             Some(overlay) => in_background(move || overlay.sync_if_due(now)).await,
             None => Ok(false),
@@ -363,7 +366,7 @@ impl WritableVfs {
     /// Drops the orphans that nobody knows. What cannot be written now is dropped later, or at the
     /// next start.
     fn drop_gone(&self, known: &mut Known) {
-        let Some(overlay) = self.overlay.get() else {
+        let Some(overlay) = self.overlay.get().filter(|_| !known.gone.is_empty()) else {
             return;
         };
         let gone = std::mem::take(&mut known.gone);

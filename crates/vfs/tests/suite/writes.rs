@@ -2,7 +2,7 @@
 
 use std::pin::pin;
 use std::task::{Context, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lfsfs_client::memory::MemoryTree;
 use lfsfs_overlay::OverlayError;
@@ -230,6 +230,25 @@ async fn many_removed_files_are_dropped_without_a_sync() {
     }
     let orphans = vfs.overlay().unwrap().state().orphans().count();
     assert!(orphans < 64, "{orphans} orphans are kept");
+}
+
+#[tokio::test]
+async fn the_timer_drops_a_removed_file_with_its_space() {
+    let machine = Machine::new();
+    let vfs = machine.mount().await;
+    let made = vfs
+        .create(ROOT, b"large", 0o600, OWNER, Existing::Refuse)
+        .await;
+    let file = made.unwrap().attr.ino;
+    let bytes = noise(1, 1 << 20);
+    vfs.write(file, 0, &bytes, Privileges::Keep).await.unwrap();
+    vfs.unlink(ROOT, b"large").await.unwrap();
+    let content_bytes = || vfs.overlay().unwrap().stats().unwrap().content_bytes;
+    vfs.tidy_and_sync_if_due(Instant::now()).await.unwrap();
+    assert_eq!(content_bytes(), 1 << 20, "it is open");
+    vfs.forget(file, 1);
+    vfs.tidy_and_sync_if_due(Instant::now()).await.unwrap();
+    assert_eq!(content_bytes(), 0);
 }
 
 #[tokio::test]
