@@ -94,6 +94,8 @@ records! {
         8 => Landed { ino: u64, base: Arc<BaseObject> },
         /// The end, with the number of inodes.
         9 => End { inodes: u64 },
+        /// Last access of the inode that came last, if somebody set it.
+        10 => AccessTime { atime: Timestamp },
     }
 }
 
@@ -208,6 +210,9 @@ fn write_inode<E>(
     in_parts(xattrs, XATTR_PART_LEN_MAX, |xattrs| {
         emit(&Snapshot::Xattrs { xattrs })
     })?;
+    if let Some(atime) = inode.attributes.atime {
+        emit(&Snapshot::AccessTime { atime })?;
+    }
     if let Some(directory) = inode.directory() {
         let entries = directory
             .entries
@@ -280,6 +285,7 @@ fn inode_of(head: Head) -> Inode {
         mode: head.mode,
         uid: head.uid,
         gid: head.gid,
+        atime: None,
         mtime: head.mtime,
         ctime: head.ctime,
         nlink: head.nlink,
@@ -322,6 +328,10 @@ impl Restorer {
             Snapshot::Entries { entries } => self.entries(entries),
             Snapshot::Extents { extents } => self.extents(extents),
             Snapshot::Xattrs { xattrs } => self.xattrs(xattrs),
+            Snapshot::AccessTime { atime } => {
+                self.current()?.attributes.atime = Some(atime);
+                Ok(())
+            }
             record => {
                 self.settle();
                 self.take_whole(record)
@@ -362,7 +372,10 @@ impl Restorer {
                 }
             }
             // Parts are taken by the caller.
-            Snapshot::Entries { .. } | Snapshot::Extents { .. } | Snapshot::Xattrs { .. } => {}
+            Snapshot::Entries { .. }
+            | Snapshot::Extents { .. }
+            | Snapshot::Xattrs { .. }
+            | Snapshot::AccessTime { .. } => {}
         }
         Ok(())
     }

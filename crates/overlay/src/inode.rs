@@ -147,6 +147,8 @@ pub struct Attributes {
     pub uid: u32,
     /// Group.
     pub gid: u32,
+    /// Last access, if somebody set it; reading does not.
+    pub atime: Option<Timestamp>,
     /// Last change of the content.
     pub mtime: Timestamp,
     /// Last change of the attributes.
@@ -164,6 +166,7 @@ impl Attributes {
             mode: record.mode,
             uid: record.uid,
             gid: record.gid,
+            atime: None,
             mtime: record.mtime,
             ctime: record.ctime,
             nlink: record.link.map_or(1, |link| link.nlink.max(1)),

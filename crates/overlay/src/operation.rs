@@ -288,6 +288,15 @@ records! {
             /// the entries, and so must all names of one that is not in its place.
             inodes: Vec<u64>,
         },
+        /// Sets the last access.
+        26 => SetAccessTime {
+            /// Of what.
+            ino: u64,
+            /// The last access from now on.
+            atime: Timestamp,
+            /// When.
+            time: Timestamp,
+        },
     }
 }
 

@@ -130,7 +130,7 @@ impl Attr {
             ino,
             size,
             blocks: size.div_ceil(512),
-            atime: attributes.mtime,
+            atime: attributes.atime.unwrap_or(attributes.mtime),
             mtime: attributes.mtime,
             ctime: attributes.ctime,
             kind,

@@ -57,6 +57,7 @@ impl State {
                 attributes,
                 time,
             } => self.set_attributes(*ino, attributes, *time),
+            O::SetAccessTime { ino, atime, time } => self.set_access_time(*ino, *atime, *time),
             O::Link { ino, place, time } => self.link(*ino, place, *time),
             O::Unlink { place, ino, time } => self.unlink(place, *ino, *time),
             O::Rmdir { place, ino, time } => self.rmdir(place, *ino, *time),

@@ -105,6 +105,20 @@ impl State {
         Ok(())
     }
 
+    pub(super) fn set_access_time(
+        &mut self,
+        ino: u64,
+        atime: Timestamp,
+        time: Timestamp,
+    ) -> Result<(), ApplyError> {
+        self.known(ino)?;
+        self.touch(ino, |inode| {
+            inode.attributes.atime = Some(atime);
+            inode.attributes.ctime = time;
+        });
+        Ok(())
+    }
+
     pub(super) fn set_xattr(
         &mut self,
         ino: u64,

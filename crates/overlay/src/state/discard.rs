@@ -144,6 +144,7 @@ impl State {
         };
         let then = Attributes::of_base(&base.record);
         let now = Attributes {
+            atime: then.atime,
             mtime: then.mtime,
             ctime: then.ctime,
             ..inode.attributes.clone()

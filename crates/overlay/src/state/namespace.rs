@@ -26,6 +26,7 @@ impl State {
             mode: creation.mode,
             uid: creation.uid,
             gid: creation.gid,
+            atime: None,
             mtime: creation.time,
             ctime: creation.time,
             nlink: 1,

@@ -9,12 +9,12 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use lfsfs_overlay::{NewNode, Overlay, OverlayOptions};
+use lfsfs_overlay::{NewNode, Operation, Overlay, OverlayOptions};
 use lfsfs_types::{VersionId, Writer};
 use tempfile::TempDir;
 
 use crate::bytes::assert_same;
-use crate::common::{ROOT, create, options, source, write};
+use crate::common::{ROOT, adopt_root, create, options, source, time, write};
 use crate::every::make;
 
 fn golden_path(name: &str) -> PathBuf {
@@ -131,4 +131,40 @@ fn a_checkpoint_is_written_and_read_as_ever() {
         &state,
         "the checkpoint is read otherwise",
     );
+}
+
+/// What an access time adds to both.
+#[test]
+fn access_times_are_written_and_read_as_ever() {
+    let made = empty();
+    let overlay = open(made.path());
+    let file = create(ROOT, "file", 10, NewNode::File);
+    let set = Operation::SetAccessTime {
+        ino: 10,
+        atime: time(-1),
+        time: time(20),
+    };
+    let changes = [adopt_root(), file, set].map(Into::into);
+    overlay.apply(&changes).unwrap();
+    let state = overlay.state();
+    let attributes = &state.inode(10).unwrap().attributes;
+    assert_eq!(
+        (attributes.atime, attributes.ctime),
+        (Some(time(-1)), time(20))
+    );
+    check(made.path(), "00000001.log", "overlay-log-access-time-1");
+    drop(overlay);
+    let overlay = open(made.path());
+    assert_same(&overlay.state(), &state, "the log is read otherwise");
+
+    overlay.compact().unwrap();
+    drop(overlay);
+    let checkpoint = fs::read_dir(made.path()).unwrap().find_map(|entry| {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        name.ends_with(".checkpoint").then_some(name)
+    });
+    let golden = "overlay-checkpoint-access-time-1";
+    check(made.path(), &checkpoint.unwrap(), golden);
+    let overlay = open(made.path());
+    assert_same(&overlay.state(), &state, "the checkpoint is read otherwise");
 }

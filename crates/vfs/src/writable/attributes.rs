@@ -60,8 +60,7 @@ fn plan_attributes(
             mode,
         });
     }
-    let rest = new.mode.is_some() || new.atime.is_some() || new.mtime.is_some();
-    if changes_owner || rest {
+    if changes_owner || new.mode.is_some() || new.mtime.is_some() {
         plan.adopt(object);
         if changes_owner && new.size.is_none() {
             drop_capability(plan, object);
@@ -78,7 +77,24 @@ fn plan_attributes(
             time,
         });
     }
+    plan_access_time(plan, object, new);
     Ok(())
+}
+
+/// Plans what is the last access afterwards. Until it is set it is the mtime, so setting that alone must
+/// leave it as it was.
+fn plan_access_time(plan: &mut Plan<'_, '_>, object: &Object<'_>, new: &SetAttr) {
+    let (old, time) = (object.attr(), plan.time);
+    let kept = new.mtime.map(|_| SetTime::At(old.atime));
+    let Some(atime) = new.atime.or(kept).map(|atime| resolve(atime, time)) else {
+        return;
+    };
+    plan.adopt(object);
+    plan.push(Operation::SetAccessTime {
+        ino: old.ino,
+        atime,
+        time,
+    });
 }
 
 /// Returns the mode that a change of owner or size leaves, if it is another one.

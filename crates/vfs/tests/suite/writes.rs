@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use lfsfs_client::memory::MemoryTree;
 use lfsfs_overlay::OverlayError;
-use lfsfs_types::nodeid;
+use lfsfs_types::{Timestamp, nodeid};
 use lfsfs_vfs::{
     Allocation, Existing, Privileges, RenameMode, SetAttr, SetTime, SpecialFile, VfsError,
     WritableVfs, XattrMode,
@@ -230,6 +230,35 @@ async fn many_removed_files_are_dropped_without_a_sync() {
     }
     let orphans = vfs.overlay().unwrap().state().orphans().count();
     assert!(orphans < 64, "{orphans} orphans are kept");
+}
+
+#[tokio::test]
+async fn an_access_time_stays_what_it_was_set_to() {
+    let machine = Machine::new();
+    let vfs = machine.mount().await;
+    let file = ino(&vfs, "a/b").await;
+    let at = |secs| {
+        let nanos = 5;
+        Some(SetTime::At(Timestamp { secs, nanos }))
+    };
+    let times = |atime, mtime| SetAttr {
+        atime,
+        mtime,
+        ..SetAttr::default()
+    };
+    let before = vfs.getattr(file).await.unwrap();
+    assert_eq!(before.atime, before.mtime, "nobody set it");
+    // The mtime alone leaves it as it was seen.
+    let attr = vfs.setattr(file, times(None, at(7_000))).await.unwrap();
+    assert_eq!((attr.atime, attr.mtime.secs), (before.atime, 7_000));
+    let attr = vfs.setattr(file, times(at(1 << 32), None)).await.unwrap();
+    assert_eq!((attr.atime.secs, attr.atime.nanos), (1 << 32, 5));
+    assert_eq!(attr.mtime.secs, 7_000);
+    vfs.write(file, 0, b"new", Privileges::Keep).await.unwrap();
+    drop(vfs);
+    let vfs = machine.mount().await;
+    let file = ino(&vfs, "a/b").await;
+    assert_eq!(vfs.getattr(file).await.unwrap().atime.secs, 1 << 32);
 }
 
 #[tokio::test]

@@ -299,7 +299,12 @@ impl Fates<'_> {
     ) {
         outcome.claims.insert(candidate.identity, ino);
         outcome.change(ino, Fate::Becomes(candidate), lookups);
-        if shown != Attr::of(ino, &record) {
+        // No version has a last access, so the kernel may go on showing that.
+        let found = Attr {
+            atime: shown.atime,
+            ..Attr::of(ino, &record)
+        };
+        if shown != found {
             outcome.attributes.insert(ino);
         }
     }
