@@ -21,6 +21,7 @@ use crate::support::assert_version_is_mount;
 
 /// One request of the kernel carries so much at least, so such a write is done or not.
 const WRITE_LEN_MAX: usize = 64 * 1024;
+const PAGE_LEN: u64 = 4096;
 const CALLS_PER_SYNC: usize = 40;
 /// Calls that are made at most before something happens.
 const CALLS_MAX: usize = 20_000;
@@ -36,15 +37,25 @@ struct Work {
     synced: usize,
 }
 
+/// Returns how much the kernel writes at an offset in one request: of a page that it does not hold in
+/// full, the rest alone.
+fn one_request(offset: u64) -> usize {
+    match offset % PAGE_LEN {
+        0 => WRITE_LEN_MAX,
+        begun => usize::try_from(PAGE_LEN - begun).expect("less than a page"),
+    }
+}
+
 /// Returns the next call that the kernel makes one request of.
 fn next_step(generator: &mut Generator) -> Step {
     loop {
         let mut step = generator.step();
         match &mut step.call {
-            // Truncating is a request of its own, and so is each page of a mapping.
-            Call::Open(_, _, flags, _) => *flags -= OFlags::TRUNC,
+            // Truncating is a request of its own, and so is each page of a mapping. What is appended
+            // may begin anywhere.
+            Call::Open(_, _, flags, _) => *flags -= OFlags::TRUNC | OFlags::APPEND,
             Call::WriteMapped(..) => continue,
-            Call::Write(_, _, len, _) => *len = (*len).min(WRITE_LEN_MAX),
+            Call::Write(_, offset, len, _) => *len = (*len).min(one_request(*offset)),
             _ => {}
         }
         return step;
