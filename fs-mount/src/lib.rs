@@ -14,6 +14,7 @@ mod error;
 mod flush;
 mod kernel_cache;
 mod kernel_mount;
+mod memory;
 mod mount_point;
 pub mod mountinfo;
 mod mounts;

@@ -9,6 +9,8 @@ use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
+use crate::memory;
+
 /// How often it is looked whether something must be synced; the overlay says what is due.
 const SYNC_PERIOD: Duration = Duration::from_secs(1);
 /// After how many looks it is asked whether the log is worth a compaction.
@@ -45,7 +47,10 @@ fn compact(overlay: &Overlay) {
         Err(error) => Err(error),
     };
     match compacted {
-        Ok(report) => info!(?report, "the log of changes was compacted"),
+        Ok(report) => {
+            info!(?report, "the log of changes was compacted");
+            memory::give_back();
+        }
         Err(error) => {
             let error: &dyn std::error::Error = &error;
             warn!(error, "the log of changes cannot be compacted");

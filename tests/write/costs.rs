@@ -160,10 +160,15 @@ fn what_is_removed_and_made_again_alike_costs_nothing() {
     });
 }
 
-/// Returns the most memory of its own that a process has had, in bytes.
+/// Returns the most memory that a process has had, in bytes.
 fn peak_memory(pid: u32) -> u64 {
+    memory(pid, "VmHWM:")
+}
+
+/// Returns a figure of the memory of a process, in bytes.
+fn memory(pid: u32, figure: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+    let line = status.lines().find(|line| line.starts_with(figure));
     let kib = line.and_then(|line| line.split_whitespace().nth(1));
     kib.expect("a number").parse::<u64>().expect("a number") * 1_024
 }
@@ -183,11 +188,16 @@ fn many_changes(count: usize, bytes_max: u64) {
     let mount_pid = u32::try_from(mount_pid).expect("a process id");
     let server_pid = world.server().id();
     let before = (peak_memory(mount_pid), peak_memory(server_pid));
+    let own = || memory(mount_pid, "RssAnon:");
+    let own_before = own();
     let words = ["commit".as_ref(), "--json".as_ref(), dir.as_os_str()];
     let commit = world.lfsfs(words).json();
     assert!(commit["changes"].as_u64() >= Some(count as u64), "{commit}");
     let after = (peak_memory(mount_pid), peak_memory(server_pid));
-    let figures = format!("before {before:?}, after {after:?}");
+    let figures = format!(
+        "before {before:?}, after {after:?}, own {own_before} then {}",
+        own()
+    );
     // For whoever asks the test to show what it says.
     let _ = writeln!(
         std::io::stderr(),
@@ -200,6 +210,13 @@ fn many_changes(count: usize, bytes_max: u64) {
     assert!(
         after.1 - before.1 < bytes_max,
         "server: {before:?}, then {after:?}"
+    );
+    let own_after = own();
+    // What the mount has in hand of committed objects, beyond what their changes took, with nothing
+    // that the commit needed and freed.
+    assert!(
+        own_after < own_before + 512 * count as u64,
+        "mount: {own_before} bytes before the commit, {own_after} after it"
     );
     assert_version_is_mount(&world, "app@v2", &dir);
     let _ = world.lfsfs(["umount".as_ref(), dir.as_os_str()]).ok();

@@ -22,6 +22,7 @@ use super::messages::{
 use super::socket::Answers;
 use super::verbs::Control;
 use crate::error::full_text;
+use crate::memory;
 use crate::options::Access;
 use crate::submounts;
 
@@ -72,6 +73,8 @@ impl Control {
         let kernel = Arc::clone(&self.kernel);
         // Boxed, since it holds all that a commit has in hand.
         let outcome = Box::pin(self.vfs.commit(&remote, params, kernel, progress)).await;
+        // Before the answer: whoever has committed has a small mount. It fails only if the process ends.
+        let _ = spawn_blocking(memory::give_back).await;
         let outcome = outcome.map_err(of_commit)?;
         let version = self.status().version;
         info!(
