@@ -112,7 +112,7 @@ fn open_all(dir: &Path, device: Device, inodes: &[u64]) -> io::Result<Vec<(u64, 
     for ino in inodes {
         match open(&root, *ino) {
             Ok(file) => files.push((*ino, file)),
-            // Whoever may not, may not open any.
+            // Root of a container may not open any.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),
             Err(_) => {}
         }

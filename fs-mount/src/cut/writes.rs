@@ -61,10 +61,11 @@ struct State {
     releases: u64,
 }
 
-/// Whether requests are served.
+/// Which requests are served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Gate {
     Open,
+    /// Those of files that are to be held, whose calls must come to their end.
     Closed,
 }
 
@@ -114,7 +115,7 @@ impl Writes {
     /// Admits a request until the guard goes; `None` while nothing may be written.
     pub(crate) fn begin(self: &Arc<Self>, span: Span) -> Option<Write> {
         let mut state = self.lock();
-        if state.gate == Gate::Closed {
+        if !state.admits(span.ino) {
             return None;
         }
         state.begin(span, Instant::now());
@@ -177,10 +178,9 @@ impl Writes {
         unheld.map(|(ino, _)| *ino).collect()
     }
 
-    /// Opens the gate, so that the calls of these files can come to their end, where they are held.
+    /// Lets the calls of these files come to their end, where they are to be held.
     pub(super) fn await_holds(&self, inodes: &[u64]) {
         let mut state = self.lock();
-        state.gate = Gate::Open;
         let awaited = inodes.iter().map(|ino| (*ino, Hold::Awaited));
         state.holds.extend(awaited);
         self.released.notify_waiters();
@@ -217,6 +217,10 @@ impl Writes {
 }
 
 impl State {
+    fn admits(&self, ino: u64) -> bool {
+        self.gate == Gate::Open || self.holds.get(&ino) == Some(&Hold::Awaited)
+    }
+
     fn begin(&mut self, span: Span, now: Instant) {
         self.in_flight += 1;
         self.note_pages(span, now, |count| count + 1);

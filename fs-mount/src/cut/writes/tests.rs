@@ -69,6 +69,19 @@ async fn a_request_waits_until_the_moment_is_over() {
     assert_eq!(waiting.await.expect("no panic"), 1);
 }
 
+#[test]
+fn the_calls_of_files_to_be_held_come_to_their_end_and_no_other_begins() {
+    let writes = Arc::new(Writes::default());
+    write(&writes, span(1, 0, 4_096));
+    assert!(writes.close(Instant::now() + FAR));
+    writes.await_holds(&[1]);
+    write(&writes, span(1, 4_096, 100));
+    assert!(writes.begin(span(2, 0, 100)).is_none());
+    assert_eq!(writes.note_held(1), Some(0));
+    assert!(writes.begin(span(1, 4_196, 100)).is_none(), "a new call");
+    assert_eq!(writes.unheld(Instant::now()), [0; 0]);
+}
+
 #[tokio::test]
 async fn a_sync_of_a_held_file_waits_until_the_moment_is_over() {
     let writes = Arc::new(Writes::default());
