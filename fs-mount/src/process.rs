@@ -217,7 +217,7 @@ async fn open(
         let error = match opened {
             Ok(Ok(vfs)) => return Ok(vfs),
             Ok(Err(error)) => error,
-            Err(_) => OpenError::timed_out(),
+            Err(_) => OpenError::timed_out(&request.options),
         };
         if error.retry == Retry::Never || tries_left == 0 {
             return Err(cannot_open(request, error.reason));

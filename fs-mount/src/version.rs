@@ -82,7 +82,7 @@ pub(crate) async fn open(
     };
     Vfs::open(remote, cache, &request.source, config)
         .await
-        .map_err(OpenError::of_vfs)
+        .map_err(|error| OpenError::of_vfs(error, &request.options))
 }
 
 /// Returns what status tells of an opened version.
@@ -98,9 +98,11 @@ pub(crate) fn info(vfs: &Vfs, server: &str) -> VersionInfo {
 }
 
 impl OpenError {
-    pub(crate) fn timed_out() -> Self {
+    pub(crate) fn timed_out(options: &MountOptions) -> Self {
+        let (server, seconds) = (server_address(options), OPEN_TIMEOUT.as_secs());
+        let reason = format!("the lfsfs server at {server} did not answer within {seconds} s");
         Self {
-            reason: format!("no answer within {} s", OPEN_TIMEOUT.as_secs()).into(),
+            reason: reason.into(),
             retry: Retry::Later,
         }
     }
@@ -117,11 +119,11 @@ impl OpenError {
         }
     }
 
-    fn of_vfs(error: VfsError) -> Self {
+    fn of_vfs(error: VfsError, options: &MountOptions) -> Self {
         match error {
             // What was tried is known here: the server's own words are enough.
             VfsError::Io { source, .. } => Self::of_remote(RemoteError::clone(&source)),
-            VfsError::Timeout { .. } => Self::timed_out(),
+            VfsError::Timeout { .. } => Self::timed_out(options),
             other => Self {
                 reason: other.into(),
                 retry: Retry::Never,

@@ -65,7 +65,7 @@ fn a_server_that_hangs_is_given_up() {
             started.elapsed()
         );
         assert!(
-            error.to_string().contains("no answer within 5 s"),
+            error.to_string().contains("did not answer within 5 s"),
             "{error}"
         );
     });
