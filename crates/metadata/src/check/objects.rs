@@ -236,21 +236,63 @@ impl ProjectCheck {
         })
     }
 
-    /// Every name in the link index is live and has the link.
+    /// Every name in the link index is live and has the link; all names of a link are one file, which
+    /// counts them.
     fn check_links(&self, checker: &mut Checker<'_>) -> Result<()> {
+        let mut group = LinkGroup::default();
         checker.for_each_row(&self.rows(table::LINK), |checker, key, value| {
             Marker::decode(key, value)?;
             let (_, link, dir, name) = keys::decode_link(key)?;
             let live = keys::live(self.project, dir, keys::name_bytes(name.as_ref()));
             let row = get_row::<ObjectRow>(checker.metadata.store(), &live)?;
-            let linked = row.and_then(|row| row.record.link);
-            let agrees = linked.is_some_and(|found| found.id == link);
+            let record = row.map(|row| row.record);
+            let linked = record.filter(|record| record.link.is_some_and(|found| found.id == link));
             checker.expect(
-                agrees,
+                linked.is_some(),
                 key,
                 "the link index names an object without the link",
             );
+            if group.link != Some(link) {
+                std::mem::take(&mut group).check(checker);
+                group.link = Some(link);
+            }
+            group.add(checker, key, linked);
             Ok(())
-        })
+        })?;
+        group.check(checker);
+        Ok(())
+    }
+}
+
+/// The names of one link, as they come from the index.
+#[derive(Default)]
+struct LinkGroup {
+    link: Option<LinkId>,
+    /// The record of the first name, and its key.
+    first: Option<(Vec<u8>, Record)>,
+    names: u64,
+}
+
+impl LinkGroup {
+    fn add(&mut self, checker: &mut Checker<'_>, key: &[u8], record: Option<Record>) {
+        let Some(record) = record else { return };
+        self.names += 1;
+        match &self.first {
+            None => self.first = Some((key.to_vec(), record)),
+            Some((_, first)) => {
+                let what = "two names of a hard link have different records";
+                checker.expect(*first == record, key, what);
+            }
+        }
+    }
+
+    fn check(self, checker: &mut Checker<'_>) {
+        let Some((key, record)) = self.first else {
+            return;
+        };
+        let nlink = record.link.map_or(0, |link| u64::from(link.nlink));
+        let what =
+            "a hard link has another number of names than it says";
+        checker.expect(nlink == self.names, &key, what);
     }
 }

@@ -10,6 +10,9 @@
 //!   gave another mode or owner,
 //! - (d) both changed a name or the state of one hard link.
 //!
+//! All names of a hard link have one record, so what becomes of a link that both sides touched without
+//! a conflict is decided once, for all its names: [`super::links::merge`].
+//!
 //! Nothing is written here. [`super::rebase`] goes over the changes and acts on the verdicts.
 
 use std::collections::{HashMap, HashSet};
@@ -17,7 +20,9 @@ use std::collections::{HashMap, HashSet};
 use lfsfs_types::{DirId, LinkId, Name, ObjectPath, Record, Timestamp};
 
 use super::Change;
+use super::links::{has, live_names, names_of};
 use super::plan::Planner;
+use super::staging::LinkedName;
 use crate::error::{MetadataError, Result};
 use crate::view::View;
 
@@ -89,7 +94,7 @@ impl Footprint {
     }
 
     /// Returns true if the side changed more than the times of a link.
-    fn changed_link(&self, link: LinkId) -> bool {
+    pub(super) fn changed_link(&self, link: LinkId) -> bool {
         self.links.get(&link) == Some(&Step::State)
     }
 
@@ -120,6 +125,8 @@ pub(super) enum Verdict {
     LeaveOut,
     /// It is made with these times, and this hash if there is one.
     Times(Merged),
+    /// It is one of the names of a link that both sides touched: see [`super::links::merge`].
+    OfLink,
     /// The directory that it makes is the one that they made there.
     Unite(DirId),
     /// It conflicts.
@@ -167,8 +174,6 @@ impl Merged {
 pub(super) enum TheirVerdict {
     /// It stays.
     Keep,
-    /// Its times give way to my state of the same link.
-    GiveWay(Box<Record>),
     /// It conflicts with what I did to these directories, or to a link.
     Conflict(Vec<DirId>),
 }
@@ -222,9 +227,17 @@ impl Sides<'_> {
         let their_step = Step::of(before.as_ref(), theirs.as_ref());
         let mut links = links(before.as_ref(), mine.as_ref());
         let link_conflicts = links.any(|link| self.theirs.changed_link(link));
+        let of_link = mine.as_ref().and_then(|record| record.link);
         Ok(match (step, their_step) {
+            // The record and the link are as they were before, or the step would be larger.
+            (Step::None | Step::Times, _)
+                if of_link.is_some_and(|link| self.theirs.touched_link(link.id)) =>
+            {
+                Verdict::OfLink
+            }
             (Step::None, _) | (Step::Times, Step::State) => Verdict::LeaveOut,
-            (Step::Times, _) if link_conflicts => Verdict::LeaveOut,
+            // All names of a link get the same.
+            (Step::Times, _) if of_link.is_some() => Verdict::Make,
             (Step::Times, _) => match (&before, &mine, &theirs) {
                 (Some(before), Some(mine), Some(theirs)) => {
                     Verdict::Times(Merged::of(before, mine, theirs))
@@ -296,6 +309,56 @@ impl Sides<'_> {
         Ok(mine.is_some_and(|dir| self.theirs.left.contains(&dir)) && mine != theirs)
     }
 
+    /// Returns what all names of a link get that both sides touched without a conflict, `mine` being the
+    /// record that I gave it; `None` where theirs stays as it is.
+    ///
+    /// Of a side that changed nothing but times the times count, unless the other one changed the state.
+    pub(super) fn merged_link(
+        &self,
+        planner: &Planner<'_>,
+        mine: &Record,
+        link: LinkId,
+    ) -> Result<Option<Record>> {
+        let both = self.mine.changed_link(link) && self.theirs.changed_link(link);
+        let Some((before, theirs)) = self.link_before(planner, link)?.filter(|_| !both) else {
+            return Ok(None);
+        };
+        let kept = match self.mine.changed_link(link) {
+            true => mine,
+            false => &theirs,
+        };
+        if kept.same_state(&before) {
+            let merged = Merged::of(&before, mine, &theirs);
+            return Ok(Some(merged.apply_to(kept.clone())));
+        }
+        Ok(self.mine.changed_link(link).then(|| mine.clone()))
+    }
+
+    /// Returns the record of a link in the base and in the newest version, if that has it.
+    fn link_before(&self, planner: &Planner<'_>, link: LinkId) -> Result<Option<(Record, Record)>> {
+        let with_link = |record: Option<Record>| record.filter(|record| has(record, link));
+        let mut theirs = None;
+        for named in live_names(self.head, link) {
+            let (dir, name) = named?;
+            theirs = with_link(self.head.state(dir, name.as_ref())?);
+            let before = with_link(self.base.state(dir, name.as_ref())?);
+            if let (Some(before), Some(theirs)) = (before, &theirs) {
+                return Ok(Some((before, theirs.clone())));
+            }
+        }
+        // They moved every name; mine are still those of the base.
+        let Some(theirs) = theirs else {
+            return Ok(None);
+        };
+        for named in names_of(planner, link) {
+            let (LinkedName { dir, name, .. }, _) = named?;
+            if let Some(before) = with_link(planner.old_state(dir, name.as_ref())?) {
+                return Ok(Some((before, theirs)));
+            }
+        }
+        Ok(None)
+    }
+
     pub(super) fn judge_theirs(
         &self,
         planner: &Planner<'_>,
@@ -309,14 +372,7 @@ impl Sides<'_> {
         let mut links = links(before.as_ref(), theirs.as_ref());
         let link = links.find(|link| self.mine.changed_link(*link));
         match (step, &mine) {
-            (Step::None, _) | (Step::Times, Some(_)) => return Ok(TheirVerdict::Keep),
-            (Step::Times, None) => {
-                let record = link.map(|link| my_record_of(planner, link)).transpose()?;
-                return Ok(match record.flatten() {
-                    Some(record) => TheirVerdict::GiveWay(Box::new(record)),
-                    None => TheirVerdict::Keep,
-                });
-            }
+            (Step::None | Step::Times, _) => return Ok(TheirVerdict::Keep),
             (Step::State, Some((united, mine))) => {
                 if *united || Step::of(mine.as_ref(), theirs.as_ref()) != Step::State {
                     return Ok(TheirVerdict::Keep);
@@ -424,20 +480,4 @@ impl Sides<'_> {
                 .map_err(|_| MetadataError::PathTooLong { dir }),
         }
     }
-}
-
-/// Returns the record that I gave to the names of a link, as staged.
-fn my_record_of(planner: &Planner<'_>, link: LinkId) -> Result<Option<Record>> {
-    for staged in planner.staging.linked_names_of(link) {
-        let staged = staged?;
-        let row = planner.staging.get(staged.dir, staged.name.as_ref())?;
-        let record = row.and_then(|row| row.state);
-        if let Some(record) = record.filter(|record| {
-            let found = record.link.map(|found| found.id);
-            found == Some(link)
-        }) {
-            return Ok(Some(record));
-        }
-    }
-    Ok(None)
 }

@@ -4,21 +4,22 @@
 //! way of one is replaced. A removed directory keeps the entries that the other side made or
 //! changed, and stays if there are any. A renamed directory that conflicts is removed at its old
 //! path and made anew at the new one; other renames stay renames. A file loses its link id if the
-//! other side touched that link, or if its names would not agree.
+//! other side changed more than the times of that link; a name of which I changed nothing but how many
+//! others there are is then theirs.
 //!
 //! The outcome is staged in a session of its own and planned like any other changes.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use lfsfs_types::limits::PAGE_ENTRIES_MAX;
-use lfsfs_types::{DirId, Kind, LinkId, Name, Record};
+use lfsfs_types::{DirId, Kind, Link, Name, Record};
 
 use super::Change;
 use super::conflict::{Merged, Sides, Step};
-use super::links::{has, live_names};
+use super::links::has;
 use super::plan::Planner;
 use super::rebase::{Comparison, for_each_from_above};
-use super::staging::{LinkedName, Staging, StagingEdits};
+use super::staging::{Staging, StagingEdits};
 use crate::error::{Refusal, Result};
 use crate::view::View;
 
@@ -43,8 +44,6 @@ pub(super) fn stage<'a>(
     };
     force.learn_places()?;
     for_each_from_above(planner, |change| force.make(&change))?;
-    force.edits.finish()?;
-    force.give_up_links(to)?;
     force.edits.finish()?;
     let made = planner.plan.directory_ids().iter();
     let staged = made.filter_map(|(dir, real)| Some((*dir, *force.outcome.get(real)?)));
@@ -359,6 +358,9 @@ impl Force<'_, '_> {
         mine: &Record,
     ) -> Result<()> {
         if !self.is_made_anew(dir)? {
+            if self.is_theirs(before.as_ref(), mine) {
+                return Ok(());
+            }
             match Step::of(before.as_ref(), Some(mine)) {
                 // A name of a link that was said again with others.
                 Step::None => return Ok(()),
@@ -371,7 +373,7 @@ impl Force<'_, '_> {
         if Step::of(found.as_ref(), Some(mine)) != Step::State {
             return Ok(());
         }
-        let record = self.without_their_link(mine.clone());
+        let record = self.beside_theirs(mine.clone())?;
         self.put(at, name, Some(record))
     }
 
@@ -383,10 +385,6 @@ impl Force<'_, '_> {
         before: Option<&Record>,
         mine: &Record,
     ) -> Result<()> {
-        let touched = |record: &Record| {
-            let link = record.link.map(|link| link.id);
-            link.is_some_and(|link| self.sides.theirs.touched_link(link))
-        };
         let Some(at) = self.stand_in_if_there(dir)? else {
             return Ok(());
         };
@@ -394,11 +392,15 @@ impl Force<'_, '_> {
         let (Some(before), Some(found)) = (before, found) else {
             return Ok(());
         };
-        if touched(before) || Step::of(Some(before), Some(&found)) == Step::State {
+        if Step::of(Some(before), Some(&found)) == Step::State {
             return Ok(());
         }
-        let merged = Merged::of(before, mine, &found);
-        self.put(at, name, Some(merged.apply_to(found)))
+        let merged = match mine.link {
+            // All names of a link get the same.
+            Some(_) => self.beside_theirs(mine.clone())?,
+            None => Merged::of(before, mine, &found).apply_to(found),
+        };
+        self.put(at, name, Some(merged))
     }
 
     /// Makes the entries of a directory once more where it is made anew; those that I changed are
@@ -417,74 +419,37 @@ impl Force<'_, '_> {
                     rest.push(below);
                     return self.put(at, Some(&name), Some(of_directory(record, stand_in)));
                 }
-                let record = self.without_their_link(record);
+                let record = self.beside_theirs(record)?;
                 self.put(at, Some(&name), Some(record))
             })?;
         }
         Ok(())
     }
 
-    /// Takes the link from the files of which names stay that are something else, or too many.
-    fn give_up_links(&mut self, staged: Staging<'_>) -> Result<()> {
-        let mut last = None;
-        for named in staged.linked_names() {
-            let link = named?.link;
-            if last.replace(link) == Some(link) || link.is_session() || self.agree(staged, link)? {
-                continue;
-            }
-            for named in staged.linked_names_of(link) {
-                let LinkedName { dir, name, .. } = named?;
-                let state = staged.get(dir, name.as_ref())?.and_then(|row| row.state);
-                if let Some(record) = state.filter(|record| has(record, link)) {
-                    let record = Record {
-                        link: None,
-                        ..record
-                    };
-                    self.put(dir, name.as_ref(), Some(record))?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Returns true if all names that a link will have are one file, and are not more than it says.
-    fn agree(&self, staged: Staging<'_>, link: LinkId) -> Result<bool> {
-        let mut agreed: Option<Record> = None;
-        let mut names = 0;
-        let mut agrees = |record: Record| {
-            names += 1;
-            let nlink = record.link.map_or(0, |link| link.nlink);
-            let same = agreed.as_ref().is_none_or(|agreed| *agreed == record);
-            agreed = Some(record);
-            same && names <= nlink
+    /// Returns a record of mine as a name of the newest version can have it: without a link that the
+    /// other side changed, with its times if that is all they changed.
+    fn beside_theirs(&self, record: Record) -> Result<Record> {
+        let touched = |link: &Link| self.sides.theirs.touched_link(link.id);
+        let Some(link) = record.link.filter(touched) else {
+            return Ok(record);
         };
-        for named in staged.linked_names_of(link) {
-            let LinkedName { dir, name, .. } = named?;
-            let state = staged.get(dir, name.as_ref())?.and_then(|row| row.state);
-            if state.is_some_and(|record| has(&record, link) && !agrees(record)) {
-                return Ok(false);
-            }
+        if self.sides.theirs.changed_link(link.id) {
+            return Ok(Record {
+                link: None,
+                ..record
+            });
         }
-        let head = self.sides.head;
-        for named in live_names(head, link) {
-            let (dir, name) = named?;
-            if staged.get(dir, name.as_ref())?.is_none()
-                && let Some(record) = head.state(dir, name.as_ref())?
-                && !agrees(record)
-            {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        let merged = self.sides.merged_link(self.planner, &record, link.id)?;
+        Ok(merged.unwrap_or(record))
     }
 
-    fn without_their_link(&self, record: Record) -> Record {
-        let link = record.link;
-        let kept = link.filter(|link| !self.sides.theirs.touched_link(link.id));
-        Record {
-            link: kept,
-            ..record
-        }
+    /// Returns true if a name has a link that the other side changed, and I changed nothing of the file
+    /// but its times and the number of its names.
+    fn is_theirs(&self, before: Option<&Record>, mine: &Record) -> bool {
+        let Some((before, link)) = before.and_then(|record| Some((record, record.link?.id))) else {
+            return false;
+        };
+        has(mine, link) && mine.same_state(before) && self.sides.theirs.changed_link(link)
     }
 }
 

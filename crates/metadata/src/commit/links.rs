@@ -1,18 +1,21 @@
-//! Hard links of a commit: all names of one link carry the same record afterwards.
+//! Hard links of a commit: all names of one link carry the same record afterwards, and it counts them.
 //!
 //! The names of a link are those staged with it and those of the base that stay as they are. They
 //! are read link by link, so a link may have any number of names. The index knows the names that are
 //! live, so [`check`] needs the newest version as its base.
 //!
 //! A client may know some names of a link only. What it states for those it knows, or for the link,
-//! is true of the others too: [`spread`] stages them, as if the client had.
+//! is true of the others too: [`spread`] stages them, as if the client had. [`merge`] does the same for
+//! a link that others touched since the base. Names can also go without a word of the client, with a
+//! directory or by force; [`check`] counts those that are left.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use lfsfs_meta_store::{KeyRange, MetaStoreExt as _};
 use lfsfs_types::{DirId, Link, LinkId, Name, Record, VersionNumber};
 
 use super::Change;
+use super::conflict::Sides;
 use super::plan::{Difference, Planner};
 use super::staging::{LinkedName, Staging};
 use crate::changed::for_each_changed;
@@ -105,21 +108,127 @@ fn stated(planner: &Planner<'_>, link: LinkId) -> Result<Option<Record>> {
     Ok(named.map(|(_, record)| record))
 }
 
-/// Checks every link that a change names, and drops the changes of those in which nothing changes
-/// but ctime.
-pub(super) fn check(planner: &mut Planner<'_>) -> Result<()> {
-    let staging = planner.staging;
-    let mut last = None;
-    for staged in staging.linked_names() {
-        let link = staged?.link;
-        if last.replace(link) == Some(link) {
-            continue;
+/// Brings the names of each link that both sides touched to one record, on the newest version.
+///
+/// There is no conflict: at most one side changed more than times, or both made the same of the link.
+pub(super) fn merge(planner: &mut Planner<'_>, sides: &Sides<'_>) -> Result<()> {
+    for link in staged_links(planner.staging)? {
+        if sides.theirs.touched_link(link) {
+            merge_one(planner, sides, link)?;
         }
+    }
+    planner.edits.finish()
+}
+
+fn merge_one(planner: &mut Planner<'_>, sides: &Sides<'_>, link: LinkId) -> Result<()> {
+    let Some((_, mine)) = names_of(planner, link).next().transpose()? else {
+        return Ok(());
+    };
+    let merged = sides.merged_link(planner, &mine, link)?;
+    for named in names_of(planner, link) {
+        let (LinkedName { dir, name, .. }, record) = named?;
+        if record != mine {
+            return Err(Refusal::UnequalLink { link }.at(dir, name));
+        }
+        // A name of the base may be something else in the newest version.
+        let real = sides.dir(planner, dir);
+        let is_there = sides.mine.changed_link(link)
+            || sides
+                .state(planner, sides.head, real, name.as_ref())?
+                .is_some_and(|record| has(&record, link));
+        let state = merged.clone().filter(|_| is_there);
+        match state {
+            None => planner.edits.drop_change(dir, name.as_ref())?,
+            state => planner.edits.set(&Change { dir, name, state })?,
+        }
+    }
+    let Some(record) = merged else { return Ok(()) };
+    for named in live_names(sides.head, link) {
+        let (dir, name) = named?;
+        if planner.staged(dir, name.as_ref())?.is_none() {
+            let state = Some(record.clone());
+            planner.edits.set(&Change { dir, name, state })?;
+        }
+    }
+    Ok(())
+}
+
+/// Returns the links of which names are staged.
+fn staged_links(staging: Staging<'_>) -> Result<BTreeSet<LinkId>> {
+    staging
+        .linked_names()
+        .map(|staged| Ok(staged?.link))
+        .collect()
+}
+
+/// Counts the names of every link of which a change names one or takes one away, checks that all of
+/// one link are the same, and drops the changes of those in which nothing changes but ctime.
+pub(super) fn check(planner: &mut Planner<'_>) -> Result<()> {
+    let mut links = staged_links(planner.staging)?;
+    links.append(&mut planner.losing);
+    for link in &links {
+        count_names(planner, *link)?;
+    }
+    planner.edits.finish()?;
+    for link in links {
         if keep_changes(planner, link)? {
             check_names(planner, link)?;
         }
     }
     Ok(())
+}
+
+/// Stages the number of names that a link has after the commit, if its record says another.
+///
+/// A client that states fewer names than there are contradicts itself and is refused, by
+/// [`check_names`], unless others' changes or force made them more.
+fn count_names(planner: &mut Planner<'_>, link: LinkId) -> Result<()> {
+    let Some((counted, stated)) = number_of_names(planner, link)? else {
+        return Ok(());
+    };
+    if counted == stated || (counted > stated && !planner.is_merged) {
+        return Ok(());
+    }
+    let recounted = |record: Record| Record {
+        link: record.link.map(|link| Link {
+            nlink: counted,
+            ..link
+        }),
+        ..record
+    };
+    for named in live_names(planner.base, link) {
+        let (dir, name) = named?;
+        if let Some(record) = unchanged(planner, dir, name.as_ref())? {
+            let state = Some(recounted(record));
+            planner.edits.set(&Change { dir, name, state })?;
+        }
+    }
+    for named in names_of(planner, link) {
+        let (LinkedName { dir, name, .. }, record) = named?;
+        let state = Some(recounted(record));
+        planner.edits.set(&Change { dir, name, state })?;
+    }
+    Ok(())
+}
+
+/// Returns how many names a link has after the commit, and how many one of its records says.
+fn number_of_names(planner: &Planner<'_>, link: LinkId) -> Result<Option<(u32, u32)>> {
+    let mut counted = 0_u32;
+    let mut stated = None;
+    let mut count = |record: Record| {
+        counted = counted.saturating_add(1);
+        stated = stated.or(record.link.map(|link| link.nlink));
+    };
+    for named in names_of(planner, link) {
+        count(named?.1);
+    }
+    for named in live_names(planner.base, link) {
+        let (dir, name) = named?;
+        if let Some(record) = unchanged(planner, dir, name.as_ref())? {
+            count(record);
+        }
+    }
+    Ok(stated.map(|stated| (counted, stated)))
 }
 
 /// Decides whether the changes of a link's names make rows: all of them do as soon as one does. Names
@@ -142,6 +251,7 @@ fn keep_changes(planner: &mut Planner<'_>, link: LinkId) -> Result<bool> {
             planner.edits.drop_change(named.dir, named.name.as_ref())?;
         }
     }
+    planner.makes_version |= makes_rows;
     Ok(makes_rows)
 }
 
@@ -153,7 +263,7 @@ fn difference(planner: &Planner<'_>, named: &LinkedName, record: Record) -> Resu
 }
 
 /// Returns the staged names that have the link, with their records.
-fn names_of<'a>(
+pub(super) fn names_of<'a>(
     planner: &Planner<'a>,
     link: LinkId,
 ) -> impl Iterator<Item = Result<(LinkedName, Record)>> + use<'a> {

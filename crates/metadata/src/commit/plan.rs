@@ -14,7 +14,7 @@
 //! again* if one was removed and another made at the same place (it then keeps the old id), and
 //! *removed* if it has no place any more.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use lfsfs_types::limits::{CONTENTS_PER_MESSAGE_MAX, PAGE_ENTRIES_MAX, PATH_LEN_MAX};
 use lfsfs_types::{ContentId, DirId, Kind, Link, LinkId, Name, Record};
@@ -134,7 +134,11 @@ pub(super) struct Planner<'a> {
     /// Directories made again, with the directory that the commit makes in their place.
     pub(super) made_again: HashMap<DirId, DirId>,
     /// Whether something differs that makes a version.
-    makes_version: bool,
+    pub(super) makes_version: bool,
+    /// Whether the changes are made beside those of others, of which the client knew nothing.
+    pub(super) is_merged: bool,
+    /// Links that lose a name.
+    pub(super) losing: BTreeSet<LinkId>,
     /// Directories that left their old place.
     left: HashSet<DirId>,
     /// Removed directories whose entries are still to be removed.
@@ -164,6 +168,8 @@ impl<'a> Planner<'a> {
             placed: HashMap::new(),
             made_again: HashMap::new(),
             makes_version: false,
+            is_merged: false,
+            losing: BTreeSet::new(),
             left: HashSet::new(),
             pending: Vec::new(),
             path_lens: HashMap::new(),
@@ -193,6 +199,8 @@ impl<'a> Planner<'a> {
         self.plan.removed.clear();
         self.plan.touched.clear();
         self.makes_version = false;
+        self.is_merged = true;
+        self.losing.clear();
         self.left.clear();
         self.path_lens.clear();
         self.settle()
@@ -408,15 +416,19 @@ impl<'a> Planner<'a> {
             let moved = new_dir.filter(|dir| !self.plan.is_fresh(*dir));
             self.plan.moved.extend(moved);
         }
-        let linked = new.as_ref().is_some_and(|record| record.link.is_some());
+        let link = |record: &Option<Record>| Some(record.as_ref()?.link?.id);
+        self.losing
+            .extend(link(&old).filter(|lost| link(&new) != Some(*lost)));
+        if link(&new).is_some() {
+            // Whether it makes a row depends on the other names of its link.
+            return Ok(());
+        }
         match Difference::of(old.as_ref(), new.as_ref()) {
             difference @ (Difference::Row | Difference::DirectoryTimes) => {
                 self.makes_version |= difference == Difference::Row;
                 self.plan.touched.insert(self.plan.dir(change.dir));
                 Ok(())
             }
-            // Whether it makes a row depends on the other names of its link.
-            Difference::Ctime | Difference::None if linked => Ok(()),
             Difference::Ctime | Difference::None => {
                 self.edits.drop_change(change.dir, change.name.as_ref())
             }
@@ -498,6 +510,7 @@ impl<'a> Planner<'a> {
             self.for_each_entry(dir, |planner, name, record| {
                 planner.edits.remove_name(dir, name)?;
                 planner.plan.touched.insert(dir);
+                planner.losing.extend(record.link.map(|link| link.id));
                 record.dir().into_iter().for_each(|dir| planner.leave(dir));
                 Ok(())
             })?;

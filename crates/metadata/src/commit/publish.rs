@@ -145,6 +145,7 @@ impl CommitSession {
         forced.open(&self.row_now())?;
         let made = force::stage(&planner, &comparison, forced)?;
         let mut again = Planner::new(&self.metadata, head, forced, counters);
+        again.is_merged = true;
         again.plan(head)?;
         Ok(Planned::new(again)?.known_as(&made))
     }

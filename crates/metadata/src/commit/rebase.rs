@@ -11,10 +11,10 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use lfsfs_types::limits::CONFLICTS_TOLD_MAX;
 use lfsfs_types::{DirId, ObjectPath, Record};
 
-use super::Change;
 use super::conflict::{Footprint, Sides, TheirVerdict, Verdict};
 use super::plan::Planner;
 use super::staging::StagingEdits;
+use super::{Change, links};
 use crate::changed::for_each_changed;
 use crate::error::Result;
 use crate::view::View;
@@ -23,8 +23,6 @@ use crate::view::View;
 #[derive(Debug)]
 pub(super) struct Comparison<'a> {
     pub(super) sides: Sides<'a>,
-    /// Names of theirs whose times give way to my state of their link.
-    give_way: Vec<Change>,
     pub(super) conflicts: Conflicts,
     /// Directories that I moved, removed or changed, and of which something conflicts.
     pub(super) contested: HashSet<DirId>,
@@ -71,7 +69,6 @@ pub(super) fn compare<'a>(planner: &Planner<'a>, head: View<'a>) -> Result<Compa
     };
     let mut comparison = Comparison {
         sides,
-        give_way: Vec::new(),
         conflicts: Conflicts::default(),
         contested: HashSet::new(),
     };
@@ -82,13 +79,11 @@ pub(super) fn compare<'a>(planner: &Planner<'a>, head: View<'a>) -> Result<Compa
 
 /// Makes what is staged fit the newest version. There must be no conflict.
 pub(super) fn apply<'a>(planner: &mut Planner<'a>, comparison: Comparison<'a>) -> Result<()> {
-    let Comparison {
-        sides, give_way, ..
-    } = comparison;
+    let sides = comparison.sides;
     let mut edits = StagingEdits::new(planner.staging);
     for_each_from_above(planner, |change| {
         match sides.judge_mine(planner, &change)? {
-            Verdict::Make | Verdict::Conflict => Ok(()),
+            Verdict::Make | Verdict::OfLink | Verdict::Conflict => Ok(()),
             Verdict::LeaveOut | Verdict::Unite(_) => {
                 edits.drop_change(change.dir, change.name.as_ref())
             }
@@ -98,14 +93,12 @@ pub(super) fn apply<'a>(planner: &mut Planner<'a>, comparison: Comparison<'a>) -
             }),
         }
     })?;
-    for change in &give_way {
-        edits.set(change)?;
-    }
     edits.finish()?;
-    for (mine, theirs) in sides.united {
-        planner.plan.unite(mine, theirs);
-        planner.made_again.insert(theirs, mine);
+    for (mine, theirs) in &sides.united {
+        planner.plan.unite(*mine, *theirs);
+        planner.made_again.insert(*theirs, *mine);
     }
+    links::merge(planner, &sides)?;
     planner.move_to(sides.head)
 }
 
@@ -159,7 +152,7 @@ pub(super) fn for_each_from_above(
 impl Comparison<'_> {
     fn look_at_mine(&mut self, planner: &Planner<'_>, change: &Change) -> Result<()> {
         match self.sides.judge_mine(planner, change)? {
-            Verdict::Make | Verdict::LeaveOut | Verdict::Times(_) => {}
+            Verdict::Make | Verdict::LeaveOut | Verdict::Times(_) | Verdict::OfLink => {}
             Verdict::Unite(theirs) => {
                 if let Some(mine) = change.state.as_ref().and_then(Record::dir) {
                     self.sides.united.insert(mine, theirs);
@@ -187,11 +180,6 @@ impl Comparison<'_> {
         for_each_changed(self.sides.base, self.sides.head, |dir, name| {
             match self.sides.judge_theirs(planner, dir, name.as_ref())? {
                 TheirVerdict::Keep => {}
-                TheirVerdict::GiveWay(record) => self.give_way.push(Change {
-                    dir,
-                    name,
-                    state: Some(*record),
-                }),
                 TheirVerdict::Conflict(contested) => {
                     let path = self.sides.path(planner, dir, name.as_ref())?;
                     self.conflicts.insert(path);

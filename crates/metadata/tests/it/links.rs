@@ -189,6 +189,92 @@ fn names_that_others_added_or_removed_since_conflict() {
     }
 }
 
+/// Another time, and nothing else that differs.
+fn touched(record: Record, secs: i64) -> Record {
+    let time = lfsfs_types::Timestamp { secs, nanos: 0 };
+    Record {
+        mtime: time,
+        ctime: time,
+        ..record
+    }
+}
+
+#[test]
+fn a_name_that_moves_keeps_the_times_that_others_set() {
+    let moved = |scene: &Scene| {
+        let record = touched(scene.record(1, 3), 1);
+        let changes = vec![remove(DirId::ROOT, "b"), put(scene.dir, "d", record)];
+        (changes, scene.record(1, 3))
+    };
+    let touch = |scene: &Scene| {
+        let record = touched(scene.record(1, 3), 100);
+        (vec![put(DirId::ROOT, "a", record.clone())], record)
+    };
+    // Whoever is first, and whether force is asked for.
+    for moves_first in [true, false] {
+        for force in [true, false] {
+            let scene = scene();
+            let ((first, _), (second, _)) = match moves_first {
+                true => (moved(&scene), touch(&scene)),
+                false => (touch(&scene), moved(&scene)),
+            };
+            let (_, expected) = touch(&scene);
+            scene.commit(scene.params(2), first).unwrap();
+            let params = CommitParams {
+                force,
+                ..scene.params(3)
+            };
+            assert!(scene.commit(params, second).unwrap().is_rebased);
+            let [a, b, c] = scene.names();
+            assert_eq!((&a, b), (&Some(expected), None));
+            assert_eq!(a, c);
+            let head = scene.metadata.project_by_id(scene.project.id).unwrap().head;
+            let d = name("d");
+            let found = scene
+                .metadata
+                .state(scene.project.id, head.0, scene.dir, Some(&d));
+            assert_eq!(found.unwrap(), a);
+        }
+    }
+}
+
+#[test]
+fn names_that_force_takes_are_counted_where_others_changed_the_file() {
+    let scene = scene();
+    let theirs = scene.record(2, 3);
+    let change = vec![put(DirId::ROOT, "a", theirs.clone())];
+    scene.commit(scene.params(2), change).unwrap();
+    let mine = vec![
+        remove(DirId::ROOT, "b"),
+        put(scene.dir, "d", touched(scene.record(1, 3), 5)),
+    ];
+    let forced = CommitParams {
+        force: true,
+        ..scene.params(3)
+    };
+    scene.commit(forced, mine).unwrap();
+    let counted = Some(scene.record(2, 2));
+    assert_eq!(scene.names(), [counted.clone(), None, counted]);
+}
+
+#[test]
+fn names_that_go_with_a_directory_are_counted() {
+    let scene = scene();
+    let changes = vec![remove(DirId::ROOT, "dir")];
+    scene.commit(scene.params(2), changes).unwrap();
+    let counted = Some(scene.record(1, 2));
+    assert_eq!(scene.names(), [counted.clone(), counted, None]);
+}
+
+#[test]
+fn a_count_that_is_too_large_is_corrected() {
+    let scene = scene();
+    let stated = scene.record(2, 9);
+    let changes = vec![put(DirId::ROOT, "a", stated)];
+    scene.commit(scene.params(2), changes).unwrap();
+    assert_eq!(scene.names(), [(); 3].map(|()| Some(scene.record(2, 3))));
+}
+
 #[test]
 fn what_others_changed_elsewhere_does_not_matter() {
     let scene = scene();

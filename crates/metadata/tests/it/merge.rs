@@ -226,42 +226,74 @@ pub(crate) fn merge(base: &Tree, mine: &Tree, theirs: &Tree) -> Option<Tree> {
     }
     let mut all = Entries::new();
     for key in &keys {
-        let merged = merged_entry(key, &base, &mine, &theirs, (&my_links, &their_links));
+        let merged = merged_entry(key, &base, &mine, &theirs);
         all.extend(merged.map(|record| (key.clone(), record)));
     }
-    follow_my_links(&mut all, &mine, (&my_links, &their_links));
+    unite_links(&mut all, [&base, &mine, &theirs], (&my_links, &their_links));
     Some(tree_of(all))
 }
 
-/// Names of a link of which only I changed the state have my record.
-fn follow_my_links(
+/// Gives all names of a link one record: that of the side that changed its state, or its names. Times
+/// of the other side count as long as the state stayed as it was.
+fn unite_links(
     all: &mut Entries,
-    mine: &Side<'_>,
+    [base, mine, theirs]: [&Side<'_>; 3],
     (my_links, their_links): (&BTreeSet<LinkId>, &BTreeSet<LinkId>),
 ) {
-    let mut records = BTreeMap::new();
-    for record in mine.entries.values() {
-        let mine_alone = |link: &lfsfs_types::Link| {
-            my_links.contains(&link.id) && !their_links.contains(&link.id)
-        };
-        if let Some(link) = record.link.filter(mine_alone) {
-            records.insert(link.id, record.clone());
-        }
-    }
+    let record_of = |side: &Side<'_>, link: LinkId| {
+        let mut records = side.entries.values();
+        let found = records.find(|record| record.link.is_some_and(|found| found.id == link));
+        found.cloned()
+    };
     for record in all.values_mut() {
-        if let Some(mine) = record.link.and_then(|link| records.get(&link.id)) {
-            record.clone_from(mine);
-        }
+        let Some(link) = record.link.map(|link| link.id) else {
+            continue;
+        };
+        let [Some(before), Some(my_record), Some(their_record)] =
+            [base, mine, theirs].map(|side| record_of(side, link))
+        else {
+            continue;
+        };
+        let kept = match (my_links.contains(&link), their_links.contains(&link)) {
+            (true, true) => continue,
+            (true, false) => &my_record,
+            (false, _) => &their_record,
+        };
+        *record = match without_link(kept) == without_link(&before) {
+            true => with_later_times(kept, [&before, &my_record, &their_record]),
+            false => kept.clone(),
+        };
     }
 }
 
-fn merged_entry(
-    key: &Key,
-    base: &Side<'_>,
-    mine: &Side<'_>,
-    theirs: &Side<'_>,
-    (my_links, their_links): (&BTreeSet<LinkId>, &BTreeSet<LinkId>),
-) -> Option<Record> {
+/// All of a record but its times and its link.
+fn without_link(record: &Record) -> Record {
+    Record {
+        link: None,
+        ..state(record)
+    }
+}
+
+/// Returns a record with the times of the side that changed each, the later ones if both did.
+fn with_later_times(record: &Record, [before, mine, theirs]: [&Record; 3]) -> Record {
+    let later = |time: fn(&Record) -> Timestamp| {
+        let (before, mine, theirs) = (time(before), time(mine), time(theirs));
+        if mine == before {
+            theirs
+        } else if theirs == before {
+            mine
+        } else {
+            mine.max(theirs)
+        }
+    };
+    Record {
+        mtime: later(|record| record.mtime),
+        ctime: later(|record| record.ctime),
+        ..record.clone()
+    }
+}
+
+fn merged_entry(key: &Key, base: &Side<'_>, mine: &Side<'_>, theirs: &Side<'_>) -> Option<Record> {
     let (before, my_state, their_state) = (base.state(key), mine.state(key), theirs.state(key));
     let (my_record, their_record) = (mine.entries.get(key), theirs.entries.get(key));
     if my_state != before && their_state == before {
@@ -271,25 +303,10 @@ fn merged_entry(
         return their_record.cloned();
     }
     let (before, my_record, their_record) = (base.entries.get(key)?, my_record?, their_record?);
-    let link = before.link.map(|link| link.id);
-    if link.is_some_and(|link| their_links.contains(&link) && !my_links.contains(&link)) {
-        return Some(their_record.clone());
-    }
-    let later = |time: fn(&Record) -> Timestamp| {
-        let (before, mine, theirs) = (time(before), time(my_record), time(their_record));
-        if mine == before {
-            theirs
-        } else if theirs == before {
-            mine
-        } else {
-            mine.max(theirs)
-        }
-    };
-    Some(Record {
-        mtime: later(|record| record.mtime),
-        ctime: later(|record| record.ctime),
-        ..their_record.clone()
-    })
+    Some(with_later_times(
+        their_record,
+        [before, my_record, their_record],
+    ))
 }
 
 /// Returns what is at each path, none for a directory.
@@ -314,6 +331,7 @@ pub(crate) fn check_forced(base: &Tree, mine: &Tree, theirs: &Tree, forced: &Tre
     };
     let same_dir = |tree: &Tree, path: &ObjectPath| dir_at(base, path) == dir_at(tree, path);
     let trees = [base, my_tree, their_tree, forced].map(paths);
+    check_links(forced);
     let all: BTreeSet<_> = trees.iter().flat_map(BTreeMap::keys).cloned().collect();
     for path in &all {
         let [before, mine, theirs, found] = trees.each_ref().map(|tree| tree.get(path));
@@ -327,6 +345,13 @@ pub(crate) fn check_forced(base: &Tree, mine: &Tree, theirs: &Tree, forced: &Tre
             })
         };
         let found = unlinked(found);
+        // How many other names there are is no change of this one.
+        let link = |record: Option<&Option<Record>>| record?.as_ref()?.link.map(|link| link.id);
+        let same = link(mine).is_some() && link(mine) == link(before);
+        let mine = match same && unlinked(mine) == unlinked(before) {
+            true => before,
+            false => mine,
+        };
         let above = above(path);
         let in_file = above
             .iter()
@@ -359,6 +384,24 @@ pub(crate) fn check_forced(base: &Tree, mine: &Tree, theirs: &Tree, forced: &Tre
                 None => assert_eq!(found, unlinked(theirs), "{what}: theirs is lost"),
                 Some(dir) => check_entry(path, dir, [base, my_tree, their_tree, forced]),
             }
+        }
+    }
+}
+
+/// Checks that all names of a link are one file, which counts them.
+pub(crate) fn check_links(tree: &Tree) {
+    let mut names = BTreeMap::new();
+    for record in tree.dirs.values().flat_map(BTreeMap::values) {
+        if let Some(link) = record.link {
+            names.entry(link.id).or_insert_with(Vec::new).push(record);
+        }
+    }
+    for (link, records) in names {
+        let count = records.len();
+        for record in &records {
+            assert_eq!(record, &records[0], "two names of {link} differ");
+            let nlink = record.link.unwrap().nlink;
+            assert_eq!(nlink as usize, count, "{link} is counted wrong");
         }
     }
 }

@@ -13,7 +13,7 @@ use lfsfs_metadata::{
 };
 use lfsfs_types::{DirId, Kind, LinkId, Name, ObjectPath, Record, VersionId, VersionNumber};
 
-use crate::merge::{check_forced, merge};
+use crate::merge::{check_forced, check_links, merge};
 use crate::support::{
     Random, assert_clean, begin, diff, in_memory, new_project, open, params, store_contents,
 };
@@ -49,6 +49,12 @@ fn pairs_that_failed() {
     run_pair(2_018_557);
     // Both put one directory into another, which I moved and they did not.
     run_pair(2_018_267);
+    // One side changed the times of a hard link, the other moved a name of it; then with force.
+    run_pair(9_003_769);
+    run_pair(9_009_884);
+    run_pair(9_011_024);
+    // They moved the only name of a hard link whose time I changed.
+    run_pair(2_000_257);
 }
 
 fn run_pair(seed: u64) {
@@ -243,6 +249,7 @@ impl History {
         let version = published.record.number;
         let found = Tree::read(&self.metadata, &self.project, version, 3);
         let (expected, with_times) = self.expected(base, wanted, &found);
+        check_links(&found);
         // Times of directories alone make no version, but are written with one.
         let expected = if expected == *base {
             base.clone()

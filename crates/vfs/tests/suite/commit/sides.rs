@@ -191,3 +191,65 @@ async fn of_two_times_the_later_wins() {
     let version = cluster.version("app@latest").await;
     assert_eq!(version["shared/file"].attr.mtime.secs, 3_000_000_000);
 }
+
+/// What others do to one name of a hard-linked file while I move another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ToLink {
+    Touch,
+    Chmod,
+    Write,
+}
+
+#[tokio::test]
+async fn names_of_a_hard_link_are_one_file_and_counted_whatever_both_sides_do() {
+    for theirs_do in [ToLink::Touch, ToLink::Chmod, ToLink::Write] {
+        let (cluster, first, _) = two().await;
+        first.write("one", b"linked").await;
+        first.link("one", "two").await;
+        first.link("one", "shared/three").await;
+        first.commit().await.unwrap();
+        let theirs = cluster.mount("app@v2", "they").await;
+        let mine = cluster.mount("app@v2", "i").await;
+        let touched = SetTime::At(Timestamp {
+            secs: 4_000_000_000,
+            nanos: 7,
+        });
+        match theirs_do {
+            ToLink::Touch => {
+                let new = SetAttr {
+                    mtime: Some(touched),
+                    ..SetAttr::default()
+                };
+                theirs.set("one", new).await;
+            }
+            ToLink::Chmod => theirs.chmod("one", 0o600).await,
+            ToLink::Write => drop(theirs.write("one", b"theirs").await),
+        }
+        theirs.commit().await.unwrap();
+        mine.rename("two", "moved").await;
+        match theirs_do {
+            ToLink::Touch => assert!(mine.commit().await.unwrap().rebased),
+            _ => {
+                assert!(!conflict(mine.commit().await).is_empty());
+                mine.force().await.unwrap();
+            }
+        }
+        let version = cluster.version("app@v4").await;
+        assert_same(&mine.tree().await, &version);
+        assert!(!version.contains_key("two"));
+        let kept = ["one", "shared/three"].map(|path| version[path].clone());
+        let moved = &version["moved"];
+        match theirs_do {
+            // The time that they set is on all names, the new one too.
+            ToLink::Touch => {
+                assert!(kept.iter().all(|seen| seen == moved), "{version:#?}");
+                assert_eq!((moved.attr.nlink, moved.attr.mtime.secs), (3, 4_000_000_000));
+            }
+            // The link is given up: what they changed counts the names that it has left.
+            _ => {
+                assert!(kept.iter().all(|seen| seen.attr.nlink == 2), "{version:#?}");
+                assert_eq!((moved.attr.nlink, &moved.bytes[..]), (1, &b"linked"[..]));
+            }
+        }
+    }
+}
