@@ -291,8 +291,7 @@ impl LinkGroup {
             return;
         };
         let nlink = record.link.map_or(0, |link| u64::from(link.nlink));
-        let what =
-            "a hard link has another number of names than it says";
+        let what = "a hard link has another number of names than it says";
         checker.expect(nlink == self.names, &key, what);
     }
 }

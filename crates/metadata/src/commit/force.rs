@@ -4,22 +4,22 @@
 //! way of one is replaced. A removed directory keeps the entries that the other side made or
 //! changed, and stays if there are any. A renamed directory that conflicts is removed at its old
 //! path and made anew at the new one; other renames stay renames. A file loses its link id if the
-//! other side changed more than the times of that link; a name of which I changed nothing but how many
-//! others there are is then theirs.
+//! other side changed more than the times of that link, or if a name of it stays that I removed or
+//! changed elsewhere. How many other names a file has is no change of a name.
 //!
 //! The outcome is staged in a session of its own and planned like any other changes.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use lfsfs_types::limits::PAGE_ENTRIES_MAX;
-use lfsfs_types::{DirId, Kind, Link, Name, Record};
+use lfsfs_types::{DirId, Kind, Link, LinkId, Name, Record};
 
 use super::Change;
 use super::conflict::{Merged, Sides, Step};
-use super::links::has;
+use super::links::{has, live_names};
 use super::plan::Planner;
 use super::rebase::{Comparison, for_each_from_above};
-use super::staging::{Staging, StagingEdits};
+use super::staging::{LinkedName, Staging, StagingEdits};
 use crate::error::{Refusal, Result};
 use crate::view::View;
 
@@ -44,6 +44,8 @@ pub(super) fn stage<'a>(
     };
     force.learn_places()?;
     for_each_from_above(planner, |change| force.make(&change))?;
+    force.edits.finish()?;
+    force.give_up_links(to)?;
     force.edits.finish()?;
     let made = planner.plan.directory_ids().iter();
     let staged = made.filter_map(|(dir, real)| Some((*dir, *force.outcome.get(real)?)));
@@ -358,10 +360,7 @@ impl Force<'_, '_> {
         mine: &Record,
     ) -> Result<()> {
         if !self.is_made_anew(dir)? {
-            if self.is_theirs(before.as_ref(), mine) {
-                return Ok(());
-            }
-            match Step::of(before.as_ref(), Some(mine)) {
+            match step_of_one(before.as_ref(), mine) {
                 // A name of a link that was said again with others.
                 Step::None => return Ok(()),
                 Step::Times => return self.make_times(dir, name, before.as_ref(), mine),
@@ -443,13 +442,71 @@ impl Force<'_, '_> {
         Ok(merged.unwrap_or(record))
     }
 
-    /// Returns true if a name has a link that the other side changed, and I changed nothing of the file
-    /// but its times and the number of its names.
-    fn is_theirs(&self, before: Option<&Record>, mine: &Record) -> bool {
-        let Some((before, link)) = before.and_then(|record| Some((record, record.link?.id))) else {
-            return false;
+    /// Takes the link from my files if a name of it stays that I removed, or changed where it is not any
+    /// more: what I made of the file must not get there.
+    fn give_up_links(&mut self, staged: Staging<'_>) -> Result<()> {
+        let mut last = None;
+        for named in staged.linked_names() {
+            let link = named?.link;
+            if last.replace(link) == Some(link) || link.is_session() || self.agrees(staged, link)? {
+                continue;
+            }
+            for named in staged.linked_names_of(link) {
+                let LinkedName { dir, name, .. } = named?;
+                let state = staged.get(dir, name.as_ref())?.and_then(|row| row.state);
+                if let Some(record) = state.filter(|record| has(record, link)) {
+                    let record = Record {
+                        link: None,
+                        ..record
+                    };
+                    self.put(dir, name.as_ref(), Some(record))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns true if all names that a link keeps are names that I left it.
+    fn agrees(&self, staged: Staging<'_>, link: LinkId) -> Result<bool> {
+        for named in live_names(self.sides.head, link) {
+            let (dir, name) = named?;
+            if self.changed(dir, name.as_ref(), link)? && staged.get(dir, name.as_ref())?.is_none()
+            {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Returns true if I took a name from a link or changed the file under it. The outcome then has what I
+    /// made, if anything, at another place.
+    fn changed(&self, dir: DirId, name: Option<&Name>, link: LinkId) -> Result<bool> {
+        let Some(row) = self.planner.staged(dir, name)? else {
+            return Ok(false);
         };
-        has(mine, link) && mine.same_state(before) && self.sides.theirs.changed_link(link)
+        let Some(mine) = row.state.filter(|record| has(record, link)) else {
+            return Ok(true);
+        };
+        let before = self.planner.old_state(dir, name)?;
+        Ok(step_of_one(before.as_ref(), &mine) == Step::State)
+    }
+}
+
+/// Returns how far I changed a name, apart from how many others its file has.
+fn step_of_one(before: Option<&Record>, mine: &Record) -> Step {
+    let same_link = |record: &&Record| {
+        let link = record.link.map(|link| link.id);
+        link.is_some() && link == mine.link.map(|link| link.id)
+    };
+    match before.filter(same_link) {
+        None => Step::of(before, Some(mine)),
+        Some(before) => {
+            let counted = Record {
+                link: mine.link,
+                ..before.clone()
+            };
+            Step::of(Some(&counted), Some(mine))
+        }
     }
 }
 

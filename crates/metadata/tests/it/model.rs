@@ -13,7 +13,7 @@ use lfsfs_metadata::{
 };
 use lfsfs_types::{DirId, Kind, LinkId, Name, ObjectPath, Record, VersionId, VersionNumber};
 
-use crate::merge::{check_forced, check_links, merge};
+use crate::merge::{check_forced, check_links, merge, with_old_ids};
 use crate::support::{
     Random, assert_clean, begin, diff, in_memory, new_project, open, params, store_contents,
 };
@@ -53,6 +53,15 @@ fn pairs_that_failed() {
     run_pair(9_003_769);
     run_pair(9_009_884);
     run_pair(9_011_024);
+    // A name of a hard link is not where they moved it from only because it has more names.
+    run_pair(10_000_446);
+    run_pair(10_000_520);
+    // They moved a name of a hard link with its directory, which I removed; I changed the file.
+    run_pair(10_000_524);
+    // They moved a name of a hard link with its directory; I changed the file under that name.
+    run_pair(10_001_996);
+    // A directory was made again with a name of a hard link that has another ctime.
+    run_pair(10_001_966);
     // They moved the only name of a hard link whose time I changed.
     run_pair(2_000_257);
 }
@@ -290,7 +299,7 @@ impl History {
             dirs: BTreeMap::new(),
         };
         let mut links = BTreeMap::new();
-        let changed_links = self.changed_links(base, wanted);
+        let changed_links = self.changed_links(base, &with_old_ids(base, wanted));
         // Wanted id, id in the version, id in the base.
         let mut rest = vec![(DirId::ROOT, DirId::ROOT, Some(DirId::ROOT))];
         while let Some((dir, real, before)) = rest.pop() {

@@ -223,7 +223,9 @@ async fn names_of_a_hard_link_are_one_file_and_counted_whatever_both_sides_do() 
                 theirs.set("one", new).await;
             }
             ToLink::Chmod => theirs.chmod("one", 0o600).await,
-            ToLink::Write => drop(theirs.write("one", b"theirs").await),
+            ToLink::Write => {
+                theirs.write("one", b"theirs").await;
+            }
         }
         theirs.commit().await.unwrap();
         mine.rename("two", "moved").await;
@@ -243,7 +245,10 @@ async fn names_of_a_hard_link_are_one_file_and_counted_whatever_both_sides_do() 
             // The time that they set is on all names, the new one too.
             ToLink::Touch => {
                 assert!(kept.iter().all(|seen| seen == moved), "{version:#?}");
-                assert_eq!((moved.attr.nlink, moved.attr.mtime.secs), (3, 4_000_000_000));
+                assert_eq!(
+                    (moved.attr.nlink, moved.attr.mtime.secs),
+                    (3, 4_000_000_000)
+                );
             }
             // The link is given up: what they changed counts the names that it has left.
             _ => {
