@@ -52,7 +52,7 @@ impl GrpcRemote {
         let mut fs = connections.fs();
         let limit = connections.config.progress_timeout;
         let answer = connections
-            .call("the new project", limit, fs.new_project(request))
+            .watched("the new project", limit, fs.new_project(request))
             .await?;
         project(required("project", answer.into_inner().project)?)
     }
@@ -66,7 +66,7 @@ impl GrpcRemote {
         let mut fs = connections.fs();
         let limit = connections.config.commit_timeout;
         connections
-            .call("the deletion", limit, fs.delete_project(request))
+            .watched("the deletion", limit, fs.delete_project(request))
             .await?;
         Ok(())
     }
@@ -85,7 +85,7 @@ impl GrpcRemote {
         let mut fs = connections.fs();
         let limit = connections.config.progress_timeout;
         connections
-            .call("the new name", limit, fs.rename_project(request))
+            .watched("the new name", limit, fs.rename_project(request))
             .await?;
         Ok(())
     }
@@ -108,7 +108,7 @@ impl GrpcRemote {
         let mut fs = connections.fs();
         let limit = connections.config.progress_timeout;
         connections
-            .call("the tag", limit, fs.set_tag(request))
+            .watched("the tag", limit, fs.set_tag(request))
             .await?;
         Ok(())
     }
@@ -127,7 +127,7 @@ impl GrpcRemote {
         let mut fs = connections.fs();
         let limit = connections.config.progress_timeout;
         connections
-            .call("the tag", limit, fs.delete_tag(request))
+            .watched("the tag", limit, fs.delete_tag(request))
             .await?;
         Ok(())
     }
@@ -148,7 +148,7 @@ impl GrpcRemote {
             };
             let mut fs = connections.fs();
             let answer = connections
-                .call("the tags", limit, fs.list_tags(request))
+                .watched("the tags", limit, fs.list_tags(request))
                 .await?;
             let page = answer.into_inner();
             let got = page.tags.len();
@@ -176,7 +176,7 @@ impl GrpcRemote {
             let mut fs = connections.fs();
             let request = v1::ListProjectsRequest { after, limit: 0 };
             let answer = connections
-                .call("the projects", limit, fs.list_projects(request))
+                .watched("the projects", limit, fs.list_projects(request))
                 .await?;
             let page = answer.into_inner();
             let got = page.projects.len();
@@ -201,7 +201,7 @@ impl GrpcRemote {
         };
         let limit = connections.config.progress_timeout;
         let answer = connections
-            .call("the project", limit, fs.inspect(request))
+            .watched("the project", limit, fs.inspect(request))
             .await?;
         let answer = answer.into_inner();
         let head = answer.head.map(VersionRecord::try_from).transpose()?;
@@ -235,11 +235,14 @@ impl GrpcRemote {
             path: path.as_bytes().to_vec(),
         };
         let mut stream = connections
-            .call("the log", wait, fs.log(request))
+            .watched("the log", wait, fs.log(request))
             .await?
             .into_inner();
         let mut versions = Vec::new();
-        while let Some(message) = connections.call("the log", wait, stream.message()).await? {
+        while let Some(message) = connections
+            .watched("the log", wait, stream.message())
+            .await?
+        {
             versions.push(message.try_into()?);
         }
         Ok(versions)
@@ -261,7 +264,7 @@ impl GrpcRemote {
         let mut fs = connections.fs();
         let limit = connections.config.progress_timeout;
         let answer = connections
-            .call("the path", limit, fs.lookup(request))
+            .watched("the path", limit, fs.lookup(request))
             .await?;
         Ok(required("record", answer.into_inner().record)?.try_into()?)
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use lfsfs_common::backoff::Backoff;
 use lfsfs_proto::status::Fault;
+use lfsfs_proto::v1;
 use lfsfs_proto::v1::data_node_client::DataNodeClient;
 use lfsfs_proto::v1::fs_client::FsClient;
 use tokio::time::{Instant, sleep, timeout};
@@ -21,6 +22,8 @@ use crate::error::RemoteError;
 const MESSAGE_LEN_MAX: usize = 16 * 1024 * 1024;
 const STREAM_WINDOW_LEN: u32 = 4 * 1024 * 1024;
 const CONNECTION_WINDOW_LEN: u32 = 16 * 1024 * 1024;
+/// How long a call waits before it is asked whether the server is there.
+const PING_DELAY: Duration = Duration::from_secs(1);
 const RETRY_DELAYS: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
 
 /// Connections that are made when first used and made again when they broke.
@@ -72,6 +75,36 @@ impl Connections {
         within(&self.config.address, what, limit, answer).await
     }
 
+    /// Waits for an answer that is given at once or is worked on, as long as the server answers
+    /// anything at all: with the call goes a question whether it is there.
+    pub(crate) async fn watched<T>(
+        &self,
+        what: &'static str,
+        limit: Duration,
+        answer: impl Future<Output = Result<T, Status>>,
+    ) -> Result<T, RemoteError> {
+        let call = self.call(what, limit, answer);
+        let mut call = std::pin::pin!(call);
+        let silence = async {
+            sleep(PING_DELAY).await;
+            let mut fs = self.fs();
+            let ping = fs.get_cluster(v1::GetClusterRequest {});
+            let limit = self.config.open_timeout.saturating_sub(PING_DELAY);
+            let pong = self.call("a question", limit, ping).await;
+            match pong.is_err_and(|error| error.is_retryable()) {
+                true => {}
+                // It is there, and works on the call.
+                false => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            answer = &mut call => answer,
+            () = silence => Err(RemoteError::Silent {
+                address: self.config.address.clone(),
+            }),
+        }
+    }
+
     /// Asks again while the server is away, as long as the configured patience lasts.
     pub(crate) async fn patiently<T, F>(&self, mut ask: impl FnMut() -> F) -> Result<T, RemoteError>
     where
@@ -121,6 +154,11 @@ fn classify(address: &str, status: &Status) -> RemoteError {
             address: address.to_owned(),
         };
     }
+    if is_timed_out(status) {
+        return RemoteError::Silent {
+            address: address.to_owned(),
+        };
+    }
     let mut fault = Fault::from_status(status);
     if let Some(cause) = status.source().and_then(innermost) {
         fault.message = format!("{}: {cause}", fault.message);
@@ -139,6 +177,25 @@ fn is_refused(status: &Status) -> bool {
         cause = error.source();
     }
     false
+}
+
+/// Returns true if the connection could not be made in time, or was given up because nothing came.
+fn is_timed_out(status: &Status) -> bool {
+    let mut cause = status.source();
+    while let Some(error) = cause {
+        let timed_out = |error: &io::Error| error.kind() == io::ErrorKind::TimedOut;
+        if error.downcast_ref().is_some_and(timed_out) || is_keep_alive(error) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// The transport does not export the type of this error.
+fn is_keep_alive(error: &(dyn Error + 'static)) -> bool {
+    let text = error.to_string();
+    text == "keep-alive timed out" || text == "deadline has elapsed"
 }
 
 fn innermost<'a>(mut error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {

@@ -25,6 +25,20 @@ pub enum RemoteError {
         /// How long was waited.
         seconds: u64,
     },
+    /// Neither the call nor a question whether the server is there was answered.
+    #[error("the lfsfs server at {address} does not answer")]
+    Silent {
+        /// The address that was asked.
+        address: String,
+    },
+    /// The server has answered nothing for so long that it was not asked.
+    #[error("the lfsfs server at {address} has not answered for {seconds} s")]
+    Away {
+        /// Its address.
+        address: String,
+        /// How long nothing came from it.
+        seconds: u64,
+    },
     /// The connection broke, or the server cannot serve now.
     #[error("the lfsfs server at {address} is not available: {reason}")]
     Unavailable {
@@ -72,8 +86,17 @@ impl RemoteError {
     pub fn is_retryable(&self) -> bool {
         matches!(
             self,
-            Self::NoServer { .. } | Self::Deadline { .. } | Self::Unavailable { .. }
+            Self::NoServer { .. }
+                | Self::Deadline { .. }
+                | Self::Silent { .. }
+                | Self::Unavailable { .. }
         )
+    }
+
+    /// Returns true if no server has said anything to the call.
+    #[must_use]
+    pub fn is_no_answer(&self) -> bool {
+        self.is_retryable() || matches!(self, Self::Away { .. })
     }
 
     /// Returns true if what was asked for does not exist.

@@ -7,9 +7,11 @@
 use std::env::{self, VarError};
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal as _, Write};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use rustix::fs::OFlags;
 use tracing::Subscriber;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
@@ -32,6 +34,9 @@ pub enum LogTarget {
     Stderr,
     /// The end of this file, kept below a fixed size by moving it to `NAME.1`.
     File(PathBuf),
+    /// As `File`, and only if that is a regular file with this one name: no link that somebody left in
+    /// its place leads to another.
+    OwnFile(PathBuf),
 }
 
 /// Why logging could not be set up.
@@ -61,7 +66,11 @@ pub fn init(target: &LogTarget, default_filter: &str) -> Result<(), TelemetryErr
     let set = match target {
         LogTarget::Stderr => subscriber(filter, io::stderr, io::stderr().is_terminal()).try_init(),
         LogTarget::File(path) => {
-            let file = RotatingFile::open(path, LOG_FILE_BYTES_MAX)?;
+            let file = RotatingFile::open(path, LOG_FILE_BYTES_MAX, open_file)?;
+            subscriber(filter, Mutex::new(file), false).try_init()
+        }
+        LogTarget::OwnFile(path) => {
+            let file = RotatingFile::open(path, LOG_FILE_BYTES_MAX, open_own_file)?;
             subscriber(filter, Mutex::new(file), false).try_init()
         }
     };
@@ -101,6 +110,34 @@ where
         .finish()
 }
 
+/// Opens a log file to append to it.
+type Open = fn(&Path) -> Result<File, PathError>;
+
+fn open_file(path: &Path) -> Result<File, PathError> {
+    let mut options = OpenOptions::new();
+    let file = options.create(true).append(true).open(path);
+    file.map_err(PathError::wrap("open", path))
+}
+
+/// Opens a log file to append to it: a regular file that has no other name, never through a link.
+pub fn open_own_file(path: &Path) -> Result<File, PathError> {
+    // A pipe would keep us waiting for a reader.
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path)
+        .map_err(PathError::wrap("open", path))?;
+    let found = file.metadata().map_err(PathError::wrap("stat", path))?;
+    let refused = |reason| Err(PathError::new("log to", path, io::Error::other(reason)));
+    match (found.is_file(), found.nlink()) {
+        (false, _) => refused("it is not a regular file"),
+        (true, 0 | 1) => Ok(file),
+        (true, _) => refused("the file has other names, and may be somebody else's"),
+    }
+}
+
 /// A log file of bounded size with one predecessor.
 #[derive(Debug)]
 struct RotatingFile {
@@ -108,15 +145,12 @@ struct RotatingFile {
     file: File,
     len: u64,
     len_max: u64,
+    open: Open,
 }
 
 impl RotatingFile {
-    fn open(path: &Path, len_max: u64) -> Result<Self, PathError> {
-        let file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(path)
-            .map_err(PathError::wrap("open", path))?;
+    fn open(path: &Path, len_max: u64, open: Open) -> Result<Self, PathError> {
+        let file = open(path)?;
         let len = file
             .metadata()
             .map_err(PathError::wrap("stat", path))?
@@ -126,6 +160,7 @@ impl RotatingFile {
             file,
             len,
             len_max,
+            open,
         })
     }
 
@@ -133,7 +168,7 @@ impl RotatingFile {
         let mut previous = self.path.clone().into_os_string();
         previous.push(".1");
         rename_durably(&self.path, Path::new(&previous))?;
-        *self = Self::open(&self.path, self.len_max)?;
+        *self = Self::open(&self.path, self.len_max, self.open)?;
         Ok(())
     }
 }
@@ -164,10 +199,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_own_log_is_opened_through_no_link_and_no_second_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let other = dir.path().join("other");
+        fs::write(&other, "").unwrap();
+        let log = dir.path().join("log");
+        std::os::unix::fs::symlink(&other, &log).unwrap();
+        assert!(open_own_file(&log).is_err());
+        fs::remove_file(&log).unwrap();
+        fs::hard_link(&other, &log).unwrap();
+        let refused = open_own_file(&log).unwrap_err();
+        assert!(refused.source.to_string().contains("other names"));
+        fs::remove_file(&other).unwrap();
+        let file = RotatingFile::open(&log, 8, open_own_file).unwrap();
+        assert_eq!(file.len, 0);
+    }
+
+    #[test]
     fn lines_that_pass_the_filter_reach_the_file_without_colour() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
-        let file = RotatingFile::open(&path, LOG_FILE_BYTES_MAX).unwrap();
+        let file = RotatingFile::open(&path, LOG_FILE_BYTES_MAX, open_file).unwrap();
         let subscriber = subscriber(parse_filter("info").unwrap(), Mutex::new(file), false);
 
         tracing::subscriber::with_default(subscriber, || {
@@ -187,7 +239,7 @@ mod tests {
     fn a_full_log_moves_aside_and_nothing_is_lost() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
-        let mut file = RotatingFile::open(&path, 8).unwrap();
+        let mut file = RotatingFile::open(&path, 8, open_file).unwrap();
 
         for line in ["first..\n", "second.\n"] {
             file.write_all(line.as_bytes()).unwrap();
@@ -205,7 +257,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
         fs::create_dir(dir.path().join("log.1")).unwrap();
-        let mut file = RotatingFile::open(&path, 1).unwrap();
+        let mut file = RotatingFile::open(&path, 1, open_file).unwrap();
 
         file.write_all(b"first\n").unwrap();
         file.write_all(b"second\n").unwrap();
