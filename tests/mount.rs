@@ -1,5 +1,7 @@
 //! Mounts through the kernel: what they show, what they cost, what programs make of them.
 
+#[path = "mount/absent.rs"]
+mod absent;
 #[path = "mount/budgets.rs"]
 mod budgets;
 #[path = "mount/damage.rs"]

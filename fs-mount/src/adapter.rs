@@ -21,19 +21,21 @@ mod xattrs;
 
 use std::future::Future;
 use std::io;
+use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use fuser::{Errno, Generation, InitFlags, KernelConfig, ReplyEmpty};
+use fuser::{Errno, Generation, InitFlags, KernelConfig, ReplyEmpty, Request};
 use lfsfs_vfs::{VfsError, WritableVfs};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tracing::{debug, warn};
 
 pub(crate) use self::attributes::ShownOwner;
+use crate::caller::Caller;
 use crate::counters::{Counters, Opcode};
 use crate::cut::Writes;
 use crate::errno;
@@ -129,28 +131,6 @@ impl Adapter {
         }
     }
 
-    /// Serves a request by a call of the core, which is begun anew in a task if it must wait: the
-    /// core says that a call that waits has changed nothing yet.
-    fn answer<R, T, F>(
-        &self,
-        opcode: Opcode,
-        reply: R,
-        call: impl Fn(Arc<WritableVfs>) -> F,
-        respond: impl FnOnce(R, Result<T, VfsError>) + Send + 'static,
-    ) where
-        R: Send + 'static,
-        T: Send + 'static,
-        F: Future<Output = Result<T, VfsError>> + Send + 'static,
-    {
-        self.serve(opcode, || {
-            let begin = || call(Arc::clone(&self.vfs));
-            match self.at_once(begin()) {
-                Some(result) => respond(reply, result),
-                None => self.in_task(begin(), |result| respond(reply, result)),
-            }
-        });
-    }
-
     /// Returns what a call brings if it need not wait.
     fn at_once<T>(&self, call: impl Future<Output = T>) -> Option<T> {
         let _runtime = self.runtime.enter();
@@ -158,21 +138,6 @@ impl Adapter {
             Poll::Ready(result) => Some(result),
             Poll::Pending => None,
         }
-    }
-
-    /// Runs what must wait. The kernel bounds how many requests are out; the permits bound how
-    /// many of them ask the network at once.
-    fn in_task<T: Send + 'static>(
-        &self,
-        work: impl Future<Output = T> + Send + 'static,
-        respond: impl FnOnce(T) + Send + 'static,
-    ) {
-        let waiting = Arc::clone(&self.waiting);
-        self.runtime.spawn(async move {
-            // Only a closed semaphore gives no permit, and nobody closes this one.
-            let _permit = waiting.acquire_owned().await;
-            respond(work.await);
-        });
     }
 
     /// Returns how replies show what they tell of a directory or of its entries. The kernel may
@@ -184,6 +149,14 @@ impl Adapter {
                 true => FOR_EVER,
                 false => Duration::ZERO,
             },
+        }
+    }
+
+    /// Returns a request on its way to its answer.
+    fn asked(&self, request: &Request) -> Asked<'_> {
+        Asked {
+            adapter: self,
+            caller: Caller(request.pid()),
         }
     }
 
@@ -221,6 +194,70 @@ impl Adapter {
         let refused = |limit| io::Error::other(format!("fuser allows {limit} only"));
         config.set_max_write(REQUEST_BYTES_MAX).map_err(refused)?;
         Ok(())
+    }
+}
+
+/// One request: what serves it, and who waits for the answer.
+#[derive(Debug, Clone, Copy)]
+struct Asked<'a> {
+    adapter: &'a Adapter,
+    caller: Caller,
+}
+
+impl Deref for Asked<'_> {
+    type Target = Adapter;
+
+    fn deref(&self) -> &Adapter {
+        self.adapter
+    }
+}
+
+impl Asked<'_> {
+    /// Serves a request by a call of the core, which is begun anew in a task if it must wait: the
+    /// core says that a call that waits has changed nothing yet.
+    fn answer<R, T, F>(
+        &self,
+        opcode: Opcode,
+        reply: R,
+        call: impl Fn(Arc<WritableVfs>) -> F,
+        respond: impl FnOnce(R, Result<T, VfsError>) + Send + 'static,
+    ) where
+        R: Send + 'static,
+        T: Send + 'static,
+        F: Future<Output = Result<T, VfsError>> + Send + 'static,
+    {
+        self.serve(opcode, || {
+            let begin = || call(Arc::clone(&self.vfs));
+            match self.at_once(begin()) {
+                Some(result) => respond(reply, result),
+                None => self.in_task(begin(), |result| respond(reply, result)),
+            }
+        });
+    }
+
+    /// Runs what must wait. The kernel bounds how many requests are out; the permits bound how
+    /// many of them ask the network at once.
+    ///
+    /// A caller that was killed waits no longer: its request is dropped, the reply with it, and fuser
+    /// answers the dropped reply, for which the kernel keeps the caller.
+    fn in_task<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+        respond: impl FnOnce(T) + Send + 'static,
+    ) {
+        let waiting = Arc::clone(&self.waiting);
+        let caller = self.caller;
+        self.runtime.spawn(async move {
+            let work = async move {
+                // Only a closed semaphore gives no permit, and nobody closes this one.
+                let _permit = waiting.acquire_owned().await;
+                respond(work.await);
+            };
+            tokio::select! {
+                () = work => {}
+                () = caller.killed() => debug!(?caller, "the caller of a request was killed"),
+            }
+        });
     }
 }
 

@@ -9,10 +9,11 @@ mod socket;
 mod verbs;
 
 pub use self::client::AnswerSink;
-pub(crate) use self::client::{call, call_with};
+pub(crate) use self::client::{Address, call, call_with};
 pub use self::messages::{
     ChangeItem, ChangeKind, Committed, ControlError, ControlErrorKind, ControlProgress,
-    ControlRequest, Counted, MountStats, MountStatus, Switched, Unmounted, VersionInfo,
+    ControlRequest, Counted, MountStats, MountStatus, ServerMoved, Switched, Unmounted,
+    VersionInfo,
 };
 pub(crate) use self::socket::ControlSocket;
-pub(crate) use self::verbs::{Control, FixedStatus, UmountOrder, orders};
+pub(crate) use self::verbs::{Control, FixedStatus, Left, UmountOrder, orders};

@@ -7,7 +7,7 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -25,6 +25,7 @@ use crate::mount_point;
 use crate::places::Places;
 use crate::process::{self, OPEN_TIMEOUT};
 use crate::request::{MountRequest, Typed};
+use crate::trust;
 use crate::version::Connect;
 
 /// The first argument by which a program knows that it is to call [`run_daemon`].
@@ -66,7 +67,7 @@ impl Launcher {
 /// Mounts in the background: returns when the mount answers. On an error no process and no mount
 /// is left.
 pub fn mount(request: &MountRequest, launcher: &Launcher) -> Result<(), MountError> {
-    let places = Places::find(&request.options)?;
+    let places = Places::find(&request.options)?.prepare()?;
     let dir = mount_point::prepare(&request.dir)?;
     let log = log_path(request, &places, &dir)?;
     let limit = OPEN_TIMEOUT * request.options.retry.saturating_add(1) + MOUNT_TIMEOUT;
@@ -89,9 +90,17 @@ pub fn mount(request: &MountRequest, launcher: &Launcher) -> Result<(), MountErr
     Err(error)
 }
 
+/// Returns where a mount that is served by the calling program logs.
+pub fn foreground_log(request: &MountRequest) -> Result<LogTarget, MountError> {
+    Ok(match &request.options.log {
+        Some(log) => LogTarget::OwnFile(trust::resolve(log)?),
+        None => LogTarget::Stderr,
+    })
+}
+
 fn log_path(request: &MountRequest, places: &Places, dir: &Path) -> Result<PathBuf, MountError> {
     if let Some(log) = &request.options.log {
-        return Ok(log.clone());
+        return trust::resolve(log);
     }
     let state = places.mount_state(dir);
     fs::create_dir_all(&state).map_err(PathError::wrap("create directory", &state))?;
@@ -99,11 +108,7 @@ fn log_path(request: &MountRequest, places: &Places, dir: &Path) -> Result<PathB
 }
 
 fn start(launcher: &Launcher, log: &Path) -> Result<(Child, UnixStream), MountError> {
-    let stderr = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(log)
-        .map_err(PathError::wrap("open", log))?;
+    let stderr = telemetry::open_own_file(log)?;
     let (ours, theirs) = UnixStream::pair().map_err(MountError::system("make a socket"))?;
     let child = Command::new(&launcher.program)
         .args(&launcher.arguments)
@@ -215,10 +220,10 @@ fn serve(
     // The own session: what ends the job that mounted (a hangup, a terminal's signals) does not
     // reach this process. It fails only where we lead one already.
     let _ = rustix::process::setsid();
-    let places = Places::find(&request.options)?;
+    let places = Places::find(&request.options)?.prepare()?;
     let dir = mount_point::canonical(&request.dir)?;
     let log = log_path(request, &places, &dir)?;
-    telemetry::init(&LogTarget::File(log.clone()), DEFAULT_LOG_FILTER)?;
+    telemetry::init(&LogTarget::OwnFile(log.clone()), DEFAULT_LOG_FILTER)?;
     // A parent that has gone was interrupted: nobody wants the mount any more.
     process::run(request, connect, Some(log), |_| {
         tell(socket, &Outcome::Ready)

@@ -166,6 +166,19 @@ pub enum MountError {
         /// Or the option to give.
         option: &'static str,
     },
+    /// Another user could put something else in the place of a file of ours.
+    #[error(
+        "cannot use {}: {} {objection}, and could lead to any other file; take a directory that only \
+         root can write", path.display(), step.display()
+    )]
+    Untrusted {
+        /// What was to be used.
+        path: PathBuf,
+        /// What is wrong on the way to it.
+        step: PathBuf,
+        /// What is wrong with that.
+        objection: String,
+    },
     /// A local file could not be used.
     #[error(transparent)]
     File(#[from] PathError),
@@ -204,6 +217,7 @@ impl MountError {
             | Self::Source(_)
             | Self::OnlyRoot { .. }
             | Self::AllowOther
+            | Self::Untrusted { .. }
             | Self::NoPlace { .. } => 1,
             Self::DeviceMissing
             | Self::HelperMissing

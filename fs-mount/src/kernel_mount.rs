@@ -168,6 +168,11 @@ impl KernelMount {
         self.device
     }
 
+    /// Returns the directory that it is mounted on.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Takes the mount away from its directory. Whoever has files of it open may go on; the
     /// kernel ends the session when the last one is closed.
     pub(crate) fn detach(&self) -> Result<Detached, MountError> {
@@ -240,6 +245,12 @@ impl KernelMount {
         Ok(Detached::Done)
     }
 
+    /// Returns true if no place of this namespace shows it.
+    pub(crate) fn is_gone(&self) -> bool {
+        let mounts = mountinfo::read();
+        mounts.is_ok_and(|mounts| mounts.iter().all(|mount| mount.device != self.device))
+    }
+
     fn is_seen(&self) -> Result<bool, MountError> {
         let mounts = mountinfo::read().map_err(MountError::system("read the mount table"))?;
         let seen = mountinfo::topmost(&mounts, &self.dir);
@@ -285,6 +296,7 @@ pub(crate) fn owner() -> (u32, u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mountinfo::Propagation;
 
     fn entry(id: u64, dir: &str) -> MountEntry {
         MountEntry {
@@ -298,6 +310,8 @@ mod tests {
             options: String::new(),
             kind: FILE_SYSTEM_TYPE.to_owned(),
             source: "app@v1".to_owned(),
+            owner: None,
+            propagation: Propagation::default(),
         }
     }
 

@@ -5,6 +5,7 @@
 //! it, and the socket by which other processes talk to it.
 
 mod adapter;
+mod caller;
 mod control;
 mod counters;
 mod cut;
@@ -12,6 +13,7 @@ mod daemon;
 mod errno;
 mod error;
 mod flush;
+mod health;
 mod kernel_cache;
 mod kernel_mount;
 mod memory;
@@ -23,21 +25,25 @@ mod overlays;
 mod places;
 mod process;
 mod request;
+mod server;
 mod session;
 mod submounts;
+mod trust;
 mod upkeep;
+mod users;
 mod version;
 
 pub use control::{
     AnswerSink, ChangeItem, ChangeKind, Committed, ControlError, ControlErrorKind, ControlProgress,
-    ControlRequest, Counted, MountStats, MountStatus, Switched, Unmounted, VersionInfo,
+    ControlRequest, Counted, MountStats, MountStatus, ServerMoved, Switched, Unmounted,
+    VersionInfo,
 };
 pub use counters::{Counters, Opcode};
 pub use cut::{HOLDER_ARGUMENT, run_holder};
-pub use daemon::{DAEMON_ARGUMENT, Launcher, mount, run_daemon};
+pub use daemon::{DAEMON_ARGUMENT, Launcher, foreground_log, mount, run_daemon};
 pub use error::MountError;
 pub use mounts::{
-    Mount, MountState, UmountMode, call, call_with, find_mount, list_mounts, unmount,
+    Mount, MountState, Silence, UmountMode, call, call_with, find_mount, list_mounts, unmount,
 };
 pub use options::{Access, MountOptions, OptionError};
 pub use places::Places;

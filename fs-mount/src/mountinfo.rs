@@ -46,6 +46,30 @@ pub struct MountEntry {
     pub kind: String,
     /// What was named as source.
     pub source: String,
+    /// Who mounted it, where a FUSE file system says that.
+    pub owner: Option<MountOwner>,
+    /// How mounts and unmounts at other mounts reach it.
+    pub propagation: Propagation,
+}
+
+/// Whom a FUSE file system belongs to. Without `allow_other` the kernel shows it to nobody else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MountOwner {
+    /// The user who mounted it.
+    pub uid: u32,
+    /// The group of the process that mounted it.
+    pub gid: u32,
+}
+
+/// Which mounts an event at one mount is passed on to: mount_namespaces(7), "shared subtrees".
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Propagation {
+    /// The mount above it.
+    pub parent: u64,
+    /// The group that passes events on to each other.
+    pub shared: Option<u64>,
+    /// The group that it takes events from.
+    pub master: Option<u64>,
 }
 
 impl MountEntry {
@@ -54,11 +78,26 @@ impl MountEntry {
     pub fn is_ours(&self) -> bool {
         self.kind == FILE_SYSTEM_TYPE
     }
+
+    /// Returns true if the kernel refuses every change of it.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.options.split(',').any(|option| option == "ro")
+    }
 }
 
 /// Returns all mounts, in the order in which the later covers the earlier.
 pub fn read() -> io::Result<Vec<MountEntry>> {
-    Ok(parse(&fs::read(MOUNTINFO)?))
+    read_table(Path::new(MOUNTINFO))
+}
+
+/// Returns all mounts that another process sees.
+pub(crate) fn read_of(pid: u32) -> io::Result<Vec<MountEntry>> {
+    read_table(Path::new(&format!("/proc/{pid}/mountinfo")))
+}
+
+fn read_table(path: &Path) -> io::Result<Vec<MountEntry>> {
+    Ok(parse(&fs::read(path)?))
 }
 
 /// Returns the mount that is seen at `dir`, if `dir` is a mount point.
@@ -80,20 +119,51 @@ fn parse(table: &[u8]) -> Vec<MountEntry> {
 fn parse_line(line: &[u8]) -> Option<MountEntry> {
     let mut fields = line.split(|byte| *byte == b' ');
     let id = text(fields.next()?).parse().ok()?;
-    let _parent = fields.next()?;
+    let parent = text(fields.next()?).parse().ok()?;
     let device = parse_device(&text(fields.next()?))?;
     let root = path(fields.next()?);
     let dir = path(fields.next()?);
     let options = text(fields.next()?);
-    let mut behind_dash = fields.skip_while(|field| *field != b"-").skip(1);
+    let optional: Vec<String> = fields
+        .by_ref()
+        .take_while(|field| *field != b"-")
+        .map(text)
+        .collect();
+    let group = |name: &str| {
+        let found = optional.iter().find_map(|it| it.strip_prefix(name));
+        found.and_then(|number| number.parse().ok())
+    };
+    let kind = text(fields.next()?);
+    let source = text(fields.next()?);
+    let of_file_system = fields.next().map(text).unwrap_or_default();
     Some(MountEntry {
         id,
         device,
         root,
         dir,
         options,
-        kind: text(behind_dash.next()?),
-        source: text(behind_dash.next()?),
+        kind,
+        source,
+        owner: owner(&of_file_system),
+        propagation: Propagation {
+            parent,
+            shared: group("shared:"),
+            master: group("master:"),
+        },
+    })
+}
+
+/// FUSE tells who mounted: `rw,user_id=1000,group_id=1000`.
+fn owner(options: &str) -> Option<MountOwner> {
+    let number = |name: &str| {
+        let found = options
+            .split(',')
+            .find_map(|option| option.strip_prefix(name));
+        found?.parse().ok()
+    };
+    Some(MountOwner {
+        uid: number("user_id=")?,
+        gid: number("group_id=")?,
     })
 }
 
@@ -144,7 +214,8 @@ mod tests {
 
     #[test]
     fn a_line_with_optional_fields_is_read() {
-        let line = b"301 23 0:57 / /mnt/a rw,nosuid shared:9 master:2 - fuse.lfsfs app@v42 ro";
+        let line = b"301 23 0:57 / /mnt/a rw,nosuid shared:9 master:2 - fuse.lfsfs app@v42 \
+                     ro,user_id=1000,group_id=1001";
         let mount = parse_line(line).expect("a line of the table");
         assert_eq!(
             mount,
@@ -159,9 +230,18 @@ mod tests {
                 options: "rw,nosuid".into(),
                 kind: "fuse.lfsfs".into(),
                 source: "app@v42".into(),
+                owner: Some(MountOwner {
+                    uid: 1000,
+                    gid: 1001
+                }),
+                propagation: Propagation {
+                    parent: 23,
+                    shared: Some(9),
+                    master: Some(2),
+                },
             }
         );
-        assert!(mount.is_ours());
+        assert!(mount.is_ours() && !mount.is_read_only());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The mounts of this machine, from the outside: found in the kernel's table, asked through their
 //! sockets, unmounted.
 
+use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::de::DeserializeOwned;
 
-use crate::control::{self, AnswerSink, ControlError, ControlRequest, MountStatus, Unmounted};
+use crate::control::{
+    self, Address, AnswerSink, ControlError, ControlRequest, MountStatus, Unmounted,
+};
 use crate::error::MountError;
 use crate::flush;
 use crate::kernel_mount;
@@ -29,7 +32,7 @@ pub struct Mount {
     pub entry: MountEntry,
     /// What its process says.
     pub state: MountState,
-    socket: PathBuf,
+    address: Address,
 }
 
 /// Whether a mount is served.
@@ -39,8 +42,33 @@ pub enum MountState {
     Served(Box<MountStatus>),
     /// Its process is gone; the next mount at the directory replaces it.
     Dead,
-    /// Its process does not answer us: it is another user's, has its socket elsewhere, or hangs.
-    Silent,
+    /// Its process does not answer us.
+    Silent(Silence),
+}
+
+/// Why the process of a mount does not answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Silence {
+    /// Only that user and root may ask it.
+    OtherUser(u32),
+    /// Its socket is not where we look.
+    NoSocket(PathBuf),
+    /// It hangs, or refuses us.
+    NoAnswer(String),
+}
+
+impl fmt::Display for Silence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OtherUser(uid) => write!(f, "only user {uid} and root may ask its process"),
+            Self::NoSocket(socket) => write!(
+                f,
+                "its process does not listen at {}; it may have another run directory",
+                socket.display()
+            ),
+            Self::NoAnswer(reason) => f.write_str(reason),
+        }
+    }
 }
 
 /// What happens to a mount that is in use.
@@ -78,8 +106,8 @@ pub fn find_mount(path: &Path, places: &Places) -> Result<Mount, MountError> {
 
 /// Asks the process of a mount. [`ControlRequest`] says what it answers with.
 pub fn call<T: DeserializeOwned>(mount: &Mount, request: &ControlRequest) -> Result<T, MountError> {
-    flush_before(mount, request)?;
-    control::call(&mount.socket, request)
+    flush_before(mount, request, |_| ())?;
+    control::call(&mount.address, request)
 }
 
 /// As [`call`]; progress and items of the answer go to `sink`.
@@ -88,27 +116,40 @@ pub fn call_with<T: DeserializeOwned>(
     request: &ControlRequest,
     sink: &mut impl AnswerSink,
 ) -> Result<T, MountError> {
-    flush_before(mount, request)?;
-    control::call_with(&mount.socket, request, sink)
+    flush_before(mount, request, |text| sink.warn(text))?;
+    control::call_with(&mount.address, request, sink)
 }
 
 /// Has the kernel send what it holds, if the request is about what is written.
-fn flush_before(mount: &Mount, request: &ControlRequest) -> Result<(), MountError> {
-    let MountEntry { dir, device, .. } = &mount.entry;
+fn flush_before(
+    mount: &Mount,
+    request: &ControlRequest,
+    warn: impl FnOnce(&str),
+) -> Result<(), MountError> {
     match request {
-        ControlRequest::Status | ControlRequest::Stats => Ok(()),
-        // The kernel sends all before it unmounts; here it is only for the number that is told.
-        ControlRequest::Umount { .. } => {
-            let _ = flush::flush(dir, *device);
+        // Unmounting flushes by itself, and says whether that worked.
+        ControlRequest::Status
+        | ControlRequest::Stats
+        | ControlRequest::Umount { .. }
+        | ControlRequest::Server { .. } => return Ok(()),
+        _ => {}
+    }
+    let Err(error) = flush::flush(&mount.entry) else {
+        return Ok(());
+    };
+    let error = PathError::new("write what the kernel holds of", &mount.entry.dir, error);
+    match request {
+        // To look needs no space on any disk.
+        ControlRequest::Changes => {
+            warn(&MountError::from(error).full_text());
             Ok(())
         }
-        _ => flush::flush(dir, *device)
-            .map_err(|error| PathError::new("write what the kernel holds of", dir, error).into()),
+        _ => Err(error.into()),
     }
 }
 
-/// Unmounts the mount that `path` lies in and waits for the end of its process, unless files of a
-/// lazily unmounted one are still open. Returns what it kept. A dead mount is taken away, and
+/// Unmounts the mount that `path` lies in and waits for the end of its process, unless somebody still
+/// uses it, which the answer says. Returns what it kept. A dead mount is taken away, and
 /// tells nothing.
 pub fn unmount(
     path: &Path,
@@ -122,18 +163,23 @@ pub fn unmount(
     let process = i32::try_from(status.pid).ok().and_then(Pid::from_raw);
     // Opened before it ends, so that no other process with its number is waited for.
     let process = process.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
-    let lazy = mode == UmountMode::Lazy;
-    let unmounted: Unmounted = call(&mount, &ControlRequest::Umount { lazy })?;
+    let request = ControlRequest::Umount {
+        lazy: mode == UmountMode::Lazy,
+        // While it can still be opened.
+        is_flushed: flush::flush(&mount.entry).is_ok(),
+    };
+    let unmounted: Unmounted = call(&mount, &request)?;
     let Some(process) = process else {
         return Ok(Some(unmounted));
     };
-    let limit = match mode {
-        UmountMode::WhenIdle => END_TIMEOUT,
+    let limit = match unmounted.used_by.is_empty() {
+        true => END_TIMEOUT,
         // Whoever has files open decides when it ends.
-        UmountMode::Lazy => Duration::ZERO,
+        false => Duration::ZERO,
     };
-    match (wait_for_end(&process, limit), mode) {
-        (Ok(Ended::No), UmountMode::WhenIdle) => Err(ControlError::failed(format!(
+    let must_end = !limit.is_zero();
+    match (wait_for_end(&process, limit), must_end) {
+        (Ok(Ended::No), true) => Err(ControlError::failed(format!(
             "unmounted, but process {} did not end within {} s",
             status.pid,
             END_TIMEOUT.as_secs()
@@ -165,26 +211,57 @@ fn wait_for_end(process: &OwnedFd, limit: Duration) -> io::Result<Ended> {
 fn unmount_unserved(mount: Mount) -> Result<(), MountError> {
     match mount.state {
         MountState::Dead => kernel_mount::detach_dead(&mount.entry).map(|_| ()),
-        _ => Err(ControlError::failed(format!(
-            "the process of {} does not answer; umount {} asks the kernel alone",
-            mount.entry.source,
-            mount.entry.dir.display()
-        ))
-        .into()),
+        MountState::Served(_) => Ok(()),
+        MountState::Silent(silence) => {
+            let dir = mount.entry.dir.display();
+            let text = format!("the process of the mount at {dir} does not answer: {silence}");
+            let hint = format!("umount {dir} asks the kernel alone");
+            Err(ControlError::failed(text).hint(hint).into())
+        }
     }
 }
 
 fn look_at(entry: MountEntry, places: &Places) -> Mount {
-    let socket = places.socket(entry.device);
-    let state = match control::call::<MountStatus>(&socket, &ControlRequest::Status) {
-        // A socket of the same number may have stayed from a mount that is long gone.
-        Ok(status) if status.device == entry.device => MountState::Served(Box::new(status)),
-        _ if mount_point::is_dead(&entry.dir) => MountState::Dead,
-        _ => MountState::Silent,
+    let owner = entry.owner.map(|owner| owner.uid);
+    let address = |socket| Address { socket, owner };
+    let mut silence = None;
+    for address in places.sockets(&entry).into_iter().map(address) {
+        match control::call::<MountStatus>(&address, &ControlRequest::Status) {
+            // A socket of the same number may have stayed from a mount that is long gone.
+            Ok(status) if status.device == entry.device => {
+                return Mount {
+                    entry,
+                    state: MountState::Served(Box::new(status)),
+                    address,
+                };
+            }
+            Ok(_) => {}
+            Err(error) if is_absent(&error) => {}
+            Err(error) => silence = Some(Silence::NoAnswer(error.full_text())),
+        }
+    }
+    let state = match mount_point::is_dead(&entry.dir) {
+        true => MountState::Dead,
+        false => MountState::Silent(why_silent(&entry, silence, places)),
     };
+    let address = address(places.socket(entry.device));
     Mount {
         entry,
         state,
-        socket,
+        address,
+    }
+}
+
+/// Returns true if no process listens at a socket.
+fn is_absent(error: &MountError) -> bool {
+    use io::ErrorKind::{ConnectionRefused, NotFound};
+    matches!(error, MountError::File(error) if matches!(error.kind(), ConnectionRefused | NotFound))
+}
+
+fn why_silent(entry: &MountEntry, silence: Option<Silence>, places: &Places) -> Silence {
+    let ours = kernel_mount::owner().0;
+    match entry.owner.map(|owner| owner.uid) {
+        Some(owner) if owner != ours && !kernel_mount::is_root() => Silence::OtherUser(owner),
+        _ => silence.unwrap_or_else(|| Silence::NoSocket(places.socket(entry.device))),
     }
 }

@@ -15,11 +15,13 @@ use lfsfs_vfs::{OverlayPlace, Vfs, VfsError, WritableVfs};
 use sha2::{Digest as _, Sha256};
 use tokio::task::spawn_blocking;
 
+use crate::control::{self, Address, ControlRequest, MountStatus};
 use crate::error::MountError;
 use crate::mounts::{MountState, list_mounts};
 use crate::options::{Access, MountOptions};
 use crate::places::Places;
 use crate::request::MountRequest;
+use crate::users::{self, Use};
 
 /// Bytes of the hash of a directory in the name of an overlay.
 const HASH_LEN: usize = 8;
@@ -120,15 +122,51 @@ fn make_parent(overlay: &Path) -> Result<(), PathError> {
 async fn holder(overlay: PathBuf, places: Places) -> String {
     let find = move || {
         let mounts = list_mounts(&places).unwrap_or_default();
-        mounts.into_iter().find_map(|mount| match mount.state {
+        let mounted = mounts.into_iter().find_map(|mount| match mount.state {
             MountState::Served(status) if status.overlay.as_ref() == Some(&overlay) => Some(
                 format!("the mount at {} (process {})", status.dir, status.pid),
             ),
             _ => None,
-        })
+        });
+        mounted.or_else(|| unmounted_holder(&overlay, &places))
     };
     let found = spawn_blocking(find).await.ok().flatten();
     found.unwrap_or_else(|| "another process".to_owned())
+}
+
+/// Finds a mount that has the overlay and shows in no table of ours: it was unmounted, and is still
+/// used.
+fn unmounted_holder(overlay: &Path, places: &Places) -> Option<String> {
+    let sockets = fs::read_dir(&places.run).ok()?.flatten();
+    let address = |entry: fs::DirEntry| Address {
+        socket: entry.path(),
+        owner: None,
+    };
+    let statuses = sockets.filter_map(|entry| {
+        control::call::<MountStatus>(&address(entry), &ControlRequest::Status).ok()
+    });
+    let mut holders = statuses.filter(|status| status.overlay.as_deref() == Some(overlay));
+    let MountStatus {
+        dir, pid, device, ..
+    } = holders.next()?;
+    let elsewhere = Use::elsewhere(device, Path::new(&dir));
+    let users = match elsewhere.copies.is_empty() {
+        true => users::named(
+            users::users(device)
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+        ),
+        false => elsewhere.in_use_by(),
+    };
+    Some(format!(
+        "process {pid}, whose mount at {dir} was unmounted and is still used by {}",
+        if users.is_empty() {
+            "others".to_owned()
+        } else {
+            users.join(", ")
+        }
+    ))
 }
 
 #[cfg(test)]

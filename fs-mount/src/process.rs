@@ -1,7 +1,9 @@
 //! The process of a mount: opens the version, mounts it, serves it, and leaves nothing behind.
 //!
-//! It ends when the kernel ends the session (anybody unmounted it), on SIGTERM and SIGINT, or by
-//! an order on its control socket.
+//! It ends when the kernel ends the session (anybody unmounted it), on SIGTERM and SIGINT, by an order
+//! on its control socket, and when only mount namespaces that nobody uses it in still show it.
+
+mod ending;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,9 +19,7 @@ use tokio::sync::{Mutex, Notify, mpsc};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tracing::{error, info, warn};
 
-use crate::control::{
-    Control, ControlError, ControlSocket, FixedStatus, MountStatus, UmountOrder, orders,
-};
+use crate::control::{Control, ControlSocket, FixedStatus, MountStatus, UmountOrder, orders};
 use crate::cut::Cut;
 use crate::error::MountError;
 use crate::kernel_cache::MountedKernel;
@@ -27,6 +27,7 @@ use crate::mount_point;
 use crate::overlays;
 use crate::places::Places;
 use crate::request::MountRequest;
+use crate::server::Server;
 use crate::session::{ServedMount, SessionConfig};
 use crate::upkeep;
 use crate::version::{self, Connect, OpenError, Retry};
@@ -103,7 +104,8 @@ async fn serve(
     let stop = Notify::new();
     let serving = mounted.socket.serve(control, &stop);
     let serving_to_end = async {
-        until_end(&mounted.served, mounted.signals, mounted.orders).await;
+        let view = ending::View::of(request);
+        ending::until_end(&mounted.served, mounted.signals, mounted.orders, view).await;
         stop.notify_one();
         // Whoever ordered the end is still waiting for the answer.
         Instant::now() + END_TIMEOUT
@@ -130,10 +132,14 @@ async fn mount(
     connect: &Connect,
     log: Option<PathBuf>,
 ) -> Result<Mounted, MountError> {
-    let places = Places::find(&request.options)?;
+    let places = Places::find(&request.options)?.prepare()?;
     let dir = mount_point::prepare(&request.dir)?;
     let remote = connect(request).map_err(|error| cannot_open(request, error))?;
-    let base = open(request, &remote, &places).await?;
+    let address = version::server_address(&request.options);
+    let patience = request.options.timeout;
+    let server = Server::new(address, remote, request.source.clone(), patience);
+    let server = Arc::new(server);
+    let base = open(request, &server, &places).await?;
     let project = base.snapshot().project.id;
     let overlay = overlays::directory(&request.options, &places, &project, &dir);
     let vfs = overlays::open(base, overlay.clone(), request, &places).await?;
@@ -154,7 +160,6 @@ async fn mount(
     let control = Control {
         fixed: FixedStatus {
             source: request.source_text().to_owned(),
-            server: version::server_address(&request.options),
             dir,
             device: served.device(),
             access: request.options.access,
@@ -164,7 +169,7 @@ async fn mount(
         },
         counters: Arc::clone(served.counters()),
         vfs,
-        remote,
+        server,
         client: version::client_config(request),
         kernel: Arc::new(MountedKernel::new(
             served.notifier().clone(),
@@ -207,13 +212,14 @@ async fn answer_last(serving: impl Future<Output = ()>, end: impl Future<Output 
 /// Tries to open, in slots of [`OPEN_TIMEOUT`], as often as the user allows.
 async fn open(
     request: &MountRequest,
-    remote: &Arc<dyn Remote>,
+    server: &Arc<Server>,
     places: &Places,
 ) -> Result<Vfs, MountError> {
     let mut tries_left = request.options.retry;
     loop {
         let slot_end = Instant::now() + OPEN_TIMEOUT;
-        let opened = timeout_at(slot_end, version::open(request, places, Arc::clone(remote))).await;
+        let remote: Arc<dyn Remote> = Arc::<Server>::clone(server);
+        let opened = timeout_at(slot_end, version::open(request, places, remote)).await;
         let error = match opened {
             Ok(Ok(vfs)) => return Ok(vfs),
             Ok(Err(error)) => error,
@@ -269,45 +275,4 @@ impl Signals {
             _ = self.interrupt.recv() => {}
         }
     }
-}
-
-/// Returns when the session has ended, or when the process was told to end and the mount is gone
-/// from its directory.
-async fn until_end(
-    served: &ServedMount,
-    mut signals: Signals,
-    mut orders: mpsc::Receiver<UmountOrder>,
-) {
-    loop {
-        tokio::select! {
-            () = served.ended() => return,
-            () = signals.received() => return end(served).await,
-            Some(order) = orders.recv() => obey(served, order),
-        }
-    }
-}
-
-async fn end(served: &ServedMount) {
-    info!("told to end");
-    if let Err(error) = served.detach() {
-        error!(error = %error.full_text(), "the mount stays, dead");
-        return;
-    }
-    // Who still has files open gets errors from here on: a process that was told to end must.
-    if timeout(END_TIMEOUT, served.ended()).await.is_err() {
-        warn!("ending while files are open");
-    }
-}
-
-/// The process ends with the session, which the kernel ends when the last user is gone.
-fn obey(served: &ServedMount, order: UmountOrder) {
-    let unmounted = if order.lazy {
-        served.detach().map(|_| ())
-    } else {
-        served.unmount()
-    };
-    // Who ordered may have gone; then nobody wants to know.
-    let _ = order
-        .done
-        .send(unmounted.map_err(|error| ControlError::failed(error.full_text())));
 }

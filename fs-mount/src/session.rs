@@ -5,6 +5,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -111,6 +112,11 @@ impl ServedMount {
         self.mount.unmount()
     }
 
+    /// Returns the directory that it is mounted on.
+    pub(crate) fn dir(&self) -> &Path {
+        self.mount.dir()
+    }
+
     /// Waits until the kernel has ended the session: the last user of the mount is gone.
     pub(crate) async fn ended(&self) {
         let mut ended = self.ended.clone();
@@ -122,7 +128,8 @@ impl ServedMount {
 impl Drop for ServedMount {
     /// However serving ended, no dead mount stays behind.
     fn drop(&mut self) {
-        if *self.ended.borrow() {
+        // One that was unmounted and goes on for other namespaces has no place of ours any more.
+        if *self.ended.borrow() || self.mount.is_gone() {
             return;
         }
         if let Err(error) = self.mount.detach() {

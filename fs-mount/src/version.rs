@@ -108,7 +108,7 @@ impl OpenError {
     }
 
     pub(crate) fn of_remote(error: RemoteError) -> Self {
-        let retry = if error.is_retryable() {
+        let retry = if error.is_no_answer() {
             Retry::Later
         } else {
             Retry::Never

@@ -4,14 +4,17 @@ use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use lfsfs_testkit::compare::{CompareOptions, assert_same_trees};
 use lfsfs_testkit::proxy::Proxy;
 use lfsfs_testkit::tree::TreeSpec;
 use lfsfs_tests::{
-    Mounted, Run, World, count, files, in_namespace, mount_table, read_all, wait_for_cache, walk,
+    Mounted, Run, World, count, eventually, files, in_namespace, is_running, mount_table, read_all,
+    wait_for_cache, walk,
 };
+use rustix::process::{Pid, Signal, kill_process};
 
 /// `timeout=` of these mounts, and what a call may take with it.
 const TIMEOUT: &str = "timeout=3";
@@ -245,6 +248,83 @@ fn a_network_that_stalls_or_breaks_costs_errors_and_nothing_else() {
         proxy.restore().expect("the proxy goes on");
         recover(&tree, mount.path());
         assert!(count(&mount.counters(), "read_errors") > 0);
+        mount.umount();
+    });
+}
+
+/// Starts a program that asks for what only the server has, and waits until it waits.
+fn start_waiting(mount: &Mounted<'_>, program: &str, path: &Path) -> Child {
+    let lookups = || count(&mount.requests(), "LOOKUP");
+    let before = lookups();
+    let child = Command::new(program).arg(path).spawn().expect("a program");
+    let stat = format!("/proc/{}/stat", child.id());
+    let sleeps = |stat: String| stat.contains(") D ") || stat.contains(") S ");
+    let waits = || lookups() > before && fs::read_to_string(&stat).is_ok_and(sleeps);
+    assert!(
+        eventually(OPEN_MAX, waits),
+        "it does not wait for the mount"
+    );
+    child
+}
+
+#[test]
+fn a_program_that_waits_for_a_silent_server_can_be_killed() {
+    let name = "outages::a_program_that_waits_for_a_silent_server_can_be_killed";
+    in_namespace(name, || {
+        let mut world = World::new();
+        let _ = app(&world);
+        let proxy = proxy(&mut world);
+        // Far longer than the test may take.
+        let mount = world.mount_writable("app@v1", "timeout=600");
+        proxy.stall();
+        let dir = mount.path().join("fresh");
+        for (program, path) in [("ls", dir.clone()), ("touch", dir.join("new"))] {
+            for signal in [Signal::KILL, Signal::TERM, Signal::INT] {
+                let mut child = start_waiting(&mount, program, &path);
+                let pid = Pid::from_raw(i32::try_from(child.id()).expect("a process id"));
+                kill_process(pid.expect("a process id"), signal).expect("it can be signalled");
+                let ends = || !is_running(child.id());
+                assert!(eventually(OPEN_MAX, ends), "{program} {signal:?}");
+                let _ = child.wait().expect("it ends");
+            }
+        }
+        proxy.restore().expect("the proxy goes on");
+        // The mount is as it was; nothing was made.
+        assert_eq!(fs::read_dir(&dir).expect("a directory").count(), 31);
+        mount.umount();
+    });
+}
+
+#[test]
+fn a_server_that_is_away_is_waited_for_once() {
+    in_namespace("outages::a_server_that_is_away_is_waited_for_once", || {
+        let mut world = World::new();
+        let tree = app(&world);
+        let proxy = proxy(&mut world);
+        let mount = world.mount_writable("app@v1", TIMEOUT);
+        proxy.stall();
+        let fails = |path: &Path| {
+            let error = fs::write(path, "new").expect_err("it is not known what is there");
+            assert_eq!(error.raw_os_error(), Some(libc::EIO));
+        };
+        timed(CALL_MAX, || fails(&mount.path().join("fresh/first")));
+        // Together less than they would take one after the other.
+        timed(CALL_MAX, || {
+            for number in 0..10 {
+                fails(&mount.path().join(format!("fresh/deep/{number}")));
+                fails(&mount.path().join(format!("cached/{number}")));
+            }
+        });
+        let status = mount.verb(["status"]).ok();
+        assert!(status.contains("has not answered for"), "{status}");
+        assert!(status.contains("lfsfs switch --server"), "{status}");
+        proxy.restore().expect("the proxy goes on");
+        let is_back = || fs::write(mount.path().join("fresh/deep/new"), "new").is_ok();
+        assert!(eventually(Duration::from_secs(20), is_back));
+        assert!(!mount.verb(["status"]).ok().contains("has not answered"));
+        assert_eq!(mount.diff(), ["A fresh/deep/new"]);
+        let _ = mount.verb(["discard", "--yes"]).ok();
+        recover(&tree, mount.path());
         mount.umount();
     });
 }

@@ -141,6 +141,12 @@ impl VfsError {
         Self::corrupt("read a listing", error.to_string())
     }
 
+    /// Returns true if the server was not even asked, because it is known to be away: that was logged
+    /// once, and each call that fails says nothing new.
+    pub(crate) fn is_logged(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if matches!(**source, RemoteError::Away { .. }))
+    }
+
     /// Returns true if the same operation may succeed a little later.
     #[must_use]
     pub fn is_retryable(&self) -> bool {

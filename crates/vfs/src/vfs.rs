@@ -417,10 +417,16 @@ impl Vfs {
 
     pub(crate) async fn listing(&self, dir: DirId) -> Result<Arc<Listing>, VfsError> {
         let deadline = Deadline::after(self.config.timeout);
-        self.listings.load(dir, deadline).await.inspect_err(|error| {
-            self.source.counters.read_errors.add(1);
-            tracing::warn!(%dir, error = error as &dyn std::error::Error, "cannot list a directory");
-        })
+        self.listings
+            .load(dir, deadline)
+            .await
+            .inspect_err(|error| {
+                self.source.counters.read_errors.add(1);
+                if !error.is_logged() {
+                    let error = error as &dyn std::error::Error;
+                    tracing::warn!(%dir, error, "cannot list a directory");
+                }
+            })
     }
 
     /// Returns where directories of the version are, and those above them: the directory above and
@@ -499,8 +505,10 @@ impl Vfs {
         let result = self.contents.read(&wanted, listing, deadline).await;
         result.inspect_err(|error| {
             self.source.counters.read_errors.add(1);
-            let error = error as &dyn std::error::Error;
-            tracing::warn!(content = %wanted.content, error, "cannot read a file");
+            if !error.is_logged() {
+                let error = error as &dyn std::error::Error;
+                tracing::warn!(content = %wanted.content, error, "cannot read a file");
+            }
         })
     }
 

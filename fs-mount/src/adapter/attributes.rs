@@ -6,7 +6,7 @@ use fuser::{FileAttr, FileType, INodeNo, ReplyAttr, Request, TimeOrNow};
 use lfsfs_types::Timestamp;
 use lfsfs_vfs::{Attr, DirEntry, FileKind, Privileges, SetAttr, SetTime, VfsError};
 
-use super::{Adapter, Shown, failed};
+use super::{Asked, Shown, failed};
 use crate::counters::Opcode;
 
 /// Whom all objects of a mount seem to belong to, where the user chose that. What is recorded is
@@ -19,7 +19,7 @@ pub(crate) struct ShownOwner {
     pub(crate) gid: Option<u32>,
 }
 
-impl Adapter {
+impl Asked<'_> {
     pub(super) fn attr(&self, ino: u64, reply: ReplyAttr) {
         let shown = self.shown(ino);
         self.answer(

@@ -7,11 +7,11 @@ use fuser::{Errno, ReplyData, ReplyEmpty, ReplyWrite, Request, WriteFlags};
 use lfsfs_vfs::{Allocation, Privileges, VfsError};
 
 use super::attributes::privileges_of;
-use super::{Adapter, failed, reply_empty};
+use super::{Asked, failed, reply_empty};
 use crate::counters::Opcode;
 use crate::cut::{Origin, Span};
 
-impl Adapter {
+impl Asked<'_> {
     pub(super) fn read_link(&self, ino: u64, reply: ReplyData) {
         self.answer(
             Opcode::Readlink,

@@ -8,7 +8,7 @@ use fuser::{Errno, INodeNo, ReplyDirectory, ReplyDirectoryPlus};
 use lfsfs_vfs::{DirEntry, VfsError, WritableVfs};
 
 use super::attributes::{file_attr, file_type, without_attributes};
-use super::{Adapter, GENERATION, Shown, failed};
+use super::{Asked, GENERATION, Shown, failed};
 use crate::counters::Opcode;
 
 /// A reply that takes entries.
@@ -62,7 +62,7 @@ impl Entries for ReplyDirectoryPlus {
     }
 }
 
-impl Adapter {
+impl Asked<'_> {
     /// Lists from `offset` on. Not by [`answer`](Self::answer): the reply takes the entries while
     /// the core reads, which it does only when it need not wait any more.
     pub(super) fn list<R: Entries>(&self, ino: u64, offset: u64, mut reply: R) {

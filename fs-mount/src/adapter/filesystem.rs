@@ -24,22 +24,22 @@ impl Filesystem for Adapter {
         self.set_up(config)
     }
 
-    fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        self.find(&Place::new(parent.0, name), reply);
+    fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        self.asked(request).find(&Place::new(parent.0, name), reply);
     }
 
-    fn forget(&self, _request: &Request, ino: INodeNo, nlookup: u64) {
-        self.forget_lookups(ino.0, nlookup);
+    fn forget(&self, request: &Request, ino: INodeNo, nlookup: u64) {
+        self.asked(request).forget_lookups(ino.0, nlookup);
     }
 
     fn getattr(
         &self,
-        _request: &Request,
+        request: &Request,
         ino: INodeNo,
         _handle: Option<FileHandle>,
         reply: ReplyAttr,
     ) {
-        self.attr(ino.0, reply);
+        self.asked(request).attr(ino.0, reply);
     }
 
     fn setattr(
@@ -69,11 +69,11 @@ impl Filesystem for Adapter {
             mtime: mtime.map(set_time),
             privileges: privileges_of(request),
         };
-        self.set_attr(ino.0, new, reply);
+        self.asked(request).set_attr(ino.0, new, reply);
     }
 
-    fn readlink(&self, _request: &Request, ino: INodeNo, reply: ReplyData) {
-        self.read_link(ino.0, reply);
+    fn readlink(&self, request: &Request, ino: INodeNo, reply: ReplyData) {
+        self.asked(request).read_link(ino.0, reply);
     }
 
     fn mknod(
@@ -86,7 +86,8 @@ impl Filesystem for Adapter {
         rdev: u32,
         reply: ReplyEntry,
     ) {
-        self.make_node(request, Place::new(parent.0, name), mode, rdev, reply);
+        self.asked(request)
+            .make_node(request, Place::new(parent.0, name), mode, rdev, reply);
     }
 
     fn mkdir(
@@ -98,15 +99,18 @@ impl Filesystem for Adapter {
         _umask: u32,
         reply: ReplyEntry,
     ) {
-        self.make_directory(request, Place::new(parent.0, name), mode, reply);
+        self.asked(request)
+            .make_directory(request, Place::new(parent.0, name), mode, reply);
     }
 
-    fn unlink(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        self.remove_file(Place::new(parent.0, name), reply);
+    fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        self.asked(request)
+            .remove_file(Place::new(parent.0, name), reply);
     }
 
-    fn rmdir(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        self.remove_directory(Place::new(parent.0, name), reply);
+    fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        self.asked(request)
+            .remove_directory(Place::new(parent.0, name), reply);
     }
 
     fn symlink(
@@ -118,12 +122,13 @@ impl Filesystem for Adapter {
         reply: ReplyEntry,
     ) {
         let place = Place::new(parent.0, name);
-        self.make_symlink(request, place, target.as_os_str(), reply);
+        self.asked(request)
+            .make_symlink(request, place, target.as_os_str(), reply);
     }
 
     fn rename(
         &self,
-        _request: &Request,
+        request: &Request,
         parent: INodeNo,
         name: &OsStr,
         new_parent: INodeNo,
@@ -132,18 +137,20 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         let from = Place::new(parent.0, name);
-        self.move_name(from, Place::new(new_parent.0, new_name), flags, reply);
+        self.asked(request)
+            .move_name(from, Place::new(new_parent.0, new_name), flags, reply);
     }
 
     fn link(
         &self,
-        _request: &Request,
+        request: &Request,
         ino: INodeNo,
         new_parent: INodeNo,
         new_name: &OsStr,
         reply: ReplyEntry,
     ) {
-        self.link_to(ino.0, Place::new(new_parent.0, new_name), reply);
+        self.asked(request)
+            .link_to(ino.0, Place::new(new_parent.0, new_name), reply);
     }
 
     fn open(&self, _request: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
@@ -152,7 +159,7 @@ impl Filesystem for Adapter {
 
     fn read(
         &self,
-        _request: &Request,
+        request: &Request,
         ino: INodeNo,
         _handle: FileHandle,
         offset: u64,
@@ -161,12 +168,12 @@ impl Filesystem for Adapter {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        self.read_file(ino.0, offset, size, reply);
+        self.asked(request).read_file(ino.0, offset, size, reply);
     }
 
     fn write(
         &self,
-        _request: &Request,
+        request: &Request,
         ino: INodeNo,
         _handle: FileHandle,
         offset: u64,
@@ -176,7 +183,8 @@ impl Filesystem for Adapter {
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        self.write_file(ino.0, offset, data, write_flags, reply);
+        self.asked(request)
+            .write_file(ino.0, offset, data, write_flags, reply);
     }
 
     fn flush(
@@ -205,13 +213,13 @@ impl Filesystem for Adapter {
 
     fn fsync(
         &self,
-        _request: &Request,
+        request: &Request,
         ino: INodeNo,
         _handle: FileHandle,
         _datasync: bool,
         reply: ReplyEmpty,
     ) {
-        self.sync(Opcode::Fsync, ino.0, reply);
+        self.asked(request).sync(Opcode::Fsync, ino.0, reply);
     }
 
     fn opendir(&self, _request: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
@@ -220,24 +228,24 @@ impl Filesystem for Adapter {
 
     fn readdir(
         &self,
-        _request: &Request,
+        request: &Request,
         ino: INodeNo,
         _handle: FileHandle,
         offset: u64,
         reply: ReplyDirectory,
     ) {
-        self.list(ino.0, offset, reply);
+        self.asked(request).list(ino.0, offset, reply);
     }
 
     fn readdirplus(
         &self,
-        _request: &Request,
+        request: &Request,
         ino: INodeNo,
         _handle: FileHandle,
         offset: u64,
         reply: ReplyDirectoryPlus,
     ) {
-        self.list(ino.0, offset, reply);
+        self.asked(request).list(ino.0, offset, reply);
     }
 
     fn releasedir(
@@ -253,13 +261,13 @@ impl Filesystem for Adapter {
 
     fn fsyncdir(
         &self,
-        _request: &Request,
+        request: &Request,
         ino: INodeNo,
         _handle: FileHandle,
         _datasync: bool,
         reply: ReplyEmpty,
     ) {
-        self.sync(Opcode::Fsyncdir, ino.0, reply);
+        self.asked(request).sync(Opcode::Fsyncdir, ino.0, reply);
     }
 
     fn statfs(&self, _request: &Request, _ino: INodeNo, reply: ReplyStatfs) {
@@ -287,7 +295,7 @@ impl Filesystem for Adapter {
 
     fn setxattr(
         &self,
-        _request: &Request,
+        request: &Request,
         ino: INodeNo,
         name: &OsStr,
         value: &[u8],
@@ -295,26 +303,27 @@ impl Filesystem for Adapter {
         _position: u32,
         reply: ReplyEmpty,
     ) {
-        self.set_xattr(ino.0, name, value, flags, reply);
+        self.asked(request)
+            .set_xattr(ino.0, name, value, flags, reply);
     }
 
     fn getxattr(
         &self,
-        _request: &Request,
+        request: &Request,
         ino: INodeNo,
         name: &OsStr,
         size: u32,
         reply: ReplyXattr,
     ) {
-        self.xattr(ino.0, name, size, reply);
+        self.asked(request).xattr(ino.0, name, size, reply);
     }
 
-    fn listxattr(&self, _request: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
-        self.list_xattrs(ino.0, size, reply);
+    fn listxattr(&self, request: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        self.asked(request).list_xattrs(ino.0, size, reply);
     }
 
-    fn removexattr(&self, _request: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        self.remove_xattr(ino.0, name, reply);
+    fn removexattr(&self, request: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        self.asked(request).remove_xattr(ino.0, name, reply);
     }
 
     fn access(&self, _request: &Request, _ino: INodeNo, _mask: AccessFlags, reply: ReplyEmpty) {
@@ -346,7 +355,8 @@ impl Filesystem for Adapter {
         mode: i32,
         reply: ReplyEmpty,
     ) {
-        self.allocate(request, ino.0, (offset, len), mode, reply);
+        self.asked(request)
+            .allocate(request, ino.0, (offset, len), mode, reply);
     }
 
     fn lseek(

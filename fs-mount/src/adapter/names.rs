@@ -8,7 +8,7 @@ use fuser::{Errno, RenameFlags, ReplyEmpty, ReplyEntry, Request};
 use lfsfs_vfs::{Entry, Owner, RenameMode, SpecialFile, VfsError};
 
 use super::attributes::{absent, file_attr, permissions};
-use super::{Adapter, GENERATION, Shown, failed, reply_empty};
+use super::{Asked, GENERATION, Shown, failed, reply_empty};
 use crate::counters::Opcode;
 
 /// A name of a directory's entry, as a request has it.
@@ -27,7 +27,7 @@ impl Place {
     }
 }
 
-impl Adapter {
+impl Asked<'_> {
     pub(super) fn find(&self, place: &Place, reply: ReplyEntry) {
         let (call, parent) = (place.clone(), place.parent);
         let shown = self.shown(parent);

@@ -7,10 +7,10 @@ use bytes::Bytes;
 use fuser::{Errno, ReplyEmpty, ReplyXattr};
 use lfsfs_vfs::{VfsError, XattrMode};
 
-use super::{Adapter, Xattrs, failed, reply_empty};
+use super::{Asked, Xattrs, failed, reply_empty};
 use crate::counters::Opcode;
 
-impl Adapter {
+impl Asked<'_> {
     pub(super) fn xattr(&self, ino: u64, name: &OsStr, size: u32, reply: ReplyXattr) {
         if self.has_no_xattrs() {
             return self.serve(Opcode::Getxattr, || reply.error(Errno::ENOSYS));

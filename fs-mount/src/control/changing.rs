@@ -7,8 +7,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use lfsfs_client::{ChangedName, GrpcRemote, RemoteError, Snapshot};
-use lfsfs_types::{ObjectPath, ProjectName, Source};
+use lfsfs_client::{ChangedName, ClientConfig, GrpcRemote, Remote as _, RemoteError, Snapshot};
+use lfsfs_types::{ObjectPath, ProjectName, Source, VersionRef};
 use lfsfs_upload::Progress;
 use lfsfs_vfs::{CommitError, CommitParams, LocalChange, LocalLine, VfsError};
 use tokio::sync::MutexGuard;
@@ -17,7 +17,7 @@ use tracing::info;
 
 use super::messages::{
     Answer, ChangeItem, ChangeKind, Committed, ControlError, ControlErrorKind, ControlProgress,
-    Counted, Switched,
+    Counted, ServerMoved, Switched,
 };
 use super::socket::Answers;
 use super::verbs::Control;
@@ -36,7 +36,7 @@ impl Control {
         answers: &mut Answers,
     ) -> Result<Counted, ControlError> {
         let changes = answers.telling(Default::default, self.vfs.changes()).await;
-        let changes = changes.map_err(of_vfs)?;
+        let changes = changes.map_err(|error| self.of_vfs(&error))?;
         for change in &changes {
             let item = serde_json::to_value(item(change)).map_err(unsent)?;
             answers
@@ -68,14 +68,14 @@ impl Control {
         params: &CommitParams,
         progress: &Arc<Progress>,
     ) -> Result<Committed, ControlError> {
-        let remote = GrpcRemote::new(self.client.clone()).map_err(of_remote)?;
+        let remote = self.remote_at(self.server.address())?;
         self.cut.settle().await;
         let kernel = Arc::clone(&self.kernel);
         // Boxed, since it holds all that a commit has in hand.
         let outcome = Box::pin(self.vfs.commit(&remote, params, kernel, progress)).await;
         // Before the answer: whoever has committed has a small mount. It fails only if the process ends.
         let _ = spawn_blocking(memory::give_back).await;
-        let outcome = outcome.map_err(of_commit)?;
+        let outcome = outcome.map_err(|error| self.of_commit(error))?;
         let version = self.status().version;
         info!(
             version = version.version,
@@ -114,7 +114,8 @@ impl Control {
             return Ok(());
         }
         let matters = |name: &ChangedName| points.iter().any(|it| submounts::covers(name, it));
-        let replaced = self.vfs.replaced_by(to, matters).await.map_err(of_vfs)?;
+        let replaced = self.vfs.replaced_by(to, matters).await;
+        let replaced = replaced.map_err(|error| self.of_vfs(&error))?;
         let in_the_way = |point: &&PathBuf| replaced.iter().any(|it| submounts::covers(it, point));
         match points.iter().find(in_the_way) {
             None => Ok(()),
@@ -131,14 +132,15 @@ impl Control {
         self.cut.settle().await;
         let from = self.status();
         if from.changes > 0 {
-            return Err(of_vfs(VfsError::HasChanges {
+            return Err(self.of_vfs(&VfsError::HasChanges {
                 count: from.changes,
             }));
         }
         let snapshot = self.find_version(version).await?;
         self.refuse_submounts(&snapshot).await?;
         let kernel = Arc::clone(&self.kernel);
-        let report = self.vfs.switch(snapshot, kernel).await.map_err(of_vfs)?;
+        let report = self.vfs.switch(snapshot, kernel).await;
+        let report = report.map_err(|error| self.of_vfs(&error))?;
         let version = self.status().version;
         let from = from.version;
         info!(
@@ -159,11 +161,8 @@ impl Control {
         let base = self.vfs.base();
         let project = &base.snapshot().project;
         let source = source(text, &project.name)?;
-        let snapshot = self
-            .remote
-            .resolve_source(&source)
-            .await
-            .map_err(of_remote)?;
+        let snapshot = self.server.resolve_source(&source).await;
+        let snapshot = snapshot.map_err(|error| self.of_remote(&error))?;
         if snapshot.project.id != project.id {
             return Err(ControlError::new(
                 ControlErrorKind::Usage,
@@ -175,6 +174,41 @@ impl Control {
             .hint("unmount it and mount the other project"));
         }
         Ok(snapshot)
+    }
+
+    /// Asks the server at another address from now on, if that is the same one.
+    pub(super) async fn move_to_server(&self, address: &str) -> Result<ServerMoved, ControlError> {
+        let _alone = self.begin_change()?;
+        let remote = self.remote_at(address.to_owned())?;
+        let address = remote.address().to_owned();
+        let base = self.vfs.base();
+        let source = Source {
+            project: base.snapshot().project.name.clone(),
+            version: VersionRef::Number(base.snapshot().version.number),
+        };
+        let found = remote.resolve_source(&source).await;
+        let found = found.map_err(|error| ControlError::failed(full_text(&error)))?;
+        expect_same(base.snapshot(), &found, &address)?;
+        let from = self.server.address();
+        self.server.replace(address.clone(), Arc::new(remote));
+        info!(
+            from,
+            server = address,
+            "the server is asked at another address"
+        );
+        Ok(ServerMoved {
+            from,
+            server: address,
+        })
+    }
+
+    fn remote_at(&self, address: String) -> Result<GrpcRemote, ControlError> {
+        let config = ClientConfig {
+            address,
+            ..self.client.clone()
+        };
+        let remote = GrpcRemote::new(config);
+        remote.map_err(|error| ControlError::new(ControlErrorKind::Usage, full_text(&error)))
     }
 
     /// Drops the changes at and below paths, or all without any.
@@ -192,7 +226,8 @@ impl Control {
             // What the kernel holds back would come again as a change.
             self.cut.settle().await;
             let kernel = Arc::clone(&self.kernel);
-            self.vfs.discard(&paths, kernel).await.map_err(of_vfs)
+            let discarded = self.vfs.discard(&paths, kernel).await;
+            discarded.map_err(|error| self.of_vfs(&error))
         };
         let count = answers.telling(Default::default, discard).await?;
         info!(count, paths = paths.len(), "discarded");
@@ -259,41 +294,86 @@ fn item(change: &LocalChange) -> ChangeItem {
     }
 }
 
-fn of_vfs(error: VfsError) -> ControlError {
-    let text = full_text(&error);
-    match error {
-        VfsError::HasChanges { count } => {
-            let there_are = match count {
-                1 => "there is 1 uncommitted change".to_owned(),
-                _ => format!("there are {count} uncommitted changes"),
-            };
-            ControlError::failed(there_are)
-                .hint("make them a version with lfsfs commit, or drop them with lfsfs discard")
+/// Fails unless the version that a mount shows is the one that a server at another address has.
+fn expect_same(shown: &Snapshot, found: &Snapshot, address: &str) -> Result<(), ControlError> {
+    let what = if found.cluster != shown.cluster {
+        "is of another cluster"
+    } else if found.project.id != shown.project.id {
+        "has another project of this name"
+    } else if found.version.id != shown.version.id {
+        "has another version of this number"
+    } else {
+        return Ok(());
+    };
+    let version = format!("{}@{}", shown.project.name, shown.version.number);
+    Err(ControlError::failed(format!(
+        "the server at {address} {what} than {version} of this mount"
+    ))
+    .hint("nothing was changed; unmount, and mount again from that server"))
+}
+
+impl Control {
+    fn of_vfs(&self, error: &VfsError) -> ControlError {
+        match error {
+            VfsError::HasChanges { count } => {
+                let there_are = match count {
+                    1 => "there is 1 uncommitted change".to_owned(),
+                    _ => format!("there are {count} uncommitted changes"),
+                };
+                ControlError::failed(there_are)
+                    .hint("make them a version with lfsfs commit, or drop them with lfsfs discard")
+            }
+            error => self.with_way_to_server(full_text(error), is_no_answer(error)),
         }
-        _ => ControlError::failed(text),
+    }
+
+    fn of_remote(&self, error: &RemoteError) -> ControlError {
+        self.with_way_to_server(full_text(error), error.is_no_answer())
+    }
+
+    fn of_commit(&self, error: CommitError) -> ControlError {
+        let text = full_text(&error);
+        match error {
+            CommitError::Conflict { mut paths, count } => {
+                paths.truncate(PATHS_MAX);
+                ControlError {
+                    paths,
+                    paths_count: count,
+                    ..ControlError::new(ControlErrorKind::Conflict, text)
+                }
+                .hint(
+                    "nothing was lost; look at both sides, or commit with --force to put these \
+                     on top",
+                )
+            }
+            CommitError::Remote(error) | CommitError::AnswerLost { source: error } => {
+                self.with_way_to_server(text, error.is_no_answer())
+            }
+            CommitError::Vfs(error) | CommitError::Landing { source: error, .. } => {
+                self.with_way_to_server(text, is_no_answer(&error))
+            }
+            _ => ControlError::failed(text),
+        }
+    }
+
+    /// Says what to do if the server is not there any more, but somewhere else.
+    fn with_way_to_server(&self, text: String, is_no_answer: bool) -> ControlError {
+        let error = ControlError::failed(text);
+        match is_no_answer {
+            true => error.hint(format!(
+                "if the server has a new address: lfsfs switch --server ADDRESS {}",
+                self.fixed.dir.display()
+            )),
+            false => error,
+        }
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it is given to map_err")]
-fn of_remote(error: RemoteError) -> ControlError {
-    ControlError::failed(full_text(&error))
-}
-
-fn of_commit(error: CommitError) -> ControlError {
-    let text = full_text(&error);
+fn is_no_answer(error: &VfsError) -> bool {
     match error {
-        CommitError::Conflict { mut paths, count } => {
-            paths.truncate(PATHS_MAX);
-            ControlError {
-                paths,
-                paths_count: count,
-                ..ControlError::new(ControlErrorKind::Conflict, text)
-            }
-            .hint(
-                "nothing was lost; look at both sides, or commit with --force to put these on top",
-            )
-        }
-        _ => ControlError::failed(text),
+        VfsError::Timeout { .. } => true,
+        VfsError::Io { source, .. } => source.is_no_answer(),
+        _ => false,
     }
 }
 

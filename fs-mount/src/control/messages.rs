@@ -25,6 +25,10 @@ pub enum ControlRequest {
         /// Also where files are open: the mount is taken from its directory at once, and the
         /// process ends when the last file is closed.
         lazy: bool,
+        /// Whether the kernel has sent what it held. Where the mount stays in other namespaces, only
+        /// this makes sure that nothing of it is lost.
+        #[serde(default)]
+        is_flushed: bool,
     },
     /// Make the changes the next version: answered by [`Committed`].
     Commit {
@@ -39,6 +43,11 @@ pub enum ControlRequest {
     Switch {
         /// What stands behind `@`, or a whole source.
         version: String,
+    },
+    /// Ask the server at another address from now on: answered by [`ServerMoved`].
+    Server {
+        /// host:port, of the same cluster.
+        address: String,
     },
     /// What differs from the version below: a [`ChangeItem`] each, answered by [`Counted`].
     Changes,
@@ -68,6 +77,9 @@ pub struct MountStatus {
     pub changes: u64,
     /// Whether a commit was begun and its outcome is not known: the next one finishes it.
     pub has_unfinished_commit: bool,
+    /// For how many seconds the server has not answered, if it is taken as away.
+    #[serde(default)]
+    pub server_away_seconds: Option<u64>,
     /// Where changes are kept, if the mount is writable; it is there once something was changed.
     pub overlay: Option<PathBuf>,
     /// Where the cache lies.
@@ -107,6 +119,13 @@ pub struct Unmounted {
     pub changes: u64,
     /// The version they belong to.
     pub version: VersionInfo,
+    /// Mount namespaces of other programs that still show it; there it is dead when the process has
+    /// ended.
+    #[serde(default)]
+    pub shown_in: Vec<String>,
+    /// Who still uses it. The process goes on for them.
+    #[serde(default)]
+    pub used_by: Vec<String>,
 }
 
 /// Changes became a version, or there were none.
@@ -135,6 +154,15 @@ pub struct Switched {
     pub version: VersionInfo,
     /// How many names changed.
     pub changed: u64,
+}
+
+/// The server is asked at another address.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerMoved {
+    /// Where it was asked before.
+    pub from: String,
+    /// Where it is asked now.
+    pub server: String,
 }
 
 /// How many were listed, or dealt with.

@@ -2,8 +2,8 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,11 +49,6 @@ impl ControlSocket {
     /// Listens at `path`. What lies there was left by a dead process: its device number is ours.
     pub(crate) fn bind(path: PathBuf) -> Result<Self, PathError> {
         let dir = path.parent().unwrap_or(Path::new("/"));
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o755)
-            .create(dir)
-            .map_err(PathError::wrap("create directory", dir))?;
         let _alone = lock(dir)?;
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -68,8 +63,10 @@ impl ControlSocket {
             path,
             file,
         };
-        // Until here the file had the mode of the umask; peers are checked one by one anyway.
-        fs::set_permissions(&socket.path, fs::Permissions::from_mode(0o600))
+        // Until here the file had the mode of the umask; peers are checked one by one anyway. By the
+        // descriptor, since a path could be something else by now.
+        let file = format!("/proc/self/fd/{}", socket.file.as_raw_fd());
+        fs::set_permissions(file, fs::Permissions::from_mode(0o600))
             .map_err(PathError::wrap("set mode of", &socket.path))?;
         Ok(socket)
     }

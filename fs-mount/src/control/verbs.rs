@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use lfsfs_client::{ClientConfig, Remote};
+use lfsfs_client::ClientConfig;
 use lfsfs_vfs::{CommitParams, KernelCache, VfsStats, WritableVfs};
 use serde::Serialize;
 use tokio::sync::{Mutex, mpsc, oneshot};
@@ -15,6 +15,7 @@ use crate::counters::Counters;
 use crate::cut::Cut;
 use crate::mountinfo::Device;
 use crate::options::Access;
+use crate::server::Server;
 use crate::version;
 
 /// Orders to unmount that wait at once.
@@ -24,14 +25,23 @@ const ORDERS_MAX: usize = 8;
 #[derive(Debug)]
 pub(crate) struct UmountOrder {
     pub(crate) lazy: bool,
-    pub(crate) done: oneshot::Sender<Result<(), ControlError>>,
+    pub(crate) is_flushed: bool,
+    pub(crate) done: oneshot::Sender<Result<Left, ControlError>>,
+}
+
+/// What is left of a mount that was taken from its directory, in words for the one who asked for it.
+#[derive(Debug, Default)]
+pub(crate) struct Left {
+    /// Other mount namespaces that show it.
+    pub(crate) shown_in: Vec<String>,
+    /// Programs for which the process goes on.
+    pub(crate) used_by: Vec<String>,
 }
 
 /// What the status of a mount says that never changes.
 #[derive(Debug)]
 pub(crate) struct FixedStatus {
     pub(crate) source: String,
-    pub(crate) server: String,
     pub(crate) dir: PathBuf,
     pub(crate) device: Device,
     pub(crate) access: Access,
@@ -47,8 +57,8 @@ pub(crate) struct Control {
     pub(crate) counters: Arc<Counters>,
     pub(crate) vfs: Arc<WritableVfs>,
     /// Where tags and numbers of versions are known.
-    pub(crate) remote: Arc<dyn Remote>,
-    /// How commits reach the server.
+    pub(crate) server: Arc<Server>,
+    /// How commits reach it, whatever its address.
     pub(crate) client: ClientConfig,
     pub(crate) cut: Arc<Cut>,
     pub(crate) kernel: Arc<dyn KernelCache>,
@@ -72,8 +82,8 @@ pub(super) async fn respond(
     match request {
         ControlRequest::Status => json(&control.status()),
         ControlRequest::Stats => json(&control.stats()),
-        ControlRequest::Umount { lazy } => {
-            let unmount = control.umount(lazy);
+        ControlRequest::Umount { lazy, is_flushed } => {
+            let unmount = control.umount(lazy, is_flushed);
             json(&answers.telling(Default::default, unmount).await?)
         }
         ControlRequest::Changes => json(&control.tell_changes(answers).await?),
@@ -90,6 +100,10 @@ pub(super) async fn respond(
             json(&control.commit(params, answers).await?)
         }
         ControlRequest::Switch { version } => json(&control.switch(&version, answers).await?),
+        ControlRequest::Server { address } => {
+            let moved = control.move_to_server(&address);
+            json(&answers.telling(Default::default, moved).await?)
+        }
         ControlRequest::Discard { paths } => json(&control.discard(&paths, answers).await?),
     }
 }
@@ -99,7 +113,6 @@ impl Control {
     pub(crate) fn status(&self) -> MountStatus {
         let FixedStatus {
             source,
-            server,
             dir,
             device,
             access,
@@ -114,9 +127,10 @@ impl Control {
             device: *device,
             pid: std::process::id(),
             mode: access.to_string(),
-            version: version::info(&self.vfs.base(), server),
+            version: version::info(&self.vfs.base(), &self.server.address()),
             changes: self.vfs.changes_len(),
             has_unfinished_commit: sealed.is_some(),
+            server_away_seconds: self.server.away().map(|away| away.as_secs()),
             overlay: overlay.clone(),
             cache: cache.clone(),
             log: log.clone(),
@@ -130,23 +144,30 @@ impl Control {
         }
     }
 
-    async fn umount(&self, lazy: bool) -> Result<Unmounted, ControlError> {
+    async fn umount(&self, lazy: bool, is_flushed: bool) -> Result<Unmounted, ControlError> {
         let _alone = self.begin_change()?;
         // Only for the number that is told: the kernel sends all before it unmounts.
         self.cut.settle().await;
         let status = self.status();
-        let unmounted = Unmounted {
+        let unmounted = |left: Left| Unmounted {
             changes: status.changes,
             version: status.version,
+            shown_in: left.shown_in,
+            used_by: left.used_by,
         };
         let (done, told) = oneshot::channel();
-        if self.orders.send(UmountOrder { lazy, done }).await.is_err() {
-            return Ok(unmounted);
+        let order = UmountOrder {
+            lazy,
+            is_flushed,
+            done,
+        };
+        if self.orders.send(order).await.is_err() {
+            return Ok(unmounted(Left::default()));
         }
         match told.await {
-            Ok(Err(error)) => Err(error),
+            Ok(left) => left.map(unmounted),
             // No answer means that the process is already ending.
-            Ok(Ok(())) | Err(_) => Ok(unmounted),
+            Err(_) => Ok(unmounted(Left::default())),
         }
     }
 }

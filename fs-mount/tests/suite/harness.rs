@@ -260,7 +260,8 @@ impl Machine {
             .for_each(|place| fs::create_dir_all(place).unwrap());
         let set =
             |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
-        places.iter().for_each(|place| set(place, 0o777));
+        // Sticky, or root would not use them.
+        places.iter().for_each(|place| set(place, 0o1777));
         set(self.dir.path(), 0o755);
         set(&env::temp_dir(), 0o755);
     }

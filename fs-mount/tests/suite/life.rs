@@ -1,8 +1,9 @@
 //! The life of mount processes: how they end, and what they leave.
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -259,7 +260,7 @@ fn a_user_mounts_through_the_helper() {
         std::os::unix::fs::chown(&dir, Some(USER), Some(USER)).unwrap();
         let log = machine.places.state.join("log");
         fs::write(&log, "").unwrap();
-        std::os::unix::fs::chown(&log, Some(USER), Some(USER)).unwrap();
+        fs::set_permissions(&log, Permissions::from_mode(0o666)).unwrap();
         let request = machine.request("app@v1", &dir, &format!("ro,log={}", log.display()));
         let root = machine.launcher();
         // The user may have no way to where this program was built.

@@ -1,0 +1,275 @@
+//! The server of a mount: where it is, whether it answers, and how a mount goes on with another address.
+
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use lfsfs_client::{
+    ChangedName, ChunkLocation, DirectoryListing, DirectoryPlace, Remote, RemoteError, Resolved,
+    Snapshot,
+};
+use lfsfs_common::backoff::Backoff;
+use lfsfs_types::{ContentId, DirId, ProjectId, Source, VersionNumber};
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+use crate::health::Health;
+
+/// How often a server that is away is asked whether it is back.
+const PROBE_DELAYS: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(2));
+
+/// The server that a mount asks. Calls fail at once while it is taken as away.
+#[derive(Debug)]
+pub(crate) struct Server {
+    connection: RwLock<Arc<Connection>>,
+    /// What is asked to see whether it answers.
+    probed: Source,
+    patience: Duration,
+}
+
+/// One address and what is known of it.
+#[derive(Debug)]
+struct Connection {
+    address: String,
+    remote: Arc<dyn Remote>,
+    health: Mutex<Health>,
+    probe: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Server {
+    pub(crate) fn new(
+        address: String,
+        remote: Arc<dyn Remote>,
+        probed: Source,
+        patience: Duration,
+    ) -> Self {
+        Self {
+            connection: RwLock::new(Arc::new(Connection::new(address, remote, patience))),
+            probed,
+            patience,
+        }
+    }
+
+    /// Returns where it is.
+    pub(crate) fn address(&self) -> String {
+        self.connection().address.clone()
+    }
+
+    /// Returns for how long it has not answered, if it is taken as away.
+    pub(crate) fn away(&self) -> Option<Duration> {
+        self.connection().health().away(Instant::now())
+    }
+
+    /// Asks at another address from now on. Calls that wait go on waiting at the old one, which ends
+    /// with their deadlines; what they try again they try at the new one.
+    pub(crate) fn replace(&self, address: String, remote: Arc<dyn Remote>) {
+        let connection = Arc::new(Connection::new(address, remote, self.patience));
+        let mut current = self
+            .connection
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        *current = connection;
+    }
+
+    fn connection(&self) -> Arc<Connection> {
+        let current = self
+            .connection
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&current)
+    }
+
+    /// Returns who is to be asked, unless that is known to be of no use.
+    fn ask(&self) -> Result<Asked, RemoteError> {
+        let connection = self.connection();
+        let now = Instant::now();
+        let mut health = connection.health();
+        if let Some(silent) = health.away(now) {
+            return Err(RemoteError::Away {
+                address: connection.address.clone(),
+                seconds: silent.as_secs(),
+            });
+        }
+        health.ask(now);
+        drop(health);
+        Ok(Asked {
+            connection,
+            probed: self.probed.clone(),
+            is_answered: false,
+        })
+    }
+
+    /// Returns true if a chunk is to be had from the very server that also has the metadata, and from
+    /// no other.
+    fn is_only_source(&self, chunk: &ChunkLocation) -> bool {
+        let address = self.address();
+        !chunk.nodes.is_empty() && chunk.nodes.iter().all(|node| *node == address)
+    }
+}
+
+impl Connection {
+    fn new(address: String, remote: Arc<dyn Remote>, patience: Duration) -> Self {
+        Self {
+            address,
+            remote,
+            health: Mutex::new(Health::new(patience)),
+            probe: Mutex::default(),
+        }
+    }
+
+    fn health(&self) -> MutexGuard<'_, Health> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks until there is an answer.
+    fn start_probe(self: &Arc<Self>, probed: Source) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            // The process is ending: nothing is asked any more.
+            return;
+        };
+        warn!(
+            server = self.address,
+            "the server does not answer; calls that need it fail at once until it does"
+        );
+        // Weak, so that the probe of an address that was replaced ends.
+        let connection = Arc::downgrade(self);
+        let probe = runtime.spawn(async move {
+            for delay in PROBE_DELAYS.delays(0) {
+                let Some(connection) = connection.upgrade() else {
+                    return;
+                };
+                let answer = connection.remote.resolve_source(&probed).await;
+                if answer.is_answer() {
+                    connection.health().come_back();
+                    info!(server = connection.address, "the server answers again");
+                    return;
+                }
+                drop(connection);
+                sleep(delay).await;
+            }
+        });
+        *self.probe.lock().unwrap_or_else(PoisonError::into_inner) = Some(probe);
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let probe = self.probe.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(probe) = probe.take() {
+            probe.abort();
+        }
+    }
+}
+
+/// Whether an outcome came from a server.
+trait Answered {
+    fn is_answer(&self) -> bool;
+}
+
+impl<T> Answered for Result<T, RemoteError> {
+    /// A refusal is an answer too.
+    fn is_answer(&self) -> bool {
+        !self.as_ref().is_err_and(RemoteError::is_no_answer)
+    }
+}
+
+/// A call on its way. Dropped without an answer it counts as given up.
+struct Asked {
+    connection: Arc<Connection>,
+    probed: Source,
+    is_answered: bool,
+}
+
+impl Asked {
+    fn remote(&self) -> &dyn Remote {
+        &*self.connection.remote
+    }
+
+    fn end<T>(mut self, outcome: Result<T, RemoteError>) -> Result<T, RemoteError> {
+        if outcome.is_answer() {
+            self.is_answered = true;
+            self.connection.health().answer();
+        }
+        outcome
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        if self.is_answered {
+            return;
+        }
+        let is_away_now = self.connection.health().give_up(Instant::now());
+        if is_away_now {
+            self.connection.start_probe(self.probed.clone());
+        }
+    }
+}
+
+#[async_trait]
+impl Remote for Server {
+    async fn resolve_source(&self, source: &Source) -> Result<Snapshot, RemoteError> {
+        let asked = self.ask()?;
+        let outcome = asked.remote().resolve_source(source).await;
+        asked.end(outcome)
+    }
+
+    async fn list_directory(
+        &self,
+        project: ProjectId,
+        version: VersionNumber,
+        dir: DirId,
+    ) -> Result<DirectoryListing, RemoteError> {
+        let asked = self.ask()?;
+        let outcome = asked.remote().list_directory(project, version, dir).await;
+        asked.end(outcome)
+    }
+
+    async fn changed_names(
+        &self,
+        project: ProjectId,
+        from: VersionNumber,
+        to: VersionNumber,
+    ) -> Result<Vec<ChangedName>, RemoteError> {
+        let asked = self.ask()?;
+        let outcome = asked.remote().changed_names(project, from, to).await;
+        asked.end(outcome)
+    }
+
+    async fn directory_places(
+        &self,
+        project: ProjectId,
+        version: VersionNumber,
+        dirs: &[DirId],
+    ) -> Result<Vec<DirectoryPlace>, RemoteError> {
+        let asked = self.ask()?;
+        let outcome = asked
+            .remote()
+            .directory_places(project, version, dirs)
+            .await;
+        asked.end(outcome)
+    }
+
+    async fn resolve(&self, contents: &[ContentId]) -> Result<Resolved, RemoteError> {
+        let asked = self.ask()?;
+        let outcome = asked.remote().resolve(contents).await;
+        asked.end(outcome)
+    }
+
+    async fn read_chunk(
+        &self,
+        chunk: &ChunkLocation,
+        range: Range<u64>,
+    ) -> Result<Bytes, RemoteError> {
+        if self.is_only_source(chunk) {
+            let asked = self.ask()?;
+            let outcome = asked.remote().read_chunk(chunk, range).await;
+            return asked.end(outcome);
+        }
+        let connection = self.connection();
+        connection.remote.read_chunk(chunk, range).await
+    }
+}
