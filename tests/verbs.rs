@@ -10,8 +10,12 @@ mod discard;
 mod export;
 #[path = "verbs/history.rs"]
 mod history;
+#[path = "verbs/holders.rs"]
+mod holders;
 #[path = "verbs/mounts.rs"]
 mod mounts;
+#[path = "verbs/owners.rs"]
+mod owners;
 #[path = "verbs/projects.rs"]
 mod projects;
 #[path = "verbs/restore.rs"]

@@ -1,5 +1,8 @@
 //! `lfsfs switch`.
 
+use std::net::SocketAddr;
+
+use lfsfs_testkit::proxy::Proxy;
 use lfsfs_tests::{World, in_namespace};
 
 use crate::support::{read, typed_in, world, write};
@@ -87,4 +90,96 @@ fn what_is_no_version_of_the_project_is_refused() {
             mount.umount();
         },
     );
+}
+
+#[test]
+fn a_mount_goes_on_with_its_server_at_a_new_address() {
+    let name = "switch::a_mount_goes_on_with_its_server_at_a_new_address";
+    in_namespace(name, || {
+        let mut world = two_versions();
+        let server = world.address().to_owned();
+        let target: SocketAddr = server.parse().expect("an address");
+        let proxy = Proxy::start(target).expect("a proxy");
+        let old = proxy.address().to_string();
+        world.set_address(&old);
+        let mount = world.mount_writable("app@v1", "timeout=2");
+        let path = mount.path().to_str().expect("UTF-8").to_owned();
+        write(mount.path(), "two", "mine");
+        drop(proxy);
+
+        // Nothing is at the old address any more. The message says what to do.
+        let lost = mount.verb(["commit"]);
+        lost.fails(1, &[&old, "lfsfs switch --server ADDRESS", &path]);
+        let here = typed_in(&world, mount.path(), &["switch", "--server", &server]);
+        assert_eq!(here.ok(), "app@v1");
+        assert!(here.stderr().contains(&server), "{here:?}");
+        let status = mount.status();
+        assert_eq!(status["version"]["server"], server.as_str());
+        assert_eq!(mount.diff(), ["M two"]);
+        let committed = mount.commit("from the new address");
+        assert_eq!(committed["version"], 3);
+        assert_eq!(read(mount.path(), "one"), "newer");
+
+        // With a version, too.
+        let both = ["switch", "--json", "--server", &server, &path, "v1"];
+        let json = typed_in(&world, mount.path(), &both).json();
+        assert_eq!((&json["from"], &json["version"]), (&3.into(), &1.into()));
+        assert_eq!(json["server"], server.as_str());
+        mount.umount();
+    });
+}
+
+#[test]
+fn another_server_is_no_new_address() {
+    in_namespace("switch::another_server_is_no_new_address", || {
+        let world = world();
+        let other = two_versions();
+        let mount = world.mount_writable("app", "");
+        write(mount.path(), "two", "mine");
+        let path = mount.path().to_str().expect("UTF-8").to_owned();
+        let to = |address: &str| {
+            typed_in(
+                &world,
+                mount.path(),
+                &["switch", "--server", address, &path],
+            )
+        };
+        to(other.address()).fails(1, &[other.address(), "another cluster", "app@v1"]);
+        to("127.0.0.1:1").fails(1, &["127.0.0.1:1"]);
+        let odd = to("no/address:1");
+        assert_eq!(odd.code(), Some(2), "{odd:?}");
+        assert_eq!(mount.status()["version"]["server"], world.address());
+        assert_eq!(mount.diff(), ["M two"]);
+        assert_eq!(mount.commit("still the same server")["version"], 2);
+        mount.umount();
+    });
+}
+
+#[test]
+fn commands_that_ask_a_mount_take_no_server() {
+    in_namespace("switch::commands_that_ask_a_mount_take_no_server", || {
+        let world = world();
+        let mount = world.mount_writable("app", "");
+        let path = mount.path().to_str().expect("UTF-8");
+        let verbs = [
+            &["status", path][..],
+            &["stats", path],
+            &["diff", path],
+            &["commit", path],
+            &["discard", path, "--yes"],
+            &["restore", path, "--from", "v1"],
+            &["umount", path],
+            &["mounts"],
+        ];
+        for words in verbs {
+            let words: Vec<_> = words
+                .iter()
+                .chain(&["--server", "10.0.0.9:1"])
+                .copied()
+                .collect();
+            let refused = typed_in(&world, mount.path(), &words);
+            refused.fails(2, &["--server", "lfsfs switch --server"]);
+        }
+        mount.umount();
+    });
 }

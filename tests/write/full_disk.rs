@@ -1,11 +1,12 @@
 //! A full disk under the overlay: ENOSPC to the writer, nothing lost, and on it goes with space.
 
 use std::fs;
-use std::io;
+use std::io::{self, BufRead as _, BufReader};
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use lfsfs_testkit::disk::LoopDisk;
-use lfsfs_testkit::requirements::require_loop_devices;
+use lfsfs_testkit::requirements::{require_loop_devices, require_program};
 use lfsfs_tests::{Numbers, in_namespace};
 
 use crate::support::{assert_same_but_times, assert_version_is_mount, world_with_app};
@@ -85,4 +86,57 @@ fn the_writer_hears_of_it_and_nothing_is_lost() {
             drop(disk);
         },
     );
+}
+
+/// Writes to a mapping and keeps it, without having the kernel send it.
+const MAP: &str = r#"
+import mmap, sys
+with open(sys.argv[1], "r+b") as file:
+    with mmap.mmap(file.fileno(), 0) as mapping:
+        for at in range(0, len(mapping), 4096):
+            mapping[at:at + 4] = b"new!"
+        print("mapped", flush=True)
+        sys.stdin.read()
+"#;
+
+#[test]
+fn looking_needs_no_space() {
+    if require_loop_devices().is_err() || require_program("python3").is_err() {
+        return;
+    }
+    in_namespace("full_disk::looking_needs_no_space", || {
+        let disk = LoopDisk::new(DISK_LEN).expect("a disk");
+        let (world, _) = world_with_app(20);
+        let options = format!("state={}", disk.path().join("state").display());
+        let mount = world.mount_writable("app@v1", &options);
+        let mapped = mount.path().join("mapped");
+        fs::write(&mapped, Numbers(1).bytes(4 * 1024 * 1024)).expect("a file");
+        disk.fill_up(0).expect("it fills up");
+        let mut program = Command::new("python3")
+            .args(["-c", MAP])
+            .arg(&mapped)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("a program");
+        let mut told = String::new();
+        let out = program.stdout.take().expect("its output");
+        BufReader::new(out).read_line(&mut told).expect("a line");
+        assert_eq!(told, "mapped\n");
+
+        // What is in the mapping has no room; what is there is shown, and the rest is told.
+        let diff = mount.verb(["diff"]);
+        assert_eq!(diff.ok(), "A mapped");
+        assert!(
+            diff.stderr().contains("cannot write what the kernel holds"),
+            "{diff:?}"
+        );
+        assert_eq!(mount.diff(), ["A mapped"]);
+        assert_eq!(mount.changes(), 1);
+        drop(program.stdin.take());
+        let _ = program.wait().expect("it ends");
+        disk.free().expect("space");
+        mount.umount();
+        drop(disk);
+    });
 }

@@ -34,12 +34,25 @@ pub(crate) struct Cli {
 /// Where the server is.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ServerArgs {
-    /// Address of the server, HOST:PORT [default: 127.0.0.1:5051]
-    #[arg(long, global = true, env = "LFSFS_SERVER", hide_env_values = true)]
+    /// Server, HOST:PORT [env: LFSFS_SERVER] [default: 127.0.0.1:5051]
+    // Without clap's `env`: commands that ask a mount must know what was typed.
+    #[arg(long, global = true, value_name = "ADDRESS")]
     pub(crate) server: Option<String>,
 }
 
 impl ServerArgs {
+    /// Takes the address from the environment if none was typed.
+    pub(crate) fn or_environment(self) -> Self {
+        let of_environment = || {
+            std::env::var("LFSFS_SERVER")
+                .ok()
+                .filter(|it| !it.is_empty())
+        };
+        Self {
+            server: self.server.or_else(of_environment),
+        }
+    }
+
     /// Returns the address that was given, or where a server listens by default.
     pub(crate) fn address(&self) -> &str {
         self.server
@@ -50,6 +63,23 @@ impl ServerArgs {
     /// Returns a client; nothing is sent yet.
     pub(crate) fn remote(&self) -> Result<GrpcRemote, RemoteError> {
         GrpcRemote::new(ClientConfig::new(self.address()))
+    }
+}
+
+impl Command {
+    /// Returns the name of a command that asks the process of a mount, which knows its server.
+    pub(crate) fn of_mount(&self) -> Option<&'static str> {
+        match self {
+            Self::Umount(_) => Some("umount"),
+            Self::Mounts(_) => Some("mounts"),
+            Self::Status(_) => Some("status"),
+            Self::Stats(_) => Some("stats"),
+            Self::Commit(_) => Some("commit"),
+            Self::Discard(_) => Some("discard"),
+            Self::Restore(_) => Some("restore"),
+            Self::Diff(args) if args.is_of_mount() => Some("diff"),
+            _ => None,
+        }
     }
 }
 

@@ -26,7 +26,15 @@ use crate::error::CommandError;
 
 /// Runs what was typed.
 pub(crate) fn run(cli: Cli) -> Result<(), CommandError> {
-    let server = cli.server;
+    if let (Some(verb), Some(_)) = (cli.command.of_mount(), &cli.server.server) {
+        return Err(CommandError::usage(format!(
+            "lfsfs {verb} asks the process of a mount, which has a server of its own: --server has no \
+             use here"
+        ))
+        .hint("give a mount another address of its server with: lfsfs switch --server ADDRESS DIR"));
+    }
+    let typed = cli.server.clone();
+    let server = cli.server.or_environment();
     match cli.command {
         Command::Project(command) => on_runtime(project::run(server, command)),
         Command::Import(args) => on_runtime(import::run(server, args)),
@@ -43,7 +51,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), CommandError> {
         Command::Commit(args) => commit::run(args),
         Command::Discard(args) => discard::run(&args),
         Command::Restore(args) => on_runtime(restore::run(args)),
-        Command::Switch(args) => switch::run(args),
+        Command::Switch(args) => switch::run(&typed, &args),
         Command::Stats(args) => stats::run(&args),
         Command::Doctor(args) => on_runtime(doctor::run(server, args)),
     }

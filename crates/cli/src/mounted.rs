@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
+use lfsfs_mount::mountinfo::{self, MountEntry};
 use lfsfs_mount::{Mount, MountOptions, MountState, MountStatus, Places, VersionInfo, find_mount};
 use lfsfs_types::ObjectPath;
 use rustix::io::Errno;
@@ -40,6 +41,14 @@ pub(crate) fn locate(path: &Path) -> Result<MountedPath, CommandError> {
     Ok(MountedPath { mount, path })
 }
 
+/// Returns true if a path is a mount of another user: the kernel shows nothing of it to us, not even
+/// to root.
+fn is_closed(error: &io::Error, path: &Path) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied
+        && mountinfo::read()
+            .is_ok_and(|mounts| mountinfo::topmost(&mounts, path).is_some_and(MountEntry::is_ours))
+}
+
 /// Splits a path into a directory that is there, without links in it, and what follows.
 fn split(path: &Path) -> Result<(PathBuf, PathBuf), CommandError> {
     let mut around = std::path::absolute(path)?;
@@ -59,7 +68,7 @@ fn split(path: &Path) -> Result<(PathBuf, PathBuf), CommandError> {
     }
     let around = match around.canonicalize() {
         // A dead mount answers nothing, but its directory has a name.
-        Err(error) if is_dead(&error) => around,
+        Err(error) if is_dead(&error) || is_closed(&error, &around) => around,
         canonical => canonical?,
     };
     Ok((around, below.iter().rev().collect()))
@@ -69,7 +78,9 @@ fn is_directory(found: io::Result<Metadata>, path: &Path) -> Result<bool, Comman
     use io::ErrorKind::{NotADirectory, NotFound};
     match found {
         Ok(found) => Ok(found.is_dir()),
-        Err(error) if is_dead(&error) => Ok(true),
+        Err(error) if is_dead(&error) || is_closed(&error, path) => Ok(true),
+        // Something in such a mount: the directory is further up.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(false),
         Err(error) if matches!(error.kind(), NotFound | NotADirectory) => Ok(false),
         Err(error) => Err(CommandError::failed(format!("{}: {error}", path.display()))),
     }
@@ -89,10 +100,9 @@ pub(crate) fn served(mount: &Mount) -> Result<&MountStatus, CommandError> {
                 "mount it again, or take it away with: lfsfs umount {dir}"
             )),
         ),
-        MountState::Silent => Err(CommandError::failed(format!(
-            "the process of the mount at {dir} does not answer"
-        ))
-        .hint("it may be another user's, or have been started with another run directory")),
+        MountState::Silent(silence) => Err(CommandError::failed(format!(
+            "the process of the mount at {dir} does not answer: {silence}"
+        ))),
     }
 }
 

@@ -17,6 +17,7 @@ use crate::cli::ServerArgs;
 use crate::error::CommandError;
 use crate::mounted::{places, served};
 use crate::output::{JsonPath, Output, quoted};
+use crate::user;
 
 #[derive(Debug, Args)]
 #[command(
@@ -76,6 +77,11 @@ struct Stat {
 }
 
 impl DiffArgs {
+    /// Returns true if the changes of a mount are wanted.
+    pub(crate) fn is_of_mount(&self) -> bool {
+        matches!(self.sides(), Ok(Sides::Mount(_)))
+    }
+
     fn sides(&self) -> Result<Sides, CommandError> {
         let source = |text: &OsString| -> Result<Source, CommandError> {
             Ok(text.to_string_lossy().parse()?)
@@ -182,6 +188,10 @@ impl AnswerSink for Found {
     type Item = ChangeItem;
 
     fn progress(&mut self, _progress: ControlProgress) {}
+
+    fn warn(&mut self, text: &str) {
+        user::warn(&format!("{text}; that is not in the list"));
+    }
 
     fn item(&mut self, item: ChangeItem) -> io::Result<()> {
         self.add(entry(&item).map_err(io::Error::other)?);

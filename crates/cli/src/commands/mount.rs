@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use lfsfs_common::telemetry::{self, LogTarget};
+use lfsfs_common::telemetry;
 use lfsfs_mount::{Launcher, MountError, MountRequest, connect};
 
 use crate::cli::ServerArgs;
@@ -50,12 +50,7 @@ pub(crate) fn run(server: &ServerArgs, args: MountArgs) -> Result<(), CommandErr
 /// Mounts as asked for, in the background unless that was said otherwise.
 pub(crate) fn mount(request: &MountRequest) -> Result<(), MountError> {
     if request.options.foreground {
-        let log = request
-            .options
-            .log
-            .clone()
-            .map_or(LogTarget::Stderr, LogTarget::File);
-        telemetry::init(&log, LOG_FILTER)?;
+        telemetry::init(&lfsfs_mount::foreground_log(request)?, LOG_FILTER)?;
         return lfsfs_mount::run_foreground(request, &connect);
     }
     lfsfs_mount::mount(request, &Launcher::current_program()?)

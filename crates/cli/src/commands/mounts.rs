@@ -17,35 +17,43 @@ pub(crate) struct MountsArgs {
     json: bool,
 }
 
-/// A mount in JSON.
+/// A mount in JSON. What only its process knows is null where that does not answer.
 #[derive(Debug, Serialize)]
 struct JsonMount {
     #[serde(flatten)]
     dir: JsonPath,
     source: String,
     state: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<u64>,
-    mode: String,
-    changes: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    mode: &'static str,
+    changes: Option<u64>,
     pid: Option<u32>,
+    /// Why the process does not answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
 }
 
 impl JsonMount {
     fn new(mount: &Mount) -> Self {
-        let status = match &mount.state {
-            MountState::Served(status) => Some(status),
-            MountState::Dead | MountState::Silent => None,
+        let (status, reason) = match &mount.state {
+            MountState::Served(status) => (Some(status), None),
+            MountState::Dead => (None, None),
+            MountState::Silent(silence) => (None, Some(silence.to_string())),
         };
         Self {
             dir: JsonPath::new(mount.entry.dir.as_os_str().as_bytes()),
             source: mount.entry.source.clone(),
             state: state(&mount.state),
             version: status.map(|status| status.version.version),
-            mode: status.map_or_else(|| "ro".to_owned(), |status| status.mode.clone()),
-            changes: status.map_or(0, |status| status.changes),
+            // The kernel tells this of every mount.
+            mode: if mount.entry.is_read_only() {
+                "ro"
+            } else {
+                "rw"
+            },
+            changes: status.map(|status| status.changes),
             pid: status.map(|status| status.pid),
+            reason,
         }
     }
 }
@@ -58,25 +66,27 @@ pub(crate) fn run(args: &MountsArgs) -> Result<(), CommandError> {
             out.json(&shown)?;
             continue;
         }
-        let dir = quoted(mount.entry.dir.as_os_str().as_bytes());
-        let version = shown
-            .version
-            .map_or_else(|| "-".to_owned(), |version| format!("v{version}"));
-        let pid = shown
-            .pid
-            .map_or_else(|| "-".to_owned(), |pid| pid.to_string());
-        let JsonMount {
-            source,
-            state,
-            mode,
-            changes,
-            ..
-        } = shown;
-        out.line(format!(
-            "{dir}  {source}  {version}  {mode}  {changes} changes  pid {pid}  {state}"
-        ))?;
+        out.line(line(mount, &shown))?;
     }
     out.finish()
+}
+
+fn line(mount: &Mount, shown: &JsonMount) -> String {
+    let dir = quoted(mount.entry.dir.as_os_str().as_bytes());
+    let known = |number: Option<u64>| number.map_or_else(|| "?".to_owned(), |it| it.to_string());
+    let JsonMount {
+        source,
+        state,
+        mode,
+        ..
+    } = shown;
+    let version = shown
+        .version
+        .map_or_else(|| "?".to_owned(), |it| format!("v{it}"));
+    let (changes, pid) = (known(shown.changes), known(shown.pid.map(u64::from)));
+    let reason = shown.reason.as_ref();
+    let reason = reason.map(|it| format!(": {it}")).unwrap_or_default();
+    format!("{dir}  {source}  {version}  {mode}  {changes} changes  pid {pid}  {state}{reason}")
 }
 
 /// Returns the word for whether a mount is served.
@@ -84,6 +94,6 @@ pub(crate) const fn state(state: &MountState) -> &'static str {
     match state {
         MountState::Served(_) => "served",
         MountState::Dead => "dead",
-        MountState::Silent => "silent",
+        MountState::Silent(_) => "silent",
     }
 }

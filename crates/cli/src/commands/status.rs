@@ -52,8 +52,16 @@ fn lines(status: &MountStatus) -> Vec<(&'static str, String)> {
     }
     let log = status.log.as_ref();
     let log = log.map_or_else(|| "stderr".to_owned(), |log| log.display().to_string());
+    let server = match status.server_away_seconds {
+        None => version.server.clone(),
+        Some(seconds) => format!(
+            "{}, which has not answered for {seconds} s; if it has a new address: \
+             lfsfs switch --server ADDRESS {}",
+            version.server, status.dir
+        ),
+    };
     lines.extend([
-        ("server", version.server.clone()),
+        ("server", server),
         ("cache", status.cache.display().to_string()),
         ("log", log),
         ("pid", status.pid.to_string()),
@@ -82,6 +90,7 @@ mod tests {
             },
             changes: 2,
             has_unfinished_commit: false,
+            server_away_seconds: None,
             overlay: Some("/var/lib/lfsfs/overlays/x".into()),
             cache: "/var/cache/lfsfs".into(),
             log: None,
@@ -99,6 +108,14 @@ mod tests {
         assert_eq!(line(&writable, "version").as_deref(), Some("app@v3"));
         assert_eq!(line(&writable, "changes").as_deref(), Some("2"));
         assert_eq!(line(&writable, "commit"), None);
+        let away = MountStatus {
+            server_away_seconds: Some(40),
+            ..status()
+        };
+        let text = line(&away, "server").expect("a line");
+        assert!(
+            text.contains("40 s; ") && text.ends_with("lfsfs switch --server ADDRESS /mnt/app")
+        );
         let read_only = MountStatus {
             overlay: None,
             has_unfinished_commit: true,

@@ -13,8 +13,10 @@ use crate::user;
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "What was changed and not committed is kept for the next mount of the same \
-    version at the same\ndirectory, and its number is told.\n\n\
+    after_help = "Changes that are not committed are kept for the next mount of the same version at \
+    the same\ndirectory; the command says how many there are. A mount that a program uses stays, and \
+    the command\nnames the program. Where other mount namespaces show the mount and no program uses \
+    it there, it ends\nthere too.\n\n\
     Examples:\n  \
     lfsfs umount /mnt/app\n  \
     lfsfs umount --all --lazy"
@@ -26,7 +28,7 @@ pub(crate) struct UmountArgs {
     /// End all mounts of lfsfs
     #[arg(long, conflicts_with = "dirs")]
     all: bool,
-    /// Take the mount from its directory at once; it ends when nobody uses it any more
+    /// Take the mount from its directory at once; it ends when no program uses it any more
     #[arg(short, long)]
     lazy: bool,
 }
@@ -59,10 +61,32 @@ pub(crate) fn run(args: &UmountArgs) -> Result<(), CommandError> {
 /// Ends the mount that a path lies in and tells what is kept of it.
 pub(crate) fn end(path: &Path, mode: UmountMode, places: &Places) -> Result<(), CommandError> {
     let dir = find_mount(path, places)?.entry.dir;
-    if let Some(kept) = unmount(path, mode, places)?.filter(|kept| kept.changes > 0) {
+    let Some(kept) = unmount(path, mode, places)? else {
+        return Ok(());
+    };
+    if kept.changes > 0 {
         user::warn(&kept_text(&kept, &dir));
     }
+    if let Some(text) = left_text(&kept, &dir) {
+        user::warn(&text);
+    }
     Ok(())
+}
+
+/// Says where something is left of a mount.
+fn left_text(kept: &Unmounted, dir: &Path) -> Option<String> {
+    let dir = quoted(dir.as_os_str().as_bytes());
+    if !kept.used_by.is_empty() {
+        let users = kept.used_by.join(", ");
+        return Some(format!(
+            "{dir} is unmounted here, but still used by {users}; until that ends, its process goes on \
+             and keeps its changes from being mounted again"
+        ));
+    }
+    let shown_in = kept.shown_in.join(", ");
+    (!shown_in.is_empty()).then(|| {
+        format!("{dir} was also shown in the mount namespace of {shown_in}; it has ended there too")
+    })
 }
 
 fn kept_text(kept: &Unmounted, dir: &Path) -> String {
@@ -86,13 +110,31 @@ mod tests {
             ..VersionInfo::default()
         };
         let text = |changes| {
-            let version = version.clone();
-            kept_text(&Unmounted { changes, version }, Path::new("/mnt/app"))
+            let kept = Unmounted {
+                changes,
+                version: version.clone(),
+                ..Unmounted::default()
+            };
+            kept_text(&kept, Path::new("/mnt/app"))
         };
         assert_eq!(
             text(1),
             "kept: 1 uncommitted change; to go on with that: lfsfs mount app@v4 /mnt/app"
         );
         assert!(text(2).starts_with("kept: 2 uncommitted changes; "));
+    }
+
+    #[test]
+    fn what_is_left_elsewhere_is_named() {
+        let dir = Path::new("/mnt/app");
+        let process = || vec!["process 7 (sleep)".to_owned()];
+        let mut kept = Unmounted::default();
+        assert_eq!(left_text(&kept, dir), None);
+        kept.shown_in = process();
+        let shown = left_text(&kept, dir).expect("a text");
+        assert!(shown.contains("namespace of process 7 (sleep)"), "{shown}");
+        kept.used_by = process();
+        let used = left_text(&kept, dir).expect("a text");
+        assert!(used.contains("still used by process 7 (sleep)"), "{used}");
     }
 }
