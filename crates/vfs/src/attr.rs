@@ -9,6 +9,9 @@ pub const BLOCK_LEN: u32 = 4096;
 /// What a directory seems to take, as on a local file system.
 const DIRECTORY_LEN: u64 = 4096;
 
+/// The longest that a file can be for the kernel. A record may say more, but no content has that.
+const FILE_LEN_MAX: u64 = u64::MAX >> 1;
+
 /// The kind of an object, as far as a file system tells kinds apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FileKind {
@@ -90,7 +93,7 @@ impl Attr {
         let kind = FileKind::of(&record.kind);
         let size = match kind {
             FileKind::Directory => DIRECTORY_LEN,
-            _ => record.size(),
+            _ => record.size().min(FILE_LEN_MAX),
         };
         let rdev = match record.kind {
             Kind::BlockDevice { rdev } | Kind::CharDevice { rdev } => rdev,
@@ -118,7 +121,7 @@ impl Attr {
     pub(crate) fn of_inode(ino: u64, inode: &Inode) -> Self {
         let attributes = &inode.attributes;
         let (kind, size, rdev) = match &inode.node {
-            Node::File(file) => (FileKind::File, file.size(), 0),
+            Node::File(file) => (FileKind::File, file.size().min(FILE_LEN_MAX), 0),
             Node::Directory(_) => (FileKind::Directory, DIRECTORY_LEN, 0),
             Node::Symlink(target) => (FileKind::Symlink, target.len() as u64, 0),
             Node::Fifo => (FileKind::Fifo, 0, 0),

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use lfsfs_client::RemoteError;
-use lfsfs_client::memory::{Faults, Tamper};
+use lfsfs_client::memory::{Faults, Tamper, plain};
+use lfsfs_client::{MemoryRemote, RemoteError};
 use lfsfs_testkit::tempdir::ThreadDir;
+use lfsfs_types::Kind;
 use lfsfs_vfs::VfsError;
 
-use crate::support::{Setup, find, walk};
+use crate::support::{CHUNK_LEN, Setup, find, sample, walk};
 
 fn tamper(setup: &Setup, tamper: Tamper) {
     setup.remote.set_faults(Faults {
@@ -100,6 +101,30 @@ async fn short_answers_are_not_served() {
     };
     tamper(&setup, Arc::new(cut));
     assert!(vfs.read(ino, 0, 100).await.unwrap_err().is_corrupt());
+}
+
+#[tokio::test]
+async fn a_file_whose_record_tells_a_false_size_is_shown_and_read_as_far_as_it_goes() {
+    let (remote, mut tree) = (MemoryRemote::new(), sample());
+    let content = tree.content(b"four");
+    for (name, size) in [("long", 1 << 40), ("longest", u64::MAX), ("short", 3)] {
+        tree.add(name, plain(Kind::File { size, content }, 0o644));
+    }
+    remote.serve("app", 9, &tree, CHUNK_LEN);
+    let dir = ThreadDir::new().unwrap();
+    let vfs = crate::support::open(&remote, dir.path(), crate::support::config());
+    let vfs = vfs.await.unwrap();
+    for name in ["long", "longest"] {
+        let found = find(&vfs, name).await.unwrap();
+        assert!(i64::try_from(found.size).is_ok(), "{name}: {}", found.size);
+        assert_eq!(vfs.read(found.ino, 0, 4).await.unwrap(), "four");
+        for offset in [0, 2, 100, 1 << 39] {
+            let error = vfs.read(found.ino, offset, 100).await.unwrap_err();
+            assert!(error.is_corrupt(), "{name} from {offset}: {error:?}");
+        }
+    }
+    let short = find(&vfs, "short").await.unwrap().ino;
+    assert_eq!(vfs.read(short, 0, 100).await.unwrap(), "fou");
 }
 
 fn files_below(dir: &Path) -> Vec<PathBuf> {
