@@ -6,8 +6,12 @@ mod again;
 mod changing;
 #[path = "import/concurrent.rs"]
 mod concurrent;
+#[path = "import/descriptors.rs"]
+mod descriptors;
 #[path = "import/large.rs"]
 mod large;
+#[path = "import/links.rs"]
+mod links;
 #[path = "import/options.rs"]
 mod options;
 #[path = "import/output.rs"]

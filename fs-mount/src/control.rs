@@ -11,9 +11,9 @@ mod verbs;
 pub use self::client::AnswerSink;
 pub(crate) use self::client::{Address, call, call_with};
 pub use self::messages::{
-    ChangeItem, ChangeKind, Committed, ControlError, ControlErrorKind, ControlProgress,
-    ControlRequest, Counted, MountStats, MountStatus, ServerMoved, Switched, Unmounted,
-    VersionInfo,
+    ChangeItem, ChangeKind, Committed, ControlError, ControlErrorKind, ControlPhase,
+    ControlProgress, ControlRequest, Counted, MountStats, MountStatus, ServerMoved, Switched,
+    Unmounted, VersionInfo,
 };
 pub(crate) use self::socket::ControlSocket;
 pub(crate) use self::verbs::{Control, FixedStatus, Left, UmountOrder, orders};

@@ -34,9 +34,9 @@ mod users;
 mod version;
 
 pub use control::{
-    AnswerSink, ChangeItem, ChangeKind, Committed, ControlError, ControlErrorKind, ControlProgress,
-    ControlRequest, Counted, MountStats, MountStatus, ServerMoved, Switched, Unmounted,
-    VersionInfo,
+    AnswerSink, ChangeItem, ChangeKind, Committed, ControlError, ControlErrorKind, ControlPhase,
+    ControlProgress, ControlRequest, Counted, MountStats, MountStatus, ServerMoved, Switched,
+    Unmounted, VersionInfo,
 };
 pub use counters::{Counters, Opcode};
 pub use cut::{HOLDER_ARGUMENT, run_holder};

@@ -8,7 +8,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 
 use lfsfs_testkit::namespace::in_private_namespace;
-use lfsfs_testkit::requirements::require_root;
+use lfsfs_testkit::requirements::{require_root, require_root_and_fuse};
 use lfsfs_tests::{Run, World};
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
@@ -40,7 +40,12 @@ fn import_as_nobody(world: &World, tree: &Path, options: &[&str]) -> Run {
 fn an_unknown_project() {
     let world = World::new();
     let tree = world.make_dir("tree");
-    import(&world, &tree, &[]).fails(1, &["no project app"]);
+    import(&world, &tree, &[]).fails(1, &["no project app", "--create"]);
+    import(&world, &tree, &["--create", "--dry-run"]).fails(1, &["no project app"]);
+    fs::write(tree.join("file"), "bytes").expect("a file");
+    for _ in 0..2 {
+        assert_eq!(import(&world, &tree, &["--create"]).ok(), "app@v1");
+    }
 }
 
 #[test]
@@ -171,6 +176,32 @@ fn sockets_are_skipped_and_counted() {
     assert_eq!(world.lfsfs(["ls", "app"]).ok(), "file");
     let report = world.import_json(&tree, "app", &[]);
     assert_eq!(report["skipped_sockets"], 1, "{report}");
+}
+
+#[test]
+fn a_socket_that_a_commit_kept_stays() {
+    if require_root_and_fuse().is_err() {
+        return;
+    }
+    in_private_namespace("refusals::a_socket_that_a_commit_kept_stays", || {
+        let world = world_with_project();
+        let mounted = world.mount_writable("app", "");
+        let mode = Mode::from_raw_mode(0o600);
+        mknodat(
+            CWD,
+            mounted.path().join("socket"),
+            FileType::Socket,
+            mode,
+            0,
+        )
+        .expect("a socket");
+        let _ = mounted.commit("a socket");
+        let out = world.path("out");
+        let words = ["export".as_ref(), "app".as_ref(), out.as_os_str()];
+        let _ = world.lfsfs(words).ok();
+        let run = import(&world, &out, &[]);
+        assert_eq!((run.ok(), run.stderr()), ("app@v1".into(), String::new()));
+    });
 }
 
 /// Makes directories below each other until the path of the last has at least `len` bytes.

@@ -3,12 +3,13 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use lfsfs_testkit::compare::{CompareOptions, assert_same_trees};
 use lfsfs_testkit::requirements::{require_program, require_root};
 use lfsfs_testkit::tree::TreeSpec;
 use lfsfs_tests::{Run, World};
+use rustix::process::{Pid, Signal, kill_process};
 
 fn imported(spec: TreeSpec) -> (World, PathBuf) {
     let world = World::new();
@@ -123,29 +124,143 @@ fn json_tells_what_was_written() {
     let expected = serde_json::json!({
         "project": "app", "version": 1, "entries": 1, "bytes": 4,
         "skipped_special": 0, "skipped_xattrs": 0, "skipped_owners": 0,
+        "left_out": 0, "first_left_out": [],
     });
     assert_eq!(json, expected);
+}
+
+/// Starts an export, ends it with a signal when something is in its directory, and checks that all
+/// of the version is there, or nothing.
+fn interrupted_by(world: &World, tree: &Path, signal: Signal) {
+    let dir = world.path("out");
+    let mut command = world.command(["export".as_ref(), "app".as_ref(), dir.as_os_str()]);
+    let mut child = command.spawn().expect("lfsfs starts");
+    while fs::read_dir(&dir).map_or(0, Iterator::count) == 0 {
+        if child.try_wait().expect("a child").is_some() {
+            break;
+        }
+    }
+    let _ = kill_process(Pid::from_child(&child), signal);
+    let status = child.wait().expect("lfsfs ends");
+    // It may have been done before the signal came: then it is whole.
+    if status.success() {
+        assert_same_trees(tree, &dir, &CompareOptions::default());
+        fs::remove_dir_all(&dir).expect("a directory");
+    } else {
+        assert_eq!(status.code(), Some(1), "{signal:?}");
+        assert!(!dir.exists(), "{signal:?}");
+    }
 }
 
 #[test]
 fn who_interrupts_it_finds_nothing_left() {
     let (world, tree) = imported(TreeSpec::app(3_000));
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
+        interrupted_by(&world, &tree, signal);
+    }
+}
+
+#[test]
+fn a_signal_that_the_caller_has_it_ignore_does_not_stop_it() {
+    if require_program("nohup").is_err() {
+        return;
+    }
+    let (world, tree) = imported(TreeSpec::app(3_000));
+    let dir = world.path("out");
+    let command = world.command(["export".as_ref(), "app".as_ref(), dir.as_os_str()]);
+    let mut nohup = Command::new("nohup");
+    nohup
+        .arg(command.get_program())
+        .args(command.get_args())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    for (name, value) in command.get_envs() {
+        nohup.env(name, value.expect("a value"));
+    }
+    let mut child = nohup.spawn().expect("nohup starts");
+    while fs::read_dir(&dir).map_or(0, Iterator::count) == 0 {
+        assert!(
+            child
+                .try_wait()
+                .expect("a child")
+                .is_none_or(|status| status.success())
+        );
+    }
+    let _ = kill_process(Pid::from_child(&child), Signal::HUP);
+    assert!(child.wait().expect("lfsfs ends").success());
+    assert_same_trees(&tree, &dir, &CompareOptions::default());
+}
+
+#[test]
+fn what_a_killed_one_left_is_named() {
+    let (world, tree) = imported(TreeSpec::app(3_000));
     let dir = world.path("out");
     let mut command = world.command(["export".as_ref(), "app".as_ref(), dir.as_os_str()]);
     let mut child = command.spawn().expect("lfsfs starts");
-    while !dir.join("package.json").exists() && fs::read_dir(&dir).map_or(0, Iterator::count) == 0 {
+    while fs::read_dir(&dir).map_or(0, Iterator::count) == 0 {
         if child.try_wait().expect("a child").is_some() {
             break;
         }
     }
-    let pid = rustix::process::Pid::from_child(&child);
-    let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-    let status = child.wait().expect("lfsfs ends");
-    // It may have been done before the signal came: then it is whole.
-    if status.success() {
+    child.kill().expect("a signal");
+    if child.wait().expect("lfsfs ends").success() {
         assert_same_trees(&tree, &dir, &CompareOptions::default());
-    } else {
-        assert_eq!(status.code(), Some(1));
-        assert!(!dir.exists());
+        return;
     }
+    export(&world, "app", &dir).fails(1, &["not empty", "export that was killed"]);
+    fs::remove_dir_all(&dir).expect("a directory");
+    let _ = export(&world, "app", &dir).ok();
+    assert_same_trees(&tree, &dir, &CompareOptions::default());
+}
+
+#[test]
+fn lost_contents_are_listed_and_the_rest_is_there() {
+    let mut world = World::new();
+    let tree = world.make_dir("tree");
+    fs::write(tree.join("first"), vec![1; 300_000]).expect("a file");
+    let _ = world.import(&tree, "app");
+    let of_first: Vec<PathBuf> = chunks(world.data());
+    fs::write(tree.join("second"), vec![2; 300_000]).expect("a file");
+    let _ = world.import(&tree, "app");
+    world.stop_server();
+    for chunk in of_first {
+        fs::remove_file(chunk).expect("a chunk");
+    }
+    world.start_server(&[]);
+    let dir = world.path("out");
+    let run = export(&world, "app", &dir);
+    let _ = run.fails(
+        1,
+        &["1 object of app@v2", "first: ", "the rest of it is in"],
+    );
+    assert_eq!(run.stdout(), "");
+    assert!(!dir.join("first").exists());
+    assert_eq!(
+        fs::read(dir.join("second")).expect("a file"),
+        vec![2; 300_000]
+    );
+    let again = world.path("again");
+    let words = ["export".as_ref(), "app".as_ref(), again.as_os_str()];
+    let run = world.lfsfs(words.into_iter().chain(["--json".as_ref()]));
+    let json: serde_json::Value = serde_json::from_str(&run.stdout()).expect("JSON");
+    assert_eq!(json["left_out"], 1);
+    assert_eq!(json["first_left_out"][0]["path"], "first");
+}
+
+/// Returns the chunks below a server's data, which are named by their hash.
+fn chunks(data: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut dirs = vec![data.to_owned()];
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(dir).expect("a directory") {
+            let entry = entry.expect("an entry");
+            let path = entry.path();
+            if entry.file_type().expect("a type").is_dir() {
+                dirs.push(path);
+            } else if path.file_name().is_some_and(|name| name.len() == 64) {
+                found.push(path);
+            }
+        }
+    }
+    found
 }

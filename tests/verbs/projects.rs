@@ -42,6 +42,17 @@ fn a_name_that_is_taken_or_none_is_refused() {
 }
 
 #[test]
+fn one_that_is_there_is_made_only_if_it_is_missing() {
+    let world = world();
+    world.lfsfs(["project", "new", "app"]).fails(1, &["app"]);
+    for name in ["app", "web", "web"] {
+        let made = world.lfsfs(["project", "new", name, "--if-missing"]);
+        assert_eq!((made.ok(), made.stderr()), (name.into(), String::new()));
+    }
+    assert_eq!(world.lfsfs(["cat", "app", "file"]).ok(), "text");
+}
+
+#[test]
 fn where_nobody_can_be_asked_only_yes_deletes() {
     let world = world();
     let asked = world.lfsfs(["project", "delete", "app"]);

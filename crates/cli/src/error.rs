@@ -9,6 +9,7 @@ use lfsfs_mount::{ControlError, ControlErrorKind, MountError};
 use lfsfs_sync::{ExportError, ImportError};
 use lfsfs_types::{ObjectPath, PathError, SourceError};
 use lfsfs_vfs::VfsError;
+use rustix::io::Errno;
 
 use crate::output::quoted;
 use crate::user;
@@ -142,6 +143,10 @@ impl From<ImportError> for CommandError {
             return match error {
                 ImportError::Remote(error) => error.into(),
                 ImportError::Pattern { .. } => Self::usage(full_text(&error)),
+                ImportError::Machine { ref source, .. } => {
+                    let hint = machine_hint(source);
+                    Self::failed(full_text(&error)).hint(hint)
+                }
                 error => Self::failed(full_text(&error)),
             };
         };
@@ -160,11 +165,32 @@ impl From<ImportError> for CommandError {
     }
 }
 
+/// Says what to do about a failure of the machine.
+fn machine_hint(error: &io::Error) -> &'static str {
+    match Errno::from_io_error(error) {
+        Some(Errno::MFILE) => "let the program have more files open: ulimit -n",
+        Some(Errno::NFILE) => "the machine has too many files open: sysctl fs.file-max",
+        Some(Errno::NOMEM | Errno::NOBUFS) => "the machine has too little memory",
+        _ => {
+            "nothing was published; the disk or the file system fails there: repair it, or leave \
+            the place out with --exclude"
+        }
+    }
+}
+
 impl From<ExportError> for CommandError {
     fn from(error: ExportError) -> Self {
         let text = full_text(&error);
         match error {
             ExportError::Remote(error) => error.into(),
+            ExportError::NotEmpty {
+                ref dir,
+                is_unfinished: true,
+            } => Self::failed(text).hint(format!(
+                "what is in it is a part of a version, left by an export that was killed; remove {} \
+                and export again",
+                dir.display()
+            )),
             ExportError::NotEmpty { .. } => {
                 Self::failed(text).hint("export into a new directory, or into one in it")
             }

@@ -9,6 +9,7 @@ mod mount_helper;
 mod mounted;
 mod output;
 mod progress;
+mod signals;
 mod user;
 
 use std::process::ExitCode;
@@ -19,6 +20,7 @@ use crate::cli::Cli;
 use crate::error::{CommandError, Kind};
 
 fn main() -> ExitCode {
+    lfsfs_common::open_files::raise_limit();
     if let Some(code) = mount_helper::run_if_called_as_one() {
         return code;
     }

@@ -1,10 +1,10 @@
 //! How far long work is, drawn on a terminal and nowhere else.
 
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
-use lfsfs_mount::{AnswerSink, ControlProgress};
+use lfsfs_mount::{AnswerSink, ControlPhase, ControlProgress};
 
 /// How often what is drawn moves.
 const TICK: Duration = Duration::from_millis(100);
@@ -20,10 +20,27 @@ pub(crate) fn spinner() -> ProgressBar {
 /// Returns a bar of bytes, of which there are `len`, and a message.
 pub(crate) fn bar(len: u64) -> ProgressBar {
     let bar = ProgressBar::new(len);
-    let style = ProgressStyle::with_template("{bar:30} {bytes} of {total_bytes}, {msg}");
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.set_style(bar_style());
     bar.enable_steady_tick(TICK);
     bar
+}
+
+/// Shows bytes as a bar from now on, once it is known how many there are.
+pub(crate) fn become_bar(bar: &ProgressBar, len: u64) {
+    if bar.length() != Some(len) {
+        bar.set_style(bar_style());
+        bar.set_length(len);
+    }
+}
+
+fn bar_style() -> ProgressStyle {
+    let template = "{bar:20} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left, {msg}";
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+/// Returns true if what is drawn can be seen.
+pub(crate) fn is_seen() -> bool {
+    io::stderr().is_terminal()
 }
 
 /// Draws again and again until the bar ends.
@@ -36,6 +53,15 @@ pub(crate) fn watch(bar: &ProgressBar, draw: impl Fn(&ProgressBar) + Send + 'sta
             tokio::time::sleep(TICK).await;
         }
     });
+}
+
+const fn phase(phase: ControlPhase) -> &'static str {
+    match phase {
+        ControlPhase::Cut => "waiting for writers",
+        ControlPhase::Read => "reading and sending",
+        ControlPhase::Send => "sending the rest",
+        ControlPhase::Publish => "publishing",
+    }
 }
 
 /// Work that the process of a mount does.
@@ -62,7 +88,8 @@ impl AnswerSink for Work {
 
     fn progress(&mut self, progress: ControlProgress) {
         self.bar.set_message(format!(
-            "{} changes, {} read, {} sent",
+            "{}: {} changes, {} read, {} sent",
+            phase(progress.phase),
             HumanCount(progress.changes),
             HumanBytes(progress.bytes_read),
             HumanBytes(progress.bytes_sent),

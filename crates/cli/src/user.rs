@@ -31,19 +31,29 @@ pub(crate) fn confirm(question: &str, yes: bool) -> Result<(), CommandError> {
     if yes {
         return Ok(());
     }
-    if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
+    if !can_be_asked() {
         return Err(
             CommandError::usage(format!("nobody is there to answer: {question}"))
                 .hint("to do it without asking, say --yes"),
         );
     }
+    match ask(question)? {
+        true => Ok(()),
+        false => Err(CommandError::failed("nothing was done")),
+    }
+}
+
+/// Returns true if somebody can be asked.
+pub(crate) fn can_be_asked() -> bool {
+    std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+}
+
+/// Asks a question, and returns true if the answer is yes.
+pub(crate) fn ask(question: &str) -> std::io::Result<bool> {
     let mut err = std::io::stderr();
     write!(err, "{question} [y/N] ")?;
     err.flush()?;
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer)?;
-    match answer.trim() {
-        "y" | "Y" | "yes" => Ok(()),
-        _ => Err(CommandError::failed("nothing was done")),
-    }
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }

@@ -1,7 +1,7 @@
 //! What every other crate needs from the operating system, written once.
 //!
 //! Owns: time ([`clock`]), retry delays ([`backoff`]), file operations that survive power loss
-//! ([`durable`]), advisory locks ([`flock`]), log set-up of programs ([`telemetry`]), random bytes
+//! ([`durable`]), advisory locks ([`flock`]), the limit of open files ([`open_files`]), log set-up of programs ([`telemetry`]), random bytes
 //! ([`random`]). It knows nothing of projects, versions or chunks, and it is no place for
 //! miscellaneous helpers: a new module needs a second user first.
 
@@ -11,6 +11,7 @@ pub mod backoff;
 pub mod clock;
 pub mod durable;
 pub mod flock;
+pub mod open_files;
 mod path_error;
 pub mod random;
 pub mod telemetry;

@@ -8,20 +8,23 @@ use std::path::PathBuf;
 
 use lfsfs_types::content::small_content_id;
 use lfsfs_types::limits::{XATTR_INLINE_LEN_MAX, XATTRS_MAX};
-use lfsfs_types::{ContentId, Kind, Link, Name, Record, Xattr, XattrValue};
+use lfsfs_types::{ContentId, Kind, Name, Record, Xattr, XattrValue};
 
+use crate::acl::{ACCESS_LIST, AccessList};
 use crate::local::{DirHandle, LocalStat};
-use crate::problems::Reason;
+use crate::problems::{Failure, Reason};
 
-/// Extended attributes, and the bytes of those that are contents.
+/// Extended attributes, the bytes of those that are contents, and what the access list among them
+/// says.
 #[derive(Debug, Default)]
 pub(crate) struct Xattrs {
     pub(crate) xattrs: Vec<Xattr>,
     pub(crate) contents: Vec<(ContentId, Vec<u8>)>,
+    access_list: Option<AccessList>,
 }
 
 /// Reads the extended attributes of an entry, never following a link.
-pub(crate) fn read_xattrs(parent: &DirHandle, name: Option<&Name>) -> Result<Xattrs, Reason> {
+pub(crate) fn read_xattrs(parent: &DirHandle, name: Option<&Name>) -> Result<Xattrs, Failure> {
     let path = handle_path(parent, name);
     let mut names: Vec<OsString> = match xattr::list(&path) {
         Ok(names) => names.filter(|name| is_kept(name)).collect(),
@@ -30,7 +33,7 @@ pub(crate) fn read_xattrs(parent: &DirHandle, name: Option<&Name>) -> Result<Xat
     };
     names.sort();
     if names.len() > XATTRS_MAX {
-        return Err(Reason::Xattrs);
+        return Err(Reason::Xattrs.into());
     }
     let mut all = Xattrs::default();
     for name in names {
@@ -43,7 +46,19 @@ pub(crate) fn read_xattrs(parent: &DirHandle, name: Option<&Name>) -> Result<Xat
 }
 
 impl Xattrs {
+    /// Returns the mode of an entry as a file system shows it that enforces access lists. One that
+    /// does not may show less for the group.
+    pub(crate) fn mode_of(&self, stat: &LocalStat) -> u32 {
+        match self.access_list {
+            Some(list) => list.mode_beside(stat.mode),
+            None => stat.mode,
+        }
+    }
+
     fn add(&mut self, name: Name, bytes: Vec<u8>) {
+        if name.as_bytes() == ACCESS_LIST {
+            self.access_list = AccessList::parse(&bytes);
+        }
         let value = match u32::try_from(bytes.len()) {
             Ok(len) if bytes.len() > XATTR_INLINE_LEN_MAX => {
                 let content = small_content_id(&bytes);
@@ -56,24 +71,24 @@ impl Xattrs {
     }
 }
 
-/// Returns the record of a local entry.
+/// Returns the record of a local entry, and the contents that its extended attributes need.
 pub(crate) fn record(
     kind: Kind,
     stat: &LocalStat,
-    xattrs: Vec<Xattr>,
-    link: Option<Link>,
-) -> Record {
-    Record {
+    xattrs: Xattrs,
+) -> (Record, Vec<(ContentId, Vec<u8>)>) {
+    let record = Record {
         kind,
-        mode: stat.mode,
+        mode: xattrs.mode_of(stat),
         uid: stat.uid,
         gid: stat.gid,
         mtime: stat.mtime,
         ctime: stat.ctime,
         sha256: None,
-        link,
-        xattrs,
-    }
+        link: None,
+        xattrs: xattrs.xattrs,
+    };
+    (record, xattrs.contents)
 }
 
 /// A short path to an entry of an open directory, however deep that lies.

@@ -30,6 +30,16 @@ pub enum ImportError {
         /// How many there are.
         count: u64,
     },
+    /// The machine, its disk or the way to a file system failed, which says nothing about the entry
+    /// that was looked at.
+    #[error("the import cannot go on at {}", path.display())]
+    Machine {
+        /// The entry, below the imported directory.
+        path: PathBuf,
+        /// What failed.
+        #[source]
+        source: io::Error,
+    },
     /// A pattern to exclude is none.
     #[error("{pattern:?} is no pattern")]
     Pattern {

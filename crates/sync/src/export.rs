@@ -2,7 +2,7 @@
 //!
 //! [`Export`] walks a version from its listings, makes directories, and has everything else made by
 //! workers that fetch contents together, verify them and write them. Into a directory of its own it
-//! works in place and takes everything away if it fails; in somebody's work tree, where
+//! works in place and takes everything away if it fails (one damaged object is no failure); in somebody's work tree, where
 //! [`Export::restore`] works, each entry is made beside its place and moved there when it is whole,
 //! and what is the same already stays untouched.
 
@@ -19,18 +19,19 @@ use tokio::task::spawn_blocking;
 
 use self::contents::Contents;
 use self::dress::Owners;
-use self::target::Target;
+use self::target::{Target, is_marked};
 use self::walk::{Rest, Walk, way_to};
 use self::worker::{Manner, Workshop};
 
 pub use self::error::ExportError;
-pub use self::progress::{ExportFigures, ExportProgress};
+pub use self::progress::{ExportFigures, ExportProgress, LeftOut};
 
 mod contents;
 mod dress;
 mod error;
 mod finish;
 mod progress;
+mod remove;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -74,13 +75,21 @@ impl Export {
 
     /// Writes the whole version into a directory that is empty, or not there yet.
     ///
-    /// All or nothing: if it fails, the directory is as it was before.
+    /// If it fails, the directory is as it was before. An object that alone is damaged, or cannot be
+    /// made in this place, is no failure: it is left out and counted. As long as the work goes on, a
+    /// file in the directory marks it as unfinished.
     pub async fn into_dir(self, dir: &Path) -> Result<ExportFigures, ExportError> {
         let found = prepare(dir)?;
-        let shop = self.workshop(dir, Manner::Fresh)?;
-        match self.write(shop, None, Vec::new()).await {
+        let target = Target::open_marked(dir).inspect_err(|_| {
+            if found == Found::Made {
+                // What failed first is what is told.
+                let _ = fs::remove_dir(dir);
+            }
+        })?;
+        let shop = self.workshop(target, Manner::Fresh);
+        match self.write(Arc::clone(&shop), None, Vec::new()).await {
             Ok(()) => Ok(self.progress.figures()),
-            Err(failure) => Err(take_away(dir, found, failure)),
+            Err(failure) => Err(take_away(dir, found, &shop.target, failure)),
         }
     }
 
@@ -88,14 +97,15 @@ impl Export {
     /// version does not have below it. Directories above it that are missing are made as they are in
     /// the version.
     ///
-    /// If it fails, each entry is what it was or what it is in the version.
+    /// If it fails, each entry is what it was or what it is in the version. An object that alone is
+    /// damaged stays what it was.
     pub async fn restore(
         self,
         dir: &Path,
         path: &ObjectPath,
     ) -> Result<ExportFigures, ExportError> {
         let (above, record) = way_to(&self.remote, &self.snapshot, path).await?;
-        let shop = self.workshop(dir, Manner::Live)?;
+        let shop = self.workshop(Target::open(dir)?, Manner::Live);
         let top = path.split_last().map(|(dir, name)| (dir, name, record));
         let made = match &top {
             Some((dir, _, _)) => make_way(&shop.target, dir, above)?,
@@ -105,15 +115,16 @@ impl Export {
         Ok(self.progress.figures())
     }
 
-    fn workshop(&self, dir: &Path, manner: Manner) -> Result<Arc<Workshop>, ExportError> {
-        Ok(Arc::new(Workshop {
-            target: Target::open(dir)?,
+    fn workshop(&self, target: Target, manner: Manner) -> Arc<Workshop> {
+        Arc::new(Workshop {
+            target,
             manner,
             owners: Owners::of_this_process(),
             contents: Arc::new(Contents::new(Arc::clone(&self.remote))),
             progress: Arc::clone(&self.progress),
             runtime: Handle::current(),
-        }))
+            kept_links: Mutex::default(),
+        })
     }
 
     /// Writes the root of the version, or one entry of it, and gives directories that were made on
@@ -181,20 +192,22 @@ fn prepare(dir: &Path) -> Result<Found, ExportError> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(error) => return Err(failed(error)),
     }
-    if fs::read_dir(dir).map_err(failed)?.next().is_some() {
+    let read = || fs::read_dir(dir).map_err(failed);
+    if read()?.next().is_some() {
         return Err(ExportError::NotEmpty {
             dir: dir.to_owned(),
+            is_unfinished: is_marked(read()?),
         });
     }
     Ok(Found::Empty)
 }
 
 /// Leaves a directory as it was found, and says so if that fails.
-fn take_away(dir: &Path, found: Found, failure: ExportError) -> ExportError {
-    let removed = match found {
-        Found::Made => fs::remove_dir_all(dir),
-        Found::Empty => empty(dir),
-    };
+fn take_away(dir: &Path, found: Found, target: &Target, failure: ExportError) -> ExportError {
+    let removed = target.clear().and_then(|()| match found {
+        Found::Made => fs::remove_dir(dir),
+        Found::Empty => Ok(()),
+    });
     match removed {
         Ok(()) => failure,
         Err(source) => ExportError::LeftBehind {
@@ -203,18 +216,6 @@ fn take_away(dir: &Path, found: Found, failure: ExportError) -> ExportError {
             source,
         },
     }
-}
-
-fn empty(dir: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            fs::remove_dir_all(entry.path())?;
-        } else {
-            fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
 }
 
 /// Makes the directories on the way to `path` that are missing. Returns those, with what they are in

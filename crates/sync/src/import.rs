@@ -10,9 +10,11 @@ use lfsfs_types::{Origin, ProjectName, Source, VersionId, VersionRecord, Version
 use lfsfs_upload::{ChangeSink, ContentSender, Progress, ProgressFigures, Publishing, SendMode};
 use tokio::task::{JoinHandle, spawn_blocking};
 
+use crate::count::{CountEnd, Counter};
+use crate::directories::Directories;
 use crate::error::ImportError;
 use crate::filter::Filter;
-use crate::local;
+use crate::local::{self, DirHandle};
 use crate::problems::{Problem, Problems};
 use crate::walk::{Skipped, Walk};
 use crate::worker::Workshop;
@@ -67,6 +69,7 @@ pub struct Import {
     params: ImportParams,
     filter: Arc<Filter>,
     progress: Arc<Progress>,
+    count_end: CountEnd,
 }
 
 impl Import {
@@ -78,7 +81,15 @@ impl Import {
             params,
             filter,
             progress: Arc::default(),
+            count_end: CountEnd::default(),
         })
+    }
+
+    /// Returns what counts how much there is to import, while [`run`](Self::run) goes on.
+    #[must_use]
+    pub fn counter(&self) -> Counter {
+        let (dir, filter) = (self.params.dir.clone(), Arc::clone(&self.filter));
+        Counter::new(dir, filter, &self.progress, &self.count_end)
     }
 
     /// Returns the counters to watch while [`run`](Self::run) goes on.
@@ -134,7 +145,7 @@ impl Import {
     /// Looks at everything, sends what is new, and ends the stream of changes.
     async fn walk(
         &self,
-        root: local::DirHandle,
+        root: DirHandle,
         base: Snapshot,
         changes: ChangeSink,
     ) -> Result<(Skipped, (Vec<Problem>, u64)), ImportError> {
@@ -150,6 +161,7 @@ impl Import {
             Arc::clone(&self.progress),
         );
         let workshop = Arc::new(Workshop {
+            directories: Directories::new(DirHandle::clone(&root)),
             contents,
             changes,
             links: Mutex::default(),
@@ -157,6 +169,10 @@ impl Import {
             progress: Arc::clone(&self.progress),
         });
         let skipped = self.run_walk(root, base, &workshop).await?;
+        let links = Arc::clone(&workshop);
+        spawn_blocking(move || links.settle_links())
+            .await
+            .map_err(stopped)??;
         let problems = workshop.problems.take();
         if problems.1 > 0 && !self.params.skip_unreadable {
             return Err(ImportError::Problems {
@@ -172,7 +188,7 @@ impl Import {
 
     async fn run_walk(
         &self,
-        root: local::DirHandle,
+        root: DirHandle,
         base: Snapshot,
         workshop: &Arc<Workshop>,
     ) -> Result<Skipped, ImportError> {
@@ -242,11 +258,6 @@ impl Import {
 /// Sends what had to wait for the end.
 fn finish(workshop: &Workshop) -> Result<(), ImportError> {
     workshop.contents.finish()?;
-    let mut links = workshop
-        .links
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
-    std::mem::take(&mut *links).send(&workshop.changes)?;
     Ok(workshop.changes.end()?)
 }
 

@@ -10,8 +10,11 @@
 
 #![forbid(unsafe_code)]
 
+mod acl;
 mod attributes;
 mod compare;
+mod count;
+mod directories;
 mod error;
 mod export;
 mod filter;
@@ -19,11 +22,13 @@ mod import;
 mod links;
 mod local;
 mod problems;
+mod settle;
 mod walk;
 mod worker;
 
+pub use count::Counter;
 pub use error::ImportError;
-pub use export::{Export, ExportError, ExportFigures, ExportProgress};
+pub use export::{Export, ExportError, ExportFigures, ExportProgress, LeftOut};
 pub use import::{Import, ImportOutcome, ImportParams};
-pub use lfsfs_upload::{Progress, ProgressFigures};
+pub use lfsfs_upload::{Expected, Phase, Progress, ProgressFigures};
 pub use problems::Problem;

@@ -1,85 +1,122 @@
 //! Hard links: names that share one file, known only when the whole tree has been seen.
+//!
+//! The first name of a file is read and the others are only noted: that they name the same file is
+//! believed when the end of the walk has confirmed it, see [`crate::settle`].
 
 use std::collections::{HashMap, HashSet};
 
-use lfsfs_types::{DirId, Kind, Link, LinkId, Name, Record};
+use lfsfs_types::{Kind, Link, LinkId, Record};
 use lfsfs_upload::ChangeSink;
 
 use crate::error::ImportError;
+use crate::local::{FileIdentity, LocalStat};
+use crate::worker::Entry;
 
-/// One name of a hard-linked file.
+/// One name of a hard-linked file, and what it was when it was last looked at.
 #[derive(Debug)]
-struct LinkedName {
-    dir: DirId,
-    name: Name,
-    base: Option<Record>,
+pub(crate) struct LinkedName {
+    pub(crate) entry: Entry,
+    pub(crate) stat: LocalStat,
 }
 
-/// All names seen of one file, and its record once it was read.
+/// What was read of a file, and what it was when it was read.
+#[derive(Debug, Clone)]
+pub(crate) struct ReadState {
+    pub(crate) record: Record,
+    pub(crate) stat: LocalStat,
+}
+
+/// Names that seem to be one file. `read` is what the first of them had.
 #[derive(Debug, Default)]
-struct Group {
-    names: Vec<LinkedName>,
-    record: Option<Record>,
+pub(crate) struct Group {
+    pub(crate) names: Vec<LinkedName>,
+    pub(crate) read: Option<ReadState>,
 }
 
 /// The hard-linked files of the tree, in the order of their first names.
 #[derive(Debug, Default)]
 pub(crate) struct LinkGroups {
-    by_inode: HashMap<u64, usize>,
+    by_identity: HashMap<FileIdentity, usize>,
     groups: Vec<Group>,
 }
 
 impl LinkGroups {
     /// Adds a name. Returns the group's number if this is its first name: then the file is to be
     /// read.
-    pub(crate) fn add(
-        &mut self,
-        inode: u64,
-        dir: DirId,
-        name: Name,
-        base: Option<Record>,
-    ) -> Option<usize> {
+    pub(crate) fn add(&mut self, entry: Entry, stat: LocalStat) -> Option<usize> {
         let next = self.groups.len();
-        let number = *self.by_inode.entry(inode).or_insert(next);
+        // A file with one name is no other's, whatever its number.
+        let number = if stat.nlink > 1 {
+            *self.by_identity.entry(stat.identity()).or_insert(next)
+        } else {
+            next
+        };
         if number == next {
             self.groups.push(Group::default());
         }
-        self.groups[number]
-            .names
-            .push(LinkedName { dir, name, base });
+        self.groups[number].names.push(LinkedName { entry, stat });
         (number == next).then_some(number)
     }
 
-    /// Notes the record of a group's file.
-    pub(crate) fn set_record(&mut self, number: usize, record: Record) {
-        self.groups[number].record = Some(record);
+    /// Notes what a group's first name had.
+    pub(crate) fn set_read(&mut self, number: usize, read: ReadState) {
+        self.groups[number].read = Some(read);
     }
 
-    /// Sends every name with the identity of its group.
+    /// Returns the groups.
+    pub(crate) fn into_groups(self) -> Vec<Group> {
+        self.groups
+    }
+}
+
+/// The link ids of one version.
+#[derive(Debug)]
+pub(crate) struct LinkIds {
+    taken: HashSet<LinkId>,
+    next: u64,
+}
+
+impl LinkIds {
+    pub(crate) fn new() -> Self {
+        Self {
+            taken: HashSet::new(),
+            next: LinkId::SESSION_FIRST.0,
+        }
+    }
+
+    /// Sends every name of a file with the identity of the file.
     ///
-    /// A group keeps the link id that its first name had in the base, unless an earlier group took
-    /// it. A file with one name in the tree, and none that was linked before, is no link at all.
-    pub(crate) fn send(self, changes: &ChangeSink) -> Result<(), ImportError> {
-        let mut taken = HashSet::new();
-        let mut new_ids = (LinkId::SESSION_FIRST.0..).map(LinkId);
-        for Group { names, record } in self.groups {
-            // A file that could not be read is reported as a problem.
-            let Some(record) = record else { continue };
-            let old = names.iter().find_map(|name| base_link(name.base.as_ref()));
-            let kept = old.filter(|id| taken.insert(*id));
-            let is_link = names.len() > 1 || kept.is_some();
-            let id = kept.or_else(|| if is_link { new_ids.next() } else { None });
-            let nlink = u32::try_from(names.len()).unwrap_or(u32::MAX);
-            let link = id.map(|id| Link { id, nlink });
-            for name in names {
-                let record = Record {
-                    link,
-                    ..record.clone()
-                };
-                changes.put(name.dir, Some(&name.name), record, name.base.as_ref())?;
-            }
+    /// It keeps the link id that its first name had in the base, unless an earlier file took it. A
+    /// file with one name in the tree, and none that was linked before, is no link at all.
+    pub(crate) fn send(
+        &mut self,
+        names: Vec<LinkedName>,
+        record: &Record,
+        changes: &ChangeSink,
+    ) -> Result<(), ImportError> {
+        let nlink = u32::try_from(names.len()).unwrap_or(u32::MAX);
+        let link = self.id_of(&names).map(|id| Link { id, nlink });
+        for LinkedName { entry, .. } in names {
+            let record = Record {
+                link,
+                ..record.clone()
+            };
+            changes.put(entry.dir, Some(&entry.name), record, entry.base.as_ref())?;
         }
         Ok(())
+    }
+
+    fn id_of(&mut self, names: &[LinkedName]) -> Option<LinkId> {
+        let old = names
+            .iter()
+            .find_map(|name| base_link(name.entry.base.as_ref()));
+        let kept = old.filter(|id| self.taken.insert(*id));
+        if kept.is_some() || names.len() < 2 {
+            return kept;
+        }
+        let id = LinkId(self.next);
+        self.next += 1;
+        Some(id)
     }
 }
 

@@ -1,20 +1,23 @@
 //! The walk over the directory, beside the newest version.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
 use lfsfs_client::{GrpcRemote, Remote as _, Snapshot};
 use lfsfs_types::{DirId, Kind, Name, ObjectPath, Record};
 use rustix::fs::FileType;
+use rustix::io::Errno;
 use tokio::runtime::Handle;
 
 use crate::attributes::{read_xattrs, record};
 use crate::compare::{Pair, pairs};
+use crate::directories::FoundDir;
 use crate::error::ImportError;
 use crate::filter::Filter;
 use crate::local::{self, DirHandle, LocalStat};
-use crate::problems::Reason;
-use crate::worker::{FileJob, OFFER_LEN, Workshop};
+use crate::problems::{Failure, Reason};
+use crate::worker::{Entry, FileJob, OFFER_LEN, Workshop};
 
 /// Files of one batch.
 const BATCH_FILES_MAX: usize = 1024;
@@ -29,10 +32,9 @@ pub(crate) struct Skipped {
 
 /// A directory whose entries are being looked at.
 struct Frame {
-    handle: DirHandle,
-    path: ObjectPath,
+    found: Arc<FoundDir>,
     dir: DirId,
-    pairs: Box<dyn Iterator<Item = Pair<Result<LocalStat, Reason>>>>,
+    pairs: Box<dyn Iterator<Item = Pair<Result<LocalStat, Errno>>>>,
 }
 
 /// The walk. It goes down in path order with a stack of its own, so that no depth is too much.
@@ -83,7 +85,9 @@ impl<'a> Walk<'a> {
         self.device = stat.device;
         self.put_root(&root, &stat)?;
         let entries = local::read_dir(&root).map_err(error)?;
-        let mut stack = vec![self.frame(root, ObjectPath::ROOT, DirId::ROOT, entries, true)?];
+        let directories = &self.workshop.directories;
+        let found = directories.add(ObjectPath::ROOT, &stat, root);
+        let mut stack = vec![self.frame(found, DirId::ROOT, entries, true)?];
         while let Some(frame) = stack.last_mut() {
             match frame.pairs.next() {
                 None => drop(stack.pop()),
@@ -97,11 +101,11 @@ impl<'a> Walk<'a> {
     fn put_root(&mut self, root: &DirHandle, stat: &LocalStat) -> Result<(), ImportError> {
         let workshop = self.workshop;
         match read_xattrs(root, None) {
-            Err(reason) => workshop.problems.report(b".", reason),
+            Err(failure) => workshop.problems.report(b".", failure.of_entry(b".")?),
             Ok(xattrs) => {
-                workshop.contents.offer(&xattrs.contents)?;
                 let kind = Kind::Directory { dir: DirId::ROOT };
-                let record = record(kind, stat, xattrs.xattrs, None);
+                let (record, contents) = record(kind, stat, xattrs);
+                workshop.contents.offer(&contents)?;
                 let base = Some(&self.base.root);
                 workshop
                     .changes
@@ -113,8 +117,7 @@ impl<'a> Walk<'a> {
 
     fn frame(
         &self,
-        handle: DirHandle,
-        path: ObjectPath,
+        found: Arc<FoundDir>,
         dir: DirId,
         local: crate::compare::LocalEntries,
         is_in_base: bool,
@@ -125,8 +128,7 @@ impl<'a> Walk<'a> {
             Vec::new()
         };
         Ok(Frame {
-            handle,
-            path,
+            found,
             dir,
             pairs: Box::new(pairs(local, base)),
         })
@@ -147,13 +149,13 @@ impl<'a> Walk<'a> {
     fn visit(
         &mut self,
         frame: Option<&Frame>,
-        pair: Pair<Result<LocalStat, Reason>>,
+        pair: Pair<Result<LocalStat, Errno>>,
     ) -> Result<Option<Frame>, ImportError> {
         let Some(frame) = frame else { return Ok(None) };
-        let path = match frame.path.join(&pair.name) {
+        let path = match frame.found.path.join(&pair.name) {
             Ok(path) => path,
             Err(error) => {
-                let long = [frame.path.as_bytes(), b"/", pair.name.as_bytes()].concat();
+                let long = [frame.found.path.as_bytes(), b"/", pair.name.as_bytes()].concat();
                 self.workshop.problems.report(&long, Reason::Path(error));
                 return Ok(None);
             }
@@ -163,10 +165,11 @@ impl<'a> Walk<'a> {
             return self.remove(frame, &name, base.as_ref());
         };
         self.workshop.progress.entry();
-        let found =
-            stat.and_then(|stat| self.visit_entry(frame, &path, &name, stat, base.as_ref()));
+        let found = stat
+            .map_err(Failure::from)
+            .and_then(|stat| self.visit_entry(frame, &path, &name, stat, base.as_ref()));
         match found {
-            Ok(Visited::File(stat)) => self.add_file(frame, path, name, &stat, base)?,
+            Ok(Visited::File(stat)) => self.add_file(frame, name, stat, base)?,
             Ok(Visited::Other(record, contents)) => {
                 self.workshop.contents.offer(&contents)?;
                 self.workshop
@@ -175,17 +178,27 @@ impl<'a> Walk<'a> {
             }
             Ok(Visited::Directory(directory)) => {
                 return self
-                    .enter(frame, path, &name, *directory, base.as_ref())
+                    .enter(frame, &name, *directory, base.as_ref())
                     .map(Some);
             }
             Ok(Visited::Skipped) => return self.remove(frame, &name, base.as_ref()),
-            // It was removed since; then it is not there.
-            Err(_) if local::is_gone(&frame.handle, &name) => {
-                return self.remove(frame, &name, base.as_ref());
+            Err(failure) => {
+                let reason = failure.of_entry(path.as_bytes())?;
+                if self.is_gone(frame, &path, &name)? {
+                    return self.remove(frame, &name, base.as_ref());
+                }
+                self.workshop.problems.report(path.as_bytes(), reason);
             }
-            Err(reason) => self.workshop.problems.report(path.as_bytes(), reason),
         }
         Ok(None)
+    }
+
+    /// Returns true if an entry was removed since: then it is not there.
+    fn is_gone(&self, frame: &Frame, path: &ObjectPath, name: &Name) -> Result<bool, ImportError> {
+        match self.workshop.directories.open(&frame.found) {
+            Ok(handle) => Ok(local::is_gone(&handle, name)),
+            Err(failure) => Ok(failure.of_entry(path.as_bytes())? == Reason::Gone),
+        }
     }
 
     fn remove(
@@ -213,35 +226,38 @@ impl<'a> Walk<'a> {
         name: &Name,
         stat: LocalStat,
         base: Option<&Record>,
-    ) -> Result<Visited, Reason> {
+    ) -> Result<Visited, Failure> {
+        if stat.kind == FileType::RegularFile {
+            return Ok(Visited::File(stat));
+        }
+        let handle = self.workshop.directories.open(&frame.found)?;
         let kind = match stat.kind {
-            FileType::RegularFile => return Ok(Visited::File(stat)),
-            FileType::Directory => return self.visit_directory(frame, path, name, base),
+            FileType::Directory => return self.visit_directory(&handle, path, name, base),
             FileType::Symlink => Kind::Symlink {
-                target: local::read_link(&frame.handle, name)?,
+                target: local::read_link(&handle, name)?,
             },
             FileType::Fifo => Kind::Fifo,
+            // One that a mount made and a commit kept stays what it is.
+            FileType::Socket if base.is_some_and(|base| base.kind == Kind::Socket) => Kind::Socket,
             FileType::Socket => {
                 self.skipped.sockets += 1;
                 return Ok(Visited::Skipped);
             }
-            _ => return Err(Reason::Device),
+            _ => return Err(Reason::Device.into()),
         };
-        let xattrs = read_xattrs(&frame.handle, Some(name))?;
-        Ok(Visited::Other(
-            record(kind, &stat, xattrs.xattrs, None),
-            xattrs.contents,
-        ))
+        let xattrs = read_xattrs(&handle, Some(name))?;
+        let (record, contents) = record(kind, &stat, xattrs);
+        Ok(Visited::Other(record, contents))
     }
 
     fn visit_directory(
         &mut self,
-        frame: &Frame,
+        parent: &DirHandle,
         path: &ObjectPath,
         name: &Name,
         base: Option<&Record>,
-    ) -> Result<Visited, Reason> {
-        let handle = local::open_dir(&frame.handle, name)?;
+    ) -> Result<Visited, Failure> {
+        let handle = local::open_dir(parent, name)?;
         let stat = local::stat(&handle)?;
         let xattrs = read_xattrs(&handle, None)?;
         let entries = if stat.device == self.device {
@@ -255,10 +271,10 @@ impl<'a> Walk<'a> {
             Some(Kind::Directory { dir }) => (*dir, true),
             _ => (self.new_dir(), false),
         };
-        let record = record(Kind::Directory { dir }, &stat, xattrs.xattrs, None);
-        let contents = xattrs.contents;
+        let (record, contents) = record(Kind::Directory { dir }, &stat, xattrs);
+        let found = self.workshop.directories.add(path.clone(), &stat, handle);
         Ok(Visited::Directory(Box::new(Directory {
-            handle,
+            found,
             dir,
             is_in_base,
             entries,
@@ -276,13 +292,12 @@ impl<'a> Walk<'a> {
     fn enter(
         &self,
         frame: &Frame,
-        path: ObjectPath,
         name: &Name,
         directory: Directory,
         base: Option<&Record>,
     ) -> Result<Frame, ImportError> {
         let Directory {
-            handle,
+            found,
             dir,
             is_in_base,
             entries,
@@ -293,18 +308,23 @@ impl<'a> Walk<'a> {
         self.workshop
             .changes
             .put(frame.dir, Some(name), record, base)?;
-        self.frame(handle, path, dir, entries, is_in_base)
+        self.frame(found, dir, entries, is_in_base)
     }
 
     fn add_file(
         &mut self,
         frame: &Frame,
-        path: ObjectPath,
         name: Name,
-        stat: &LocalStat,
+        stat: LocalStat,
         base: Option<Record>,
     ) -> Result<(), ImportError> {
         let had_link = base.as_ref().is_some_and(|base| base.link.is_some());
+        let entry = Entry {
+            parent: Arc::clone(&frame.found),
+            dir: frame.dir,
+            name,
+            base,
+        };
         let mut group = None;
         if stat.nlink > 1 || had_link {
             let mut links = self
@@ -312,21 +332,13 @@ impl<'a> Walk<'a> {
                 .links
                 .lock()
                 .unwrap_or_else(std::sync::PoisonError::into_inner);
-            group = links.add(stat.inode, frame.dir, name.clone(), base.clone());
+            group = links.add(entry.clone(), stat);
             if group.is_none() {
                 return Ok(());
             }
         }
-        let parent = DirHandle::clone(&frame.handle);
-        self.batch.push(FileJob {
-            parent,
-            path,
-            dir: frame.dir,
-            name,
-            base,
-            group,
-        });
-        self.batch_len += stat.size;
+        self.batch.push(FileJob { entry, group });
+        self.batch_len = self.batch_len.saturating_add(stat.size);
         if self.batch_len >= OFFER_LEN || self.batch.len() >= BATCH_FILES_MAX {
             self.send_batch()?;
         }
@@ -347,7 +359,7 @@ impl<'a> Walk<'a> {
 
 /// A directory that was opened.
 struct Directory {
-    handle: DirHandle,
+    found: Arc<FoundDir>,
     dir: DirId,
     is_in_base: bool,
     entries: crate::compare::LocalEntries,

@@ -7,29 +7,46 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use lfsfs_types::content::{Content, Piece, PieceList, cut, small_content_id};
 use lfsfs_types::limits::SMALL_CONTENT_LEN_MAX;
-use lfsfs_types::{ContentId, DirId, Kind, Name, ObjectPath, Record};
+use lfsfs_types::{ContentId, DirId, Kind, Name, Record};
 use lfsfs_upload::{ChangeSink, ContentSender, Progress};
 use rustix::fs::FileType;
 
 use crate::attributes::{Xattrs, read_xattrs, record};
+use crate::directories::{Directories, FoundDir};
 use crate::error::ImportError;
-use crate::links::LinkGroups;
+use crate::links::{LinkGroups, ReadState};
 use crate::local::{self, DirHandle, LocalStat};
-use crate::problems::{Problems, Reason};
+use crate::problems::{Failure, Problems, Reason};
 
 /// Bytes that are offered at once.
 pub(crate) const OFFER_LEN: u64 = 8 * 1024 * 1024;
 /// How often a file that changes under the reader is read again.
-const ATTEMPTS_MAX: u32 = 5;
+pub(crate) const ATTEMPTS_MAX: u32 = 5;
+
+/// A name in a directory of the tree.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    pub(crate) parent: Arc<FoundDir>,
+    pub(crate) dir: DirId,
+    pub(crate) name: Name,
+    pub(crate) base: Option<Record>,
+}
+
+impl Entry {
+    /// Returns the path below the imported directory.
+    pub(crate) fn path(&self) -> Vec<u8> {
+        let (parent, name) = (self.parent.path.as_bytes(), self.name.as_bytes());
+        if parent.is_empty() {
+            return name.to_vec();
+        }
+        [parent, b"/", name].concat()
+    }
+}
 
 /// A file to read.
 #[derive(Debug)]
 pub(crate) struct FileJob {
-    pub(crate) parent: DirHandle,
-    pub(crate) path: ObjectPath,
-    pub(crate) dir: DirId,
-    pub(crate) name: Name,
-    pub(crate) base: Option<Record>,
+    pub(crate) entry: Entry,
     /// Set for the first name of a hard-linked file, whose other names are not read.
     pub(crate) group: Option<usize>,
 }
@@ -37,6 +54,7 @@ pub(crate) struct FileJob {
 /// What every worker needs.
 #[derive(Debug)]
 pub(crate) struct Workshop {
+    pub(crate) directories: Directories,
     pub(crate) contents: ContentSender,
     pub(crate) changes: ChangeSink,
     pub(crate) links: Mutex<LinkGroups>,
@@ -50,28 +68,10 @@ struct Hashed {
     bytes: Option<Vec<u8>>,
 }
 
-/// What can go wrong with a file: it is reported and left out, or the whole import ends.
-enum Failure {
-    File(Reason),
-    Import(ImportError),
-}
-
-impl From<ImportError> for Failure {
-    fn from(error: ImportError) -> Self {
-        Self::Import(error)
-    }
-}
-
-impl<R: Into<Reason>> From<R> for Failure {
-    fn from(reason: R) -> Self {
-        Self::File(reason.into())
-    }
-}
-
-/// A file that was read: its record, and the bytes that the server may lack.
-struct ReadFile {
-    record: Record,
-    offer: Vec<(ContentId, Vec<u8>)>,
+/// A file that was read: what it is, and the bytes that the server may lack.
+pub(crate) struct ReadFile {
+    pub(crate) state: ReadState,
+    pub(crate) offer: Vec<(ContentId, Vec<u8>)>,
 }
 
 impl Workshop {
@@ -90,61 +90,84 @@ impl Workshop {
     fn process(&self, batch: Vec<FileJob>) -> Result<(), ImportError> {
         let mut offer = Vec::new();
         for job in batch {
-            match self.read(&job) {
-                Ok(file) => {
+            match (self.read(&job.entry), job.group) {
+                (Ok(file), group) => {
                     offer.extend(file.offer);
-                    self.deliver(job, file.record)?;
+                    self.deliver(&job.entry, group, file.state)?;
                 }
-                Err(Failure::File(reason)) => self.give_up(&job, reason)?,
-                Err(Failure::Import(error)) => return Err(error),
+                (Err(failure), None) => self.give_up(&job.entry, failure)?,
+                // Other names of the file may be there still: the end of the walk looks at them.
+                (Err(failure), Some(_)) => drop(failure.of_entry(&job.entry.path())?),
             }
         }
         self.send(&offer)
     }
 
-    fn send(&self, offer: &[(ContentId, Vec<u8>)]) -> Result<(), ImportError> {
+    pub(crate) fn send(&self, offer: &[(ContentId, Vec<u8>)]) -> Result<(), ImportError> {
         Ok(self.contents.offer(offer)?)
     }
 
-    /// Leaves out a file that could not be read. One that was removed since is not there; if it
-    /// had other names, those were not read.
-    fn give_up(&self, job: &FileJob, reason: Reason) -> Result<(), ImportError> {
-        let is_gone = local::is_gone(&job.parent, &job.name);
-        match (is_gone, job.group, &job.base) {
-            (true, None, Some(_)) => return Ok(self.changes.remove(job.dir, &job.name)?),
-            (true, None, None) => {}
-            (true, Some(_), _) => self.problems.report(job.path.as_bytes(), Reason::Changing),
-            (false, ..) => self.problems.report(job.path.as_bytes(), reason),
+    /// Leaves out a file that could not be read. One that was removed since is not there.
+    fn give_up(&self, entry: &Entry, failure: Failure) -> Result<(), ImportError> {
+        let reason = failure.of_entry(&entry.path())?;
+        let is_gone = match self.directories.open(&entry.parent) {
+            Ok(parent) => local::is_gone(&parent, &entry.name),
+            Err(failure) => failure.of_entry(&entry.path())? == Reason::Gone,
+        };
+        if is_gone {
+            return self.remove(entry);
+        }
+        self.problems.report(&entry.path(), reason);
+        Ok(())
+    }
+
+    /// Takes an entry that is not there out of the version.
+    pub(crate) fn remove(&self, entry: &Entry) -> Result<(), ImportError> {
+        if entry.base.is_some() {
+            self.changes.remove(entry.dir, &entry.name)?;
         }
         Ok(())
     }
 
-    fn deliver(&self, job: FileJob, record: Record) -> Result<(), ImportError> {
-        match job.group {
+    /// Reports an entry that cannot be imported.
+    pub(crate) fn report(&self, entry: &Entry, failure: Failure) -> Result<(), ImportError> {
+        let reason = failure.of_entry(&entry.path())?;
+        self.problems.report(&entry.path(), reason);
+        Ok(())
+    }
+
+    fn deliver(
+        &self,
+        entry: &Entry,
+        group: Option<usize>,
+        read: ReadState,
+    ) -> Result<(), ImportError> {
+        match group {
             None => {
-                let (name, base) = (Some(&job.name), job.base.as_ref());
-                Ok(self.changes.put(job.dir, name, record, base)?)
+                let (name, base) = (Some(&entry.name), entry.base.as_ref());
+                Ok(self.changes.put(entry.dir, name, read.record, base)?)
             }
             Some(group) => {
                 let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
-                links.set_record(group, record);
+                links.set_read(group, read);
                 Ok(())
             }
         }
     }
 
     /// Reads a file until it holds still.
-    fn read(&self, job: &FileJob) -> Result<ReadFile, Failure> {
+    pub(crate) fn read(&self, entry: &Entry) -> Result<ReadFile, Failure> {
+        let parent = self.directories.open(&entry.parent)?;
         for _ in 0..ATTEMPTS_MAX {
-            let (mut file, before) = open(job)?;
+            let (mut file, before) = open(&parent, &entry.name)?;
             let hashed = self.hash(&mut file, before.size)?;
-            let xattrs = read_xattrs(&job.parent, Some(&job.name))?;
+            let xattrs = read_xattrs(&parent, Some(&entry.name))?;
             let after = local::stat(&file)?;
             if after.untouched_since(&before) && hashed.content.len == after.size {
-                return Ok(read_file(job, &after, hashed, xattrs));
+                return Ok(read_file(entry, &after, hashed, xattrs));
             }
         }
-        Err(Failure::File(Reason::Changing))
+        Err(Reason::Changing.into())
     }
 
     /// Hashes a file. A small one comes back with its bytes, pieces of a large one are offered here.
@@ -199,29 +222,30 @@ impl Workshop {
     }
 }
 
-fn open(job: &FileJob) -> Result<(File, LocalStat), Failure> {
-    let file = local::open_file(&job.parent, &job.name)?;
+fn open(parent: &DirHandle, name: &Name) -> Result<(File, LocalStat), Failure> {
+    let file = local::open_file(parent, name)?;
     let stat = local::stat(&file)?;
     if stat.kind == FileType::RegularFile {
         return Ok((file, stat));
     }
-    Err(Failure::File(Reason::Changing))
+    Err(Reason::Changing.into())
 }
 
-fn read_file(job: &FileJob, stat: &LocalStat, hashed: Hashed, xattrs: Xattrs) -> ReadFile {
+fn read_file(entry: &Entry, stat: &LocalStat, hashed: Hashed, xattrs: Xattrs) -> ReadFile {
     let Hashed { content, bytes } = hashed;
     let kind = Kind::File {
         size: content.len,
         content: content.id,
     };
-    let mut offer = xattrs.contents;
+    // Whether it is a hard link is known only when the whole tree has been seen.
+    let (record, mut offer) = record(kind, stat, xattrs);
     offer.extend(bytes.map(|bytes| (content.id, bytes)));
-    if let Some(base) = &job.base {
+    if let Some(base) = &entry.base {
         offer.retain(|(id, _)| !base.contents().any(|known| known == *id));
     }
-    // Whether it is a hard link is known only when the whole tree has been seen.
+    let stat = *stat;
     ReadFile {
-        record: record(kind, stat, xattrs.xattrs, None),
+        state: ReadState { record, stat },
         offer,
     }
 }

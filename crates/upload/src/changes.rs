@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::difference::{Difference, difference};
 use crate::error::UploadError;
-use crate::progress::Progress;
+use crate::progress::{Phase, Progress};
 
 /// Changes that wait for the wire.
 const QUEUED_MAX: usize = 4096;
@@ -100,6 +100,7 @@ impl ChangeSink {
                 .into_iter()
                 .try_for_each(|change| self.send(change))?;
         }
+        self.progress.begin(Phase::Publish);
         self.message(None)
     }
 

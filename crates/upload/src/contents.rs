@@ -11,7 +11,7 @@ use lfsfs_types::{ContentId, ProjectName};
 use tokio::runtime::Handle;
 
 use crate::error::UploadError;
-use crate::progress::Progress;
+use crate::progress::{Phase, Progress};
 use crate::uploads::Uploads;
 
 /// Whether contents are really sent.
@@ -49,6 +49,7 @@ impl ContentSender {
         mode: SendMode,
         progress: Arc<Progress>,
     ) -> Self {
+        progress.begin(Phase::Read);
         let runtime = Handle::current();
         let uploads = Uploads::new(
             remote.clone(),
@@ -100,6 +101,7 @@ impl ContentSender {
     /// Sends what is left in half-full chunks, then the lists of large contents, which the server
     /// takes only when it has every piece. Call it when no worker is busy any more.
     pub fn finish(&self) -> Result<(), UploadError> {
+        self.progress.begin(Phase::Send);
         let large = self.missing_large()?;
         // The server wants these lists stored before it takes them, and what they are cut into
         // before that.

@@ -22,5 +22,5 @@ pub use changes::{ChangeSink, channel};
 pub use contents::{ContentSender, SendMode};
 pub use difference::{Difference, difference};
 pub use error::UploadError;
-pub use progress::{Progress, ProgressFigures};
+pub use progress::{Expected, Phase, Progress, ProgressFigures};
 pub use publishing::Publishing;

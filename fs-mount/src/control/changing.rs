@@ -9,15 +9,15 @@ use std::sync::Arc;
 
 use lfsfs_client::{ChangedName, ClientConfig, GrpcRemote, Remote as _, RemoteError, Snapshot};
 use lfsfs_types::{ObjectPath, ProjectName, Source, VersionRef};
-use lfsfs_upload::Progress;
+use lfsfs_upload::{Phase, Progress};
 use lfsfs_vfs::{CommitError, CommitParams, LocalChange, LocalLine, VfsError};
 use tokio::sync::MutexGuard;
 use tokio::task::spawn_blocking;
 use tracing::info;
 
 use super::messages::{
-    Answer, ChangeItem, ChangeKind, Committed, ControlError, ControlErrorKind, ControlProgress,
-    Counted, ServerMoved, Switched,
+    Answer, ChangeItem, ChangeKind, Committed, ControlError, ControlErrorKind, ControlPhase,
+    ControlProgress, Counted, ServerMoved, Switched,
 };
 use super::socket::Answers;
 use super::verbs::Control;
@@ -272,6 +272,12 @@ fn source(text: &str, project: &ProjectName) -> Result<Source, ControlError> {
 fn figures(progress: &Progress) -> ControlProgress {
     let figures = progress.figures();
     ControlProgress {
+        phase: match figures.phase {
+            Phase::Cut => ControlPhase::Cut,
+            Phase::Read => ControlPhase::Read,
+            Phase::Send => ControlPhase::Send,
+            Phase::Publish => ControlPhase::Publish,
+        },
         bytes_read: figures.bytes_read,
         bytes_sent: figures.bytes_sent,
         contents_sent: figures.contents_sent,

@@ -199,9 +199,27 @@ pub struct ChangeItem {
     pub old: Option<Vec<u8>>,
 }
 
+/// What a commit is doing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ControlPhase {
+    /// It is decided what belongs to the version.
+    #[default]
+    Cut,
+    /// Files are read and hashed, and what is new is sent meanwhile.
+    Read,
+    /// Everything was read, and the rest is sent.
+    Send,
+    /// Everything was sent, and the server makes the version.
+    Publish,
+}
+
 /// How far long work is. Figures grow; which of them do depends on the verb.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ControlProgress {
+    /// What is going on.
+    #[serde(default)]
+    pub phase: ControlPhase,
     /// Bytes of files read and hashed.
     pub bytes_read: u64,
     /// Bytes of chunks sent.

@@ -6,22 +6,24 @@ use std::sync::Arc;
 use clap::Args;
 use indicatif::{HumanBytes, HumanCount, ProgressBar};
 use lfsfs_client::Remote as _;
-use lfsfs_sync::{Export, ExportFigures, ExportProgress};
+use lfsfs_sync::{Export, ExportFigures, ExportProgress, LeftOut};
 use lfsfs_types::{Source, VersionCounts};
 use serde::Serialize;
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::ServerArgs;
 use crate::error::CommandError;
-use crate::output::Output;
+use crate::output::{JsonPath, Output, counted, quoted};
 use crate::progress;
+use crate::signals::EndSignals;
 use crate::user;
 
 #[derive(Debug, Args)]
 #[command(
     after_help = "Writes contents (verified), modes, times, links, extended attributes and special \
-    files; owners if root\ndoes it. All or nothing: if it fails or is interrupted, DIR is as it \
-    was. Prints PROJECT@vN.\n\n\
+    files; owners if root does it. If it fails or is interrupted, DIR is as it was. \
+    Objects that are damaged, or that cannot be made in DIR, are left out and listed, \
+    and the exit code is 1. Until it has come to the end, a file \
+    .lfsfs-export-unfinished-* is in DIR. Prints PROJECT@vN.\n\n\
     Examples:\n  \
     lfsfs export app@v42 ./app\n  \
     lfsfs export app@stable /srv/app --json"
@@ -46,6 +48,16 @@ struct JsonExport {
     skipped_special: u64,
     skipped_xattrs: u64,
     skipped_owners: u64,
+    left_out: u64,
+    first_left_out: Vec<JsonLeftOut>,
+}
+
+/// An object that was left out, in JSON.
+#[derive(Debug, Serialize)]
+pub(crate) struct JsonLeftOut {
+    #[serde(flatten)]
+    path: JsonPath,
+    reason: String,
 }
 
 pub(crate) async fn run(server: ServerArgs, args: ExportArgs) -> Result<(), CommandError> {
@@ -55,8 +67,11 @@ pub(crate) async fn run(server: ServerArgs, args: ExportArgs) -> Result<(), Comm
     let (project, version) = (snapshot.project.name.to_string(), snapshot.version.number);
     let counts = snapshot.version.counts;
     let export = Export::new(Arc::new(remote), snapshot);
-    let figures = watched(export.progress(), Some(counts), export.into_dir(&args.dir)).await??;
-    tell_what_was_left_out(&figures);
+    let progress = export.progress();
+    let work = export.into_dir(&args.dir);
+    let figures = watched(Arc::clone(&progress), Some(counts), work).await??;
+    tell_what_was_skipped(&figures);
+    let (whole, first) = (format!("{project}@{version}"), progress.first_left_out());
     let mut out = Output::new();
     if args.json {
         out.json(&JsonExport {
@@ -67,11 +82,51 @@ pub(crate) async fn run(server: ServerArgs, args: ExportArgs) -> Result<(), Comm
             skipped_special: figures.skipped_special,
             skipped_xattrs: figures.skipped_xattrs,
             skipped_owners: figures.skipped_owners,
+            left_out: figures.left_out,
+            first_left_out: json_left_out(&first),
         })?;
-    } else {
-        out.line(format!("{project}@{version}"))?;
+    } else if figures.left_out == 0 {
+        out.line(&whole)?;
     }
-    out.finish()
+    out.finish()?;
+    all_or(figures.left_out, &first, |count| {
+        format!(
+            "{count} of {whole} could not be written; the rest of it is in {}",
+            args.dir.display()
+        )
+    })
+}
+
+/// Fails if objects were left out, and lists the first of them.
+pub(crate) fn all_or(
+    count: u64,
+    first: &[LeftOut],
+    message: impl FnOnce(String) -> String,
+) -> Result<(), CommandError> {
+    if count == 0 {
+        return Ok(());
+    }
+    let mut message = message(counted(count, "object"));
+    for LeftOut { path, reason } in first {
+        let path = if path.is_empty() { b"." } else { &path[..] };
+        message.push_str(&format!("\n  {}: {reason}", quoted(path)));
+    }
+    let unnamed = count.saturating_sub(first.len() as u64);
+    if unnamed > 0 {
+        message.push_str(&format!("\n  and {unnamed} more"));
+    }
+    Err(CommandError::failed(message).hint(
+        "if contents are missing or damaged, find out more on the server's machine: stop lfsfsd \
+        and run: lfsfsd check --data DIR",
+    ))
+}
+
+pub(crate) fn json_left_out(first: &[LeftOut]) -> Vec<JsonLeftOut> {
+    let json = |left_out: &LeftOut| JsonLeftOut {
+        path: JsonPath::new(&left_out.path),
+        reason: left_out.reason.clone(),
+    };
+    first.iter().map(json).collect()
 }
 
 /// Does the work with a bar on a terminal, and stops it where a signal says so.
@@ -80,16 +135,14 @@ pub(crate) async fn watched<T>(
     expected: Option<VersionCounts>,
     work: impl Future<Output = T>,
 ) -> Result<T, CommandError> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
+    let mut signals = EndSignals::new()?;
     let bar = draw(Arc::clone(&progress), expected);
     let mut work = std::pin::pin!(work);
     let done = loop {
         tokio::select! {
             done = &mut work => break done,
             // It ends by itself, after it has cleaned up.
-            _ = interrupt.recv() => progress.stop(),
-            _ = terminate.recv() => progress.stop(),
+            () = signals.recv() => progress.stop(),
         }
     };
     bar.finish_and_clear();
@@ -118,7 +171,7 @@ fn draw(progress: Arc<ExportProgress>, expected: Option<VersionCounts>) -> Progr
 }
 
 /// Says what this user, or this file system, could not have.
-pub(crate) fn tell_what_was_left_out(figures: &ExportFigures) {
+pub(crate) fn tell_what_was_skipped(figures: &ExportFigures) {
     let left_out = [
         (figures.skipped_special, "device nodes and sockets"),
         (figures.skipped_xattrs, "extended attributes"),

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use clap::Args;
 use indicatif::{HumanBytes, HumanCount, ProgressBar};
-use lfsfs_sync::{Import, ImportError, ImportOutcome, ImportParams, Progress};
+use lfsfs_client::{GrpcRemote, RemoteError};
+use lfsfs_sync::{Import, ImportError, ImportOutcome, ImportParams, Phase, Progress};
 use lfsfs_types::ProjectName;
 use serde::Serialize;
 
@@ -21,7 +22,7 @@ use crate::user;
     after_help = "The version becomes a mirror of DIR. What is there already is not sent \
     again; a tree without changes makes no version. Prints PROJECT@vN.\n\n\
     Examples:\n  \
-    lfsfs import ./node_modules deps -m \"npm ci\"\n  \
+    lfsfs import ./node_modules deps --create -m \"npm ci\"\n  \
     lfsfs import ./app app --exclude .git --exclude 'build/**'"
 )]
 pub(crate) struct ImportArgs {
@@ -41,6 +42,9 @@ pub(crate) struct ImportArgs {
     /// Publish without the entries that cannot be read, and without device nodes
     #[arg(long)]
     skip_unreadable: bool,
+    /// Make the project if it is not there
+    #[arg(long)]
+    create: bool,
     /// Only say what would be done
     #[arg(long)]
     dry_run: bool,
@@ -79,10 +83,12 @@ pub(crate) async fn run(server: ServerArgs, args: ImportArgs) -> Result<(), Comm
         skip_unreadable: args.skip_unreadable,
         dry_run: args.dry_run,
     };
-    let import = Import::new(server.remote()?, params)?;
-    let bar = watch(import.progress());
-    let outcome = import.run().await;
-    bar.finish_and_clear();
+    let remote = server.remote()?;
+    let mut outcome = import(&remote, &params).await;
+    if !args.dry_run && is_missing(&outcome) && may_create(&project, args.create)? {
+        create(&remote, &project).await?;
+        outcome = import(&remote, &params).await;
+    }
     let outcome = outcome.map_err(|error| told(error, &project))?;
     tell_what_was_left_out(&outcome);
     let mut out = Output::new();
@@ -98,27 +104,80 @@ pub(crate) async fn run(server: ServerArgs, args: ImportArgs) -> Result<(), Comm
     out.finish()
 }
 
+async fn import(remote: &GrpcRemote, params: &ImportParams) -> Result<ImportOutcome, ImportError> {
+    let import = Import::new(remote.clone(), params.clone())?;
+    let bar = watch(import.progress());
+    if progress::is_seen() {
+        let count = import.counter();
+        tokio::task::spawn_blocking(move || count.run());
+    }
+    let outcome = import.run().await;
+    bar.finish_and_clear();
+    outcome
+}
+
 /// Only the project can be missing on the server.
+fn is_missing(outcome: &Result<ImportOutcome, ImportError>) -> bool {
+    matches!(outcome, Err(ImportError::Remote(error)) if error.is_not_found())
+}
+
+/// Returns true if a project that is missing is to be made: asked for, or allowed by whoever sits at
+/// the terminal.
+fn may_create(project: &ProjectName, create: bool) -> Result<bool, CommandError> {
+    if create || !user::can_be_asked() {
+        return Ok(create);
+    }
+    Ok(user::ask(&format!(
+        "there is no project {project}; make it?"
+    ))?)
+}
+
+async fn create(remote: &GrpcRemote, project: &ProjectName) -> Result<(), CommandError> {
+    match remote.new_project(project, Vec::new()).await {
+        // Somebody else was faster.
+        Ok(_) | Err(RemoteError::AlreadyExists(_)) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 fn told(error: ImportError, project: &ProjectName) -> CommandError {
     match error {
-        ImportError::Remote(error) if error.is_not_found() => {
-            CommandError::from(error).hint(format!("make it with: lfsfs project new {project}"))
-        }
+        ImportError::Remote(error) if error.is_not_found() => CommandError::from(error).hint(
+            format!("import with --create, or make it with: lfsfs project new {project}"),
+        ),
         error => error.into(),
     }
 }
 
-/// Draws the counters, on a terminal.
+/// Draws the counters, on a terminal: as a bar once it is known how much there is to read.
 fn watch(progress: Arc<Progress>) -> ProgressBar {
     let bar = progress::spinner();
     progress::watch(&bar, move |bar| {
         let figures = progress.figures();
+        let sent = HumanBytes(figures.bytes_sent);
+        let (entries, changes) = (HumanCount(figures.entries), HumanCount(figures.changes));
+        let (of, read) = match figures.expected {
+            Some(expected) if expected.bytes > 0 => {
+                // Files may have grown since they were counted.
+                progress::become_bar(bar, expected.bytes.max(figures.bytes_read));
+                bar.set_position(figures.bytes_read);
+                (
+                    format!(" of {}", HumanCount(expected.entries)),
+                    String::new(),
+                )
+            }
+            _ => {
+                let read = HumanBytes(figures.bytes_read);
+                (String::new(), format!("{read} read, "))
+            }
+        };
+        let what = match figures.phase {
+            Phase::Cut | Phase::Read => "",
+            Phase::Send => ", sending the rest",
+            Phase::Publish => ", publishing",
+        };
         bar.set_message(format!(
-            "{} entries, {} read, {} changes, {} sent",
-            HumanCount(figures.entries),
-            HumanBytes(figures.bytes_read),
-            HumanCount(figures.changes),
-            HumanBytes(figures.bytes_sent),
+            "{entries}{of} entries, {read}{changes} changes, {sent} sent{what}"
         ));
     });
     bar

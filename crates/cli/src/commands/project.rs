@@ -1,7 +1,7 @@
 //! `lfsfs project`: make, list, look at, rename and delete projects.
 
 use clap::{Args, Subcommand};
-use lfsfs_client::Project;
+use lfsfs_client::{Project, RemoteError};
 use lfsfs_types::{ProjectName, VersionRecord};
 use serde::Serialize;
 
@@ -29,6 +29,9 @@ pub(crate) enum ProjectCommand {
 pub(crate) struct NewArgs {
     /// Name: letters, digits, '.', '_' and '-', at most 63
     name: String,
+    /// Do nothing if there is a project of that name
+    #[arg(long)]
+    if_missing: bool,
     /// Regular expression of directories to store as packs; can be given several times
     #[arg(long = "pack", value_name = "PATTERN")]
     pack_patterns: Vec<String>,
@@ -114,12 +117,17 @@ pub(crate) async fn run(server: ServerArgs, command: ProjectCommand) -> Result<(
 
 async fn new(server: &ServerArgs, args: NewArgs) -> Result<(), CommandError> {
     let name = name(&args.name)?;
-    let project = server
+    match server
         .remote()?
         .new_project(&name, args.pack_patterns)
-        .await?;
+        .await
+    {
+        Ok(_) => {}
+        Err(RemoteError::AlreadyExists(_)) if args.if_missing => {}
+        Err(error) => return Err(error.into()),
+    }
     let mut out = Output::new();
-    out.line(project.name.as_str())?;
+    out.line(name.as_str())?;
     out.finish()
 }
 

@@ -14,7 +14,7 @@ use lfsfs_sync::Export;
 use lfsfs_types::{ObjectPath, Source};
 use serde::Serialize;
 
-use super::export::{tell_what_was_left_out, watched};
+use super::export::{JsonLeftOut, all_or, json_left_out, tell_what_was_skipped, watched};
 use crate::error::CommandError;
 use crate::mounted::{MountedPath, locate, served_writable};
 use crate::output::{Output, counted, quoted};
@@ -51,6 +51,8 @@ struct JsonRestore {
     version: u64,
     written: u64,
     removed: u64,
+    left_out: u64,
+    first_left_out: Vec<JsonLeftOut>,
 }
 
 pub(crate) async fn run(args: RestoreArgs) -> Result<(), CommandError> {
@@ -74,13 +76,11 @@ pub(crate) async fn run(args: RestoreArgs) -> Result<(), CommandError> {
     }
     let (project, version) = (snapshot.project.name.to_string(), snapshot.version.number);
     let export = Export::new(Arc::new(remote), snapshot);
-    let restored = watched(
-        export.progress(),
-        None,
-        export.restore(&mount.entry.dir, &path),
-    );
-    let figures = restored.await??;
-    tell_what_was_left_out(&figures);
+    let progress = export.progress();
+    let work = export.restore(&mount.entry.dir, &path);
+    let figures = watched(Arc::clone(&progress), None, work).await??;
+    tell_what_was_skipped(&figures);
+    let (whole, first) = (format!("{project}@{version}"), progress.first_left_out());
     let mut out = Output::new();
     if args.json {
         out.json(&JsonRestore {
@@ -88,14 +88,19 @@ pub(crate) async fn run(args: RestoreArgs) -> Result<(), CommandError> {
             version: version.0,
             written: figures.written,
             removed: figures.removed,
+            left_out: figures.left_out,
+            first_left_out: json_left_out(&first),
         })?;
     } else {
         let (written, removed) = (figures.written, figures.removed);
         out.line(format!(
-            "{written} written, {removed} removed, as in {project}@{version}"
+            "{written} written, {removed} removed, as in {whole}"
         ))?;
     }
-    out.finish()
+    out.finish()?;
+    all_or(figures.left_out, &first, |count| {
+        format!("{count} of {whole} could not be written and stayed as before")
+    })
 }
 
 /// Finds the version, which must be one of the mounted project.

@@ -285,7 +285,10 @@ fn record(number: VersionNumber, id: VersionId, tree: &MemoryTree) -> VersionRec
         message: String::new(),
         counts: VersionCounts {
             objects: tree.entries.len() as u64,
-            bytes: tree.entries.values().map(Record::size).sum(),
+            bytes: tree
+                .entries
+                .values()
+                .fold(0, |sum: u64, record| sum.saturating_add(record.size())),
             ..VersionCounts::default()
         },
     }

@@ -15,11 +15,14 @@ use super::contents::{Loaded, take};
 use super::error::ExportError;
 use super::progress::ExportProgress;
 use super::target::failed;
+use crate::acl::{ACCESS_LIST, AccessList};
 use crate::attributes::{is_kept, read_xattrs};
 use crate::local::{DirHandle, LocalStat};
 
 /// Set-user-id and set-group-id: they mean something only together with the owner.
 const MODE_SET_ID: u32 = 0o6000;
+/// With so many bytes free, a file system that takes no attribute is not full.
+const ROOM_MIN: u64 = 1024 * 1024;
 
 /// What this process may give to entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,11 +62,12 @@ impl Dresser<'_> {
         let same_owner =
             self.owners == Owners::Own || (stat.uid, stat.gid) == (record.uid, record.gid);
         let is_link = matches!(record.kind, Kind::Symlink { .. });
-        let same_mode = is_link || stat.mode == self.mode(record, same_owner);
         same_owner
-            && same_mode
             && stat.mtime == record.mtime
-            && read_xattrs(parent, name).is_ok_and(|found| found.xattrs == record.xattrs)
+            && read_xattrs(parent, name).is_ok_and(|found| {
+                let mode = self.mode(record.mode, record, same_owner);
+                found.xattrs == record.xattrs && (is_link || found.mode_of(stat) == mode)
+            })
     }
 
     /// Sets all attributes of the entry at `path`, which is a short one: see `handle_path`.
@@ -76,9 +80,9 @@ impl Dresser<'_> {
         let has_owner = self.set_owner(path, record)?;
         // Changing the owner takes file capabilities away, and a mode without write permission takes
         // the right to set attributes: so these come between the two.
-        self.set_xattrs(path, record, contents)?;
+        let mode = self.set_xattrs(path, record, contents)?;
         if !matches!(record.kind, Kind::Symlink { .. }) {
-            let mode = Mode::from_raw_mode(self.mode(record, has_owner));
+            let mode = Mode::from_raw_mode(self.mode(mode, record, has_owner));
             fs::chmodat(CWD, path, mode, AtFlags::empty())?;
         }
         let times = Timestamps {
@@ -110,49 +114,75 @@ impl Dresser<'_> {
         }
     }
 
+    /// Returns the mode that the entry gets, which an access list has a say in.
     fn set_xattrs(
         &self,
         path: &Path,
         record: &Record,
         contents: &Loaded,
-    ) -> Result<(), DressError> {
+    ) -> Result<u32, DressError> {
         for name in present_xattrs(path)? {
             let is_wanted = |xattr: &Xattr| xattr.name.as_bytes() == name.as_bytes();
             if !record.xattrs.iter().any(is_wanted) {
-                self.or_skipped(xattr::remove(path, &name))?;
+                self.is_done(path, xattr::remove(path, &name))?;
             }
         }
+        let mut mode = record.mode;
         for xattr in &record.xattrs {
             let value: &[u8] = match &xattr.value {
                 XattrValue::Inline(bytes) => bytes,
                 XattrValue::Content { content, .. } => take(contents, content)?,
             };
             let name = OsStr::from_bytes(xattr.name.as_bytes());
-            self.or_skipped(xattr::set(path, name, value))?;
+            let is_set = self.is_done(path, xattr::set(path, name, value))?;
+            if xattr.name.as_bytes() == ACCESS_LIST
+                && let Some(list) = AccessList::parse(value)
+            {
+                mode = match is_set {
+                    true => list.mode_beside(mode),
+                    false => list.mode_instead(mode),
+                };
+            }
         }
-        Ok(())
+        Ok(mode)
     }
 
-    /// Some attributes are root's, and some file systems have none.
-    fn or_skipped(&self, result: io::Result<()>) -> Result<(), DressError> {
-        use io::ErrorKind::{PermissionDenied, Unsupported};
-        match result {
-            Err(error) if matches!(error.kind(), PermissionDenied | Unsupported) => {
-                self.progress.skipped_xattr();
-                Ok(())
-            }
-            result => Ok(result?),
+    /// Returns false, and counts it, if an attribute cannot be changed: some are root's, some file
+    /// systems have none, and each has its own rules for names and sizes.
+    fn is_done(&self, path: &Path, result: io::Result<()>) -> Result<bool, DressError> {
+        let Err(error) = result else { return Ok(true) };
+        match Errno::from_io_error(&error) {
+            Some(
+                Errno::PERM
+                | Errno::ACCESS
+                | Errno::OPNOTSUPP
+                | Errno::INVAL
+                | Errno::RANGE
+                | Errno::TOOBIG
+                | Errno::NAMETOOLONG,
+            ) => {}
+            // ext4 says this of an attribute that is too long for it, too.
+            Some(Errno::NOSPC) if has_room(path) => {}
+            _ => return Err(error.into()),
         }
+        self.progress.skipped_xattr();
+        Ok(false)
     }
 
     /// Who does not get the owner must not get the owner's rights.
-    fn mode(&self, record: &Record, has_owner: bool) -> u32 {
+    fn mode(&self, mode: u32, record: &Record, has_owner: bool) -> u32 {
         if has_owner || record.kind.is_directory() {
-            record.mode
+            mode
         } else {
-            record.mode & !MODE_SET_ID
+            mode & !MODE_SET_ID
         }
     }
+}
+
+/// Returns true if the file system of an entry has space left.
+fn has_room(path: &Path) -> bool {
+    let dir = path.parent().unwrap_or(path);
+    fs::statvfs(dir).is_ok_and(|found| found.f_bavail.saturating_mul(found.f_frsize) >= ROOM_MIN)
 }
 
 /// Labels of the security system are this machine's, whatever a version says.

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 
 use lfsfs_client::RemoteError;
 use lfsfs_types::PathError;
+use rustix::io::Errno;
 use thiserror::Error;
+
+use crate::local::is_of_the_machine;
 
 /// Why a version did not become a directory.
 #[derive(Debug, Error)]
@@ -16,6 +19,8 @@ pub enum ExportError {
     NotEmpty {
         /// The directory.
         dir: PathBuf,
+        /// True if it is what an export left that was killed.
+        is_unfinished: bool,
     },
     /// The directory cannot be made or used.
     #[error("cannot use the directory {}", dir.display())]
@@ -49,6 +54,14 @@ pub enum ExportError {
         /// Where it is.
         path: PathBuf,
     },
+    /// Another name of the same file could not be made, so there is nothing to link with.
+    #[error("{} is another name of {}, which was left out", path.display(), first.display())]
+    FirstName {
+        /// The name.
+        path: PathBuf,
+        /// The name that was to be made first.
+        first: PathBuf,
+    },
     /// A path of the version is longer than a path can be.
     #[error(transparent)]
     Path(#[from] PathError),
@@ -72,4 +85,24 @@ pub enum ExportError {
     /// A part of the work stopped without saying why, which is a defect.
     #[error("the export stopped: {0}")]
     Stopped(&'static str),
+}
+
+impl ExportError {
+    /// Returns true if it concerns one object alone: it is damaged, or cannot be had in this place.
+    /// Others can be written all the same.
+    pub(crate) fn is_of_one_object(&self) -> bool {
+        match self {
+            Self::Entry { source, .. } => {
+                !Errno::from_io_error(source).is_some_and(is_of_the_machine)
+            }
+            Self::Remote(error) => error.is_not_found() || matches!(error, RemoteError::Corrupt(_)),
+            Self::FirstName { .. } | Self::Pack { .. } | Self::Path(_) => true,
+            Self::NotEmpty { .. }
+            | Self::Directory { .. }
+            | Self::NotThere { .. }
+            | Self::Interrupted
+            | Self::LeftBehind { .. }
+            | Self::Stopped(_) => false,
+        }
+    }
 }

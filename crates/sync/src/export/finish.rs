@@ -1,6 +1,9 @@
 //! What can be done only when every entry is there: further names of hard-linked files, and the
 //! attributes of directories, which change while entries are made in them.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+
 use lfsfs_types::{Name, ObjectPath, Record};
 use rustix::fs::{self, AtFlags};
 use rustix::io::Errno;
@@ -8,7 +11,7 @@ use rustix::io::Errno;
 use super::error::ExportError;
 use super::target::failed;
 use super::walk::{LaterName, Rest};
-use super::worker::{Manner, Workshop, move_over, unused_name};
+use super::worker::{Manner, Workshop, below, move_over, take_back, unused_name};
 use crate::attributes::handle_path;
 use crate::local::{self, DirHandle};
 
@@ -17,16 +20,21 @@ pub(crate) fn finish(shop: &Workshop, rest: &Rest) -> Result<(), ExportError> {
     for later in &rest.later_names {
         shop.go_on()?;
         let first = rest.first_names.get(&later.link);
-        link(
-            shop,
-            first.ok_or(ExportError::Stopped("no first name"))?,
-            later,
-        )?;
+        let first = first.ok_or(ExportError::Stopped("no first name"))?;
+        if let Err(failure) = link(shop, first, later) {
+            let path = below(&later.dir, &later.name);
+            shop.progress.leave_out(&path, failure)?;
+        }
     }
     // Those below first: a directory that nobody may enter is still on their way.
     for (path, record) in rest.directories.iter().rev() {
         shop.go_on()?;
-        dress_directory(shop, path, record)?;
+        if path.is_root() {
+            shop.target.unmark()?;
+        }
+        if let Err(failure) = dress_directory(shop, path, record) {
+            shop.progress.leave_out(path.as_bytes(), failure)?;
+        }
     }
     Ok(())
 }
@@ -38,11 +46,14 @@ fn link(
 ) -> Result<(), ExportError> {
     let path = later.dir.join(&later.name)?;
     let (from, to) = (shop.target.dir(first_dir)?, shop.target.dir(&later.dir)?);
-    let inode = |dir: &DirHandle, name: &Name| local::stat_entry(dir, name);
-    let made = inode(&from, first).map_err(failed("look at", &path))?;
-    let made = made.ok_or(ExportError::Stopped("a first name is gone"))?;
-    let present = inode(&to, &later.name).map_err(failed("look at", &path))?;
-    if present.is_some_and(|present| present.inode == made.inode) {
+    let look = |dir: &DirHandle, name: &Name| local::stat_entry(dir, name);
+    let made = look(&from, first).map_err(failed("look at", &path))?;
+    let made = made.ok_or_else(|| ExportError::FirstName {
+        path: OsStr::from_bytes(path.as_bytes()).into(),
+        first: OsStr::from_bytes(&below(first_dir, first)).into(),
+    })?;
+    let present = look(&to, &later.name).map_err(failed("look at", &path))?;
+    if present.is_some_and(|present| present.identity() == made.identity()) {
         return Ok(());
     }
     let link_as = |name: &Name| -> Result<(), Errno> {
@@ -54,7 +65,11 @@ fn link(
         Manner::Live => {
             let beside = unused_name(&path)?;
             link_as(&beside).map_err(failed("link", &path))?;
-            move_over(&to, &beside, &later.name, &path)?;
+            let moved = move_over(&to, &beside, &later.name, &path);
+            if moved.is_err() {
+                take_back(&to, &beside);
+            }
+            moved?;
         }
     }
     shop.progress.written();

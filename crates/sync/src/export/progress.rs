@@ -1,6 +1,22 @@
 //! How far an export is, and what it came to in the end.
 
+use std::error::Error;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use super::error::ExportError;
+
+/// Objects left out that are kept to be shown.
+const SHOWN_MAX: usize = 20;
+
+/// An object that could not be written, or not with all that it has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Its path in the version.
+    pub path: Vec<u8>,
+    /// Why.
+    pub reason: String,
+}
 
 /// Counters that grow while an export goes on, and the way to stop it.
 #[derive(Debug, Default)]
@@ -12,6 +28,8 @@ pub struct ExportProgress {
     skipped_special: AtomicU64,
     skipped_xattrs: AtomicU64,
     skipped_owners: AtomicU64,
+    left_out: AtomicU64,
+    first_left_out: Mutex<Vec<LeftOut>>,
     is_stopped: AtomicBool,
 }
 
@@ -32,6 +50,8 @@ pub struct ExportFigures {
     pub skipped_xattrs: u64,
     /// Owners that root could not set, as in a container that does not know them.
     pub skipped_owners: u64,
+    /// Objects that are damaged, or that cannot be made in this place. A directory counts as one.
+    pub left_out: u64,
 }
 
 impl ExportProgress {
@@ -47,7 +67,32 @@ impl ExportProgress {
             skipped_special: read(&self.skipped_special),
             skipped_xattrs: read(&self.skipped_xattrs),
             skipped_owners: read(&self.skipped_owners),
+            left_out: read(&self.left_out),
         }
+    }
+
+    /// Returns the first objects that were left out.
+    #[must_use]
+    pub fn first_left_out(&self) -> Vec<LeftOut> {
+        let first = self.first_left_out.lock();
+        first.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Goes on without an object if it alone is the reason of a failure.
+    pub(crate) fn leave_out(&self, path: &[u8], failure: ExportError) -> Result<(), ExportError> {
+        if !failure.is_of_one_object() {
+            return Err(failure);
+        }
+        add(&self.left_out, 1);
+        let first = self.first_left_out.lock();
+        let mut first = first.unwrap_or_else(PoisonError::into_inner);
+        if first.len() < SHOWN_MAX {
+            first.push(LeftOut {
+                path: path.to_vec(),
+                reason: text(&failure),
+            });
+        }
+        Ok(())
     }
 
     /// Ends the work soon; what was made by then is dealt with as after any failure.
@@ -90,4 +135,13 @@ impl ExportProgress {
 
 fn add(counter: &AtomicU64, count: u64) {
     counter.fetch_add(count, Ordering::Relaxed);
+}
+
+/// Returns what failed and why, without the path that stands before it.
+fn text(failure: &ExportError) -> String {
+    let ExportError::Entry { action, source, .. } = failure else {
+        let cause = failure.source().map(|cause| format!(": {cause}"));
+        return format!("{failure}{}", cause.unwrap_or_default());
+    };
+    format!("cannot {action} it: {source}")
 }

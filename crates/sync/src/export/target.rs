@@ -7,23 +7,26 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
-use std::sync::Arc;
 
+use lfsfs_common::random::random_bytes;
 use lfsfs_types::{Name, ObjectPath};
-use rustix::fs::{self, Mode, OFlags, ResolveFlags};
-use rustix::io::Errno;
+use rustix::fs::{self, AtFlags, Mode, OFlags, ResolveFlags};
 
 use super::error::ExportError;
-use crate::attributes::handle_path;
+use super::remove::{remove_below, remove_directory};
 use crate::local::{self, DirHandle};
 
 /// The mode of a directory until all is in it: nobody else looks in, nobody else puts things in.
 const MODE_UNFINISHED: Mode = Mode::RWXU;
 
+/// How the mark begins that is in a directory until its export has come to the end.
+const MARK: &str = ".lfsfs-export-unfinished-";
+
 /// An open directory and what is below it.
 #[derive(Debug)]
 pub(crate) struct Target {
     root: DirHandle,
+    mark: Option<String>,
 }
 
 impl Target {
@@ -32,25 +35,47 @@ impl Target {
             dir: dir.to_owned(),
             source: error.into(),
         })?;
-        Ok(Self { root })
+        Ok(Self { root, mark: None })
+    }
+
+    /// Opens a directory and marks it as unfinished, so that a process that is killed leaves nothing
+    /// that looks whole.
+    pub(crate) fn open_marked(dir: &Path) -> Result<Self, ExportError> {
+        let target = Self::open(dir)?;
+        let failed = |source| ExportError::Directory {
+            dir: dir.to_owned(),
+            source,
+        };
+        // Random, so that it is no name of the version.
+        let random = random_bytes().map_err(failed)?;
+        let hex: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        let mark = format!("{MARK}{hex}");
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        fs::openat(&target.root, &mark, flags, Mode::RUSR | Mode::WUSR)
+            .map_err(|error| failed(error.into()))?;
+        Ok(Self {
+            mark: Some(mark),
+            ..target
+        })
+    }
+
+    /// Takes the mark away, where there is one.
+    pub(crate) fn unmark(&self) -> Result<(), ExportError> {
+        let Some(mark) = &self.mark else {
+            return Ok(());
+        };
+        fs::unlinkat(&self.root, mark, AtFlags::empty())
+            .map_err(failed("remove the mark of", &ObjectPath::ROOT))
+    }
+
+    /// Removes everything that is below the root.
+    pub(crate) fn clear(&self) -> io::Result<()> {
+        Ok(remove_below(&self.root)?)
     }
 
     /// Opens a directory below the root.
     pub(crate) fn dir(&self, path: &ObjectPath) -> Result<DirHandle, ExportError> {
-        if path.is_root() {
-            return Ok(Arc::clone(&self.root));
-        }
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
-        let open = || fs::openat2(&self.root, path.as_bytes(), flags, Mode::empty(), resolve);
-        let opened = loop {
-            match open() {
-                // Something was renamed while the way was looked for.
-                Err(Errno::AGAIN) => {}
-                opened => break opened,
-            }
-        };
-        opened.map(Arc::new).map_err(failed("open", path))
+        local::open_below(&self.root, path, ResolveFlags::NO_XDEV).map_err(failed("open", path))
     }
 
     /// Makes a directory that is to be filled.
@@ -72,15 +97,21 @@ impl Target {
         name: &Name,
         is_directory: bool,
     ) -> Result<(), ExportError> {
-        let place = handle_path(parent, Some(name));
         let removed = if is_directory {
-            // Follows no link on its way down.
-            std::fs::remove_dir_all(place)
+            remove_directory(parent, name)
         } else {
-            std::fs::remove_file(place)
+            fs::unlinkat(parent, name.as_bytes(), AtFlags::empty())
         };
         removed.map_err(failed("remove", path))
     }
+}
+
+/// Returns true if a directory has the mark of an export that was not finished.
+pub(crate) fn is_marked(entries: std::fs::ReadDir) -> bool {
+    entries.flatten().any(|entry| {
+        let name = entry.file_name();
+        name.as_bytes().starts_with(MARK.as_bytes())
+    })
 }
 
 /// Says what failed with which entry.

@@ -3,6 +3,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, symlink};
 use std::path::Path;
 
+use lfsfs_client::RemoteError;
 use lfsfs_client::memory::{Faults, MemoryRemote, MemoryTree, plain};
 use lfsfs_types::{DirId, Kind, Link, LinkId, Xattr, XattrValue};
 
@@ -217,14 +218,16 @@ async fn what_one_node_has_damaged_comes_from_another() {
 #[tokio::test]
 async fn a_failure_leaves_the_directory_as_it_was() {
     let remote = served(&tree());
-    let all_damaged = Faults {
-        tamper: Some(Arc::new(|_, _, mut bytes| {
-            bytes[0] ^= 1;
-            Ok(bytes)
+    let unreachable = Faults {
+        tamper: Some(Arc::new(|_, _, _| {
+            Err(RemoteError::Unavailable {
+                address: "first:1".to_owned(),
+                reason: "gone".to_owned(),
+            })
         })),
         ..Faults::default()
     };
-    remote.set_faults(all_damaged);
+    remote.set_faults(unreachable);
     let scratch = tempfile::tempdir().expect("a directory");
     let failed = export_of(&remote).await.into_dir(scratch.path()).await;
     assert!(matches!(failed, Err(ExportError::Remote(_))), "{failed:?}");
@@ -232,6 +235,161 @@ async fn a_failure_leaves_the_directory_as_it_was() {
     let new = scratch.path().join("new");
     assert!(export_of(&remote).await.into_dir(&new).await.is_err());
     assert!(!new.exists());
+}
+
+/// Returns the paths that were left out, sorted.
+fn left_out(progress: &ExportProgress) -> Vec<String> {
+    let first = progress.first_left_out().into_iter();
+    let mut paths: Vec<_> = first
+        .map(|left_out| String::from_utf8_lossy(&left_out.path).into_owned())
+        .collect();
+    paths.sort();
+    paths
+}
+
+#[tokio::test]
+async fn damaged_objects_are_left_out_and_the_rest_is_written() {
+    let mut tree = tree();
+    let content = tree.content(b"four");
+    let nothing = tree.content(b"");
+    let lost = lfsfs_types::content::small_content_id(b"never stored");
+    let sized = |size, content| plain(Kind::File { size, content }, 0o644);
+    tree.directory("bad")
+        .add("bad/size", sized(1 << 40, content))
+        .add("bad/largest", sized(u64::MAX, nothing))
+        .add("bad/short", sized(3, content))
+        .add("bad/lost", sized(12, lost))
+        .file("bad/good", b"good");
+    let linked = |size| linked(&Kind::File { size, content });
+    let other = |mut record: Record| {
+        record.link = Some(Link {
+            id: LinkId(8),
+            nlink: 2,
+        });
+        record
+    };
+    tree.add("bad/link-1", other(linked(5)))
+        .add("bad/link-2", other(linked(5)));
+    let remote = served(&tree);
+    let scratch = tempfile::tempdir().expect("a directory");
+    let dir = scratch.path().join("new");
+    let export = export_of(&remote).await;
+    let progress = export.progress();
+    let figures = export.into_dir(&dir).await.expect("an export");
+    let expected = [
+        "bad/largest",
+        "bad/link-1",
+        "bad/link-2",
+        "bad/lost",
+        "bad/short",
+        "bad/size",
+    ];
+    assert_eq!(left_out(&progress), expected);
+    assert_eq!(figures.left_out, 6);
+    assert_eq!(names(&dir.join("bad")), ["good"]);
+    fs::remove_dir_all(dir.join("bad")).expect("a directory");
+    let time = rustix::fs::Timespec {
+        tv_sec: 1_700_000_000,
+        tv_nsec: 123_456_789,
+    };
+    let times = rustix::fs::Timestamps {
+        last_access: time,
+        last_modification: time,
+    };
+    let flags = rustix::fs::AtFlags::empty();
+    rustix::fs::utimensat(rustix::fs::CWD, &dir, &times, flags).expect("times");
+    check(&dir);
+}
+
+#[tokio::test]
+async fn an_attribute_that_the_file_system_refuses_is_skipped() {
+    let mut tree = tree();
+    let content = tree.content(b"kept");
+    let mut record = plain(Kind::File { size: 4, content }, 0o644);
+    for name in [&b"foo"[..], b"user.", b"user.fine"] {
+        record.xattrs.push(Xattr {
+            name: Name::new(name).expect("a name"),
+            value: XattrValue::Inline((*b"value").into()),
+        });
+    }
+    record.xattrs.sort_by(|a, b| a.name.cmp(&b.name));
+    tree.add("named", record);
+    let remote = served(&tree);
+    let scratch = tempfile::tempdir().expect("a directory");
+    let dir = scratch.path().join("new");
+    let figures = export_of(&remote).await.into_dir(&dir).await;
+    let figures = figures.expect("an export");
+    assert_eq!((figures.skipped_xattrs, figures.left_out), (2, 0));
+    let value = xattr::get(dir.join("named"), "user.fine").expect("an attribute");
+    assert_eq!(value.as_deref(), Some(&b"value"[..]));
+}
+
+#[tokio::test]
+async fn a_restore_leaves_what_is_damaged_as_it_was() {
+    let mut tree = tree();
+    let content = tree.content(b"four");
+    tree.add("bad", plain(Kind::File { size: 5, content }, 0o644));
+    let remote = served(&tree);
+    let scratch = tempfile::tempdir().expect("a directory");
+    let dir = scratch.path();
+    fs::write(dir.join("bad"), "mine").expect("a file");
+    fs::write(dir.join("small"), "mine").expect("a file");
+    let export = export_of(&remote).await;
+    let progress = export.progress();
+    export
+        .restore(dir, &ObjectPath::ROOT)
+        .await
+        .expect("a restore");
+    assert_eq!(left_out(&progress), ["bad"]);
+    assert_eq!(fs::read(dir.join("bad")).expect("a file"), b"mine");
+    assert_eq!(fs::read(dir.join("small")).expect("a file"), b"bytes");
+}
+
+#[tokio::test]
+async fn what_a_killed_export_left_is_marked_and_named() {
+    let remote = served(&tree());
+    let scratch = tempfile::tempdir().expect("a directory");
+    let dir = scratch.path().join("new");
+    fs::create_dir(&dir).expect("a directory");
+    let marked = Target::open_marked(&dir).expect("a mark");
+    let refused = export_of(&remote).await.into_dir(&dir).await;
+    let Err(ExportError::NotEmpty { is_unfinished, .. }) = refused else {
+        panic!("{refused:?}");
+    };
+    assert!(is_unfinished);
+    marked.unmark().expect("no mark");
+    let exported = export_of(&remote).await.into_dir(&dir).await;
+    let _ = exported.expect("an export");
+    check(&dir);
+}
+
+#[tokio::test]
+async fn two_files_are_not_one_because_they_were_linked_here() {
+    let mut tree = MemoryTree::new();
+    let content = tree.content(b"same");
+    let kind = Kind::File { size: 4, content };
+    for (name, id) in [("a", 7), ("b", 8), ("c", 7), ("d", 8)] {
+        let mut record = linked(&kind);
+        record.link = Some(Link {
+            id: LinkId(id),
+            nlink: 2,
+        });
+        tree.add(name, record);
+    }
+    let remote = served(&tree);
+    let scratch = tempfile::tempdir().expect("a directory");
+    let dir = scratch.path();
+    fs::write(dir.join("a"), "same").expect("a file");
+    fs::hard_link(dir.join("a"), dir.join("b")).expect("a link");
+    let restored = export_of(&remote)
+        .await
+        .restore(dir, &ObjectPath::ROOT)
+        .await;
+    restored.expect("a restore");
+    let inode = |name: &str| fs::metadata(dir.join(name)).expect(name).ino();
+    assert_eq!(inode("a"), inode("c"));
+    assert_eq!(inode("b"), inode("d"));
+    assert_ne!(inode("a"), inode("b"));
 }
 
 #[tokio::test]

@@ -13,10 +13,11 @@ use futures::stream::{FuturesOrdered, StreamExt as _};
 use lfsfs_client::{DirectoryListing, Remote, RemoteError, Snapshot};
 use lfsfs_types::{DirId, Kind, LinkId, Name, ObjectPath, Record};
 use rustix::fs::FileType;
+use rustix::io::Errno;
 
 use super::error::ExportError;
 use super::target::failed;
-use super::worker::{BATCH_LEN, Job, Workshop};
+use super::worker::{BATCH_LEN, Job, Manner, Workshop, below};
 use crate::compare::{Pair, pairs};
 use crate::local::{self, DirHandle, LocalStat};
 
@@ -64,7 +65,7 @@ pub(crate) struct Walk<'a> {
     rest: Rest,
 }
 
-type Listed = Result<(Pending, DirectoryListing), RemoteError>;
+type Listed = (Pending, Result<DirectoryListing, RemoteError>);
 
 impl<'a> Walk<'a> {
     pub(crate) fn new(
@@ -92,7 +93,10 @@ impl<'a> Walk<'a> {
         record: Record,
     ) -> Result<Rest, ExportError> {
         match top {
-            None => self.enter(ObjectPath::ROOT, record, true)?,
+            None => {
+                let is_present = self.shop.manner == Manner::Live;
+                self.enter(ObjectPath::ROOT, record, is_present)?;
+            }
             Some((dir, name)) => {
                 let handle = self.shop.target.dir(dir)?;
                 let present = local::stat_entry(&handle, name)
@@ -110,8 +114,16 @@ impl<'a> Walk<'a> {
             let Some(listed) = self.shop.runtime.block_on(listings.next()) else {
                 break;
             };
-            let (pending, listing) = listed?;
-            self.directory(&pending, listing)?;
+            let (pending, listing) = listed;
+            // Without the listing of its root there is no version.
+            if pending.path.is_root() {
+                self.directory(&pending, listing?)?;
+                continue;
+            }
+            let filled = listing
+                .map_err(ExportError::from)
+                .and_then(|listing| self.directory(&pending, listing));
+            self.or_left_out(pending.path.as_bytes(), filled)?;
         }
         self.send_batch()?;
         Ok(self.rest)
@@ -128,23 +140,33 @@ impl<'a> Walk<'a> {
         } else {
             Vec::new()
         };
-        for Pair { name, local, base } in pairs(present, listing.entries) {
+        for pair in pairs(present, listing.entries) {
             self.shop.go_on()?;
-            let path = pending.path.join(&name)?;
-            let present = local.transpose().map_err(|reason| {
-                failed("look at", &path)(std::io::Error::other(reason.to_string()))
-            })?;
-            match (present, base) {
-                (present, Some(record)) => {
-                    self.entry(&handle, &pending.path, name, present, record)?;
-                }
-                (Some(present), None) => {
-                    self.remove(&handle, &path, &name, &present)?;
-                }
-                (None, None) => {}
-            }
+            let path = below(&pending.path, &pair.name);
+            let done = self.name(&handle, &pending.path, pair);
+            self.or_left_out(&path, done)?;
         }
         Ok(())
+    }
+
+    fn name(
+        &mut self,
+        handle: &DirHandle,
+        dir: &ObjectPath,
+        pair: Pair<Result<LocalStat, Errno>>,
+    ) -> Result<(), ExportError> {
+        let Pair { name, local, base } = pair;
+        let path = dir.join(&name)?;
+        let present = local.transpose().map_err(failed("look at", &path))?;
+        match (present, base) {
+            (present, Some(record)) => self.entry(handle, dir, name, present, record),
+            (Some(present), None) => self.remove(handle, &path, &name, &present),
+            (None, None) => Ok(()),
+        }
+    }
+
+    fn or_left_out(&self, path: &[u8], done: Result<(), ExportError>) -> Result<(), ExportError> {
+        done.or_else(|failure| self.shop.progress.leave_out(path, failure))
     }
 
     fn entry(
@@ -216,7 +238,7 @@ impl<'a> Walk<'a> {
             let first = (job.dir.clone(), job.name.clone());
             self.rest.first_names.insert(link.id, first);
         }
-        self.batch_len += job.record.size();
+        self.batch_len = self.batch_len.saturating_add(job.record.size());
         self.batch.push(job);
         if self.batch_len >= BATCH_LEN || self.batch.len() >= BATCH_ENTRIES_MAX {
             self.send_batch()?;
@@ -251,8 +273,8 @@ impl<'a> Walk<'a> {
 
 async fn list(remote: &dyn Remote, snapshot: &Snapshot, pending: Pending) -> Listed {
     let (project, version) = (snapshot.project.id, snapshot.version.number);
-    let listing = remote.list_directory(project, version, pending.dir).await?;
-    Ok((pending, listing))
+    let listing = remote.list_directory(project, version, pending.dir).await;
+    (pending, listing)
 }
 
 /// Returns the record of a path and those of the directories above it, the root's first.

@@ -1,5 +1,6 @@
 //! Workers: entries that are no directories are made, or changed to what they are in the version.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::FileExt as _;
@@ -12,7 +13,7 @@ use lfsfs_client::RemoteError;
 use lfsfs_common::random::random_bytes;
 use lfsfs_types::content::{Piece, describe};
 use lfsfs_types::limits::SMALL_CONTENT_LEN_MAX;
-use lfsfs_types::{ContentId, Kind, Name, ObjectPath, Record, XattrValue};
+use lfsfs_types::{ContentId, Kind, LinkId, Name, ObjectPath, Record, XattrValue};
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use tokio::runtime::Handle;
@@ -23,7 +24,7 @@ use super::error::ExportError;
 use super::progress::ExportProgress;
 use super::target::{Target, failed};
 use crate::attributes::handle_path;
-use crate::local::{self, DirHandle, LocalStat};
+use crate::local::{self, DirHandle, FileIdentity, LocalStat};
 
 /// Bytes of small files that are fetched together.
 pub(crate) const BATCH_LEN: u64 = 8 * 1024 * 1024;
@@ -47,7 +48,7 @@ pub(crate) struct Job {
 /// Whether somebody may look at the entries while they are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Manner {
-    /// A directory of our own, taken away if anything fails: entries are made in place.
+    /// A directory of our own, taken away if the export fails: entries are made in place.
     Fresh,
     /// Somebody's work tree: each entry is made beside its place and moved there when it is whole.
     Live,
@@ -62,6 +63,8 @@ pub(crate) struct Workshop {
     pub(crate) contents: Arc<Contents>,
     pub(crate) progress: Arc<ExportProgress>,
     pub(crate) runtime: Handle,
+    /// Files of the directory that were kept as names of a hard link.
+    pub(crate) kept_links: Mutex<HashMap<FileIdentity, LinkId>>,
 }
 
 impl Workshop {
@@ -97,19 +100,45 @@ impl Workshop {
         let mut missing = Vec::new();
         for job in batch {
             self.go_on()?;
-            let parent = parents.open(&job.dir)?;
-            if !self.keep(&parent, &job)? {
-                missing.push(job);
+            match parents
+                .open(&job.dir)
+                .and_then(|parent| self.keep(&parent, &job))
+            {
+                Ok(true) => {}
+                Ok(false) => missing.push(job),
+                Err(failure) => self.leave_out(&job, failure)?,
             }
         }
-        let wanted: Vec<ContentId> = missing.iter().flat_map(wanted).collect();
-        let contents = self.runtime.block_on(self.contents.load(&wanted))?;
+        let contents = self.load_together(&missing)?;
         for job in &missing {
             self.go_on()?;
-            let parent = parents.open(&job.dir)?;
-            self.make(&parent, job, &contents)?;
+            let made = parents
+                .open(&job.dir)
+                .and_then(|parent| self.make(&parent, job, contents.as_ref()));
+            if let Err(failure) = made {
+                self.leave_out(job, failure)?;
+            }
         }
         Ok(())
+    }
+
+    /// Returns what all of the jobs need, or nothing if some of it cannot be had: then each asks for
+    /// itself.
+    fn load_together(&self, jobs: &[Job]) -> Result<Option<Loaded>, ExportError> {
+        let wanted: Vec<ContentId> = jobs.iter().flat_map(wanted).collect();
+        match self.runtime.block_on(self.contents.load(&wanted)) {
+            Ok(loaded) => Ok(Some(loaded)),
+            Err(error) => match ExportError::from(error) {
+                failure if failure.is_of_one_object() => Ok(None),
+                failure => Err(failure),
+            },
+        }
+    }
+
+    /// Goes on without an entry if it alone is the reason of a failure.
+    fn leave_out(&self, job: &Job, failure: ExportError) -> Result<(), ExportError> {
+        let path = below(&job.dir, &job.name);
+        self.progress.leave_out(&path, failure)
     }
 
     /// Keeps what is there if it is the same but for attributes. Returns false if it has to be made.
@@ -122,6 +151,14 @@ impl Workshop {
         // A name more than it should have is one that must not change with it.
         if stat.nlink > nlink || !is_same(parent, name, stat, &record.kind) {
             return Ok(false);
+        }
+        // Two files of the version may have been one name's twin of the other here.
+        if let Some(link) = record.link.filter(|_| stat.nlink > 1) {
+            let kept = self.kept_links.lock();
+            let mut kept = kept.unwrap_or_else(PoisonError::into_inner);
+            if *kept.entry(stat.identity()).or_insert(link.id) != link.id {
+                return Ok(false);
+            }
         }
         self.progress.bytes(record.size());
         let dresser = self.dresser();
@@ -142,25 +179,39 @@ impl Workshop {
         Ok(self.runtime.block_on(self.contents.load(&wanted))?)
     }
 
-    fn make(&self, parent: &DirHandle, job: &Job, contents: &Loaded) -> Result<(), ExportError> {
+    fn make(
+        &self,
+        parent: &DirHandle,
+        job: &Job,
+        contents: Option<&Loaded>,
+    ) -> Result<(), ExportError> {
+        let own;
+        let contents = match contents {
+            Some(contents) => contents,
+            None => {
+                let wanted: Vec<ContentId> = wanted(job).collect();
+                own = self.runtime.block_on(self.contents.load(&wanted))?;
+                &own
+            }
+        };
         let path = job.dir.join(&job.name)?;
         let made_as = match self.manner {
             Manner::Fresh => job.name.clone(),
             Manner::Live => unused_name(&path)?,
         };
-        let made = self
-            .make_as(parent, &made_as, &path, &job.record, contents)
-            .and_then(|made| match (made, self.manner) {
-                (Made::Whole, Manner::Live) => move_over(parent, &made_as, &job.name, &path),
-                _ => Ok(()),
-            });
-        if made.is_err() && self.manner == Manner::Live {
-            // What failed first is what is told.
-            let _ = fs::unlinkat(parent, made_as.as_bytes(), AtFlags::empty());
+        let made = self.make_as(parent, &made_as, &path, &job.record, contents)?;
+        let placed = match (made, self.manner) {
+            (Made::Whole, Manner::Live) => move_over(parent, &made_as, &job.name, &path),
+            _ => Ok(()),
+        };
+        if placed.is_err() {
+            take_back(parent, &made_as);
         }
-        made
+        placed
     }
 
+    /// Makes an entry under a name that is free. If that fails there is none, except that one
+    /// without all of its attributes stays in a directory of our own.
     fn make_as(
         &self,
         parent: &DirHandle,
@@ -171,7 +222,10 @@ impl Workshop {
     ) -> Result<Made, ExportError> {
         if let Kind::File { size, content } = record.kind {
             let file = new_file(parent, name).map_err(failed("make", path))?;
-            self.write(&file, (content, size), contents, path)?;
+            if let Err(failure) = self.write(&file, (content, size), contents, path) {
+                take_back(parent, name);
+                return Err(failure);
+            }
         } else {
             match make_special(parent, name, &record.kind) {
                 Ok(()) => {}
@@ -182,9 +236,16 @@ impl Workshop {
                 Err(error) => return Err(failed("make", path)(error)),
             }
         }
-        self.dresser()
+        let dressed = self
+            .dresser()
             .dress(&handle_path(parent, Some(name)), record, contents)
-            .map_err(|error| error.of(path))?;
+            .map_err(|error| error.of(path));
+        if let Err(failure) = dressed {
+            if self.manner == Manner::Live {
+                take_back(parent, name);
+            }
+            return Err(failure);
+        }
         self.progress.written();
         Ok(Made::Whole)
     }
@@ -352,6 +413,19 @@ pub(crate) fn move_over(
     path: &ObjectPath,
 ) -> Result<(), ExportError> {
     fs::renameat(parent, from.as_bytes(), parent, to.as_bytes()).map_err(failed("replace", path))
+}
+
+/// Removes what was begun. What failed first is what is told.
+pub(crate) fn take_back(parent: &DirHandle, name: &Name) {
+    let _ = fs::unlinkat(parent, name.as_bytes(), AtFlags::empty());
+}
+
+/// Returns the path of an entry, also where it is longer than a path can be.
+pub(crate) fn below(dir: &ObjectPath, name: &Name) -> Vec<u8> {
+    if dir.is_root() {
+        return name.as_bytes().to_vec();
+    }
+    [dir.as_bytes(), b"/", name.as_bytes()].concat()
 }
 
 /// Returns a name that nobody uses.
