@@ -92,7 +92,7 @@ fn root_may_do_with_a_users_mount_what_the_user_may() {
         assert!(root(&["status", path]).contains("\nchanges    1\n"));
         assert_eq!(root(&["diff", path]), "M one");
         assert_eq!(root(&["commit", path]), "app@v2");
-        assert_eq!(root(&["cat", "app@v2:one"]), "mine");
+        assert_eq!(root(&["cat", "app@v2", "one"]), "mine");
         assert_eq!(root(&["switch", path, "v1"]), "app@v1");
         for paths in [format!("{path}/one"), path.to_owned()] {
             write("again");

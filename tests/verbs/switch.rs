@@ -146,7 +146,7 @@ fn another_server_is_no_new_address() {
         };
         to(other.address()).fails(1, &[other.address(), "another cluster", "app@v1"]);
         to("127.0.0.1:1").fails(1, &["127.0.0.1:1"]);
-        let odd = to("no/address:1");
+        let odd = to("no address");
         assert_eq!(odd.code(), Some(2), "{odd:?}");
         assert_eq!(mount.status()["version"]["server"], world.address());
         assert_eq!(mount.diff(), ["M two"]);
