@@ -10,7 +10,7 @@ pub(crate) fn of(error: &VfsError) -> Errno {
         VfsError::NotFound => Errno::ENOENT,
         VfsError::NotDirectory => Errno::ENOTDIR,
         VfsError::IsDirectory => Errno::EISDIR,
-        VfsError::NameTooLong => Errno::ENAMETOOLONG,
+        VfsError::NameTooLong | VfsError::PathTooLong { .. } => Errno::ENAMETOOLONG,
         VfsError::Stale => Errno::ESTALE,
         VfsError::NoAttribute => Errno::NO_XATTR,
         VfsError::ReadOnly => Errno::EROFS,

@@ -10,11 +10,13 @@ mod conflict;
 mod force;
 mod lease;
 mod links;
+mod paths;
 mod plan;
 mod publish;
 mod rebase;
 mod rollback;
 mod staging;
+mod told;
 mod undo;
 
 use std::collections::BTreeMap;
@@ -209,7 +211,7 @@ impl CommitSession {
     /// What depends on other changes or on the base is checked when the commit is published.
     pub fn stage(&mut self, changes: Vec<Change>) -> Result<()> {
         for change in &changes {
-            check_change(change)?;
+            check_change(change).map_err(|error| self.with_path(error))?;
         }
         let touch = self.touch();
         self.staging().add(&changes, touch.map(|row| row.encode()))

@@ -121,7 +121,7 @@ fn list_all(side: &Side<'_>, line: DiffLine, sink: Sink<'_>) -> Result<ControlFl
             let (entries, more) = side.view.entries(dir, after.as_ref(), PAGE_ENTRIES_MAX)?;
             after = entries.last().map(|(name, _)| name.clone());
             for (name, record) in entries {
-                let path = join(&path, &name, dir)?;
+                let path = join(&path, &name)?;
                 found.extend(record.dir().map(|below| (below, path.clone())));
                 if sink(one_sided(line, path, record)).is_break() {
                     return Ok(ControlFlow::Break(()));

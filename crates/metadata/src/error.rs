@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 
 use lfsfs_meta_store::MetaError;
+use lfsfs_types::limits::PATH_LEN_MAX;
 use lfsfs_types::{
     ContentId, DecodeError, DirId, LinkId, Name, NodeId, ObjectPath, ProjectId, ProjectName,
     TagName, VersionId, VersionNumber,
@@ -223,10 +224,10 @@ pub enum MetadataError {
     InvalidAddress,
 
     /// A path of the version is longer than paths can be.
-    #[error("an object below directory {dir} has a path that is too long")]
+    #[error("path \"{path}\" of the version is too long: {PATH_LEN_MAX} bytes are possible")]
     PathTooLong {
-        /// The directory.
-        dir: DirId,
+        /// The path, shortened for people.
+        path: String,
     },
 }
 
@@ -270,10 +271,15 @@ pub struct Place {
     pub dir: DirId,
     /// The name; none for the root's own record.
     pub name: Option<Name>,
+    /// The path, shortened for people, where it could be found.
+    pub path: Option<String>,
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(path) = &self.path {
+            return write!(f, "\"{path}\"");
+        }
         match &self.name {
             Some(name) => write!(
                 f,
@@ -379,15 +385,22 @@ pub enum Refusal {
     },
 
     /// The path is longer than paths can be.
-    #[error("the path is too long")]
-    PathTooLong,
+    #[error("the path would have {len} bytes: {PATH_LEN_MAX} are possible")]
+    PathTooLong {
+        /// The bytes that it would have.
+        len: usize,
+    },
 }
 
 impl Refusal {
     /// Makes the error that names the place.
     pub(crate) fn at(self, dir: DirId, name: Option<Name>) -> MetadataError {
         MetadataError::Refused {
-            place: Place { dir, name },
+            place: Place {
+                dir,
+                name,
+                path: None,
+            },
             reason: self,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use lfsfs_types::{DirId, Name, ObjectPath, ProjectId, VersionNumber};
+use lfsfs_types::{DirId, Name, ObjectPath, ProjectId, VersionNumber, path_text};
 
 use crate::error::{MetadataError, Result};
 use crate::metadata::Metadata;
@@ -112,7 +112,7 @@ impl<'a> Side<'a> {
             dir,
             version: self.view.version,
         })?;
-        join(&path, name, dir)
+        join(&path, name)
     }
 
     /// Returns the path of a name, if the version has something there.
@@ -129,7 +129,8 @@ impl<'a> Side<'a> {
 }
 
 /// Returns the path of a name below the path of a directory.
-pub(crate) fn join(path: &ObjectPath, name: &Name, dir: DirId) -> Result<ObjectPath> {
-    path.join(name)
-        .map_err(|_| MetadataError::PathTooLong { dir })
+pub(crate) fn join(path: &ObjectPath, name: &Name) -> Result<ObjectPath> {
+    path.join(name).map_err(|_| MetadataError::PathTooLong {
+        path: path_text([path.as_bytes(), name.as_bytes()].into_iter()),
+    })
 }

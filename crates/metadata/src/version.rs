@@ -210,7 +210,10 @@ fn version_zero(project: &Project) -> VersionRecord {
         time: project.created,
         author: String::new(),
         message: String::new(),
-        counts: VersionCounts::default(),
+        counts: VersionCounts {
+            path_len: Some(0),
+            ..VersionCounts::default()
+        },
     }
 }
 

@@ -6,7 +6,9 @@
 //! that can be read, and what stops there still is.
 
 use lfsfs_meta_store::{KeyRange, MetaError, MetaStore, MetaStoreExt as _, Read, Rows};
-use lfsfs_types::{DirId, Kind, Name, ObjectPath, ProjectId, Record, Timestamp, VersionNumber};
+use lfsfs_types::{
+    DirId, Kind, Name, ObjectPath, ProjectId, Record, Timestamp, VersionNumber, path_text,
+};
 
 use crate::error::{MetadataError, Result};
 use crate::keys::{self, table};
@@ -210,18 +212,23 @@ impl View<'_> {
                 return Ok(None);
             };
             if names.len() >= DEPTH_MAX {
-                return Err(MetadataError::PathTooLong { dir });
+                return Err(too_long(&names));
             }
             names.push(name);
             above = parent;
         }
         let mut path = ObjectPath::ROOT;
         for name in names.iter().rev() {
-            path = path
-                .join(name)
-                .map_err(|_| MetadataError::PathTooLong { dir })?;
+            path = path.join(name).map_err(|_| too_long(&names))?;
         }
         Ok(Some(path))
+    }
+}
+
+fn too_long(upwards: &[Name]) -> MetadataError {
+    let names = upwards.iter().rev().map(Name::as_bytes);
+    MetadataError::PathTooLong {
+        path: path_text(names),
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use lfsfs_types::{DecodeError, Name, Reader, Timestamp, VersionId, Writer, XattrValue};
+use lfsfs_types::{DecodeError, Name, Reader, Timestamp, VersionId, Writer, XattrName, XattrValue};
 
 use crate::Map;
 use crate::error::Damage;
@@ -85,7 +85,7 @@ records! {
         /// Extents of the file that came last, with their offsets.
         4 => Extents { extents: Vec<(u64, Extent)> },
         /// Extended attributes of the inode that came last.
-        5 => Xattrs { xattrs: Vec<(Name, XattrValue)> },
+        5 => Xattrs { xattrs: Vec<(XattrName, XattrValue)> },
         /// An inode of the sealed state that is no more.
         6 => Gone { ino: u64 },
         /// The state so far is the sealed one.
@@ -432,7 +432,7 @@ impl Restorer {
         }
     }
 
-    fn xattrs(&mut self, xattrs: Vec<(Name, XattrValue)>) -> Result<(), Damage> {
+    fn xattrs(&mut self, xattrs: Vec<(XattrName, XattrValue)>) -> Result<(), Damage> {
         let inode = self.current()?;
         for (name, value) in xattrs {
             inode.attributes.xattrs.insert_mut(name, value);

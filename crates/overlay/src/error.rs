@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use lfsfs_common::PathError;
-use lfsfs_types::{DecodeError, Name, ProjectId, VersionId};
+use lfsfs_types::{DecodeError, Name, ProjectId, VersionId, XattrName};
 use thiserror::Error;
 
 use crate::inode::{Base, Source};
@@ -96,7 +96,7 @@ pub enum ApplyError {
         /// Which inode.
         ino: u64,
         /// Which attribute.
-        name: Name,
+        name: XattrName,
     },
     /// A pack that is a single file must be looked into first.
     #[error("a pack that is a single file cannot be adopted")]

@@ -3,10 +3,10 @@
 //! Owns one implementation of [`Field`] for each type that can stand in a record, and the macro
 //! that makes an enum of records from a list. docs/formats.md "Overlay log" has the tables.
 
-use lfsfs_types::limits::{NAME_LEN_MAX, TARGET_LEN_MAX, XATTR_LEN_MAX};
+use lfsfs_types::limits::{NAME_LEN_MAX, TARGET_LEN_MAX, XATTR_LEN_MAX, XATTR_NAME_LEN_MAX};
 use lfsfs_types::{
     ContentId, DecodeError, DirId, LinkId, Name, Reader, Record, Timestamp, VersionId,
-    VersionNumber, Writer, XattrValue,
+    VersionNumber, Writer, XattrName, XattrValue,
 };
 
 /// Longest encoded object record that is accepted: 1,024 attributes of the record's own limits.
@@ -183,6 +183,17 @@ impl Field for Name {
     fn take(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let bytes = reader.bytes(NAME_LEN_MAX)?;
         Self::new(bytes).map_err(|_| reader.error("no name of an entry"))
+    }
+}
+
+impl Field for XattrName {
+    fn put(&self, writer: &mut Writer) {
+        writer.bytes(self.as_bytes());
+    }
+
+    fn take(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let bytes = reader.bytes(XATTR_NAME_LEN_MAX)?;
+        Self::new(bytes).map_err(|_| reader.error("no name of an attribute"))
     }
 }
 

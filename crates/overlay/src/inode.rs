@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use lfsfs_types::{
     DecodeError, DirId, Kind, LinkId, Name, ProjectId, Reader, Record, Timestamp, VersionId,
-    VersionNumber, Writer, XattrValue,
+    VersionNumber, Writer, XattrName, XattrValue,
 };
 
 use crate::Map;
@@ -156,7 +156,7 @@ pub struct Attributes {
     /// Number of names; 1 for a directory that is not removed.
     pub nlink: u32,
     /// Extended attributes.
-    pub xattrs: Map<Name, XattrValue>,
+    pub xattrs: Map<XattrName, XattrValue>,
 }
 
 impl Attributes {

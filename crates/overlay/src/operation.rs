@@ -6,7 +6,9 @@
 
 use std::sync::Arc;
 
-use lfsfs_types::{DecodeError, DirId, Name, Reader, Timestamp, VersionId, Writer, XattrValue};
+use lfsfs_types::{
+    DecodeError, DirId, Name, Reader, Timestamp, VersionId, Writer, XattrName, XattrValue,
+};
 
 use crate::extent::Location;
 use crate::field::{Field, records, struct_field};
@@ -194,7 +196,7 @@ records! {
             /// Of what.
             ino: u64,
             /// Its name.
-            name: Name,
+            name: XattrName,
             /// Its value; inline up to the kernel's limit of 64 KiB.
             value: XattrValue,
             /// When.
@@ -205,7 +207,7 @@ records! {
             /// Of what.
             ino: u64,
             /// Its name, which it has.
-            name: Name,
+            name: XattrName,
             /// When.
             time: Timestamp,
         },

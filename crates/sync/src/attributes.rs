@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use lfsfs_types::content::small_content_id;
 use lfsfs_types::limits::{XATTR_INLINE_LEN_MAX, XATTRS_MAX};
-use lfsfs_types::{ContentId, Kind, Name, Record, Xattr, XattrValue};
+use lfsfs_types::{ContentId, Kind, Name, Record, Xattr, XattrName, XattrValue};
 
 use crate::acl::{ACCESS_LIST, AccessList};
 use crate::local::{DirHandle, LocalStat};
@@ -39,7 +39,10 @@ pub(crate) fn read_xattrs(parent: &DirHandle, name: Option<&Name>) -> Result<Xat
     for name in names {
         // One that was removed since is not there.
         if let Some(value) = xattr::get(&path, &name)? {
-            all.add(Name::new(name.as_bytes()).map_err(Reason::Name)?, value);
+            all.add(
+                XattrName::new(name.as_bytes()).map_err(Reason::XattrName)?,
+                value,
+            );
         }
     }
     Ok(all)
@@ -55,7 +58,7 @@ impl Xattrs {
         }
     }
 
-    fn add(&mut self, name: Name, bytes: Vec<u8>) {
+    fn add(&mut self, name: XattrName, bytes: Vec<u8>) {
         if name.as_bytes() == ACCESS_LIST {
             self.access_list = AccessList::parse(&bytes);
         }

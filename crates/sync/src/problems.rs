@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::{Mutex, PoisonError};
 
-use lfsfs_types::{NameError, PathError};
+use lfsfs_types::{PathError, XattrNameError};
 use rustix::io::Errno;
 
 use crate::error::ImportError;
@@ -38,8 +38,8 @@ pub enum Reason {
     Changing,
     /// Its path is too long.
     Path(PathError),
-    /// Its name is none.
-    Name(NameError),
+    /// An extended attribute has a name that none can have.
+    XattrName(XattrNameError),
     /// It has more extended attributes than a record holds.
     Xattrs,
 }
@@ -52,7 +52,7 @@ impl fmt::Display for Reason {
             Self::Device => f.write_str("a device node"),
             Self::Changing => f.write_str("it changed while it was read"),
             Self::Path(error) => error.fmt(f),
-            Self::Name(error) => error.fmt(f),
+            Self::XattrName(error) => error.fmt(f),
             Self::Xattrs => f.write_str("too many extended attributes"),
         }
     }

@@ -13,10 +13,12 @@ pub mod name;
 pub mod nodeid;
 pub mod object;
 pub mod pack;
-pub mod place;
+pub mod path_text;
+mod place;
 pub mod source;
 pub mod timestamp;
 pub mod version;
+mod xattr_name;
 
 pub use codec::{DecodeError, Reader, Writer};
 pub use content::{Content, Layout, Piece, PieceList};
@@ -26,7 +28,9 @@ pub use id::{
 };
 pub use name::{Name, NameError, ObjectPath, PathError, ProjectName, TagName};
 pub use object::{Kind, Link, PackRoot, Record, Xattr, XattrValue};
+pub use path_text::path_text;
 pub use place::{ChunkInfo, ContentPlace};
 pub use source::{Source, SourceError, VersionRef};
 pub use timestamp::Timestamp;
 pub use version::{Origin, VersionCounts, VersionRecord};
+pub use xattr_name::{NamespaceError, XattrName, XattrNameError, XattrNamespace};

@@ -8,8 +8,18 @@ pub const PATH_LEN_MAX: usize = 4095;
 pub const TARGET_LEN_MAX: usize = 4095;
 /// Longest project or tag name, in bytes.
 pub const PROJECT_NAME_LEN_MAX: usize = 63;
+/// Most names of one hard-linked file.
+pub const LINKS_MAX: u32 = u32::MAX;
+/// Longest file, in bytes: what a list of pieces can hold if all are as long as they can be, as those of
+/// zeros are. ext4 has the same limit.
+pub const FILE_SIZE_MAX: u64 = 16 * 1024 * 1024 * 1024 * 1024;
 /// Most extended attributes of one object.
 pub const XATTRS_MAX: usize = 1024;
+/// Longest name of an extended attribute, in bytes.
+pub const XATTR_NAME_LEN_MAX: usize = 255;
+/// Most bytes of the names of all extended attributes of one object, each with a NUL: what
+/// listxattr(2) can return.
+pub const XATTR_NAMES_LEN_MAX: usize = 64 * 1024;
 /// Longest value of an extended attribute (the kernel's limit).
 pub const XATTR_LEN_MAX: usize = 64 * 1024;
 /// Longest value of an extended attribute kept in the record; longer ones are contents.
@@ -66,4 +76,5 @@ const _: () = {
     assert!(FRAME_LEN_DEFAULT <= FRAME_LEN_MAX);
     assert!(NAME_LEN_MAX < PATH_LEN_MAX);
     assert!(XATTR_INLINE_LEN_MAX < XATTR_LEN_MAX);
+    assert!(FILE_SIZE_MAX == PIECES_MAX as u64 * PIECE_LEN_MAX as u64);
 };

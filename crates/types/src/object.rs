@@ -1,15 +1,20 @@
 //! The record of an object: what an entry of a directory is, apart from its name.
 //!
-//! Format 1, docs/formats.md "Object record". A record carries every attribute that a local file
+//! Formats 1 and 2, docs/formats.md "Object record". A record carries every attribute that a local file
 //! system keeps, so that a mounted version cannot be told from the tree that was imported.
 
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::id::{ContentId, DirId, LinkId, Sha256};
-use crate::limits::{TARGET_LEN_MAX, XATTR_INLINE_LEN_MAX, XATTR_LEN_MAX, XATTRS_MAX};
+use crate::limits::{
+    TARGET_LEN_MAX, XATTR_INLINE_LEN_MAX, XATTR_LEN_MAX, XATTR_NAME_LEN_MAX, XATTRS_MAX,
+};
 use crate::name::Name;
 use crate::timestamp::Timestamp;
+use crate::xattr_name::XattrName;
 
 const FORMAT: u8 = 1;
+/// As format 1, with names of attributes that format 1 did not take.
+const FORMAT_XATTR_NAMES: u8 = 2;
 pub(crate) const MODE_MAX: u32 = 0o7777;
 
 const FLAG_SHA256: u64 = 1;
@@ -86,7 +91,7 @@ pub struct Link {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Xattr {
     /// Its name with the namespace, such as `user.mime_type`.
-    pub name: Name,
+    pub name: XattrName,
     /// Its value.
     pub value: XattrValue,
 }
@@ -129,11 +134,14 @@ pub struct Record {
 }
 
 impl Record {
-    /// Returns the record in format 1.
+    /// Returns the record, in format 2 if format 1 cannot hold it.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::new();
-        writer.u8(FORMAT).u8(self.kind.tag()).varint(self.flags());
+        writer
+            .u8(self.format())
+            .u8(self.kind.tag())
+            .varint(self.flags());
         writer
             .varint(u64::from(self.mode))
             .varint(u64::from(self.uid))
@@ -159,7 +167,10 @@ impl Record {
     /// Decodes a record that fills `bytes`.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new("object record", bytes);
-        reader.format(FORMAT)?;
+        let format = reader.u8()?;
+        if !matches!(format, FORMAT | FORMAT_XATTR_NAMES) {
+            return Err(reader.error("unknown format number"));
+        }
         let tag = reader.u8()?;
         let flags = reader.varint()?;
         if flags & !FLAGS_ALL != 0 {
@@ -181,6 +192,10 @@ impl Record {
             xattrs: optional(flags, FLAG_XATTRS, || decode_xattrs(&mut reader))?
                 .unwrap_or_default(),
         };
+        // A record has one form only, or two equal ones could differ.
+        if record.format() != format {
+            return Err(reader.error("another format than the names of attributes need"));
+        }
         reader.finish()?;
         Ok(record)
     }
@@ -229,6 +244,15 @@ impl Record {
         self.kind == other.kind
             && (self.mode, self.uid, self.gid) == (other.mode, other.uid, other.gid)
             && self.xattrs == other.xattrs
+    }
+
+    /// Format 1 took those names of attributes that an entry could have, too.
+    fn format(&self) -> u8 {
+        let is_old = |xattr: &Xattr| Name::new(xattr.name.as_bytes()).is_ok();
+        match self.xattrs.iter().all(is_old) {
+            true => FORMAT,
+            false => FORMAT_XATTR_NAMES,
+        }
     }
 
     fn flags(&self) -> u64 {
@@ -348,7 +372,7 @@ impl Xattr {
     }
 
     fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let name = Name::new(reader.bytes(crate::limits::NAME_LEN_MAX)?)
+        let name = XattrName::new(reader.bytes(XATTR_NAME_LEN_MAX)?)
             .map_err(|_| reader.error("no name of an attribute"))?;
         let value = match reader.u8()? {
             1 => XattrValue::Inline(reader.bytes(XATTR_INLINE_LEN_MAX)?.into()),

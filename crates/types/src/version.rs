@@ -1,4 +1,4 @@
-//! The record of a version. Format 1, docs/formats.md "Version record".
+//! The record of a version. Formats 1 and 2, docs/formats.md "Version record".
 
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::id::{ProjectId, VersionId, VersionNumber};
@@ -6,6 +6,8 @@ use crate::limits::{AUTHOR_LEN_MAX, MESSAGE_LEN_MAX};
 use crate::timestamp::Timestamp;
 
 const FORMAT: u8 = 1;
+/// As format 1, with how long paths are at most.
+const FORMAT_PATH_LEN: u8 = 2;
 
 /// How a version came to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +37,8 @@ pub struct VersionCounts {
     pub removed: u64,
     /// Entries that changed.
     pub modified: u64,
+    /// No path of the version has more bytes; `None` in versions that were not measured.
+    pub path_len: Option<u32>,
 }
 
 /// One version of a project.
@@ -61,12 +65,16 @@ pub struct VersionRecord {
 }
 
 impl VersionRecord {
-    /// Returns the record in format 1.
+    /// Returns the record, in format 1 if its paths were not measured.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::new();
+        let format = match self.counts.path_len {
+            None => FORMAT,
+            Some(_) => FORMAT_PATH_LEN,
+        };
         writer
-            .u8(FORMAT)
+            .u8(format)
             .varint(self.number.0)
             .raw(self.id.as_bytes());
         writer.varint(self.parent.0).varint(self.base.0);
@@ -89,9 +97,13 @@ impl VersionRecord {
             added,
             removed,
             modified,
+            path_len,
         } = self.counts;
         for count in [objects, bytes, added, removed, modified] {
             writer.varint(count);
+        }
+        if let Some(len) = path_len {
+            writer.varint(u64::from(len));
         }
         writer.finish()
     }
@@ -99,7 +111,10 @@ impl VersionRecord {
     /// Decodes a record that fills `bytes`.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new("version record", bytes);
-        reader.format(FORMAT)?;
+        let format = reader.u8()?;
+        if !matches!(format, FORMAT | FORMAT_PATH_LEN) {
+            return Err(reader.error("unknown format number"));
+        }
         let record = Self {
             number: VersionNumber(reader.varint()?),
             id: VersionId(reader.array()?),
@@ -115,6 +130,10 @@ impl VersionRecord {
                 added: reader.varint()?,
                 removed: reader.varint()?,
                 modified: reader.varint()?,
+                path_len: match format {
+                    FORMAT => None,
+                    _ => Some(reader.varint32()?),
+                },
             },
         };
         reader.finish()?;

@@ -17,7 +17,7 @@ use lfsfs_types::pack::{EntryAttributes, Owner, PackAttributes, PackEntry, PackK
 use lfsfs_types::{
     ContentId, DirId, Kind, Link, LinkId, Name, ObjectPath, Origin, PackRoot, PieceList, ProjectId,
     Record, Sha256, Timestamp, VersionCounts, VersionId, VersionNumber, VersionRecord, Xattr,
-    XattrValue, nodeid,
+    XattrName, XattrValue, nodeid,
 };
 
 #[path = "support/random.rs"]
@@ -137,7 +137,7 @@ fn object_records() {
     }
     let [(_, file), ..] = kinds();
     let xattr = |name: &[u8], value| Xattr {
-        name: Name::new(name).expect("a name"),
+        name: XattrName::new(name).expect("a name"),
         value,
     };
     let full = Record {
@@ -164,6 +164,15 @@ fn object_records() {
         Record::encode,
         Record::decode,
     );
+    let odd = Record {
+        xattrs: vec![
+            xattr(b"..", XattrValue::Inline([1].into())),
+            xattr(b"user.a/b", XattrValue::Inline([].into())),
+        ],
+        ..full
+    };
+    let name = "object-record-2-names-of-attributes";
+    check(name, &odd, Record::encode, Record::decode);
 }
 
 #[test]
@@ -194,10 +203,17 @@ fn version_records() {
                 added: 5,
                 removed: 0,
                 modified: 200,
+                path_len: None,
             },
         };
         let name = format!("version-record-1-{name}");
         check(&name, &record, VersionRecord::encode, VersionRecord::decode);
+        if origin == Origin::Commit {
+            let mut record = record;
+            record.counts.path_len = Some(4095);
+            let name = "version-record-2";
+            check(name, &record, VersionRecord::encode, VersionRecord::decode);
+        }
     }
 }
 

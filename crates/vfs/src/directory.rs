@@ -54,6 +54,7 @@ pub(crate) fn candidate(
         identity,
         place,
         parent,
+        name_len: u8::try_from(name.as_bytes().len()).unwrap_or(u8::MAX),
     })
 }
 
@@ -69,6 +70,7 @@ pub(crate) fn directory_candidate(project: &lfsfs_types::ProjectId, dir: DirId) 
             index: 0,
         },
         parent: nodeid::ROOT,
+        name_len: 0,
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use lfsfs_client::RemoteError;
 use lfsfs_overlay::OverlayError;
+use lfsfs_types::limits::PATH_LEN_MAX;
 use lfsfs_types::{DecodeError, DirId, ObjectPath};
 use thiserror::Error;
 
@@ -23,9 +24,19 @@ pub enum VfsError {
     /// Something that is no directory was expected.
     #[error("is a directory")]
     IsDirectory,
-    /// The name has more than 255 bytes.
+    /// The name has more than 255 bytes, the target of a symbolic link or the path more than 4,095.
     #[error("name too long")]
     NameTooLong,
+    /// Something in the mount has a path that no version can have: earlier programs let it be made, or
+    /// others moved a directory above it.
+    #[error(
+        "the path \"{path}\" is too long, {PATH_LEN_MAX} bytes are possible: move it up, or give a \
+         directory of it a shorter name"
+    )]
+    PathTooLong {
+        /// The path, shortened for people.
+        path: String,
+    },
     /// The inode is not known, or the server no longer has what it stood for.
     #[error("stale inode")]
     Stale,

@@ -48,6 +48,8 @@ pub(crate) struct Directory {
     pub(crate) dir: DirId,
     /// The inode of the directory that it is in; its own for the root.
     pub(crate) parent: u64,
+    /// The length of its name there; 0 for the root.
+    pub(crate) name_len: u8,
 }
 
 /// An entry that is about to be shown to the kernel.
@@ -62,6 +64,8 @@ pub(crate) struct Candidate {
     pub(crate) place: Place,
     /// The inode of the directory that it is in.
     pub(crate) parent: u64,
+    /// The length of its name, which has 255 bytes at most.
+    pub(crate) name_len: u8,
 }
 
 /// What a number stands for.
@@ -152,6 +156,7 @@ impl Inodes {
                 index: 0,
             },
             parent: nodeid::ROOT,
+            name_len: 0,
         };
         let mut state = State::default();
         state.look_up(&root, &|_| false);
@@ -233,10 +238,11 @@ impl InodeTable {
         self.lock().slots.contains_key(&ino)
     }
 
-    /// Returns the directory that a directory is in.
-    pub(crate) fn parent(&self, directory: u64) -> Option<u64> {
+    /// Returns the directory that a directory is in, and the length of its name there.
+    pub(crate) fn above(&self, directory: u64) -> Option<(u64, u8)> {
         let state = self.lock();
-        Some(state.directories.get(&directory)?.parent)
+        let found = state.directories.get(&directory)?;
+        Some((found.parent, found.name_len))
     }
 
     /// Returns the number of inodes and how many of them are directories.
@@ -266,6 +272,7 @@ impl State {
     /// Makes a number stand for an entry, with more lookups if it had none.
     fn put(&mut self, ino: u64, candidate: &Candidate, lookups: u32) {
         let (place, parent) = (candidate.place, candidate.parent);
+        let name_len = candidate.name_len;
         let slot = self.slots.entry(ino).or_insert(Slot { place, lookups });
         slot.place = place;
         if ino != candidate.nodeid {
@@ -273,7 +280,12 @@ impl State {
         }
         match candidate.identity {
             Identity::Directory(dir) => {
-                self.directories.insert(ino, Directory { dir, parent });
+                let directory = Directory {
+                    dir,
+                    parent,
+                    name_len,
+                };
+                self.directories.insert(ino, directory);
             }
             Identity::Link(link, content) => {
                 self.links.insert(ino, (link, content));

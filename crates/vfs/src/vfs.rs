@@ -486,7 +486,7 @@ impl Vfs {
         if ino == nodeid::ROOT && name == xattr::VERSION {
             return Ok(Value::Known(xattr::version(&self.source.snapshot)));
         }
-        xattr::find(record, name).ok_or(VfsError::NoAttribute)
+        xattr::find(record, name).ok_or_else(|| xattr::absent(name))
     }
 
     /// Returns bytes of a content that an entry of the listing has; the root's own without one.

@@ -24,7 +24,7 @@ use lfsfs_common::PathError;
 use lfsfs_common::clock::Clock;
 use lfsfs_common::random::random_bytes;
 use lfsfs_overlay::{Change, Operation, Overlay, OverlayError, State};
-use lfsfs_types::Timestamp;
+use lfsfs_types::{Name, Timestamp};
 use tokio::task::spawn_blocking;
 
 use crate::attr::Attr;
@@ -35,6 +35,7 @@ use crate::vfs::{Entry, Vfs, target_of};
 mod attributes;
 mod changes;
 pub(crate) mod content;
+mod depth;
 mod discard;
 mod drain;
 mod ground;
@@ -151,7 +152,7 @@ impl WritableVfs {
             let moment = self.moment_above(&held.ground)?;
             let scene = scene(moment.state(), held);
             let object = scene.find_known(&scene.directory(parent)?, &name)?;
-            self.count(&mut known, scene, (parent, &object))
+            self.count(&mut known, scene, (parent, &name, &object))
         };
         let attr = self.with_listings(attempt).await?;
         Ok(Entry { attr })
@@ -238,9 +239,12 @@ impl WritableVfs {
             made = in_background(open).await?;
         }
         // The base may have been replaced while nobody knew of the overlay.
-        let _known = self.lock_known();
+        let mut known = self.lock_known();
         if let Some(overlay) = made.take() {
-            overlay.take_base(&self.ground().source())?;
+            let ground = self.ground();
+            overlay.take_base(&ground.source())?;
+            let base = depth::longest_of(&ground.base);
+            known.note_longest(depth::longest_in(&overlay.state(), base));
             self.overlay.get_or_init(|| Arc::new(overlay));
         }
         Ok(())
@@ -334,14 +338,14 @@ impl WritableVfs {
         &self,
         known: &mut Known,
         scene: Scene<'_>,
-        (parent, object): (u64, &Object<'_>),
+        (parent, name, object): (u64, &Name, &Object<'_>),
     ) -> Result<Attr, Stop> {
         let found = match object {
             Object::Base(found) => found,
             Object::Upper { ino, .. } => {
                 known.count(*ino);
                 if object.is_directory() {
-                    known.put(*ino, parent);
+                    known.put(*ino, parent, name);
                 }
                 return Ok(object.attr());
             }

@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 use lfsfs_client::Snapshot;
-use lfsfs_types::{ContentId, Record, XattrValue};
+use lfsfs_types::{ContentId, NamespaceError, Record, XattrName, XattrValue};
+
+use crate::error::VfsError;
 
 /// Tells on the root what is mounted. It is not listed, so that copies of the tree do not have it.
 pub(crate) const VERSION: &[u8] = b"user.lfsfs.version";
@@ -19,6 +21,25 @@ pub(crate) enum Value {
 pub(crate) fn version(snapshot: &Snapshot) -> Bytes {
     let project = snapshot.project.name.as_str();
     format!("{project}@{}", snapshot.version.number).into()
+}
+
+/// Returns the error for an attribute that is not there. As on local file systems, a name that none can
+/// have is told apart from one that is not set.
+pub(crate) fn absent(name: &[u8]) -> VfsError {
+    match XattrName::new(name).map(|name| name.namespace()) {
+        Ok(Err(error)) => without_namespace(error),
+        Ok(Ok(_)) | Err(_) => VfsError::NoAttribute,
+    }
+}
+
+/// Returns the error for a name that no local file system takes.
+pub(crate) fn without_namespace(error: NamespaceError) -> VfsError {
+    match error {
+        NamespaceError::Unknown => VfsError::Unsupported {
+            what: "a namespace of extended attributes",
+        },
+        NamespaceError::NoName => VfsError::Invalid,
+    }
 }
 
 /// Returns the value of an attribute of a record.

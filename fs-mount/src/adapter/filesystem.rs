@@ -319,7 +319,8 @@ impl Filesystem for Adapter {
     }
 
     fn listxattr(&self, request: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
-        self.asked(request).list_xattrs(ino.0, size, reply);
+        self.asked(request)
+            .list_xattrs(ino.0, size, request.uid(), reply);
     }
 
     fn removexattr(&self, request: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {

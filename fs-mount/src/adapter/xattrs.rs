@@ -10,6 +10,9 @@ use lfsfs_vfs::{VfsError, XattrMode};
 use super::{Asked, Xattrs, failed, reply_empty};
 use crate::counters::Opcode;
 
+/// The user who may read `trusted.*`.
+const ROOT: u32 = 0;
+
 impl Asked<'_> {
     pub(super) fn xattr(&self, ino: u64, name: &OsStr, size: u32, reply: ReplyXattr) {
         if self.has_no_xattrs() {
@@ -27,14 +30,21 @@ impl Asked<'_> {
         );
     }
 
-    pub(super) fn list_xattrs(&self, ino: u64, size: u32, reply: ReplyXattr) {
+    /// Root alone sees the names that root alone can read; the kernel does not see to that.
+    pub(super) fn list_xattrs(&self, ino: u64, size: u32, caller: u32, reply: ReplyXattr) {
         if self.has_no_xattrs() {
             return self.serve(Opcode::Listxattr, || reply.error(Errno::ENOSYS));
         }
         self.answer(
             Opcode::Listxattr,
             reply,
-            move |vfs| async move { vfs.listxattr(ino).await },
+            move |vfs| async move {
+                let names = vfs.listxattr(ino).await?;
+                Ok(match caller {
+                    ROOT => names,
+                    _ => without_trusted(&names),
+                })
+            },
             move |reply, names| reply_xattr(Opcode::Listxattr, (ino, size), reply, names),
         );
     }
@@ -90,6 +100,13 @@ impl Asked<'_> {
     }
 }
 
+/// Returns the names, each with a NUL behind it, without those that only root can read.
+fn without_trusted(names: &[u8]) -> Bytes {
+    let names = names.split_inclusive(|byte| *byte == 0);
+    let shown = names.filter(|name| !name.starts_with(b"trusted."));
+    shown.flatten().copied().collect()
+}
+
 /// Answers with a value, or with its size alone, which size 0 asks for.
 fn reply_xattr(
     opcode: Opcode,
@@ -112,5 +129,18 @@ fn xattr_mode(flags: i32) -> Option<XattrMode> {
         libc::XATTR_CREATE => Some(XattrMode::Create),
         libc::XATTR_REPLACE => Some(XattrMode::Replace),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_root_are_left_out_of_a_list() {
+        let names = b"security.a\0trusted.b\0trusted\0user.trusted.c\0";
+        let shown = without_trusted(names);
+        assert_eq!(&shown[..], b"security.a\0trusted\0user.trusted.c\0");
+        assert!(without_trusted(b"").is_empty());
     }
 }

@@ -15,7 +15,7 @@ use lfsfs_mount::{
     Places, UmountMode, call, find_mount, list_mounts, mount, run_daemon, unmount,
 };
 use lfsfs_testkit::tempdir::TempDir;
-use lfsfs_types::{Kind, Name, Xattr, XattrValue};
+use lfsfs_types::{Kind, Xattr, XattrName, XattrValue};
 
 /// Tells a test executable that it is the process of a mount.
 const DAEMON_VARIABLE: &str = "LFSFS_TEST_MOUNT_PROCESS";
@@ -117,7 +117,7 @@ fn add_attribute(tree: &mut MemoryTree) {
     let content = tree.content(b"hello\n");
     let mut record = plain(Kind::File { size: 6, content }, 0o644);
     record.xattrs.push(Xattr {
-        name: Name::new(b"user.colour").unwrap(),
+        name: XattrName::new(b"user.colour").unwrap(),
         value: XattrValue::Inline(b"red".as_slice().into()),
     });
     tree.add("hello", record);

@@ -3,7 +3,7 @@
 use lfsfs_types::limits::{TARGET_LEN_MAX, XATTR_INLINE_LEN_MAX, XATTR_LEN_MAX, XATTRS_MAX};
 use lfsfs_types::{
     ContentId, DirId, Kind, Link, LinkId, Name, PackRoot, Record, Sha256, Timestamp, Xattr,
-    XattrValue,
+    XattrName, XattrValue,
 };
 
 use super::{ProtocolError, id, required};
@@ -197,8 +197,9 @@ impl TryFrom<v1::Xattr> for Xattr {
                 len: value.len,
             },
         };
+        let name = XattrName::new(&message.name);
         Ok(Self {
-            name: name("name", &message.name)?,
+            name: name.map_err(|error| ProtocolError::invalid("name", error))?,
             value,
         })
     }
@@ -262,7 +263,7 @@ mod tests {
                 nlink: 2,
             }),
             xattrs: vec![Xattr {
-                name: Name::new(b"user.a").expect("a name"),
+                name: XattrName::new(b"user.a").expect("a name"),
                 value: XattrValue::Inline(b"b".as_slice().into()),
             }],
         }
@@ -304,7 +305,7 @@ mod tests {
             ("xattrs", |record| {
                 record.xattrs.push(record.xattrs[0].clone());
             }),
-            ("name", |record| record.xattrs[0].name = b"a/b".to_vec()),
+            ("name", |record| record.xattrs[0].name = b"user.\0".to_vec()),
         ];
         for (field, make_wrong) in breaks {
             let mut message = v1::Record::from(&record());

@@ -84,6 +84,7 @@ impl From<VersionCounts> for v1::VersionCounts {
             added,
             removed,
             modified,
+            path_len,
         } = counts;
         Self {
             objects,
@@ -91,6 +92,7 @@ impl From<VersionCounts> for v1::VersionCounts {
             added,
             removed,
             modified,
+            path_len,
         }
     }
 }
@@ -103,6 +105,7 @@ impl From<v1::VersionCounts> for VersionCounts {
             added,
             removed,
             modified,
+            path_len,
         } = message;
         Self {
             objects,
@@ -110,6 +113,7 @@ impl From<v1::VersionCounts> for VersionCounts {
             added,
             removed,
             modified,
+            path_len,
         }
     }
 }

@@ -268,9 +268,8 @@ impl Side {
                 let mut names = vec![0; 65_536];
                 let len = rustix::fs::llistxattr(self.reach(path), &mut names)?;
                 let names = names[..len].split(|byte| *byte == 0);
-                // The root names its version here, which a local directory does not.
                 let mut names: Vec<_> = names
-                    .filter(|name| name.starts_with(b"user.") && *name != b"user.lfsfs.version")
+                    .filter(|name| is_compared(name))
                     .map(<[u8]>::to_vec)
                     .collect();
                 names.sort_unstable();
@@ -354,6 +353,13 @@ fn read(file: &File, offset: u64, len: usize) -> Outcome {
     }
     bytes.truncate(filled);
     Ok(Answer::Bytes(bytes))
+}
+
+/// Labels of a security module are the machine's own. The root names its version here, which a local
+/// directory does not.
+pub(crate) fn is_compared(name: &[u8]) -> bool {
+    let is_ours = [&b"user."[..], b"trusted.", b"security.other"];
+    is_ours.iter().any(|start| name.starts_with(start)) && name != b"user.lfsfs.version"
 }
 
 fn list(root: &OwnedFd, path: &str) -> Outcome {

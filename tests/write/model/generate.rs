@@ -16,7 +16,30 @@ const ACCESSES: [OFlags; 6] = [
     OFlags::RDWR,
     OFlags::RDWR,
 ];
-const XATTRS: [&str; 3] = ["user.a", "user.b", "user.long"];
+/// Of every namespace, of none, and with bytes that names of files cannot have.
+const XATTRS: [&str; 12] = [
+    "user.a",
+    "user.a",
+    "user.b",
+    "user.b",
+    "user.long",
+    "user.a/b",
+    "user.",
+    "trusted.a",
+    "trusted.",
+    "security.other",
+    "other",
+    "system.other",
+];
+/// Seconds at the edges of what ext4 keeps.
+const EDGES: [i64; 6] = [
+    -2_147_483_648,
+    -1,
+    0,
+    2_147_483_647,
+    4_294_967_296,
+    15_032_385_535,
+];
 
 /// Draws calls. The same seed and the same paths give the same calls.
 #[derive(Debug)]
@@ -231,6 +254,7 @@ impl Generator {
         match self.below(6) {
             0 => Time::Now,
             1 => Time::Omit,
+            2 => Time::At(self.pick(&EDGES), self.pick(&[0, 999_999_999])),
             _ => {
                 let seconds = self.numbers.below(1_500_000_000);
                 let nanos = self.numbers.below(1_000_000_000);

@@ -287,10 +287,7 @@ fn content(path: &Path) -> u64 {
 
 fn xattrs(path: &Path) -> Vec<(Vec<u8>, Vec<u8>)> {
     let names = xattr::list(path).expect("extended attributes");
-    let names = names.filter(|name| {
-        let name = name.as_bytes();
-        name.starts_with(b"user.") && name != b"user.lfsfs.version"
-    });
+    let names = names.filter(|name| super::call::is_compared(name.as_bytes()));
     let mut found: Vec<_> = names
         .map(|name| {
             let value = xattr::get(path, &name).expect("an extended attribute");

@@ -289,9 +289,15 @@ fn record(number: VersionNumber, id: VersionId, tree: &MemoryTree) -> VersionRec
                 .entries
                 .values()
                 .fold(0, |sum: u64, record| sum.saturating_add(record.size())),
+            path_len: longest(tree),
             ..VersionCounts::default()
         },
     }
+}
+
+fn longest(tree: &MemoryTree) -> Option<u32> {
+    let lens = tree.entries.keys().map(Vec::len);
+    lens.max().and_then(|len| u32::try_from(len).ok())
 }
 
 #[cfg(test)]

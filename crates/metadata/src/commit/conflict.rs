@@ -23,7 +23,8 @@ use super::Change;
 use super::links::{has, live_names, names_of};
 use super::plan::Planner;
 use super::staging::LinkedName;
-use crate::error::{MetadataError, Result};
+use crate::error::Result;
+use crate::side::join;
 use crate::view::View;
 
 /// How far one state of a name is from another.
@@ -475,9 +476,8 @@ impl Sides<'_> {
         };
         match name {
             None => Ok(path),
-            Some(name) => path
-                .join(name)
-                .map_err(|_| MetadataError::PathTooLong { dir }),
+            // Where both sides together make it too long, the directory says enough.
+            Some(name) => Ok(join(&path, name).unwrap_or(path)),
         }
     }
 }

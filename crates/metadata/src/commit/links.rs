@@ -19,7 +19,7 @@ use super::conflict::Sides;
 use super::plan::{Difference, Planner};
 use super::staging::{LinkedName, Staging};
 use crate::changed::for_each_changed;
-use crate::error::{Place, Refusal, Result};
+use crate::error::{Refusal, Result};
 use crate::keys;
 use crate::metadata::SCAN_PAGE;
 use crate::view::View;
@@ -290,12 +290,12 @@ pub(super) fn has(record: &Record, link: LinkId) -> bool {
 
 /// Checks that all names of a link have one record, and that it counts them.
 fn check_names(planner: &Planner<'_>, link: LinkId) -> Result<()> {
-    let mut agreed: Option<(Record, Place)> = None;
+    let mut agreed: Option<(Record, (DirId, Option<Name>))> = None;
     let mut names = 0_u64;
     let mut agree = |dir: DirId, name: Option<Name>, record: Record| {
         names += 1;
         match &agreed {
-            None => agreed = Some((record, Place { dir, name })),
+            None => agreed = Some((record, (dir, name))),
             Some((agreed, _)) if *agreed == record => {}
             Some(_) => return Err(Refusal::UnequalLink { link }.at(dir, name)),
         }
@@ -313,7 +313,7 @@ fn check_names(planner: &Planner<'_>, link: LinkId) -> Result<()> {
             agree(dir, name, record)?;
         }
     }
-    let Some((record, Place { dir, name })) = agreed else {
+    let Some((record, (dir, name))) = agreed else {
         return Ok(());
     };
     if !known {

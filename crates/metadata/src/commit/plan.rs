@@ -39,6 +39,8 @@ pub(super) struct Plan {
     pub(super) removed: HashSet<DirId>,
     /// Directories of which an entry changes, by their real ids.
     pub(super) touched: HashSet<DirId>,
+    /// No path of the version is longer.
+    pub(super) longest_path: u32,
     /// Where fresh directory ids begin.
     first_fresh: Option<DirId>,
     /// Directories of an older version that get their place back; the newest has none of them.
@@ -145,6 +147,8 @@ pub(super) struct Planner<'a> {
     pending: Vec<DirId>,
     /// Lengths of the paths of directories, as staged.
     path_lens: HashMap<DirId, usize>,
+    /// The longest path of what is staged.
+    pub(super) longest_staged: usize,
 }
 
 impl<'a> Planner<'a> {
@@ -173,6 +177,7 @@ impl<'a> Planner<'a> {
             left: HashSet::new(),
             pending: Vec::new(),
             path_lens: HashMap::new(),
+            longest_staged: 0,
         }
     }
 
@@ -203,14 +208,20 @@ impl<'a> Planner<'a> {
         self.losing.clear();
         self.left.clear();
         self.path_lens.clear();
+        self.longest_staged = 0;
         self.settle()
     }
 
     /// Returns the plan, unless nothing makes a version, and the counters behind all ids that it
     /// gives.
-    pub(super) fn finish(mut self) -> Result<(Option<Plan>, CountersRow)> {
+    ///
+    /// `longest` is an upper bound of the paths of the newest version, if it was counted.
+    pub(super) fn finish(mut self, longest: Option<u32>) -> Result<(Option<Plan>, CountersRow)> {
         links::check(&mut self)?;
         self.edits.finish()?;
+        if self.makes_version {
+            self.plan.longest_path = self.longest_path(longest)?;
+        }
         Ok((self.makes_version.then_some(self.plan), self.counters))
     }
 
@@ -348,7 +359,7 @@ impl<'a> Planner<'a> {
     }
 
     /// Returns the length of the path of a directory, as staged.
-    fn path_len(&mut self, dir: DirId) -> Result<usize> {
+    pub(super) fn path_len(&mut self, dir: DirId) -> Result<usize> {
         let mut chain = Vec::new();
         let mut walked = HashSet::new();
         let mut above = dir;
@@ -369,7 +380,7 @@ impl<'a> Planner<'a> {
         for (dir, name_len) in chain.into_iter().rev() {
             len = below(len, name_len);
             if len > PATH_LEN_MAX {
-                return Err(Refusal::PathTooLong.at(dir, None));
+                return Err(Refusal::PathTooLong { len }.at(dir, None));
             }
             self.path_lens.insert(dir, len);
         }
@@ -396,9 +407,12 @@ impl<'a> Planner<'a> {
             let change = change?;
             if change.dir != DirId::ABOVE_ROOT {
                 let name_len = change.name.as_ref().map_or(0, |name| name.as_bytes().len());
-                if below(self.path_len(change.dir)?, name_len) > PATH_LEN_MAX {
-                    return Err(Refusal::PathTooLong.at(change.dir, change.name));
+                let len = below(self.path_len(change.dir)?, name_len);
+                // What is removed may have been too long.
+                if change.state.is_some() && len > PATH_LEN_MAX {
+                    return Err(Refusal::PathTooLong { len }.at(change.dir, change.name));
                 }
+                self.longest_staged = self.longest_staged.max(len);
             }
             self.compare_one(change)?;
         }
@@ -519,7 +533,7 @@ impl<'a> Planner<'a> {
     }
 
     /// Calls `each` for the entries that a directory has in the base.
-    fn for_each_entry(
+    pub(super) fn for_each_entry(
         &mut self,
         dir: DirId,
         mut each: impl FnMut(&mut Self, &Name, &Record) -> Result<()>,
@@ -594,7 +608,7 @@ impl<'a> ContentCheck<'a> {
 }
 
 /// Returns the length of a path below one of `len` bytes.
-fn below(len: usize, name_len: usize) -> usize {
+pub(super) fn below(len: usize, name_len: usize) -> usize {
     if len == 0 {
         name_len
     } else {

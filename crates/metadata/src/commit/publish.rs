@@ -19,7 +19,7 @@ use lfsfs_types::{
 use super::lease::{Lease, LeasedWrites};
 use super::plan::{Difference, Plan, Planner};
 use super::staging::Staging;
-use super::{Change, CommitSession, Mode, Published, force, rebase, undo};
+use super::{Change, CommitSession, Mode, Published, force, rebase, told, undo};
 use crate::error::{MetadataError, Result};
 use crate::keys;
 use crate::metadata::{get_row, random};
@@ -43,6 +43,7 @@ impl CommitSession {
         // Changes that are forced are staged once more, as what they are on the newest version.
         let forced = Staging::new(self.metadata.store(), SessionId(random()?));
         let result = self.publish_under(&mut lease, forced);
+        let result = result.map_err(|error| self.with_path(error));
         if !result.as_ref().is_ok_and(|done| done.is_new) {
             self.give_up(lease, result.is_err());
         }
@@ -93,9 +94,12 @@ impl CommitSession {
             staging: planned.staging,
             id: self.params.version,
             base: self.metadata.view_unchecked(project, head.number),
-            plan,
             number: head.number.next(),
-            counts: self.counts_of_base(head)?,
+            counts: VersionCounts {
+                path_len: Some(plan.longest_path),
+                ..self.counts_of_base(head)?
+            },
+            plan,
             listed: HashSet::new(),
         };
         version.write_changes(lease)?;
@@ -120,6 +124,7 @@ impl CommitSession {
     ) -> Result<Planned<'a>> {
         let project = self.params.project;
         let view = |number| self.metadata.view_unchecked(project, number);
+        let longest = self.metadata.version(project, head.number)?.counts.path_len;
         let (base, head) = (view(self.params.base.0), view(head.number));
         let mut planner = Planner::new(&self.metadata, base, self.staging(), counters);
         if let Mode::Rollback(version) = self.mode {
@@ -127,12 +132,12 @@ impl CommitSession {
         }
         planner.plan(head)?;
         if base.version == head.version {
-            return Planned::new(planner);
+            return Planned::new(planner, longest);
         }
         let comparison = rebase::compare(&planner, head)?;
         if comparison.conflicts.count() == 0 {
             rebase::apply(&mut planner, comparison)?;
-            return Planned::new(planner);
+            return Planned::new(planner, longest);
         }
         if self.mode != Mode::Force {
             return Err(MetadataError::Conflicts {
@@ -146,8 +151,11 @@ impl CommitSession {
         let made = force::stage(&planner, &comparison, forced)?;
         let mut again = Planner::new(&self.metadata, head, forced, counters);
         again.is_merged = true;
-        again.plan(head)?;
-        Ok(Planned::new(again)?.known_as(&made))
+        let planned = again
+            .plan(head)
+            .and_then(|()| Planned::new(again, longest))
+            .map_err(|error| told::with_path(error, forced, &[head]))?;
+        Ok(planned.known_as(&made))
     }
 
     /// Checks that the base is a version that was published, and for a rollback the newest one.
@@ -239,9 +247,9 @@ struct Planned<'a> {
 }
 
 impl<'a> Planned<'a> {
-    fn new(planner: Planner<'a>) -> Result<Self> {
+    fn new(planner: Planner<'a>, longest: Option<u32>) -> Result<Self> {
         let staging = planner.staging;
-        let (plan, counters) = planner.finish()?;
+        let (plan, counters) = planner.finish(longest)?;
         let made = plan.as_ref();
         let dirs = made.map(|plan| plan.directory_ids().clone());
         let links = made.map(|plan| plan.link_ids().clone());

@@ -228,6 +228,7 @@ impl History {
             println!("on {base:#?} mine {mine:#?} theirs {theirs:#?} forced {found:#?}");
             std::panic::resume_unwind(panic);
         }
+        check_path_len(&published, &found);
         for (made, real) in &published.dirs {
             assert!(made.is_session() && found.dirs.contains_key(real));
         }
@@ -266,6 +267,7 @@ impl History {
             with_times
         };
         assert_eq!(found, expected, "on {base:#?}");
+        check_path_len(published, &found);
         assert_eq!(published.is_new, expected != *base);
         if published.is_new {
             let record = &published.record;
@@ -533,6 +535,17 @@ impl History {
             assert_eq!(found.unwrap(), None, "{dir} is not in {version}");
         }
     }
+}
+
+/// No path is longer than the version says.
+fn check_path_len(published: &Published, found: &Tree) {
+    let names = found.names();
+    let longest = names.values().map(|(path, _)| path.as_bytes().len()).max();
+    let told = published.record.counts.path_len.unwrap();
+    assert!(
+        told as usize >= longest.unwrap_or(0),
+        "{told} < {longest:?}"
+    );
 }
 
 /// Returns the old record where the new one does not differ enough for a row.

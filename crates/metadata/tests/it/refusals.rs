@@ -10,7 +10,7 @@ use lfsfs_metadata::{
 use lfsfs_types::content::{Content, PieceList};
 use lfsfs_types::{
     ContentId, DirId, Kind, Link, LinkId, NodeId, PackRoot, ProjectId, ProjectName, Record, Source,
-    TagName, VersionId, VersionNumber, Xattr, XattrValue,
+    TagName, VersionId, VersionNumber, Xattr, XattrName, XattrValue,
 };
 
 use crate::support::{
@@ -229,7 +229,7 @@ fn paths_that_are_too_long() {
     over.pop();
     over.push(put(made(14), &long, directory(made(15))));
     over.push(put(made(15), "n", file(1)));
-    assert_eq!(scene.refusal(over), Refusal::PathTooLong);
+    assert_eq!(scene.refusal(over), Refusal::PathTooLong { len: 4097 });
     commit(&scene.metadata, &scene.project, changes);
 }
 
@@ -241,7 +241,7 @@ fn missing_contents_are_named() {
         .collect();
     let mut with_xattr = file(1);
     with_xattr.xattrs.push(Xattr {
-        name: name("user.big"),
+        name: XattrName::new(b"user.big").unwrap(),
         value: XattrValue::Content {
             content: content(200),
             len: 2000,

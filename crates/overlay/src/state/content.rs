@@ -1,6 +1,6 @@
 //! Attributes and data of one inode.
 
-use lfsfs_types::{Name, Timestamp, XattrValue};
+use lfsfs_types::{Timestamp, XattrName, XattrValue};
 
 use crate::error::ApplyError;
 use crate::extent::{Extent, FileData, Location};
@@ -122,7 +122,7 @@ impl State {
     pub(super) fn set_xattr(
         &mut self,
         ino: u64,
-        name: &Name,
+        name: &XattrName,
         value: &XattrValue,
         time: Timestamp,
     ) -> Result<(), ApplyError> {
@@ -140,7 +140,7 @@ impl State {
     pub(super) fn remove_xattr(
         &mut self,
         ino: u64,
-        name: &Name,
+        name: &XattrName,
         time: Timestamp,
     ) -> Result<(), ApplyError> {
         if !self.known(ino)?.attributes.xattrs.contains_key(name) {

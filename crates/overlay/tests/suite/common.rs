@@ -6,7 +6,9 @@ use std::time::Duration;
 use lfsfs_overlay::{
     Base, BaseObject, Change, Creation, NewNode, Operation, Overlay, OverlayOptions, Place, Source,
 };
-use lfsfs_types::{DirId, Kind, Name, ProjectId, Record, Timestamp, VersionId, VersionNumber};
+use lfsfs_types::{
+    DirId, Kind, Name, ProjectId, Record, Timestamp, VersionId, VersionNumber, XattrName,
+};
 
 pub(crate) const ROOT: u64 = 1;
 
@@ -35,6 +37,10 @@ pub(crate) fn open(dir: &Path) -> Overlay {
 
 pub(crate) fn name(text: &str) -> Name {
     Name::new(text.as_bytes()).unwrap()
+}
+
+pub(crate) fn xattr_name(text: &str) -> XattrName {
+    XattrName::new(text.as_bytes()).unwrap()
 }
 
 pub(crate) fn place(directory: u64, text: &str) -> Place {

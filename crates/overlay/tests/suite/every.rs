@@ -7,7 +7,9 @@ use lfsfs_types::{
     ContentId, DirId, Kind, Link, LinkId, Record, VersionId, VersionNumber, XattrValue,
 };
 
-use crate::common::{ROOT, adopt_root, create, name, place, record, source, time, write};
+use crate::common::{
+    ROOT, adopt_root, create, name, place, record, source, time, write, xattr_name,
+};
 
 const DIRECTORY: u64 = 2;
 const FILE: u64 = 3;
@@ -151,19 +153,19 @@ fn contents() -> Vec<Step> {
         }),
         Step::Do(Operation::SetXattr {
             ino: FILE,
-            name: name("user.a"),
+            name: xattr_name("user.a"),
             value: value.clone(),
             time,
         }),
         Step::Do(Operation::SetXattr {
             ino: FILE,
-            name: name("user.b"),
+            name: xattr_name("user.b"),
             value,
             time,
         }),
         Step::Do(Operation::RemoveXattr {
             ino: FILE,
-            name: name("user.b"),
+            name: xattr_name("user.b"),
             time,
         }),
     ]

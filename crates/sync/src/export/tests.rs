@@ -5,7 +5,7 @@ use std::path::Path;
 
 use lfsfs_client::RemoteError;
 use lfsfs_client::memory::{Faults, MemoryRemote, MemoryTree, plain};
-use lfsfs_types::{DirId, Kind, Link, LinkId, Xattr, XattrValue};
+use lfsfs_types::{DirId, Kind, Link, LinkId, Xattr, XattrName, XattrValue};
 
 use super::*;
 
@@ -53,7 +53,7 @@ fn tree() -> MemoryTree {
     tree.add("dir/one", linked(&file)).add("two", linked(&file));
     let long = tree.content(&[b'x'; 3000]);
     let xattr = |name: &[u8], value| Xattr {
-        name: Name::new(name).expect("a name"),
+        name: XattrName::new(name).expect("a name"),
         value,
     };
     let content = tree.content(b"kept");
@@ -308,7 +308,7 @@ async fn an_attribute_that_the_file_system_refuses_is_skipped() {
     let mut record = plain(Kind::File { size: 4, content }, 0o644);
     for name in [&b"foo"[..], b"user.", b"user.fine"] {
         record.xattrs.push(Xattr {
-            name: Name::new(name).expect("a name"),
+            name: XattrName::new(name).expect("a name"),
             value: XattrValue::Inline((*b"value").into()),
         });
     }

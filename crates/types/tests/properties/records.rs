@@ -7,7 +7,7 @@ use lfsfs_types::{
 };
 use proptest::prelude::*;
 
-use crate::values::{content_id, name, sha256, target, timestamp};
+use crate::values::{content_id, sha256, target, timestamp, xattr_name};
 use crate::{check_canonical, check_format, mutations};
 
 fn kind() -> impl Strategy<Value = Kind> {
@@ -38,7 +38,7 @@ fn xattrs() -> impl Strategy<Value = Vec<Xattr>> {
         prop::collection::vec(any::<u8>(), 0..100).prop_map(|it| XattrValue::Inline(it.into())),
         (content_id(), large).prop_map(|(content, len)| XattrValue::Content { content, len }),
     ];
-    prop::collection::btree_map(name(), value, 0..4).prop_map(|map| {
+    prop::collection::btree_map(xattr_name(), value, 0..4).prop_map(|map| {
         map.into_iter()
             .map(|(name, value)| Xattr { name, value })
             .collect()
@@ -81,6 +81,7 @@ prop_compose! {
         author in ".{0,60}",
         message in ".{0,200}",
         counts in any::<[u64; 5]>(),
+        path_len in any::<Option<u32>>(),
     ) -> VersionRecord {
         let [objects, bytes, added, removed, modified] = counts;
         VersionRecord {
@@ -92,7 +93,7 @@ prop_compose! {
             time,
             author,
             message,
-            counts: VersionCounts { objects, bytes, added, removed, modified },
+            counts: VersionCounts { objects, bytes, added, removed, modified, path_len },
         }
     }
 }
@@ -112,11 +113,13 @@ proptest! {
     fn arbitrary_bytes_are_no_trap(mut bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         check_canonical(&bytes, Record::encode, Record::decode);
         check_canonical(&bytes, VersionRecord::encode, VersionRecord::decode);
-        if let Some(first) = bytes.first_mut() {
-            *first = 1;
+        for format in 1..=2 {
+            if let Some(first) = bytes.first_mut() {
+                *first = format;
+            }
+            check_canonical(&bytes, Record::encode, Record::decode);
+            check_canonical(&bytes, VersionRecord::encode, VersionRecord::decode);
         }
-        check_canonical(&bytes, Record::encode, Record::decode);
-        check_canonical(&bytes, VersionRecord::encode, VersionRecord::decode);
     }
 }
 
@@ -132,7 +135,7 @@ fn a_short_attribute_has_one_form_only() {
         sha256: None,
         link: None,
         xattrs: vec![Xattr {
-            name: lfsfs_types::Name::new(b"user.a").expect("a name"),
+            name: lfsfs_types::XattrName::new(b"user.a").expect("a name"),
             value: XattrValue::Content {
                 content: lfsfs_types::ContentId::EMPTY,
                 len: u32::try_from(len).expect("small"),

@@ -1,6 +1,6 @@
 //! Strategies for the plain values that formats are made of.
 
-use lfsfs_types::{ContentId, Name, ObjectPath, Sha256, Timestamp};
+use lfsfs_types::{ContentId, Name, ObjectPath, Sha256, Timestamp, XattrName};
 use proptest::prelude::*;
 
 pub(crate) fn content_id() -> impl Strategy<Value = ContentId> {
@@ -22,6 +22,15 @@ pub(crate) fn name() -> impl Strategy<Value = Name> {
         "[a-z.]{1,3}".prop_map(String::into_bytes),
     ]
     .prop_filter_map("no name", |bytes| Name::new(&bytes).ok())
+}
+
+pub(crate) fn xattr_name() -> impl Strategy<Value = XattrName> {
+    prop_oneof![
+        prop::collection::vec(1u8.., 1..=255),
+        "(user|trusted)[./]{0,2}[a-z/]{0,2}".prop_map(String::into_bytes),
+        "[./]{1,3}".prop_map(String::into_bytes),
+    ]
+    .prop_map(|bytes| XattrName::new(&bytes).expect("a name"))
 }
 
 pub(crate) fn path() -> impl Strategy<Value = ObjectPath> {

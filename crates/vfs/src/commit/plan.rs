@@ -12,7 +12,7 @@ use std::thread;
 use lfsfs_overlay::{BaseObject, ChangedEntry, DirectoryRef, Entry, FileData, Inode, Node, Sealed};
 use lfsfs_types::content::small_content_id;
 use lfsfs_types::limits::XATTR_INLINE_LEN_MAX;
-use lfsfs_types::{ContentId, DirId, Kind, Link, Name, Record, Xattr, XattrValue};
+use lfsfs_types::{ContentId, DirId, Kind, Link, Name, Record, Xattr, XattrName, XattrValue};
 use lfsfs_upload::{ChangeSink, ContentSender, Progress};
 use tokio::runtime::Handle;
 
@@ -375,7 +375,7 @@ fn record(
 }
 
 /// Returns an extended attribute as a record has it.
-fn xattr(name: &Name, value: &XattrValue, offer: &mut Vec<(ContentId, Vec<u8>)>) -> Xattr {
+fn xattr(name: &XattrName, value: &XattrValue, offer: &mut Vec<(ContentId, Vec<u8>)>) -> Xattr {
     let value = match value {
         XattrValue::Inline(bytes) if bytes.len() > XATTR_INLINE_LEN_MAX => {
             let content = small_content_id(bytes);

@@ -11,6 +11,7 @@ fn entry(nodeid: u64, index: u32) -> Candidate {
         identity: Identity::Entry(place),
         place,
         parent: nodeid::ROOT,
+        name_len: 0,
     }
 }
 
@@ -48,6 +49,7 @@ fn the_root_is_never_freed() {
     let root = Directory {
         dir: DirId::ROOT,
         parent: nodeid::ROOT,
+        name_len: 0,
     };
     assert_eq!(table.directory(nodeid::ROOT), Ok(Searched::Directory(root)));
 }

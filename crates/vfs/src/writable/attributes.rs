@@ -1,7 +1,7 @@
 //! Attributes: what stat shows, and how it is set.
 
 use lfsfs_overlay::{NewAttributes, Operation};
-use lfsfs_types::{Name, Timestamp};
+use lfsfs_types::{Timestamp, XattrName};
 
 use crate::attr::{Attr, FileKind};
 use crate::error::{Stop, VfsError};
@@ -139,7 +139,7 @@ fn drop_capability(plan: &mut Plan<'_, '_>, object: &Object<'_>) {
             xattrs.any(|xattr| xattr.name.as_bytes() == CAPABILITY)
         }
     };
-    if has_one && let Ok(name) = Name::new(CAPABILITY) {
+    if has_one && let Ok(name) = XattrName::new(CAPABILITY) {
         let (ino, time) = (object.ino(), plan.time);
         plan.push(Operation::RemoveXattr { ino, name, time });
     }

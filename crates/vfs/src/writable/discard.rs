@@ -100,8 +100,8 @@ impl WritableVfs {
     }
 
     fn settle_dropped(&self, known: &mut Known, dropped: &Dropped) {
-        for (directory, parent) in &dropped.home {
-            known.put(*directory, *parent);
+        for (directory, (parent, name)) in &dropped.home {
+            known.put(*directory, *parent, name);
         }
         for ino in &dropped.nameless {
             if !known.is_known(&self.inodes, *ino) {

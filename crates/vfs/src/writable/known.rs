@@ -6,7 +6,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use lfsfs_types::nodeid;
+use lfsfs_types::limits::PATH_LEN_MAX;
+use lfsfs_types::{Name, nodeid};
 
 use crate::inode::InodeTable;
 
@@ -14,8 +15,11 @@ use crate::inode::InodeTable;
 #[derive(Debug, Default)]
 pub(crate) struct Known {
     lookups: HashMap<u64, u64>,
-    /// By directory. What is not here is where the table of the base says.
-    parents: HashMap<u64, u64>,
+    /// The directory above, and the length of the name there, by directory. What is not here is where
+    /// the table of the base says.
+    parents: HashMap<u64, (u64, u8)>,
+    /// No path of what was made or moved in the mount is longer.
+    longest: usize,
     /// Inodes without names that the kernel forgot; the overlay still has to.
     pub(crate) gone: HashSet<u64>,
 }
@@ -60,14 +64,49 @@ impl Known {
     }
 
     /// Notes that a directory is in another one.
-    pub(crate) fn put(&mut self, directory: u64, parent: u64) {
-        self.parents.insert(directory, parent);
+    pub(crate) fn put(&mut self, directory: u64, parent: u64, name: &Name) {
+        let name_len = u8::try_from(name.as_bytes().len()).unwrap_or(u8::MAX);
+        self.parents.insert(directory, (parent, name_len));
     }
 
     /// Returns the directory that a directory is in; the root's is the root.
     pub(crate) fn parent(&self, inodes: &InodeTable, directory: u64) -> Option<u64> {
+        self.above(inodes, directory).map(|above| above.0)
+    }
+
+    fn above(&self, inodes: &InodeTable, directory: u64) -> Option<(u64, u8)> {
         let noted = self.parents.get(&directory).copied();
-        noted.or_else(|| inodes.parent(directory))
+        noted.or_else(|| inodes.above(directory))
+    }
+
+    /// Returns the length of the path of a directory, if the way up is known.
+    pub(crate) fn path_len(&self, inodes: &InodeTable, directory: u64) -> Option<usize> {
+        let (mut at, mut len) = (directory, 0);
+        while at != nodeid::ROOT {
+            let (parent, name_len) = self.above(inodes, at)?;
+            // Names of the path with a slash between each two.
+            len += usize::from(len > 0) + usize::from(name_len);
+            at = parent;
+            if len > PATH_LEN_MAX {
+                break;
+            }
+        }
+        Some(len)
+    }
+
+    /// Returns an upper bound of the paths of what was made or moved in the mount.
+    pub(crate) fn longest(&self) -> usize {
+        self.longest
+    }
+
+    /// Notes how long the path of something got.
+    pub(crate) fn note_longest(&mut self, len: usize) {
+        self.longest = self.longest.max(len);
+    }
+
+    /// Sets the upper bound of the paths, after the base was replaced.
+    pub(crate) fn set_longest(&mut self, len: usize) {
+        self.longest = len;
     }
 
     /// Returns true if `directory` is `ancestor` or below it.

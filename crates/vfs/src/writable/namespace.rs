@@ -9,7 +9,7 @@ use crate::vfs::Entry;
 use crate::writable::plan::Plan;
 use crate::writable::request::{Existing, Owner, SpecialFile};
 use crate::writable::scene::{Dir, Held, name_of};
-use crate::writable::{Known, WritableVfs, scene};
+use crate::writable::{Known, WritableVfs, depth, scene};
 
 /// Setgid: what is made in such a directory gets its group, and a directory the bit too.
 const SETGID: u32 = 0o2000;
@@ -18,12 +18,14 @@ const SYMLINK_MODE: u16 = 0o777;
 /// What a change of names did, for the table of what the kernel knows.
 #[derive(Debug, Default)]
 pub(super) struct Renamed {
-    /// Gets a lookup, under this directory.
-    pub(super) counted: Option<(u64, u64)>,
+    /// Gets a lookup, under this name of this directory.
+    pub(super) counted: Option<(u64, (u64, Name))>,
     /// May have lost its last name.
     pub(super) lost: Option<u64>,
-    /// Directories and those that they are in now.
-    pub(super) moved: Vec<(u64, u64)>,
+    /// Directories, and where they are now.
+    pub(super) moved: Vec<(u64, (u64, Name))>,
+    /// How long the paths of what was made or moved are at most.
+    pub(super) longest: usize,
 }
 
 impl WritableVfs {
@@ -103,7 +105,7 @@ impl WritableVfs {
     /// Gives anything but a directory another name and counts one lookup.
     pub async fn link(&self, ino: u64, parent: u64, name: &[u8]) -> Result<Entry, VfsError> {
         let name = name_of(name)?;
-        self.change_names(|plan, _| {
+        self.change_names(|plan, known| {
             let object = plan.scene.object(ino)?;
             expect_vacant(plan, &plan.scene.directory(parent)?, &name)?;
             if object.is_directory() {
@@ -114,12 +116,13 @@ impl WritableVfs {
                 u32::MAX => return Err(VfsError::TooManyLinks.into()),
                 _ => {}
             }
+            let longest = depth::check(plan, known, parent, &name)?;
             plan.adopt_ino(parent)?;
             plan.adopt(&object);
             let place = place(parent, &name);
             let time = plan.time;
             plan.push(Operation::Link { ino, place, time });
-            Ok(counted(ino, parent))
+            Ok(counted(ino, (parent, &name), longest))
         })
         .await?
         .ok_or(VfsError::Stale)
@@ -176,8 +179,9 @@ impl WritableVfs {
         owner: Owner,
     ) -> Result<Entry, VfsError> {
         let name = name_of(name)?;
-        self.change_names(|plan, _| {
+        self.change_names(|plan, known| {
             expect_vacant(plan, &plan.scene.directory(parent)?, &name)?;
+            let longest = depth::check(plan, known, parent, &name)?;
             let directory = plan.scene.object(parent)?;
             plan.adopt(&directory);
             let ino = plan.new_number();
@@ -192,7 +196,7 @@ impl WritableVfs {
                     ..creation
                 },
             });
-            Ok(counted(ino, parent))
+            Ok(counted(ino, (parent, &name), longest))
         })
         .await?
         .ok_or(VfsError::Stale)
@@ -222,20 +226,21 @@ impl WritableVfs {
         renamed: Renamed,
         held: &Held,
     ) -> Option<Result<Entry, VfsError>> {
-        for (directory, parent) in renamed.moved {
-            known.put(directory, parent);
+        for (directory, (parent, name)) in &renamed.moved {
+            known.put(*directory, *parent, name);
         }
+        known.note_longest(renamed.longest);
         if let Some(ino) = renamed.lost
             && !known.is_known(&self.inodes, ino)
         {
             self.note_gone(known, ino);
         }
-        let (ino, parent) = renamed.counted?;
+        let (ino, (parent, name)) = renamed.counted?;
         let moment = self.moment_above(&held.ground);
         let attr = moment.and_then(|moment| {
             let scene = scene(moment.state(), held);
             let object = scene.object(ino)?;
-            self.count(known, scene, (parent, &object))
+            self.count(known, scene, (parent, &name, &object))
         });
         Some(attr.map(|attr| Entry { attr }).map_err(|_| VfsError::Stale))
     }
@@ -248,9 +253,10 @@ pub(super) fn place(directory: u64, name: &Name) -> Place {
     }
 }
 
-fn counted(ino: u64, parent: u64) -> Renamed {
+fn counted(ino: u64, (parent, name): (u64, &Name), longest: usize) -> Renamed {
     Renamed {
-        counted: Some((ino, parent)),
+        counted: Some((ino, (parent, name.clone()))),
+        longest,
         ..Renamed::default()
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use lfsfs_overlay::{Change, Operation};
+use lfsfs_types::limits::FILE_SIZE_MAX;
 use lfsfs_types::{Timestamp, nodeid};
 
 use crate::error::{Stop, VfsError};
@@ -90,11 +91,8 @@ impl<'s, 'd> Plan<'s, 'd> {
     }
 }
 
-/// The largest offset that a system call can name.
-const OFFSET_MAX: u64 = i64::MAX as u64;
-
 /// Fails if a range ends beyond what a file can have.
 pub(crate) fn check_range(offset: u64, len: u64) -> Result<u64, VfsError> {
-    let end = offset.checked_add(len).filter(|end| *end <= OFFSET_MAX);
+    let end = offset.checked_add(len).filter(|end| *end <= FILE_SIZE_MAX);
     end.ok_or(VfsError::FileTooLarge)
 }

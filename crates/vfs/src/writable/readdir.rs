@@ -240,7 +240,7 @@ impl Reader<'_> {
         sink: &mut EntrySink<'_>,
     ) -> bool {
         let attr = match self.plus && !object.is_pack() {
-            true => self.count_shown(parent, object),
+            true => self.count_shown((parent, name), object),
             false => None,
         };
         let is_taken = sink(DirEntry {
@@ -257,7 +257,11 @@ impl Reader<'_> {
     }
 
     /// Counts a lookup, unless the object was dropped or changed its place since the scene.
-    fn count_shown(&self, parent: u64, object: &Object<'_>) -> Option<crate::attr::Attr> {
+    fn count_shown(
+        &self,
+        (parent, name): (u64, &Name),
+        object: &Object<'_>,
+    ) -> Option<crate::attr::Attr> {
         let mut known = self.vfs.lock_known();
         let ground = &self.scene.held.ground;
         self.vfs.expect_current(ground).ok()?;
@@ -270,7 +274,7 @@ impl Reader<'_> {
             }
         };
         let scene = scene(state, self.scene.held);
-        let counted = is_current.then(|| self.vfs.count(&mut known, scene, (parent, object)));
+        let counted = is_current.then(|| self.vfs.count(&mut known, scene, (parent, name, object)));
         counted?.ok()
     }
 }

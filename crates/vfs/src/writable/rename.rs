@@ -1,6 +1,8 @@
 //! Moving names, with every case that POSIX and Linux tell apart.
 
 use lfsfs_overlay::Operation;
+use lfsfs_types::Name;
+use lfsfs_types::limits::PATH_LEN_MAX;
 
 use crate::error::{Stop, VfsError};
 use crate::inode::InodeTable;
@@ -8,7 +10,7 @@ use crate::writable::namespace::{Renamed, place};
 use crate::writable::plan::Plan;
 use crate::writable::request::RenameMode;
 use crate::writable::scene::{Dir, Object, name_of};
-use crate::writable::{Known, WritableVfs};
+use crate::writable::{Known, WritableVfs, depth};
 
 /// What a rename is about.
 struct Move<'a> {
@@ -45,10 +47,15 @@ impl WritableVfs {
             if moved.check(plan, known)? == Verdict::Nothing {
                 return Ok(Renamed::default());
             }
+            let names = [(parent, &name), (new_parent, &new_name)];
+            let longest = moved.check_paths(plan, known, names)?;
             plan.adopt_ino(parent)?;
             plan.adopt_ino(new_parent)?;
             let places = (place(parent, &name), place(new_parent, &new_name));
-            Ok(moved.plan(plan, places))
+            Ok(Renamed {
+                longest,
+                ..moved.plan(plan, places)
+            })
         })
         .await
         .map(drop)
@@ -109,6 +116,27 @@ impl Move<'_> {
         }
     }
 
+    /// Fails if a path would get too long. Returns how long those of what moves are at most.
+    fn check_paths(
+        &self,
+        plan: &Plan<'_, '_>,
+        known: &Known,
+        names: [(u64, &Name); 2],
+    ) -> Result<usize, Stop> {
+        let [from, to] = names.map(|(dir, name)| depth::check(plan, known, dir, name));
+        let (from, to) = (from.unwrap_or(PATH_LEN_MAX), to?);
+        let mut longest = to;
+        if self.source.is_directory() {
+            longest = depth::check_move(&plan.scene, known, &self.source, (from, to))?;
+        }
+        let other = self.target.as_ref().filter(|it| it.is_directory());
+        if let (RenameMode::Exchange, Some(other)) = (self.mode, other) {
+            let other = depth::check_move(&plan.scene, known, other, (to, from))?;
+            longest = longest.max(other);
+        }
+        Ok(longest)
+    }
+
     fn plan(
         &self,
         plan: &mut Plan<'_, '_>,
@@ -119,12 +147,14 @@ impl Move<'_> {
         let time = plan.time;
         let mut renamed = Renamed::default();
         if self.source.is_directory() {
-            renamed.moved.push((ino, self.to.ino));
+            let place = (self.to.ino, to.name.clone());
+            renamed.moved.push((ino, place));
         }
         match (self.mode, other) {
             (RenameMode::Exchange, Some(other)) => {
                 if self.target.as_ref().is_some_and(Object::is_directory) {
-                    renamed.moved.push((other, self.from.ino));
+                    let place = (self.from.ino, from.name.clone());
+                    renamed.moved.push((other, place));
                 }
                 plan.push(Operation::Exchange {
                     first: from,

@@ -284,7 +284,7 @@ impl<'a> Scene<'a> {
         Ok(true)
     }
 
-    fn upper(&self, ino: u64) -> Result<Object<'a>, Stop> {
+    pub(crate) fn upper(&self, ino: u64) -> Result<Object<'a>, Stop> {
         let inode = self.state.inode(ino).ok_or(VfsError::Stale)?;
         Ok(Object::Upper { ino, inode })
     }

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use lfsfs_overlay::{Inode, Operation};
-use lfsfs_types::limits::{NAME_LEN_MAX, XATTR_LEN_MAX, XATTRS_MAX};
-use lfsfs_types::{Name, XattrValue, nodeid};
+use lfsfs_types::limits::{XATTR_LEN_MAX, XATTR_NAMES_LEN_MAX, XATTRS_MAX};
+use lfsfs_types::{XattrName, XattrNameError, XattrNamespace, XattrValue, nodeid};
 
 use crate::error::{Stop, VfsError};
 use crate::writable::WritableVfs;
@@ -12,11 +12,6 @@ use crate::writable::plan::Plan;
 use crate::writable::request::XattrMode;
 use crate::writable::scene::Object;
 use crate::xattr;
-
-/// Most bytes of the names of one object, each with a NUL: what listxattr can return.
-const LIST_LEN_MAX: usize = 64 * 1024;
-/// Access lists are not enforced, so it must not seem that they were set.
-const ACCESS_LISTS: &[u8] = b"system.";
 
 impl WritableVfs {
     /// Returns the value of an extended attribute.
@@ -29,9 +24,9 @@ impl WritableVfs {
         if ino == nodeid::ROOT && name == xattr::VERSION {
             return Ok(xattr::version(moment.base().snapshot()));
         }
-        let name = Name::new(name).map_err(|_| VfsError::NoAttribute)?;
+        let name = XattrName::new(name).map_err(|_| VfsError::NoAttribute)?;
         match inode.attributes.xattrs.get(&name) {
-            None => Err(VfsError::NoAttribute),
+            None => Err(xattr::absent(name.as_bytes())),
             Some(XattrValue::Inline(bytes)) => Ok(Bytes::copy_from_slice(bytes)),
             Some(XattrValue::Content { content, len }) => {
                 let base = inode.base.as_deref().ok_or(VfsError::Stale)?;
@@ -63,6 +58,7 @@ impl WritableVfs {
             return Err(VfsError::AttributeTooLarge);
         }
         let name = checked(ino, name)?;
+        check_namespace(&name)?;
         self.change(|plan| {
             let object = plan.scene.object(ino)?;
             let attributes = Attributes::of(&object, &name);
@@ -88,17 +84,21 @@ impl WritableVfs {
         .await
     }
 
-    /// Removes an extended attribute.
+    /// Removes an extended attribute. One with a name that no program can set goes too: earlier versions
+    /// have such.
     pub async fn removexattr(&self, ino: u64, name: &[u8]) -> Result<(), VfsError> {
         let name = checked(ino, name)?;
         self.change(|plan| plan_removal(plan, ino, &name)).await
     }
 }
 
-fn plan_removal(plan: &mut Plan<'_, '_>, ino: u64, name: &Name) -> Result<(), Stop> {
+fn plan_removal(plan: &mut Plan<'_, '_>, ino: u64, name: &XattrName) -> Result<(), Stop> {
     let object = plan.scene.object(ino)?;
+    if name.namespace() == Ok(XattrNamespace::AccessList) {
+        return Err(ACCESS_LIST.into());
+    }
     if !Attributes::of(&object, name).has_name {
-        return Err(VfsError::NoAttribute.into());
+        return Err(xattr::absent(name.as_bytes()).into());
     }
     plan.adopt(&object);
     let (name, time) = (name.clone(), plan.time);
@@ -114,13 +114,13 @@ struct Attributes {
 }
 
 impl Attributes {
-    fn of(object: &Object<'_>, name: &Name) -> Self {
+    fn of(object: &Object<'_>, name: &XattrName) -> Self {
         let mut found = Self {
             has_name: false,
             count: 0,
             names_len: 0,
         };
-        let add = |it: &Name| {
+        let add = |it: &XattrName| {
             found.has_name |= it == name;
             found.count += 1;
             found.names_len += it.as_bytes().len() + 1;
@@ -135,9 +135,9 @@ impl Attributes {
         found
     }
 
-    fn check_room(&self, name: &Name) -> Result<(), VfsError> {
+    fn check_room(&self, name: &XattrName) -> Result<(), VfsError> {
         let names_len = self.names_len + name.as_bytes().len() + 1;
-        let fits = self.count < XATTRS_MAX && names_len <= LIST_LEN_MAX;
+        let fits = self.count < XATTRS_MAX && names_len <= XATTR_NAMES_LEN_MAX;
         match self.has_name || fits {
             true => Ok(()),
             false => Err(VfsError::NoSpace),
@@ -146,7 +146,7 @@ impl Attributes {
 }
 
 /// Returns the value of an attribute that an object has.
-fn value_of<'a>(object: &'a Object<'_>, name: &Name) -> Option<&'a XattrValue> {
+fn value_of<'a>(object: &'a Object<'_>, name: &XattrName) -> Option<&'a XattrValue> {
     match object {
         Object::Upper { inode, .. } => inode.attributes.xattrs.get(name),
         Object::Base(base) => {
@@ -157,20 +157,30 @@ fn value_of<'a>(object: &'a Object<'_>, name: &Name) -> Option<&'a XattrValue> {
     }
 }
 
+/// Access lists are not enforced, so it must not seem that they were set.
+const ACCESS_LIST: VfsError = VfsError::Unsupported {
+    what: "an access list",
+};
+
 /// Checks the name of an attribute that is to be changed.
-fn checked(ino: u64, name: &[u8]) -> Result<Name, VfsError> {
-    if name.len() > NAME_LEN_MAX {
-        return Err(VfsError::AttributeNameTooLong);
-    }
-    if name.starts_with(ACCESS_LISTS) {
-        return Err(VfsError::Unsupported {
-            what: "an access list",
-        });
-    }
+fn checked(ino: u64, name: &[u8]) -> Result<XattrName, VfsError> {
     if ino == nodeid::ROOT && name == xattr::VERSION {
         return Err(VfsError::NotPermitted);
     }
-    Name::new(name).map_err(|_| VfsError::Invalid)
+    XattrName::new(name).map_err(|error| match error {
+        XattrNameError::TooLong { .. } => VfsError::AttributeNameTooLong,
+        _ => VfsError::Invalid,
+    })
+}
+
+/// Checks that the name of an attribute that is to be set has a namespace. Whether the caller may use
+/// that is the kernel's to check.
+fn check_namespace(name: &XattrName) -> Result<(), VfsError> {
+    match name.namespace() {
+        Ok(XattrNamespace::AccessList) => Err(ACCESS_LIST),
+        Ok(_) => Ok(()),
+        Err(error) => Err(xattr::without_namespace(error)),
+    }
 }
 
 fn names(inode: &Inode) -> Bytes {

@@ -3,5 +3,6 @@
 mod again;
 mod kinds;
 mod large;
+mod limits;
 mod scale;
 mod sides;

@@ -10,7 +10,7 @@ use lfsfs_cache::{CacheConfig, DiskCache};
 use lfsfs_client::MemoryRemote;
 use lfsfs_client::memory::{MemoryTree, plain};
 use lfsfs_testkit::tempdir::ThreadDir;
-use lfsfs_types::{DirId, Kind, Link, LinkId, Name, Source, Xattr, XattrValue, nodeid};
+use lfsfs_types::{DirId, Kind, Link, LinkId, Source, Xattr, XattrName, XattrValue, nodeid};
 use lfsfs_vfs::{Attr, FileKind, Vfs, VfsConfig, VfsError};
 
 pub(crate) const CHUNK_LEN: u64 = 1 << 20;
@@ -69,7 +69,7 @@ fn add_specials(tree: &mut MemoryTree) {
     let content = tree.content(&value);
     let mut record = plain(Kind::Directory { dir: DirId::ROOT }, 0o1777);
     let xattr = |name: &[u8], value| Xattr {
-        name: Name::new(name).unwrap(),
+        name: XattrName::new(name).unwrap(),
         value,
     };
     record.xattrs = vec![

@@ -18,7 +18,7 @@ pub(crate) const ROOT: u64 = nodeid::ROOT;
 pub(crate) const OWNER: Owner = Owner { uid: 0, gid: 0 };
 /// The time of everything in the base.
 pub(crate) const TIME: (i64, u32) = (1_000_000_000, 5);
-pub(crate) const XATTRS: [&str; 3] = ["user.a", "user.b", "user.long-name"];
+pub(crate) const XATTRS: [&str; 3] = ["user.a", "user.b/c", "user.long-name"];
 pub(crate) const LARGE_LEN: usize = 3 << 20;
 
 /// What the base has at a path.

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use lfsfs_overlay::{BaseKey, Inode, Slot, State};
 use lfsfs_types::limits::PATH_LEN_MAX;
-use lfsfs_types::{DirId, Name, ObjectPath};
+use lfsfs_types::{DirId, Name, ObjectPath, path_text};
 
 use crate::error::VfsError;
 use crate::vfs::Vfs;
@@ -180,7 +180,12 @@ pub(in crate::writable) async fn places_of_changes(
 
 /// Returns the path of a name in a directory.
 pub(in crate::writable) fn join(path: &ObjectPath, name: &Name) -> Result<ObjectPath, VfsError> {
-    path.join(name).map_err(|_| VfsError::NameTooLong)
+    path.join(name).map_err(|_| {
+        let names = [path.as_bytes(), name.as_bytes()];
+        VfsError::PathTooLong {
+            path: path_text(names.into_iter()),
+        }
+    })
 }
 
 fn join_all(upwards: &[&Name]) -> Result<ObjectPath, VfsError> {

@@ -28,8 +28,8 @@ pub(super) struct Dropped {
     pub(super) nameless: Vec<u64>,
     /// Inodes of the base that do not differ from it any more.
     pub(super) clean: Vec<u64>,
-    /// Directories that went back, and those that they are in.
-    pub(super) home: Vec<(u64, u64)>,
+    /// Directories that went back, and where they are.
+    pub(super) home: Vec<(u64, (u64, Name))>,
 }
 
 /// Plans the drop of what is at and below `wanted`, or of everything; `None` if `places` lacks some.
@@ -424,8 +424,8 @@ impl Drops<'_> {
                 .base
                 .as_deref()
                 .filter(|_| inode.directory().is_some());
-            if let Some((home, _)) = base.and_then(|base| self.home(base)) {
-                dropped.home.push((*ino, home));
+            if let Some((home, name)) = base.and_then(|base| self.home(base)) {
+                dropped.home.push((*ino, (home, name.clone())));
             }
         }
         for (directory, name) in &self.slots {

@@ -15,7 +15,7 @@ use super::fates::{Fates, Halt, Outcome};
 use super::landings::Landings;
 use super::successors::Successors;
 use crate::error::VfsError;
-use crate::writable::WritableVfs;
+use crate::writable::{WritableVfs, depth};
 
 /// What makes another version the base.
 #[derive(Debug)]
@@ -58,6 +58,11 @@ impl WritableVfs {
         for ino in &outcome.released {
             known.release(*ino);
         }
+        let base = depth::longest_of(&drift.next.base);
+        known.set_longest(match self.overlay.get() {
+            Some(overlay) => depth::longest_in(&overlay.state(), base),
+            None => 0,
+        });
         *ground = Arc::clone(&drift.next);
         drift.next.base.inherit(&drift.ground.base, drift.dirs());
         Ok(outcome)
