@@ -7,9 +7,9 @@
 mod objects;
 
 use lfsfs_meta_store::{KeyRange, MetaError, MetaStoreExt as _};
-use lfsfs_types::{ProjectId, VersionNumber};
+use lfsfs_types::{ContentId, Origin, ProjectId, VersionNumber};
 
-use crate::content::{ChunkRow, ContentBody, ContentRow};
+use crate::content::{ChunkRow, ContentBody, ContentRow, Presence, PresenceCheck, Stored};
 use crate::error::{MetadataError, Result};
 use crate::keys::{self, table};
 use crate::metadata::{Metadata, SCAN_PAGE, get_row};
@@ -52,6 +52,7 @@ impl Metadata {
             metadata: self,
             report,
             summary: CheckSummary::default(),
+            presence: PresenceCheck::new(self),
         };
         checker.check_contents()?;
         checker.check_chunks()?;
@@ -77,9 +78,27 @@ struct Checker<'a> {
     metadata: &'a Metadata,
     report: &'a mut dyn FnMut(Finding),
     summary: CheckSummary,
+    presence: PresenceCheck<'a>,
 }
 
 impl Checker<'_> {
+    /// Returns what is known of a content, without renewing its stamp.
+    fn stored(&mut self, content: ContentId) -> Result<Stored> {
+        if content == ContentId::EMPTY {
+            let presence = Presence::Present;
+            return Ok(Stored { presence, len: 0 });
+        }
+        let rows = self.metadata.content_rows(&[content])?;
+        let row = rows.into_iter().next().flatten().map(|(_, row)| row);
+        Ok(Stored {
+            presence: match &row {
+                Some(row) => self.presence.of_row(row)?,
+                None => Presence::Unknown,
+            },
+            len: row.map_or(0, |row| row.len),
+        })
+    }
+
     fn find(&mut self, key: &[u8], what: impl Into<String>) {
         self.summary.findings += 1;
         (self.report)(Finding {
@@ -209,6 +228,19 @@ impl Checker<'_> {
                 key,
                 "a version above the head",
             );
+            checker.expect(
+                record.number.0.checked_sub(1) == Some(record.parent.0)
+                    && record.base <= record.parent,
+                key,
+                "the version has another parent or base than it can have",
+            );
+            if let Origin::Rollback(version) = record.origin {
+                checker.expect(
+                    version < record.number,
+                    key,
+                    "the version says that it rolled back to one that was not there",
+                );
+            }
             let found = checker.metadata.version_by_id(record.id)?;
             let number = record.number;
             checker.expect(
@@ -216,7 +248,7 @@ impl Checker<'_> {
                 key,
                 "the random id of the version leads elsewhere",
             );
-            next = record.number.next();
+            next = VersionNumber(record.number.0.saturating_add(1));
             Ok(())
         })?;
         let key = keys::head(project);

@@ -7,6 +7,7 @@
 //! docs/durability.md sets down. A session that dies leaves staged rows, which a sweep removes.
 
 mod conflict;
+mod contents;
 mod force;
 mod lease;
 mod links;
@@ -160,15 +161,25 @@ pub struct CommitSession {
 }
 
 impl Metadata {
-    /// Opens a commit on a base.
-    pub fn begin_commit(&self, params: CommitParams) -> Result<Begun> {
-        check_params(&params)?;
-        if let Some(record) = self.already_done(&params)? {
-            return Ok(Begun::AlreadyDone(record));
+    /// Checks what a commit is, apart from its changes, and writes nothing. Returns the version that
+    /// it has become already, if it has.
+    pub fn check_commit(&self, params: &CommitParams) -> Result<Option<VersionRecord>> {
+        check_params(params)?;
+        if let Some(record) = self.already_done(params)? {
+            return Ok(Some(record));
         }
         let (number, id) = params.base;
         if self.version(params.project, number)?.id != id {
             return Err(MetadataError::ForeignBase { number });
+        }
+        self.check_origin(params)?;
+        Ok(None)
+    }
+
+    /// Opens a commit on a base.
+    pub fn begin_commit(&self, params: CommitParams) -> Result<Begun> {
+        if let Some(record) = self.check_commit(&params)? {
+            return Ok(Begun::AlreadyDone(record));
         }
         let session = CommitSession {
             metadata: self.clone(),
@@ -191,6 +202,21 @@ impl Metadata {
         staging::sweep(self, idle)
     }
 
+    /// Checks that the version that a commit is said to come from is there.
+    fn check_origin(&self, params: &CommitParams) -> Result<()> {
+        let (project, version) = match params.origin {
+            Origin::Import | Origin::Commit | Origin::Put => return Ok(()),
+            Origin::Rollback(version) => (params.project, version),
+            Origin::Clone(project, version) => (project, version),
+        };
+        match self.version(project, version) {
+            Err(error) if error.is_not_found() => Err(MetadataError::InvalidOrigin {
+                problem: error.to_string(),
+            }),
+            found => found.map(drop),
+        }
+    }
+
     /// Returns the version that a commit has become already.
     fn already_done(&self, params: &CommitParams) -> Result<Option<VersionRecord>> {
         let Some(found) = self.version_by_id(params.version)? else {
@@ -210,8 +236,13 @@ impl CommitSession {
     ///
     /// What depends on other changes or on the base is checked when the commit is published.
     pub fn stage(&mut self, changes: Vec<Change>) -> Result<()> {
+        // What an older version has was taken once, and a rollback gives it back as it is.
+        let is_rollback = matches!(self.mode, Mode::Rollback(_));
         for change in &changes {
             check_change(change).map_err(|error| self.with_path(error))?;
+            if !is_rollback {
+                check_fields(change).map_err(|error| self.with_path(error))?;
+            }
         }
         let touch = self.touch();
         self.staging().add(&changes, touch.map(|row| row.encode()))
@@ -294,5 +325,13 @@ fn check_change(change: &Change) -> Result<()> {
     match Record::decode(&record.encode()) {
         Ok(_) => Ok(()),
         Err(error) => refused(Refusal::InvalidRecord(error)),
+    }
+}
+
+/// Checks that the fields of the new state are what a file system can give.
+fn check_fields(change: &Change) -> Result<()> {
+    match change.state.as_ref().map_or(Ok(()), Record::check_fields) {
+        Ok(()) => Ok(()),
+        Err(fault) => Err(Refusal::InvalidField(fault).at(change.dir, change.name.clone())),
     }
 }

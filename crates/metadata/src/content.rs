@@ -1,10 +1,14 @@
 //! Contents and chunks: what is stored, where it lies, and when it was last asked for.
 //!
 //! A place is only ever taken from the receipt of the datanode that verified it. A content row is
-//! written with or after the row of its chunk, so the chunk of every known content is known.
+//! written with or after the row of its chunk, so the chunk of every known content is known. A content
+//! is *present* if some datanode has its chunk ([`presence`]); what datanodes lose is forgotten
+//! ([`forget`]), and a later receipt gives the content a new place.
 //! Nothing here is flushed: publishing a version flushes all that came before it, and a client that
 //! lost its server asks again what is missing.
 
+mod forget;
+mod presence;
 mod resolve;
 mod row;
 
@@ -15,6 +19,8 @@ use lfsfs_types::content::{Content, PieceList};
 use lfsfs_types::limits::PIECES_INLINE_MAX;
 use lfsfs_types::{ChunkInfo, ContentId, ContentPlace, NodeId};
 
+pub use self::forget::Forgotten;
+pub(crate) use self::presence::{Presence, PresenceCheck};
 pub use self::resolve::{ChunkLocation, Resolution, Resolved, ResolvedContents};
 pub(crate) use self::row::{ChunkRow, ContentBody, ContentRow};
 use crate::error::{MetadataError, Result};
@@ -40,11 +46,19 @@ pub struct ChunkReceipt {
     pub places: Vec<ContentPlace>,
 }
 
+/// What is known of a content that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stored {
+    pub(crate) presence: Presence,
+    /// Its length; 0 if it is unknown.
+    pub(crate) len: u64,
+}
+
 /// The value of a content's row, as stored and as read.
 pub(crate) type KnownContent = (Vec<u8>, ContentRow);
 
 impl Metadata {
-    /// Notes a chunk and the places of its contents; where a content is known already, its first
+    /// Notes a chunk and the places of its contents; where a content is present already, its first
     /// place stays. The same receipt may come any number of times.
     pub fn record_chunk(&self, receipt: &ChunkReceipt) -> Result<()> {
         let foreign = |place: &ContentPlace| place.chunk != receipt.info.id;
@@ -63,17 +77,36 @@ impl Metadata {
         Ok(())
     }
 
-    /// Returns those of `contents` that are not stored, each once, and renews the stamp of the
+    /// Returns those of `contents` that are not present, each once, and renews the stamp of the
     /// others.
     pub fn missing(&self, contents: &[ContentId]) -> Result<Vec<ContentId>> {
-        let mut seen = HashSet::new();
         let mut missing = Vec::new();
+        self.look_up(contents, |content, stored| {
+            if stored.presence != Presence::Present {
+                missing.push(content);
+            }
+        })?;
+        Ok(missing)
+    }
+
+    /// Tells `found` what is known of each of `contents`, each once, and renews the stamps of those
+    /// that are known.
+    pub(crate) fn look_up(
+        &self,
+        contents: &[ContentId],
+        mut found: impl FnMut(ContentId, Stored),
+    ) -> Result<()> {
+        let mut seen = HashSet::new();
+        let mut check = PresenceCheck::new(self);
         for group in contents.chunks(self.contents_per_batch()) {
             let mut asked = group.to_vec();
-            asked.retain(|content| *content != ContentId::EMPTY && seen.insert(*content));
-            missing.extend(self.missing_of(&asked)?);
+            asked.retain(|content| seen.insert(*content));
+            let stored = self.stored(&asked, &mut check)?;
+            for (content, stored) in asked.into_iter().zip(stored) {
+                found(content, stored);
+            }
         }
-        Ok(missing)
+        Ok(())
     }
 
     /// Notes of which pieces a large content is made.
@@ -156,6 +189,10 @@ impl Metadata {
                 Some(value) => ChunkRow::decode(&key, value)?,
                 None => ChunkRow::of(&receipt.info),
             };
+            if row.nodes.is_empty() {
+                // Nobody has what is known of it.
+                row = ChunkRow::of(&receipt.info);
+            }
             if row.info(receipt.info.id) != receipt.info {
                 return Err(MetadataError::InvalidReceipt {
                     problem: "the chunk is known with another length or footer",
@@ -163,6 +200,11 @@ impl Metadata {
             }
             if row.nodes.contains(&receipt.node) {
                 return Ok(());
+            }
+            if row.nodes.len() as u64 >= row::NODES_MAX {
+                return Err(MetadataError::InvalidReceipt {
+                    problem: "too many nodes have the chunk",
+                });
             }
             row.nodes.push(receipt.node);
             let mut batch = Batch::new();
@@ -182,7 +224,9 @@ impl Metadata {
             let known = self.content_rows(&contents)?;
             let mut batch = Batch::new();
             let mut taken = HashSet::from([ContentId::EMPTY]);
-            for (place, known) in places.iter().zip(known) {
+            let rows = known.iter().map(|known| known.as_ref().map(|it| &it.1));
+            let presence = PresenceCheck::new(self).of_rows(rows)?;
+            for ((place, known), presence) in places.iter().zip(known).zip(presence) {
                 if !taken.insert(place.content) {
                     continue;
                 }
@@ -192,6 +236,13 @@ impl Metadata {
                     batch.require_absent(&*key).put(&*key, row.encode());
                     continue;
                 };
+                let new = ContentRow::of_place(place, stamp);
+                let moves = presence == Presence::Lost || row.lies_elsewhere_in(place);
+                if moves {
+                    let key = keys::content(place.content);
+                    batch.require_equals(&*key, value).put(&*key, new.encode());
+                    continue;
+                }
                 if row.len != u64::from(place.len) {
                     return Err(MetadataError::InvalidReceipt {
                         problem: "a content is known with another length",
@@ -205,20 +256,29 @@ impl Metadata {
         }
     }
 
-    fn missing_of(&self, contents: &[ContentId]) -> Result<Vec<ContentId>> {
+    fn stored(&self, contents: &[ContentId], check: &mut PresenceCheck<'_>) -> Result<Vec<Stored>> {
         let stamp = self.stamp();
         loop {
             let known = self.content_rows(contents)?;
-            let mut missing = Vec::new();
+            let rows = known.iter().map(|known| known.as_ref().map(|it| &it.1));
+            let presence = check.of_rows(rows)?;
+            let mut stored = Vec::with_capacity(contents.len());
             let mut batch = Batch::new();
-            for (content, known) in contents.iter().zip(known) {
-                match known {
-                    Some((value, row)) => renew(&mut batch, *content, &value, row, stamp),
-                    None => missing.push(*content),
+            for ((content, known), presence) in contents.iter().zip(known).zip(presence) {
+                let len = known.as_ref().map_or(0, |(_, row)| row.len);
+                stored.push(match *content {
+                    ContentId::EMPTY => Stored {
+                        presence: Presence::Present,
+                        len: 0,
+                    },
+                    _ => Stored { presence, len },
+                });
+                if let Some((value, row)) = known {
+                    renew(&mut batch, *content, &value, row, stamp);
                 }
             }
             if batch.is_empty() || self.store().apply(batch)?.is_done() {
-                return Ok(missing);
+                return Ok(stored);
             }
         }
     }

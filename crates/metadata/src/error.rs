@@ -6,8 +6,8 @@ use std::io;
 use lfsfs_meta_store::MetaError;
 use lfsfs_types::limits::PATH_LEN_MAX;
 use lfsfs_types::{
-    ContentId, DecodeError, DirId, LinkId, Name, NodeId, ObjectPath, ProjectId, ProjectName,
-    TagName, VersionId, VersionNumber,
+    ChunkId, ContentId, DecodeError, DirId, LinkId, Name, NodeId, ObjectPath, ProjectId,
+    ProjectName, RecordFault, TagName, VersionId, VersionNumber,
 };
 
 /// Why the metadata could not do what it was asked.
@@ -205,6 +205,20 @@ pub enum MetadataError {
         problem: &'static str,
     },
 
+    /// A chunk is to be deleted that has the only place of a content.
+    #[error("chunk {chunk} has contents that are nowhere else")]
+    ChunkInUse {
+        /// The chunk.
+        chunk: ChunkId,
+    },
+
+    /// A version is said to come from one that is not there.
+    #[error("the origin of the commit is wrong: {problem}")]
+    InvalidOrigin {
+        /// What is wrong.
+        problem: String,
+    },
+
     /// The node's registration is not the newest one.
     #[error("node {node} has registered again since")]
     StaleNode {
@@ -308,6 +322,30 @@ pub enum Refusal {
     /// The record breaks a limit.
     #[error("the record is invalid")]
     InvalidRecord(#[source] DecodeError),
+
+    /// A field of the record has a value that it cannot have.
+    #[error("a field of the record is wrong")]
+    InvalidField(#[source] RecordFault),
+
+    /// The record says another length of a content than that has.
+    #[error("{field} is {said}, but content {content} has {len} bytes")]
+    WrongLength {
+        /// The field.
+        field: &'static str,
+        /// The length that it says.
+        said: u64,
+        /// The content.
+        content: ContentId,
+        /// The length of the content.
+        len: u64,
+    },
+
+    /// All files of the version together would be longer than can be counted.
+    #[error("size is {size}: all files of a version together have at most 2^63 - 1 bytes")]
+    TooManyBytes {
+        /// The size of the file.
+        size: u64,
+    },
 
     /// The record is a pack, which a commit does not make.
     #[error("packs are made by the server")]

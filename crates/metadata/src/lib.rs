@@ -32,7 +32,7 @@ mod view;
 pub use changed::ChangedName;
 pub use check::{CheckSummary, Finding};
 pub use commit::{Begun, Change, CommitParams, CommitSession, Published, RollbackParams};
-pub use content::{ChunkLocation, ChunkReceipt, Resolution, Resolved, ResolvedContents};
+pub use content::{ChunkLocation, ChunkReceipt, Forgotten, Resolution, Resolved, ResolvedContents};
 pub use diff::{DiffEntry, DiffLine, Renames};
 pub use error::{MetadataError, Place, Refusal, Result};
 pub use listing::Listing;

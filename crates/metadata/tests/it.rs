@@ -15,6 +15,8 @@ mod crash;
 mod killed;
 #[path = "it/links.rs"]
 mod links;
+#[path = "it/lost.rs"]
+mod lost;
 #[path = "it/merge.rs"]
 mod merge;
 #[path = "it/model.rs"]

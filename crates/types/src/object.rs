@@ -3,6 +3,9 @@
 //! Formats 1 and 2, docs/formats.md "Object record". A record carries every attribute that a local file
 //! system keeps, so that a mounted version cannot be told from the tree that was imported.
 
+mod plausible;
+
+pub use self::plausible::{NamedContent, RecordFault};
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::id::{ContentId, DirId, LinkId, Sha256};
 use crate::limits::{
@@ -221,20 +224,7 @@ impl Record {
 
     /// Returns the contents that must be present for this object to be whole.
     pub fn contents(&self) -> impl Iterator<Item = ContentId> + '_ {
-        let (first, second) = match &self.kind {
-            Kind::File { content, .. } => (Some(*content), None),
-            Kind::Pack {
-                listing,
-                attributes,
-                ..
-            } => (Some(*listing), Some(*attributes)),
-            _ => (None, None),
-        };
-        let xattrs = self.xattrs.iter().filter_map(|xattr| match xattr.value {
-            XattrValue::Content { content, .. } => Some(content),
-            XattrValue::Inline(_) => None,
-        });
-        first.into_iter().chain(second).chain(xattrs)
+        self.named_contents().map(|named| named.content)
     }
 
     /// Returns true if both look the same to a user who does not look at the clock: all but times,

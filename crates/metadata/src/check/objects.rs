@@ -1,8 +1,11 @@
 //! The check of one project's objects, directories, changes and links.
 
-use lfsfs_types::{DirId, Kind, LinkId, ProjectId, Record, VersionCounts, VersionNumber};
+use lfsfs_types::{
+    DirId, Kind, LinkId, NamedContent, ProjectId, Record, VersionCounts, VersionNumber,
+};
 
 use super::Checker;
+use crate::content::Presence;
 use crate::error::Result;
 use crate::keys::{self, ChangeKey, ObjectKey, table};
 use crate::metadata::get_row;
@@ -57,7 +60,7 @@ impl ProjectCheck {
                 checker.expect(dir.is_some(), key, "a live object in a removed directory");
             }
             if let Kind::File { size, .. } = row.record.kind {
-                counted.bytes += size;
+                counted.bytes = counted.bytes.saturating_add(size);
             }
             checker.expect(
                 row.start <= self.head.number,
@@ -125,14 +128,42 @@ impl ProjectCheck {
             let placed = at.and_then(|at| at.place) == Some((place.dir, place.name.clone()));
             checker.expect(placed, key, "the directory row names another place");
         }
-        for content in row.record.contents() {
-            let known = content == lfsfs_types::ContentId::EMPTY
-                || checker
-                    .metadata
-                    .store()
-                    .get(&keys::content(content))?
-                    .is_some();
-            checker.expect(known, key, "a content of the object is unknown");
+        if let Err(fault) = row.record.check_fields() {
+            checker.find(key, format!("a field of the object is wrong: {fault}"));
+        }
+        for named in row.record.named_contents() {
+            self.check_content(checker, key, &named)?;
+        }
+        Ok(())
+    }
+
+    /// A content of an object is known, as long as the object says, and some datanode has it.
+    fn check_content(
+        &self,
+        checker: &mut Checker<'_>,
+        key: &[u8],
+        named: &NamedContent,
+    ) -> Result<()> {
+        let NamedContent {
+            content,
+            len,
+            field,
+        } = *named;
+        let stored = checker.stored(content)?;
+        match stored.presence {
+            Presence::Unknown => checker.find(key, "a content of the object is unknown"),
+            Presence::Lost => checker.find(
+                key,
+                format!("content {content} of the object is lost: no datanode has all of it"),
+            ),
+            Presence::Present => {}
+        }
+        if let Some(said) =
+            len.filter(|said| stored.presence != Presence::Unknown && *said != stored.len)
+        {
+            let len = stored.len;
+            let what = format!("{field} is {said}, but content {content} has {len} bytes");
+            checker.find(key, what);
         }
         Ok(())
     }

@@ -16,9 +16,10 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use lfsfs_types::limits::{CONTENTS_PER_MESSAGE_MAX, PAGE_ENTRIES_MAX, PATH_LEN_MAX};
+use lfsfs_types::limits::{PAGE_ENTRIES_MAX, PATH_LEN_MAX};
 use lfsfs_types::{ContentId, DirId, Kind, Link, LinkId, Name, Record};
 
+use super::contents::{ContentCheck, Lengths};
 use super::staging::{Staging, StagingEdits};
 use super::{Change, links};
 use crate::error::{Refusal, Result};
@@ -235,7 +236,11 @@ impl<'a> Planner<'a> {
 
     /// Finds where directories are placed, and checks what each change names.
     fn collect(&mut self) -> Result<()> {
-        let mut contents = ContentCheck::new(self.metadata);
+        let lengths = match self.source {
+            Some(_) => Lengths::Trusted,
+            None => Lengths::Checked,
+        };
+        let mut contents = ContentCheck::new(self.metadata, lengths);
         let mut last_dir = None;
         let staging = self.staging;
         for change in staging.all() {
@@ -250,12 +255,33 @@ impl<'a> Planner<'a> {
                 self.place(&change, dir)?;
             }
             self.give_link_id(record);
-            contents.add(record)?;
+            contents.add(change.dir, change.name.as_ref(), record)?;
         }
         for record in staging.link_records() {
-            contents.add(&record?)?;
+            contents.add(DirId::ABOVE_ROOT, None, &record?)?;
         }
-        contents.finish()
+        let mut lost = contents.finish()?;
+        self.drop_contents_of_base(&mut lost)?;
+        self.metadata.refuse_missing(lost.into_iter().collect())
+    }
+
+    /// Takes away what the base has at the names that change: whoever changes the mode of a file need
+    /// not have its bytes. A rollback promises nothing that the older version did not.
+    fn drop_contents_of_base(&self, lost: &mut BTreeSet<ContentId>) -> Result<()> {
+        if self.source.is_some() {
+            lost.clear();
+        }
+        for change in self.staging.in_base_directories() {
+            if lost.is_empty() {
+                break;
+            }
+            let change = change?;
+            let before = self.base.state(change.dir, change.name.as_ref())?;
+            for content in before.iter().flat_map(Record::contents) {
+                lost.remove(&content);
+            }
+        }
+        Ok(())
     }
 
     /// Checks that a directory that a change names is in the base, or gets its place back.
@@ -565,45 +591,6 @@ impl std::fmt::Debug for Planner<'_> {
         f.debug_struct("Planner")
             .field("plan", &self.plan)
             .finish_non_exhaustive()
-    }
-}
-
-/// Looks for contents that are not stored, many at once.
-struct ContentCheck<'a> {
-    metadata: &'a Metadata,
-    contents: Vec<ContentId>,
-    missing: Vec<ContentId>,
-}
-
-impl<'a> ContentCheck<'a> {
-    fn new(metadata: &'a Metadata) -> Self {
-        Self {
-            metadata,
-            contents: Vec::new(),
-            missing: Vec::new(),
-        }
-    }
-
-    fn add(&mut self, record: &Record) -> Result<()> {
-        self.contents.extend(record.contents());
-        match self.contents.len() < CONTENTS_PER_MESSAGE_MAX {
-            true => Ok(()),
-            false => self.look(),
-        }
-    }
-
-    fn look(&mut self) -> Result<()> {
-        self.missing.extend(self.metadata.missing(&self.contents)?);
-        self.contents.clear();
-        Ok(())
-    }
-
-    /// Fails if a content is missing.
-    fn finish(mut self) -> Result<()> {
-        self.look()?;
-        let mut seen = HashSet::new();
-        self.missing.retain(|content| seen.insert(*content));
-        self.metadata.refuse_missing(self.missing)
     }
 }
 

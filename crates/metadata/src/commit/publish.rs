@@ -20,7 +20,7 @@ use super::lease::{Lease, LeasedWrites};
 use super::plan::{Difference, Plan, Planner};
 use super::staging::Staging;
 use super::{Change, CommitSession, Mode, Published, force, rebase, told, undo};
-use crate::error::{MetadataError, Result};
+use crate::error::{MetadataError, Refusal, Result};
 use crate::keys;
 use crate::metadata::{get_row, random};
 use crate::rows::{
@@ -344,7 +344,9 @@ impl Publication<'_> {
             None if dir == DirId::ABOVE_ROOT => Some(self.base.root()?),
             old => old.map(|row| row.record),
         };
-        self.count(old.as_ref(), new.as_ref());
+        if let Err(refusal) = self.count(old.as_ref(), new.as_ref()) {
+            return Err(refusal.at(dir, change.name));
+        }
         let place = (dir, change.name);
         writes.extend(self.directory_of(place, old.as_ref(), new.as_ref())?);
         writes.extend(self.listing_of(dir)?);
@@ -414,7 +416,7 @@ impl Publication<'_> {
     }
 
     /// Counts a change. A moved directory is one that changed, at its new place.
-    fn count(&mut self, old: Option<&Record>, new: Option<&Record>) {
+    fn count(&mut self, old: Option<&Record>, new: Option<&Record>) -> Result<(), Refusal> {
         let moved = |record: &&Record| {
             record
                 .dir()
@@ -426,8 +428,12 @@ impl Publication<'_> {
             false => (old.filter(moved).is_some(), new.filter(moved).is_some()),
         };
         let counts = &mut self.counts;
-        counts.bytes += new.map_or(0, file_size);
-        counts.bytes = counts.bytes.saturating_sub(old.map_or(0, file_size));
+        let size = new.map_or(0, file_size);
+        let bytes = counts.bytes.checked_add(size);
+        counts.bytes = bytes
+            .map(|bytes| bytes.saturating_sub(old.map_or(0, file_size)))
+            .filter(|bytes| i64::try_from(*bytes).is_ok())
+            .ok_or(Refusal::TooManyBytes { size })?;
         counts.objects += u64::from(new.is_some());
         counts.objects = counts.objects.saturating_sub(u64::from(old.is_some()));
         match (old.filter(|_| !left), new.filter(|_| !came)) {
@@ -438,6 +444,7 @@ impl Publication<'_> {
             (Some(_), Some(_)) => counts.modified += 1,
         }
         counts.modified += u64::from(came);
+        Ok(())
     }
 }
 

@@ -9,7 +9,7 @@ use lfsfs_types::{
 use crate::rows::RowValue;
 
 /// Most replicas that one chunk can have, many times what any project asks for.
-const NODES_MAX: u64 = 1024;
+pub(super) const NODES_MAX: u64 = 1024;
 
 /// What is known of one content or piece.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +46,15 @@ impl ContentRow {
                 offset: place.offset,
             },
         }
+    }
+
+    /// Returns true if the content has its place in the same chunk, but not where a newer receipt of
+    /// that chunk says.
+    pub(crate) fn lies_elsewhere_in(&self, place: &ContentPlace) -> bool {
+        let body = Self::of_place(place, self.stamp).body;
+        let same_chunk =
+            matches!(self.body, ContentBody::Place { chunk, .. } if chunk == place.chunk);
+        same_chunk && (self.len, &self.body) != (u64::from(place.len), &body)
     }
 
     /// Returns the place of a content that has one.

@@ -61,7 +61,7 @@ impl Double {
 
     /// Returns the store as it is found after a crash that kept `kept` batches behind the last
     /// flush; it stops at operation `stop`.
-    fn after_crash(&self, kept: usize, stop: Option<(u64, bool)>) -> Self {
+    pub(crate) fn after_crash(&self, kept: usize, stop: Option<(u64, bool)>) -> Self {
         let mut after = Self::new(self.exclusive);
         copy(&self.durable, &after.live);
         for batch in self.pending.lock().unwrap().iter().take(kept) {

@@ -1,0 +1,104 @@
+//! What a datanode has lost is forgotten: it is not named for these chunks any more.
+//!
+//! Forgetting is durable before it is answered, so that whoever deletes a chunk deletes it after
+//! nobody is sent there. The row of the chunk stays, even without nodes; see [`super::presence`].
+
+use std::collections::BTreeSet;
+
+use lfsfs_meta_store::{Batch, Read, Rows};
+use lfsfs_types::{ChunkId, ContentId, NodeId};
+
+use super::{CONTENTS_PER_READ, ChunkRow, ContentBody, ContentRow};
+use crate::error::{MetadataError, Result};
+use crate::keys;
+use crate::metadata::{Metadata, get_row};
+use crate::rows::RowValue as _;
+
+/// What became of the places that a node had.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Forgotten {
+    /// How many places were forgotten.
+    pub places: u64,
+    /// The chunks that no node has any more.
+    pub lost: Vec<ChunkId>,
+}
+
+impl Metadata {
+    /// Forgets that a node has these chunks. On return that is durable. Chunks that it was not known
+    /// to have count for nothing.
+    pub fn forget_replicas(&self, node: NodeId, chunks: &[ChunkId]) -> Result<Forgotten> {
+        let mut forgotten = Forgotten::default();
+        let chunks: BTreeSet<_> = chunks.iter().copied().collect();
+        let chunks: Vec<_> = chunks.into_iter().collect();
+        let group_len = self.store().batch_ops_max().min(CONTENTS_PER_READ);
+        for group in chunks.chunks(group_len) {
+            while !self.try_forget(node, group, &mut forgotten)? {}
+        }
+        if forgotten.places > 0 {
+            self.store().flush()?;
+        }
+        Ok(forgotten)
+    }
+
+    /// Forgets that a node has a chunk that it wants to delete, unless something would be lost: a
+    /// content of which this is the last place.
+    ///
+    /// `contents` is all that is in the chunk.
+    pub fn release_replica(
+        &self,
+        node: NodeId,
+        chunk: ChunkId,
+        contents: &[ContentId],
+    ) -> Result<()> {
+        let row = get_row::<ChunkRow>(self.store(), &keys::chunk(chunk))?;
+        let others = row.is_some_and(|row| row.nodes.iter().any(|known| *known != node));
+        for group in contents.chunks(CONTENTS_PER_READ) {
+            for row in self.content_rows(group)?.into_iter().flatten() {
+                if !others && lies_in(&row.1, chunk) {
+                    return Err(MetadataError::ChunkInUse { chunk });
+                }
+            }
+        }
+        self.forget_replicas(node, &[chunk]).map(drop)
+    }
+
+    /// Returns false if somebody changed a row meanwhile.
+    fn try_forget(
+        &self,
+        node: NodeId,
+        chunks: &[ChunkId],
+        forgotten: &mut Forgotten,
+    ) -> Result<bool> {
+        let reads: Vec<_> = chunks
+            .iter()
+            .map(|chunk| Read::get(keys::chunk(*chunk)))
+            .collect();
+        let found = self.store().read(&reads)?;
+        let mut batch = Batch::new();
+        let mut now = Forgotten::default();
+        for (chunk, rows) in chunks.iter().zip(found.into_iter().map(Rows::into_first)) {
+            let Some((key, value)) = rows else { continue };
+            let mut row = ChunkRow::decode(&key, &value)?;
+            let before = row.nodes.len();
+            row.nodes.retain(|known| *known != node);
+            if row.nodes.len() == before {
+                continue;
+            }
+            now.places += 1;
+            if row.nodes.is_empty() {
+                now.lost.push(*chunk);
+            }
+            batch.require_equals(&*key, value).put(&*key, row.encode());
+        }
+        if !batch.is_empty() && !self.store().apply(batch)?.is_done() {
+            return Ok(false);
+        }
+        forgotten.places += now.places;
+        forgotten.lost.extend(now.lost);
+        Ok(true)
+    }
+}
+
+fn lies_in(row: &ContentRow, place: ChunkId) -> bool {
+    matches!(row.body, ContentBody::Place { chunk, .. } if chunk == place)
+}

@@ -1,0 +1,159 @@
+//! Which contents are present: known, and in a chunk that some datanode has.
+//!
+//! The row of a content says where its bytes were put, the row of that chunk who has it. A chunk that
+//! all its nodes have lost keeps its row, without nodes: what lies in it is *lost* until a chunk that
+//! has it is reported. So forgetting a chunk costs one row, whatever is in it.
+
+use std::collections::{BTreeSet, HashMap};
+
+use lfsfs_meta_store::{Read, Rows};
+use lfsfs_types::content::PieceList;
+use lfsfs_types::{ChunkId, ContentId};
+
+use super::{CONTENTS_PER_READ, ChunkRow, ContentBody, ContentRow};
+use crate::error::Result;
+use crate::keys;
+use crate::metadata::Metadata;
+use crate::rows::RowValue as _;
+
+/// How many answers are remembered; then all are asked for again.
+const REMEMBERED_MAX: usize = 65_536;
+
+/// Whether the bytes of a content can be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Presence {
+    /// Nobody has ever stored it.
+    Unknown,
+    /// It was stored, and no datanode has it, or a part of it, any more.
+    Lost,
+    /// A datanode has it.
+    Present,
+}
+
+/// Looks at contents, their pieces and their chunks, each once.
+///
+/// It remembers what it has seen, so it is made anew for each question.
+#[derive(Debug)]
+pub(crate) struct PresenceCheck<'a> {
+    metadata: &'a Metadata,
+    chunks: HashMap<ChunkId, bool>,
+    pieces: HashMap<ContentId, Presence>,
+}
+
+impl<'a> PresenceCheck<'a> {
+    pub(crate) fn new(metadata: &'a Metadata) -> Self {
+        Self {
+            metadata,
+            chunks: HashMap::new(),
+            pieces: HashMap::new(),
+        }
+    }
+
+    /// Returns whether what these rows describe is present, in the same order.
+    pub(crate) fn of_rows<'r>(
+        &mut self,
+        rows: impl Iterator<Item = Option<&'r ContentRow>> + Clone,
+    ) -> Result<Vec<Presence>> {
+        self.look_at_chunks(rows.clone().flatten().filter_map(chunk_of))?;
+        rows.map(|row| match row {
+            Some(row) => self.of_row(row),
+            None => Ok(Presence::Unknown),
+        })
+        .collect()
+    }
+
+    /// Returns whether what a row describes is present.
+    pub(crate) fn of_row(&mut self, row: &ContentRow) -> Result<Presence> {
+        match &row.body {
+            ContentBody::Place { chunk, .. } => self.of_chunk(*chunk),
+            ContentBody::Pieces(list) => self.of_pieces(list),
+            // Only the bytes of the list say which pieces there are; who has the bytes of the content
+            // asks for each of them.
+            ContentBody::List { list, .. } => self.of_list(*list),
+        }
+    }
+
+    /// Returns whether some datanode has a chunk.
+    pub(crate) fn has_chunk(&mut self, chunk: ChunkId) -> Result<bool> {
+        self.look_at_chunks([chunk].into_iter())?;
+        Ok(self.chunks.get(&chunk).copied().unwrap_or(false))
+    }
+
+    fn of_chunk(&mut self, chunk: ChunkId) -> Result<Presence> {
+        Ok(match self.has_chunk(chunk)? {
+            true => Presence::Present,
+            false => Presence::Lost,
+        })
+    }
+
+    fn of_list(&mut self, list: ContentId) -> Result<Presence> {
+        let rows = self.metadata.content_rows(&[list])?;
+        match rows.into_iter().next().flatten().map(|(_, row)| row) {
+            Some(row) => match &row.body {
+                ContentBody::Place { chunk, .. } => self.of_chunk(*chunk),
+                ContentBody::Pieces(pieces) => self.of_pieces(pieces),
+                // No list is so long that its own list does not fit a row.
+                ContentBody::List { .. } => Ok(Presence::Lost),
+            },
+            None => Ok(Presence::Lost),
+        }
+    }
+
+    fn of_pieces(&mut self, list: &PieceList) -> Result<Presence> {
+        if self.pieces.len() > REMEMBERED_MAX {
+            self.pieces.clear();
+        }
+        let unseen: BTreeSet<_> = list
+            .pieces()
+            .iter()
+            .map(|piece| piece.hash)
+            .filter(|piece| !self.pieces.contains_key(piece))
+            .collect();
+        let unseen: Vec<_> = unseen.into_iter().collect();
+        for group in unseen.chunks(CONTENTS_PER_READ) {
+            let rows = self.metadata.content_rows(group)?;
+            let rows: Vec<_> = rows.into_iter().map(|row| row.map(|it| it.1)).collect();
+            self.look_at_chunks(rows.iter().flatten().filter_map(chunk_of))?;
+            for (piece, row) in group.iter().zip(&rows) {
+                let presence = match row.as_ref().and_then(chunk_of) {
+                    Some(chunk) => self.of_chunk(chunk)?,
+                    None => Presence::Lost,
+                };
+                self.pieces.insert(*piece, presence);
+            }
+        }
+        let is_present = |hash| self.pieces.get(hash) == Some(&Presence::Present);
+        Ok(match list.pieces().iter().all(|it| is_present(&it.hash)) {
+            true => Presence::Present,
+            false => Presence::Lost,
+        })
+    }
+
+    /// Reads the rows of those chunks that were not looked at before.
+    fn look_at_chunks(&mut self, chunks: impl Iterator<Item = ChunkId>) -> Result<()> {
+        if self.chunks.len() > REMEMBERED_MAX {
+            self.chunks.clear();
+        }
+        let unseen: BTreeSet<_> = chunks
+            .filter(|chunk| !self.chunks.contains_key(chunk))
+            .collect();
+        let unseen: Vec<_> = unseen.into_iter().collect();
+        for group in unseen.chunks(CONTENTS_PER_READ) {
+            let reads: Vec<_> = group.iter().map(|it| Read::get(keys::chunk(*it))).collect();
+            let found = self.metadata.store().read(&reads)?;
+            for (chunk, rows) in group.iter().zip(found.into_iter().map(Rows::into_first)) {
+                let row = rows.map(|(key, value)| ChunkRow::decode(&key, &value));
+                let has_node = row.transpose()?.is_some_and(|row| !row.nodes.is_empty());
+                self.chunks.insert(*chunk, has_node);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn chunk_of(row: &ContentRow) -> Option<ChunkId> {
+    match row.body {
+        ContentBody::Place { chunk, .. } => Some(chunk),
+        _ => None,
+    }
+}
