@@ -7,7 +7,7 @@ mod object;
 mod place;
 mod version;
 
-pub use object::{name, optional_name};
+pub use object::{name, optional_name, timestamp};
 use thiserror::Error;
 
 /// A message that breaks a rule of the protocol.
@@ -48,6 +48,18 @@ pub fn id<T>(
     parse: impl FnOnce(&[u8]) -> Option<T>,
 ) -> Result<T, ProtocolError> {
     parse(bytes).ok_or_else(|| ProtocolError::invalid(field, format!("{} bytes", bytes.len())))
+}
+
+/// Takes an id that may be absent, which is told by no bytes.
+pub fn optional_id<T>(
+    field: &'static str,
+    bytes: &[u8],
+    parse: impl FnOnce(&[u8]) -> Option<T>,
+) -> Result<Option<T>, ProtocolError> {
+    match bytes {
+        [] => Ok(None),
+        bytes => id(field, bytes, parse).map(Some),
+    }
 }
 
 /// Takes a list of ids.

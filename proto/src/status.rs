@@ -94,6 +94,7 @@ const fn code_of(kind: FaultKind) -> Code {
         FaultKind::Corrupt | FaultKind::HashMismatch => Code::DataLoss,
         FaultKind::Unavailable => Code::Unavailable,
         FaultKind::Unimplemented => Code::Unimplemented,
+        FaultKind::Denied => Code::PermissionDenied,
         FaultKind::Internal | FaultKind::Unspecified => Code::Internal,
     }
 }
@@ -107,6 +108,7 @@ const fn kind_of(code: Code) -> FaultKind {
         // A message that is too long is refused with this code by the transport.
         Code::ResourceExhausted | Code::Internal => FaultKind::Internal,
         Code::Unimplemented => FaultKind::Unimplemented,
+        Code::PermissionDenied => FaultKind::Denied,
         _ => FaultKind::Unavailable,
     }
 }
@@ -117,7 +119,7 @@ mod tests {
 
     #[test]
     fn a_fault_survives_the_wire() {
-        for kind in (1..=15).filter_map(|number| FaultKind::try_from(number).ok()) {
+        for kind in (1..=16).filter_map(|number| FaultKind::try_from(number).ok()) {
             let fault = Fault {
                 kind,
                 message: "why".to_owned(),

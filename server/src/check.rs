@@ -199,7 +199,7 @@ impl ChunkChecker<'_> {
     }
 
     /// Every chunk that was reported from here must be here, as it was reported. A chunk without a
-    /// receipt is what a crash leaves: it is reported when somebody wants it again.
+    /// receipt is what a crash leaves: the datanode reports it when it starts.
     fn check_receipts(&mut self, node: NodeId) -> Result<(), ServerError> {
         let Some(metadata) = self.metadata else {
             return Ok(());
@@ -210,8 +210,15 @@ impl ChunkChecker<'_> {
             let page = page.map_err(ServerError::Metadata)?;
             for chunk in &page.items {
                 after = Some(chunk.info.id);
-                if chunk.nodes.contains(&node) {
-                    self.check_receipt(&chunk.info)?;
+                match chunk.nodes.first() {
+                    _ if chunk.nodes.contains(&node) => self.check_receipt(&chunk.info)?,
+                    // A server that has metadata and chunks has no other datanodes.
+                    Some(other) => {
+                        let text =
+                            format!("only node {other} is said to have it, which is unknown here");
+                        self.find(chunk.info.id, text);
+                    }
+                    None => {}
                 }
             }
             if !page.more {

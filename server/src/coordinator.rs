@@ -9,8 +9,10 @@ mod differences;
 mod disk;
 mod files;
 mod fs_service;
+mod holdings;
 mod membership;
 mod plans;
+mod receipts;
 mod resolve;
 mod sessions;
 

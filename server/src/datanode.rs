@@ -8,6 +8,7 @@ mod download;
 mod reports;
 mod service;
 mod transfers;
+mod truth;
 mod upload;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,6 +24,7 @@ pub(crate) use self::agent::Agent;
 pub(crate) use self::reports::CoordinatorLink;
 pub(crate) use self::service::DataNodeService;
 use self::transfers::Transfers;
+use self::truth::ChunkLocks;
 use crate::blocking::blocking;
 use crate::streams::Tasks;
 
@@ -41,6 +43,8 @@ pub(crate) struct DataNode {
     link: CoordinatorLink,
     writers: Arc<Semaphore>,
     transfers: Mutex<Transfers>,
+    /// Taken before no other lock.
+    chunk_locks: ChunkLocks,
 }
 
 /// What a datanode is made of.
@@ -68,6 +72,7 @@ impl DataNode {
             link: parts.link,
             writers: Arc::new(Semaphore::new(UPLOADS_MAX)),
             transfers: Mutex::default(),
+            chunk_locks: ChunkLocks::new(),
         }
     }
 

@@ -76,6 +76,8 @@ fn kind_of_metadata(error: &MetadataError) -> FaultKind {
         | E::Refused { .. }
         | E::InvalidPieces { .. }
         | E::InvalidReceipt { .. }
+        | E::InvalidOrigin { .. }
+        | E::ChunkInUse { .. }
         | E::StaleNode { .. }
         | E::UnknownNode { .. }
         | E::InvalidAddress => FaultKind::Invalid,

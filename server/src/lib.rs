@@ -19,6 +19,7 @@ mod error;
 mod fault;
 mod ids;
 mod panics;
+mod process_key;
 mod serve;
 mod streams;
 

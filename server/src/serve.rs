@@ -29,6 +29,7 @@ use crate::data::DataDir;
 use crate::datanode::{Agent, CoordinatorLink, DataNode, DataNodeParts, DataNodeService};
 use crate::error::ServerError;
 use crate::panics::CatchPanics;
+use crate::process_key::{Callers, ProcessKey};
 use crate::streams::Tasks;
 
 /// Longest message that is taken. Frames and batches are far below it.
@@ -120,7 +121,8 @@ async fn background(
             ready();
         }
     };
-    tokio::join!(keeping, agent.run(), announcing);
+    // In a box, or the futures of all who wait for this one are large.
+    tokio::join!(keeping, Box::pin(agent.run()), announcing);
 }
 
 /// Serves until there are no calls any more, or until `stopping` says that time is over.
@@ -178,6 +180,7 @@ async fn flush(meta: Option<Arc<dyn MetaStore>>) -> Result<(), ServerError> {
 /// Everything that a server consists of, ready to serve.
 struct Parts {
     routes: RoutesBuilder,
+    callers: Callers,
     tasks: Tasks,
     agent: Option<(Agent, oneshot::Receiver<()>)>,
     coordinator: Option<Arc<Coordinator>>,
@@ -195,8 +198,13 @@ impl Parts {
             .map_err(ServerError::Reflection)?;
         routes.add_service(reflection);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let callers = match config.role {
+            Role::All => Callers::Process(ProcessKey::draw()?),
+            Role::Coordinator | Role::DataNode { .. } => Callers::Network,
+        };
         let mut parts = Self {
             routes,
+            callers,
             tasks: Tasks::new(),
             agent: None,
             coordinator: None,
@@ -231,7 +239,8 @@ impl Parts {
         let coordinator = Arc::new(coordinator);
         self.coordinator = Some(Arc::clone(&coordinator));
         let fs = FsServer::new(FsService::new(Arc::clone(&coordinator)));
-        let service = CoordinatorServer::new(CoordinatorService::new(coordinator));
+        let service =
+            CoordinatorServer::new(CoordinatorService::new(coordinator, self.callers.clone()));
         self.routes
             .add_service(fs.max_decoding_message_size(MESSAGE_LEN_MAX));
         self.routes
@@ -255,9 +264,10 @@ impl Parts {
             store: Arc::new(store),
             clock: Arc::clone(clock),
             tasks: self.tasks.clone(),
-            link: CoordinatorLink::new(coordinator)?,
+            link: CoordinatorLink::new(coordinator, self.callers.clone())?,
         }));
-        let service = DataNodeServer::new(DataNodeService::new(Arc::clone(&node)));
+        let service = DataNodeService::new(Arc::clone(&node), self.callers.clone());
+        let service = DataNodeServer::new(service);
         self.routes
             .add_service(service.max_decoding_message_size(MESSAGE_LEN_MAX));
         let (registered, wait) = oneshot::channel();

@@ -105,7 +105,7 @@ pub(crate) async fn next_question<T>(stream: &mut Streaming<T>) -> Result<Option
     message.map_err(|status| Fault::from_status(&status))
 }
 
-fn stopping() -> Fault {
+pub(crate) fn stopping() -> Fault {
     Fault::new(FaultKind::Unavailable, "the server is stopping")
 }
 

@@ -115,7 +115,7 @@ impl RemoteError {
             paths,
         } = fault;
         match kind {
-            FaultKind::Invalid => Self::Invalid(message),
+            FaultKind::Invalid | FaultKind::Denied => Self::Invalid(message),
             FaultKind::ProjectNotFound
             | FaultKind::VersionNotFound
             | FaultKind::PathNotFound

@@ -22,9 +22,16 @@ impl TryFrom<v1::Timestamp> for Timestamp {
     type Error = ProtocolError;
 
     fn try_from(message: v1::Timestamp) -> Result<Self, ProtocolError> {
-        Self::new(message.secs, message.nanos)
-            .ok_or_else(|| ProtocolError::invalid("timestamp", "nanoseconds above a second"))
+        timestamp("timestamp", message)
     }
+}
+
+/// Takes a point in time.
+pub fn timestamp(field: &'static str, message: v1::Timestamp) -> Result<Timestamp, ProtocolError> {
+    let v1::Timestamp { secs, nanos } = message;
+    Timestamp::new(secs, nanos).ok_or_else(|| {
+        ProtocolError::invalid(field, format!("{nanos} nanoseconds are a second or more"))
+    })
 }
 
 impl From<&Record> for v1::Record {
@@ -64,8 +71,8 @@ impl TryFrom<v1::Record> for Record {
             mode: message.mode,
             uid: message.uid,
             gid: message.gid,
-            mtime: required("mtime", message.mtime)?.try_into()?,
-            ctime: required("ctime", message.ctime)?.try_into()?,
+            mtime: timestamp("mtime", required("mtime", message.mtime)?)?,
+            ctime: timestamp("ctime", required("ctime", message.ctime)?)?,
             sha256: sha256.transpose()?,
             link: message.link.map(|link| Link {
                 id: LinkId(link.id),
@@ -297,10 +304,16 @@ mod tests {
     #[test]
     fn each_wrong_field_is_refused_by_name() {
         type Break = fn(&mut v1::Record);
-        let breaks: [(&str, Break); 6] = [
+        let breaks: [(&str, Break); 7] = [
             ("kind", |record| record.kind = None),
             ("mode", |record| record.mode = 0o10000),
             ("mtime", |record| record.mtime = None),
+            ("ctime", |record| {
+                record.ctime = Some(v1::Timestamp {
+                    secs: 0,
+                    nanos: 1_000_000_000,
+                });
+            }),
             ("sha256", |record| record.sha256 = Some(vec![1])),
             ("xattrs", |record| {
                 record.xattrs.push(record.xattrs[0].clone());

@@ -2,6 +2,7 @@
 //!
 //! Only the finish publishes. A stream that just ends may be a client that died or gave up.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use lfsfs_metadata::{Begun, Change, CommitParams, CommitSession, MetadataError, Published};
@@ -12,10 +13,11 @@ use lfsfs_types::{DirId, ObjectPath, Origin, Record, SessionId, VersionId, Versi
 use tonic::Streaming;
 
 use super::Coordinator;
+use super::holdings::Holder;
 use super::sessions::CommitPlan;
 use crate::blocking::{IntoFault, blocking};
 use crate::ids::random_id;
-use crate::streams::next;
+use crate::streams::{next, stopping};
 
 /// Most bytes of paths in the answer to a commit that conflicts, well below what clients take.
 const CONFLICTS_LEN_MAX: usize = 8 * 1024 * 1024;
@@ -24,17 +26,12 @@ const CONFLICTS_LEN_MAX: usize = 8 * 1024 * 1024;
 pub(super) async fn open_session(
     coordinator: &Coordinator,
     request: v1::OpenSessionRequest,
+    connection: Option<SocketAddr>,
 ) -> Result<v1::OpenSessionResponse, Fault> {
     let plan = plan_of(&request).map_err(ProtocolError::into_fault)?;
     coordinator.check_room().await?;
     let published = coordinator
-        .metadata(move |metadata| {
-            // Base and version id are checked by opening a commit that changes nothing.
-            match metadata.begin_commit(params_of(plan, Origin::Commit))? {
-                Begun::AlreadyDone(record) => Ok(Some(record)),
-                Begun::Session(session) => session.discard().map(|()| None),
-            }
-        })
+        .metadata(move |metadata| metadata.check_commit(&params_of(plan, Origin::Commit)))
         .await?;
     if let Some(version) = &published {
         return Ok(v1::OpenSessionResponse {
@@ -44,7 +41,11 @@ pub(super) async fn open_session(
     }
     let session = random_id()?;
     let now = coordinator.clock.monotonic();
-    coordinator.sessions().open(session, plan, now)?;
+    let holder = Holder {
+        connection,
+        project: plan.project,
+    };
+    coordinator.sessions().open(session, plan, holder, now)?;
     Ok(v1::OpenSessionResponse {
         session_id: session.as_bytes().to_vec(),
         published: None,
@@ -77,46 +78,82 @@ fn params_of(plan: CommitPlan, origin: Origin) -> CommitParams {
     }
 }
 
-/// Takes the stream of a commit and publishes it.
+/// A session while its commit goes on; it ends with that, however it does.
+struct Open<'a> {
+    coordinator: &'a Coordinator,
+    id: SessionId,
+    plan: CommitPlan,
+}
+
+impl<'a> Open<'a> {
+    fn begin(coordinator: &'a Coordinator, id: SessionId) -> Result<Self, Fault> {
+        let now = coordinator.clock.monotonic();
+        let plan = coordinator.sessions().begin(id, now)?;
+        Ok(Self {
+            coordinator,
+            id,
+            plan,
+        })
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.coordinator.sessions().close(self.id);
+    }
+}
+
+/// Takes the stream of a commit and publishes it. It goes on when the caller has gone, so that what was
+/// staged is cleared away at once.
 pub(super) async fn commit(
     coordinator: &Arc<Coordinator>,
+    stream: Streaming<v1::CommitRequest>,
+) -> Result<v1::CommitResponse, Fault> {
+    let own = Arc::clone(coordinator);
+    let running = async move { take_commit(&own, stream).await };
+    let ended = coordinator.tasks.tracker.spawn(running).await;
+    ended.unwrap_or_else(|error| {
+        tracing::error!(%error, "a commit ended badly");
+        Err(Fault::new(FaultKind::Internal, "the server failed"))
+    })
+}
+
+async fn take_commit(
+    coordinator: &Coordinator,
     mut stream: Streaming<v1::CommitRequest>,
 ) -> Result<v1::CommitResponse, Fault> {
-    let first = next(&mut stream).await?.and_then(|message| message.part);
+    let first = tokio::select! {
+        first = next(&mut stream) => first?,
+        () = coordinator.tasks.abort.cancelled() => return Err(stopping()),
+    };
+    let first = first.and_then(|message| message.part);
     let Some(v1::commit_request::Part::Start(start)) = first else {
         return Err(out_of_order());
     };
     let id = id("session_id", &start.session_id, SessionId::from_slice)
         .map_err(ProtocolError::into_fault)?;
-    let plan = coordinator
-        .sessions()
-        .find(id, coordinator.clock.monotonic())?;
+    let open = Open::begin(coordinator, id)?;
     coordinator.check_room().await?;
     let wants_ids = start.want_ids;
-    let params = start_params(plan, start).map_err(ProtocolError::into_fault)?;
+    let params = start_params(open.plan, start).map_err(ProtocolError::into_fault)?;
     let begun = coordinator.metadata(move |metadata| metadata.begin_commit(params));
-    let answer = match begun.await? {
-        Begun::AlreadyDone(record) => v1::CommitResponse {
+    match begun.await? {
+        Begun::AlreadyDone(record) => Ok(v1::CommitResponse {
             rebased: record.parent != record.base,
             version: Some((&record).into()),
             ..v1::CommitResponse::default()
-        },
+        }),
         Begun::Session(session) => {
-            let session = stage(session, &mut stream).await?;
+            let session = stage(coordinator, session, &mut stream).await?;
             match blocking(move || publish(session)).await? {
-                Ok(published) => answer(&published, wants_ids),
-                // The session stays, for the same changes with force.
-                Err(conflicts) => {
-                    return Ok(v1::CommitResponse {
-                        conflicts: Some(conflicts),
-                        ..v1::CommitResponse::default()
-                    });
-                }
+                Ok(published) => Ok(answer(&published, wants_ids)),
+                Err(conflicts) => Ok(v1::CommitResponse {
+                    conflicts: Some(conflicts),
+                    ..v1::CommitResponse::default()
+                }),
             }
         }
-    };
-    coordinator.sessions().close(id);
-    Ok(answer)
+    }
 }
 
 /// Publishes, or tells the conflicts, which are an answer and no failure.
@@ -181,13 +218,18 @@ fn start_params(plan: CommitPlan, start: v1::CommitStart) -> Result<CommitParams
 
 /// Stages every batch of the stream; a stream that breaks leaves nothing staged.
 async fn stage(
+    coordinator: &Coordinator,
     session: CommitSession,
     stream: &mut Streaming<v1::CommitRequest>,
 ) -> Result<CommitSession, Fault> {
     let mut session = session;
     let mut staged = 0;
     loop {
-        let batch = match next_part(stream).await {
+        let part = tokio::select! {
+            part = next_part(stream) => part,
+            () = coordinator.tasks.abort.cancelled() => Err(stopping()),
+        };
+        let batch = match part {
             Ok(Part::Changes(changes)) => changes,
             Ok(Part::Finish { changes }) if changes == staged => return Ok(session),
             Ok(Part::Finish { changes }) => {
@@ -229,9 +271,12 @@ async fn next_part(stream: &mut Streaming<v1::CommitRequest>) -> Result<Part, Fa
                 .map(Part::Changes)
                 .map_err(ProtocolError::into_fault)
         }
-        Some(Some(v1::commit_request::Part::Finish(finish))) => Ok(Part::Finish {
-            changes: finish.changes,
-        }),
+        Some(Some(v1::commit_request::Part::Finish(finish))) => match next(stream).await? {
+            None => Ok(Part::Finish {
+                changes: finish.changes,
+            }),
+            Some(_) => Err(out_of_order()),
+        },
         None | Some(_) => Err(out_of_order()),
     }
 }
@@ -253,6 +298,6 @@ async fn discard(session: CommitSession) {
 fn out_of_order() -> Fault {
     Fault::new(
         FaultKind::Invalid,
-        "a commit is one start, then changes, then a finish; nothing was published",
+        "a commit is one start, then changes, then a finish and nothing more; nothing was published",
     )
 }

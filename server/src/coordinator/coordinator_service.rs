@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
-use lfsfs_metadata::{ChunkReceipt, Metadata, MetadataError, NodeFigures};
-use lfsfs_proto::convert::{ProtocolError, id, required};
+use lfsfs_metadata::{Metadata, MetadataError, NodeFigures};
+use lfsfs_proto::convert::{ProtocolError, id, ids, required};
 use lfsfs_proto::status::{Fault, FaultKind};
 use lfsfs_proto::v1;
 use lfsfs_proto::v1::coordinator_server::Coordinator as Service;
-use lfsfs_types::{ChunkId, ChunkInfo, ContentPlace, NodeId, SessionId, Timestamp};
+use lfsfs_types::{ChunkId, ChunkInfo, ContentId, NodeId, Timestamp};
 use tonic::{Request, Response, Status};
 
-use super::{Coordinator, Member, MemberState, Updates, files};
+use super::{Coordinator, Member, MemberState, Updates, files, receipts};
 use crate::blocking::IntoFault as _;
+use crate::process_key::Callers;
 
 /// Chunk ids of one page.
 const CHUNKS_PER_PAGE: usize = 4096;
@@ -22,16 +23,32 @@ type Answer<T> = Result<Response<T>, Status>;
 #[derive(Debug, Clone)]
 pub(crate) struct CoordinatorService {
     coordinator: Arc<Coordinator>,
+    /// Who may speak for a datanode.
+    callers: Callers,
 }
 
 impl CoordinatorService {
-    pub(crate) fn new(coordinator: Arc<Coordinator>) -> Self {
-        Self { coordinator }
+    pub(crate) fn new(coordinator: Arc<Coordinator>, callers: Callers) -> Self {
+        Self {
+            coordinator,
+            callers,
+        }
+    }
+
+    /// Refuses what a node says under another registration than its newest.
+    fn check_generation(&self, node: NodeId, generation: u64) -> Result<(), Fault> {
+        let members = self.coordinator.members();
+        if members.find(node).map(|member| member.generation) == Some(generation) {
+            return Ok(());
+        }
+        let text = format!("node {node} must register again");
+        Err(Fault::new(FaultKind::Unavailable, text))
     }
 
     /// Returns a node that said something just now.
     fn member(&self, node: Option<v1::NodeInfo>) -> Result<Member, Fault> {
         let node = required("node", node).map_err(ProtocolError::into_fault)?;
+        receipts::check_node(&node).map_err(ProtocolError::into_fault)?;
         let wall = self.coordinator.clock.wall_time();
         Ok(Member {
             id: node_id(&node.id)?,
@@ -56,22 +73,13 @@ fn messages(members: &[Member]) -> Vec<v1::NodeInfo> {
     members.iter().map(v1::NodeInfo::from).collect()
 }
 
-fn receipt(request: v1::ReportChunkRequest) -> Result<ChunkReceipt, ProtocolError> {
-    let places = request.contents.into_iter().map(ContentPlace::try_from);
-    Ok(ChunkReceipt {
-        node: id("node_id", &request.node_id, NodeId::from_slice)?,
-        info: ChunkInfo::try_from(required("info", request.info)?)?,
-        places: places.collect::<Result<_, _>>()?,
-    })
-}
-
 /// Returns the chunks that a node has reported, from behind `after`, and whether there are more.
 fn chunks_of_node(
     metadata: &Metadata,
     node: NodeId,
     after: Option<ChunkId>,
     limit: usize,
-) -> Result<(Vec<ChunkId>, bool), MetadataError> {
+) -> Result<(Vec<ChunkInfo>, bool), MetadataError> {
     let (mut after, mut found) = (after, Vec::new());
     loop {
         let page = metadata.chunks(after, CHUNKS_PER_PAGE)?;
@@ -83,7 +91,7 @@ fn chunks_of_node(
             if found.len() == limit {
                 return Ok((found, true));
             }
-            found.push(chunk.info.id);
+            found.push(chunk.info);
         }
         if !page.more {
             return Ok((found, false));
@@ -97,6 +105,7 @@ impl Service for CoordinatorService {
         &self,
         request: Request<v1::RegisterDataNodeRequest>,
     ) -> Answer<v1::RegisterDataNodeResponse> {
+        self.callers.check(&request)?;
         let coordinator = &self.coordinator;
         let mut member = self.member(request.into_inner().node)?;
         let (id, address) = (member.id, member.address.clone());
@@ -124,6 +133,7 @@ impl Service for CoordinatorService {
         &self,
         request: Request<v1::DataNodeHeartbeatRequest>,
     ) -> Answer<v1::DataNodeHeartbeatResponse> {
+        self.callers.check(&request)?;
         let request = request.into_inner();
         let member = self.member(request.node)?;
         let now = self.coordinator.clock.monotonic();
@@ -156,18 +166,16 @@ impl Service for CoordinatorService {
         &self,
         request: Request<v1::ReportChunkRequest>,
     ) -> Answer<v1::ReportChunkResponse> {
+        self.callers.check(&request)?;
         let coordinator = &self.coordinator;
-        let request = request.into_inner();
-        // A chunk that is reported again, because a receipt was lost, is in no slot.
-        let slot = SessionId::from_slice(&request.slot_id);
-        let generation = request.generation;
-        let receipt = receipt(request).map_err(ProtocolError::into_fault)?;
+        let report = receipts::Report::try_from(request.into_inner());
+        let receipts::Report {
+            receipt,
+            generation,
+            slot,
+        } = report.map_err(ProtocolError::into_fault)?;
         let (node, chunk) = (receipt.node, receipt.info.id);
-        let known = coordinator.members().find(node).map(|m| m.generation);
-        if known != Some(generation) {
-            let text = format!("node {node} must register again");
-            return Err(Fault::new(FaultKind::Unavailable, text).into());
-        }
+        self.check_generation(node, generation)?;
         coordinator
             .metadata(move |metadata| metadata.record_chunk(&receipt))
             .await?;
@@ -176,6 +184,43 @@ impl Service for CoordinatorService {
             coordinator.plans().bind(slot, chunk, now);
         }
         Ok(Response::new(v1::ReportChunkResponse {}))
+    }
+
+    async fn report_lost_chunks(
+        &self,
+        request: Request<v1::ReportLostChunksRequest>,
+    ) -> Answer<v1::ReportLostChunksResponse> {
+        self.callers.check(&request)?;
+        let request = request.into_inner();
+        let node = node_id(&request.node_id)?;
+        let chunks = receipts::chunks(&request.chunk_ids).map_err(ProtocolError::into_fault)?;
+        self.check_generation(node, request.generation)?;
+        let forgotten = self
+            .coordinator
+            .metadata(move |metadata| metadata.forget_replicas(node, &chunks))
+            .await?;
+        for chunk in &forgotten.lost {
+            tracing::error!(%node, %chunk, "a chunk is lost; what is in it is missing now");
+        }
+        Ok(Response::new(v1::ReportLostChunksResponse {}))
+    }
+
+    async fn release_chunk(
+        &self,
+        request: Request<v1::ReleaseChunkRequest>,
+    ) -> Answer<v1::ReleaseChunkResponse> {
+        self.callers.check(&request)?;
+        let request = request.into_inner();
+        let node = node_id(&request.node_id)?;
+        let chunk = id("chunk_id", &request.chunk_id, ChunkId::from_slice)
+            .map_err(ProtocolError::into_fault)?;
+        let contents = ids("contents", &request.contents, ContentId::from_slice)
+            .map_err(ProtocolError::into_fault)?;
+        self.check_generation(node, request.generation)?;
+        self.coordinator
+            .metadata(move |metadata| metadata.release_replica(node, chunk, &contents))
+            .await?;
+        Ok(Response::new(v1::ReleaseChunkResponse {}))
     }
 
     async fn get_chunks_for_node(
@@ -197,7 +242,8 @@ impl Service for CoordinatorService {
             .metadata(move |metadata| chunks_of_node(metadata, node, after, limit))
             .await?;
         Ok(Response::new(v1::GetChunksForNodeResponse {
-            chunk_ids: chunks.iter().map(|id| id.as_bytes().to_vec()).collect(),
+            chunk_ids: chunks.iter().map(|it| it.id.as_bytes().to_vec()).collect(),
+            lens: chunks.iter().map(|it| it.len).collect(),
             more,
         }))
     }
@@ -206,7 +252,8 @@ impl Service for CoordinatorService {
         &self,
         request: Request<v1::UploadFileRequest>,
     ) -> Answer<v1::UploadFileResponse> {
-        let planned = files::plan(&self.coordinator, request.into_inner());
+        let connection = request.remote_addr();
+        let planned = files::plan(&self.coordinator, request.into_inner(), connection);
         Ok(Response::new(planned.await?))
     }
 

@@ -2,11 +2,15 @@
 
 mod write;
 
+use std::net::SocketAddr;
+
 use lfsfs_metadata::{Found, Metadata, MetadataError, Snapshot};
-use lfsfs_proto::convert::{ProtocolError, id, optional_name};
+use lfsfs_proto::convert::{ProtocolError, id, optional_name, timestamp};
 use lfsfs_proto::status::{Fault, FaultKind};
 use lfsfs_proto::v1;
-use lfsfs_types::limits::{CHUNK_LEN_DEFAULT, CHUNK_LEN_MAX, PAGE_ENTRIES_MAX};
+use lfsfs_types::limits::{
+    CHUNK_LEN_DEFAULT, CHUNK_LEN_MAX, PAGE_ENTRIES_MAX, PIECE_LEN_MAX, PIECES_MAX,
+};
 use lfsfs_types::{
     ContentId, Kind, ObjectPath, Piece, PieceList, ProjectName, SessionId, Sha256, Source,
     Timestamp, VersionId, VersionRef,
@@ -15,11 +19,14 @@ use lfsfs_types::{
 use self::write::FileChange;
 use super::Coordinator;
 use super::fs_service::{fit, no_such_path, path, source};
+use super::holdings::Holder;
 use super::plans::FilePlan;
 use super::resolve::{list_of, locations, places_of};
 use crate::blocking::IntoFault as _;
 use crate::ids::random_id;
 
+/// The longest file: as many pieces as there can be, each as long as it can be.
+const FILE_LEN_MAX: u64 = PIECES_MAX as u64 * PIECE_LEN_MAX as u64;
 /// Most slots of one upload.
 const SLOTS_MAX: u64 = 16_384;
 /// Permissions of a file for which none were named.
@@ -40,6 +47,7 @@ fn latest(project: &str) -> Result<Source, Fault> {
 pub(super) async fn plan(
     coordinator: &Coordinator,
     request: v1::UploadFileRequest,
+    connection: Option<SocketAddr>,
 ) -> Result<v1::UploadFileResponse, Fault> {
     let path = path(&request.path)?;
     if path.is_root() {
@@ -55,6 +63,10 @@ pub(super) async fn plan(
         0 => Vec::new(),
         count => coordinator.slots(count)?,
     };
+    let holder = Holder {
+        connection,
+        project: project.id,
+    };
     let plan = FilePlan {
         project: project.id,
         path,
@@ -67,7 +79,7 @@ pub(super) async fn plan(
     let now = coordinator.clock.monotonic();
     coordinator
         .plans()
-        .open(session, plan, ids.collect(), now)?;
+        .open(session, (plan, ids.collect()), holder, now)?;
     Ok(v1::UploadFileResponse {
         session_id: session.as_bytes().to_vec(),
         slots,
@@ -88,8 +100,16 @@ fn slot_count(size: u64, chunk_size: u64) -> Result<usize, Fault> {
     let chunk_size = match chunk_size {
         0 => CHUNK_LEN_DEFAULT,
         len if len <= CHUNK_LEN_MAX => len,
-        len => return Err(invalid(format!("no chunk has {len} bytes"))),
+        len => {
+            return Err(invalid(format!(
+                "chunk_size is wrong: no chunk has {len} bytes"
+            )));
+        }
     };
+    if size > FILE_LEN_MAX {
+        let text = format!("size is wrong: a file has at most {FILE_LEN_MAX} bytes");
+        return Err(invalid(text));
+    }
     let count = match size {
         0 => 0,
         size => size.div_ceil(chunk_size) + 1,
@@ -152,6 +172,7 @@ impl TryFrom<v1::ConfirmUploadRequest> for Confirmation {
                 format!("{:o}", request.mode),
             ));
         }
+        let mtime = request.mtime.map(|mtime| timestamp("mtime", mtime));
         let pieces = request.pieces.into_iter().map(Piece::try_from);
         Ok(Self {
             session: id("session_id", &request.session_id, SessionId::from_slice)?,
@@ -159,7 +180,7 @@ impl TryFrom<v1::ConfirmUploadRequest> for Confirmation {
             content: id("content", &request.content, ContentId::from_slice)?,
             pieces: pieces.collect::<Result<_, _>>()?,
             mode: request.mode,
-            mtime: request.mtime.map(Timestamp::try_from).transpose()?,
+            mtime: mtime.transpose()?,
             author: request.author,
             message: request.message,
         })
@@ -208,13 +229,14 @@ fn check_content(
             .put_pieces(content, &list)
             .map_err(MetadataError::into_fault)?;
     }
+    let missing = metadata.missing(&[content]);
+    if !missing.map_err(MetadataError::into_fault)?.is_empty() {
+        let text = format!("content {content} is not stored");
+        return Err(Fault::new(FaultKind::ContentNotFound, text));
+    }
     let resolved = metadata.resolve_contents(&[content]);
     let resolved = resolved.map_err(MetadataError::into_fault)?.contents;
     match resolved.first() {
-        Some(found) if found.resolution == lfsfs_metadata::Resolution::Missing => {
-            let text = format!("content {content} is not stored");
-            Err(Fault::new(FaultKind::ContentNotFound, text))
-        }
         Some(found) if found.len == plan.size => Ok(()),
         _ => Err(invalid(format!(
             "content {content} does not have the planned {} bytes",

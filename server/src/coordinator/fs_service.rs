@@ -7,7 +7,7 @@ use lfsfs_proto::convert::{ProtocolError, id, optional_name};
 use lfsfs_proto::status::{Fault, FaultKind};
 use lfsfs_proto::v1::fs_server::Fs;
 use lfsfs_proto::v1::{self};
-use lfsfs_types::limits::PIECES_MAX;
+use lfsfs_types::limits::{CHUNK_LEN_MAX, PIECES_MAX};
 use lfsfs_types::{
     ContentId, DirId, Name, ObjectPath, Piece, PieceList, ProjectId, ProjectName, Record, Source,
     TagName, VersionId, VersionNumber,
@@ -188,6 +188,12 @@ async fn receive_pieces(
         if content.is_none() {
             let parsed = id("content", &message.content, ContentId::from_slice);
             content = Some(parsed.map_err(ProtocolError::into_fault)?);
+        } else if !message.content.is_empty()
+            && content.is_some_and(|content: ContentId| message.content != content.as_bytes())
+        {
+            return Err(invalid(
+                &"content is wrong: it differs from that of the first message",
+            ));
         }
         if pieces.len() + message.pieces.len() > PIECES_MAX {
             return Err(invalid(&"the list has too many pieces"));
@@ -425,6 +431,13 @@ impl Fs for FsService {
         if !(1..=SLOTS_MAX).contains(&request.count) {
             return Err(invalid(&format!("a plan has 1 to {SLOTS_MAX} slots")).into());
         }
+        if request.chunk_size > CHUNK_LEN_MAX {
+            let text = format!(
+                "chunk_size is wrong: no chunk has {} bytes",
+                request.chunk_size
+            );
+            return Err(invalid(&text).into());
+        }
         self.project(&request.project).await?;
         let slots = self.coordinator.slots(request.count as usize)?;
         Ok(Response::new(v1::PlanUploadResponse { slots }))
@@ -434,7 +447,8 @@ impl Fs for FsService {
         &self,
         request: Request<v1::OpenSessionRequest>,
     ) -> Answer<v1::OpenSessionResponse> {
-        let opened = changes::open_session(&self.coordinator, request.into_inner());
+        let connection = request.remote_addr();
+        let opened = changes::open_session(&self.coordinator, request.into_inner(), connection);
         Ok(Response::new(opened.await?))
     }
 

@@ -7,12 +7,16 @@ use std::time::{Duration, Instant};
 use lfsfs_proto::status::{Fault, FaultKind};
 use lfsfs_types::{ChunkId, ObjectPath, ProjectId, SessionId, Sha256, VersionId};
 
-/// A plan that nobody used for this long is forgotten.
-const IDLE_MAX: Duration = Duration::from_secs(15 * 60);
-/// Most slots of all plans together.
-const SLOTS_MAX: usize = 200_000;
-/// Most plans at the same time: a plan may have no slot.
-const PLANS_MAX: usize = 10_000;
+use super::holdings::{Holder, Holdings, Limits};
+
+/// A plan weighs as many slots as it has, and one for itself.
+const LIMITS: Limits = Limits {
+    idle_max: Duration::from_secs(15 * 60),
+    of_connection: 40_000,
+    of_project: 100_000,
+    of_server: 200_000,
+    what: "uploads",
+};
 
 /// The file that an upload will become.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,13 +33,12 @@ pub(super) struct FilePlan {
 struct Open {
     plan: FilePlan,
     slots: Vec<SessionId>,
-    used: Instant,
 }
 
 /// The uploads that are planned.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Plans {
-    open: HashMap<SessionId, Open>,
+    open: Holdings<Open>,
     slots: HashMap<SessionId, Slot>,
 }
 
@@ -45,25 +48,35 @@ struct Slot {
     chunk: Option<ChunkId>,
 }
 
+impl Default for Plans {
+    fn default() -> Self {
+        Self {
+            open: Holdings::new(LIMITS),
+            slots: HashMap::new(),
+        }
+    }
+}
+
 impl Plans {
     pub(super) fn open(
         &mut self,
         id: SessionId,
-        plan: FilePlan,
-        slots: Vec<SessionId>,
+        (plan, slots): (FilePlan, Vec<SessionId>),
+        holder: Holder,
         now: Instant,
     ) -> Result<(), Fault> {
         self.sweep(now);
-        if self.slots.len() + slots.len() > SLOTS_MAX || self.open.len() >= PLANS_MAX {
-            let text = "too many uploads are planned";
-            return Err(Fault::new(FaultKind::Unavailable, text));
-        }
-        for slot in &slots {
+        let weight = slots.len() + 1;
+        let open = Open {
+            plan,
+            slots: slots.clone(),
+        };
+        let gone = self.open.add(id, open, (holder, weight), now)?;
+        self.forget_slots(&gone);
+        for slot in slots {
             let (upload, chunk) = (id, None);
-            self.slots.insert(*slot, Slot { upload, chunk });
+            self.slots.insert(slot, Slot { upload, chunk });
         }
-        let used = now;
-        self.open.insert(id, Open { plan, slots, used });
         Ok(())
     }
 
@@ -71,9 +84,7 @@ impl Plans {
     pub(super) fn bind(&mut self, slot: SessionId, chunk: ChunkId, now: Instant) {
         if let Some(slot) = self.slots.get_mut(&slot) {
             slot.chunk = Some(chunk);
-            if let Some(open) = self.open.get_mut(&slot.upload) {
-                open.used = now;
-            }
+            self.open.find(slot.upload, now);
         }
     }
 
@@ -86,11 +97,10 @@ impl Plans {
         now: Instant,
     ) -> Result<FilePlan, Fault> {
         self.sweep(now);
-        let open = self.open.get_mut(&id).ok_or_else(|| {
+        let open = self.open.find(id, now).ok_or_else(|| {
             let text = "the upload is unknown or has expired";
             Fault::new(FaultKind::SessionNotFound, text)
         })?;
-        open.used = now;
         for (slot, chunk) in chunks {
             let bound = self.slots.get(slot).filter(|slot| slot.upload == id);
             if bound.and_then(|slot| slot.chunk) != Some(*chunk) {
@@ -102,16 +112,14 @@ impl Plans {
     }
 
     fn sweep(&mut self, now: Instant) {
-        let slots = &mut self.slots;
-        self.open.retain(|_, open| {
-            let lives = now.saturating_duration_since(open.used) < IDLE_MAX;
-            if !lives {
-                for slot in &open.slots {
-                    slots.remove(slot);
-                }
-            }
-            lives
-        });
+        let gone = self.open.sweep(now);
+        self.forget_slots(&gone);
+    }
+
+    fn forget_slots(&mut self, gone: &[Open]) {
+        for slot in gone.iter().flat_map(|open| &open.slots) {
+            self.slots.remove(slot);
+        }
     }
 }
 
@@ -122,6 +130,11 @@ mod tests {
     const ID: SessionId = SessionId([1; 16]);
     const SLOT: SessionId = SessionId([2; 16]);
     const CHUNK: ChunkId = ChunkId([3; 32]);
+
+    const HOLDER: Holder = Holder {
+        connection: None,
+        project: ProjectId([1; 16]),
+    };
 
     fn plan() -> FilePlan {
         FilePlan {
@@ -137,9 +150,11 @@ mod tests {
     fn only_a_receipt_for_the_slot_confirms_a_chunk() {
         let now = Instant::now();
         let mut plans = Plans::default();
-        plans.open(ID, plan(), vec![SLOT], now).unwrap();
+        plans.open(ID, (plan(), vec![SLOT]), HOLDER, now).unwrap();
         let other = SessionId([9; 16]);
-        plans.open(other, plan(), vec![other], now).unwrap();
+        plans
+            .open(other, (plan(), vec![other]), HOLDER, now)
+            .unwrap();
 
         let refused = plans.confirm(ID, &[(SLOT, CHUNK)], now).unwrap_err();
         assert_eq!(refused.kind, FaultKind::ChunkNotFound, "no receipt");
@@ -160,18 +175,30 @@ mod tests {
     fn an_idle_plan_expires_with_its_slots() {
         let now = Instant::now();
         let mut plans = Plans::default();
-        plans.open(ID, plan(), vec![SLOT], now).unwrap();
-        let expired = plans.confirm(ID, &[], now + IDLE_MAX).unwrap_err();
+        plans.open(ID, (plan(), vec![SLOT]), HOLDER, now).unwrap();
+        let expired = plans.confirm(ID, &[], now + LIMITS.idle_max).unwrap_err();
         assert_eq!(expired.kind, FaultKind::SessionNotFound);
         assert!(plans.slots.is_empty());
     }
 
     #[test]
-    fn there_are_not_more_slots_than_memory_for_them() {
+    fn planning_alone_never_keeps_others_out() {
         let now = Instant::now();
         let mut plans = Plans::default();
-        let slots = vec![SLOT; SLOTS_MAX + 1];
-        let refused = plans.open(ID, plan(), slots, now).unwrap_err();
-        assert_eq!(refused.kind, FaultKind::Unavailable);
+        let other = Holder {
+            connection: Some(([127, 0, 0, 1], 1).into()),
+            ..HOLDER
+        };
+        plans.open(ID, (plan(), vec![SLOT]), other, now).unwrap();
+        for number in 0..100_u128 {
+            let slots =
+                (0..16_000_u128).map(|slot| SessionId(((number << 64) | slot).to_be_bytes()));
+            let id = SessionId(((number << 64) | u128::from(u64::MAX)).to_be_bytes());
+            plans
+                .open(id, (plan(), slots.collect()), HOLDER, now)
+                .unwrap();
+            assert!(plans.slots.len() <= LIMITS.of_connection);
+        }
+        assert_eq!(plans.confirm(ID, &[], now), Ok(plan()));
     }
 }

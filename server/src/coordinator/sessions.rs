@@ -1,16 +1,21 @@
-//! Commit sessions between their opening and their commit: ids in memory, nothing else. What is
-//! staged lies in the metadata.
+//! Commit sessions between their opening and the end of their commit: ids in memory, nothing else.
+//! What is staged lies in the metadata.
 
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use lfsfs_proto::status::{Fault, FaultKind};
 use lfsfs_types::{ProjectId, SessionId, VersionId, VersionNumber};
 
-/// A session that nobody used for this long is forgotten.
-const IDLE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
-/// Most sessions at the same time.
-const SESSIONS_MAX: usize = 10_000;
+use super::holdings::{Holder, Holdings, Limits};
+
+/// A commit follows the opening of its session within moments.
+const LIMITS: Limits = Limits {
+    idle_max: Duration::from_secs(3600),
+    of_connection: 64,
+    of_project: 1000,
+    of_server: 10_000,
+    what: "commits",
+};
 
 /// What a session was opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,43 +26,42 @@ pub(super) struct CommitPlan {
 }
 
 /// The sessions that are open.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct CommitSessions {
-    open: HashMap<SessionId, (CommitPlan, Instant)>,
+    open: Holdings<CommitPlan>,
+}
+
+impl Default for CommitSessions {
+    fn default() -> Self {
+        let open = Holdings::new(LIMITS);
+        Self { open }
+    }
 }
 
 impl CommitSessions {
+    /// Opens a session; of sessions that wait for their commit some may give way.
     pub(super) fn open(
         &mut self,
         id: SessionId,
         plan: CommitPlan,
+        holder: Holder,
         now: Instant,
     ) -> Result<(), Fault> {
-        self.open
-            .retain(|_, (_, used)| now.saturating_duration_since(*used) < IDLE_MAX);
-        if self.open.len() >= SESSIONS_MAX {
-            let text = "too many commit sessions are open";
-            return Err(Fault::new(FaultKind::Unavailable, text));
-        }
-        self.open.insert(id, (plan, now));
-        Ok(())
+        self.open.add(id, plan, (holder, 1), now).map(drop)
     }
 
-    pub(super) fn find(&mut self, id: SessionId, now: Instant) -> Result<CommitPlan, Fault> {
-        match self.open.get_mut(&id) {
-            Some((plan, used)) if now.saturating_duration_since(*used) < IDLE_MAX => {
-                *used = now;
-                Ok(*plan)
-            }
-            _ => Err(Fault::new(
-                FaultKind::SessionNotFound,
-                "the commit session is unknown or has expired",
-            )),
-        }
+    /// Begins the commit of a session, which stays until it is closed.
+    pub(super) fn begin(&mut self, id: SessionId, now: Instant) -> Result<CommitPlan, Fault> {
+        let Some(plan) = self.open.find(id, now).copied() else {
+            let text = "the commit session is unknown or is over; open another one";
+            return Err(Fault::new(FaultKind::SessionNotFound, text));
+        };
+        self.open.begin_use(id);
+        Ok(plan)
     }
 
     pub(super) fn close(&mut self, id: SessionId) {
-        self.open.remove(&id);
+        self.open.end(id);
     }
 }
 
@@ -70,35 +74,39 @@ mod tests {
         base: (VersionNumber::ZERO, VersionId::ZERO),
         version: VersionId([2; 16]),
     };
+    const HOLDER: Holder = Holder {
+        connection: None,
+        project: PLAN.project,
+    };
 
     #[test]
-    fn a_session_lives_while_it_is_used_and_is_gone_after() {
+    fn a_session_waits_for_its_commit_and_ends_with_it() {
         let (id, start) = (SessionId([1; 16]), Instant::now());
         let mut sessions = CommitSessions::default();
-        sessions.open(id, PLAN, start).unwrap();
-        let later = start + IDLE_MAX - Duration::from_secs(1);
-        assert_eq!(sessions.find(id, later), Ok(PLAN));
-        assert_eq!(sessions.find(id, later + IDLE_MAX / 2), Ok(PLAN));
-        let gone = sessions.find(id, later + 2 * IDLE_MAX).unwrap_err();
-        assert_eq!(gone.kind, FaultKind::SessionNotFound);
-        sessions.open(id, PLAN, start).unwrap();
+        sessions.open(id, PLAN, HOLDER, start).unwrap();
+        let later = start + LIMITS.idle_max / 2;
+        assert_eq!(sessions.begin(id, later), Ok(PLAN));
+        assert_eq!(sessions.begin(id, later + 2 * LIMITS.idle_max), Ok(PLAN));
         sessions.close(id);
-        assert!(sessions.find(id, start).is_err());
+        let gone = sessions.begin(id, later).unwrap_err();
+        assert_eq!(gone.kind, FaultKind::SessionNotFound);
+        sessions.open(id, PLAN, HOLDER, start).unwrap();
+        assert!(sessions.begin(id, start + LIMITS.idle_max).is_err());
     }
 
     #[test]
-    fn there_are_not_more_sessions_than_memory_for_them() {
+    fn opening_alone_never_keeps_others_out() {
+        let (now, victim) = (Instant::now(), SessionId([255; 16]));
         let mut sessions = CommitSessions::default();
-        let start = Instant::now();
-        let mut open = |number: usize, now| {
-            let id = SessionId((number as u128).to_be_bytes());
-            sessions.open(id, PLAN, now)
+        let other = Holder {
+            connection: Some(([127, 0, 0, 1], 1).into()),
+            ..HOLDER
         };
-        for number in 0..SESSIONS_MAX {
-            open(number, start).unwrap();
+        sessions.open(victim, PLAN, other, now).unwrap();
+        for number in 0..2_u128 * 10_000 {
+            let id = SessionId(number.to_be_bytes());
+            sessions.open(id, PLAN, HOLDER, now).unwrap();
         }
-        let refused = open(SESSIONS_MAX, start).unwrap_err();
-        assert_eq!(refused.kind, FaultKind::Unavailable);
-        open(SESSIONS_MAX, start + IDLE_MAX).unwrap();
+        assert_eq!(sessions.begin(victim, now), Ok(PLAN));
     }
 }

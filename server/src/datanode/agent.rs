@@ -1,4 +1,5 @@
-//! Keeps a datanode registered: registers, then says every two seconds that it lives.
+//! Keeps a datanode registered: registers, says what was lost since it was here last, then says every
+//! two seconds that it lives, and now and then what it has.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +12,8 @@ use super::DataNode;
 
 /// Time between two heartbeats.
 const HEARTBEAT: Duration = Duration::from_secs(2);
+/// Time between two comparisons of what is here with what the coordinator believes.
+const COMPARISON: Duration = Duration::from_secs(600);
 const RETRY: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
 
 /// The task that keeps a datanode registered.
@@ -31,11 +34,60 @@ impl Agent {
     pub(crate) async fn run(mut self) {
         loop {
             let version = self.register().await;
+            // Before anybody is served, so that the first who asks what is missing is told.
+            self.report_losses().await;
             if let Some(registered) = self.registered.take() {
                 // Who waited for it may have given up.
                 let _ = registered.send(());
             }
-            self.beat(version).await;
+            tokio::select! {
+                () = self.beat(version) => {}
+                () = self.compare() => {}
+            }
+        }
+    }
+
+    async fn report_losses(&self) {
+        let node = Arc::clone(&self.node);
+        let work = async move { node.report_losses().await };
+        self.finish(work, "lost chunks cannot be reported yet")
+            .await;
+    }
+
+    async fn report_finds(&self) {
+        let node = Arc::clone(&self.node);
+        let work = async move { node.report_finds().await };
+        self.finish(work, "found chunks cannot be reported yet")
+            .await;
+    }
+
+    /// Does work that a stopping server waits for: what it asks of the coordinator is not cut off.
+    async fn finish(
+        &self,
+        work: impl Future<Output = Result<(), Fault>> + Send + 'static,
+        problem: &'static str,
+    ) {
+        let tasks = &self.node.tasks;
+        let abort = tasks.abort.clone();
+        let work = async move {
+            tokio::select! {
+                done = work => done,
+                () = abort.cancelled() => Ok(()),
+            }
+        };
+        match tasks.tracker.spawn(work).await {
+            Ok(Ok(())) => {}
+            Ok(Err(fault)) => tracing::warn!(reason = fault.message, "{problem}"),
+            Err(error) => tracing::error!(%error, "{problem}"),
+        }
+    }
+
+    /// Compares what is here with what the coordinator believes, again and again.
+    async fn compare(&self) {
+        loop {
+            self.report_finds().await;
+            tokio::time::sleep(COMPARISON).await;
+            self.report_losses().await;
         }
     }
 

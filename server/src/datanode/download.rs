@@ -13,13 +13,14 @@ use lfsfs_types::limits::{FRAME_LEN_DEFAULT, FRAME_LEN_MAX};
 use lfsfs_types::{ChunkId, SessionId};
 
 use super::DataNode;
+use super::truth::is_loss;
 use crate::blocking::{IntoFault as _, blocking};
 use crate::ids::random_id;
 use crate::streams::Sink;
 
 /// Opens a chunk for reading.
 pub(super) async fn prepare(
-    node: &DataNode,
+    node: &Arc<DataNode>,
     request: v1::PrepareChunkDownloadRequest,
 ) -> Result<v1::PrepareChunkDownloadResponse, Fault> {
     let chunk = id("chunk_id", &request.chunk_id, ChunkId::from_slice)
@@ -39,6 +40,7 @@ pub(super) async fn prepare(
 /// A range to send, checked.
 #[derive(Debug)]
 pub(super) struct Download {
+    node: Arc<DataNode>,
     chunk: ChunkId,
     session: Vec<u8>,
     reader: Arc<dyn ChunkReader>,
@@ -49,7 +51,7 @@ pub(super) struct Download {
 impl Download {
     /// Checks a request and opens the chunk.
     pub(super) async fn open(
-        node: &DataNode,
+        node: &Arc<DataNode>,
         request: v1::DownloadChunkStreamRequest,
     ) -> Result<Self, Fault> {
         let frame_len = frame_len(request.chunk_stream_size)?;
@@ -58,6 +60,7 @@ impl Download {
         let reader: Arc<dyn ChunkReader> = open(node, chunk).await?.into();
         let range = range(chunk, request.offset, request.length, reader.chunk_len())?;
         Ok(Self {
+            node: Arc::clone(node),
             chunk,
             session,
             reader,
@@ -78,7 +81,11 @@ impl Download {
                 let data = reader.read(offset..end)?;
                 Ok::<_, ChunkStoreError>(Frame::new(offset, data, is_final))
             });
-            sink.send(self.message(frame.await?)).await?;
+            let frame = frame.await;
+            if frame.as_ref().is_err_and(is_loss) {
+                self.node.look_again(self.chunk).await;
+            }
+            sink.send(self.message(frame?)).await?;
             offset = end;
         }
         Ok(())
@@ -122,9 +129,13 @@ fn chunk_of(node: &DataNode, target: Target) -> Result<(ChunkId, Vec<u8>), Fault
     }
 }
 
-async fn open(node: &DataNode, chunk: ChunkId) -> Result<Box<dyn ChunkReader>, Fault> {
+async fn open(node: &Arc<DataNode>, chunk: ChunkId) -> Result<Box<dyn ChunkReader>, Fault> {
     let store = Arc::clone(&node.store);
-    blocking(move || store.open(chunk)).await
+    let opened = blocking(move || store.open(chunk)).await;
+    if opened.as_ref().is_err_and(is_loss) {
+        node.look_again(chunk).await;
+    }
+    opened
 }
 
 /// Returns the range asked for; a length of 0 means up to the end.

@@ -4,13 +4,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use lfsfs_chunk_store::StoredChunk;
+use lfsfs_proto::convert::{ProtocolError, ids};
 use lfsfs_proto::status::{Fault, FaultKind};
 use lfsfs_proto::v1;
 use lfsfs_proto::v1::coordinator_client::CoordinatorClient;
-use lfsfs_types::{NodeId, SessionId};
+use lfsfs_types::{ChunkId, NodeId, SessionId};
 use tonic::transport::{Channel, Endpoint};
 
+use crate::blocking::IntoFault as _;
 use crate::error::ServerError;
+use crate::process_key::Callers;
 
 /// How long one call to the coordinator may take.
 const CALL_MAX: Duration = Duration::from_secs(10);
@@ -22,12 +25,13 @@ const PLACES_PER_REPORT: usize = 8192;
 #[derive(Debug)]
 pub(crate) struct CoordinatorLink {
     client: CoordinatorClient<Channel>,
+    callers: Callers,
     generation: AtomicU64,
 }
 
 impl CoordinatorLink {
     /// Prepares to call the coordinator at host:port; the connection is made when it is needed.
-    pub(crate) fn new(address: &str) -> Result<Self, ServerError> {
+    pub(crate) fn new(address: &str, callers: Callers) -> Result<Self, ServerError> {
         let endpoint = Endpoint::from_shared(format!("http://{address}"));
         let endpoint = endpoint.map_err(|_| ServerError::CoordinatorAddress {
             address: address.to_owned(),
@@ -39,6 +43,7 @@ impl CoordinatorLink {
             .connect_lazy();
         Ok(Self {
             client: CoordinatorClient::new(channel),
+            callers,
             generation: AtomicU64::new(0),
         })
     }
@@ -51,6 +56,7 @@ impl CoordinatorLink {
     /// Registers the node. Returns the version of the table of nodes.
     pub(crate) async fn register(&self, node: v1::NodeInfo) -> Result<u64, Fault> {
         let request = v1::RegisterDataNodeRequest { node: Some(node) };
+        let request = self.callers.request(request);
         let answer = self.client.clone().register_data_node(request).await;
         let answer = answer.map_err(|status| fault(&status))?.into_inner();
         self.generation.store(answer.generation, Ordering::Relaxed);
@@ -67,6 +73,7 @@ impl CoordinatorLink {
             node: Some(node),
             last_seen_version,
         };
+        let request = self.callers.request(request);
         let answer = self.client.clone().data_node_heartbeat(request).await;
         Ok(answer.map_err(|status| fault(&status))?.into_inner())
     }
@@ -88,6 +95,7 @@ impl CoordinatorLink {
                 info: Some((&stored.info).into()),
                 contents: part.iter().map(v1::ContentPlace::from).collect(),
             };
+            let request = self.callers.request(request);
             let answer = self.client.clone().report_chunk(request).await;
             answer.map_err(|status| fault(&status))?;
             match parts.next() {
@@ -95,6 +103,52 @@ impl CoordinatorLink {
                 None => return Ok(()),
             }
         }
+    }
+}
+
+impl CoordinatorLink {
+    /// Says that chunks are not here any more.
+    pub(crate) async fn report_lost(&self, node: NodeId, chunks: &[ChunkId]) -> Result<(), Fault> {
+        let request = self.callers.request(v1::ReportLostChunksRequest {
+            node_id: node.as_bytes().to_vec(),
+            generation: self.generation(),
+            chunk_ids: chunks.iter().map(|it| it.as_bytes().to_vec()).collect(),
+        });
+        let answer = self.client.clone().report_lost_chunks(request).await;
+        answer.map(drop).map_err(|status| fault(&status))
+    }
+
+    /// Asks whether a chunk may be deleted here; if it may, nobody is sent to it any more.
+    pub(crate) async fn release(&self, node: NodeId, stored: &StoredChunk) -> Result<(), Fault> {
+        let contents = stored.contents.iter();
+        let request = self.callers.request(v1::ReleaseChunkRequest {
+            node_id: node.as_bytes().to_vec(),
+            generation: self.generation(),
+            chunk_id: stored.info.id.as_bytes().to_vec(),
+            contents: contents.map(|it| it.content.as_bytes().to_vec()).collect(),
+        });
+        let answer = self.client.clone().release_chunk(request).await;
+        answer.map(drop).map_err(|status| fault(&status))
+    }
+
+    /// Returns a page of the chunks that the coordinator believes to be here, with their lengths, and
+    /// whether there are more.
+    pub(crate) async fn chunks(
+        &self,
+        node: NodeId,
+        after: Option<ChunkId>,
+        limit: usize,
+    ) -> Result<(Vec<(ChunkId, u64)>, bool), Fault> {
+        let request = self.callers.request(v1::GetChunksForNodeRequest {
+            node_id: node.as_bytes().to_vec(),
+            after: after.map_or_else(Vec::new, |after| after.as_bytes().to_vec()),
+            limit: u32::try_from(limit).unwrap_or(u32::MAX),
+        });
+        let answer = self.client.clone().get_chunks_for_node(request).await;
+        let answer = answer.map_err(|status| fault(&status))?.into_inner();
+        let chunks = ids("chunk_ids", &answer.chunk_ids, ChunkId::from_slice)
+            .map_err(ProtocolError::into_fault)?;
+        Ok((chunks.into_iter().zip(answer.lens).collect(), answer.more))
     }
 }
 

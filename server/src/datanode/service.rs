@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lfsfs_proto::convert::{ProtocolError, id};
-use lfsfs_proto::status::Fault;
+use lfsfs_proto::status::{Fault, FaultKind};
 use lfsfs_proto::v1;
 use lfsfs_proto::v1::data_node_server::DataNode as Service;
 use lfsfs_types::ChunkId;
@@ -12,7 +12,11 @@ use tonic::{Request, Response, Status, Streaming};
 use super::download::{self, Download};
 use super::{DataNode, upload};
 use crate::blocking::{IntoFault as _, blocking};
+use crate::process_key::Callers;
 use crate::streams::Answers;
+
+/// Longest reason that is logged.
+const REASON_LEN_MAX: usize = 1024;
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -20,18 +24,23 @@ type Answer<T> = Result<Response<T>, Status>;
 #[derive(Debug, Clone)]
 pub(crate) struct DataNodeService {
     node: Arc<DataNode>,
+    /// Who may delete chunks.
+    callers: Callers,
 }
 
 impl DataNodeService {
-    pub(crate) fn new(node: Arc<DataNode>) -> Self {
-        Self { node }
+    pub(crate) fn new(node: Arc<DataNode>, callers: Callers) -> Self {
+        Self { node, callers }
     }
 
     async fn delete(&self, chunk: &[u8], reason: &str) -> Result<(), Fault> {
         let chunk =
             id("chunk_id", chunk, ChunkId::from_slice).map_err(ProtocolError::into_fault)?;
-        let store = Arc::clone(&self.node.store);
-        let deleted = blocking(move || store.delete(chunk)).await?;
+        if reason.len() > REASON_LEN_MAX {
+            let text = format!("reason is wrong: it has more than {REASON_LEN_MAX} bytes");
+            return Err(Fault::new(FaultKind::Invalid, text));
+        }
+        let deleted = self.node.delete(chunk).await?;
         tracing::info!(%chunk, deleted, reason, "asked to delete a chunk");
         Ok(())
     }
@@ -82,6 +91,7 @@ impl Service for DataNodeService {
         &self,
         request: Request<v1::DeleteChunkRequest>,
     ) -> Answer<v1::DeleteChunkResponse> {
+        self.callers.check(&request)?;
         let request = request.into_inner();
         self.delete(&request.chunk_id, &request.reason).await?;
         Ok(Response::new(v1::DeleteChunkResponse {}))
@@ -91,6 +101,7 @@ impl Service for DataNodeService {
         &self,
         request: Request<v1::BulkDeleteChunkRequest>,
     ) -> Answer<v1::BulkDeleteChunkResponse> {
+        self.callers.check(&request)?;
         let request = request.into_inner();
         let mut failed = Vec::new();
         for chunk in request.chunk_ids {

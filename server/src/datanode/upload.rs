@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use lfsfs_chunk_store::{ChunkStore, ChunkStoreError, StoredChunk};
-use lfsfs_proto::convert::{ProtocolError, id};
+use lfsfs_proto::convert::{ProtocolError, id, optional_id};
 use lfsfs_proto::status::{Fault, FaultKind};
 use lfsfs_proto::v1;
 use lfsfs_transfer::{Frame, Pace, Received, TransferError, UploadReceiver};
@@ -36,9 +36,9 @@ pub(super) async fn prepare(
         present: false,
         frame_len_max: u32::try_from(FRAME_LEN_MAX).unwrap_or(u32::MAX),
     };
-    if let Some(stored) = find_stored(node, announced.chunk).await? {
-        // The receipt may be what was lost when the chunk was sent first.
-        node.link.report(node.id, announced.slot, &stored).await?;
+    // The receipt may be what was lost when the chunk was sent first.
+    let (chunk, slot) = (announced.chunk, announced.slot);
+    if is_stored(node, chunk).await? && node.verify_and_report(chunk, slot).await? {
         answer.present = true;
         return Ok(answer);
     }
@@ -55,17 +55,16 @@ fn announced(request: &v1::PrepareChunkUploadRequest) -> Result<Announced, Proto
     Ok(Announced {
         chunk: id("chunk_id", &request.chunk_id, ChunkId::from_slice)?,
         len: request.size,
-        slot: SessionId::from_slice(&request.slot_id),
+        slot: optional_id("slot_id", &request.slot_id, SessionId::from_slice)?,
     })
 }
 
-/// Returns a chunk that is here whole. A damaged one is moved aside, so that it can be sent again.
-async fn find_stored(node: &DataNode, chunk: ChunkId) -> Result<Option<StoredChunk>, Fault> {
+/// Returns whether a chunk is here, without reading it.
+async fn is_stored(node: &DataNode, chunk: ChunkId) -> Result<bool, Fault> {
     let store = Arc::clone(&node.store);
-    let found = blocking(move || match store.verify(chunk) {
-        Ok(stored) => Ok(Some(stored)),
-        Err(error) if error.is_not_found() => Ok(None),
-        Err(error) if error.is_corrupt() => store.quarantine(chunk).map(|()| None),
+    let found = blocking(move || match store.open(chunk) {
+        Ok(_) => Ok(true),
+        Err(error) if error.is_not_found() => Ok(false),
         Err(error) => Err(error),
     });
     found.await
@@ -204,7 +203,7 @@ impl Upload {
         drop(self.disk);
         let stored = joined(self.stored.await)?;
         let slot = self.announced.slot;
-        node.link.report(node.id, slot, &stored).await?;
+        node.report_stored(slot, &stored).await?;
         node.transfers().stored(self.session);
         let last = v1::ChunkAck {
             ready_for_next: true,

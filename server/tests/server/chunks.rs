@@ -4,7 +4,8 @@ use std::fs;
 
 use lfsfs_proto::status::FaultKind;
 use lfsfs_proto::v1;
-use lfsfs_types::chunk::ChunkBuilder;
+use lfsfs_server::Role;
+use lfsfs_types::chunk::{BuiltChunk, ChunkBuilder};
 use lfsfs_types::limits::CHUNK_LEN_MAX;
 
 use super::support::{TestServer, chunk_of, config, content_id, frames, kind, noise, with_project};
@@ -235,27 +236,54 @@ async fn a_full_disk_refuses_chunks_and_plans_and_serves_reads() {
 }
 
 #[tokio::test]
-async fn chunks_are_deleted_one_and_many() {
+async fn a_datanode_deletes_only_what_nothing_needs() {
     let dir = tempfile::tempdir().unwrap();
-    let server = TestServer::start(dir.path()).await;
-    let chunks = [chunk_of(&[b"1"]), chunk_of(&[b"2"])];
-    for chunk in &chunks {
-        server.upload(chunk, &[]).await.unwrap();
+    let with_role = |role, name: &str| {
+        let mut config = config(&dir.path().join(name));
+        config.role = role;
+        config
+    };
+    let coordinator = TestServer::start_with(with_role(Role::Coordinator, "coordinator")).await;
+    let role = Role::DataNode {
+        coordinator: coordinator.address.clone(),
+    };
+    let datanode = TestServer::start_with(with_role(role, "datanode")).await;
+    let needed = chunk_of(&[b"1", b"2"]);
+    datanode.upload(&needed, &[]).await.unwrap();
+    // Its contents have their places in the first chunk.
+    let doubles = [chunk_of(&[b"1"]), chunk_of(&[b"2"])];
+    for chunk in &doubles {
+        datanode.upload(chunk, &[]).await.unwrap();
     }
-    let request = v1::DeleteChunkRequest {
-        chunk_id: chunks[0].id.as_bytes().to_vec(),
+    let delete = |chunk: &BuiltChunk| v1::DeleteChunkRequest {
+        chunk_id: chunk.id.as_bytes().to_vec(),
         reason: "a test".to_owned(),
     };
-    server.datanode().delete_chunk(request).await.unwrap();
+    let refused = datanode.datanode().delete_chunk(delete(&needed)).await;
+    assert_eq!(kind(refused), FaultKind::Invalid);
+    assert!(!missing(&coordinator, b"1").await && !missing(&coordinator, b"2").await);
+    datanode
+        .datanode()
+        .delete_chunk(delete(&doubles[0]))
+        .await
+        .unwrap();
+    let id = |chunk: &BuiltChunk| chunk.id.as_bytes().to_vec();
     let request = v1::BulkDeleteChunkRequest {
-        chunk_ids: vec![chunks[1].id.as_bytes().to_vec(), vec![1, 2, 3]],
+        chunk_ids: vec![id(&doubles[1]), vec![1, 2, 3], id(&needed)],
         reason: "a test".to_owned(),
     };
-    let failed = server.datanode().bulk_delete_chunk(request).await.unwrap();
-    assert_eq!(failed.into_inner().failed, [vec![1, 2, 3]]);
-    for chunk in &chunks {
-        let absent = server.download(chunk.id.as_bytes(), 0, 0).await;
+    let failed = datanode.datanode().bulk_delete_chunk(request).await;
+    assert_eq!(
+        failed.unwrap().into_inner().failed,
+        [vec![1, 2, 3], id(&needed)]
+    );
+    for chunk in &doubles {
+        let absent = datanode.download(chunk.id.as_bytes(), 0, 0).await;
         assert_eq!(kind(absent), FaultKind::ChunkNotFound);
     }
-    server.stop().await;
+    let frames = datanode.download(needed.id.as_bytes(), 0, 0).await.unwrap();
+    assert_eq!(frames[0].data, needed.bytes);
+    assert!(!missing(&coordinator, b"1").await && !missing(&coordinator, b"2").await);
+    datanode.stop().await;
+    coordinator.stop().await;
 }

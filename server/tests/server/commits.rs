@@ -2,7 +2,9 @@
 
 use lfsfs_proto::status::FaultKind;
 use lfsfs_proto::v1;
+use lfsfs_proto::v1::fs_client::FsClient;
 use lfsfs_types::{DirId, Record};
+use tonic::transport::Endpoint;
 
 use super::support::{
     TestServer, chunk_of, content_id, dir_of, directory_record, file_record, kind, noise, put,
@@ -181,16 +183,16 @@ async fn a_commit_that_just_ends_or_lost_changes_publishes_nothing() {
     let (_dir, server, project) = with_project().await;
     server.store(&[b"one", b"two"]).await;
     let base = (0, &project.head_id[..]);
-    let opened = server.open_session(&project.id, base, [1; 16]).await;
-    let start = start_of(opened.unwrap().session_id);
     let changes = tree(&[b"one", b"two"]);
-    let parts = [
-        Part::Start(start),
-        Part::Changes(v1::ChangeBatch { changes }),
-        Part::Finish(v1::CommitFinish { changes: 4 }),
-    ];
-    let messages = parts.map(|part| v1::CommitRequest { part: Some(part) });
     for count in 1..=3 {
+        let opened = server.open_session(&project.id, base, [1; 16]).await;
+        let changes = changes.clone();
+        let parts = [
+            Part::Start(start_of(opened.unwrap().session_id)),
+            Part::Changes(v1::ChangeBatch { changes }),
+            Part::Finish(v1::CommitFinish { changes: 4 }),
+        ];
+        let messages = parts.map(|part| v1::CommitRequest { part: Some(part) });
         let refused = server.commit_messages(messages[..count].to_vec()).await;
         assert_eq!(kind(refused), FaultKind::Invalid, "{count} messages");
     }
@@ -271,7 +273,7 @@ async fn head(server: &TestServer) -> u64 {
 }
 
 #[tokio::test]
-async fn a_conflict_is_told_and_the_session_goes_on_with_force() {
+async fn a_conflict_is_told_and_ends_the_session_and_force_goes_on_in_another() {
     let (_dir, server, project) = with_two_versions().await;
     let base = (1, &[1; 16][..]);
     let opened = server.open_session(&project.id, base, [3; 16]).await;
@@ -289,7 +291,11 @@ async fn a_conflict_is_told_and_the_session_goes_on_with_force() {
     assert!(conflicts.message.contains("a.txt"), "{}", conflicts.message);
     assert_eq!((told.version, head(&server).await), (None, 2));
 
+    let over = server.commit_as(start.clone(), changes.clone()).await;
+    assert_eq!(kind(over), FaultKind::SessionNotFound);
+    let opened = server.open_session(&project.id, base, [3; 16]).await;
     let forced = v1::CommitStart {
+        session_id: opened.unwrap().session_id,
         force: true,
         ..start
     };
@@ -299,6 +305,73 @@ async fn a_conflict_is_told_and_the_session_goes_on_with_force() {
     let entries = list(&server, &project.id, 3, 1).await;
     let names: Vec<_> = entries.iter().map(|entry| &entry.name[..]).collect();
     assert_eq!(names, [&b"mine.txt"[..], b"sub"]);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn sessions_that_only_wait_give_way_to_their_own_connection() {
+    let (_dir, server, project) = with_project().await;
+    server.store(&[b"one"]).await;
+    let base = (0, &project.head_id[..]);
+    let other = Endpoint::from_shared(format!("http://{}", server.address)).unwrap();
+    let mut other = FsClient::new(other.connect().await.unwrap());
+    let request = v1::OpenSessionRequest {
+        project_id: project.id.clone(),
+        base: 0,
+        base_id: project.head_id.clone(),
+        version_id: vec![2; 16],
+    };
+    let opened = other.open_session(request).await.unwrap().into_inner();
+    let mut sessions = Vec::new();
+    for _ in 0..200 {
+        let opened = server.open_session(&project.id, base, [3; 16]).await;
+        sessions.push(opened.unwrap().session_id);
+    }
+    let gone = server.commit_session(sessions.remove(0), Vec::new()).await;
+    assert_eq!(kind(gone), FaultKind::SessionNotFound);
+    let change = vec![put(1, "a.txt", &file_record(b"one"))];
+    let done = server.commit_session(opened.session_id, change).await;
+    assert_eq!(done.unwrap().version.unwrap().number, 1);
+    let last = sessions.pop().unwrap();
+    server.commit_session(last, Vec::new()).await.unwrap();
+    server.stop().await;
+}
+
+/// Opens a session as soon as there is room for one.
+async fn open_when_there_is_room(server: &TestServer, project: &v1::Project) -> Vec<u8> {
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(60);
+    loop {
+        let base = (0, &project.head_id[..]);
+        match server.open_session(&project.id, base, [1; 16]).await {
+            Ok(opened) => return opened.session_id,
+            Err(status) => assert!(tokio::time::Instant::now() < deadline, "{status}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn commits_that_are_given_up_leave_room_for_others() {
+    use v1::commit_request::Part;
+    let (_dir, server, project) = with_project().await;
+    for _ in 0..100 {
+        let session = open_when_there_is_room(&server, &project).await;
+        let changes = vec![put(1, "dir", &directory_record(NEW_DIR))];
+        let parts = [
+            Part::Start(start_of(session)),
+            Part::Changes(v1::ChangeBatch { changes }),
+        ];
+        let (sender, receiver) = tokio::sync::mpsc::channel(1);
+        let mut fs = server.fs();
+        let stream = tokio_stream::wrappers::ReceiverStream::new(receiver);
+        let call = tokio::spawn(async move { fs.commit(stream).await });
+        for part in parts {
+            let message = v1::CommitRequest { part: Some(part) };
+            sender.send(message).await.unwrap();
+        }
+        // The call has taken what was sent when there is room for more.
+        drop(sender.reserve().await.unwrap());
+        call.abort();
+    }
     server.stop().await;
 }
 

@@ -5,8 +5,10 @@
 mod chunks;
 mod commits;
 mod differences;
+mod false_values;
 mod files;
 mod lists;
+mod lost_chunks;
 mod projects;
 mod start_and_stop;
 mod support;

@@ -1,0 +1,224 @@
+//! What the coordinator is told of the chunks here stays true: what is lost is reported, and what is
+//! here and not known is reported too.
+//!
+//! Looking at a chunk and reporting what was seen are one step for that chunk, under its lock, so that
+//! an older look never overtakes a newer one. docs/durability.md "Chunks that are lost" has the order
+//! of writes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lfsfs_chunk_store::{ChunkDamage, ChunkStoreError, StoredChunk};
+use lfsfs_proto::status::{Fault, FaultKind};
+use lfsfs_types::chunk::ChunkError;
+use lfsfs_types::{ChunkId, SessionId};
+use tokio::sync::{Mutex, MutexGuard};
+
+use super::DataNode;
+use crate::blocking::blocking;
+
+/// Locks of chunks; several chunks share one.
+const LOCKS: usize = 64;
+/// Chunks that are asked for, or listed, at once.
+const PAGE: usize = 4096;
+/// How long a reader waits until what it found missing is reported.
+const REPORT_WAIT: Duration = Duration::from_secs(1);
+
+/// The locks under which chunks are looked at and reported.
+#[derive(Debug)]
+pub(super) struct ChunkLocks(Vec<Mutex<()>>);
+
+impl ChunkLocks {
+    pub(super) fn new() -> Self {
+        Self(std::iter::repeat_with(Mutex::default).take(LOCKS).collect())
+    }
+
+    async fn lock(&self, chunk: ChunkId) -> MutexGuard<'_, ()> {
+        self.0[usize::from(chunk.as_bytes()[0]) % LOCKS]
+            .lock()
+            .await
+    }
+}
+
+/// What a look at a chunk finds.
+enum Seen {
+    Whole(StoredChunk),
+    /// It is not there, or it was damaged and is moved aside.
+    Absent,
+}
+
+impl DataNode {
+    /// Reports a chunk that was just stored.
+    pub(super) async fn report_stored(
+        &self,
+        slot: Option<SessionId>,
+        stored: &StoredChunk,
+    ) -> Result<(), Fault> {
+        let chunk = stored.info.id;
+        let _lock = self.chunk_locks.lock(chunk).await;
+        let store = Arc::clone(&self.store);
+        blocking(move || store.open(chunk).map(drop)).await?;
+        self.link.report(self.id, slot, stored).await
+    }
+
+    /// Verifies a chunk and reports what was found. Returns whether it is here.
+    pub(super) async fn verify_and_report(
+        &self,
+        chunk: ChunkId,
+        slot: Option<SessionId>,
+    ) -> Result<bool, Fault> {
+        let _lock = self.chunk_locks.lock(chunk).await;
+        match self.look(chunk).await? {
+            Seen::Whole(stored) => {
+                self.link.report(self.id, slot, &stored).await?;
+                Ok(true)
+            }
+            Seen::Absent => {
+                self.link.report_lost(self.id, &[chunk]).await?;
+                Ok(false)
+            }
+        }
+    }
+
+    /// Deletes a chunk that the coordinator has no use for any more. Returns false if there was none.
+    ///
+    /// The coordinator forgets the place first, so that a crash in between leaves a chunk that nobody
+    /// is sent to.
+    pub(super) async fn delete(&self, chunk: ChunkId) -> Result<bool, Fault> {
+        let _lock = self.chunk_locks.lock(chunk).await;
+        match self.look(chunk).await? {
+            Seen::Absent => {
+                self.link.report_lost(self.id, &[chunk]).await?;
+                Ok(false)
+            }
+            Seen::Whole(stored) => {
+                self.link.release(self.id, &stored).await?;
+                let store = Arc::clone(&self.store);
+                blocking(move || store.delete(chunk)).await
+            }
+        }
+    }
+
+    /// Has a chunk looked at of which a reader found that it is not here, or not whole. Waits for the
+    /// report, but not for long.
+    pub(super) async fn look_again(self: &Arc<Self>, chunk: ChunkId) {
+        let node = Arc::clone(self);
+        let abort = self.tasks.abort.clone();
+        let looking = self.tasks.tracker.spawn(async move {
+            let looked = tokio::select! {
+                looked = node.verify_and_report(chunk, None) => looked,
+                // The next start looks at everything.
+                () = abort.cancelled() => return,
+            };
+            if let Err(fault) = looked {
+                tracing::warn!(%chunk, reason = fault.message, "a lost chunk is not reported yet");
+            }
+        });
+        // The task goes on if this wait ends.
+        drop(tokio::time::timeout(REPORT_WAIT, looking).await);
+    }
+
+    /// Reports those chunks that the coordinator believes to be here and that are not.
+    pub(super) async fn report_losses(&self) -> Result<(), Fault> {
+        let mut after = None;
+        loop {
+            let (known, more) = self.link.chunks(self.id, after, PAGE).await?;
+            after = known.last().map(|(chunk, _)| *chunk);
+            for chunk in self.doubtful(known).await? {
+                self.verify_and_report(chunk, None).await?;
+            }
+            if !more {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Reports those chunks that are here and that the coordinator does not know of: of an earlier
+    /// disk that is back, or of a receipt that was lost.
+    pub(super) async fn report_finds(&self) -> Result<(), Fault> {
+        let mut after = None;
+        loop {
+            let store = Arc::clone(&self.store);
+            let here = blocking(move || store.list(after, PAGE)).await?;
+            let (Some(last), is_last) = (here.last().copied(), here.len() < PAGE) else {
+                return Ok(());
+            };
+            let known = self.known_between(after, last).await?;
+            for chunk in here.iter().filter(|it| known.binary_search(it).is_err()) {
+                self.verify_and_report(*chunk, None).await?;
+            }
+            if is_last {
+                return Ok(());
+            }
+            after = Some(last);
+        }
+    }
+
+    /// Returns the chunks behind `after`, up to `last`, that the coordinator believes to be here.
+    async fn known_between(
+        &self,
+        mut after: Option<ChunkId>,
+        last: ChunkId,
+    ) -> Result<Vec<ChunkId>, Fault> {
+        let mut known = Vec::new();
+        loop {
+            let (page, more) = self.link.chunks(self.id, after, PAGE).await?;
+            after = page.last().map(|(chunk, _)| *chunk).or(after);
+            let is_past = page.last().is_none_or(|(chunk, _)| *chunk >= last);
+            known.extend(page.into_iter().map(|(chunk, _)| chunk));
+            if is_past || !more {
+                return Ok(known);
+            }
+        }
+    }
+
+    /// Returns those of these chunks that are not here, or have another length.
+    async fn doubtful(&self, known: Vec<(ChunkId, u64)>) -> Result<Vec<ChunkId>, Fault> {
+        let store = Arc::clone(&self.store);
+        blocking(move || {
+            let mut doubtful = Vec::new();
+            for (chunk, len) in known {
+                match store.open(chunk) {
+                    Ok(reader) if reader.chunk_len() == len => {}
+                    Ok(_) => doubtful.push(chunk),
+                    Err(error) if error.is_not_found() => doubtful.push(chunk),
+                    // A disk that fails, or a process without descriptors, has lost nothing.
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok::<_, ChunkStoreError>(doubtful)
+        })
+        .await
+    }
+
+    async fn look(&self, chunk: ChunkId) -> Result<Seen, Fault> {
+        let store = Arc::clone(&self.store);
+        blocking(move || match store.verify(chunk) {
+            Ok(stored) => Ok(Seen::Whole(stored)),
+            Err(error) if error.is_not_found() => Ok(Seen::Absent),
+            Err(error) if is_damaged(&error) => match store.quarantine(chunk) {
+                Ok(()) => Ok(Seen::Absent),
+                Err(error) if error.is_not_found() => Ok(Seen::Absent),
+                Err(error) => Err(error),
+            },
+            Err(error) => Err(error),
+        })
+        .await
+    }
+}
+
+/// Returns true if the bytes of a chunk were read and are wrong. A disk that cannot be read may be able
+/// to another time.
+fn is_damaged(error: &ChunkStoreError) -> bool {
+    match error {
+        ChunkStoreError::Damaged { source, .. } => {
+            !matches!(source, ChunkDamage::Container(ChunkError::Read(_)))
+        }
+        _ => false,
+    }
+}
+
+/// Returns true if a chunk that was asked for is not here, or not whole.
+pub(super) fn is_loss(fault: &Fault) -> bool {
+    matches!(fault.kind, FaultKind::ChunkNotFound | FaultKind::Corrupt)
+}
