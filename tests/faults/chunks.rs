@@ -104,7 +104,21 @@ fn a_chunk_that_is_gone_is_found_and_can_be_imported_again() {
     assert_eq!(check.code(), Some(1), "{check:?}");
     world.start_server(&[]);
     assert_truth_or_error(&world, &tree, "no chunks");
-    world
+    let _ = world
         .lfsfs(["cat", "app@v1", "large"])
         .fails(1, &["lfsfs: "]);
+    // The server knows by now, and so does the check.
+    world.stop_server();
+    let check = world.check();
+    assert_eq!(check.code(), Some(1), "{check:?}");
+    assert!(check.stdout().contains("is lost"), "{check:?}");
+    world.start_server(&[]);
+    assert_eq!(world.import(&tree, "app"), "app@v1");
+    for name in ["large", "small-00", "small-49"] {
+        let expected = fs::read(tree.join(name)).expect("a file of the tree");
+        let cat = world.lfsfs(["cat", "app@v1", name]);
+        assert_eq!(cat.stdout_bytes(), expected, "{name}");
+    }
+    world.stop_server();
+    world.assert_check_is_clean();
 }

@@ -30,6 +30,66 @@ fn an_unchanged_tree_makes_no_row_and_no_version() {
     );
 }
 
+/// Returns the files of whole chunks on the server.
+fn chunk_files(world: &World) -> Vec<std::path::PathBuf> {
+    let mut files = Vec::new();
+    let mut dirs = vec![world.data().join("chunks")];
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(dir).expect("a directory") {
+            let path = entry.expect("an entry").path();
+            match path.is_dir() {
+                true => dirs.push(path),
+                false if path.file_name().is_some_and(|name| name.len() == 64) => files.push(path),
+                false => {}
+            }
+        }
+    }
+    files
+}
+
+#[test]
+fn an_import_stores_again_what_the_server_lost() {
+    let mut world = World::new();
+    let tree = world.make_dir("tree");
+    let large: Vec<u8> = lfsfs_tests::Numbers(5).bytes(3_000_000);
+    fs::write(tree.join("large"), large).expect("a file");
+    fs::write(tree.join("small"), "small ".repeat(100)).expect("a file");
+    assert_eq!(world.import(&tree, "app"), "app@v1");
+    let lose = |world: &World| {
+        let files = chunk_files(world);
+        assert!(!files.is_empty());
+        files
+            .into_iter()
+            .for_each(|file| fs::remove_file(file).expect("a chunk"));
+    };
+
+    // While the server is down, and imported into the same project again.
+    world.stop_server();
+    lose(&world);
+    world.start_server(&[]);
+    let report = world.import_json(&tree, "app", &[]);
+    assert_eq!(report["new"], false, "{report}");
+    assert!(
+        report["bytes_sent"].as_u64().expect("a number") > 3_000_000,
+        "{report}"
+    );
+    assert_version_is_dir(&world, "app@v1", &tree);
+    world.stop_server();
+    world.assert_check_is_clean();
+
+    // While it runs: the first who reads finds out. Another project is imported.
+    world.start_server(&[]);
+    lose(&world);
+    for name in ["large", "small"] {
+        world.lfsfs(["cat", "app@v1", name]).fails(1, &["lfsfs: "]);
+    }
+    assert_eq!(world.import(&tree, "other"), "other@v1");
+    assert_version_is_dir(&world, "other@v1", &tree);
+    assert_version_is_dir(&world, "app@v1", &tree);
+    world.stop_server();
+    world.assert_check_is_clean();
+}
+
 #[test]
 fn times_of_directories_alone_make_no_version() {
     let world = World::new();

@@ -68,6 +68,7 @@ fn timestamp(secs: i64, nanos: impl TryInto<u32>) -> Timestamp {
         secs,
         nanos: nanos.try_into().unwrap_or(0).min(999_999_999),
     }
+    .clamped()
 }
 
 /// An open directory.

@@ -164,7 +164,7 @@ impl Workshop {
             let xattrs = read_xattrs(&parent, Some(&entry.name))?;
             let after = local::stat(&file)?;
             if after.untouched_since(&before) && hashed.content.len == after.size {
-                return Ok(read_file(entry, &after, hashed, xattrs));
+                return Ok(read_file(&after, hashed, xattrs));
             }
         }
         Err(Reason::Changing.into())
@@ -231,7 +231,7 @@ fn open(parent: &DirHandle, name: &Name) -> Result<(File, LocalStat), Failure> {
     Err(Reason::Changing.into())
 }
 
-fn read_file(entry: &Entry, stat: &LocalStat, hashed: Hashed, xattrs: Xattrs) -> ReadFile {
+fn read_file(stat: &LocalStat, hashed: Hashed, xattrs: Xattrs) -> ReadFile {
     let Hashed { content, bytes } = hashed;
     let kind = Kind::File {
         size: content.len,
@@ -239,10 +239,8 @@ fn read_file(entry: &Entry, stat: &LocalStat, hashed: Hashed, xattrs: Xattrs) ->
     };
     // Whether it is a hard link is known only when the whole tree has been seen.
     let (record, mut offer) = record(kind, stat, xattrs);
+    // What the base names is offered too: it may have been lost since, and here are its bytes.
     offer.extend(bytes.map(|bytes| (content.id, bytes)));
-    if let Some(base) = &entry.base {
-        offer.retain(|(id, _)| !base.contents().any(|known| known == *id));
-    }
     let stat = *stat;
     ReadFile {
         state: ReadState { record, stat },

@@ -75,7 +75,7 @@ pub(super) fn set_time(time: TimeOrNow) -> SetTime {
 /// of adding them, so here seconds and nanoseconds behind the epoch are those of the request.
 fn timestamp_of(time: SystemTime) -> Timestamp {
     let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
-    match time.duration_since(SystemTime::UNIX_EPOCH) {
+    let time = match time.duration_since(SystemTime::UNIX_EPOCH) {
         Ok(after) => Timestamp {
             secs: seconds(after),
             nanos: after.subsec_nanos(),
@@ -84,7 +84,8 @@ fn timestamp_of(time: SystemTime) -> Timestamp {
             secs: -seconds(before.duration()),
             nanos: before.duration().subsec_nanos(),
         },
-    }
+    };
+    time.clamped()
 }
 
 pub(super) fn file_type(kind: FileKind) -> FileType {
@@ -193,6 +194,8 @@ mod tests {
         assert_eq!(timestamp_of(of_fuser(1, 0)), before(-1, 0));
         let after = SystemTime::UNIX_EPOCH + Duration::new(5, 7);
         assert_eq!(timestamp_of(after), Timestamp { secs: 5, nanos: 7 });
+        let far = SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 50);
+        assert_eq!(timestamp_of(far).secs, Timestamp::SECS_MAX);
     }
 
     #[test]

@@ -131,15 +131,11 @@ impl Workshop {
         offer: &mut Vec<(ContentId, Vec<u8>)>,
     ) -> Result<Record, CommitError> {
         let (kind, bytes) = self.file_kind(inode)?;
-        let mut offered = Vec::new();
+        // What the base names is offered too: the server may have lost it since.
         if let (Kind::File { content, .. }, Some(bytes)) = (&kind, bytes) {
-            offered.push((*content, bytes));
+            offer.push((*content, bytes));
         }
-        let record = record(inode, kind, link, &mut offered);
-        let base = inode.base.as_ref().map(|base| &base.record);
-        offered.retain(|(id, _)| !base.is_some_and(|it| it.contents().any(|known| known == *id)));
-        offer.append(&mut offered);
-        Ok(record)
+        Ok(record(inode, kind, link, offer))
     }
 }
 
