@@ -62,3 +62,4 @@ install: build
 	install -D -m 755 $(RELEASE)/lfsfsd '$(DESTDIR)$(PREFIX)/bin/lfsfsd'
 	install -d '$(DESTDIR)$(SBINDIR)'
 	ln -sfn '$(PREFIX)/bin/lfsfs' '$(DESTDIR)$(SBINDIR)/mount.lfsfs'
+	sed 's|/usr/local/bin|$(PREFIX)/bin|' dist/systemd/lfsfsd.service | install -D -m 644 /dev/stdin '$(DESTDIR)$(PREFIX)/lib/systemd/system/lfsfsd.service'

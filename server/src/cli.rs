@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use lfsfs_common::telemetry::{self, LogTarget};
+use rustix::fs::Mode;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::RESERVE_DEFAULT;
+use crate::config::{CONNECTIONS_DEFAULT, MEMORY_DEFAULT, MEMORY_MIN, RESERVE_DEFAULT};
 use crate::fault::text;
-use crate::{ListenPolicy, Role, ServerConfig, ServerError, bind, check, run};
+use crate::{ListenPolicy, Role, ServerConfig, ServerError, bind, check, health, run};
 
 /// Exit code of a command that failed.
 const FAILED: u8 = 1;
@@ -40,6 +41,9 @@ enum Command {
                       --coordinator 127.0.0.1:5051"
     )]
     Datanode(DatanodeArgs),
+    /// Ask a server whether it serves
+    #[command(after_help = "Exit codes: 0 it serves, 1 it does not, 2 usage")]
+    Health(HealthArgs),
     /// Check everything in a data directory, and change nothing in it
     #[command(after_help = "Exit codes: 0 all is well, 1 something is wrong, 2 usage")]
     Check(CheckArgs),
@@ -68,6 +72,15 @@ struct ServeArgs {
     /// versions too, and reads go on
     #[arg(long, value_name = "BYTES", env = "LFSFSD_RESERVE", default_value_t = RESERVE_DEFAULT)]
     reserve: u64,
+    /// Bytes of memory that the requests of all clients may take together
+    #[arg(long, value_name = "BYTES", env = "LFSFSD_MEMORY", default_value_t = MEMORY_DEFAULT,
+          value_parser = clap::value_parser!(u64).range(MEMORY_MIN..))]
+    memory: u64,
+    /// Connections at the same time; with fewer of them each may send faster over a long way
+    #[arg(long, value_name = "COUNT", env = "LFSFSD_CONNECTIONS",
+          default_value_t = CONNECTIONS_DEFAULT,
+          value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    connections: u32,
     /// Seconds that calls in flight may go on when the server stops
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     grace: u64,
@@ -109,6 +122,21 @@ struct CheckArgs {
     json: bool,
 }
 
+#[derive(Debug, Args)]
+struct HealthArgs {
+    /// host:port of the server
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "LFSFSD_LISTEN",
+        default_value = "127.0.0.1:5051"
+    )]
+    server: String,
+    /// Seconds that the answer may take
+    #[arg(long, value_name = "SECONDS", default_value_t = 5)]
+    timeout: u64,
+}
+
 /// Does what the command line says.
 pub fn execute(cli: Cli) -> ExitCode {
     let none = StoreArgs { advertise: None };
@@ -119,6 +147,11 @@ pub fn execute(cli: Cli) -> ExitCode {
             let coordinator = args.coordinator;
             execute_server(Role::DataNode { coordinator }, args.serve, args.store)
         }
+        Command::Health(args) => match health::ask(&args.server, Duration::from_secs(args.timeout))
+        {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&error),
+        },
         Command::Check(args) => match check::execute(&args.data, args.json) {
             Ok(check::Verdict::Clean) => ExitCode::SUCCESS,
             Ok(check::Verdict::Damaged) => ExitCode::from(FAILED),
@@ -137,6 +170,8 @@ pub fn execute(cli: Cli) -> ExitCode {
 struct Unreadable(#[source] ServerError);
 
 fn execute_server(role: Role, serve: ServeArgs, store: StoreArgs) -> ExitCode {
+    // Before any file is made: what the server keeps is its own, and so is its log.
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
     let target = serve.log.clone().map_or(LogTarget::Stderr, LogTarget::File);
     if let Err(error) = telemetry::init(&target, "info") {
         return fail(&error);
@@ -156,10 +191,16 @@ fn execute_server(role: Role, serve: ServeArgs, store: StoreArgs) -> ExitCode {
         role,
         data: serve.data,
         reserve: serve.reserve,
+        memory: serve.memory,
+        connections: serve.connections,
         advertise: store.advertise,
         grace: Duration::from_secs(serve.grace),
     };
-    match runtime.block_on(serve_until_signal(config, serve.listen, policy)) {
+    let ended = runtime.block_on(serve_until_signal(config, serve.listen, policy));
+    // Work that still blocks a thread is cut off as a crash would do it: what was acknowledged is
+    // on the disk.
+    runtime.shutdown_background();
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
     }

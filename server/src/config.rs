@@ -6,6 +6,19 @@ use std::time::Duration;
 /// Free bytes of the disk that stay free, unless told otherwise.
 pub(crate) const RESERVE_DEFAULT: u64 = 256 * 1024 * 1024;
 
+/// Memory that requests may take, unless told otherwise.
+pub(crate) const MEMORY_DEFAULT: u64 = 384 * MIB;
+/// The least that works: one long message of each of a few connections.
+pub(crate) const MEMORY_MIN: u64 = 96 * MIB;
+/// Connections at the same time, unless told otherwise.
+pub(crate) const CONNECTIONS_DEFAULT: u32 = 1024;
+
+const MIB: u64 = 1024 * 1024;
+/// The least window of a connection that HTTP/2 knows.
+const WINDOW_MIN: u32 = 64 * 1024;
+/// A longer window would let one client fill too much of the memory.
+const WINDOW_MAX: u32 = 8 * 1024 * 1024;
+
 /// What a process is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Role {
@@ -29,6 +42,10 @@ pub struct ServerConfig {
     pub data: PathBuf,
     /// How much of the disk stays free.
     pub reserve: u64,
+    /// Bytes of memory that requests may take, of all connections together.
+    pub memory: u64,
+    /// Most connections at the same time.
+    pub connections: u32,
     /// host:port under which clients reach the datanode; none means the listener's address.
     pub advertise: Option<String>,
     /// How long calls in flight may go on after the server is told to stop.
@@ -42,8 +59,61 @@ impl ServerConfig {
             role: Role::All,
             data: data.into(),
             reserve: RESERVE_DEFAULT,
+            memory: MEMORY_DEFAULT,
+            connections: CONNECTIONS_DEFAULT,
             advertise: None,
             grace: Duration::from_secs(10),
+        }
+    }
+
+    /// Returns how the memory is divided: two thirds are what all connections may have sent that
+    /// nobody has read yet, one third is what calls may hold.
+    pub(crate) fn memory_plan(&self) -> MemoryPlan {
+        let calls = self.memory / 3;
+        let windows = self.memory - calls;
+        let window = windows / u64::from(self.connections.max(1));
+        let window = u32::try_from(window).unwrap_or(u32::MAX);
+        let connection_window = window.clamp(WINDOW_MIN, WINDOW_MAX);
+        MemoryPlan {
+            calls: usize::try_from(calls).unwrap_or(usize::MAX),
+            connection_window,
+            // A client that waits for one upload must be able to go on with others.
+            stream_window: (connection_window / STREAMS_PER_WINDOW).max(STREAM_WINDOW_MIN),
+        }
+    }
+}
+
+/// Streams of one connection that may wait, each with a full window, before it stops.
+const STREAMS_PER_WINDOW: u32 = 4;
+const STREAM_WINDOW_MIN: u32 = 16 * 1024;
+
+/// How the memory for requests is divided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct MemoryPlan {
+    /// Bytes that all calls together may hold.
+    pub(crate) calls: usize,
+    /// Bytes that a client may send on one connection before the server has read them.
+    pub(crate) connection_window: u32,
+    /// Those of one call.
+    pub(crate) stream_window: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_and_calls_fit_the_memory() {
+        for (memory, connections) in [(384, 1024), (96, 512), (2048, 10_000), (1024, 16)] {
+            let config = ServerConfig {
+                memory: memory * MIB,
+                connections,
+                ..ServerConfig::all("data")
+            };
+            let plan = config.memory_plan();
+            let windows = u64::from(plan.connection_window) * u64::from(connections);
+            assert!(windows + plan.calls as u64 <= config.memory, "{plan:?}");
+            assert!(plan.stream_window < plan.connection_window);
         }
     }
 }

@@ -16,13 +16,16 @@ mod receipts;
 mod resolve;
 mod sessions;
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use lfsfs_common::clock::Clock;
-use lfsfs_metadata::Metadata;
+use lfsfs_metadata::{Metadata, Published};
 use lfsfs_proto::status::Fault;
 use lfsfs_proto::v1;
+use lfsfs_types::ProjectName;
+use tokio::sync::Semaphore;
 
 pub(crate) use self::coordinator_service::CoordinatorService;
 pub(crate) use self::disk::DiskGuard;
@@ -49,6 +52,26 @@ pub(crate) struct Coordinator {
     members: Mutex<Membership>,
     plans: Mutex<Plans>,
     sessions: Mutex<CommitSessions>,
+    /// The place for a list of pieces that is longer than what a connection may hold.
+    long_lists: Arc<Semaphore>,
+}
+
+/// Says that there is a new version, for whoever looks for it in the log.
+fn log_published(project: &ProjectName, published: &Published, client: SocketAddr) {
+    if !published.is_new {
+        return;
+    }
+    let record = &published.record;
+    let counts = record.counts;
+    tracing::info!(
+        %project,
+        version = record.number.0,
+        changes = counts.added + counts.removed + counts.modified,
+        // Quoted: it is the client's word and may hold anything.
+        author = record.author,
+        %client,
+        "published"
+    );
 }
 
 impl Coordinator {
@@ -71,6 +94,7 @@ impl Coordinator {
             members: Mutex::new(members),
             plans: Mutex::default(),
             sessions: Mutex::default(),
+            long_lists: Arc::new(Semaphore::new(1)),
         })
     }
 

@@ -5,6 +5,7 @@
 
 mod agent;
 mod download;
+mod places;
 mod reports;
 mod service;
 mod transfers;
@@ -18,18 +19,15 @@ use lfsfs_common::clock::Clock;
 use lfsfs_proto::status::Fault;
 use lfsfs_proto::v1;
 use lfsfs_types::NodeId;
-use tokio::sync::Semaphore;
 
 pub(crate) use self::agent::Agent;
+use self::places::Places;
 pub(crate) use self::reports::CoordinatorLink;
 pub(crate) use self::service::DataNodeService;
 use self::transfers::Transfers;
 use self::truth::ChunkLocks;
 use crate::blocking::blocking;
 use crate::streams::Tasks;
-
-/// Chunks that are written at the same time; more of them wait.
-const UPLOADS_MAX: usize = 64;
 
 /// What the services and tasks of a datanode share.
 #[derive(Debug)]
@@ -41,7 +39,7 @@ pub(crate) struct DataNode {
     clock: Arc<dyn Clock>,
     tasks: Tasks,
     link: CoordinatorLink,
-    writers: Arc<Semaphore>,
+    places: Arc<Places>,
     transfers: Mutex<Transfers>,
     /// Taken before no other lock.
     chunk_locks: ChunkLocks,
@@ -70,7 +68,7 @@ impl DataNode {
             clock: parts.clock,
             tasks: parts.tasks,
             link: parts.link,
-            writers: Arc::new(Semaphore::new(UPLOADS_MAX)),
+            places: Places::new(),
             transfers: Mutex::default(),
             chunk_locks: ChunkLocks::new(),
         }

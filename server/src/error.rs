@@ -19,6 +19,17 @@ pub enum ServerError {
         /// The directory.
         data: PathBuf,
     },
+    /// Other users can look into the directory.
+    #[error(
+        "other users can look into {} (mode {mode:o}), and what is stored there may be private; \
+         run: chmod 700 {}", data.display(), data.display()
+    )]
+    NotPrivate {
+        /// The directory.
+        data: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
     /// There is no data where a check was asked for.
     #[error("{} holds no data of lfsfsd", data.display())]
     NoData {
@@ -73,6 +84,14 @@ pub enum ServerError {
     /// The chunks could not be opened.
     #[error("cannot open the chunks")]
     ChunkStore(#[source] ChunkStoreError),
+    /// A server that was asked for its health does not serve.
+    #[error("the server at {address} does not serve: {reason}")]
+    NotServing {
+        /// The address.
+        address: String,
+        /// Why it is thought so.
+        reason: String,
+    },
     /// Something of the operating system failed.
     #[error("{act}")]
     System {

@@ -120,7 +120,7 @@ fn first_paths(paths: &[ObjectPath]) -> Vec<Vec<u8>> {
 /// Logs what a person must look at; what a client did wrong is the client's to tell.
 fn logged(fault: Fault) -> Fault {
     if matches!(fault.kind, FaultKind::Internal | FaultKind::Corrupt) {
-        tracing::error!(kind = ?fault.kind, "{}", fault.message);
+        tracing::error!(kind = ?fault.kind, reason = fault.message, "a request failed");
     }
     fault
 }

@@ -9,19 +9,26 @@
 #![forbid(unsafe_code)]
 
 mod blocking;
+mod budget;
+mod calls;
 pub mod check;
 pub mod cli;
 mod config;
+mod connections;
 mod coordinator;
 mod data;
 mod datanode;
 mod error;
 mod fault;
+mod health;
 mod ids;
 mod panics;
 mod process_key;
+mod refusals;
 mod serve;
 mod streams;
+mod throttle;
+mod weight;
 
 pub use config::{Role, ServerConfig};
 pub use error::ServerError;

@@ -5,10 +5,12 @@
 //! flight get the grace time; what is still going on is cut off; the metadata is flushed.
 
 use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::Stream;
 use lfsfs_chunk_store::DiskChunkStore;
 use lfsfs_common::clock::{Clock, SystemClock};
 use lfsfs_meta_store::{MetaStore, SledStore};
@@ -18,28 +20,34 @@ use lfsfs_proto::v1::data_node_server::DataNodeServer;
 use lfsfs_proto::v1::fs_server::FsServer;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::service::{Routes, RoutesBuilder};
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 
-use crate::config::{Role, ServerConfig};
+use crate::budget::Budget;
+use crate::calls::Calls;
+use crate::config::{MemoryPlan, Role, ServerConfig};
+use crate::connections::{Connections, Socket};
 use crate::coordinator::{Coordinator, CoordinatorService, DiskGuard, FsService};
 use crate::data::DataDir;
 use crate::datanode::{Agent, CoordinatorLink, DataNode, DataNodeParts, DataNodeService};
 use crate::error::ServerError;
+use crate::health::Health;
 use crate::panics::CatchPanics;
 use crate::process_key::{Callers, ProcessKey};
+use crate::refusals::Refusals;
 use crate::streams::Tasks;
 
-/// Longest message that is taken. Frames and batches are far below it.
+/// Longest message that is taken by any call; most take less, as `weight` says.
 const MESSAGE_LEN_MAX: usize = 16 * 1024 * 1024;
 /// Most calls at the same time on one connection.
-const CALLS_PER_CONNECTION_MAX: usize = 256;
-/// Bytes that one stream, and one connection, may have on the way.
-const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
-const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
+const CALLS_PER_CONNECTION_MAX: u32 = 128;
 
+/// How long calls that were cut off may take to say so.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+/// How long what was cut off may take to end.
+const CUT_OFF_MAX: Duration = Duration::from_secs(2);
 /// How long a connection may be silent before its other end is asked, and may take to answer.
 const KEEPALIVE: Duration = Duration::from_secs(20);
 
@@ -83,9 +91,28 @@ pub async fn run(
         source: error.into(),
     })??;
     let tasks = parts.tasks.clone();
-    let serving = serve(parts.routes.routes(), listener, shutdown.clone());
-    let stopping = stop_after(&shutdown, &config, &tasks);
-    let background = background(parts.coordinator, parts.agent, || ready(address));
+    let plan = config.memory_plan();
+    let count = usize::try_from(config.connections).unwrap_or(usize::MAX);
+    let connections = Connections::new(Budget::new(plan.calls), count);
+    let serving = serve(
+        parts.routes.routes(),
+        Arc::clone(&connections).accept(listener),
+        plan,
+        Arc::clone(&tasks.refusals),
+        shutdown.clone(),
+    );
+    let stopping = stop_after(&shutdown, &config, &tasks, &parts.health);
+    let announce = || {
+        started(&config, address);
+        ready(address);
+    };
+    let background = background(
+        parts.coordinator,
+        parts.agent,
+        &connections,
+        &parts.health,
+        announce,
+    );
     let background = async {
         tokio::select! {
             () = background => {}
@@ -94,10 +121,33 @@ pub async fn run(
     };
     let (served, ()) = tokio::join!(cut_off(serving, stopping), background);
     tasks.abort.cancel();
+    connections.close_all();
     tasks.tracker.close();
-    tasks.tracker.wait().await;
+    if timeout(CUT_OFF_MAX, tasks.tracker.wait()).await.is_err() {
+        tracing::warn!("work that was cut off goes on while the server ends");
+    }
     flush(parts.meta).await?;
+    tracing::info!("stopped");
     served
+}
+
+/// Says what was started, for whoever reads the log later.
+fn started(config: &ServerConfig, address: SocketAddr) {
+    let role = match config.role {
+        Role::All => "all",
+        Role::Coordinator => "coordinator",
+        Role::DataNode { .. } => "datanode",
+    };
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        role,
+        %address,
+        data = %config.data.display(),
+        reserve = config.reserve,
+        memory = config.memory,
+        connections = config.connections,
+        "lfsfsd serves"
+    );
 }
 
 /// Does what nobody calls for: the datanode's registration and heartbeats, after the first of which
@@ -105,19 +155,28 @@ pub async fn run(
 async fn background(
     coordinator: Option<Arc<Coordinator>>,
     agent: Option<(Agent, oneshot::Receiver<()>)>,
+    connections: &Connections,
+    health: &Health,
     ready: impl FnOnce(),
 ) {
     let keeping = async {
-        if let Some(coordinator) = coordinator {
-            coordinator.keep_house().await;
-        }
+        let coordinator = async {
+            if let Some(coordinator) = coordinator {
+                coordinator.keep_house().await;
+            }
+        };
+        tokio::join!(coordinator, connections.keep_house());
     };
+    // The protocol's own default is that a server serves.
+    health.stops().await;
     let Some((agent, registered)) = agent else {
+        health.serves().await;
         ready();
         return keeping.await;
     };
     let announcing = async {
         if registered.await.is_ok() {
+            health.serves().await;
             ready();
         }
     };
@@ -140,25 +199,34 @@ async fn cut_off(
 }
 
 /// Ends when the time for calls in flight is over.
-async fn stop_after(shutdown: &CancellationToken, config: &ServerConfig, tasks: &Tasks) {
+async fn stop_after(
+    shutdown: &CancellationToken,
+    config: &ServerConfig,
+    tasks: &Tasks,
+    health: &Health,
+) {
     shutdown.cancelled().await;
-    tracing::info!("stopping");
+    let grace = config.grace.as_secs();
+    tracing::info!(grace, "stopping: no new calls");
+    health.stops().await;
     tokio::time::sleep(config.grace).await;
     tasks.abort.cancel();
+    tokio::time::sleep(LAST_WORDS).await;
 }
 
 async fn serve(
     routes: Routes,
-    listener: TcpListener,
+    incoming: impl Stream<Item = io::Result<Socket>>,
+    plan: MemoryPlan,
+    refusals: Arc<Refusals>,
     shutdown: CancellationToken,
 ) -> Result<(), ServerError> {
-    // Small answers would otherwise wait 40 ms for the client's delayed acknowledgement.
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     Server::builder()
+        .layer(Calls { refusals })
         .layer(CatchPanics)
-        .concurrency_limit_per_connection(CALLS_PER_CONNECTION_MAX)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_concurrent_streams(CALLS_PER_CONNECTION_MAX)
+        .initial_stream_window_size(plan.stream_window)
+        .initial_connection_window_size(plan.connection_window)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .add_routes(routes)
@@ -185,6 +253,7 @@ struct Parts {
     agent: Option<(Agent, oneshot::Receiver<()>)>,
     coordinator: Option<Arc<Coordinator>>,
     meta: Option<Arc<dyn MetaStore>>,
+    health: Health,
     data: DataDir,
 }
 
@@ -192,11 +261,16 @@ impl Parts {
     fn open(config: &ServerConfig, address: SocketAddr) -> Result<Self, ServerError> {
         let data = DataDir::open(&config.data)?;
         let mut routes = RoutesBuilder::default();
-        let reflection = tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(lfsfs_proto::FILE_DESCRIPTORS)
-            .build_v1()
-            .map_err(ServerError::Reflection)?;
-        routes.add_service(reflection);
+        let reflection = || {
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(lfsfs_proto::FILE_DESCRIPTORS)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        };
+        // Older tools ask for the name that reflection had before it was stable.
+        routes.add_service(reflection().build_v1().map_err(ServerError::Reflection)?);
+        let older = reflection().build_v1alpha();
+        routes.add_service(older.map_err(ServerError::Reflection)?);
+        let health = Health::add_to(&mut routes, &config.role);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let callers = match config.role {
             Role::All => Callers::Process(ProcessKey::draw()?),
@@ -209,6 +283,7 @@ impl Parts {
             agent: None,
             coordinator: None,
             meta: None,
+            health,
             data,
         };
         if matches!(config.role, Role::All | Role::Coordinator) {

@@ -53,6 +53,8 @@ pub(crate) fn chunk_files(world: &World) -> Vec<PathBuf> {
 /// Copies a directory of files and directories.
 pub(crate) fn copy_dir(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("a directory");
+    let mode = fs::metadata(from).expect("a directory").permissions();
+    fs::set_permissions(to, mode).expect("a mode");
     for entry in fs::read_dir(from).expect("a directory") {
         let from = entry.expect("an entry").path();
         let to = to.join(from.file_name().expect("a name"));

@@ -7,7 +7,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use lfsfs_types::ChunkInfo;
@@ -15,6 +15,8 @@ use lfsfs_types::chunk::{Footer, TRAILER_LEN, decode_block};
 
 const PRESENT: u8 = 0xA5;
 const ABSENT: u8 = 0;
+/// The bytes may be of files that were private, and the directory may be one that others look into.
+const MODE: u32 = 0o600;
 
 /// What became of an attempt to read something.
 pub(crate) enum Found<T> {
@@ -50,6 +52,7 @@ impl<'a> ChunkFile<'a> {
             .write(true)
             .create(true)
             .truncate(false)
+            .mode(MODE)
             .open(path)?;
         Ok(Self { file, info })
     }

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use lfsfs_types::{DirId, VersionId};
@@ -46,7 +47,11 @@ pub(crate) fn append(path: &Path, name: &[u8], entries: &[(DirId, VersionId)]) -
         .iter()
         .flat_map(|entry| record(name, entry))
         .collect();
-    let mut file = OpenOptions::new().append(true).create(true).open(path)?;
+    let mut file = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(path)?;
     file.write_all(&bytes)
 }
 

@@ -1,6 +1,6 @@
 //! Chunks as files, one each, in two levels of directories.
 //!
-//! Write order: space is set aside in `temp/`; bytes; verification of the file as it will be read;
+//! Write order: space is set aside in `temp/`, as the bytes come; bytes; verification of the file as it will be read;
 //! fsync of the file; rename; fsync of its directory. So a file under a chunk's name is whole, and
 //! what a crash leaves in `temp/` is swept when the store is opened. One process at a time opens a
 //! directory for writing; its owner holds a lock around it.
@@ -30,12 +30,13 @@ use crate::{ChunkReader, ChunkStore, ChunkStoreError, ChunkWriter, StoreStats, S
 mod layout;
 
 const READ_BUFFER_LEN: usize = 256 * 1024;
+/// Space that a chunk takes at once while it arrives.
+const STEP_LEN: u64 = 4 * 1024 * 1024;
 
 /// Keeps each chunk in a file of its own.
 #[derive(Debug)]
 pub struct DiskChunkStore {
     shared: Arc<Shared>,
-    reserve: u64,
     /// Held from looking at the free space to taking some of it.
     allocation: Mutex<()>,
 }
@@ -44,6 +45,7 @@ pub struct DiskChunkStore {
 struct Shared {
     layout: Layout,
     chunks: AtomicU64,
+    reserve: u64,
 }
 
 impl DiskChunkStore {
@@ -67,29 +69,11 @@ impl DiskChunkStore {
         let shared = Shared {
             layout,
             chunks: AtomicU64::new(chunks),
+            reserve,
         };
         Ok(Self {
             shared: Arc::new(shared),
-            reserve,
             allocation: Mutex::new(()),
-        })
-    }
-
-    fn disk(&self) -> Result<StatVfs, PathError> {
-        let root = self.shared.layout.root();
-        statvfs(root).map_err(|errno| PathError::new("stat the disk of", root, errno.into()))
-    }
-
-    fn check_space(&self, needed: u64) -> Result<(), ChunkStoreError> {
-        let disk = self.disk()?;
-        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-        if free.saturating_sub(self.reserve) >= needed {
-            return Ok(());
-        }
-        Err(ChunkStoreError::Full {
-            free,
-            reserve: self.reserve,
-            needed,
         })
     }
 
@@ -117,9 +101,10 @@ impl ChunkStore for DiskChunkStore {
             .allocation
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        self.check_space(len)?;
+        self.shared.check_space(len)?;
         let temp = TempFile::create_in(&self.shared.layout.temp())?;
-        set_aside(&temp, len)?;
+        let set_aside = STEP_LEN.min(len);
+        take_space(&temp, 0, set_aside)?;
         drop(allocation);
         Ok(Box::new(DiskWriter {
             shared: Arc::clone(&self.shared),
@@ -127,6 +112,7 @@ impl ChunkStore for DiskChunkStore {
             id,
             len,
             written: 0,
+            set_aside,
         }))
     }
 
@@ -170,20 +156,20 @@ impl ChunkStore for DiskChunkStore {
     }
 
     fn stats(&self) -> Result<StoreStats, ChunkStoreError> {
-        let disk = self.disk()?;
+        let disk = self.shared.disk()?;
         let free_bytes = disk.f_bavail.saturating_mul(disk.f_frsize);
         Ok(StoreStats {
             total_bytes: disk.f_blocks.saturating_mul(disk.f_frsize),
             free_bytes,
             chunks: self.shared.chunks.load(Ordering::Relaxed),
-            is_full: free_bytes <= self.reserve,
+            is_full: free_bytes <= self.shared.reserve,
         })
     }
 }
 
-/// Takes the space of a file before its bytes come, where the file system can do that.
-fn set_aside(temp: &TempFile, len: u64) -> Result<(), PathError> {
-    match fallocate(temp.file(), FallocateFlags::empty(), 0, len) {
+/// Takes the space of a part of a file before its bytes come, where the file system can do that.
+fn take_space(temp: &TempFile, from: u64, len: u64) -> Result<(), PathError> {
+    match fallocate(temp.file(), FallocateFlags::empty(), from, len) {
         Ok(()) | Err(Errno::OPNOTSUPP) => Ok(()),
         Err(errno) => Err(PathError::new("set aside", temp.path(), errno.into())),
     }
@@ -196,6 +182,8 @@ struct DiskWriter {
     id: ChunkId,
     len: u64,
     written: u64,
+    /// Up to where the file has its space.
+    set_aside: u64,
 }
 
 impl ChunkWriter for DiskWriter {
@@ -204,6 +192,7 @@ impl ChunkWriter for DiskWriter {
         if written > len {
             return Err(ChunkStoreError::WrongLength { written, len });
         }
+        self.take_space_up_to(written)?;
         self.temp
             .file_mut()
             .write_all(data)
@@ -219,6 +208,7 @@ impl ChunkWriter for DiskWriter {
             id,
             len,
             written,
+            ..
         } = *self;
         if written != len {
             return Err(ChunkStoreError::WrongLength { written, len });
@@ -231,7 +221,39 @@ impl ChunkWriter for DiskWriter {
     }
 }
 
+impl DiskWriter {
+    /// Takes space step by step: a chunk that was announced and does not come keeps little of the
+    /// disk from others.
+    fn take_space_up_to(&mut self, position: u64) -> Result<(), ChunkStoreError> {
+        while self.set_aside < position {
+            let step = STEP_LEN.min(self.len - self.set_aside);
+            self.shared.check_space(step)?;
+            take_space(&self.temp, self.set_aside, step)?;
+            self.set_aside += step;
+        }
+        Ok(())
+    }
+}
+
 impl Shared {
+    fn disk(&self) -> Result<StatVfs, PathError> {
+        let root = self.layout.root();
+        statvfs(root).map_err(|errno| PathError::new("stat the disk of", root, errno.into()))
+    }
+
+    fn check_space(&self, needed: u64) -> Result<(), ChunkStoreError> {
+        let disk = self.disk()?;
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        if free.saturating_sub(self.reserve) >= needed {
+            return Ok(());
+        }
+        Err(ChunkStoreError::Full {
+            free,
+            reserve: self.reserve,
+            needed,
+        })
+    }
+
     fn publish(&self, temp: TempFile, id: ChunkId) -> Result<(), PathError> {
         let path = self.layout.chunk(id);
         if let Some(parent) = path.parent() {

@@ -8,6 +8,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::PathError;
@@ -55,6 +56,22 @@ pub fn create_dir_all_durable(dir: &Path) -> Result<(), PathError> {
     }
 }
 
+/// Creates a directory that only its owner may look into, with its missing ancestors, each durable in
+/// its parent on return. The ancestors get the usual mode.
+///
+/// A directory that exists already is left as it is: the caller decides whether its mode will do.
+pub fn create_private_dir_durable(dir: &Path) -> Result<(), PathError> {
+    let parent = parent_of(dir);
+    if parent != dir {
+        create_dir_all_durable(parent)?;
+    }
+    match fs::DirBuilder::new().mode(0o700).create(dir) {
+        Ok(()) => sync_dir(parent),
+        Err(_) if dir.is_dir() => Ok(()),
+        Err(error) => Err(PathError::new("create directory", dir, error)),
+    }
+}
+
 /// Renames a file or directory, replacing what is at `to`; durable in both directories on return.
 ///
 /// Only the entries are synced: bytes that must be durable under the new name were synced before.
@@ -91,6 +108,9 @@ pub struct TempFile {
 
 impl TempFile {
     /// Creates an empty file with a fresh name in `dir`, open for reading and writing.
+    ///
+    /// Only its owner may read it, whatever the umask: it may hold bytes of files that were private
+    /// where they came from.
     pub fn create_in(dir: &Path) -> Result<Self, PathError> {
         let random = random_bytes().map_err(PathError::wrap("draw a file name in", dir))?;
         let name = format!("{TEMP_PREFIX}{:032x}", u128::from_be_bytes(random));
@@ -99,6 +119,7 @@ impl TempFile {
             .read(true)
             .write(true)
             .create_new(true)
+            .mode(0o600)
             .open(&path)
             .map_err(PathError::wrap("create", &path))?;
         Ok(Self {
@@ -210,6 +231,21 @@ mod tests {
 
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(names_in(dir.path()), ["head"]);
+    }
+
+    #[test]
+    fn only_the_owner_may_read_what_is_written_and_what_is_private() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+        let dir = tempfile::tempdir().unwrap();
+        let private = dir.path().join("above/private");
+        create_private_dir_durable(&private).unwrap();
+        create_private_dir_durable(&private).unwrap();
+        write_file_atomically(&private.join("file"), b"bytes").unwrap();
+        assert_eq!(
+            (mode(&private), mode(&private.join("file"))),
+            (0o700, 0o600)
+        );
     }
 
     #[test]

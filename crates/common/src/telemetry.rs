@@ -115,7 +115,9 @@ type Open = fn(&Path) -> Result<File, PathError>;
 
 fn open_file(path: &Path) -> Result<File, PathError> {
     let mut options = OpenOptions::new();
-    let file = options.create(true).append(true).open(path);
+    // A log names paths and projects.
+    let options = options.create(true).append(true).mode(0o600);
+    let file = options.open(path);
     file.map_err(PathError::wrap("open", path))
 }
 
@@ -126,6 +128,7 @@ pub fn open_own_file(path: &Path) -> Result<File, PathError> {
     let file = OpenOptions::new()
         .create(true)
         .append(true)
+        .mode(0o600)
         .custom_flags(flags.bits().cast_signed())
         .open(path)
         .map_err(PathError::wrap("open", path))?;

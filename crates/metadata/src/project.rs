@@ -58,7 +58,7 @@ pub struct Page<T> {
 impl Metadata {
     /// Makes a project, which has only the empty version 0.
     pub fn new_project(&self, name: &ProjectName, settings: ProjectSettings) -> Result<Project> {
-        check_settings(&settings)?;
+        settings.check()?;
         let id = ProjectId(random()?);
         let row = ProjectRow {
             name: name.clone(),
@@ -177,16 +177,19 @@ fn project_of(id: ProjectId, row: ProjectRow, head: HeadRow) -> Project {
     }
 }
 
-fn check_settings(settings: &ProjectSettings) -> Result<()> {
-    let patterns = &settings.pack_patterns;
-    let problem = if !(1..=REPLICATION_MAX).contains(&settings.replication) {
-        "replication is 1 to 16"
-    } else if patterns.len() > PATTERNS_MAX {
-        "at most 256 pack patterns are possible"
-    } else if patterns.iter().any(|p| p.len() > PATTERN_LEN_MAX) {
-        "a pack pattern has at most 4,096 bytes"
-    } else {
-        return Ok(());
-    };
-    Err(MetadataError::InvalidSettings { problem })
+impl ProjectSettings {
+    /// Refuses settings that no project can have.
+    pub fn check(&self) -> Result<()> {
+        let patterns = &self.pack_patterns;
+        let problem = if !(1..=REPLICATION_MAX).contains(&self.replication) {
+            "replication is 1 to 16"
+        } else if patterns.len() > PATTERNS_MAX {
+            "at most 256 pack patterns are possible"
+        } else if patterns.iter().any(|p| p.len() > PATTERN_LEN_MAX) {
+            "a pack pattern has at most 4,096 bytes"
+        } else {
+            return Ok(());
+        };
+        Err(MetadataError::InvalidSettings { problem })
+    }
 }

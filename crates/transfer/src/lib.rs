@@ -11,11 +11,13 @@
 mod download;
 mod error;
 mod frame;
+mod rate;
 mod upload;
 mod window;
 
 pub use download::DownloadReceiver;
 pub use error::TransferError;
 pub use frame::{Frame, cut_frames};
+pub use rate::{CHUNK_TIME_MAX, RATE_FAIR, RATE_MIN, SenderRate};
 pub use upload::{Received, UploadReceiver};
 pub use window::{Pace, SendWindow, WINDOW_LEN};

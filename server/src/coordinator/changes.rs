@@ -9,12 +9,14 @@ use lfsfs_metadata::{Begun, Change, CommitParams, CommitSession, MetadataError, 
 use lfsfs_proto::convert::{ProtocolError, id, optional_name, required};
 use lfsfs_proto::status::{Fault, FaultKind};
 use lfsfs_proto::v1;
-use lfsfs_types::{DirId, ObjectPath, Origin, Record, SessionId, VersionId, VersionNumber};
+use lfsfs_types::{
+    DirId, ObjectPath, Origin, ProjectId, Record, SessionId, VersionId, VersionNumber,
+};
 use tonic::Streaming;
 
-use super::Coordinator;
 use super::holdings::Holder;
 use super::sessions::CommitPlan;
+use super::{Coordinator, log_published};
 use crate::blocking::{IntoFault, blocking};
 use crate::ids::random_id;
 use crate::streams::{next, stopping};
@@ -107,10 +109,11 @@ impl Drop for Open<'_> {
 /// staged is cleared away at once.
 pub(super) async fn commit(
     coordinator: &Arc<Coordinator>,
+    client: SocketAddr,
     stream: Streaming<v1::CommitRequest>,
 ) -> Result<v1::CommitResponse, Fault> {
     let own = Arc::clone(coordinator);
-    let running = async move { take_commit(&own, stream).await };
+    let running = async move { take_commit(&own, client, stream).await };
     let ended = coordinator.tasks.tracker.spawn(running).await;
     ended.unwrap_or_else(|error| {
         tracing::error!(%error, "a commit ended badly");
@@ -120,6 +123,7 @@ pub(super) async fn commit(
 
 async fn take_commit(
     coordinator: &Coordinator,
+    client: SocketAddr,
     mut stream: Streaming<v1::CommitRequest>,
 ) -> Result<v1::CommitResponse, Fault> {
     let first = tokio::select! {
@@ -133,6 +137,7 @@ async fn take_commit(
     let id = id("session_id", &start.session_id, SessionId::from_slice)
         .map_err(ProtocolError::into_fault)?;
     let open = Open::begin(coordinator, id)?;
+    let project = open.plan.project;
     coordinator.check_room().await?;
     let wants_ids = start.want_ids;
     let params = start_params(open.plan, start).map_err(ProtocolError::into_fault)?;
@@ -146,13 +151,29 @@ async fn take_commit(
         Begun::Session(session) => {
             let session = stage(coordinator, session, &mut stream).await?;
             match blocking(move || publish(session)).await? {
-                Ok(published) => Ok(answer(&published, wants_ids)),
+                Ok(published) => {
+                    log(coordinator, project, &published, client).await;
+                    Ok(answer(&published, wants_ids))
+                }
                 Err(conflicts) => Ok(v1::CommitResponse {
                     conflicts: Some(conflicts),
                     ..v1::CommitResponse::default()
                 }),
             }
         }
+    }
+}
+
+async fn log(
+    coordinator: &Coordinator,
+    project: ProjectId,
+    published: &Published,
+    client: SocketAddr,
+) {
+    let found = coordinator.metadata(move |metadata| metadata.project_by_id(project));
+    // A project that was deleted meanwhile has nobody who looks for its versions.
+    if let Ok(project) = found.await {
+        log_published(&project.name, published, client);
     }
 }
 

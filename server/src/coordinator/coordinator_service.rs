@@ -12,6 +12,7 @@ use tonic::{Request, Response, Status};
 
 use super::{Coordinator, Member, MemberState, Updates, files, receipts};
 use crate::blocking::IntoFault as _;
+use crate::calls::Call;
 use crate::process_key::Callers;
 
 /// Chunk ids of one page.
@@ -261,7 +262,9 @@ impl Service for CoordinatorService {
         &self,
         request: Request<v1::ConfirmUploadRequest>,
     ) -> Answer<v1::ConfirmUploadResponse> {
-        let version = files::confirm(&self.coordinator, request.into_inner()).await?;
+        let client = Call::of(&request)?.connection().peer;
+        let confirmed = files::confirm(&self.coordinator, client, request.into_inner());
+        let version = confirmed.await?;
         Ok(Response::new(v1::ConfirmUploadResponse { version }))
     }
 
@@ -277,7 +280,9 @@ impl Service for CoordinatorService {
         &self,
         request: Request<v1::DeleteFileRequest>,
     ) -> Answer<v1::DeleteFileResponse> {
-        let version = files::delete(&self.coordinator, request.into_inner()).await?;
+        let client = Call::of(&request)?.connection().peer;
+        let deleted = files::delete(&self.coordinator, client, request.into_inner());
+        let version = deleted.await?;
         Ok(Response::new(v1::DeleteFileResponse { version }))
     }
 

@@ -1,27 +1,34 @@
 //! Answers about two versions, and about where directories are: streams, however much there is.
 
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use lfsfs_metadata::{ChangedName, DiffEntry, DiffLine, MetadataError, Renames};
 use lfsfs_proto::status::Fault;
 use lfsfs_proto::v1;
 use lfsfs_types::limits::DIRS_PER_MESSAGE_MAX;
-use lfsfs_types::{DirId, ObjectPath, ProjectId, VersionNumber};
+use lfsfs_types::{DirId, Name, ObjectPath, ProjectId, VersionNumber};
 use prost::Message as _;
 
 use super::Coordinator;
 use super::fs_service::{invalid, no_such_path, project_id};
 use crate::blocking::{IntoFault, blocking};
+use crate::calls::Call;
 use crate::streams::{Answers, Sink};
 
 /// Bytes of names after which a message is sent, well below what clients take.
 const BATCH_LEN: usize = 256 * 1024;
 /// Most places of one message; each has at most one name.
 const PLACES_PER_MESSAGE: usize = 1024;
+/// Directories looked for at once: each may have thousands above it.
+const DIRS_AT_ONCE: usize = 16;
+/// How many places are remembered so as to be told once. A client takes one that is told again.
+const TOLD_MAX: usize = 1024 * 1024;
 
 /// Tells the lines of a difference.
 pub(super) fn diff(
     coordinator: &Coordinator,
+    call: Call,
     request: &v1::DiffRequest,
 ) -> Result<Answers<v1::DiffEntry>, Fault> {
     let project = project_id(&request.project_id)?;
@@ -31,7 +38,7 @@ pub(super) fn diff(
         false => Renames::Told,
     };
     let metadata = coordinator.metadata.clone();
-    Ok(coordinator.tasks.answer(move |sink| {
+    Ok(coordinator.tasks.answer(call, move |sink| {
         blocking(move || {
             let mut tell = |entry| go_on(&sink, diff_message(&entry));
             metadata
@@ -44,12 +51,13 @@ pub(super) fn diff(
 /// Tells the names that may differ between two versions, many in a message.
 pub(super) fn changed_names(
     coordinator: &Coordinator,
+    call: Call,
     request: &v1::ChangedNamesRequest,
 ) -> Result<Answers<v1::ChangedNamesResponse>, Fault> {
     let project = project_id(&request.project_id)?;
     let (from, to) = (VersionNumber(request.from), VersionNumber(request.to));
     let metadata = coordinator.metadata.clone();
-    Ok(coordinator.tasks.answer(move |sink| {
+    Ok(coordinator.tasks.answer(call, move |sink| {
         blocking(move || {
             let mut names = Vec::new();
             let mut len = 0;
@@ -76,6 +84,7 @@ pub(super) fn changed_names(
 /// Tells the versions that changed a path.
 pub(super) fn log_of_path(
     coordinator: &Coordinator,
+    call: Call,
     project: ProjectId,
     path: ObjectPath,
     request: &v1::LogRequest,
@@ -86,7 +95,7 @@ pub(super) fn log_of_path(
         limit => limit,
     };
     let metadata = coordinator.metadata.clone();
-    coordinator.tasks.answer(move |sink| {
+    coordinator.tasks.answer(call, move |sink| {
         blocking(move || {
             let mut told = 0;
             let ended = metadata.log_of_path(project, &path, before, &mut |version| {
@@ -109,6 +118,7 @@ pub(super) fn log_of_path(
 /// Tells where directories of a version are.
 pub(super) fn directory_places(
     coordinator: &Coordinator,
+    call: Call,
     request: v1::DirectoryPlacesRequest,
 ) -> Result<Answers<v1::DirectoryPlacesResponse>, Fault> {
     let project = project_id(&request.project_id)?;
@@ -119,17 +129,16 @@ pub(super) fn directory_places(
     let version = VersionNumber(request.version);
     let dirs: Vec<_> = request.dirs.into_iter().map(DirId).collect();
     let metadata = coordinator.metadata.clone();
-    Ok(coordinator.tasks.answer(move |sink| {
+    Ok(coordinator.tasks.answer(call, move |sink| {
         blocking(move || {
-            let places = metadata.directory_places(project, version, &dirs)?;
-            for places in places.chunks(PLACES_PER_MESSAGE) {
-                let places = places.iter().map(|(dir, parent, name)| v1::DirectoryPlace {
-                    dir: dir.0,
-                    parent: parent.0,
-                    name: name.as_bytes().to_vec(),
-                });
-                let places = places.collect();
-                if go_on(&sink, v1::DirectoryPlacesResponse { places }).is_break() {
+            let mut told = HashSet::new();
+            for dirs in dirs.chunks(DIRS_AT_ONCE) {
+                let mut places = metadata.directory_places(project, version, dirs)?;
+                if told.len() > TOLD_MAX {
+                    told.clear();
+                }
+                places.retain(|(dir, ..)| told.insert(*dir));
+                if tell_places(&sink, &places).is_break() {
                     break;
                 }
             }
@@ -138,8 +147,24 @@ pub(super) fn directory_places(
     }))
 }
 
+fn tell_places(
+    sink: &Sink<v1::DirectoryPlacesResponse>,
+    places: &[(DirId, DirId, Name)],
+) -> ControlFlow<()> {
+    for places in places.chunks(PLACES_PER_MESSAGE) {
+        let places = places.iter().map(|(dir, parent, name)| v1::DirectoryPlace {
+            dir: dir.0,
+            parent: parent.0,
+            name: name.as_bytes().to_vec(),
+        });
+        let places = places.collect();
+        go_on(sink, v1::DirectoryPlacesResponse { places })?;
+    }
+    ControlFlow::Continue(())
+}
+
 /// Sends an answer; breaks if the client takes none.
-fn go_on<T>(sink: &Sink<T>, answer: T) -> ControlFlow<()> {
+fn go_on<T: prost::Message>(sink: &Sink<T>, answer: T) -> ControlFlow<()> {
     match sink.blocking_send(answer) {
         Ok(()) => ControlFlow::Continue(()),
         Err(_) => ControlFlow::Break(()),

@@ -125,6 +125,7 @@ fn slot_count(size: u64, chunk_size: u64) -> Result<usize, Fault> {
 /// Publishes an uploaded file as a version, once its content is stored and verified.
 pub(super) async fn confirm(
     coordinator: &Coordinator,
+    client: SocketAddr,
     request: v1::ConfirmUploadRequest,
 ) -> Result<u64, Fault> {
     let confirmation = Confirmation::try_from(request).map_err(ProtocolError::into_fault)?;
@@ -135,7 +136,7 @@ pub(super) async fn confirm(
     coordinator.check_room().await?;
     let published = coordinator.metadata(move |metadata| {
         check_content(metadata, &plan, &confirmation)?;
-        write::publish(metadata, &file_change(plan, confirmation))
+        write::publish(metadata, client, &file_change(plan, confirmation))
     });
     published.await.map(|version| version.0)
 }
@@ -248,6 +249,7 @@ fn check_content(
 /// Removes a file, as a version.
 pub(super) async fn delete(
     coordinator: &Coordinator,
+    client: SocketAddr,
     request: v1::DeleteFileRequest,
 ) -> Result<u64, Fault> {
     let path = path(&request.path)?;
@@ -266,7 +268,7 @@ pub(super) async fn delete(
             message: String::new(),
             file: None,
         };
-        write::publish(metadata, &change)
+        write::publish(metadata, client, &change)
     });
     published.await.map(|version| version.0)
 }

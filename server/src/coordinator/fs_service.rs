@@ -1,8 +1,9 @@
 //! The Fs service: messages in, metadata asked, messages out.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use lfsfs_metadata::{MetadataError, Project, ProjectSettings, RollbackParams, Snapshot};
+use lfsfs_metadata::{Metadata, MetadataError, Project, ProjectSettings, RollbackParams, Snapshot};
 use lfsfs_proto::convert::{ProtocolError, id, optional_name};
 use lfsfs_proto::status::{Fault, FaultKind};
 use lfsfs_proto::v1::fs_server::Fs;
@@ -13,24 +14,37 @@ use lfsfs_types::{
     TagName, VersionId, VersionNumber,
 };
 use prost::Message as _;
-use regex::Regex;
+use regex::RegexBuilder;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Coordinator, changes, differences, resolve};
+use super::{Coordinator, changes, differences, log_published, resolve};
 use crate::blocking::IntoFault as _;
+use crate::budget::Held;
+use crate::calls::Call;
 use crate::ids::random_id;
-use crate::streams::{Answers, Sink, next};
+use crate::streams::{Answers, STALL_MAX, Sink, next};
 
 /// Projects of one page.
 const PROJECTS_PER_PAGE: usize = 1000;
-/// Versions read at once by a log.
-const VERSIONS_AT_ONCE: usize = 100;
+/// Projects read at once; each may have a megabyte of patterns.
+const PROJECTS_AT_ONCE: usize = 16;
+/// Versions read at once by a log; each may have a message of 64 KiB.
+const VERSIONS_AT_ONCE: usize = 32;
 /// Bytes of entries after which a page of a listing ends, well below what clients take.
 const LISTING_LEN_MAX: usize = 2 * 1024 * 1024;
+/// Most bytes of one compiled pack pattern; a short one with counted repetitions can ask for much more.
+const PATTERN_SIZE_MAX: usize = 1024 * 1024;
 /// Most slots of one plan.
 const SLOTS_MAX: u32 = 1024;
 /// Tags of one page.
 const TAGS_PER_PAGE: usize = 1000;
+
+/// Longest list of pieces that a connection holds; the server holds one longer list at a time.
+const PIECES_OF_CONNECTION_MAX: usize = 128 * 1024;
+/// How long a list of pieces may take to arrive.
+const LIST_TIME_MAX: Duration = Duration::from_secs(5 * 60);
 
 pub(super) type Answer<T> = Result<Response<T>, Status>;
 
@@ -100,29 +114,62 @@ fn settings(request: &v1::NewProjectRequest) -> Result<ProjectSettings, Fault> {
         let text = "this server does not make projects from templates yet";
         return Err(Fault::new(FaultKind::Unimplemented, text));
     }
-    request
-        .pack_patterns
-        .iter()
-        .try_for_each(|pattern| check_pattern(pattern))?;
     let default = ProjectSettings::default();
-    Ok(ProjectSettings {
+    let settings = ProjectSettings {
         replication: match request.replication {
             0 => default.replication,
             replication => replication,
         },
         pack_patterns: request.pack_patterns.clone(),
-    })
+    };
+    // Before anything is compiled: a pattern costs many times its length.
+    settings.check().map_err(MetadataError::into_fault)?;
+    let mut patterns = settings.pack_patterns.iter();
+    patterns.try_for_each(|pattern| check_pattern(pattern))?;
+    Ok(settings)
 }
 
 /// Refuses a pattern that would fail whenever it is used.
 fn check_pattern(pattern: &str) -> Result<(), Fault> {
-    match Regex::new(pattern) {
+    let compiled = RegexBuilder::new(pattern)
+        .size_limit(PATTERN_SIZE_MAX)
+        .build();
+    match compiled {
         Ok(_) => Ok(()),
         Err(error) => {
             let text = format!("{pattern:?} is no regular expression: {error}");
             Err(Fault::new(FaultKind::Invalid, text))
         }
     }
+}
+
+/// Reads projects until a page is full. Patterns make some of them long, so a few are read at once.
+fn list_projects(
+    metadata: &Metadata,
+    mut after: Option<ProjectName>,
+    limit: usize,
+) -> Result<v1::ListProjectsResponse, MetadataError> {
+    let mut answer = v1::ListProjectsResponse {
+        projects: Vec::new(),
+        more: true,
+    };
+    let mut len = 0;
+    while answer.more && answer.projects.len() < limit {
+        let count = PROJECTS_AT_ONCE.min(limit - answer.projects.len());
+        let page = metadata.list_projects(after.as_ref(), count)?;
+        answer.more = page.more;
+        for project in page.items {
+            let message = project_message(&project);
+            len += message.encoded_len() + 8;
+            if len > LISTING_LEN_MAX && !answer.projects.is_empty() {
+                answer.more = true;
+                return Ok(answer);
+            }
+            answer.projects.push(message);
+            after = Some(project.name);
+        }
+    }
+    Ok(answer)
 }
 
 /// Returns how many items a page has: as many as asked for, if that is not too many.
@@ -178,12 +225,49 @@ async fn log_into(
     Ok(())
 }
 
+/// Memory for pieces while they arrive: that of the call's connection, or the one place of the
+/// server for a list that is longer than that.
+#[derive(Debug, Default)]
+struct PiecesMemory {
+    held: Held,
+    place: Option<OwnedSemaphorePermit>,
+}
+
+impl PiecesMemory {
+    /// Makes room for more pieces. `have` are there.
+    async fn grow(
+        &mut self,
+        coordinator: &Coordinator,
+        call: &Call,
+        have: usize,
+        more: usize,
+    ) -> Result<(), Fault> {
+        if self.place.is_some() {
+            return Ok(());
+        }
+        if have + more <= PIECES_OF_CONNECTION_MAX {
+            // A list that grows has its old and its new place for a moment.
+            let bytes = 2 * more * size_of::<Piece>();
+            self.held.merge(call.account().take(bytes).await?);
+            return Ok(());
+        }
+        let place = Arc::clone(&coordinator.long_lists).acquire_owned();
+        self.place = timeout(STALL_MAX, place).await.ok().and_then(Result::ok);
+        let text = "the server is busy with the pieces of another large content; try again later";
+        let busy = || Fault::new(FaultKind::Unavailable, text);
+        self.place.is_some().then_some(()).ok_or_else(busy)
+    }
+}
+
 /// Takes the list of pieces of one content, which may need many messages.
 async fn receive_pieces(
+    coordinator: &Coordinator,
+    call: &Call,
     stream: &mut Streaming<v1::PutPiecesRequest>,
-) -> Result<(ContentId, PieceList), Fault> {
+) -> Result<(ContentId, PieceList, PiecesMemory), Fault> {
     let mut content = None;
     let mut pieces = Vec::new();
+    let mut memory = PiecesMemory::default();
     while let Some(message) = next(stream).await? {
         if content.is_none() {
             let parsed = id("content", &message.content, ContentId::from_slice);
@@ -198,13 +282,15 @@ async fn receive_pieces(
         if pieces.len() + message.pieces.len() > PIECES_MAX {
             return Err(invalid(&"the list has too many pieces"));
         }
+        let (have, more) = (pieces.len(), message.pieces.len());
+        memory.grow(coordinator, call, have, more).await?;
         for piece in message.pieces {
             pieces.push(Piece::try_from(piece).map_err(ProtocolError::into_fault)?);
         }
     }
     let content = content.ok_or_else(|| ProtocolError::Missing("content").into_fault())?;
     let list = PieceList::new(pieces).map_err(|error| invalid(&error))?;
-    Ok((content, list))
+    Ok((content, list, memory))
 }
 
 #[tonic::async_trait]
@@ -246,12 +332,9 @@ impl Fs for FsService {
         let limit = page_len(limit, PROJECTS_PER_PAGE);
         let page = self
             .coordinator
-            .metadata(move |metadata| metadata.list_projects(after.as_ref(), limit))
+            .metadata(move |metadata| list_projects(metadata, after, limit))
             .await?;
-        Ok(Response::new(v1::ListProjectsResponse {
-            projects: page.items.iter().map(project_message).collect(),
-            more: page.more,
-        }))
+        Ok(Response::new(page))
     }
 
     async fn inspect(&self, request: Request<v1::InspectRequest>) -> Answer<v1::InspectResponse> {
@@ -297,16 +380,20 @@ impl Fs for FsService {
     type LogStream = Answers<v1::Version>;
 
     async fn log(&self, request: Request<v1::LogRequest>) -> Answer<Self::LogStream> {
+        let call = Call::of(&request)?;
         let request = request.into_inner();
         let project = self.project(&request.project).await?.id;
         let coordinator = Arc::clone(&self.coordinator);
         let tasks = &self.coordinator.tasks;
         let path = path(&request.path)?;
         if path != ObjectPath::ROOT {
-            let answers = differences::log_of_path(&self.coordinator, project, path, &request);
+            let answers =
+                differences::log_of_path(&self.coordinator, call, project, path, &request);
             return Ok(Response::new(answers));
         }
-        let answers = tasks.answer(move |sink| log_into(coordinator, project, request, sink));
+        let answers = tasks.answer(call, move |sink| {
+            log_into(coordinator, project, request, sink)
+        });
         Ok(Response::new(answers))
     }
 
@@ -361,7 +448,8 @@ impl Fs for FsService {
     type DiffStream = Answers<v1::DiffEntry>;
 
     async fn diff(&self, request: Request<v1::DiffRequest>) -> Answer<Self::DiffStream> {
-        let answers = differences::diff(&self.coordinator, &request.into_inner())?;
+        let call = Call::of(&request)?;
+        let answers = differences::diff(&self.coordinator, call, &request.into_inner())?;
         Ok(Response::new(answers))
     }
 
@@ -371,7 +459,8 @@ impl Fs for FsService {
         &self,
         request: Request<v1::ChangedNamesRequest>,
     ) -> Answer<Self::ChangedNamesStream> {
-        let answers = differences::changed_names(&self.coordinator, &request.into_inner())?;
+        let call = Call::of(&request)?;
+        let answers = differences::changed_names(&self.coordinator, call, &request.into_inner())?;
         Ok(Response::new(answers))
     }
 
@@ -381,7 +470,8 @@ impl Fs for FsService {
         &self,
         request: Request<v1::DirectoryPlacesRequest>,
     ) -> Answer<Self::DirectoryPlacesStream> {
-        let answers = differences::directory_places(&self.coordinator, request.into_inner())?;
+        let call = Call::of(&request)?;
+        let answers = differences::directory_places(&self.coordinator, call, request.into_inner())?;
         Ok(Response::new(answers))
     }
 
@@ -402,9 +492,12 @@ impl Fs for FsService {
 
     async fn put_pieces(
         &self,
-        request: Request<Streaming<v1::PutPiecesRequest>>,
+        mut request: Request<Streaming<v1::PutPiecesRequest>>,
     ) -> Answer<v1::PutPiecesResponse> {
-        let (content, list) = receive_pieces(&mut request.into_inner()).await?;
+        let call = Call::of(&request)?;
+        let receiving = receive_pieces(&self.coordinator, &call, request.get_mut());
+        let received = timeout(LIST_TIME_MAX, receiving).await;
+        let (content, list, _memory) = received.map_err(|_| list_took_too_long())??;
         self.coordinator
             .metadata(move |metadata| metadata.put_pieces(content, &list))
             .await?;
@@ -417,9 +510,12 @@ impl Fs for FsService {
         &self,
         request: Request<Streaming<v1::ResolveRequest>>,
     ) -> Answer<Self::ResolveStream> {
+        let call = Call::of(&request)?;
         let (coordinator, questions) = (Arc::clone(&self.coordinator), request.into_inner());
         let tasks = &self.coordinator.tasks;
-        let answers = tasks.answer(move |sink| resolve::answer_all(coordinator, questions, sink));
+        let answers = tasks.answer(call, move |sink| {
+            resolve::answer_all(coordinator, questions, sink)
+        });
         Ok(Response::new(answers))
     }
 
@@ -456,7 +552,8 @@ impl Fs for FsService {
         &self,
         request: Request<Streaming<v1::CommitRequest>>,
     ) -> Answer<v1::CommitResponse> {
-        let committed = changes::commit(&self.coordinator, request.into_inner());
+        let client = Call::of(&request)?.connection().peer;
+        let committed = changes::commit(&self.coordinator, client, request.into_inner());
         Ok(Response::new(committed.await?))
     }
 
@@ -556,17 +653,21 @@ impl Fs for FsService {
         &self,
         request: Request<v1::RollbackRequest>,
     ) -> Answer<v1::RollbackResponse> {
+        let client = Call::of(&request)?.connection().peer;
         let request = request.into_inner();
+        let project = self.project(&request.project).await?;
         let params = RollbackParams {
-            project: self.project(&request.project).await?.id,
+            project: project.id,
             to: VersionNumber(request.version),
             version: VersionId(random_id()?.0),
             author: String::new(),
             message: String::new(),
         };
         let rolled = self.coordinator.metadata(move |m| m.rollback(&params));
+        let published = rolled.await?;
+        log_published(&project.name, &published, client);
         Ok(Response::new(v1::RollbackResponse {
-            version: rolled.await?.record.number.0,
+            version: published.record.number.0,
         }))
     }
 
@@ -603,6 +704,12 @@ impl Fs for FsService {
     async fn get_cache(&self, _: Request<v1::GetCacheRequest>) -> Answer<Self::GetCacheStream> {
         unserved("GetCache")
     }
+}
+
+fn list_took_too_long() -> Fault {
+    let seconds = LIST_TIME_MAX.as_secs();
+    let text = format!("a list of pieces did not arrive within {seconds} s");
+    Fault::new(FaultKind::Unavailable, text)
 }
 
 /// Returns the fault of a path that is not there.

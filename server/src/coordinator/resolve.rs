@@ -9,14 +9,20 @@ use lfsfs_proto::status::{Fault, FaultKind};
 use lfsfs_proto::v1;
 use lfsfs_types::limits::CONTENTS_PER_MESSAGE_MAX;
 use lfsfs_types::{ChunkId, ContentId, ContentPlace, NodeId};
+use prost::Message as _;
 use tonic::Streaming;
 
 use super::Coordinator;
 use crate::blocking::IntoFault as _;
 use crate::streams::{Sink, next_question};
 
-/// Contents looked up at once; each may have thousands of places.
+/// Contents looked up at once, if they have no more places together than fit an answer.
 const CONTENTS_AT_ONCE: usize = 128;
+/// What looking them up takes at most, with the answers: their rows, twice as many places as fit an
+/// answer, and the chunks of these.
+const STEP_COST: usize = 8 * 1024 * 1024;
+/// How many chunks are remembered so as to be told once. A client takes one that is told again.
+const TOLD_MAX: usize = 16 * 1024;
 /// Most places and chunks in one answer: about 90 bytes each.
 const PLACES_PER_MESSAGE: usize = 8192;
 
@@ -37,18 +43,50 @@ pub(super) async fn answer_all(
 ) -> Result<(), Fault> {
     let mut told = HashSet::new();
     while let Some(question) = next_question(&mut questions).await? {
-        let wanted = contents(&question.contents)?;
-        for group in wanted.chunks(CONTENTS_AT_ONCE) {
-            let group = group.to_vec();
-            let resolved = coordinator
-                .metadata(move |metadata| metadata.resolve_contents(&group))
-                .await?;
-            for answer in answers(&coordinator, &resolved, &mut told) {
-                sink.send(answer).await?;
-            }
+        let wanted = once_each(contents(&question.contents)?);
+        let mut left = &wanted[..];
+        while !left.is_empty() {
+            let answered = answer_first(&coordinator, left, &mut told, &sink).await?;
+            left = &left[answered..];
         }
     }
     Ok(())
+}
+
+/// Answers the first of the contents. Returns how many these are.
+async fn answer_first(
+    coordinator: &Coordinator,
+    contents: &[ContentId],
+    told: &mut HashSet<ChunkId>,
+    sink: &Sink<v1::ResolveResponse>,
+) -> Result<usize, Fault> {
+    let mut held = sink.reserve(STEP_COST).await?;
+    let group = contents[..contents.len().min(CONTENTS_AT_ONCE)].to_vec();
+    let resolved = coordinator
+        .metadata(move |metadata| metadata.resolve_first(&group, PLACES_PER_MESSAGE))
+        .await?;
+    if told.len() > TOLD_MAX {
+        told.clear();
+    }
+    let answers = answers(coordinator, &resolved, told);
+    let answered = resolved.contents.len();
+    drop(resolved);
+    // What the answers do not need goes back before a slow client takes its time.
+    let len = |answer: &v1::ResolveResponse| 2 * answer.encoded_len();
+    let mut paid = held.split(answers.iter().map(len).sum());
+    drop(held);
+    for answer in answers {
+        let held = paid.split(len(&answer));
+        sink.send_held(answer, held).await?;
+    }
+    Ok(answered)
+}
+
+/// Leaves each content where it stands first: what is asked for twice is answered once.
+fn once_each(mut contents: Vec<ContentId>) -> Vec<ContentId> {
+    let mut seen = HashSet::with_capacity(contents.len());
+    contents.retain(|content| seen.insert(*content));
+    contents
 }
 
 fn answers(
@@ -190,6 +228,13 @@ mod tests {
             found: true,
             ..Default::default()
         }
+    }
+
+    #[test]
+    fn what_is_asked_for_twice_is_answered_once() {
+        let id = |byte| ContentId([byte; 32]);
+        let asked = vec![id(3), id(1), id(3), id(2), id(1)];
+        assert_eq!(once_each(asked), [id(3), id(1), id(2)]);
     }
 
     #[test]

@@ -76,6 +76,9 @@ impl Download {
             let end = self.range.end.min(offset + self.frame_len);
             let is_final = end == self.range.end;
             let reader = Arc::clone(&self.reader);
+            // Twice: as it is read, and as it is encoded.
+            let len = usize::try_from(end - offset).unwrap_or(FRAME_LEN_MAX);
+            let held = sink.reserve(2 * len).await?;
             // Reading and hashing in one go: both are too long for a thread that serves others.
             let frame = blocking(move || {
                 let data = reader.read(offset..end)?;
@@ -85,7 +88,7 @@ impl Download {
             if frame.as_ref().is_err_and(is_loss) {
                 self.node.look_again(self.chunk).await;
             }
-            sink.send(self.message(frame?)).await?;
+            sink.send_held(self.message(frame?), held).await?;
             offset = end;
         }
         Ok(())

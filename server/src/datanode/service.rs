@@ -12,6 +12,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::download::{self, Download};
 use super::{DataNode, upload};
 use crate::blocking::{IntoFault as _, blocking};
+use crate::calls::Call;
 use crate::process_key::Callers;
 use crate::streams::Answers;
 
@@ -62,9 +63,13 @@ impl Service for DataNodeService {
         &self,
         request: Request<Streaming<v1::ChunkFrame>>,
     ) -> Answer<Self::UploadChunkStreamStream> {
+        let call = Call::of(&request)?;
         let (node, stream) = (Arc::clone(&self.node), request.into_inner());
         let tasks = &self.node.tasks;
-        let acks = tasks.answer(move |sink| upload::receive(node, stream, sink));
+        let receiving = call.clone();
+        let acks = tasks.answer(call, move |sink| {
+            upload::receive(node, receiving, stream, sink)
+        });
         Ok(Response::new(acks))
     }
 
@@ -82,8 +87,12 @@ impl Service for DataNodeService {
         &self,
         request: Request<v1::DownloadChunkStreamRequest>,
     ) -> Answer<Self::DownloadChunkStreamStream> {
+        let call = Call::of(&request)?;
         let download = Download::open(&self.node, request.into_inner()).await?;
-        let frames = self.node.tasks.answer(move |sink| download.send(sink));
+        let frames = self
+            .node
+            .tasks
+            .answer(call, move |sink| download.send(sink));
         Ok(Response::new(frames))
     }
 

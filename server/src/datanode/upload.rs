@@ -2,24 +2,36 @@
 //! acknowledgement waits for disk and receipt.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use lfsfs_chunk_store::{ChunkStore, ChunkStoreError, StoredChunk};
 use lfsfs_proto::convert::{ProtocolError, id, optional_id};
 use lfsfs_proto::status::{Fault, FaultKind};
 use lfsfs_proto::v1;
-use lfsfs_transfer::{Frame, Pace, Received, TransferError, UploadReceiver};
+use lfsfs_transfer::{
+    CHUNK_TIME_MAX, Frame, Pace, RATE_FAIR, RATE_MIN, Received, TransferError, UploadReceiver,
+};
 use lfsfs_types::limits::FRAME_LEN_MAX;
 use lfsfs_types::{ChunkId, SessionId, Sha256};
 use tokio::sync::{mpsc, watch};
 use tonic::Streaming;
 
 use super::DataNode;
+use super::places::Place;
 use super::transfers::Announced;
 use crate::blocking::{IntoFault as _, blocking};
+use crate::budget::Held;
+use crate::calls::Call;
 use crate::ids::random_id;
 use crate::streams::{Sink, next};
 
+/// How often an upload that waits for a place looks for one that should give way.
+const PRESSURE_INTERVAL: Duration = Duration::from_millis(500);
+/// How often its sender is told that it waits: well within what clients take for silence.
+const TELL_INTERVAL: Duration = Duration::from_secs(5);
+/// How long an upload waits for a place.
+const PLACE_WAIT_MAX: Duration = Duration::from_secs(10 * 60);
 /// Frames between the stream and the disk.
 const FRAMES_WAITING_MAX: usize = 4;
 
@@ -73,28 +85,104 @@ async fn is_stored(node: &DataNode, chunk: ChunkId) -> Result<bool, Fault> {
 /// Receives one chunk.
 pub(super) async fn receive(
     node: Arc<DataNode>,
+    call: Call,
     mut stream: Streaming<v1::ChunkFrame>,
     sink: Sink<v1::ChunkAck>,
 ) -> Result<(), Fault> {
-    let Some(first) = next(&mut stream).await? else {
+    // The place comes first: an upload that waits for one has nothing in memory.
+    let place = wait_for_place(&node, &call, &sink).await?;
+    let Some(first) = next_in_time(&place, &mut stream).await? else {
         return Err(Fault::new(FaultKind::Invalid, "a stream without frames"));
     };
     let session = id("session_id", &first.session_id, SessionId::from_slice)
         .map_err(ProtocolError::into_fault)?;
     let now = node.clock.monotonic();
     let announced = node.transfers().upload(session, now)?;
-    let permit = Arc::clone(&node.writers).acquire_owned().await;
-    let _permit = permit.map_err(|_| Fault::new(FaultKind::Internal, "no more uploads"))?;
-    let mut upload = Upload::begin(&node, session, announced, sink);
+    let mut upload = Upload::begin(&node, session, announced, sink, call);
     let mut message = Some(first);
     while let Some(frame) = message {
         upload.take(frame).await?;
         message = match upload.receiver.is_complete() {
             true => None,
-            false => next(&mut stream).await?,
+            false => next_in_time(&place, &mut stream).await?,
         };
     }
     upload.finish(&node).await
+}
+
+/// Waits for a place to write a chunk, and tells the sender from time to time that it is waited: to
+/// a client, silence is a dead server.
+async fn wait_for_place(
+    node: &DataNode,
+    call: &Call,
+    sink: &Sink<v1::ChunkAck>,
+) -> Result<Place, Fault> {
+    let started = node.clock.monotonic();
+    let mut told = started;
+    let taking = node.places.take(&call.connection().uploads);
+    let mut taking = std::pin::pin!(taking);
+    loop {
+        tokio::select! {
+            biased;
+            place = &mut taking => {
+                return place.ok_or_else(|| Fault::new(FaultKind::Internal, "no more uploads"));
+            }
+            () = tokio::time::sleep(PRESSURE_INTERVAL) => {}
+        }
+        let now = node.clock.monotonic();
+        if now.saturating_duration_since(started) >= PLACE_WAIT_MAX {
+            let text = "too many chunks are being written; try again later";
+            return Err(Fault::new(FaultKind::Unavailable, text));
+        }
+        node.places.make_room(now);
+        if now.saturating_duration_since(told) >= TELL_INTERVAL {
+            told = now;
+            sink.send(waiting()).await?;
+        }
+    }
+}
+
+/// Acknowledges nothing, and asks to wait for the next acknowledgement.
+fn waiting() -> v1::ChunkAck {
+    v1::ChunkAck {
+        success: true,
+        message: "waiting for other chunks to be written".to_owned(),
+        ..v1::ChunkAck::default()
+    }
+}
+
+/// Takes the next frame of a sender that is fast enough.
+async fn next_in_time(
+    place: &Place,
+    stream: &mut Streaming<v1::ChunkFrame>,
+) -> Result<Option<v1::ChunkFrame>, Fault> {
+    place.waits(Instant::now());
+    let message = tokio::select! {
+        biased;
+        message = next(stream) => message?,
+        () = place.give_way.cancelled() => return Err(gave_way()),
+    };
+    let bytes = message.as_ref().map_or(0, |frame| frame.data.len() as u64);
+    match place.received(bytes, Instant::now()).is_too_slow() {
+        true => Err(too_slow()),
+        false => Ok(message),
+    }
+}
+
+fn gave_way() -> Fault {
+    let text = format!(
+        "the chunk came with less than {RATE_FAIR} bytes a second, and gave way to others that \
+         wait; try again later"
+    );
+    Fault::new(FaultKind::Unavailable, text)
+}
+
+fn too_slow() -> Fault {
+    let text = format!(
+        "the chunk came with less than {RATE_MIN} bytes a second, or took longer than {} s",
+        CHUNK_TIME_MAX.as_secs()
+    );
+    Fault::new(FaultKind::Unavailable, text)
 }
 
 /// An upload that is going on.
@@ -103,7 +191,8 @@ struct Upload {
     announced: Announced,
     receiver: UploadReceiver,
     sink: Sink<v1::ChunkAck>,
-    disk: mpsc::Sender<Bytes>,
+    call: Call,
+    disk: mpsc::Sender<(Bytes, Held)>,
     written: watch::Receiver<u64>,
     stored: tokio::task::JoinHandle<Result<StoredChunk, Fault>>,
 }
@@ -114,6 +203,7 @@ impl Upload {
         session: SessionId,
         announced: Announced,
         sink: Sink<v1::ChunkAck>,
+        call: Call,
     ) -> Self {
         let (disk, frames) = mpsc::channel(FRAMES_WAITING_MAX);
         let (progress, written) = watch::channel(0);
@@ -124,6 +214,7 @@ impl Upload {
             announced,
             receiver: UploadReceiver::new(announced.len),
             sink,
+            call,
             disk,
             written,
             // It ends by itself when `disk` is dropped.
@@ -138,7 +229,9 @@ impl Upload {
         match received.map_err(TransferError::into_fault)? {
             Received::Repeated => {}
             Received::Bytes(bytes) => {
-                if self.disk.send(bytes).await.is_err() {
+                // The message that it came in is not paid for any more once the next one is asked for.
+                let held = self.call.account().take(bytes.len()).await?;
+                if self.disk.send((bytes, held)).await.is_err() {
                     return Err(self.disk_fault().await);
                 }
             }
@@ -233,11 +326,11 @@ fn joined(
 fn write(
     store: &dyn ChunkStore,
     announced: Announced,
-    mut frames: mpsc::Receiver<Bytes>,
+    mut frames: mpsc::Receiver<(Bytes, Held)>,
     progress: &watch::Sender<u64>,
 ) -> Result<StoredChunk, ChunkStoreError> {
     let mut writer = store.begin(announced.chunk, announced.len)?;
-    while let Some(frame) = frames.blocking_recv() {
+    while let Some((frame, _held)) = frames.blocking_recv() {
         writer.write(&frame)?;
         progress.send_modify(|written| *written += frame.len() as u64);
     }

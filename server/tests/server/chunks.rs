@@ -8,7 +8,9 @@ use lfsfs_server::Role;
 use lfsfs_types::chunk::{BuiltChunk, ChunkBuilder};
 use lfsfs_types::limits::CHUNK_LEN_MAX;
 
-use super::support::{TestServer, chunk_of, config, content_id, frames, kind, noise, with_project};
+use super::support::{
+    TestServer, chunk_of, config, content_id, frames, kind, noise, private_dir, with_project,
+};
 
 async fn missing(server: &TestServer, content: &[u8]) -> bool {
     let contents = vec![content_id(content).as_bytes().to_vec()];
@@ -59,7 +61,7 @@ async fn an_uploaded_chunk_is_reported_and_comes_back_in_any_range() {
 
 #[tokio::test]
 async fn a_download_session_leads_to_its_chunk() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = private_dir();
     let server = TestServer::start(dir.path()).await;
     let chunk = chunk_of(&[b"content"]);
     server.upload(&chunk, &[]).await.unwrap();
@@ -106,7 +108,7 @@ async fn a_download_session_leads_to_its_chunk() {
 
 #[tokio::test]
 async fn flipped_cut_and_misplaced_frames_store_nothing() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = private_dir();
     let server = TestServer::start(dir.path()).await;
     let content = noise(100_000);
     let chunk = chunk_of(&[&content]);
@@ -146,7 +148,7 @@ async fn flipped_cut_and_misplaced_frames_store_nothing() {
 
 #[tokio::test]
 async fn wrong_ids_and_poisoned_containers_are_refused() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = private_dir();
     let server = TestServer::start(dir.path()).await;
     let mut wrong = chunk_of(&[b"one thing"]);
     wrong.id = chunk_of(&[b"another thing"]).id;
@@ -167,7 +169,7 @@ async fn wrong_ids_and_poisoned_containers_are_refused() {
 
 #[tokio::test]
 async fn announcements_of_impossible_chunks_are_refused() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = private_dir();
     let server = TestServer::start(dir.path()).await;
     for (id_len, size) in [(31, 100), (32, 0), (32, CHUNK_LEN_MAX + 1)] {
         let request = v1::PrepareChunkUploadRequest {
@@ -183,7 +185,7 @@ async fn announcements_of_impossible_chunks_are_refused() {
 
 #[tokio::test]
 async fn a_chunk_that_is_here_is_not_sent_again_and_a_damaged_one_is() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = private_dir();
     let server = TestServer::start(dir.path()).await;
     let chunk = chunk_of(&[b"content"]);
     server.upload(&chunk, &[]).await.unwrap();
@@ -201,7 +203,7 @@ async fn a_chunk_that_is_here_is_not_sent_again_and_a_damaged_one_is() {
 
 #[tokio::test]
 async fn a_full_disk_refuses_chunks_and_plans_and_serves_reads() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = private_dir();
     let chunk = chunk_of(&[b"content"]);
     let server = TestServer::start(dir.path()).await;
     server.new_project("app").await;

@@ -7,8 +7,8 @@ use lfsfs_types::{DirId, Record};
 use tonic::transport::Endpoint;
 
 use super::support::{
-    TestServer, chunk_of, content_id, dir_of, directory_record, file_record, kind, noise, put,
-    remove, start_of, with_project,
+    TestServer, chunk_of, content_id, dir_of, directory_record, file_record, kind, noise,
+    private_dir, put, remove, start_of, with_project,
 };
 
 pub(crate) const NEW_DIR: u64 = DirId::SESSION_FIRST.0;
@@ -120,7 +120,7 @@ async fn a_commit_is_listed_looked_up_resolved_and_survives_a_restart() {
 
 #[tokio::test]
 async fn contents_are_resolved_in_order_and_each_chunk_is_told_once() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = private_dir();
     let server = TestServer::start(dir.path()).await;
     let contents: [&[u8]; 2] = [b"first content", b"second content"];
     let chunk = chunk_of(&contents);
@@ -226,7 +226,7 @@ async fn unknown_things_have_their_kinds() {
 
 #[tokio::test]
 async fn a_large_content_is_registered_by_its_pieces() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = private_dir();
     let server = TestServer::start(dir.path()).await;
     let bytes = noise(3_000_000);
     let described = lfsfs_types::Content::of_bytes(&bytes);

@@ -6,7 +6,7 @@ use tempfile::TempDir;
 use tonic::Status;
 
 use super::commits::{list, tree};
-use super::support::{TestServer, file_record, kind, put, remove, with_project};
+use super::support::{TestServer, file_record, kind, private_dir, put, remove, with_project};
 
 /// A project with two versions.
 async fn with_versions() -> (TempDir, TestServer, v1::Project) {
@@ -218,5 +218,63 @@ async fn a_rollback_is_a_version_with_the_tree_of_an_older_one() {
     assert_eq!(rollback("app", 3).await.unwrap(), 3, "nothing to roll back");
     assert_eq!(rollback("app", 0).await.unwrap(), 4);
     assert_eq!(list(&server, &project.id, 4, 1).await, []);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn patterns_are_counted_and_measured_before_any_is_compiled() {
+    let dir = private_dir();
+    let server = TestServer::start(dir.path()).await;
+    let refused = async |patterns: Vec<String>| {
+        let request = v1::NewProjectRequest {
+            name: "app".to_owned(),
+            pack_patterns: patterns,
+            ..Default::default()
+        };
+        let status = server.fs().new_project(request).await.unwrap_err();
+        assert_eq!(status.code(), tonic::Code::InvalidArgument, "{status}");
+        status.message().to_owned()
+    };
+    // Neither is a regular expression: a message about that would mean that one was compiled.
+    let long = refused(vec!["(".repeat(5000)]).await;
+    assert!(long.contains("4,096 bytes"), "{long}");
+    let many = refused(vec!["(".to_owned(); 300]).await;
+    assert!(many.contains("256 pack patterns"), "{many}");
+    let large = refused(vec![r"(\w{9}){9}".to_owned()]).await;
+    assert!(large.contains("is no regular expression"), "{large}");
+    assert!(
+        refused(vec!["(".to_owned()])
+            .await
+            .contains("is no regular")
+    );
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_page_of_projects_ends_before_it_is_too_long_for_a_message() {
+    let dir = private_dir();
+    let server = TestServer::start(dir.path()).await;
+    for number in 0..6 {
+        let request = v1::NewProjectRequest {
+            name: format!("app-{number}"),
+            pack_patterns: vec!["a".repeat(4096); 250],
+            ..Default::default()
+        };
+        server.fs().new_project(request).await.unwrap();
+    }
+    let (mut names, mut pages) = (Vec::new(), 0);
+    loop {
+        let after = names.last().cloned().unwrap_or_default();
+        let request = v1::ListProjectsRequest { after, limit: 0 };
+        let page = server.fs().list_projects(request).await.unwrap();
+        let page = page.into_inner();
+        names.extend(page.projects.into_iter().map(|project| project.name));
+        pages += 1;
+        if !page.more {
+            break;
+        }
+    }
+    assert_eq!(names, [0, 1, 2, 3, 4, 5].map(|n| format!("app-{n}")));
+    assert!(pages > 1, "the default of clients is 4 MiB");
     server.stop().await;
 }

@@ -9,7 +9,9 @@ use lfsfs_proto::v1;
 use lfsfs_server::{ListenPolicy, ServerError, bind, check, run};
 use tokio_util::sync::CancellationToken;
 
-use super::support::{TestServer, chunk_of, config, frames, kind, noise, with_project};
+use super::support::{
+    TestServer, chunk_of, config, frames, kind, noise, private_dir, with_project,
+};
 
 #[tokio::test]
 async fn a_server_for_other_machines_needs_the_word() {
@@ -18,7 +20,7 @@ async fn a_server_for_other_machines_needs_the_word() {
     assert!(matches!(refused, ServerError::NotLoopback { .. }));
     assert!(refused.to_string().contains("--insecure-listen"));
 
-    let dir = tempfile::tempdir().unwrap();
+    let dir = private_dir();
     let listener = bind(address, ListenPolicy::Insecure).await.unwrap();
     let shutdown = CancellationToken::new();
     let refused = run(config(dir.path()), listener, shutdown, |_| {}).await;
@@ -28,7 +30,7 @@ async fn a_server_for_other_machines_needs_the_word() {
 
 #[tokio::test]
 async fn one_server_has_a_directory() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = private_dir();
     let server = TestServer::start(dir.path()).await;
     let any = "127.0.0.1:0".parse().unwrap();
     let listener = bind(any, ListenPolicy::LoopbackOnly).await.unwrap();
@@ -50,7 +52,7 @@ async fn one_server_has_a_directory() {
 
 #[tokio::test]
 async fn a_stream_that_goes_on_for_ever_is_cut_off() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = private_dir();
     let server = TestServer::start(dir.path()).await;
     let chunk = chunk_of(&[&noise(100_000)]);
     let session = server.prepare(&chunk, &[]).await.unwrap().session_id;
@@ -92,7 +94,7 @@ async fn a_stream_that_goes_on_for_ever_is_cut_off() {
 
 #[tokio::test]
 async fn a_check_tells_damaged_chunks_from_whole_ones() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = private_dir();
     let server = TestServer::start(dir.path()).await;
     let chunks = [chunk_of(&[b"one"]), chunk_of(&[b"two"])];
     for chunk in &chunks {
@@ -123,7 +125,7 @@ async fn a_check_tells_damaged_chunks_from_whole_ones() {
 
 #[tokio::test]
 async fn a_check_misses_chunks_that_were_reported() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = private_dir();
     let server = TestServer::start(dir.path()).await;
     let chunk = chunk_of(&[b"one"]);
     server.upload(&chunk, &[]).await.unwrap();
@@ -189,7 +191,7 @@ async fn damaged_metadata_is_an_error_with_advice_and_no_panic() {
 #[test]
 fn the_program_checks_and_explains() {
     let program = env!("CARGO_BIN_EXE_lfsfsd");
-    let dir = tempfile::tempdir().unwrap();
+    let dir = private_dir();
     let output = Command::new(program)
         .args(["check", "--data"])
         .arg(dir.path())
@@ -216,7 +218,7 @@ fn the_program_checks_and_explains() {
 
 #[tokio::test]
 async fn the_services_describe_themselves_and_the_cluster_has_an_id() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = private_dir();
     let server = TestServer::start(dir.path()).await;
     let cluster = server.fs().get_cluster(v1::GetClusterRequest {}).await;
     let first = cluster.unwrap().into_inner();

@@ -267,9 +267,16 @@ impl TestServer {
     }
 }
 
+/// Makes a directory that a server takes for its data.
+pub(crate) fn private_dir() -> TempDir {
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    let made = tempfile::Builder::new().permissions(mode).tempdir();
+    made.expect("a directory")
+}
+
 /// Starts a server that has the project `app`.
 pub(crate) async fn with_project() -> (TempDir, TestServer, v1::Project) {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = private_dir();
     let server = TestServer::start(dir.path()).await;
     let project = server.new_project("app").await;
     (dir, server, project)

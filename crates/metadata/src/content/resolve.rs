@@ -14,6 +14,9 @@ use crate::node::Node;
 use crate::project::Page;
 use crate::rows::RowValue as _;
 
+/// Contents read at once: the row of each may have 8,192 pieces.
+const ROWS_PER_READ: usize = 8;
+
 /// Where one content lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resolved {
@@ -71,13 +74,28 @@ impl Metadata {
     ///
     /// The answer grows with the pieces of what is asked for, 8,192 for one content at most.
     pub fn resolve_contents(&self, contents: &[ContentId]) -> Result<ResolvedContents> {
+        self.resolve_first(contents, usize::MAX)
+    }
+
+    /// As [`resolve_contents`](Self::resolve_contents), for as many of the first contents as have
+    /// `places_max` places together, the last of them whole. There is at least one.
+    pub fn resolve_first(
+        &self,
+        contents: &[ContentId],
+        places_max: usize,
+    ) -> Result<ResolvedContents> {
         let mut answer = ResolvedContents::default();
         let mut chunks = BTreeSet::new();
-        for group in contents.chunks(CONTENTS_PER_READ) {
+        let mut places = 0;
+        'groups: for group in contents.chunks(ROWS_PER_READ) {
             for (content, row) in group.iter().zip(self.content_rows(group)?) {
                 let resolved = self.resolve_row(*content, row.map(|(_, row)| row))?;
+                places += chunks_of(&resolved.resolution).count();
                 chunks.extend(chunks_of(&resolved.resolution));
                 answer.contents.push(resolved);
+                if places >= places_max {
+                    break 'groups;
+                }
             }
         }
         let mut nodes = BTreeMap::new();

@@ -1,7 +1,8 @@
 //! Files that hold a whole state.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{BufReader, BufWriter, ErrorKind, Read, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use lfsfs_common::PathError;
@@ -38,7 +39,12 @@ fn write_records(
     state: &State,
     durability: Durability,
 ) -> Result<u64, PathError> {
-    let file = File::create_new(path).map_err(PathError::wrap("create", path))?;
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(PathError::wrap("create", path))?;
     let mut buffered = BufWriter::with_capacity(BUFFER_LEN, file);
     let mut len = segment::HEADER_LEN as u64;
     let mut bytes = header.encode();

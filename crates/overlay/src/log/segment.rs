@@ -1,7 +1,7 @@
 //! One file of the log: a header and records.
 
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use lfsfs_common::PathError;
@@ -110,6 +110,8 @@ impl Segment {
             .read(true)
             .write(true)
             .create_new(true)
+            // It holds bytes of files that may be private.
+            .mode(0o600)
             .open(&path)
             .map_err(PathError::wrap("create", &path))?;
         if let Err(error) = file.write_all_at(&header.encode(), 0) {

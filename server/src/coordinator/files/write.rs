@@ -1,5 +1,7 @@
 //! The version that a single file makes.
 
+use std::net::SocketAddr;
+
 use lfsfs_metadata::{Begun, Change, CommitParams, Metadata, MetadataError};
 use lfsfs_proto::status::{Fault, FaultKind};
 use lfsfs_types::{
@@ -8,6 +10,7 @@ use lfsfs_types::{
 };
 
 use super::super::fs_service::no_such_path;
+use super::super::log_published;
 use super::invalid;
 use crate::blocking::IntoFault as _;
 
@@ -40,9 +43,13 @@ pub(super) struct NewFile {
 }
 
 /// Makes the change on the newest version, whatever that is by then.
-pub(super) fn publish(metadata: &Metadata, change: &FileChange) -> Result<VersionNumber, Fault> {
+pub(super) fn publish(
+    metadata: &Metadata,
+    client: SocketAddr,
+    change: &FileChange,
+) -> Result<VersionNumber, Fault> {
     for _ in 0..ATTEMPTS {
-        match try_publish(metadata, change)? {
+        match try_publish(metadata, client, change)? {
             Ok(version) => return Ok(version),
             Err(MetadataError::Conflicts { .. }) => {}
             Err(error) => return Err(error.into_fault()),
@@ -55,6 +62,7 @@ pub(super) fn publish(metadata: &Metadata, change: &FileChange) -> Result<Versio
 /// The outer error is the change's own fault, the inner one may be an accident.
 fn try_publish(
     metadata: &Metadata,
+    client: SocketAddr,
     change: &FileChange,
 ) -> Result<Result<VersionNumber, MetadataError>, Fault> {
     let project = metadata
@@ -83,7 +91,10 @@ fn try_publish(
         }
     };
     let published = session.stage(changes).and_then(|()| session.publish());
-    Ok(published.map(|published| published.record.number))
+    Ok(published.map(|published| {
+        log_published(&project.name, &published, client);
+        published.record.number
+    }))
 }
 
 /// Returns the file's change, and those of the directories that it needs.

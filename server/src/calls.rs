@@ -1,0 +1,390 @@
+//! Every call on its way in and out: what it holds is paid for, its messages come in time, and it
+//! fails with a fault that says why.
+//!
+//! A message is taken apart from its stream here, before it is decoded: first the memory, then the
+//! bytes. Answers are paid for until the connection has sent them.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::{BodyExt as _, StreamBody};
+use lfsfs_proto::status::{Fault, FaultKind};
+use tokio::time::{Instant, timeout_at};
+use tonic::Status;
+use tonic::body::Body;
+use tonic::codegen::http::{Request, Response};
+use tonic::transport::server::TcpConnectInfo;
+use tower::{Layer, Service};
+
+use crate::budget::{Account, Held, Waiting};
+use crate::connections::{CallGuard, Connection};
+use crate::refusals::Refusals;
+use crate::weight::{Method, method};
+
+/// How long a message may take that is short; longer ones get the time of the least rate.
+const MESSAGE_TIME: Duration = Duration::from_secs(30);
+/// The least rate of a message, in bytes a second.
+const RATE_MIN: usize = 16 * 1024;
+/// What a call holds as long as it goes on.
+const CALL_COST: usize = 16 * 1024;
+/// How long a stream may pause between its messages while others wait for memory, beyond the usual
+/// patience: an idle commit is heard every 5 s.
+const BETWEEN_MESSAGES: Duration = Duration::from_secs(10);
+/// Bytes of a message that must arrive within the server's patience while others wait for memory.
+const PROGRESS_LEN: usize = 32 * 1024;
+/// The rate at which answers must be taken while others wait for memory, in bytes a second.
+const RATE_FAIR: usize = 64 * 1024;
+/// The least time for taking an answer.
+const PATIENCE_MIN: Duration = Duration::from_secs(2);
+/// The flag and the length before each message.
+const PREFIX_LEN: usize = 5;
+
+/// A call, as its handler knows it.
+#[derive(Debug, Clone)]
+pub(crate) struct Call {
+    connection: Arc<Connection>,
+    path: Arc<str>,
+    /// What is held for answers that were handed on and not sent yet.
+    sending: Arc<Mutex<Held>>,
+}
+
+impl Call {
+    /// Returns the call that a request belongs to.
+    pub(crate) fn of<T>(request: &tonic::Request<T>) -> Result<Self, Fault> {
+        let call = request.extensions().get::<Self>().cloned();
+        call.ok_or_else(|| Fault::new(FaultKind::Internal, "the call has no connection"))
+    }
+
+    /// Returns a call of a connection that is alone on its server.
+    #[cfg(test)]
+    pub(crate) fn for_test() -> Self {
+        Self {
+            connection: Connection::for_test(),
+            path: "".into(),
+            sending: Arc::default(),
+        }
+    }
+
+    /// Notes that a streaming answer ended with a fault.
+    pub(crate) fn log_failure(&self, refusals: &Refusals, fault: &Fault) {
+        let status = Status::from(fault.clone());
+        refusals.log(&status, &self.path, self.connection.peer);
+    }
+
+    /// Returns the connection that it came on.
+    pub(crate) fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+
+    /// Returns what pays for what the call holds.
+    pub(crate) fn account(&self) -> &Account {
+        &self.connection.account
+    }
+
+    /// Holds memory until answers of so many bytes are sent, or until the call ends.
+    pub(crate) fn sending(&self, held: Held) {
+        self.lock().merge(held);
+    }
+
+    fn sent(&self, bytes: usize) -> Held {
+        self.lock().split(bytes)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Held> {
+        self.sending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Puts every call under the rules of this module.
+#[derive(Debug, Clone)]
+pub(crate) struct Calls {
+    pub(crate) refusals: Arc<Refusals>,
+}
+
+impl<S> Layer<S> for Calls {
+    type Service = Ruled<S>;
+
+    fn layer(&self, inner: S) -> Ruled<S> {
+        let refusals = Arc::clone(&self.refusals);
+        Ruled { inner, refusals }
+    }
+}
+
+/// A service under [`Calls`].
+#[derive(Debug, Clone)]
+pub(crate) struct Ruled<S> {
+    inner: S,
+    refusals: Arc<Refusals>,
+}
+
+impl<S> Service<Request<Body>> for Ruled<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        // The service that was polled ready is the one to call.
+        let fresh = self.inner.clone();
+        let inner = std::mem::replace(&mut self.inner, fresh);
+        let refusals = Arc::clone(&self.refusals);
+        serve(inner, request, refusals).boxed()
+    }
+}
+
+async fn serve<S>(
+    mut inner: S,
+    request: Request<Body>,
+    refusals: Arc<Refusals>,
+) -> Result<Response<Body>, S::Error>
+where
+    S: Service<Request<Body>, Response = Response<Body>>,
+{
+    let path = request.uri().path().to_owned();
+    let Some(connection) = request.extensions().get::<Arc<Connection>>().cloned() else {
+        let fault = Fault::new(FaultKind::Internal, "the call has no connection");
+        return Ok(Status::from(fault).into_http());
+    };
+    let peer = connection.peer;
+    let guard = connection.begin_call();
+    let method = method(&path);
+    let response = match connection.account.take(CALL_COST).await {
+        Err(fault) => Status::from(fault).into_http(),
+        Ok(held) => {
+            let call = Call {
+                connection,
+                path: path.as_str().into(),
+                sending: Arc::new(Mutex::new(held)),
+            };
+            let mut request = request.map(|body| incoming(body, method, call.clone()));
+            request.extensions_mut().insert(call.clone());
+            let (local_addr, remote_addr) = (None, Some(peer));
+            let info = TcpConnectInfo {
+                local_addr,
+                remote_addr,
+            };
+            request.extensions_mut().insert(info);
+            let response = inner.call(request).await?;
+            response.map(|body| Body::new(Outgoing::new(body, call, guard)))
+        }
+    };
+    Ok(refusals.explain(response, &path, peer))
+}
+
+/// Returns the body of a request that has whole messages as its frames.
+fn incoming(body: Body, method: Method, call: Call) -> Body {
+    let messages = Incoming {
+        body,
+        buffer: BytesMut::new(),
+        held: Held::default(),
+        started: Instant::now(),
+        method,
+        call,
+    };
+    let frames = futures::stream::try_unfold(messages, |mut messages| async move {
+        let message = messages.next().await.map_err(Status::from)?;
+        Ok::<_, Status>(message.map(|message| (Frame::data(message), messages)))
+    });
+    Body::new(StreamBody::new(frames))
+}
+
+/// The messages of a request.
+struct Incoming {
+    body: Body,
+    buffer: BytesMut,
+    /// What the last message of a stream takes, until the next one is asked for.
+    held: Held,
+    /// When the message began; for a call without a stream, when the call did.
+    started: Instant,
+    method: Method,
+    call: Call,
+}
+
+impl Incoming {
+    /// Takes the next message with its prefix; none at the end.
+    ///
+    /// The answer is paid for together with the question: calls that have the one and wait for the
+    /// other would wait for each other.
+    async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
+        self.held = Held::default();
+        let waits_for_first = self.buffer.is_empty();
+        if waits_for_first {
+            let (deadline, more) = match self.method.streams {
+                true => (None, BETWEEN_MESSAGES),
+                false => (Some(self.started + MESSAGE_TIME), Duration::ZERO),
+            };
+            let _waiting = self.call.account().waits_for_bytes(more);
+            if !self.fill(deadline).await? {
+                return Ok(None);
+            }
+            if self.method.streams {
+                self.started = Instant::now();
+            }
+        }
+        let deadline = self.started + MESSAGE_TIME;
+        let waiting = self.call.account().waits_for_bytes(Duration::ZERO);
+        while self.buffer.len() < PREFIX_LEN {
+            self.fill_message(deadline).await?;
+        }
+        drop(waiting);
+        let len = self.message_len()?;
+        let held = self.method.hold(len) + self.method.cost;
+        let mut held = self.call.account().take(held).await?;
+        let whole = PREFIX_LEN + len;
+        self.buffer.reserve(whole.saturating_sub(self.buffer.len()));
+        let deadline = deadline + time_of(len, RATE_MIN);
+        let mut waiting = self.call.account().waits_for_bytes(Duration::ZERO);
+        let mut renewed = self.buffer.len();
+        while self.buffer.len() < whole {
+            self.fill_message(deadline).await?;
+            // A byte now and then is no progress.
+            if self.buffer.len() >= renewed + PROGRESS_LEN {
+                renewed = self.buffer.len();
+                waiting = self.call.account().waits_for_bytes(Duration::ZERO);
+            }
+        }
+        drop(waiting);
+        let message = self.buffer.split_to(whole).freeze();
+        self.started = Instant::now();
+        let more = self.method.more_than_held(&message[PREFIX_LEN..]);
+        held.merge(self.call.account().take(more).await?);
+        match self.method.streams {
+            true => self.held = held,
+            // What a call without a stream asked with stays until it is answered.
+            false => self.call.sending(held),
+        }
+        Ok(Some(message))
+    }
+
+    fn message_len(&self) -> Result<usize, Fault> {
+        let mut length = &self.buffer[1..PREFIX_LEN];
+        let len = length.get_u32() as usize;
+        let max = self.method.message_max;
+        if len <= max {
+            return Ok(len);
+        }
+        let text = format!("a message of {len} bytes; this call takes messages of at most {max}");
+        Err(Fault::new(FaultKind::Invalid, text))
+    }
+
+    /// Takes more of a message that has begun.
+    async fn fill_message(&mut self, deadline: Instant) -> Result<(), Fault> {
+        if self.fill(Some(deadline)).await? {
+            return Ok(());
+        }
+        let text = "the request ended in the middle of a message";
+        Err(Fault::new(FaultKind::Invalid, text))
+    }
+
+    /// Takes more bytes; false at the end.
+    async fn fill(&mut self, deadline: Option<Instant>) -> Result<bool, Fault> {
+        loop {
+            let frame = self.body.frame();
+            let frame = match deadline {
+                Some(deadline) => timeout_at(deadline, frame).await.map_err(|_| too_slow())?,
+                None => frame.await,
+            };
+            match frame.map(|frame| frame.map(Frame::into_data)) {
+                None => return Ok(false),
+                Some(Err(status)) => return Err(Fault::from_status(&status)),
+                // Trailers of a request say nothing here.
+                Some(Ok(Err(_))) => {}
+                Some(Ok(Ok(data))) if data.is_empty() => {}
+                Some(Ok(Ok(data))) => {
+                    self.buffer.extend_from_slice(&data);
+                    return Ok(true);
+                }
+            }
+        }
+    }
+}
+
+fn time_of(len: usize, rate: usize) -> Duration {
+    Duration::from_secs((len / rate) as u64)
+}
+
+fn too_slow() -> Fault {
+    let text = format!(
+        "a message did not arrive within {} s, and 1 s for each {RATE_MIN} bytes of it",
+        MESSAGE_TIME.as_secs()
+    );
+    Fault::new(FaultKind::Unavailable, text)
+}
+
+/// The body of an answer, paid for until it is sent.
+struct Outgoing {
+    body: Body,
+    call: Call,
+    _guard: CallGuard,
+}
+
+impl Outgoing {
+    fn new(body: Body, call: Call, guard: CallGuard) -> Self {
+        Self {
+            body,
+            call,
+            _guard: guard,
+        }
+    }
+
+    fn pay(&self, data: Bytes) -> Bytes {
+        // There may be as much of the same call before it.
+        let limit = PATIENCE_MIN + time_of(2 * data.len(), RATE_FAIR);
+        let sent = Sent {
+            _held: self.call.sent(data.len()),
+            _waiting: self.call.account().waits_for_reader(limit),
+            data,
+        };
+        Bytes::from_owner(sent)
+    }
+}
+
+impl HttpBody for Outgoing {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        polled.map(|frame| {
+            frame.map(|frame| frame.map(|frame| frame.map_data(|data| self.pay(data))))
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Bytes that the connection has not sent yet.
+struct Sent {
+    data: Bytes,
+    _held: Held,
+    _waiting: Waiting,
+}
+
+impl AsRef<[u8]> for Sent {
+    fn as_ref(&self) -> &[u8] {
+        &self.data
+    }
+}

@@ -1,0 +1,95 @@
+//! Whether a server serves, by the health protocol of gRPC: the answer, and the question of a script.
+
+use std::time::Duration;
+
+use lfsfs_proto::v1::coordinator_server::SERVICE_NAME as COORDINATOR;
+use lfsfs_proto::v1::data_node_server::SERVICE_NAME as DATA_NODE;
+use lfsfs_proto::v1::fs_server::SERVICE_NAME as FS;
+use tokio::time::timeout;
+use tonic::service::RoutesBuilder;
+use tonic::transport::Endpoint;
+use tonic_health::ServingStatus;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus as Answer;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_health::server::{HealthReporter, health_reporter};
+
+use crate::config::Role;
+use crate::error::ServerError;
+use crate::fault::text;
+
+/// Asks a server whether it serves. Blocks the thread.
+pub(crate) fn ask(address: &str, limit: Duration) -> Result<(), ServerError> {
+    let not_serving = |reason: String| ServerError::NotServing {
+        address: address.to_owned(),
+        reason,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = runtime.map_err(|error| not_serving(error.to_string()))?;
+    let asking = async { timeout(limit, check(address)).await };
+    match runtime.block_on(asking) {
+        Ok(Ok(Answer::Serving)) => Ok(()),
+        Ok(Ok(_)) => Err(not_serving("it says so".to_owned())),
+        Ok(Err(reason)) => Err(not_serving(reason)),
+        Err(_) => Err(not_serving(format!(
+            "no answer within {} s",
+            limit.as_secs()
+        ))),
+    }
+}
+
+async fn check(address: &str) -> Result<Answer, String> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}"));
+    let endpoint = endpoint.map_err(|error| text(&error))?;
+    let channel = endpoint.connect().await.map_err(|error| text(&error))?;
+    let request = HealthCheckRequest {
+        service: WHOLE.to_owned(),
+    };
+    let answer = HealthClient::new(channel).check(request).await;
+    Ok(answer
+        .map_err(|status| status.message().to_owned())?
+        .into_inner()
+        .status())
+}
+
+/// The name under which the health of the whole server is asked for.
+const WHOLE: &str = "";
+
+/// What the server says of its health: that it does not serve, until it is told otherwise.
+#[derive(Debug, Clone)]
+pub(crate) struct Health {
+    reporter: HealthReporter,
+    services: Vec<&'static str>,
+}
+
+impl Health {
+    /// Adds the service that answers.
+    pub(crate) fn add_to(routes: &mut RoutesBuilder, role: &Role) -> Self {
+        let (reporter, service) = health_reporter();
+        routes.add_service(service);
+        let services = match role {
+            Role::All => vec![WHOLE, FS, COORDINATOR, DATA_NODE],
+            Role::Coordinator => vec![WHOLE, FS, COORDINATOR],
+            Role::DataNode { .. } => vec![WHOLE, DATA_NODE],
+        };
+        Self { reporter, services }
+    }
+
+    /// Says that everything can be asked for.
+    pub(crate) async fn serves(&self) {
+        self.tell(ServingStatus::Serving).await;
+    }
+
+    /// Says that nobody should ask any more.
+    pub(crate) async fn stops(&self) {
+        self.tell(ServingStatus::NotServing).await;
+    }
+
+    async fn tell(&self, status: ServingStatus) {
+        for service in &self.services {
+            self.reporter.set_service_status(service, status).await;
+        }
+    }
+}

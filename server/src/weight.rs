@@ -1,0 +1,238 @@
+//! What a request costs in memory, known before it is decoded.
+//!
+//! Two bytes on the wire can become hundreds in memory: an element of a list that says nothing. So
+//! the elements of a message are counted where they lie, and paid for before they are decoded.
+
+use std::mem::size_of;
+
+use lfsfs_proto::v1;
+use prost::encoding::{WireType, decode_key, decode_varint};
+
+/// Bytes that an allocation takes at least, with what the allocator keeps of it.
+const ALLOCATION: usize = 32;
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+/// A field of a message that can be there many times, or that has such fields below it.
+#[derive(Debug)]
+pub(crate) struct Many {
+    field: u32,
+    /// Bytes of one element in memory, without what it points to.
+    element: usize,
+    below: &'static [Self],
+}
+
+/// What a call may ask for, and what it costs at least.
+#[derive(Debug)]
+pub(crate) struct Method {
+    /// Longest message of the request.
+    pub(crate) message_max: usize,
+    /// What the answer to a question, or one step of making it, holds.
+    pub(crate) cost: usize,
+    /// Which fields of the request are lists.
+    lists: &'static [Many],
+    /// Whether the request is a stream.
+    pub(crate) streams: bool,
+}
+
+const BYTES: usize = size_of::<Vec<u8>>() + ALLOCATION;
+
+const fn list(field: u32, element: usize) -> Many {
+    Many {
+        field,
+        element,
+        below: &[],
+    }
+}
+
+const fn unary(message_max: usize, cost: usize, lists: &'static [Many]) -> Method {
+    Method {
+        message_max,
+        cost,
+        lists,
+        streams: false,
+    }
+}
+
+const fn streaming(message_max: usize, lists: &'static [Many]) -> Method {
+    Method {
+        message_max,
+        cost: 0,
+        lists,
+        streams: true,
+    }
+}
+
+/// Calls with small requests and small answers.
+const SMALL: Method = unary(64 * KIB, 16 * KIB, &[]);
+/// Calls whose answer has a record or a project, which can have a megabyte of attributes or patterns.
+const RECORD: Method = unary(64 * KIB, MIB, &[]);
+/// Calls whose answer is a page of a listing.
+const PAGE: Method = unary(64 * KIB, 4 * MIB, &[]);
+
+const PIECES: &[Many] = &[list(2, size_of::<v1::Piece>() + ALLOCATION)];
+const CHANGE_LISTS: &[Many] = &[Many {
+    field: 2,
+    element: 0,
+    below: &[Many {
+        field: 1,
+        element: size_of::<v1::Change>() + 4 * ALLOCATION,
+        below: &[Many {
+            field: 3,
+            element: 0,
+            below: &[list(16, size_of::<v1::Xattr>() + 2 * ALLOCATION)],
+        }],
+    }],
+}];
+
+/// Returns what is known of a call by its path.
+pub(crate) fn method(path: &str) -> Method {
+    const CONTENTS: &[Many] = &[list(1, BYTES)];
+    const PATTERNS: &[Many] = &[list(2, BYTES)];
+    let Some(name) = path.strip_prefix("/lfsfs.v1.") else {
+        // Reflection and health, whose requests are short and come in streams.
+        return streaming(64 * KIB, &[]);
+    };
+    match name {
+        "Fs/NewProject" => unary(2 * MIB, MIB, PATTERNS),
+        "Fs/ListProjects" | "Fs/ListDirectory" | "Coordinator/ListFiles" => PAGE,
+        "Coordinator/DownloadFile" | "Coordinator/UploadFile" => PAGE,
+        "Fs/Inspect" | "Fs/ResolveSource" | "Fs/Lookup" => RECORD,
+        "Fs/ListTags" | "Fs/PlanUpload" | "Fs/DirectoryPlaces" => RECORD,
+        "Fs/Log" | "Fs/Diff" | "Fs/ChangedNames" => RECORD,
+        "Coordinator/GetChunksForNode" => RECORD,
+        "Fs/FindMissing" => unary(256 * KIB, MIB, CONTENTS),
+        "Fs/Resolve" => streaming(256 * KIB, CONTENTS),
+        "Fs/PutPieces" => streaming(MIB, PIECES),
+        "Fs/Commit" => streaming(4 * MIB, CHANGE_LISTS),
+        "Coordinator/ReportChunk" => {
+            const PLACES: &[Many] = &[list(5, size_of::<v1::ContentPlace>() + 2 * ALLOCATION)];
+            unary(MIB, MIB, PLACES)
+        }
+        "Coordinator/ConfirmUpload" => {
+            const LISTS: &[Many] = &[
+                list(2, size_of::<v1::UploadedChunk>() + 2 * ALLOCATION),
+                list(4, size_of::<v1::Piece>() + ALLOCATION),
+            ];
+            unary(5 * MIB, 16 * KIB, LISTS)
+        }
+        "DataNode/PrepareChunkUpload" => {
+            const NODES: &[Many] = &[list(5, size_of::<v1::NodeInfo>() + 2 * ALLOCATION)];
+            unary(64 * KIB, 4 * MIB, NODES)
+        }
+        "DataNode/UploadChunkStream" => streaming(MIB + 64 * KIB, &[]),
+        "DataNode/BulkDeleteChunk" => unary(256 * KIB, 512 * KIB, CONTENTS),
+        "Fs/Update" => streaming(64 * KIB, &[]),
+        _ => SMALL,
+    }
+}
+
+impl Method {
+    /// Returns what a message takes, as far as its length tells: its bytes as they came and as they
+    /// are decoded, and what they are copied into.
+    pub(crate) const fn hold(&self, len: usize) -> usize {
+        2 * len + self.decoded(len)
+    }
+
+    /// Returns what the elements of a message take beyond that.
+    pub(crate) fn more_than_held(&self, message: &[u8]) -> usize {
+        self.weigh(message)
+            .saturating_sub(self.decoded(message.len()))
+    }
+
+    const fn decoded(&self, len: usize) -> usize {
+        match self.lists {
+            [] => len,
+            _ => 4 * len,
+        }
+    }
+
+    /// Returns what the elements of a message take once they are decoded.
+    fn weigh(&self, message: &[u8]) -> usize {
+        // A list that grows has its old and its new place for a moment.
+        2 * weigh(self.lists, message)
+    }
+}
+
+/// Counts until the bytes are no message any more: what decodes them stops there too.
+fn weigh(lists: &[Many], mut message: &[u8]) -> usize {
+    let mut weight: usize = 0;
+    while let Some((field, payload)) = next_field(&mut message) {
+        if let Some(many) = lists.iter().find(|many| many.field == field) {
+            let below = weigh(many.below, payload);
+            weight = weight.saturating_add(many.element).saturating_add(below);
+        }
+    }
+    weight
+}
+
+/// Takes a field, whose payload is empty unless it has a length.
+fn next_field<'a>(message: &mut &'a [u8]) -> Option<(u32, &'a [u8])> {
+    if message.is_empty() {
+        return None;
+    }
+    let (field, kind) = decode_key(message).ok()?;
+    let len = match kind {
+        WireType::Varint => {
+            decode_varint(message).ok()?;
+            return Some((field, &[]));
+        }
+        WireType::LengthDelimited => usize::try_from(decode_varint(message).ok()?).ok()?,
+        WireType::ThirtyTwoBit => 4,
+        WireType::SixtyFourBit => 8,
+        WireType::StartGroup | WireType::EndGroup => 0,
+    };
+    let (payload, rest) = message.split_at_checked(len)?;
+    *message = rest;
+    Some((field, payload))
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+
+    use super::*;
+
+    #[test]
+    fn elements_that_say_nothing_are_paid_for() {
+        let batch = v1::ChangeBatch {
+            changes: vec![v1::Change::default(); 1000],
+        };
+        let part = Some(v1::commit_request::Part::Changes(batch));
+        let bytes = v1::CommitRequest { part }.encode_to_vec();
+        assert!(bytes.len() < 3000);
+        let weight = method("/lfsfs.v1.Fs/Commit").weigh(&bytes);
+        assert!(weight >= 1000 * size_of::<v1::Change>(), "{weight}");
+
+        let contents = vec![Vec::new(); 1000];
+        let bytes = v1::ResolveRequest { contents }.encode_to_vec();
+        let weight = method("/lfsfs.v1.Fs/Resolve").weigh(&bytes);
+        assert!(weight >= 1000 * size_of::<Vec<u8>>(), "{weight}");
+    }
+
+    #[test]
+    fn attributes_below_a_change_are_paid_for() {
+        let record = v1::Record {
+            xattrs: vec![v1::Xattr::default(); 5000],
+            ..Default::default()
+        };
+        let change = v1::Change {
+            record: Some(record),
+            ..Default::default()
+        };
+        let changes = vec![change];
+        let part = v1::commit_request::Part::Changes(v1::ChangeBatch { changes });
+        let bytes = v1::CommitRequest { part: Some(part) }.encode_to_vec();
+        let weight = method("/lfsfs.v1.Fs/Commit").weigh(&bytes);
+        assert!(weight >= 5000 * size_of::<v1::Xattr>(), "{weight}");
+    }
+
+    #[test]
+    fn bytes_that_are_no_message_weigh_what_can_be_decoded_of_them() {
+        let method = method("/lfsfs.v1.Fs/Resolve");
+        for bytes in [&b""[..], b"\xff\xff", b"\x0a\xff\xff\xff\xff\x0f", b"\x0a"] {
+            assert!(method.weigh(bytes) <= 2 * BYTES, "{bytes:?}");
+        }
+        assert_eq!(method.weigh(b"\x0a\x00\x0a\x00\xff"), 4 * BYTES);
+    }
+}
