@@ -148,6 +148,7 @@ fn drop_capability(plan: &mut Plan<'_, '_>, object: &Object<'_>) {
 fn resolve(time: SetTime, now: Timestamp) -> Timestamp {
     match time {
         SetTime::Now => now,
-        SetTime::At(time) => time,
+        // As local file systems do with times that they cannot keep.
+        SetTime::At(time) => time.clamped(),
     }
 }

@@ -1,12 +1,14 @@
 //! Every limit of docs/semantics.md "Limits": what is at it is in a version, what is above it is refused by
 //! the mount, so that no commit meets it.
 
+use lfsfs_types::Timestamp;
 use lfsfs_types::limits::{
     FILE_SIZE_MAX, NAME_LEN_MAX, PATH_LEN_MAX, TARGET_LEN_MAX, XATTR_LEN_MAX, XATTR_NAME_LEN_MAX,
     XATTR_NAMES_LEN_MAX, XATTRS_MAX,
 };
 use lfsfs_vfs::{
-    CommitError, Existing, Privileges, RenameMode, SetAttr, SpecialFile, VfsError, XattrMode,
+    CommitError, Existing, Privileges, RenameMode, SetAttr, SetTime, SpecialFile, VfsError,
+    XattrMode,
 };
 
 use super::kinds::assert_same;
@@ -159,6 +161,29 @@ async fn what_two_sides_make_too_long_together_is_a_conflict_with_a_path() {
     mine.rename(&format!("{dir}/{long}"), "here").await;
     mine.commit().await.unwrap();
     assert_same(&mine.tree().await, &cluster.version("app@v3").await);
+}
+
+#[tokio::test]
+async fn a_time_that_no_version_can_have_becomes_the_nearest() {
+    let cluster = Cluster::new().await;
+    let mount = cluster.mount("app@v0", "first").await;
+    for (name, secs, expected) in [
+        ("first", i64::MIN, Timestamp::SECS_MIN),
+        ("last", i64::MAX, Timestamp::SECS_MAX),
+        ("kept", Timestamp::SECS_MAX, Timestamp::SECS_MAX),
+    ] {
+        mount.write(name, b"file").await;
+        let time = SetTime::At(Timestamp { secs, nanos: 0 });
+        let new = SetAttr {
+            mtime: Some(time),
+            ..SetAttr::default()
+        };
+        mount.set(name, new).await;
+        let attr = mount.vfs.getattr(mount.ino(name).await).await.unwrap();
+        assert_eq!(attr.mtime.secs, expected, "{name}");
+    }
+    mount.commit().await.unwrap();
+    assert_same(&mount.tree().await, &cluster.version("app@v1").await);
 }
 
 /// One limit: how far something goes, and the error beyond.
