@@ -8,40 +8,55 @@ SBINDIR ?= /sbin
 CARGO   ?= cargo
 TARGET   = $(or $(CARGO_TARGET_DIR),target)
 RELEASE  = $(TARGET)/release
+# What `make build` writes beside the programs: completions and manual pages.
+SHARE    = $(RELEASE)/share
 
-.PHONY: help build setup demo test check deny bench soak install
+# One set of packages for `build`, `demo` and `bench`: another set has other features of shared
+# dependencies, and cargo would compile those a second time.
+PACKAGES = -p lfsfs-cli -p lfsfs-server -p lfsfs-benches
+
+.PHONY: help build programs setup demo test check deny bench soak install
 
 help:
-	@echo 'make build             the two programs, optimised'
+	@echo 'make build             the programs, optimised, with completions and manual pages'
+	@echo 'make install           copy what make build made (PREFIX, DESTDIR)'
 	@echo 'make demo [DIR=...]    import, mount and compare a directory on this machine'
 	@echo 'make test              all tests that end within minutes'
 	@echo 'make check             format, lints, layers, documentation'
 	@echo 'make soak              the long tests'
 	@echo 'make bench             figures beside ext4, tar and zstd'
-	@echo 'make install           lfsfs, lfsfsd and mount.lfsfs (PREFIX, DESTDIR)'
 	@echo 'make setup             what all of these need on this machine'
 
 build:
-	$(CARGO) build --locked --release -p lfsfs-cli -p lfsfs-server
+	@.ci/setup build
+	@$(MAKE) --no-print-directory programs
+
+programs:
+	$(CARGO) build --locked --release $(PACKAGES)
+	@$(RELEASE)/lfsfs documents $(SHARE)
+	@$(RELEASE)/lfsfsd documents $(SHARE)
 
 setup:
 	@.ci/setup
 
-demo: setup build
-	$(CARGO) run --locked --release -p lfsfs-benches --bin demo -- $(if $(DIR),"$(DIR)")
+demo:
+	@.ci/setup demo
+	@$(MAKE) --no-print-directory programs
+	@$(RELEASE)/demo $(if $(DIR),"$(DIR)")
 
-# The tests that start processes need the programs, which `cargo test` alone does not build.
+# The tests that start processes need the programs. They are built here, with the features that the
+# tests are built with, and the tests are told not to build them again with others.
 test: setup
-	$(CARGO) build --locked --workspace --bins
-	$(CARGO) test --locked --workspace
+	$(CARGO) build --locked --workspace --bins --tests
+	LFSFS_TEST_PROGRAMS=built $(CARGO) test --locked --workspace
 
 # Long tests carry `#[ignore = "soak: ..."]`.
 soak: setup
-	$(CARGO) build --locked --release --workspace --bins
-	$(CARGO) test --locked --release --workspace -- --ignored
+	$(CARGO) build --locked --release --workspace --bins --tests
+	LFSFS_TEST_PROGRAMS=built $(CARGO) test --locked --release --workspace -- --ignored
 
-bench: setup build
-	$(CARGO) run --locked --release -p lfsfs-benches --bin bench
+bench: setup programs
+	$(RELEASE)/bench
 
 check: deny
 	$(CARGO) fmt --all --check
@@ -57,9 +72,15 @@ deny:
 		echo 'skipped: cargo-deny is not installed (dependencies, licences)'; \
 	fi
 
-install: build
+# Copies and does not build: root often has no cargo.
+install:
+	@for file in lfsfs lfsfsd share/man/man1/lfsfs.1; do \
+		[ -e '$(RELEASE)'/$$file ] || \
+			{ echo "install: $(RELEASE)/$$file is not there: run make build first" >&2; exit 1; }; \
+	done
 	install -D -m 755 $(RELEASE)/lfsfs '$(DESTDIR)$(PREFIX)/bin/lfsfs'
 	install -D -m 755 $(RELEASE)/lfsfsd '$(DESTDIR)$(PREFIX)/bin/lfsfsd'
 	install -d '$(DESTDIR)$(SBINDIR)'
 	ln -sfn '$(PREFIX)/bin/lfsfs' '$(DESTDIR)$(SBINDIR)/mount.lfsfs'
 	sed 's|/usr/local/bin|$(PREFIX)/bin|' dist/systemd/lfsfsd.service | install -D -m 644 /dev/stdin '$(DESTDIR)$(PREFIX)/lib/systemd/system/lfsfsd.service'
+	cd $(SHARE) && find . -type f -exec install -D -m 644 '{}' '$(abspath $(DESTDIR)$(PREFIX))/share/{}' ';'

@@ -8,12 +8,16 @@ mod diff;
 mod discard;
 #[path = "verbs/export.rs"]
 mod export;
+#[path = "verbs/failures.rs"]
+mod failures;
 #[path = "verbs/history.rs"]
 mod history;
 #[path = "verbs/holders.rs"]
 mod holders;
 #[path = "verbs/mounts.rs"]
 mod mounts;
+#[path = "verbs/named.rs"]
+mod named;
 #[path = "verbs/owners.rs"]
 mod owners;
 #[path = "verbs/projects.rs"]

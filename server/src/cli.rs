@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use lfsfs_common::documents;
 use lfsfs_common::telemetry::{self, LogTarget};
 use rustix::fs::Mode;
 use tokio::signal::unix::{SignalKind, signal};
@@ -47,6 +48,9 @@ enum Command {
     /// Check everything in a data directory, and change nothing in it
     #[command(after_help = "Exit codes: 0 all is well, 1 something is wrong, 2 usage")]
     Check(CheckArgs),
+    /// Write completions and manual pages into a directory such as /usr/share
+    #[command(hide = true)]
+    Documents { dir: PathBuf },
 }
 
 #[derive(Debug, Args)]
@@ -147,6 +151,10 @@ pub fn execute(cli: Cli) -> ExitCode {
             let coordinator = args.coordinator;
             execute_server(Role::DataNode { coordinator }, args.serve, args.store)
         }
+        Command::Documents { dir } => match documents::write_all(&Cli::command(), &dir) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&error),
+        },
         Command::Health(args) => match health::ask(&args.server, Duration::from_secs(args.timeout))
         {
             Ok(()) => ExitCode::SUCCESS,

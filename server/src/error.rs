@@ -67,7 +67,7 @@ pub enum ServerError {
         path: PathBuf,
     },
     /// The address of a coordinator is none.
-    #[error("{address:?} is no address of a coordinator")]
+    #[error("{address:?} is not the address of a coordinator")]
     CoordinatorAddress {
         /// The address.
         address: String,

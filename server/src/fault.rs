@@ -73,6 +73,7 @@ fn kind_of_metadata(error: &MetadataError) -> FaultKind {
         E::InvalidSettings { .. }
         | E::InvalidVersionId { .. }
         | E::TextTooLong { .. }
+        | E::TextForbidden { .. }
         | E::Refused { .. }
         | E::InvalidPieces { .. }
         | E::InvalidReceipt { .. }

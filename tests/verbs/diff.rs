@@ -105,8 +105,9 @@ fn a_read_only_mount_has_no_changes_and_other_places_none_either() {
                 .fails(2, &["two versions"]);
             let outside = world.make_dir("outside");
             typed_in(&world, &outside, &["diff"])
-                .fails(1, &["not in a mount", "lfsfs diff app@v1 app@v2"]);
-            typed_in(&world, &outside, &["diff", "none"]).fails(1, &["none"]);
+                .fails(1, &["not in a mount", "lfsfs diff app@v1 v2"]);
+            typed_in(&world, &outside, &["diff", "none"]).fails(2, &["none", "lfsfs show none"]);
+            typed_in(&world, &outside, &["diff", "./none"]).fails(1, &["not in a mount"]);
             mount.umount();
         },
     );

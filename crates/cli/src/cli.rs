@@ -7,6 +7,8 @@ use clap::{Args, Parser, Subcommand};
 use lfsfs_client::{ClientConfig, GrpcRemote, RemoteError};
 
 use crate::commands;
+use crate::error::CommandError;
+use crate::settings::settings;
 
 /// Mount any version of a project as a directory
 #[derive(Debug, Parser)]
@@ -20,7 +22,7 @@ use crate::commands;
         lfsfs import ./app app                   import a directory as its next version\n  \
         lfsfs mount app /mnt/app                 mount it, to read and to write\n  \
         lfsfs diff /mnt/app                      show what was changed in it\n  \
-        lfsfs commit /mnt/app -m why             make that the next version\n  \
+        lfsfs commit /mnt/app -m why             publish the changes as the next version\n  \
         lfsfs switch /mnt/app v1                 show another version in it\n  \
         lfsfs umount /mnt/app                    end the mount"
 )]
@@ -34,23 +36,23 @@ pub(crate) struct Cli {
 /// Where the server is.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ServerArgs {
-    /// Server, HOST:PORT [env: LFSFS_SERVER] [default: 127.0.0.1:5051]
-    // Without clap's `env`: commands that ask a mount must know what was typed.
+    /// Server, HOST or HOST:PORT [env: LFSFS_SERVER] [default: 127.0.0.1:5051]
+    // Without clap's `env`: with it each usage line would show the option as one that is needed.
     #[arg(long, global = true, value_name = "ADDRESS")]
     pub(crate) server: Option<String>,
+    /// What was typed, and not set elsewhere.
+    #[arg(skip)]
+    pub(crate) typed: Option<String>,
 }
 
 impl ServerArgs {
-    /// Takes the address from the environment if none was typed.
-    pub(crate) fn or_environment(self) -> Self {
-        let of_environment = || {
-            std::env::var("LFSFS_SERVER")
-                .ok()
-                .filter(|it| !it.is_empty())
-        };
-        Self {
-            server: self.server.or_else(of_environment),
-        }
+    /// Takes the address from the settings if none was typed.
+    pub(crate) fn or_settings(self) -> Result<Self, CommandError> {
+        let of_settings = settings()?.server.clone();
+        Ok(Self {
+            typed: self.server.clone(),
+            server: self.server.or(of_settings),
+        })
     }
 
     /// Returns the address that was given, or where a server listens by default.
@@ -85,7 +87,7 @@ impl Command {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Make, list, look at, rename and delete projects
+    /// Make, list, inspect, rename and delete projects
     #[command(subcommand)]
     Project(commands::project::ProjectCommand),
     /// Import a directory as the next version of a project
@@ -98,9 +100,11 @@ pub(crate) enum Command {
     Cat(commands::cat::CatArgs),
     /// Show the versions of a project, newest first
     Log(commands::log::LogArgs),
+    /// Show one version and what it changed
+    Show(commands::show::ShowArgs),
     /// Show what changed between two versions, or in a mount
     Diff(commands::diff::DiffArgs),
-    /// Name a version, or list and forget such names
+    /// Give versions names (tags), list or delete them
     Tag(commands::tag::TagArgs),
     /// Mount a version of a project
     Mount(commands::mount::MountArgs),
@@ -108,13 +112,13 @@ pub(crate) enum Command {
     Umount(commands::umount::UmountArgs),
     /// List the mounts of this machine
     Mounts(commands::mounts::MountsArgs),
-    /// Show what a mount shows and how it is
+    /// Show the version, the changes and the process of a mount
     Status(commands::status::StatusArgs),
     /// Make the changes of a mount the next version
     Commit(commands::commit::CommitArgs),
     /// Drop changes of a mount
     Discard(commands::discard::DiscardArgs),
-    /// Bring back what a path in a mount was in another version
+    /// Bring back the state of a path in a mount from another version
     Restore(commands::restore::RestoreArgs),
     /// Show another version in a mount
     Switch(commands::switch::SwitchArgs),
@@ -122,4 +126,9 @@ pub(crate) enum Command {
     Stats(commands::stats::StatsArgs),
     /// Check what this machine offers to mounts
     Doctor(commands::doctor::DoctorArgs),
+    /// Write the completions of this program for a shell
+    Completions(commands::completions::CompletionsArgs),
+    /// Write completions and manual pages into a directory
+    #[command(hide = true)]
+    Documents(commands::completions::DocumentsArgs),
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod cat;
 pub(crate) mod commit;
+pub(crate) mod completions;
 pub(crate) mod diff;
 pub(crate) mod discard;
 pub(crate) mod doctor;
@@ -13,6 +14,7 @@ pub(crate) mod mount;
 pub(crate) mod mounts;
 pub(crate) mod project;
 pub(crate) mod restore;
+pub(crate) mod show;
 pub(crate) mod stats;
 pub(crate) mod status;
 pub(crate) mod switch;
@@ -23,6 +25,7 @@ use std::future::Future;
 
 use crate::cli::{Cli, Command};
 use crate::error::CommandError;
+use crate::settings::settings;
 
 /// Runs what was typed.
 pub(crate) fn run(cli: Cli) -> Result<(), CommandError> {
@@ -34,26 +37,34 @@ pub(crate) fn run(cli: Cli) -> Result<(), CommandError> {
         .hint("give a mount another address of its server with: lfsfs switch --server ADDRESS DIR"));
     }
     let typed = cli.server.clone();
-    let server = cli.server.or_environment();
+    // Commands that ask the process of a mount work with settings that are wrong, too.
+    let server = || cli.server.clone().or_settings();
     match cli.command {
-        Command::Project(command) => on_runtime(project::run(server, command)),
-        Command::Import(args) => on_runtime(import::run(server, args)),
-        Command::Export(args) => on_runtime(export::run(server, args)),
-        Command::Ls(args) => on_runtime(ls::run(server, args)),
-        Command::Cat(args) => on_runtime(cat::run(server, args)),
-        Command::Log(args) => on_runtime(log::run(server, args)),
-        Command::Diff(args) => on_runtime(diff::run(server, args)),
-        Command::Tag(args) => on_runtime(tag::run(server, args)),
-        Command::Mount(args) => mount::run(&server, args),
+        Command::Project(command) => on_runtime(project::run(server()?, command)),
+        Command::Import(args) => on_runtime(import::run(server()?, args)),
+        Command::Export(args) => on_runtime(export::run(server()?, args)),
+        Command::Ls(args) => on_runtime(ls::run(server()?, args)),
+        Command::Cat(args) => on_runtime(cat::run(server()?, args)),
+        Command::Log(args) => on_runtime(log::run(server()?, args)),
+        Command::Show(args) => on_runtime(show::run(server()?, args)),
+        Command::Diff(args) => on_runtime(diff::run(server()?, args)),
+        Command::Tag(args) => on_runtime(tag::run(server()?, args)),
+        Command::Mount(args) => mount::run(&server()?, args),
         Command::Umount(args) => umount::run(&args),
         Command::Mounts(args) => mounts::run(&args),
         Command::Status(args) => status::run(&args),
-        Command::Commit(args) => commit::run(args),
+        Command::Commit(args) => {
+            // The author may be set there.
+            settings()?;
+            commit::run(args)
+        }
         Command::Discard(args) => discard::run(&args),
         Command::Restore(args) => on_runtime(restore::run(args)),
         Command::Switch(args) => switch::run(&typed, &args),
         Command::Stats(args) => stats::run(&args),
-        Command::Doctor(args) => on_runtime(doctor::run(server, args)),
+        Command::Doctor(args) => on_runtime(doctor::run(server()?, args)),
+        Command::Completions(args) => completions::run(&args),
+        Command::Documents(args) => completions::documents(&args),
     }
 }
 

@@ -1,4 +1,4 @@
-//! How a command fails: what is told to the user, with a hint, and the exit code.
+//! How a command fails: the message with a hint, the JSON object, and the exit code.
 
 use std::error::Error;
 use std::fmt;
@@ -10,8 +10,9 @@ use lfsfs_sync::{ExportError, ImportError};
 use lfsfs_types::{ObjectPath, PathError, SourceError};
 use lfsfs_vfs::VfsError;
 use rustix::io::Errno;
+use serde::Serialize;
 
-use crate::output::quoted;
+use crate::output::{JsonPath, quoted};
 use crate::user;
 
 /// What kind of failure it is; each has its exit code.
@@ -21,9 +22,9 @@ pub(crate) enum Kind {
     Failed,
     /// What was typed makes no sense.
     Usage,
-    /// Somebody else's changes are in the way.
+    /// The changes of another user are in the way.
     Conflict,
-    /// Nobody reads the output any more, which is no failure.
+    /// The reader of the output went away, which is no failure.
     BrokenPipe,
 }
 
@@ -32,9 +33,33 @@ pub(crate) enum Kind {
 pub(crate) struct CommandError {
     pub(crate) kind: Kind,
     message: String,
+    /// Lines below the message.
+    details: Vec<String>,
     hint: Option<String>,
-    /// Belongs on stdout: the paths of a conflict.
+    /// Belongs on stdout: the first paths of a conflict.
     pub(crate) paths: Vec<Vec<u8>>,
+    /// How many paths the conflict has.
+    paths_count: u64,
+}
+
+/// A failure in JSON.
+#[derive(Debug, Serialize)]
+pub(crate) struct JsonFailure<'a> {
+    error: JsonError<'a>,
+}
+
+#[derive(Debug, Serialize)]
+struct JsonError<'a> {
+    kind: &'static str,
+    message: &'a str,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    details: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    paths: Option<Vec<JsonPath>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    paths_count: Option<u64>,
 }
 
 impl CommandError {
@@ -42,8 +67,10 @@ impl CommandError {
         Self {
             kind: Kind::Failed,
             message: message.into(),
+            details: Vec::new(),
             hint: None,
             paths: Vec::new(),
+            paths_count: 0,
         }
     }
 
@@ -59,15 +86,24 @@ impl CommandError {
         self
     }
 
+    /// Returns the message alone.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// Adds a line below the message.
+    pub(crate) fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.details.push(detail.into());
+        self
+    }
+
     /// Returns the failure of an action on several things: the only one as it is, or all told and
     /// counted.
     pub(crate) fn all(mut failures: Vec<Self>, what: &str) -> Result<(), Self> {
         if failures.len() <= 1 {
             return failures.pop().map_or(Ok(()), Err);
         }
-        failures
-            .iter()
-            .for_each(|failure| user::tell(&failure.to_string()));
+        failures.iter().for_each(Self::tell);
         Err(Self::failed(format!("{} {what}", failures.len())))
     }
 
@@ -81,13 +117,43 @@ impl CommandError {
     }
 }
 
+impl CommandError {
+    /// Tells it on stderr. A line feed in a text from elsewhere makes no line.
+    pub(crate) fn tell(&self) {
+        self.lines().iter().for_each(|line| user::tell(line));
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let mut lines = vec![format!("lfsfs: {}", self.message)];
+        lines.extend(self.details.iter().map(|detail| format!("  {detail}")));
+        lines.extend(self.hint.iter().map(|hint| format!("hint: {hint}")));
+        lines
+    }
+
+    /// Returns what a command with `--json` writes when it fails.
+    pub(crate) fn json(&self) -> JsonFailure<'_> {
+        let is_conflict = self.kind == Kind::Conflict;
+        let paths = || self.paths.iter().map(|path| JsonPath::new(path)).collect();
+        JsonFailure {
+            error: JsonError {
+                kind: match self.kind {
+                    Kind::Failed | Kind::BrokenPipe => "failed",
+                    Kind::Usage => "usage",
+                    Kind::Conflict => "conflict",
+                },
+                message: &self.message,
+                details: &self.details,
+                hint: self.hint.as_deref(),
+                paths: is_conflict.then(paths),
+                paths_count: is_conflict.then_some(self.paths_count),
+            },
+        }
+    }
+}
+
 impl fmt::Display for CommandError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "lfsfs: {}", self.message)?;
-        match &self.hint {
-            Some(hint) => write!(f, "\nhint: {hint}"),
-            None => Ok(()),
-        }
+        f.write_str(&self.lines().join("\n"))
     }
 }
 
@@ -121,14 +187,15 @@ impl From<RemoteError> for CommandError {
     fn from(error: RemoteError) -> Self {
         let text = full_text(&error);
         match error {
-            RemoteError::Conflict { paths, .. } => Self {
+            RemoteError::Conflict { paths, count, .. } => Self {
                 kind: Kind::Conflict,
                 paths,
+                paths_count: count,
                 ..Self::failed(text)
             },
             RemoteError::Invalid(_) => Self::usage(text),
             RemoteError::Full(_) => {
-                Self::failed(text).hint("free some space on the server's disk, or add a bigger one")
+                Self::failed(text).hint("make room on the server's disk, or give it a bigger one; deleted projects give no space back yet")
             }
             RemoteError::Corrupt(_) => Self::failed(text)
                 .hint("on the server's machine, stop lfsfsd and run: lfsfsd check --data DIR"),
@@ -150,18 +217,17 @@ impl From<ImportError> for CommandError {
                 error => Self::failed(full_text(&error)),
             };
         };
-        let mut message = format!("{count} entries cannot be imported; nothing was published");
+        let mut error = Self::failed(format!(
+            "{count} entries cannot be imported; nothing was published"
+        ));
         for problem in &first {
-            message.push_str(&format!(
-                "\n  {}: {}",
-                quoted(&problem.path),
-                problem.reason
-            ));
+            error = error.detail(format!("{}: {}", quoted(&problem.path), problem.reason));
         }
-        if count > first.len() as u64 {
-            message.push_str(&format!("\n  and {} more", count - first.len() as u64));
+        let unnamed = count.saturating_sub(first.len() as u64);
+        if unnamed > 0 {
+            error = error.detail(format!("and {unnamed} more"));
         }
-        Self::failed(message).hint("make them readable, or import the rest with --skip-unreadable")
+        error.hint("make them readable, or import the rest with --skip-unreadable")
     }
 }
 
@@ -207,7 +273,7 @@ impl From<MountError> for CommandError {
         match error {
             MountError::Option(_) | MountError::Source(_) => Self::usage(error.full_text()),
             MountError::Unmount { .. } => Self::failed(error.full_text())
-                .hint("if somebody uses it, --lazy takes it from its directory all the same"),
+                .hint("if a program uses it, --lazy takes it from its directory all the same"),
             MountError::Control(error) => error.into(),
             MountError::Sink(error) => error.into(),
             error => Self::failed(error.full_text()),
@@ -229,9 +295,10 @@ impl From<ControlError> for CommandError {
         };
         Self {
             kind,
-            message,
             hint: error.hint,
             paths: error.paths,
+            paths_count: error.paths_count,
+            ..Self::failed(message)
         }
     }
 }
@@ -244,7 +311,7 @@ impl From<VfsError> for CommandError {
 
 impl From<SourceError> for CommandError {
     fn from(error: SourceError) -> Self {
-        Self::usage(error.to_string())
+        Self::usage(full_text(&error))
     }
 }
 
@@ -266,4 +333,36 @@ pub(crate) fn no_such_path(path: &ObjectPath) -> CommandError {
         "there is no {} in this version",
         quoted(path.as_bytes())
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_conflict_in_json_has_its_paths_and_their_number() {
+        let error = CommandError::from(RemoteError::Conflict {
+            message: "2 paths conflict".to_owned(),
+            paths: vec![b"a".to_vec()],
+            count: 2,
+        });
+        let json = serde_json::to_value(error.hint("look").json()).expect("JSON");
+        let expected = serde_json::json!({"error": {
+            "kind": "conflict",
+            "message": "2 paths conflict",
+            "hint": "look",
+            "paths": [{"path": "a"}],
+            "paths_count": 2,
+        }});
+        assert_eq!(json, expected);
+    }
+
+    #[test]
+    fn other_failures_in_json_have_no_paths() {
+        let error = CommandError::usage("no").detail("more");
+        let json = serde_json::to_value(error.json()).expect("JSON");
+        let expected =
+            serde_json::json!({"error": {"kind": "usage", "message": "no", "details": ["more"]}});
+        assert_eq!(json, expected);
+    }
 }

@@ -11,6 +11,7 @@ use lfsfs_mount::{
 };
 
 use crate::commands::mount::mount;
+use crate::settings::settings;
 use crate::user;
 
 const NAME: &str = "mount.lfsfs";
@@ -36,13 +37,19 @@ fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let called = match parse(arguments) {
         Ok(called) => called,
         Err(message) => {
-            user::tell(&format!(
-                "{NAME}: {message}\nusage: {NAME} SOURCE DIR [-fnrsvw] [-o OPTIONS]"
-            ));
+            user::tell(&format!("{NAME}: {message}"));
+            user::tell(&format!("usage: {NAME} SOURCE DIR [-fnrsvw] [-o OPTIONS]"));
             return ExitCode::from(EXIT_USAGE);
         }
     };
-    match called.mount() {
+    let server = match settings() {
+        Ok(settings) => settings.server.as_deref(),
+        Err(error) => {
+            user::tell(&format!("{NAME}: {}", error.message()));
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    match called.mount(server) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             user::tell(&format!("{NAME}: {}", error.full_text()));
@@ -62,8 +69,11 @@ struct Called {
 }
 
 impl Called {
-    fn mount(&self) -> Result<(), MountError> {
-        let request = MountRequest::new(&self.source, &self.dir, &self.options)?;
+    /// Mounts; `server` is the one of the settings, before which an option counts.
+    fn mount(&self, server: Option<&str>) -> Result<(), MountError> {
+        let server = server.map(|server| format!("server={server}"));
+        let options: Vec<_> = server.iter().chain(&self.options).cloned().collect();
+        let request = MountRequest::new(&self.source, &self.dir, &options)?;
         if self.is_fake {
             Ok(())
         } else {

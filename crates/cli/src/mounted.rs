@@ -60,7 +60,9 @@ fn split(path: &Path) -> Result<(PathBuf, PathBuf), CommandError> {
             Some(Component::Normal(name)) => below.push(name.to_owned()),
             _ => {
                 let path = path.display();
-                return Err(CommandError::failed(format!("{path} leads nowhere")));
+                return Err(CommandError::failed(format!(
+                    "there is no directory on the way to {path}"
+                )));
             }
         }
         around.pop();

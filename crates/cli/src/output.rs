@@ -1,42 +1,28 @@
-//! What goes to stdout: quoted paths, times, sizes, JSON.
+//! What goes to stdout: lines, quoted paths, times, JSON.
+//!
+//! [`Output`] is the one way to stdout. It makes safe whatever it writes as a line or as JSON; only
+//! bytes that a program reads (`-z`, contents of files) go out as they are.
 
-use std::io::{self, StdoutLock, Write};
+mod json;
+mod line;
+mod text;
+mod time;
+
+use std::io::{self, IsTerminal as _, StdoutLock, Write};
 
 use lfsfs_types::Timestamp;
 use serde::Serialize;
 
 use crate::error::CommandError;
-
-/// Returns bytes as text: as they are if that is safe to show, else in quotes with C escapes, as
-/// git does.
-pub(crate) fn quoted(bytes: &[u8]) -> String {
-    let is_plain = |c: char| !c.is_control() && !matches!(c, '"' | '\\');
-    match str::from_utf8(bytes) {
-        Ok(text) if text.chars().all(is_plain) => text.to_owned(),
-        _ => format!(
-            "\"{}\"",
-            bytes.iter().map(|byte| escaped(*byte)).collect::<String>()
-        ),
-    }
-}
-
-fn escaped(byte: u8) -> String {
-    match byte {
-        b'\n' => "\\n".to_owned(),
-        b'\t' => "\\t".to_owned(),
-        b'\r' => "\\r".to_owned(),
-        b'"' => "\\\"".to_owned(),
-        b'\\' => "\\\\".to_owned(),
-        b' '..=b'~' => char::from(byte).to_string(),
-        _ => format!("\\{byte:03o}"),
-    }
-}
+pub(crate) use json::{JsonPath, hex_unless_text};
+pub(crate) use line::{Line, Style};
+pub(crate) use text::{quoted, safe};
+pub(crate) use time::{Clock, TimeStyle};
 
 /// Returns a time as RFC 3339, or as seconds where the calendar ends.
 pub(crate) fn time(time: Timestamp) -> String {
-    let nanos = i32::try_from(time.nanos).unwrap_or(0);
-    jiff::Timestamp::new(time.secs, nanos).map_or_else(
-        |_| format!("@{}.{:09}", time.secs, time.nanos),
+    time::calendar(time).map_or_else(
+        || format!("@{}.{:09}", time.secs, time.nanos),
         |time| time.to_string(),
     )
 }
@@ -49,76 +35,38 @@ pub(crate) fn counted(count: u64, what: &str) -> String {
     }
 }
 
-/// A path in JSON: always as text, and in hexadecimal where the text is not the whole truth.
-#[derive(Debug, Serialize)]
-pub(crate) struct JsonPath {
-    path: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    path_hex: Option<String>,
-}
-
-impl JsonPath {
-    pub(crate) fn new(bytes: &[u8]) -> Self {
-        Self {
-            path: String::from_utf8_lossy(bytes).into_owned(),
-            path_hex: hex_unless_text(bytes),
-        }
-    }
-}
-
-/// Returns bytes in hexadecimal, unless they are text.
-pub(crate) fn hex_unless_text(bytes: &[u8]) -> Option<String> {
-    let hex = || bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    str::from_utf8(bytes).is_err().then(hex)
-}
-
-/// How paths are ended and shown in lists.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum PathStyle {
-    /// Quoted where needed, a line each.
-    Lines,
-    /// As they are, ended by NUL.
-    Nul,
-}
-
 /// Standard output. A reader that went away ends the command without complaint.
 #[derive(Debug)]
 pub(crate) struct Output {
     out: io::BufWriter<StdoutLock<'static>>,
+    is_colored: bool,
 }
 
 impl Output {
     pub(crate) fn new() -> Self {
+        let is_terminal = io::stdout().is_terminal();
         Self {
             out: io::BufWriter::with_capacity(64 * 1024, io::stdout().lock()),
+            is_colored: is_terminal && wants_colors(|name| std::env::var_os(name)),
         }
     }
 
-    pub(crate) fn line(&mut self, text: impl AsRef<str>) -> Result<(), CommandError> {
-        Ok(writeln!(self.out, "{}", text.as_ref())?)
+    pub(crate) fn line(&mut self, line: impl Into<Line>) -> Result<(), CommandError> {
+        let line = line.into().render(self.is_colored);
+        Ok(writeln!(self.out, "{line}")?)
     }
 
     /// Writes one JSON object on a line of its own.
     pub(crate) fn json(&mut self, value: &impl Serialize) -> Result<(), CommandError> {
-        serde_json::to_writer(&mut self.out, value)?;
+        json::write(&mut self.out, value)?;
         Ok(self.out.write_all(b"\n")?)
     }
 
-    /// Writes a path behind what stands before it in its line.
-    pub(crate) fn path(
-        &mut self,
-        before: &str,
-        bytes: &[u8],
-        style: PathStyle,
-    ) -> Result<(), CommandError> {
-        match style {
-            PathStyle::Lines => self.line(format!("{before}{}", quoted(bytes))),
-            PathStyle::Nul => {
-                self.bytes(before.as_bytes())?;
-                self.bytes(bytes)?;
-                self.bytes(b"\0")
-            }
-        }
+    /// Writes a path as it is, ended by NUL, behind what stands before it in a list.
+    pub(crate) fn nul(&mut self, before: &str, path: &[u8]) -> Result<(), CommandError> {
+        self.bytes(safe(before).as_bytes())?;
+        self.bytes(path)?;
+        self.bytes(b"\0")
     }
 
     pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), CommandError> {
@@ -131,14 +79,30 @@ impl Output {
     }
 }
 
+/// Returns whether a terminal is to get colours: <https://no-color.org>, and no terminal that
+/// cannot show them.
+fn wants_colors(variable: impl Fn(&str) -> Option<std::ffi::OsString>) -> bool {
+    let is_refused = variable("NO_COLOR").is_some_and(|value| !value.is_empty());
+    !is_refused && variable("TERM").is_some_and(|term| term != "dumb")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_unsafe_to_show_is_quoted() {
-        assert_eq!(quoted("päckage/a b".as_bytes()), "päckage/a b");
-        assert_eq!(quoted(b"a\nb\x1b\"\\\xff"), r#""a\nb\033\"\\\377""#);
+    fn colours_can_be_refused() {
+        let wanted = |variables: &[(&str, &str)]| {
+            wants_colors(|name| {
+                let found = variables.iter().find(|(variable, _)| *variable == name);
+                found.map(|(_, value)| value.into())
+            })
+        };
+        assert!(wanted(&[("TERM", "xterm")]));
+        assert!(wanted(&[("TERM", "xterm"), ("NO_COLOR", "")]));
+        assert!(!wanted(&[("TERM", "xterm"), ("NO_COLOR", "1")]));
+        assert!(!wanted(&[("TERM", "dumb")]));
+        assert!(!wanted(&[]));
     }
 
     #[test]

@@ -3,21 +3,36 @@
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
 use crate::error::CommandError;
+use crate::output::safe;
+use crate::settings::settings;
 
-/// Returns user@host.
+/// Returns the author of the settings, else user@host.
 pub(crate) fn author() -> String {
-    let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
-    let user = user.unwrap_or_else(|_| format!("uid{}", rustix::process::getuid().as_raw()));
-    let host = rustix::system::uname()
-        .nodename()
-        .to_string_lossy()
-        .into_owned();
-    format!("{user}@{host}")
+    let set = settings().ok().and_then(|settings| settings.author.clone());
+    set.unwrap_or_else(|| {
+        let host = rustix::system::uname();
+        format!("{}@{}", user(), host.nodename().to_string_lossy())
+    })
 }
 
-/// Tells something on stderr. That nobody reads it is no reason to fail.
-pub(crate) fn tell(message: &str) {
-    let _ = writeln!(std::io::stderr(), "{message}");
+/// Returns the user's name: of the session, else of the user database, else the number.
+fn user() -> String {
+    let named = |name| std::env::var(name).ok().filter(|user| !user.is_empty());
+    let id = nix::unistd::getuid();
+    named("USER")
+        .or_else(|| named("LOGNAME"))
+        .or_else(|| {
+            nix::unistd::User::from_uid(id)
+                .ok()
+                .flatten()
+                .map(|user| user.name)
+        })
+        .unwrap_or_else(|| format!("uid{id}"))
+}
+
+/// Writes one line to stderr, made safe. That the reader went away is no reason to fail.
+pub(crate) fn tell(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{}", safe(line));
 }
 
 /// Tells what is odd but no failure.
@@ -32,10 +47,10 @@ pub(crate) fn confirm(question: &str, yes: bool) -> Result<(), CommandError> {
         return Ok(());
     }
     if !can_be_asked() {
-        return Err(
-            CommandError::usage(format!("nobody is there to answer: {question}"))
-                .hint("to do it without asking, say --yes"),
-        );
+        return Err(CommandError::usage(format!(
+            "this needs an answer, and there is no terminal: {question}"
+        ))
+        .hint("to do it without a question, add --yes"));
     }
     match ask(question)? {
         true => Ok(()),
@@ -51,7 +66,7 @@ pub(crate) fn can_be_asked() -> bool {
 /// Asks a question, and returns true if the answer is yes.
 pub(crate) fn ask(question: &str) -> std::io::Result<bool> {
     let mut err = std::io::stderr();
-    write!(err, "{question} [y/N] ")?;
+    write!(err, "{} [y/N] ", safe(question))?;
     err.flush()?;
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer)?;

@@ -208,21 +208,14 @@ impl GrpcRemote {
         Ok((project(required("project", answer.project)?)?, head))
     }
 
-    /// Returns the versions of a project, newest first; at most `limit` of them if it is not 0.
-    pub async fn log(
-        &self,
-        name: &ProjectName,
-        limit: u32,
-    ) -> Result<Vec<VersionRecord>, RemoteError> {
-        self.log_of_path(name, &ObjectPath::ROOT, limit).await
-    }
-
     /// Returns the versions that made, removed or changed what is at a path or below it, newest
-    /// first; at most `limit` of them if it is not 0. A path that no version has had is not found.
+    /// first, from `up_to` on if that is given; at most `limit` of them if it is not 0. A path that
+    /// no version has had is not found.
     pub async fn log_of_path(
         &self,
         name: &ProjectName,
         path: &ObjectPath,
+        up_to: Option<VersionNumber>,
         limit: u32,
     ) -> Result<Vec<VersionRecord>, RemoteError> {
         let connections = &self.connections;
@@ -230,7 +223,7 @@ impl GrpcRemote {
         let mut fs = connections.fs();
         let request = v1::LogRequest {
             project: name.to_string(),
-            before: 0,
+            before: up_to.map_or(0, |version| version.0.saturating_add(1)),
             limit,
             path: path.as_bytes().to_vec(),
         };

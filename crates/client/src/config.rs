@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Where the server is, and how long to wait for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientConfig {
-    /// host:port of the coordinator.
+    /// host:port of the coordinator, as [`ClientConfig::new`] completes it.
     pub address: String,
     /// How long resolving a source may take.
     pub open_timeout: Duration,
@@ -18,18 +18,63 @@ pub struct ClientConfig {
 }
 
 impl ClientConfig {
-    /// Where a server listens if nobody says otherwise.
+    /// Where a server listens by default.
     pub const ADDRESS_DEFAULT: &str = "127.0.0.1:5051";
+    /// The port of [`Self::ADDRESS_DEFAULT`].
+    pub const PORT_DEFAULT: u16 = 5051;
 
-    /// Returns the defaults for a server at `address`.
+    /// Returns the defaults for a server at `address`, which is a host with or without a port.
     #[must_use]
-    pub fn new(address: impl Into<String>) -> Self {
+    pub fn new(address: impl AsRef<str>) -> Self {
         Self {
-            address: address.into(),
+            address: with_port(address.as_ref()),
             open_timeout: Duration::from_secs(5),
             progress_timeout: Duration::from_secs(30),
             commit_timeout: Duration::from_secs(15 * 60),
             patience: Duration::ZERO,
+        }
+    }
+}
+
+/// Completes an address as a user types it. What is no address stays as it is: the connection says
+/// what is wrong with it.
+fn with_port(address: &str) -> String {
+    let port = ClientConfig::PORT_DEFAULT;
+    let colons = address.bytes().filter(|byte| *byte == b':').count();
+    match address.strip_prefix('[') {
+        Some(rest) if rest.ends_with(']') => format!("{address}:{port}"),
+        Some(_) => address.to_owned(),
+        None if address.is_empty() || colons == 1 => address.to_owned(),
+        None if colons == 0 => format!("{address}:{port}"),
+        None => match address.parse::<std::net::Ipv6Addr>() {
+            Ok(host) => format!("[{host}]:{port}"),
+            Err(_) => address.to_owned(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_alone_gets_the_port_where_servers_listen() {
+        for (typed, address) in [
+            ("localhost", "localhost:5051"),
+            ("10.0.0.5", "10.0.0.5:5051"),
+            ("::1", "[::1]:5051"),
+            ("[::1]", "[::1]:5051"),
+        ] {
+            assert_eq!(ClientConfig::new(typed).address, address);
+        }
+        let default = ClientConfig::ADDRESS_DEFAULT;
+        assert_eq!(ClientConfig::new("127.0.0.1").address, default);
+    }
+
+    #[test]
+    fn what_has_a_port_or_is_no_address_stays() {
+        for typed in ["host:1", "[::1]:1", "", "host:", "http://host", "a:b:c"] {
+            assert_eq!(ClientConfig::new(typed).address, typed);
         }
     }
 }

@@ -207,13 +207,15 @@ fn innermost<'a>(mut error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error 
 
 fn channel(address: &str, connect_timeout: Duration) -> Result<Channel, RemoteError> {
     let wrong = |reason: String| {
-        RemoteError::Invalid(format!("{address:?} is no address of a server: {reason}"))
+        RemoteError::Invalid(format!(
+            "{address:?} is not the address of a server: {reason}"
+        ))
     };
     let has_port = address
         .rsplit_once(':')
         .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-    if !has_port {
-        return Err(wrong("expected HOST:PORT".to_owned()));
+    if !has_port || address.contains('/') {
+        return Err(wrong("expected HOST or HOST:PORT".to_owned()));
     }
     let endpoint = Endpoint::from_shared(format!("http://{address}"))
         .map_err(|error| wrong(error.to_string()))?;

@@ -1,14 +1,16 @@
 //! What every other crate needs from the operating system, written once.
 //!
 //! Owns: time ([`clock`]), retry delays ([`backoff`]), file operations that survive power loss
-//! ([`durable`]), advisory locks ([`flock`]), the limit of open files ([`open_files`]), log set-up of programs ([`telemetry`]), random bytes
-//! ([`random`]). It knows nothing of projects, versions or chunks, and it is no place for
+//! ([`durable`]), advisory locks ([`flock`]), the limit of open files ([`open_files`]), log set-up of
+//! programs ([`telemetry`]), random bytes ([`random`]), completions and manual pages of programs
+//! ([`documents`]). It knows nothing of projects, versions or chunks, and it is no place for
 //! miscellaneous helpers: a new module needs a second user first.
 
 #![forbid(unsafe_code)]
 
 pub mod backoff;
 pub mod clock;
+pub mod documents;
 pub mod durable;
 pub mod flock;
 pub mod open_files;

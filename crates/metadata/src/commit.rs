@@ -290,10 +290,25 @@ fn check_params(params: &CommitParams) -> Result<()> {
         ("author", params.author.len(), AUTHOR_LEN_MAX),
         ("message", params.message.len(), MESSAGE_LEN_MAX),
     ];
-    match texts.into_iter().find(|(_, len, max)| len > max) {
-        Some((what, _, max)) => Err(MetadataError::TextTooLong { what, max }),
-        None => Ok(()),
+    if let Some((what, _, max)) = texts.into_iter().find(|(_, len, max)| len > max) {
+        return Err(MetadataError::TextTooLong { what, max });
     }
+    // A message has lines; an author is one word of a line.
+    let forbidden =
+        |text: &str, is_forbidden: fn(char) -> bool| text.chars().find(|c| is_forbidden(*c));
+    if let Some(character) = forbidden(&params.author, char::is_control) {
+        return Err(MetadataError::TextForbidden {
+            what: "author",
+            character,
+        });
+    }
+    if let Some(character) = forbidden(&params.message, |c| c == '\0') {
+        return Err(MetadataError::TextForbidden {
+            what: "message",
+            character,
+        });
+    }
+    Ok(())
 }
 
 /// Checks what can be told from the change alone.

@@ -152,6 +152,15 @@ pub enum MetadataError {
         max: usize,
     },
 
+    /// Author or message of a commit hold a character that they cannot have.
+    #[error("the {what} of the commit holds the character {character:?}")]
+    TextForbidden {
+        /// "author" or "message".
+        what: &'static str,
+        /// The first such character.
+        character: char,
+    },
+
     /// Another coordinator publishes a version of the project.
     #[error("another coordinator is publishing a version of project {project}")]
     Busy {

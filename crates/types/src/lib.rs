@@ -26,7 +26,7 @@ pub use id::{
     ChunkId, ClusterId, ContentId, DirId, LinkId, NodeId, ProjectId, SessionId, Sha256, VersionId,
     VersionNumber,
 };
-pub use name::{Name, NameError, ObjectPath, PathError, ProjectName, TagName};
+pub use name::{LabelError, Name, NameError, ObjectPath, PathError, ProjectName, TagName};
 pub use object::{Kind, Link, NamedContent, PackRoot, Record, RecordFault, Xattr, XattrValue};
 pub use path_text::path_text;
 pub use place::{ChunkInfo, ContentPlace};

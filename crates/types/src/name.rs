@@ -154,32 +154,66 @@ fn trim_slashes(mut bytes: &[u8]) -> &[u8] {
     bytes
 }
 
-/// A text that is no name of a project or tag.
+/// A text that is no name of a project, tag or version, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error(
-    "{text:?} is no {what} name: it starts with a letter or digit, goes on with letters, digits, \
-     '.', '_' or '-', and has at most {PROJECT_NAME_LEN_MAX} of them"
-)]
+#[error("{text:?} cannot name a {what}: {fault}")]
 pub struct LabelError {
     what: &'static str,
     text: String,
+    fault: LabelFault,
+}
+
+/// What is wrong with a text that was to be a name.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+enum LabelFault {
+    #[error("it is empty")]
+    Empty,
+    #[error("it is longer than {PROJECT_NAME_LEN_MAX} characters")]
+    TooLong,
+    #[error("it begins with {0:?}, not with a letter or digit")]
+    FirstCharacter(char),
+    #[error("it holds {0:?}; letters, digits, '.', '_' and '-' are allowed")]
+    Character(char),
+    #[error("it looks like the number of a version")]
+    LooksLikeNumber,
+    #[error("it always names the newest version")]
+    Latest,
+    #[error("the number is too large")]
+    NumberTooLarge,
+}
+
+impl LabelError {
+    fn new(what: &'static str, text: &str, fault: LabelFault) -> Self {
+        let text = text.chars().take(100).collect();
+        Self { what, text, fault }
+    }
+
+    /// A version whose number no version can have.
+    pub(crate) fn number_too_large(text: &str) -> Self {
+        Self::new("version", text, LabelFault::NumberTooLarge)
+    }
 }
 
 fn check_label(what: &'static str, text: &str) -> Result<(), LabelError> {
-    let first = text
-        .bytes()
-        .next()
-        .is_some_and(|byte| byte.is_ascii_alphanumeric());
-    let rest = text
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
-    if first && rest && text.len() <= PROJECT_NAME_LEN_MAX {
-        return Ok(());
-    }
-    Err(LabelError {
-        what,
-        text: text.chars().take(100).collect(),
-    })
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let fault = match text.chars().next() {
+        None => LabelFault::Empty,
+        Some(first) if is_allowed(first) && !first.is_ascii_alphanumeric() => {
+            LabelFault::FirstCharacter(first)
+        }
+        _ => match text.chars().find(|c| !is_allowed(*c)) {
+            Some(c) => LabelFault::Character(c),
+            None if text.len() > PROJECT_NAME_LEN_MAX => LabelFault::TooLong,
+            None => return Ok(()),
+        },
+    };
+    Err(LabelError::new(what, text, fault))
+}
+
+/// Returns true for `v` and digits, which name a version.
+pub(crate) fn looks_like_number(text: &str) -> bool {
+    let digits = text.strip_prefix('v').unwrap_or_default();
+    !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// The name of a project.
@@ -213,14 +247,11 @@ impl TagName {
     /// Checks untrusted text.
     pub fn new(text: &str) -> Result<Self, LabelError> {
         check_label("tag", text)?;
-        let number = text
-            .strip_prefix('v')
-            .is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
-        if text == "latest" || (number && text.len() > 1) {
-            return Err(LabelError {
-                what: "tag",
-                text: text.to_owned(),
-            });
+        if text == "latest" {
+            return Err(LabelError::new("tag", text, LabelFault::Latest));
+        }
+        if looks_like_number(text) {
+            return Err(LabelError::new("tag", text, LabelFault::LooksLikeNumber));
         }
         Ok(Self(text.to_owned()))
     }
@@ -275,5 +306,28 @@ mod tests {
         for text in ["v", "v1a", "release-1.2", "1"] {
             assert!(TagName::new(text).is_ok(), "{text}");
         }
+    }
+
+    #[test]
+    fn what_cannot_be_a_name_is_refused_with_the_reason() {
+        let reason = |text: &str| TagName::new(text).expect_err(text).to_string();
+        let long = "a".repeat(64);
+        for (text, words) in [
+            (
+                "v3",
+                "\"v3\" cannot name a tag: it looks like the number of a version",
+            ),
+            ("latest", "always names the newest version"),
+            ("", "it is empty"),
+            ("-x", "begins with '-'"),
+            ("a b", "it holds ' '"),
+            ("\u{1b}[31m", "it holds '\\u{1b}'"),
+            (&long, "longer than 63 characters"),
+        ] {
+            assert!(reason(text).contains(words), "{}", reason(text));
+        }
+        let project = ProjectName::new("my/app").expect_err("no name").to_string();
+        assert!(project.starts_with("\"my/app\" cannot name a project: it holds '/'"));
+        assert!(ProjectName::new(&"a".repeat(63)).is_ok());
     }
 }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use thiserror::Error;
 
 use crate::id::VersionNumber;
-use crate::name::{LabelError, ProjectName, TagName};
+use crate::name::{LabelError, ProjectName, TagName, looks_like_number};
 
 /// Which version of a project is meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub struct Source {
 
 /// A text that is no source.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{text:?} names no version: expected project, project@latest, project@v42 or project@TAG")]
+#[error("{text:?} names no version (PROJECT, PROJECT@latest, PROJECT@vN or PROJECT@TAG)")]
 pub struct SourceError {
     text: String,
     #[source]
@@ -59,13 +59,13 @@ impl FromStr for VersionRef {
         if text == "latest" {
             return Ok(Self::Latest);
         }
-        let number = text
-            .strip_prefix('v')
-            .filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
-        match number.and_then(|digits| digits.parse().ok()) {
-            Some(number) => Ok(Self::Number(VersionNumber(number))),
-            None => TagName::new(text).map(Self::Tag),
+        if looks_like_number(text) {
+            let number = text[1..].parse();
+            return number
+                .map(|number| Self::Number(VersionNumber(number)))
+                .map_err(|_| LabelError::number_too_large(text));
         }
+        TagName::new(text).map(Self::Tag)
     }
 }
 
@@ -112,5 +112,18 @@ mod tests {
         ] {
             assert!(text.parse::<Source>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn the_reason_is_the_source_of_the_error() {
+        let reason = |text: &str| {
+            let error = text.parse::<Source>().expect_err(text);
+            std::error::Error::source(&error)
+                .expect("a reason")
+                .to_string()
+        };
+        assert!(reason("app@v99999999999999999999999").ends_with("the number is too large"));
+        assert!(reason("a b").contains("cannot name a project: it holds ' '"));
+        assert!(reason("app@").contains("cannot name a tag: it is empty"));
     }
 }

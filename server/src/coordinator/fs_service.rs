@@ -137,7 +137,7 @@ fn check_pattern(pattern: &str) -> Result<(), Fault> {
     match compiled {
         Ok(_) => Ok(()),
         Err(error) => {
-            let text = format!("{pattern:?} is no regular expression: {error}");
+            let text = format!("{pattern:?} is not a regular expression: {error}");
             Err(Fault::new(FaultKind::Invalid, text))
         }
     }

@@ -241,7 +241,7 @@ async fn patterns_are_counted_and_measured_before_any_is_compiled() {
     let many = refused(vec!["(".to_owned(); 300]).await;
     assert!(many.contains("256 pack patterns"), "{many}");
     let large = refused(vec![r"(\w{9}){9}".to_owned()]).await;
-    assert!(large.contains("is no regular expression"), "{large}");
+    assert!(large.contains("is not a regular expression"), "{large}");
     assert!(
         refused(vec!["(".to_owned()])
             .await

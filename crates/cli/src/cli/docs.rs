@@ -19,6 +19,7 @@ fn write_help(command: &mut Command, name: &str, page: &mut String) {
     ));
     let names: Vec<String> = command
         .get_subcommands()
+        .filter(|sub| !sub.is_hide_set())
         .map(|sub| sub.get_name().to_owned())
         .collect();
     for sub in names.iter().filter(|sub| *sub != "help") {

@@ -1,65 +1,69 @@
 //! `lfsfs cat`: bytes of files of a version, without mounting it.
 
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt as _;
-use std::sync::Arc;
 
 use clap::Args;
-use lfsfs_cache::{CacheConfig, DiskCache};
-use lfsfs_mount::{MountOptions, Places};
-use lfsfs_types::{ObjectPath, Source, nodeid};
-use lfsfs_vfs::{FileKind, Vfs, VfsConfig, VfsError};
+use lfsfs_client::Snapshot;
+use lfsfs_types::ObjectPath;
 
 use crate::cli::ServerArgs;
-use crate::error::{CommandError, no_such_path};
+use crate::contents::Contents;
+use crate::error::CommandError;
+use crate::lookup::{LastLink, find};
+use crate::named::Named;
 use crate::output::{Output, quoted};
 
-/// Bytes asked for at once.
-const READ_LEN: u32 = 1024 * 1024;
-
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Writes what the version has; uncommitted changes of a mount are not in it. A PATH \
+    may be, or lead through, a symbolic link of the version.\n\n\
+    Examples:\n  \
+    lfsfs cat app src/main.js             a file of the newest version\n  \
+    lfsfs cat app@v1 ./one ./two          two files of an older one\n  \
+    lfsfs cat /mnt/app/src/main.js        a file of a mount, as it was before its changes"
+)]
 pub(crate) struct CatArgs {
-    /// Version: PROJECT, PROJECT@vN, PROJECT@latest or PROJECT@TAG
-    source: String,
-    /// Paths of files in the version
-    #[arg(required = true)]
+    /// Version (PROJECT, PROJECT@vN, PROJECT@TAG), or a path in a mount
+    #[arg(value_name = "SOURCE")]
+    word: OsString,
+    /// Paths of files below that; none where SOURCE is a file itself
     paths: Vec<OsString>,
 }
 
 pub(crate) async fn run(server: ServerArgs, args: CatArgs) -> Result<(), CommandError> {
-    let source: Source = args.source.parse()?;
-    let places = Places::find(&MountOptions::default())?;
-    let cache = DiskCache::open(&places.cache, CacheConfig::default())
-        .map_err(|error| CommandError::failed(error.to_string()))?;
-    let remote = Arc::new(server.remote()?);
-    let vfs = Vfs::open(remote, cache, &source, VfsConfig::default()).await?;
-    let mut out = Output::new();
-    for path in &args.paths {
-        write_file(&vfs, &ObjectPath::new(path.as_bytes())?, &mut out).await?;
+    let named = Named::find(&server, Some(&args.word))?;
+    let paths = if args.paths.is_empty() {
+        vec![named.path.clone()]
+    } else {
+        let joined = args.paths.iter().map(|path| named.join(path));
+        joined.collect::<Result<_, _>>()?
+    };
+    if paths.iter().any(ObjectPath::is_root) {
+        let word = args.word.to_string_lossy();
+        return Err(CommandError::usage("cat needs a path of a file")
+            .hint(format!("what there is, is listed with: lfsfs ls {word}")));
     }
-    vfs.settle().await;
+    let snapshot = named.snapshot().await?;
+    let contents = Contents::open(&named.remote, &snapshot).await?;
+    let mut out = Output::new();
+    for path in &paths {
+        write_file(&named, &snapshot, &contents, path, &mut out).await?;
+    }
+    contents.close().await;
     out.finish()
 }
 
-async fn write_file(vfs: &Vfs, path: &ObjectPath, out: &mut Output) -> Result<(), CommandError> {
-    let mut ino = nodeid::ROOT;
-    for name in path.names() {
-        ino = match vfs.lookup(ino, name.as_bytes()).await {
-            Ok(entry) => entry.attr.ino,
-            Err(VfsError::NotFound | VfsError::NotDirectory) => return Err(no_such_path(path)),
-            Err(error) => return Err(error.into()),
-        };
-    }
-    let attr = vfs.getattr(ino).await?;
-    if attr.kind != FileKind::File {
+async fn write_file(
+    named: &Named,
+    snapshot: &Snapshot,
+    contents: &Contents,
+    path: &ObjectPath,
+    out: &mut Output,
+) -> Result<(), CommandError> {
+    let (found, record) = find(&named.remote, snapshot, path, LastLink::Follow).await?;
+    if record.dir().is_some() {
         let path = quoted(path.as_bytes());
-        return Err(CommandError::failed(format!("{path} is no regular file")));
+        return Err(CommandError::failed(format!("{path} is a directory")));
     }
-    let mut offset = 0;
-    while offset < attr.size {
-        let bytes = vfs.read(ino, offset, READ_LEN).await?;
-        out.bytes(&bytes)?;
-        offset += bytes.len().max(1) as u64;
-    }
-    Ok(())
+    contents.read(&found, |bytes| out.bytes(bytes)).await
 }

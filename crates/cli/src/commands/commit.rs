@@ -16,25 +16,25 @@ use crate::user;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Prints PROJECT@vN, which the mount shows from then on. Without changes that is \
-    the version it shows\nalready. What others committed meanwhile is taken along; where they \
-    changed the same, nothing is\npublished, nothing is lost, the paths are listed, and the exit \
-    code is 3.\n\n\
+    the version that it shows already. What others committed meanwhile is part of the new version. \
+    Where they changed the same, nothing is published and nothing is lost: the paths are listed, \
+    and the exit code is 3.\n\n\
     Examples:\n  \
     lfsfs commit /mnt/app -m \"npm install\"\n  \
-    lfsfs commit --force                  in a mount: my changes also where others changed the same\n  \
+    lfsfs commit --force                  in a mount: my changes win where others changed the same\n  \
     lfsfs commit /mnt/app --umount        and end the mount, as a job does last"
 )]
 pub(crate) struct CommitArgs {
     /// A path in the mount
     #[arg(default_value = ".")]
     dir: PathBuf,
-    /// Why
+    /// Message of the version: why it is made
     #[arg(short, long, default_value = "", hide_default_value = true)]
     message: String,
-    /// Who, if not USER@HOST
+    /// Author of the version [default: USER@HOST]
     #[arg(long)]
     author: Option<String>,
-    /// Put the changes on top also where others changed the same
+    /// Publish the changes even where others changed the same
     #[arg(long)]
     force: bool,
     /// End the mount afterwards

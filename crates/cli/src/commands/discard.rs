@@ -16,13 +16,13 @@ use crate::user;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Without PATH all changes of the mount of this directory are dropped. Asks \
-    before; where nobody can\nbe asked, --yes is needed.\n\n\
+    before it drops them; without a terminal it needs --yes.\n\n\
     Examples:\n  \
     lfsfs discard src/main.js             bring back what the version has there\n  \
     lfsfs discard /mnt/app --yes          all changes of that mount"
 )]
 pub(crate) struct DiscardArgs {
-    /// Paths in one mount: each with all that is below it, also what was removed
+    /// Paths in one mount, each with all that is below it; they may have been removed
     paths: Vec<PathBuf>,
     /// Do not ask
     #[arg(short, long)]

@@ -10,7 +10,8 @@ use serde::Serialize;
 
 use crate::cli::ServerArgs;
 use crate::error::CommandError;
-use crate::output::Output;
+use crate::output::{Output, counted};
+use crate::settings;
 
 /// Free space below which a cache is of little use.
 const FREE_MIN: u64 = 1 << 30;
@@ -53,6 +54,7 @@ impl Finding {
 pub(crate) async fn run(server: ServerArgs, args: DoctorArgs) -> Result<(), CommandError> {
     let mut findings = vec![device(), helper(), fuse_conf(), io_uring()];
     findings.extend(disks());
+    findings.extend(files());
     findings.push(server_answers(&server).await);
     let mut out = Output::new();
     for finding in &findings {
@@ -75,7 +77,10 @@ pub(crate) async fn run(server: ServerArgs, args: DoctorArgs) -> Result<(), Comm
     if bad == 0 {
         Ok(())
     } else {
-        Err(CommandError::failed(format!("{bad} things are wrong")))
+        let bad = counted(bad as u64, "check");
+        Err(CommandError::failed(format!(
+            "{bad} of this machine failed"
+        )))
     }
 }
 
@@ -159,6 +164,14 @@ fn disk(what: &'static str, path: &Path) -> Finding {
             Finding::new(what, health, format!("{}, {free} free", path.display()))
         }
     }
+}
+
+/// Returns the files of settings that are there. One that is wrong has ended the command before.
+fn files() -> Vec<Finding> {
+    let there = settings::files().into_iter().filter(|file| file.exists());
+    there
+        .map(|file| Finding::new("settings", Health::Ok, file.display().to_string()))
+        .collect()
 }
 
 async fn server_answers(server: &ServerArgs) -> Finding {

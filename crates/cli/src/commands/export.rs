@@ -25,7 +25,7 @@ use crate::user;
     and the exit code is 1. Until it has come to the end, a file \
     .lfsfs-export-unfinished-* is in DIR. Prints PROJECT@vN.\n\n\
     Examples:\n  \
-    lfsfs export app@v42 ./app\n  \
+    lfsfs export app@v42 /srv/app42\n  \
     lfsfs export app@stable /srv/app --json"
 )]
 pub(crate) struct ExportArgs {
@@ -106,16 +106,16 @@ pub(crate) fn all_or(
     if count == 0 {
         return Ok(());
     }
-    let mut message = message(counted(count, "object"));
+    let mut error = CommandError::failed(message(counted(count, "object")));
     for LeftOut { path, reason } in first {
         let path = if path.is_empty() { b"." } else { &path[..] };
-        message.push_str(&format!("\n  {}: {reason}", quoted(path)));
+        error = error.detail(format!("{}: {reason}", quoted(path)));
     }
     let unnamed = count.saturating_sub(first.len() as u64);
     if unnamed > 0 {
-        message.push_str(&format!("\n  and {unnamed} more"));
+        error = error.detail(format!("and {unnamed} more"));
     }
-    Err(CommandError::failed(message).hint(
+    Err(error.hint(
         "if contents are missing or damaged, find out more on the server's machine: stop lfsfsd \
         and run: lfsfsd check --data DIR",
     ))

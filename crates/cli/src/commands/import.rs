@@ -19,8 +19,8 @@ use crate::user;
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The version becomes a mirror of DIR. What is there already is not sent \
-    again; a tree without changes makes no version. Prints PROJECT@vN.\n\n\
+    after_help = "The version has exactly what DIR has. Contents that the server has are not sent \
+    again. A tree without changes makes no version. Prints PROJECT@vN.\n\n\
     Examples:\n  \
     lfsfs import ./node_modules deps --create -m \"npm ci\"\n  \
     lfsfs import ./app app --exclude .git --exclude 'build/**'"
@@ -30,22 +30,22 @@ pub(crate) struct ImportArgs {
     dir: PathBuf,
     /// Project that gets the version
     project: String,
-    /// Why
+    /// Message of the version: why it is made
     #[arg(short, long, default_value = "", hide_default_value = true)]
     message: String,
-    /// Who, if not USER@HOST
+    /// Author of the version [default: USER@HOST]
     #[arg(long)]
     author: Option<String>,
     /// Leave out what matches; a pattern with a slash is compared with the whole path
     #[arg(long, value_name = "PATTERN")]
     exclude: Vec<String>,
-    /// Publish without the entries that cannot be read, and without device nodes
+    /// Leave out entries that cannot be read, and device nodes, instead of failing
     #[arg(long)]
     skip_unreadable: bool,
     /// Make the project if it is not there
     #[arg(long)]
     create: bool,
-    /// Only say what would be done
+    /// Say what would be done, and do nothing
     #[arg(long)]
     dry_run: bool,
     /// One JSON object

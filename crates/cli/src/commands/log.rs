@@ -1,29 +1,31 @@
 //! `lfsfs log`: the versions of a project, or those that changed a path of it.
 
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt as _;
 
 use clap::Args;
-use lfsfs_types::{ObjectPath, Origin, VersionRecord};
+use lfsfs_types::{Origin, VersionRecord, VersionRef};
 use serde::Serialize;
 
-use super::project::name;
 use crate::cli::ServerArgs;
 use crate::error::CommandError;
-use crate::output::{self, Output};
+use crate::named::Named;
+use crate::output::{self, Clock, Line, Output, Style, TimeStyle};
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "With PATH: the versions that made, removed or changed what is there or below \
-    it.\n\n\
+    after_help = "Columns: version, time, author, origin, entries added (+), removed (-) and \
+    modified (~), first line of the message. Of a version: that one and those before it. Of a PATH: \
+    the versions that made, removed or changed what is there or below it.\n\n\
     Examples:\n  \
-    lfsfs log app -n 10\n  \
-    lfsfs log app src/main.js"
+    lfsfs log app -n 10                   the ten newest versions of a project\n  \
+    lfsfs log app src/main.js             those that changed a file\n  \
+    lfsfs log /mnt/app/src --oneline      those that changed a directory of a mount"
 )]
 pub(crate) struct LogArgs {
-    /// Name of the project
-    project: String,
-    /// Path in the project, from its root
+    /// Project, version, or a path in a mount [default: the mount of this directory]
+    #[arg(value_name = "SOURCE")]
+    word: Option<OsString>,
+    /// Path below that
     #[arg(default_value = "", hide_default_value = true)]
     path: OsString,
     /// Show at most this many versions
@@ -35,6 +37,12 @@ pub(crate) struct LogArgs {
         hide_default_value = true
     )]
     limit: u32,
+    /// Show the version and the first line of the message alone
+    #[arg(long, conflicts_with = "json")]
+    oneline: bool,
+    /// Show times so
+    #[arg(long, value_name = "STYLE", value_enum, default_value_t)]
+    time: TimeStyle,
     /// One JSON object a line
     #[arg(long)]
     json: bool,
@@ -78,7 +86,7 @@ impl JsonVersion {
     }
 }
 
-fn origin(origin: Origin) -> String {
+pub(crate) fn origin(origin: Origin) -> String {
     match origin {
         Origin::Import => "import".to_owned(),
         Origin::Commit => "commit".to_owned(),
@@ -89,34 +97,84 @@ fn origin(origin: Origin) -> String {
 }
 
 pub(crate) async fn run(server: ServerArgs, args: LogArgs) -> Result<(), CommandError> {
-    let path = ObjectPath::new(args.path.as_bytes())?;
-    let versions = server
-        .remote()?
-        .log_of_path(&name(&args.project)?, &path, args.limit)
+    let named = Named::find(&server, args.word.as_deref())?;
+    let path = named.join(&args.path)?;
+    let up_to = match named.source.version {
+        VersionRef::Latest => None,
+        _ => Some(named.snapshot().await?.version.number),
+    };
+    let versions = named
+        .remote
+        .log_of_path(&named.source.project, &path, up_to, args.limit)
         .await?;
     let mut out = Output::new();
-    for version in &versions {
-        if args.json {
-            out.json(&JsonVersion::new(version))?;
-        } else {
-            write_version(&mut out, version)?;
-        }
+    if args.json {
+        versions
+            .iter()
+            .try_for_each(|version| out.json(&JsonVersion::new(version)))?;
+    } else {
+        let rows: Vec<_> = versions.iter().map(|version| row(version, &args)).collect();
+        let widths = widths(&rows);
+        rows.iter()
+            .try_for_each(|row| out.line(line(row, &widths)))?;
     }
     out.finish()
 }
 
-fn write_version(out: &mut Output, version: &VersionRecord) -> Result<(), CommandError> {
-    let counts = version.counts;
-    let time = output::time(version.time);
+/// Returns the columns of a version.
+fn row(version: &VersionRecord, args: &LogArgs) -> Vec<String> {
+    let number = version.number.to_string();
     let first_line = version.message.lines().next().unwrap_or_default();
-    let line = format!(
-        "{:<6} {time}  {}  {}  +{} -{} ~{}  {first_line}",
-        version.number.to_string(),
-        version.author,
+    if args.oneline {
+        return vec![number, first_line.to_owned()];
+    }
+    let counts = version.counts;
+    vec![
+        number,
+        Clock::new(args.time).show(version.time),
+        version.author.clone(),
         origin(version.origin),
-        counts.added,
-        counts.removed,
-        counts.modified,
-    );
-    out.line(line.trim_end())
+        format!("+{} -{} ~{}", counts.added, counts.removed, counts.modified),
+        first_line.to_owned(),
+    ]
+}
+
+fn widths(rows: &[Vec<String>]) -> Vec<usize> {
+    let columns = rows.first().map_or(0, Vec::len);
+    let width = |row: &Vec<String>, column: usize| output::safe(&row[column]).chars().count();
+    (0..columns)
+        .map(|column| rows.iter().map(|row| width(row, column)).max().unwrap_or(0))
+        .collect()
+}
+
+fn line(row: &[String], widths: &[usize]) -> Line {
+    let (number, rest) = row
+        .split_first()
+        .map_or(("", row), |(a, b)| (a.as_str(), b));
+    // Made safe here, so that what is escaped is counted as it is shown.
+    let padded = |(field, width): (&String, &usize)| format!("  {:<width$}", output::safe(field));
+    let text: String = rest.iter().zip(&widths[1..]).map(padded).collect();
+    let number = format!("{number:<width$}", width = widths[0]);
+    match text.trim_end() {
+        "" => Line::new().styled(Style::Version, number.trim_end()),
+        text => Line::new().styled(Style::Version, number).text(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_stand_below_each_other() {
+        let row = |fields: &[&str]| fields.iter().map(|field| (*field).to_owned()).collect();
+        let rows: Vec<Vec<String>> = vec![
+            row(&["v10", "me@host", "a\x1bb"]),
+            row(&["v9", "somebody@host", ""]),
+        ];
+        let widths = widths(&rows);
+        assert_eq!(widths, [3, 13, 6]);
+        let lines: Vec<_> = rows.iter().map(|row| line(row, &widths).plain()).collect();
+        assert_eq!(lines, ["v10  me@host        a\\033b", "v9   somebody@host"]);
+    }
 }

@@ -1,27 +1,56 @@
 //! `lfsfs ls`: a directory of a version, without mounting it.
 
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt as _;
+mod long;
 
-use clap::Args;
-use lfsfs_client::{GrpcRemote, Remote as _, Snapshot};
-use lfsfs_types::{Kind, ObjectPath, PackRoot, Record, Source};
+use std::ffi::OsString;
+
+use clap::{ArgAction, Args};
+use lfsfs_client::{Remote as _, Snapshot};
+use lfsfs_types::{Kind, ObjectPath, PackRoot, Record};
 use serde::Serialize;
 
+use self::long::Long;
 use crate::cli::ServerArgs;
 use crate::error::CommandError;
-use crate::output::{self, JsonPath, Output, PathStyle, quoted};
+use crate::lookup::{LastLink, find};
+use crate::named::Named;
+use crate::output::{self, JsonPath, Line, Output, Style, TimeStyle, quoted};
 
 #[derive(Debug, Args)]
+#[command(
+    disable_help_flag = true,
+    after_help = "Lists what the version has; uncommitted changes of a mount are not in it. A \
+    PATH may lead through symbolic links of the version.\n\n\
+    Examples:\n  \
+    lfsfs ls app                          the root of the newest version\n  \
+    lfsfs ls app@v1 src -l                a directory of an older one, with modes, owners and times\n  \
+    lfsfs ls /mnt/app/src -R              all below a directory of the version that a mount shows"
+)]
 pub(crate) struct LsArgs {
-    /// Version: PROJECT, PROJECT@vN, PROJECT@latest or PROJECT@TAG
-    source: String,
-    /// Path in the version
-    #[arg(default_value = "")]
+    /// Version (PROJECT, PROJECT@vN, PROJECT@TAG), or a path in a mount [default: .]
+    #[arg(value_name = "SOURCE")]
+    word: Option<OsString>,
+    /// Path below that
+    #[arg(default_value = "", hide_default_value = true)]
     path: OsString,
-    /// Show kind, mode, owner, size and time too
+    /// Show mode, links, owner, group, size and time, too
     #[arg(short, long)]
     long: bool,
+    /// Show sizes with a unit
+    #[arg(short = 'h', long, requires = "long")]
+    human: bool,
+    /// Show owners as numbers
+    #[arg(short, long, requires = "long")]
+    numeric: bool,
+    /// Show times so
+    #[arg(
+        long,
+        value_name = "STYLE",
+        value_enum,
+        default_value_t,
+        requires = "long"
+    )]
+    time: TimeStyle,
     /// Go down into directories
     #[arg(short = 'R', long)]
     recursive: bool,
@@ -31,6 +60,9 @@ pub(crate) struct LsArgs {
     /// One JSON object a line
     #[arg(long)]
     json: bool,
+    /// Print help
+    #[arg(long, action = ArgAction::Help)]
+    help: Option<bool>,
 }
 
 /// An object in JSON.
@@ -54,87 +86,101 @@ struct JsonObject {
 }
 
 pub(crate) async fn run(server: ServerArgs, args: LsArgs) -> Result<(), CommandError> {
-    let remote = server.remote()?;
-    let source: Source = args.source.parse()?;
-    let path = ObjectPath::new(args.path.as_bytes())?;
-    let snapshot = remote.resolve_source(&source).await?;
-    let record = if path.is_root() {
-        snapshot.root.clone()
-    } else {
-        remote
-            .lookup(snapshot.project.id, snapshot.version.number, &path)
-            .await?
-    };
-    let mut out = Output::new();
+    let named = Named::find(&server, args.word.as_deref())?;
+    let path = named.join(&args.path)?;
+    let snapshot = named.snapshot().await?;
+    // A link is what was asked for, unless something below it was.
+    let (path, record) = find(&named.remote, &snapshot, &path, LastLink::Keep).await?;
+    let mut list = List::new(&args);
     if record.dir().is_some() {
-        list(&remote, &snapshot, path, &record, &args, &mut out).await?;
+        list.directory(&named, &snapshot, path, record).await?;
     } else {
-        write(&mut out, &args, &path, &record)?;
+        list.entries(&[(path, record)])?;
     }
-    out.finish()
+    list.out.finish()
 }
 
-async fn list(
-    remote: &GrpcRemote,
-    snapshot: &Snapshot,
-    path: ObjectPath,
-    record: &Record,
-    args: &LsArgs,
-    out: &mut Output,
-) -> Result<(), CommandError> {
-    let (project, version) = (snapshot.project.id, snapshot.version.number);
-    // What is still to be listed, deepest and last first, so that paths come out in order.
-    let mut pending = vec![(path, record.clone())];
-    let mut is_top = true;
-    while let Some((path, record)) = pending.pop() {
-        if !is_top {
-            write(out, args, &path, &record)?;
+/// The output, and how it is to look.
+struct List<'a> {
+    args: &'a LsArgs,
+    out: Output,
+    long: Long,
+}
+
+impl<'a> List<'a> {
+    fn new(args: &'a LsArgs) -> Self {
+        Self {
+            args,
+            out: Output::new(),
+            long: Long::new(args.human, args.numeric, args.time),
         }
-        let Some(dir) = record.dir().filter(|_| is_top || args.recursive) else {
-            continue;
+    }
+
+    /// Lists a directory, and those below it if that was asked for, in the order of the paths.
+    async fn directory(
+        &mut self,
+        named: &Named,
+        snapshot: &Snapshot,
+        path: ObjectPath,
+        record: Record,
+    ) -> Result<(), CommandError> {
+        let (project, version) = (snapshot.project.id, snapshot.version.number);
+        // What is still to be listed, deepest and last first.
+        let mut pending = vec![(path, record)];
+        let mut is_top = true;
+        while let Some((path, record)) = pending.pop() {
+            if !is_top {
+                self.entries(&[(path.clone(), record.clone())])?;
+            }
+            let Some(dir) = record.dir().filter(|_| is_top || self.args.recursive) else {
+                continue;
+            };
+            let listing = named.remote.list_directory(project, version, dir).await?;
+            let entries = listing.entries.into_iter();
+            let entries = entries.map(|(name, record)| Ok((path.join(&name)?, record)));
+            let entries = entries.collect::<Result<Vec<_>, CommandError>>()?;
+            self.long.fit(entries.iter().map(|(_, record)| record));
+            pending.extend(entries.into_iter().rev());
+            is_top = false;
+        }
+        Ok(())
+    }
+
+    fn entries(&mut self, entries: &[(ObjectPath, Record)]) -> Result<(), CommandError> {
+        self.long.fit(entries.iter().map(|(_, record)| record));
+        for (path, record) in entries {
+            self.entry(path, record)?;
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, path: &ObjectPath, record: &Record) -> Result<(), CommandError> {
+        if self.args.json {
+            return self.out.json(&json(path, record));
+        }
+        let before = match self.args.long {
+            true => self.long.columns(record),
+            false => String::new(),
         };
-        let listing = remote.list_directory(project, version, dir).await?;
-        for (name, record) in listing.entries.into_iter().rev() {
-            pending.push((path.join(&name)?, record));
+        if self.args.nul {
+            return self.out.nul(&before, path.as_bytes());
         }
-        is_top = false;
+        let line = Line::new().text(before);
+        let line = line.styled(color(&record.kind), quoted(path.as_bytes()));
+        self.out.line(match &record.kind {
+            Kind::Symlink { target } if self.args.long => {
+                line.text(format!(" -> {}", quoted(target)))
+            }
+            _ => line,
+        })
     }
-    Ok(())
 }
 
-fn write(
-    out: &mut Output,
-    args: &LsArgs,
-    path: &ObjectPath,
-    record: &Record,
-) -> Result<(), CommandError> {
-    if args.json {
-        return out.json(&json(path, record));
-    }
-    let style = if args.nul {
-        PathStyle::Nul
-    } else {
-        PathStyle::Lines
-    };
-    if !args.long {
-        return out.path("", path.as_bytes(), style);
-    }
-    let before = format!(
-        "{}{:04o} {:>6} {:>6} {:>12} {} ",
-        letter(&record.kind),
-        record.mode,
-        record.uid,
-        record.gid,
-        record.size(),
-        output::time(record.mtime),
-    );
-    match &record.kind {
-        Kind::Symlink { target } if style == PathStyle::Lines => out.line(format!(
-            "{before}{} -> {}",
-            quoted(path.as_bytes()),
-            quoted(target)
-        )),
-        _ => out.path(&before, path.as_bytes(), style),
+const fn color(kind: &Kind) -> Style {
+    match kind {
+        Kind::Directory { .. } => Style::Directory,
+        Kind::Symlink { .. } => Style::Symlink,
+        _ => Style::Plain,
     }
 }
 
@@ -176,25 +222,5 @@ const fn kind(kind: &Kind) -> &'static str {
         Kind::Socket => "socket",
         Kind::BlockDevice { .. } => "block device",
         Kind::CharDevice { .. } => "character device",
-    }
-}
-
-const fn letter(kind: &Kind) -> char {
-    match kind {
-        Kind::File { .. }
-        | Kind::Pack {
-            root: PackRoot::File,
-            ..
-        } => '-',
-        Kind::Directory { .. }
-        | Kind::Pack {
-            root: PackRoot::Directory,
-            ..
-        } => 'd',
-        Kind::Symlink { .. } => 'l',
-        Kind::Fifo => 'p',
-        Kind::Socket => 's',
-        Kind::BlockDevice { .. } => 'b',
-        Kind::CharDevice { .. } => 'c',
     }
 }

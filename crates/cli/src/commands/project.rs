@@ -26,13 +26,17 @@ pub(crate) enum ProjectCommand {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Prints the name.\n\n\
+    Examples:\n  \
+    lfsfs project new docs\n  \
+    lfsfs project new site --pack 'node_modules/[^/]+'")]
 pub(crate) struct NewArgs {
-    /// Name: letters, digits, '.', '_' and '-', at most 63
+    /// Name: letters, digits, '.', '_' and '-', at most 63 characters
     name: String,
     /// Do nothing if there is a project of that name
     #[arg(long)]
     if_missing: bool,
-    /// Regular expression of directories to store as packs; can be given several times
+    /// Regular expression of directories to store as packs; may be repeated
     #[arg(long = "pack", value_name = "PATTERN")]
     pack_patterns: Vec<String>,
 }
@@ -55,19 +59,19 @@ pub(crate) struct InspectArgs {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Its versions, tags and mounts stay; the old name names nothing any more.\n\n\
+    after_help = "Versions, tags and mounts of the project stay. The old name is free then.\n\n\
     Example:\n  lfsfs project rename app web"
 )]
 pub(crate) struct RenameArgs {
-    /// Name of the project
+    /// Name that it has
     old: String,
-    /// Its name from now on
+    /// Name that it gets
     new: String,
 }
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Asks before; where nobody can be asked, --yes is needed. Mounts of it fail.\n\n\
+    after_help = "Asks before it deletes; without a terminal it needs --yes. Mounts of the project fail then.\n\n\
     Example:\n  lfsfs project delete app --yes"
 )]
 pub(crate) struct DeleteArgs {
@@ -193,7 +197,7 @@ async fn delete(server: &ServerArgs, args: &DeleteArgs) -> Result<(), CommandErr
     let (project, _) = remote.inspect(&name).await?;
     let head = project.head.0;
     user::confirm(
-        &format!("delete {name} with all of its versions up to {head}, for ever?"),
+        &format!("delete {name} and all of its versions up to {head}? This cannot be undone."),
         args.yes,
     )?;
     Ok(remote.delete_project(&name).await?)

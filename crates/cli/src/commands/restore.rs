@@ -22,16 +22,16 @@ use crate::user;
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "PATH becomes what it was, file or directory; what that version does not have \
-    below it is removed. The\nresult is a change like any other: look at it with diff, commit it, \
-    or take it back with discard.\nUncommitted changes below PATH would be lost: then it asks \
-    before, or needs --yes.\n\n\
+    after_help = "PATH, a file or a directory, becomes what it was in that version; what the \
+    version does not have below PATH is removed. The result is an uncommitted change: see it with \
+    diff, then commit or discard it. Where uncommitted changes at PATH would be lost, restore asks \
+    before; without a terminal it needs --yes.\n\n\
     Examples:\n  \
     lfsfs restore src/main.js --from v41\n  \
     lfsfs restore /mnt/app/config --from stable"
 )]
 pub(crate) struct RestoreArgs {
-    /// Path in a writable mount; need not be there any more
+    /// Path in a writable mount; it may have been removed
     path: PathBuf,
     /// Version of the same project: vN, latest, a tag, or PROJECT@ and one of them
     #[arg(long, value_name = "VERSION")]
@@ -71,7 +71,7 @@ pub(crate) async fn run(args: RestoreArgs) -> Result<(), CommandError> {
     if lost > 0 {
         let shown = quoted(args.path.as_os_str().as_bytes());
         let lost = counted(lost, "uncommitted change");
-        let question = format!("restore {shown} and lose {lost} of it?");
+        let question = format!("restore {shown}? Its {lost} would be lost.");
         user::confirm(&question, args.yes)?;
     }
     let (project, version) = (snapshot.project.name.to_string(), snapshot.version.number);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use lfsfs_mount::{MountStatus, find_mount};
 
+use super::diff::write_changes;
 use crate::error::CommandError;
 use crate::mounted::{places, served, source};
 use crate::output::Output;
@@ -14,12 +15,18 @@ pub(crate) struct StatusArgs {
     /// A path in the mount
     #[arg(default_value = ".")]
     path: PathBuf,
+    /// Show the uncommitted changes alone, a line each, as lfsfs diff does
+    #[arg(short, long, conflicts_with = "json")]
+    short: bool,
     /// One JSON object
     #[arg(long)]
     json: bool,
 }
 
 pub(crate) fn run(args: &StatusArgs) -> Result<(), CommandError> {
+    if args.short {
+        return write_changes(&args.path);
+    }
     let mount = find_mount(&args.path, &places()?)?;
     let status = served(&mount)?;
     let mut out = Output::new();

@@ -19,10 +19,10 @@ use crate::user;
     override_usage = "lfsfs switch [OPTIONS] [DIR] <VERSION>\n       \
     lfsfs switch [OPTIONS] --server <ADDRESS> [DIR] [VERSION]",
     after_help = "Programs go on in the mount: what is the same in both versions keeps its inode \
-    number and stays\ncached, open files keep what they opened. Refused while there are \
-    uncommitted changes. Prints\nPROJECT@vN.\n\n\
+    number and stays cached, open files stay what was opened. Refused while there are uncommitted \
+    changes. Prints PROJECT@vN.\n\n\
     With --server the mount asks its server at that address from now on, if the same version is \
-    there.\nUncommitted changes stay. A mount that is made anew gets its address as before: change \
+    there. Uncommitted changes stay. A mount that is made anew gets its address as before: change \
     fstab too.\n\n\
     Examples:\n  \
     lfsfs switch /mnt/app v43\n  \

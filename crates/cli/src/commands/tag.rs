@@ -1,12 +1,15 @@
 //! `lfsfs tag`: names for versions.
 
+use std::ffi::OsString;
+
 use clap::Args;
-use lfsfs_client::{GrpcRemote, Remote as _, RemoteError};
-use lfsfs_types::{Source, TagName};
+use lfsfs_client::RemoteError;
+use lfsfs_types::TagName;
 use serde::Serialize;
 
 use crate::cli::ServerArgs;
 use crate::error::CommandError;
+use crate::named::{Named, NamedKind};
 use crate::output::Output;
 
 #[derive(Debug, Args)]
@@ -15,18 +18,20 @@ use crate::output::Output;
     Examples:\n  \
     lfsfs tag app@v3 stable               call v3 stable: app@stable is v3\n  \
     lfsfs tag app stable --force          move it to the newest version\n  \
+    lfsfs tag . good                      call the version good that the mount of this directory shows\n  \
     lfsfs tag app                         list the tags\n  \
-    lfsfs tag app stable --delete         forget the name; the version stays"
+    lfsfs tag app stable --delete         delete the tag; the version stays"
 )]
 pub(crate) struct TagArgs {
-    /// Version to name: PROJECT (its newest), PROJECT@vN or PROJECT@TAG
-    source: String,
+    /// Version to name: PROJECT (its newest), PROJECT@vN, PROJECT@TAG, or a mount
+    #[arg(value_name = "SOURCE")]
+    word: OsString,
     /// Tag: as a project's name, but not `latest` and not `v` with digits
     name: Option<String>,
-    /// Move a tag that names another version
+    /// Move the tag if it names another version
     #[arg(short, long, requires = "name")]
     force: bool,
-    /// Forget the tag
+    /// Delete the tag; the version stays
     #[arg(short, long, requires = "name", conflicts_with = "force")]
     delete: bool,
     /// One JSON object a line
@@ -42,28 +47,25 @@ struct JsonTag {
 }
 
 pub(crate) async fn run(server: ServerArgs, args: TagArgs) -> Result<(), CommandError> {
-    let source: Source = args.source.parse()?;
-    let remote = server.remote()?;
-    let Some(name) = &args.name else {
-        return list(&remote, &source, &args).await;
-    };
-    let tag = TagName::new(name).map_err(|error| CommandError::usage(error.to_string()))?;
-    if args.delete {
-        delete(&remote, &source, &args, &tag).await
-    } else {
-        set(&remote, &source, &args, &tag).await
+    // A name that is none is found before anything is asked.
+    let tag = args.name.as_deref().map(TagName::new).transpose();
+    let tag = tag.map_err(|error| CommandError::usage(error.to_string()))?;
+    let named = Named::find(&server, Some(&args.word))?;
+    match &tag {
+        None => list(&named, &args).await,
+        Some(tag) if args.delete => delete(&named, tag).await,
+        Some(tag) => set(&named, &args, tag).await,
     }
 }
 
-async fn set(
-    remote: &GrpcRemote,
-    source: &Source,
-    args: &TagArgs,
-    tag: &TagName,
-) -> Result<(), CommandError> {
-    let version = remote.resolve_source(source).await?.version.number;
-    let project = &source.project;
-    match remote.set_tag(project, tag, version, args.force).await {
+async fn set(named: &Named, args: &TagArgs, tag: &TagName) -> Result<(), CommandError> {
+    let version = named.snapshot().await?.version.number;
+    let project = &named.source.project;
+    match named
+        .remote
+        .set_tag(project, tag, version, args.force)
+        .await
+    {
         Err(error @ RemoteError::AlreadyExists(_)) => {
             return Err(CommandError::from(error).hint("move it with --force"));
         }
@@ -78,23 +80,22 @@ async fn set(
     out.finish()
 }
 
-async fn delete(
-    remote: &GrpcRemote,
-    source: &Source,
-    args: &TagArgs,
-    tag: &TagName,
-) -> Result<(), CommandError> {
-    if args.source.contains('@') {
-        let hint = format!("lfsfs tag {} {tag} --delete", source.project);
-        return Err(CommandError::usage("a tag is forgotten whatever version it names").hint(hint));
+async fn delete(named: &Named, tag: &TagName) -> Result<(), CommandError> {
+    let project = &named.source.project;
+    if named.kind == NamedKind::Version {
+        let hint = format!("lfsfs tag {project} {tag} --delete");
+        return Err(CommandError::usage(
+            "a tag is deleted by its name alone, whatever version it names",
+        )
+        .hint(format!("name the project alone: {hint}")));
     }
-    Ok(remote.delete_tag(&source.project, tag).await?)
+    Ok(named.remote.delete_tag(project, tag).await?)
 }
 
-async fn list(remote: &GrpcRemote, source: &Source, args: &TagArgs) -> Result<(), CommandError> {
-    let mut tags = remote.list_tags(&source.project).await?;
-    if args.source.contains('@') {
-        let wanted = remote.resolve_source(source).await?.version.number;
+async fn list(named: &Named, args: &TagArgs) -> Result<(), CommandError> {
+    let mut tags = named.remote.list_tags(&named.source.project).await?;
+    if named.kind == NamedKind::Version {
+        let wanted = named.snapshot().await?.version.number;
         tags.retain(|(_, version)| *version == wanted);
     }
     let width = tags.iter().map(|(tag, _)| tag.as_str().len()).max();

@@ -13,10 +13,10 @@ use crate::user;
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Changes that are not committed are kept for the next mount of the same version at \
-    the same\ndirectory; the command says how many there are. A mount that a program uses stays, and \
-    the command\nnames the program. Where other mount namespaces show the mount and no program uses \
-    it there, it ends\nthere too.\n\n\
+    after_help = "Uncommitted changes are kept for the next mount of the same version at the same \
+    directory; umount says how many there are. A mount that a program uses stays, and umount names \
+    the program. Where other mount namespaces show the mount and no program uses it there, it ends \
+    there too.\n\n\
     Examples:\n  \
     lfsfs umount /mnt/app\n  \
     lfsfs umount --all --lazy"

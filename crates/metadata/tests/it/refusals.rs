@@ -300,6 +300,15 @@ fn parameters_that_are_out_of_range() {
         error,
         MetadataError::TextTooLong { what: "author", .. }
     ));
+    for (author, message) in [("me\nv9", ""), ("\u{1b}[31m", ""), ("me", "a\0b")] {
+        let mut forbidden = good.clone();
+        (forbidden.author, forbidden.message) = (author.to_owned(), message.to_owned());
+        let error = scene.metadata.begin_commit(forbidden).unwrap_err();
+        assert!(
+            matches!(error, MetadataError::TextForbidden { .. }),
+            "{error}"
+        );
+    }
     let other = ProjectName::new("other").unwrap();
     let other = scene
         .metadata

@@ -18,6 +18,10 @@ pub struct Binaries {
     pub lfsfsd: PathBuf,
 }
 
+/// Set to `built` where the programs were built together with the tests. Building them alone would
+/// choose other features of shared dependencies, and compile those once more.
+const BUILT_VARIABLE: &str = "LFSFS_TEST_PROGRAMS";
+
 /// Returns the programs built with the profile of the running test.
 ///
 /// # Errors
@@ -39,6 +43,9 @@ pub fn ensure_built() -> anyhow::Result<&'static Binaries> {
 
 fn build() -> anyhow::Result<Binaries> {
     let profile_dir = profile_dir()?;
+    if std::env::var_os(BUILT_VARIABLE).is_some_and(|value| value == "built") {
+        return binaries_in(&profile_dir);
+    }
     let output = build_command(&profile_dir)?
         .output()
         .context("start cargo")?;

@@ -149,7 +149,7 @@ fn directory(
         };
         dir = match known.map(|record| record.kind) {
             Some(Kind::Directory { dir }) => dir,
-            Some(_) => return Err(invalid("a part of the path is no directory")),
+            Some(_) => return Err(invalid("a part of the path is not a directory")),
             None if change.file.is_none() => return Err(no_such_path(change.path.as_bytes())),
             None => {
                 let made = DirId(DirId::SESSION_FIRST.0 + changes.len() as u64);

@@ -1,0 +1,78 @@
+//! Bytes of the files of a version, through the cache of this machine.
+
+use std::sync::Arc;
+
+use lfsfs_cache::{CacheConfig, DiskCache};
+use lfsfs_client::{GrpcRemote, Snapshot};
+use lfsfs_mount::{MountOptions, Places};
+use lfsfs_types::{ObjectPath, Source, VersionRef, nodeid};
+use lfsfs_vfs::{Attr, FileKind, Vfs, VfsConfig, VfsError};
+
+use crate::error::{CommandError, no_such_path};
+use crate::output::quoted;
+
+/// Bytes asked for at once.
+const READ_LEN: u32 = 1024 * 1024;
+
+/// The files of one version.
+#[derive(Debug)]
+pub(crate) struct Contents {
+    vfs: Vfs,
+}
+
+impl Contents {
+    pub(crate) async fn open(
+        remote: &GrpcRemote,
+        snapshot: &Snapshot,
+    ) -> Result<Self, CommandError> {
+        let places = Places::find(&MountOptions::default())?;
+        let cache = DiskCache::open(&places.cache, CacheConfig::default())
+            .map_err(|error| CommandError::failed(error.to_string()))?;
+        let source = Source {
+            project: snapshot.project.name.clone(),
+            version: VersionRef::Number(snapshot.version.number),
+        };
+        let remote = Arc::new(remote.clone());
+        let vfs = Vfs::open(remote, cache, &source, VfsConfig::default()).await?;
+        Ok(Self { vfs })
+    }
+
+    /// Gives the bytes of a regular file to `take`, in order. No name of the path is a link.
+    pub(crate) async fn read(
+        &self,
+        path: &ObjectPath,
+        mut take: impl FnMut(&[u8]) -> Result<(), CommandError>,
+    ) -> Result<(), CommandError> {
+        let attr = self.attr(path).await?;
+        if attr.kind != FileKind::File {
+            let path = quoted(path.as_bytes());
+            return Err(CommandError::failed(format!(
+                "{path} is not a regular file"
+            )));
+        }
+        let mut offset = 0;
+        while offset < attr.size {
+            let bytes = self.vfs.read(attr.ino, offset, READ_LEN).await?;
+            take(&bytes)?;
+            offset += bytes.len().max(1) as u64;
+        }
+        Ok(())
+    }
+
+    async fn attr(&self, path: &ObjectPath) -> Result<Attr, CommandError> {
+        let mut ino = nodeid::ROOT;
+        for name in path.names() {
+            ino = match self.vfs.lookup(ino, name.as_bytes()).await {
+                Ok(entry) => entry.attr.ino,
+                Err(VfsError::NotFound | VfsError::NotDirectory) => return Err(no_such_path(path)),
+                Err(error) => return Err(error.into()),
+            };
+        }
+        Ok(self.vfs.getattr(ino).await?)
+    }
+
+    /// Waits until the cache has what was fetched.
+    pub(crate) async fn close(self) {
+        self.vfs.settle().await;
+    }
+}

@@ -1,0 +1,253 @@
+//! What a word of the command line names: a version, or a path in a mount.
+//!
+//! One rule for all commands that read versions:
+//! - a word with a slash in it, or that begins with a dot, is a path on this machine, which lies in
+//!   a mount; it names the version that the mount shows, and the place in it;
+//! - `vN`, `latest`, and `@` with a version or tag behind it are of the project of the mount that the
+//!   command was typed in;
+//! - every other word is a source: a project, with or without `@` and a version.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use lfsfs_client::{ClientConfig, GrpcRemote, Remote as _, Snapshot};
+use lfsfs_types::{ObjectPath, ProjectName, Source, VersionNumber, VersionRef};
+
+use crate::cli::ServerArgs;
+use crate::error::CommandError;
+use crate::mounted::{self, MountedPath};
+use crate::output::quoted;
+
+/// A version, a place in it, and the server to ask for both.
+#[derive(Debug)]
+pub(crate) struct Named {
+    pub(crate) remote: GrpcRemote,
+    pub(crate) source: Source,
+    /// The root, unless a path in a mount was named.
+    pub(crate) path: ObjectPath,
+    pub(crate) kind: NamedKind,
+}
+
+/// How it was named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NamedKind {
+    /// By a project alone.
+    Project,
+    /// By a version or tag.
+    Version,
+    /// By a path in a mount.
+    Mount,
+}
+
+/// The form of a word.
+#[derive(Debug, PartialEq, Eq)]
+enum Form {
+    Path,
+    /// A version of the project at hand.
+    Version(VersionRef),
+    Source(Source),
+}
+
+impl Named {
+    /// Finds what a word names; no word is the mount that the command was typed in.
+    pub(crate) fn find(server: &ServerArgs, word: Option<&OsStr>) -> Result<Self, CommandError> {
+        let Some(word) = word else {
+            return Self::of_mount(server, Path::new(".")).map_err(|error| {
+                error.hint("type the command in a mount, or name a version, such as app or app@v3")
+            });
+        };
+        match Form::of(word)? {
+            Form::Path => Self::of_mount(server, Path::new(word)),
+            Form::Source(source) => Ok(Self {
+                remote: server.remote()?,
+                path: ObjectPath::ROOT,
+                kind: match word.as_bytes().contains(&b'@') {
+                    true => NamedKind::Version,
+                    false => NamedKind::Project,
+                },
+                source,
+            }),
+            Form::Version(version) => {
+                let here = Self::of_mount(server, Path::new(".")).map_err(|error| {
+                    let word = quoted(word.as_bytes());
+                    error.hint(format!(
+                        "outside of a mount name the project, too: app@{word}"
+                    ))
+                })?;
+                Ok(here.with_version(version))
+            }
+        }
+    }
+
+    /// As [`Self::find`], where the first of two words has named a project already.
+    pub(crate) fn find_beside(
+        &self,
+        server: &ServerArgs,
+        word: &OsStr,
+    ) -> Result<Self, CommandError> {
+        match Form::of(word)? {
+            Form::Version(version) => Ok(Self {
+                remote: self.remote.clone(),
+                source: self.source.clone(),
+                path: ObjectPath::ROOT,
+                kind: NamedKind::Version,
+            }
+            .with_version(version)),
+            Form::Path | Form::Source(_) => Self::find(server, Some(word)),
+        }
+    }
+
+    fn of_mount(server: &ServerArgs, path: &Path) -> Result<Self, CommandError> {
+        let MountedPath { mount, path } = mounted::locate(path)?;
+        let shown = &mounted::served(&mount)?.version;
+        if let Some(typed) = &server.typed {
+            return Err(CommandError::usage(format!(
+                "--server {typed} is not for a mount: that has its own server, {}",
+                shown.server
+            )));
+        }
+        let project = ProjectName::new(&shown.project);
+        let project = project.map_err(|error| CommandError::failed(error.to_string()))?;
+        Ok(Self {
+            remote: GrpcRemote::new(ClientConfig::new(&shown.server))?,
+            source: Source {
+                project,
+                version: VersionRef::Number(VersionNumber(shown.version)),
+            },
+            path,
+            kind: NamedKind::Mount,
+        })
+    }
+
+    fn with_version(self, version: VersionRef) -> Self {
+        Self {
+            source: Source {
+                version,
+                ..self.source
+            },
+            path: ObjectPath::ROOT,
+            kind: NamedKind::Version,
+            ..self
+        }
+    }
+
+    /// Asks the server for the version.
+    pub(crate) async fn snapshot(&self) -> Result<Snapshot, CommandError> {
+        self.remote
+            .resolve_source(&self.source)
+            .await
+            .map_err(|error| {
+                let is_absent = error.is_not_found();
+                let error = CommandError::from(error);
+                let project = self.source.project.as_str();
+                match is_absent && self.kind == NamedKind::Project && Path::new(project).exists() {
+                    true => error.hint(format!("a directory is written with a slash: ./{project}")),
+                    false => error,
+                }
+            })
+    }
+
+    /// Returns a path below the place that was named.
+    pub(crate) fn join(&self, below: &OsStr) -> Result<ObjectPath, CommandError> {
+        let mut path = self.path.clone();
+        for name in typed_path(below)?.names() {
+            path = path.join(&name)?;
+        }
+        Ok(path)
+    }
+}
+
+impl Form {
+    fn of(word: &OsStr) -> Result<Self, CommandError> {
+        let bytes = word.as_bytes();
+        if is_path(word) {
+            return Ok(Self::Path);
+        }
+        let text = word.to_str().ok_or_else(|| {
+            CommandError::usage(format!(
+                "{} names no version: it is not UTF-8",
+                quoted(bytes)
+            ))
+        })?;
+        let version = |text: &str| -> Result<VersionRef, CommandError> {
+            text.parse()
+                .map_err(|error: lfsfs_types::LabelError| CommandError::usage(error.to_string()))
+        };
+        match text.strip_prefix('@') {
+            Some(text) => Ok(Self::Version(version(text)?)),
+            None => match text.parse() {
+                // A project of such a name is written with a version behind it.
+                Ok(named @ (VersionRef::Latest | VersionRef::Number(_))) => {
+                    Ok(Self::Version(named))
+                }
+                _ => Ok(Self::Source(text.parse()?)),
+            },
+        }
+    }
+}
+
+/// Returns true for a word that names a path on this machine, whether there is something or not.
+pub(crate) fn is_path(word: &OsStr) -> bool {
+    let bytes = word.as_bytes();
+    bytes.contains(&b'/') || bytes.starts_with(b".")
+}
+
+/// Returns a path as a user types it: `./` is the place that it begins at.
+pub(crate) fn typed_path(path: &OsStr) -> Result<ObjectPath, CommandError> {
+    let names = path.as_bytes().split(|byte| *byte == b'/');
+    let names: Vec<_> = names.filter(|name| name != b".").collect();
+    Ok(ObjectPath::new(&names.join(&b'/'))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn form(word: &str) -> Form {
+        Form::of(OsStr::new(word)).expect(word)
+    }
+
+    #[test]
+    fn the_form_of_a_word_says_what_it_names() {
+        for path in [
+            ".",
+            "..",
+            "./app",
+            "/mnt/app",
+            "src/main.js",
+            "app/",
+            ".git",
+        ] {
+            assert_eq!(form(path), Form::Path, "{path}");
+        }
+        let version = |text: &str| Form::Version(text.parse().expect("a version"));
+        for (word, text) in [
+            ("v3", "v3"),
+            ("latest", "latest"),
+            ("@v3", "v3"),
+            ("@stable", "stable"),
+        ] {
+            assert_eq!(form(word), version(text), "{word}");
+        }
+        let source = |text: &str| Form::Source(text.parse().expect("a source"));
+        for word in ["app", "app@v3", "v3@latest", "stable"] {
+            assert_eq!(form(word), source(word), "{word}");
+        }
+        for word in ["a b", "@", "app@", "app@v99999999999999999999"] {
+            let error = Form::of(OsStr::new(word)).expect_err(word);
+            assert_eq!(error.exit_code(), 2, "{word}");
+        }
+    }
+
+    #[test]
+    fn a_path_may_begin_where_it_begins() {
+        let path = |text: &str| typed_path(OsStr::new(text)).map(|path| path.as_bytes().to_vec());
+        for (typed, expected) in [("./src", "src"), (".", ""), ("a/./b/", "a/b"), ("/a", "a")] {
+            assert_eq!(path(typed).expect(typed), expected.as_bytes(), "{typed}");
+        }
+        for typed in ["../a", "a/../b", "a//b"] {
+            assert!(path(typed).is_err(), "{typed}");
+        }
+    }
+}
