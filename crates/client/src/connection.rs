@@ -12,8 +12,8 @@ use lfsfs_proto::v1;
 use lfsfs_proto::v1::data_node_client::DataNodeClient;
 use lfsfs_proto::v1::fs_client::FsClient;
 use tokio::time::{Instant, sleep, timeout};
-use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Status, Streaming};
 
 use crate::config::ClientConfig;
 use crate::error::RemoteError;
@@ -103,6 +103,25 @@ impl Connections {
                 address: self.config.address.clone(),
             }),
         }
+    }
+
+    /// Waits for the next message of a stream that says something. One that says nothing is no
+    /// progress, so it does not begin the time anew.
+    pub(crate) async fn next<T>(
+        &self,
+        what: &'static str,
+        stream: &mut Streaming<T>,
+        says_something: impl Fn(&T) -> bool,
+    ) -> Result<Option<T>, RemoteError> {
+        let next = async {
+            loop {
+                match stream.message().await? {
+                    Some(message) if !says_something(&message) => {}
+                    message => return Ok(message),
+                }
+            }
+        };
+        self.call(what, self.config.progress_timeout, next).await
     }
 
     /// Asks again while the server is away, as long as the configured patience lasts.

@@ -78,7 +78,8 @@ impl GrpcRemote {
         let answer = connections.call(what, wait, fs.changed_names(request));
         let mut stream = answer.await?.into_inner();
         let mut names = Vec::new();
-        while let Some(message) = connections.call(what, wait, stream.message()).await? {
+        let says_something = |it: &v1::ChangedNamesResponse| !it.names.is_empty();
+        while let Some(message) = connections.next(what, &mut stream, says_something).await? {
             for changed in message.names {
                 names.push(changed_name(changed)?);
             }
@@ -104,7 +105,8 @@ impl GrpcRemote {
         let answer = connections.call(what, wait, fs.directory_places(request));
         let mut stream = answer.await?.into_inner();
         let mut places = Vec::new();
-        while let Some(message) = connections.call(what, wait, stream.message()).await? {
+        let says_something = |it: &v1::DirectoryPlacesResponse| !it.places.is_empty();
+        while let Some(message) = connections.next(what, &mut stream, says_something).await? {
             for place in message.places {
                 let name = name("name", &place.name)?;
                 places.push((DirId(place.dir), DirId(place.parent), name));

@@ -15,6 +15,15 @@ pub enum RemoteError {
         /// The address that was tried.
         address: String,
     },
+    /// The coordinator named a datanode, and nobody listens there.
+    #[error(
+        "no datanode at {address}, where the coordinator has one: start it again with: \
+         lfsfsd datanode, or see why this machine does not reach it"
+    )]
+    NoDataNode {
+        /// The address that was tried.
+        address: String,
+    },
     /// Somebody listens, but no answer came in time.
     #[error("the lfsfs server at {address} did not answer {what} within {seconds} s")]
     Deadline {
@@ -87,6 +96,7 @@ impl RemoteError {
         matches!(
             self,
             Self::NoServer { .. }
+                | Self::NoDataNode { .. }
                 | Self::Deadline { .. }
                 | Self::Silent { .. }
                 | Self::Unavailable { .. }
@@ -103,6 +113,14 @@ impl RemoteError {
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::NotFound(_))
+    }
+
+    /// Says it of a datanode, unless that is in one process with the coordinator.
+    pub(crate) fn of_datanode(self, coordinator: &str) -> Self {
+        match self {
+            Self::NoServer { address } if address != coordinator => Self::NoDataNode { address },
+            error => error,
+        }
     }
 }
 

@@ -91,8 +91,10 @@ impl GrpcRemote {
             .await?
             .into_inner();
         let mut resolved = Resolved::default();
+        let says_something =
+            |it: &v1::ResolveResponse| !(it.chunks.is_empty() && it.contents.is_empty());
         while let Some(message) = connections
-            .call("places of contents", limit, stream.message())
+            .next("places of contents", &mut stream, says_something)
             .await?
         {
             take_resolved(&mut resolved, message)?;
@@ -229,7 +231,7 @@ impl Remote for GrpcRemote {
             for node in &chunk.nodes {
                 match self.read_from(node, chunk, &range).await {
                     Ok(bytes) => return Ok(bytes),
-                    Err(error) => failure = error,
+                    Err(error) => failure = error.of_datanode(&self.connections.config.address),
                 }
             }
             Err(failure)

@@ -122,8 +122,10 @@ impl GrpcRemote {
             replicas: slot.replicas.clone(),
         };
         let answer = datanode.prepare_chunk_upload(request);
+        let coordinator = &self.connections.config.address;
         let prepared = within(&slot.primary, "to a chunk", limit, answer)
-            .await?
+            .await
+            .map_err(|error| error.of_datanode(coordinator))?
             .into_inner();
         if !prepared.accept {
             return Err(RemoteError::Full(prepared.message));

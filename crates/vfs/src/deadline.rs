@@ -70,6 +70,38 @@ impl Deadline {
     }
 }
 
+/// The deadline of a read: it moves when the read gets further than any attempt before, and with
+/// nothing else. An answer that only says where the bytes are does not move it, nor do bytes that came
+/// before: a read of what is nowhere must end.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    deadline: Deadline,
+    /// How many bytes, from the beginning of what is wanted, some attempt has had.
+    furthest: usize,
+}
+
+impl Progress {
+    pub(crate) fn within(deadline: Deadline) -> Self {
+        Self {
+            deadline,
+            furthest: 0,
+        }
+    }
+
+    /// Returns the deadline as it is now.
+    pub(crate) fn deadline(&self) -> Deadline {
+        self.deadline
+    }
+
+    /// Notes how many bytes an attempt has.
+    pub(crate) fn reached(&mut self, len: usize) {
+        if len > self.furthest {
+            self.furthest = len;
+            self.deadline.renew();
+        }
+    }
+}
+
 /// The pauses between attempts to do something.
 #[derive(Debug)]
 pub(crate) struct Pauses(backoff::Delays);

@@ -19,6 +19,7 @@ mod directory;
 mod error;
 mod flight;
 mod inode;
+mod given_up;
 mod kernel;
 mod listing;
 mod listings;

@@ -12,7 +12,7 @@ use lfsfs_types::{ContentId, DirId};
 
 use crate::chunks::{Chunk, Chunks};
 use crate::commit::OldPiece;
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, Progress};
 use crate::error::VfsError;
 use crate::inode::Place;
 use crate::listing::Listing;
@@ -84,18 +84,19 @@ impl ContentReader {
     }
 
     /// Returns the bytes; `listing` is the one that has the wanted place, if there is one. Places that
-    /// turn out to be wrong are asked for again, and servers that are
-    /// away are tried until `deadline`, which moves with everything that comes.
+    /// turn out to be wrong are asked for again, and servers that are away are tried until `deadline`,
+    /// which moves with the bytes that come.
     pub(crate) async fn read(
         &self,
         wanted: &Wanted,
         listing: Option<&Arc<Listing>>,
-        mut deadline: Deadline,
+        deadline: Deadline,
     ) -> Result<Bytes, VfsError> {
+        let mut progress = Progress::within(deadline);
         let mut freshness = Freshness::Any;
         let mut pauses = deadline.pauses();
         loop {
-            let attempt = self.attempt(wanted, listing, freshness, &mut deadline);
+            let attempt = self.attempt(wanted, listing, freshness, &mut progress);
             let error = match attempt.await {
                 Ok(bytes) => return Ok(bytes),
                 Err(error) => error,
@@ -103,7 +104,7 @@ impl ContentReader {
             tracing::debug!(content = %wanted.content, %error, "an attempt to read failed");
             let may_be_stale = error.is_not_found() || error.is_corrupt();
             let again = match error.is_retryable() {
-                true => pauses.pause(deadline).await,
+                true => pauses.pause(progress.deadline()).await,
                 false => may_be_stale && freshness == Freshness::Any,
             };
             if !again {
@@ -138,12 +139,13 @@ impl ContentReader {
         wanted: &Wanted,
         listing: Option<&Arc<Listing>>,
         freshness: Freshness,
-        deadline: &mut Deadline,
+        progress: &mut Progress,
     ) -> Result<Bytes, VfsError> {
-        let places = &self.places;
-        let table = places.load(wanted, listing, freshness, *deadline).await?;
-        deadline.renew();
-        read_located(&self.chunks, &table, wanted, deadline).await
+        let load = self
+            .places
+            .load(wanted, listing, freshness, progress.deadline());
+        let table = load.await?;
+        read_located(&self.chunks, &table, wanted, progress).await
     }
 }
 
@@ -152,19 +154,18 @@ pub(crate) async fn read_located(
     chunks: &Arc<Chunks>,
     table: &PlaceTable,
     wanted: &Wanted,
-    deadline: &mut Deadline,
+    progress: &mut Progress,
 ) -> Result<Bytes, VfsError> {
     let mut bytes = Pieces::default();
     for part in parts_within(table, wanted)? {
         let location = table.location(part).ok_or_else(missing)?;
-        let chunk = chunks.open(location, *deadline).await?;
-        deadline.renew();
+        let chunk = chunks.open(location, progress.deadline()).await?;
         for span in spans_within(&chunk, part, wanted)? {
             let block = chunks
-                .block(location, &chunk, span.block, *deadline)
+                .block(location, &chunk, span.block, progress.deadline())
                 .await?;
             bytes.add(&block, span.range).ok_or_else(missing)?;
-            deadline.renew();
+            progress.reached(bytes.len());
         }
     }
     Ok(bytes.join())
@@ -215,11 +216,15 @@ impl Pieces {
         Some(())
     }
 
+    fn len(&self) -> usize {
+        self.0.iter().map(Bytes::len).sum()
+    }
+
     fn join(mut self) -> Bytes {
         if self.0.len() == 1 {
             return self.0.remove(0);
         }
-        let mut joined = BytesMut::with_capacity(self.0.iter().map(Bytes::len).sum());
+        let mut joined = BytesMut::with_capacity(self.len());
         self.0
             .iter()
             .for_each(|piece| joined.extend_from_slice(piece));

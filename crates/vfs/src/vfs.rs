@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use lfsfs_cache::DiskCache;
@@ -21,6 +22,7 @@ use crate::config::VfsConfig;
 use crate::deadline::Deadline;
 use crate::directory::{DirReader, EntrySink, candidate};
 use crate::error::{Stop, VfsError};
+use crate::given_up::GivenUp;
 use crate::inode::{Directory, Inodes, Moved, Place, Searched, Standing};
 use crate::listing::Listing;
 use crate::listings::{Listings, Source};
@@ -48,6 +50,7 @@ pub struct Vfs {
     listings: Arc<Listings>,
     chunks: Arc<Chunks>,
     contents: ContentReader,
+    given_up: Arc<GivenUp>,
 }
 
 /// A record, and where it is with its neighbours if it is in a listing of this version.
@@ -108,6 +111,7 @@ impl Vfs {
             listings,
             contents: ContentReader::new(Arc::new(places), Arc::clone(&chunks)),
             chunks,
+            given_up: Arc::default(),
         }
     }
 
@@ -501,9 +505,17 @@ impl Vfs {
         if let Some(bytes) = self.contents.read_in_memory(&wanted) {
             return Ok(bytes);
         }
-        let deadline = Deadline::after(self.config.timeout);
+        let full = self.config.timeout;
+        let patience = self
+            .given_up
+            .patience(&wanted.content, full, Instant::now());
+        let deadline = Deadline::after(patience);
         let result = self.contents.read(&wanted, listing, deadline).await;
         result.inspect_err(|error| {
+            if error.is_retryable() {
+                let had = (patience, full);
+                self.given_up.note(wanted.content, had, Instant::now());
+            }
             self.source.counters.read_errors.add(1);
             if !error.is_logged() {
                 let error = error as &dyn std::error::Error;

@@ -14,7 +14,7 @@ use lfsfs_types::content::{Piece, PieceList};
 use lfsfs_types::limits::CONTENTS_PER_MESSAGE_MAX;
 
 use super::{ACTION, LocatedPart, PlaceTable, Places, located, names_content};
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, Progress};
 use crate::error::VfsError;
 use crate::read::{Wanted, read_located};
 
@@ -86,7 +86,9 @@ impl Places {
             size,
             range: 0..size,
         };
-        let bytes = read_located(&self.chunks, &lists, &wanted, deadline).await?;
+        let mut progress = Progress::within(*deadline);
+        let bytes = read_located(&self.chunks, &lists, &wanted, &mut progress).await?;
+        *deadline = progress.deadline();
         PieceList::decode(&bytes).map_err(|error| VfsError::corrupt(ACTION, error.to_string()))
     }
 }

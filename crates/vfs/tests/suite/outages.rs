@@ -116,6 +116,8 @@ async fn a_slow_server_is_waited_for_as_long_as_blocks_come() {
     };
     let vfs = setup.mount_with(small_windows).await;
     let ino = find(&vfs, "large").await.unwrap().ino;
+    // Where the bytes are is no progress, so it is known before.
+    vfs.read(ino, 0, 1).await.unwrap();
     setup.remote.set_faults(Faults {
         delay: Duration::from_millis(100),
         ..Faults::default()
@@ -123,6 +125,60 @@ async fn a_slow_server_is_waited_for_as_long_as_blocks_come() {
     let started = Instant::now();
     assert_eq!(vfs.read(ino, 0, 1 << 20).await.unwrap().len(), 1 << 20);
     assert!(started.elapsed() > Duration::from_millis(600));
+}
+
+/// Everything answers but the datanodes.
+fn without_datanodes() -> Faults {
+    Faults {
+        tamper: Some(Arc::new(|chunk, _, _| {
+            let address = chunk.nodes[0].clone();
+            Err(RemoteError::NoDataNode { address })
+        })),
+        ..Faults::default()
+    }
+}
+
+#[tokio::test]
+async fn a_datanode_that_is_away_ends_a_read_though_the_coordinator_answers() {
+    let setup = Setup::new();
+    let vfs = setup.mount_with(impatient()).await;
+    let ino = find(&vfs, "large").await.unwrap().ino;
+    // What is at hand already comes again at each attempt, and is no progress.
+    vfs.read(ino, 0, 1).await.unwrap();
+    setup.remote.set_faults(without_datanodes());
+    let read = vfs.read(ino, 0, 1 << 20);
+    let read = tokio::time::timeout(Duration::from_secs(20), read).await;
+    let error = read.expect("a read ends").unwrap_err();
+    let VfsError::Io { source, .. } = error else {
+        panic!("{error:?}");
+    };
+    let text = source.to_string();
+    assert!(matches!(*source, RemoteError::NoDataNode { .. }), "{text}");
+    assert!(!text.contains("lfsfsd all"), "{text}");
+
+    setup.remote.set_faults(Faults::default());
+    assert_eq!(vfs.read(ino, 0, 1 << 20).await.unwrap().len(), 1 << 20);
+}
+
+#[tokio::test]
+async fn the_second_read_of_what_was_given_up_does_not_wait_as_long_again() {
+    let setup = Setup::new();
+    let patient = VfsConfig {
+        timeout: Duration::from_secs(4),
+        ..config()
+    };
+    let vfs = setup.mount_with(patient).await;
+    let ino = find(&vfs, "large").await.unwrap().ino;
+    setup.remote.set_faults(hanging());
+    // The kernel reads ahead, and when that fails it asks for the page alone.
+    vfs.read(ino, 0, 1 << 17).await.unwrap_err();
+    let started = Instant::now();
+    vfs.read(ino, 0, 1 << 12).await.unwrap_err();
+    let second = started.elapsed();
+    assert!(second < Duration::from_secs(3), "{second:?}");
+    // One attempt is enough where the server is back.
+    setup.remote.set_faults(Faults::default());
+    assert_eq!(vfs.read(ino, 0, 1 << 12).await.unwrap().len(), 1 << 12);
 }
 
 #[tokio::test]
