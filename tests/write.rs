@@ -17,6 +17,8 @@ mod full_disk;
 mod model;
 #[path = "write/overlays.rs"]
 mod overlays;
+#[path = "write/numbers.rs"]
+mod numbers;
 #[path = "write/programs.rs"]
 mod programs;
 #[path = "write/several.rs"]

@@ -16,6 +16,7 @@ mod extent;
 mod field;
 mod inode;
 mod log;
+mod numbers;
 mod operation;
 mod overlay;
 mod state;
@@ -24,6 +25,7 @@ pub use changes::{ChangedEntry, Changes, DirectoryRef, Entry};
 pub use error::{ApplyError, Damage, OverlayError};
 pub use extent::{Extent, FileData, Location, Piece, Source as PieceSource};
 pub use inode::{Attributes, Base, BaseKey, BaseObject, DirectoryData, Inode, Node, Slot, Source};
+pub use numbers::{NUMBERS_MAX, NumberRow};
 pub use operation::{Change, Creation, NewAttributes, NewNode, Operation, Place};
 pub use overlay::{
     CommitIds, CompactionReport, Durability, Overlay, OverlayOptions, OverlayStats, Sealed, View,

@@ -8,6 +8,7 @@
 
 mod compact;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -25,6 +26,7 @@ use crate::log::record::{DATA_LEN_MAX, HEADER_LEN, RECORD_LEN_MAX, Record};
 use crate::log::replay::{self, Replayed};
 use crate::log::segment::Segment;
 use crate::log::writer::LogWriter;
+use crate::numbers::{NumberFile, NumberRow};
 use crate::operation::{Change, Operation};
 use crate::state::{State, carries_data};
 
@@ -115,6 +117,7 @@ pub struct Overlay {
     syncing: Mutex<Option<Instant>>,
     writer: Mutex<LogWriter>,
     shown: Mutex<View>,
+    numbers: Mutex<NumberFile>,
     // Released last.
     _lock: FileLock,
 }
@@ -135,6 +138,16 @@ impl Overlay {
         source: &Source,
         options: &OverlayOptions,
     ) -> Result<Self, OverlayError> {
+        Ok(Self::open_with_numbers(dir, source, options)?.0)
+    }
+
+    /// Like [`open`](Self::open), and returns by which numbers earlier mounts showed what they had
+    /// committed, where that is another than the one that follows from the object.
+    pub fn open_with_numbers(
+        dir: &Path,
+        source: &Source,
+        options: &OverlayOptions,
+    ) -> Result<(Self, HashMap<u64, u64>), OverlayError> {
         let lock = files::lock(dir, options.lock_wait)?;
         let identity = files::open_or_create(dir, source)?;
         if identity.source.project != source.project {
@@ -159,6 +172,7 @@ impl Overlay {
             (next_number, next_sequence),
             unsynced,
         );
+        let (number_file, numbers) = NumberFile::open(dir, identity.overlay);
         let overlay = Self {
             dir: dir.to_owned(),
             identity,
@@ -166,10 +180,11 @@ impl Overlay {
             syncing: Mutex::new(None),
             writer: Mutex::new(writer),
             shown: Mutex::new(View { state, segments }),
+            numbers: Mutex::new(number_file),
             _lock: lock,
         };
         overlay.take_base(source)?;
-        Ok(overlay)
+        Ok((overlay, numbers))
     }
 
     /// Makes the base that was asked for the overlay's, if it has no changes of another one.
@@ -380,6 +395,17 @@ impl Overlay {
     /// Gives a commit up; all changes stay.
     pub fn aborted(&self, commit: VersionId) -> Result<(), OverlayError> {
         self.apply(&[Operation::Aborted { commit }.into()])
+    }
+
+    /// Keeps by which numbers objects are shown, for later mounts: rows to add, and all that counts
+    /// with them. A power loss may cost them.
+    pub fn keep_numbers(
+        &self,
+        rows: &[NumberRow],
+        all: &HashMap<u64, u64>,
+    ) -> Result<(), OverlayError> {
+        let mut numbers = self.numbers.lock().expect("no holder of this lock panics");
+        numbers.add(rows, all).map_err(OverlayError::of_write)
     }
 
     /// Returns how large the overlay is.

@@ -1,6 +1,5 @@
 //! Entries of a directory as readdir shows them.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use lfsfs_types::{ContentId, DirId, Kind, Name, Record, nodeid};
@@ -50,7 +49,6 @@ pub(crate) fn candidate(
     };
     Ok(Candidate {
         nodeid: nodeid::of_entry(project, place.dir, &name, record),
-        trace: trace(identity, place.dir, &name),
         identity,
         place,
         parent,
@@ -63,7 +61,6 @@ pub(crate) fn directory_candidate(project: &lfsfs_types::ProjectId, dir: DirId) 
     let identity = Identity::Directory(dir);
     Candidate {
         nodeid: nodeid::of_directory(project, dir),
-        trace: directory_trace(dir),
         identity,
         place: Place {
             dir: DirId::ABOVE_ROOT,
@@ -72,23 +69,6 @@ pub(crate) fn directory_candidate(project: &lfsfs_types::ProjectId, dir: DirId) 
         parent: nodeid::ROOT,
         name_len: 0,
     }
-}
-
-fn directory_trace(dir: DirId) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (0, dir).hash(&mut hasher);
-    hasher.finish()
-}
-
-/// Returns by what the number is found that an object had before it was committed.
-pub(crate) fn trace(identity: Identity, dir: DirId, name: &Name) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    match identity {
-        Identity::Directory(dir) => return directory_trace(dir),
-        Identity::Link(link, _) => (1, link).hash(&mut hasher),
-        Identity::Entry(_) => (2, dir, name).hash(&mut hasher),
-    }
-    hasher.finish()
 }
 
 /// A directory that is being read.

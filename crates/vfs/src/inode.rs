@@ -20,7 +20,7 @@ use lfsfs_types::{ContentId, DirId, LinkId};
 
 mod replace;
 
-pub(crate) use self::replace::{Change, Fate};
+pub(crate) use self::replace::{Change, Fate, Former};
 
 /// Where the record of an object is: an entry of a listing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -57,9 +57,6 @@ pub(crate) struct Directory {
 pub(crate) struct Candidate {
     /// The number that it has unless another object has it.
     pub(crate) nodeid: u64,
-    /// By what a number is found that it had before it was committed: a hash of its place, or of
-    /// the directory or link that it is.
-    pub(crate) trace: u64,
     pub(crate) identity: Identity,
     pub(crate) place: Place,
     /// The inode of the directory that it is in.
@@ -132,9 +129,10 @@ struct State {
     /// had theirs before they were committed.
     displaced: HashMap<Identity, u64>,
     detached: HashMap<u64, Arc<Detached>>,
-    /// The numbers that objects had before they were committed, by [`Candidate::trace`]. What is
-    /// wrong or old here costs nothing: a number that stands for something else is not taken.
-    former: HashMap<u64, u64>,
+    /// The numbers that objects had before they were committed, by [`Candidate::nodeid`]. What is old
+    /// here costs nothing: a number that stands for something else is not taken. Shared with who
+    /// writes it to disk.
+    former: Arc<HashMap<u64, u64>>,
 }
 
 #[derive(Debug)]
@@ -149,7 +147,6 @@ impl Inodes {
     pub(crate) fn new() -> Self {
         let root = Candidate {
             nodeid: nodeid::ROOT,
-            trace: nodeid::ROOT,
             identity: Identity::Directory(DirId::ROOT),
             place: Place {
                 dir: DirId::ABOVE_ROOT,
@@ -238,6 +235,17 @@ impl InodeTable {
         self.lock().slots.contains_key(&ino)
     }
 
+    /// Takes the numbers that objects had in earlier mounts, before the first inode is known.
+    pub(crate) fn take_former(&self, numbers: HashMap<u64, u64>) {
+        self.lock().former = Arc::new(numbers);
+    }
+
+    /// Returns the numbers that objects had before they were committed, by those that follow from
+    /// what they are.
+    pub(crate) fn former(&self) -> Arc<HashMap<u64, u64>> {
+        Arc::clone(&self.lock().former)
+    }
+
     /// Returns the directory that a directory is in, and the length of its name there.
     pub(crate) fn above(&self, directory: u64) -> Option<(u64, u8)> {
         let state = self.lock();
@@ -306,7 +314,7 @@ impl State {
         if is_known && !is_taken(candidate.nodeid) {
             return candidate.nodeid;
         }
-        let former = self.former.get(&candidate.trace).copied();
+        let former = self.former.get(&candidate.nodeid).copied();
         // Beside a former number there are others' former numbers, so they are not probed.
         if let Some(ino) = former.filter(|ino| !is_taken(*ino)) {
             return ino;

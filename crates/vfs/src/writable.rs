@@ -15,6 +15,7 @@
 //! change names, lookups and forgets take `known`; reads, getattr and changes of one object do not. A
 //! read works on a view of the state and waits for no writer.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock};
 use std::time::Instant;
@@ -70,6 +71,9 @@ use self::scene::{Held, Object, Scene, name_of};
 /// timer comes first.
 const GONE_MAX: usize = 64;
 
+/// An overlay, and the numbers that committed objects had in earlier mounts of it.
+type Opened = (Overlay, HashMap<u64, u64>);
+
 /// One version of one project with changes.
 ///
 /// Methods may be called from any number of tasks, inside a tokio runtime with time enabled.
@@ -87,7 +91,7 @@ pub struct WritableVfs {
     clock: Arc<dyn Clock>,
     overlay: OnceLock<Arc<Overlay>>,
     /// Held by whoever makes the overlay; has one that was opened and that nobody waited for.
-    making: Arc<tokio::sync::Mutex<Option<Overlay>>>,
+    making: Arc<tokio::sync::Mutex<Option<Opened>>>,
     known: Mutex<Known>,
     numbers: Numbers,
     orders: Orders,
@@ -233,18 +237,22 @@ impl WritableVfs {
             // Callers are dropped and come again. What one began must end before another begins:
             // two would wait for each other's lock on the directory.
             let open = move || {
-                *made = Some(Overlay::open(&place.dir, &source, &place.options)?);
+                let open = Overlay::open_with_numbers;
+                *made = Some(open(&place.dir, &source, &place.options)?);
                 Ok(made)
             };
             made = in_background(open).await?;
         }
         // The base may have been replaced while nobody knew of the overlay.
         let mut known = self.lock_known();
-        if let Some(overlay) = made.take() {
+        if let Some((overlay, numbers)) = made.take() {
             let ground = self.ground();
             overlay.take_base(&ground.source())?;
             let base = depth::longest_of(&ground.base);
             known.note_longest(depth::longest_in(&overlay.state(), base));
+            // An overlay that is made by a change has none; one that was there is opened before
+            // anything is looked up.
+            self.inodes.take_former(numbers);
             self.overlay.get_or_init(|| Arc::new(overlay));
         }
         Ok(())

@@ -5,6 +5,7 @@
 //! the old ones. With `LFSFS_WRITE_GOLDEN=1` files that are missing are written; one that is there is
 //! never changed.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -103,6 +104,27 @@ fn the_log_is_written_and_read_as_ever() {
         &state,
         "the log is read otherwise",
     );
+}
+
+#[test]
+fn numbers_are_written_and_read_as_ever() {
+    let made = empty();
+    let overlay = open(made.path());
+    let first = [(1, Some(10)), (2, Some(20)), (u64::MAX, Some(1 << 40))];
+    let later = [(2, None), (3, Some(30))];
+    let mut all: HashMap<u64, u64> = first.map(|(id, ino)| (id, ino.unwrap())).into();
+    overlay.keep_numbers(&first, &all).unwrap();
+    all.remove(&2);
+    all.insert(3, 30);
+    overlay.keep_numbers(&later, &all).unwrap();
+    drop(overlay);
+    check(made.path(), "numbers", "overlay-numbers-1");
+
+    let kept = empty();
+    let bytes = read_golden("overlay-numbers-1", &[]);
+    fs::write(kept.path().join("numbers"), bytes).unwrap();
+    let (_, numbers) = Overlay::open_with_numbers(kept.path(), &source(), &options()).unwrap();
+    assert_eq!(numbers, all, "numbers are read otherwise");
 }
 
 #[test]

@@ -4,9 +4,10 @@
 //! some inodes as the old version has them and others as the new one does. What becomes of each is
 //! decided elsewhere, by both versions' listings.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, MutexGuard};
 
+use lfsfs_overlay::{NUMBERS_MAX, NumberRow};
 use lfsfs_types::DirId;
 
 use super::{Candidate, Detached, Identity, InodeTable, Inodes, Place, Slot, State};
@@ -40,6 +41,14 @@ pub(crate) struct Change {
     pub(crate) fate: Fate,
     /// Lookups that were counted elsewhere until now.
     pub(crate) lookups: u64,
+}
+
+/// Numbers that objects had before they were committed, by the numbers that follow from what they are.
+#[derive(Debug, Default)]
+pub(crate) struct Former {
+    /// Objects that are no more.
+    pub(crate) gone: Vec<u64>,
+    pub(crate) made: Vec<(u64, u64)>,
 }
 
 /// A closed table; it opens as it was unless it is replaced.
@@ -95,17 +104,13 @@ impl InodeTable {
 }
 
 impl Closed<'_> {
-    /// Makes the table that of the next version and opens it.
-    pub(crate) fn replace(self, changes: &[Change], former: &[(u64, Option<u64>)]) {
+    /// Makes the table that of the next version and opens it. Returns which of the former numbers
+    /// are news.
+    pub(crate) fn replace(self, changes: &[Change], former: &Former) -> Vec<NumberRow> {
         let mut state = self.lock();
         state.change(changes);
-        for (trace, ino) in former {
-            match ino {
-                Some(ino) => state.former.insert(*trace, *ino),
-                None => state.former.remove(trace),
-            };
-        }
         state.epoch = self.inodes.epoch + 1;
+        state.note_former(former)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -123,6 +128,31 @@ impl Drop for Closed<'_> {
 }
 
 impl State {
+    fn note_former(&mut self, news: &Former) -> Vec<NumberRow> {
+        let is_own = |it: &&(u64, u64)| it.0 == it.1;
+        let own = news.made.iter().filter(is_own).map(|it| it.0);
+        let made: HashMap<u64, u64> = news.made.iter().filter(|it| !is_own(it)).copied().collect();
+        let is_row = |nodeid: &u64| self.former.contains_key(nodeid) && !made.contains_key(nodeid);
+        let gone = news.gone.iter().copied().chain(own).filter(is_row);
+        let mut rows: Vec<NumberRow> = gone.map(|nodeid| (nodeid, None)).collect();
+        let room = NUMBERS_MAX.saturating_sub(self.former.len());
+        let changed = made.iter().filter(|it| self.former.get(it.0) != Some(it.1));
+        rows.extend(changed.map(|it| (*it.0, Some(*it.1))).take(room));
+        rows.sort_unstable();
+        rows.dedup();
+        if rows.is_empty() {
+            return rows;
+        }
+        let former = Arc::make_mut(&mut self.former);
+        for (nodeid, ino) in &rows {
+            match ino {
+                Some(ino) => former.insert(*nodeid, *ino),
+                None => former.remove(nodeid),
+            };
+        }
+        rows
+    }
+
     /// Changes what numbers stand for. First all leave where they are, because one may come to where
     /// another was.
     fn change(&mut self, changes: &[Change]) {

@@ -7,7 +7,6 @@ fn entry(nodeid: u64, index: u32) -> Candidate {
     };
     Candidate {
         nodeid,
-        trace: u64::from(index),
         identity: Identity::Entry(place),
         place,
         parent: nodeid::ROOT,

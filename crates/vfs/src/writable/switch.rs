@@ -22,7 +22,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use lfsfs_client::{ChangedName, Snapshot};
-use lfsfs_overlay::CommitIds;
+use lfsfs_overlay::{CommitIds, NumberRow, Overlay};
 use lfsfs_types::{Name, VersionId};
 use tokio::sync::MutexGuard;
 use tokio::task::spawn_blocking;
@@ -32,7 +32,7 @@ use self::fates::{Halt, Outcome, known_directory, slots};
 use self::flip::{Step, refuse_changes};
 use self::landings::Landings;
 use crate::error::VfsError;
-use crate::inode::Searched;
+use crate::inode::{InodeTable, Searched};
 use crate::kernel::KernelCache;
 use crate::writable::ground::Ground;
 use crate::writable::{WritableVfs, in_background};
@@ -190,10 +190,14 @@ impl WritableVfs {
         report.directories = outcome.directories.len() as u64;
         report.attributes = outcome.stale_attributes().count() as u64;
         let cache = Arc::clone(kernel);
+        let (overlay, inodes) = (self.overlay.get().cloned(), Arc::clone(&self.inodes));
         // Goes to its end even if nobody waits for it any more.
         tell(move || {
             drop_stale(&*cache, &outcome);
             drop(drained);
+            if let Some(overlay) = overlay {
+                keep_numbers(&overlay, &inodes, &outcome.numbers);
+            }
         })
         .await?;
         Ok(report)
@@ -287,6 +291,21 @@ fn drop_stale(kernel: &dyn KernelCache, outcome: &Outcome) {
     }
     for ino in outcome.stale_attributes() {
         kernel.drop_attributes(ino);
+    }
+}
+
+/// Keeps for later mounts by which numbers committed objects are shown. Without that they only get
+/// other numbers there, so a commit does not fail by it.
+fn keep_numbers(overlay: &Overlay, inodes: &InodeTable, rows: &[NumberRow]) {
+    if rows.is_empty() {
+        return;
+    }
+    if let Err(error) = overlay.keep_numbers(rows, &inodes.former()) {
+        let error = &error as &dyn std::error::Error;
+        tracing::warn!(
+            error,
+            "the next mount shows other inode numbers for what was committed"
+        );
     }
 }
 

@@ -37,6 +37,9 @@ pub(super) struct Needs {
     homes: BTreeSet<DirId>,
 }
 
+/// A name of a directory, what it stood for, and what it stands for in the version that comes.
+pub(super) type Replaced<'a> = (DirId, &'a Name, Record, Option<Record>);
+
 /// Two versions, and what differs.
 #[derive(Debug)]
 pub(super) struct Drift {
@@ -106,11 +109,27 @@ impl Drift {
         others.is_none_or(|others| others.contains(&(dir, name.clone())))
     }
 
-    /// Returns every name that others changed.
-    pub(super) fn others(&self) -> impl Iterator<Item = (DirId, &Name)> {
-        self.changed()
-            .map(|(dir, name, _)| (dir, name))
-            .filter(|(dir, name)| self.is_others(*dir, name))
+    /// Returns true at the end of a commit.
+    pub(super) fn is_commit(&self) -> bool {
+        self.others.is_some()
+    }
+
+    /// Returns what changed names stood for and stand for, as far as both listings are in memory.
+    pub(super) fn replaced_at_hand(&self) -> Result<Vec<Replaced<'_>>, VfsError> {
+        let mut replaced = Vec::new();
+        for (dir, name, sides) in self.changed().filter(|it| it.2.old) {
+            let old = self.old.get(&dir).cloned();
+            let Some(old) = old.or_else(|| self.ground.base.listing_in_memory(dir)) else {
+                continue;
+            };
+            let after = match (sides.new, self.new.get(&dir)) {
+                (true, None) => continue,
+                (true, Some(new)) => record(new, name)?,
+                (false, _) => None,
+            };
+            replaced.extend(record(&old, name)?.map(|before| (dir, name, before, after)));
+        }
+        Ok(replaced)
     }
 
     /// Returns every changed name.

@@ -9,16 +9,16 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use lfsfs_overlay::{BaseKey, BaseObject, Inode, State};
+use lfsfs_overlay::{BaseKey, BaseObject, Inode, NumberRow, State};
 use lfsfs_types::{DirId, Name, ProjectId, Record, nodeid};
 
 use super::drift::{Drift, Needs, record};
 use super::landings::Landings;
 use super::successors::{Successor, Successors};
 use crate::attr::Attr;
-use crate::directory::{candidate, directory_candidate, trace};
+use crate::directory::{candidate, directory_candidate};
 use crate::error::VfsError;
-use crate::inode::{Candidate, Change, Detached, Fate, Identity, InodeTable, Place};
+use crate::inode::{Candidate, Change, Detached, Fate, Former, Identity, InodeTable, Place};
 use crate::writable::known::Known;
 
 /// Why a step could not be taken.
@@ -33,8 +33,10 @@ pub(in crate::writable) enum Halt {
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
     pub(super) changes: Vec<Change>,
-    /// Numbers that objects had before they were committed, or have no more, by their traces.
-    pub(super) former: Vec<(u64, Option<u64>)>,
+    /// Numbers that objects had before they were committed.
+    pub(super) former: Former,
+    /// Those of them that are news, once the table has them.
+    pub(super) numbers: Vec<NumberRow>,
     /// Inodes that the overlay gave to the table, with their lookups.
     pub(super) released: Vec<u64>,
     /// Inodes that kept their number but not their attributes.
@@ -96,11 +98,7 @@ impl Fates<'_> {
             self.settle_detached((ino, &detached.object), &mut outcome, &mut needs)?;
         }
         self.settle_directories(&mut outcome, &mut needs)?;
-        for (dir, name) in self.drift.others() {
-            let place = Place { dir, index: 0 };
-            let former = trace(Identity::Entry(place), dir, name);
-            outcome.former.push((former, None));
-        }
+        self.settle_former(&mut outcome)?;
         match needs.is_empty() {
             true => Ok(outcome),
             false => Err(needs.into()),
@@ -338,22 +336,25 @@ impl Fates<'_> {
         let Some((dir, Some(name))) = place else {
             return Ok(());
         };
-        let identity = self.landings.identity(ino, inode, dir);
-        let former = trace(identity, dir, &name);
-        outcome.former.push((former, Some(ino)));
-        let Some(lookups) = self.release(ino, outcome) else {
-            return Ok(());
-        };
         let Some(listing) = self.drift.new_listing(dir, needs) else {
             return Ok(());
         };
-        let subject = (ino, Attr::of_inode(ino, inode), lookups);
         let record = record(&listing, &name)?;
-        if record.is_some_and(|record| self.is_mine((dir, &name), inode, &record)) {
-            let found = self.find((dir, &name), needs)?;
-            if let Some(found) = found {
-                self.becomes(subject, found, outcome);
-            }
+        let is_mine = record.is_some_and(|record| self.is_mine((dir, &name), inode, &record));
+        let found = match is_mine {
+            true => self.find((dir, &name), needs)?,
+            false => None,
+        };
+        if let Some((candidate, _)) = &found {
+            outcome.former.made.push((candidate.nodeid, ino));
+            outcome.former.gone.extend(self.nodeid_before(inode));
+        }
+        let Some(lookups) = self.release(ino, outcome) else {
+            return Ok(());
+        };
+        let subject = (ino, Attr::of_inode(ino, inode), lookups);
+        if let Some(found) = found {
+            self.becomes(subject, found, outcome);
             return Ok(());
         }
         // Nothing was sent of it, because it did not differ from the base, and others changed it.
@@ -363,6 +364,34 @@ impl Fates<'_> {
             // Force put it into another directory of this path; the kernel looks it up again.
             None => Ok(()),
         }
+    }
+
+    /// Returns the number that followed from what an inode was in the version that is left.
+    fn nodeid_before(&self, inode: &Inode) -> Option<u64> {
+        let base = inode.base.as_deref()?;
+        let name = base.name.as_ref()?;
+        Some(nodeid::of_entry(
+            self.project(),
+            base.directory,
+            name,
+            &base.record,
+        ))
+    }
+
+    /// Finds the objects that a commit or others took away, as far as it is at hand what they were.
+    /// A switch takes nothing away: one may come back.
+    fn settle_former(&self, outcome: &mut Outcome) -> Result<(), VfsError> {
+        if !self.drift.is_commit() || self.table.former().is_empty() {
+            return Ok(());
+        }
+        for (dir, name, before, after) in self.drift.replaced_at_hand()? {
+            let of = |record: &Record| nodeid::of_entry(self.project(), dir, name, record);
+            let before = of(&before);
+            if after.as_ref().map(of) != Some(before) {
+                outcome.former.gone.push(before);
+            }
+        }
+        Ok(())
     }
 
     /// Returns true if a record is what the mount showed of an inode that it committed.

@@ -50,11 +50,11 @@ impl WritableVfs {
             };
             fates.decide()
         };
-        let outcome = match self.overlay.get() {
+        let mut outcome = match self.overlay.get() {
             Some(overlay) => step_overlay(overlay, drift, step, decide)?,
             None => decide(&drift.ground.untouched, &drift.next.untouched)?,
         };
-        closed.replace(&outcome.changes, &outcome.former);
+        outcome.numbers = closed.replace(&outcome.changes, &outcome.former);
         for ino in &outcome.released {
             known.release(*ino);
         }

@@ -3,11 +3,10 @@
 use std::collections::HashMap;
 
 use lfsfs_overlay::{CommitIds, DirectoryRef, Entry, Inode, Sealed};
-use lfsfs_types::{ContentId, DirId, LinkId, Name};
+use lfsfs_types::{DirId, LinkId, Name};
 
 use super::drift::{Drift, Needs, record};
 use crate::error::VfsError;
-use crate::inode::{Identity, Place};
 
 /// A place in the new version; only the root has no name.
 pub(super) type Landed = (DirId, Option<Name>);
@@ -95,19 +94,6 @@ impl Landings {
             }
         }
         Ok(None)
-    }
-
-    /// Returns what an inode of the seal is in the new version, as far as its number goes.
-    pub(super) fn identity(&self, ino: u64, inode: &Inode, dir: DirId) -> Identity {
-        if let Some(data) = inode.directory()
-            && let Some(id) = data.base.or_else(|| self.directories.get(&ino).copied())
-        {
-            return Identity::Directory(id);
-        }
-        match self.link(ino, inode) {
-            Some(link) => Identity::Link(link, ContentId::EMPTY),
-            None => Identity::Entry(Place { dir, index: 0 }),
-        }
     }
 
     fn link(&self, ino: u64, inode: &Inode) -> Option<LinkId> {
