@@ -2,6 +2,8 @@
 
 #[path = "mount/absent.rs"]
 mod absent;
+#[path = "mount/access_lists.rs"]
+mod access_lists;
 #[path = "mount/budgets.rs"]
 mod budgets;
 #[path = "mount/damage.rs"]

@@ -13,12 +13,14 @@ mod crash;
 mod cut;
 #[path = "write/full_disk.rs"]
 mod full_disk;
+#[path = "write/holes.rs"]
+mod holes;
 #[path = "write/model.rs"]
 mod model;
-#[path = "write/overlays.rs"]
-mod overlays;
 #[path = "write/numbers.rs"]
 mod numbers;
+#[path = "write/overlays.rs"]
+mod overlays;
 #[path = "write/programs.rs"]
 mod programs;
 #[path = "write/several.rs"]

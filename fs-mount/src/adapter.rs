@@ -37,8 +37,9 @@ use tracing::{debug, warn};
 pub(crate) use self::attributes::ShownOwner;
 use crate::caller::Caller;
 use crate::counters::{Counters, Opcode};
-use crate::cut::Writes;
+use crate::cut::{PageSender, Writes};
 use crate::errno;
+use crate::kernel_cache::Kept;
 use crate::options::Access;
 
 /// As good as for ever, and far from overflowing the kernel's arithmetic.
@@ -92,6 +93,9 @@ pub(crate) struct Adapter {
     config: AdapterConfig,
     counters: Arc<Counters>,
     writes: Arc<Writes>,
+    /// `None` where the kernel cannot be made to send the pages of one file.
+    pages: Option<Arc<PageSender>>,
+    kept: Arc<Kept>,
     runtime: Handle,
     waiting: Arc<Semaphore>,
 }
@@ -110,7 +114,7 @@ impl Adapter {
         vfs: Arc<WritableVfs>,
         config: AdapterConfig,
         counters: Arc<Counters>,
-        writes: Arc<Writes>,
+        (writes, pages): (Arc<Writes>, Option<PageSender>),
         runtime: Handle,
     ) -> Self {
         Self {
@@ -118,9 +122,16 @@ impl Adapter {
             config,
             counters,
             writes,
+            pages: pages.map(Arc::new),
+            kept: Arc::default(),
             runtime,
             waiting: Arc::new(Semaphore::new(WAITING_MAX)),
         }
+    }
+
+    /// Returns what must be connected to the kernel before the first request is served.
+    pub(crate) fn kept(&self) -> &Arc<Kept> {
+        &self.kept
     }
 
     /// Counts a request and runs its handler. A panic ends there: the reply went with it.
@@ -177,7 +188,8 @@ impl Adapter {
             | InitFlags::FUSE_PARALLEL_DIROPS
             | InitFlags::FUSE_CACHE_SYMLINKS;
         if self.is_writable() {
-            // Kernels without it take setuid and setgid away by requests of their own.
+            // Kernels without it take setuid and setgid away by requests of their own. With it they
+            // go on using the old mode, so a request that clears them has it dropped.
             wanted |= InitFlags::FUSE_HANDLE_KILLPRIV_V2 & config.capabilities();
         }
         if self.config.writeback == Writeback::Kernel {

@@ -10,6 +10,7 @@
 //! gathered writes ([`flush`](crate::flush)), and those are waited for ([`Cut::settle`]).
 
 mod holder;
+mod sender;
 mod writes;
 
 use std::io;
@@ -22,6 +23,8 @@ use tokio::time::sleep;
 use tracing::{debug, warn};
 
 pub use self::holder::{HOLDER_ARGUMENT, run_holder};
+pub(crate) use self::sender::PageSender;
+pub use self::sender::{SENDER_ARGUMENT, run_sender};
 pub(crate) use self::writes::{Origin, Span, Writes};
 
 use self::holder::Holder;
@@ -72,14 +75,7 @@ impl Cut {
 
     /// Returns when what the kernel was made to send is here.
     pub(crate) async fn settle(&self) {
-        let deadline = Instant::now() + SETTLE_TIMEOUT;
-        while !self.writes.is_silent(Instant::now()) {
-            if Instant::now() > deadline {
-                debug!("pages come without an end");
-                return;
-            }
-            sleep(SETTLE_PERIOD).await;
-        }
+        settle(&self.writes).await;
     }
 
     /// Returns when no call is half made, and lets none go on until the result is dropped. Blocks.
@@ -123,6 +119,18 @@ impl Cut {
                 return Err(HoldError::TooLong);
             }
         }
+    }
+}
+
+/// Returns when the pages are here that the kernel was made to send.
+pub(crate) async fn settle(writes: &Writes) {
+    let deadline = Instant::now() + SETTLE_TIMEOUT;
+    while !writes.is_silent(Instant::now()) {
+        if Instant::now() > deadline {
+            debug!("pages come without an end");
+            return;
+        }
+        sleep(SETTLE_PERIOD).await;
     }
 }
 

@@ -39,7 +39,7 @@ pub use control::{
     Unmounted, VersionInfo,
 };
 pub use counters::{Counters, Opcode};
-pub use cut::{HOLDER_ARGUMENT, run_holder};
+pub use cut::{HOLDER_ARGUMENT, SENDER_ARGUMENT, run_holder, run_sender};
 pub use daemon::{DAEMON_ARGUMENT, Launcher, foreground_log, mount, run_daemon};
 pub use error::MountError;
 pub use mounts::{

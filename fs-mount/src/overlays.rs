@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lfsfs_common::PathError;
-use lfsfs_common::clock::SystemClock;
+use lfsfs_common::clock::StampClock;
 use lfsfs_overlay::{Durability, OverlayError, OverlayOptions};
 use lfsfs_types::ProjectId;
 use lfsfs_vfs::{OverlayPlace, Vfs, VfsError, WritableVfs};
@@ -63,7 +63,7 @@ pub(crate) async fn open(
     request: &MountRequest,
     places: &Places,
 ) -> Result<Arc<WritableVfs>, MountError> {
-    let clock = Arc::new(SystemClock);
+    let clock = Arc::new(StampClock);
     let Some(overlay) = overlay else {
         let opened = WritableVfs::read_only(base, clock);
         return Ok(Arc::new(opened.map_err(|error| failed(request, error))?));

@@ -18,7 +18,7 @@ use tracing::{error, info};
 
 use crate::adapter::{Adapter, AdapterConfig};
 use crate::counters::Counters;
-use crate::cut::Writes;
+use crate::cut::{PageSender, Writes};
 use crate::error::MountError;
 use crate::kernel_mount::{self, Detached, KernelMount, MountSpec};
 use crate::mountinfo::Device;
@@ -55,14 +55,17 @@ impl ServedMount {
     ) -> Result<Self, MountError> {
         let counters = Arc::new(Counters::default());
         let writes = Arc::new(Writes::default());
+        let (device, mount) = kernel_mount::attach(spec)?;
+        // Others than root may not open files by their numbers.
+        let pages =
+            kernel_mount::is_root().then(|| PageSender::new(spec.dir.clone(), mount.device()));
         let adapter = Adapter::new(
             vfs,
             config.adapter,
             Arc::clone(&counters),
-            Arc::clone(&writes),
+            (Arc::clone(&writes), pages),
             Handle::current(),
         );
-        let (device, mount) = kernel_mount::attach(spec)?;
         match serve(adapter, device, config.threads).await {
             Ok((notifier, ended)) => {
                 mount.raise_readahead();
@@ -146,6 +149,7 @@ async fn serve(
 ) -> io::Result<(Notifier, watch::Receiver<bool>)> {
     let (handshake, handshaken) = oneshot::channel();
     let (end, ended) = watch::channel(false);
+    let kept = Arc::clone(adapter.kept());
     thread::Builder::new()
         .name("fuse-session".to_owned())
         .spawn(move || {
@@ -160,6 +164,7 @@ async fn serve(
                     return;
                 }
             };
+            kept.connect(session.notifier());
             let _ = handshake.send(Ok(session.notifier()));
             match session.run() {
                 Ok(()) => info!("the kernel ended the session"),

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use lfsfs_mount::{
-    DAEMON_ARGUMENT, HOLDER_ARGUMENT, MountError, MountRequest, connect, run_daemon, run_holder,
+    DAEMON_ARGUMENT, HOLDER_ARGUMENT, MountError, MountRequest, SENDER_ARGUMENT, connect,
+    run_daemon, run_holder, run_sender,
 };
 
 use crate::commands::mount::mount;
@@ -27,6 +28,9 @@ pub(crate) fn run_if_called_as_one() -> Option<ExitCode> {
     }
     if first == HOLDER_ARGUMENT {
         return Some(ExitCode::from(run_holder(arguments().skip(1))));
+    }
+    if first == SENDER_ARGUMENT {
+        return Some(ExitCode::from(run_sender(arguments().skip(1))));
     }
     let program = env::args_os().next().unwrap_or_default();
     let is_called_so = Path::new(&program).file_name() == Some(OsStr::new(NAME));

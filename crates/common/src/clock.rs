@@ -6,6 +6,8 @@ use std::fmt;
 use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime};
 
+use rustix::time::{ClockId, clock_gettime};
+
 const NANOSECONDS_PER_SECOND: i128 = 1_000_000_000;
 
 /// A point in wall time: seconds since 1970 (negative before it) and the nanoseconds after them.
@@ -97,6 +99,24 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     fn wall_time(&self) -> WallTime {
         SystemTime::now().into()
+    }
+
+    fn monotonic(&self) -> Instant {
+        Instant::now()
+    }
+}
+
+/// The clock by which the kernel stamps files: that of the operating system, as of its last tick, some
+/// milliseconds back. Two stamps of which the kernel gives one and this program the other are then in
+/// the order in which they were given.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct StampClock;
+
+impl Clock for StampClock {
+    fn wall_time(&self) -> WallTime {
+        let now = clock_gettime(ClockId::RealtimeCoarse);
+        let seconds = i128::from(now.tv_sec) * NANOSECONDS_PER_SECOND;
+        WallTime::from_nanoseconds(seconds + i128::from(now.tv_nsec))
     }
 
     fn monotonic(&self) -> Instant {
@@ -217,6 +237,23 @@ mod tests {
         clock.set_wall_time(WallTime::from_seconds(3));
         assert_eq!(clock.wall_time(), WallTime::from_seconds(3));
         assert_eq!(clock.monotonic() - start, Duration::from_secs(5));
+    }
+
+    #[test]
+    fn stamps_are_in_the_order_of_those_of_the_kernel() {
+        let dir = tempfile::tempdir().unwrap();
+        let stamp = |name: &str| -> WallTime {
+            let path = dir.path().join(name);
+            std::fs::write(&path, name).unwrap();
+            path.metadata().unwrap().modified().unwrap().into()
+        };
+        let mut last = StampClock.wall_time();
+        for number in 0..100 {
+            let next = stamp(&number.to_string());
+            assert!(last <= next, "{last:?} and then {next:?}");
+            assert!(StampClock.wall_time() <= SystemClock.wall_time());
+            last = StampClock.wall_time();
+        }
     }
 
     #[test]

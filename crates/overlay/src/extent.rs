@@ -96,6 +96,8 @@ pub struct FileData {
     base_len: u64,
     shrunk: Shrunk,
     extents: Map<u64, Extent>,
+    /// How many bytes are no holes. It follows from the rest.
+    data_len: u64,
 }
 
 impl FileData {
@@ -104,6 +106,7 @@ impl FileData {
         Self {
             size,
             base_len: size,
+            data_len: size,
             ..Self::default()
         }
     }
@@ -118,6 +121,79 @@ impl FileData {
     #[must_use]
     pub fn base_len(&self) -> u64 {
         self.base_len
+    }
+
+    /// Returns how many bytes are no holes: what the log or the base has. A hole is what was made zeros
+    /// without a write.
+    #[must_use]
+    pub fn data_len(&self) -> u64 {
+        self.data_len
+    }
+
+    /// Returns where the first byte at or behind `offset` is that is in no hole; `None` if there is
+    /// none.
+    #[must_use]
+    pub fn next_data(&self, offset: u64) -> Option<u64> {
+        let mut at = offset;
+        if at >= self.size {
+            return None;
+        }
+        if self.data_len == self.size {
+            return Some(at);
+        }
+        for (start, extent) in self.extents_from(offset) {
+            if at < start.min(self.base_len) {
+                return Some(at);
+            }
+            at = at.max(start);
+            if extent.location.is_some() {
+                return Some(at);
+            }
+            at = start + extent.len;
+        }
+        (at < self.base_len).then_some(at)
+    }
+
+    /// Returns where the first hole at or behind `offset` begins: the end of the file if there is no
+    /// other, `None` from there on.
+    #[must_use]
+    pub fn next_hole(&self, offset: u64) -> Option<u64> {
+        let mut at = offset;
+        if at >= self.size {
+            return None;
+        }
+        if self.data_len == self.size {
+            return Some(self.size);
+        }
+        for (start, extent) in self.extents_from(offset) {
+            // The base shows through before it, as far as it goes.
+            if at.max(self.base_len) < start {
+                return Some(at.max(self.base_len));
+            }
+            at = at.max(start);
+            if extent.location.is_none() {
+                return Some(at);
+            }
+            at = start + extent.len;
+        }
+        Some(at.max(self.base_len).min(self.size))
+    }
+
+    /// Returns the extents that end behind `offset`, in order.
+    fn extents_from(&self, offset: u64) -> impl Iterator<Item = (u64, &Extent)> {
+        let before = self.extents.range(..offset).next_back();
+        before
+            .filter(move |(start, extent)| **start + extent.len > offset)
+            .into_iter()
+            .chain(self.extents.range(offset..))
+            .map(|(start, extent)| (*start, extent))
+    }
+
+    /// Returns how many bytes of `[start, end)` are no holes.
+    fn data_within(&self, start: u64, end: u64) -> u64 {
+        let pieces = self.pieces(start, end.saturating_sub(start));
+        let data = pieces.iter().filter(|piece| piece.source != Source::Zeros);
+        data.map(|piece| piece.len).sum()
     }
 
     /// Returns true if every byte is that of the base's content, and none is missing but at the end.
@@ -195,6 +271,8 @@ impl FileData {
             return 0;
         }
         let end = offset + extent.len;
+        self.data_len -= self.data_within(offset, end);
+        self.data_len += extent.location.map_or(0, |_| extent.len);
         let dropped = self.cut(offset, end);
         self.extents.insert_mut(offset, extent);
         self.size = self.size.max(end);
@@ -203,6 +281,7 @@ impl FileData {
 
     /// Sets the size. Returns how many bytes of the log nobody needs any more.
     pub(crate) fn resize(&mut self, size: u64, seals: u64) -> u64 {
+        self.data_len -= self.data_within(size, self.size);
         let dropped = self.cut(size, u64::MAX);
         if size < self.size {
             let before = if self.shrunk.seals == seals {
@@ -281,6 +360,7 @@ impl FileData {
         } else {
             sealed_size
         };
+        self.data_len = self.data_within(0, self.size);
         dropped
     }
 
@@ -310,6 +390,7 @@ impl FileData {
             base_len,
             shrunk,
             extents: Map::default(),
+            data_len: base_len.min(size),
         }
     }
 
@@ -324,6 +405,8 @@ impl FileData {
         let in_record = extent.location.is_none_or(|it| it.holds(extent.len));
         let fits = offset >= free_from && end.is_some_and(|end| end <= self.size) && in_record;
         if fits {
+            self.data_len -= self.data_within(offset, offset + extent.len);
+            self.data_len += extent.location.map_or(0, |_| extent.len);
             self.extents.insert_mut(offset, extent);
         }
         fits
@@ -342,3 +425,6 @@ struct_field!(FileLengths {
     base_len,
     shrunk
 });
+
+#[cfg(test)]
+mod tests;

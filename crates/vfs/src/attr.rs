@@ -1,7 +1,9 @@
 //! What stat shows of an object.
 
 use lfsfs_overlay::{Inode, Node};
-use lfsfs_types::{Kind, PackRoot, Record, Timestamp};
+use lfsfs_types::{Kind, PackRoot, Record, Timestamp, XattrValue};
+
+use crate::access::{self, ACCESS_LIST};
 
 /// The block size that stat and statfs tell.
 pub const BLOCK_LEN: u32 = 4096;
@@ -62,7 +64,7 @@ pub struct Attr {
     pub ino: u64,
     /// Length in bytes.
     pub size: u64,
-    /// Units of 512 bytes.
+    /// Units of 512 bytes, without the holes of what was made here.
     pub blocks: u64,
     /// Last access: always `mtime`.
     pub atime: Timestamp,
@@ -72,7 +74,8 @@ pub struct Attr {
     pub ctime: Timestamp,
     /// What it is.
     pub kind: FileKind,
-    /// Permission bits with setuid, setgid and sticky: 12 bits.
+    /// Permission bits with setuid, setgid and sticky: 12 bits. Those of group and others are without
+    /// what an access list denies.
     pub mode: u16,
     /// Number of names. 1 for a directory, so that nobody infers its number of subdirectories.
     pub nlink: u32,
@@ -107,7 +110,7 @@ impl Attr {
             mtime: record.mtime,
             ctime: record.ctime,
             kind,
-            mode: u16::try_from(record.mode & 0o7777).unwrap_or(0),
+            mode: access::shown(bits(record.mode), list_of(record)),
             nlink: record.link.map_or(1, |link| link.nlink.max(1)),
             uid: record.uid,
             gid: record.gid,
@@ -132,12 +135,12 @@ impl Attr {
         Self {
             ino,
             size,
-            blocks: size.div_ceil(512),
+            blocks: blocks_of(&inode.node, size),
             atime: attributes.atime.unwrap_or(attributes.mtime),
             mtime: attributes.mtime,
             ctime: attributes.ctime,
             kind,
-            mode: u16::try_from(attributes.mode & 0o7777).unwrap_or(0),
+            mode: access::shown(bits(attributes.mode), list_of_inode(inode)),
             nlink: attributes.nlink,
             uid: attributes.uid,
             gid: attributes.gid,
@@ -145,4 +148,34 @@ impl Attr {
             blksize: BLOCK_LEN,
         }
     }
+}
+
+/// Returns how much an object seems to take. A file that has a length takes something: programs like
+/// tar take a file without blocks for a hole and do not read it, and the kernel may hold what a mapping
+/// wrote.
+fn blocks_of(node: &Node, size: u64) -> u64 {
+    let Node::File(file) = node else {
+        return size.div_ceil(512);
+    };
+    let least = u64::from(size > 0);
+    file.data_len().div_ceil(512).max(least)
+}
+
+/// Returns the permission bits of a recorded mode, with setuid, setgid and sticky.
+pub(crate) fn bits(mode: u32) -> u16 {
+    u16::try_from(mode & 0o7777).unwrap_or(0)
+}
+
+/// Returns the access list of a record.
+pub(crate) fn list_of(record: &Record) -> Option<&XattrValue> {
+    let mut xattrs = record.xattrs.iter();
+    let list = xattrs.find(|it| it.name.as_bytes() == ACCESS_LIST);
+    list.map(|it| &it.value)
+}
+
+/// Returns the access list of an object of the overlay.
+pub(crate) fn list_of_inode(inode: &Inode) -> Option<&XattrValue> {
+    let mut xattrs = inode.attributes.xattrs.iter();
+    let list = xattrs.find(|it| it.0.as_bytes() == ACCESS_LIST);
+    list.map(|it| it.1)
 }

@@ -64,6 +64,9 @@ pub enum VfsError {
     /// The offset or size is beyond what a file can have.
     #[error("file too large")]
     FileTooLarge,
+    /// The offset is behind the last data, or the end, of a file.
+    #[error("nothing there")]
+    NoSuchOffset,
     /// The value of the attribute has more than 64 KiB.
     #[error("attribute too large")]
     AttributeTooLarge,

@@ -10,6 +10,7 @@
 
 #![forbid(unsafe_code)]
 
+mod access;
 mod attr;
 mod chunks;
 mod commit;
@@ -18,8 +19,8 @@ mod deadline;
 mod directory;
 mod error;
 mod flight;
-mod inode;
 mod given_up;
+mod inode;
 mod kernel;
 mod listing;
 mod listings;
@@ -41,6 +42,7 @@ pub use kernel::{Hold, KernelCache};
 pub use stats::{Statfs, VfsStats};
 pub use vfs::{Entry, Vfs};
 pub use writable::{
-    Allocation, Existing, LocalChange, LocalLine, OverlayPlace, Owner, Privileges, RenameMode,
-    SetAttr, SetTime, SpecialFile, SwitchReport, WritableVfs, XattrMode,
+    Allocation, Existing, LocalChange, LocalLine, ModeEffect, OverlayPlace, Owner, Privileges,
+    RenameMode, SetAttr, SetTime, Sought, SpecialFile, SwitchReport, WritableVfs, Written,
+    XattrMode,
 };

@@ -53,8 +53,8 @@ mod xattrs;
 
 pub use self::changes::{LocalChange, LocalLine};
 pub use self::request::{
-    Allocation, Existing, OverlayPlace, Owner, Privileges, RenameMode, SetAttr, SetTime,
-    SpecialFile, XattrMode,
+    Allocation, Existing, ModeEffect, OverlayPlace, Owner, Privileges, RenameMode, SetAttr,
+    SetTime, Sought, SpecialFile, Written, XattrMode,
 };
 
 pub(crate) use self::switch::Landing;

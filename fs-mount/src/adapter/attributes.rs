@@ -73,7 +73,7 @@ pub(super) fn set_time(time: TimeOrNow) -> SetTime {
 
 /// Takes a time from fuser. Before 1970 fuser 0.18 takes the nanoseconds of a request away instead
 /// of adding them, so here seconds and nanoseconds behind the epoch are those of the request.
-fn timestamp_of(time: SystemTime) -> Timestamp {
+pub(super) fn timestamp_of(time: SystemTime) -> Timestamp {
     let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
     let time = match time.duration_since(SystemTime::UNIX_EPOCH) {
         Ok(after) => Timestamp {

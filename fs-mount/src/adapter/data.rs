@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use fuser::{Errno, ReplyData, ReplyEmpty, ReplyWrite, Request, WriteFlags};
-use lfsfs_vfs::{Allocation, Privileges, VfsError};
+use fuser::{Errno, ReplyData, ReplyEmpty, ReplyLseek, ReplyWrite, Request, WriteFlags};
+use lfsfs_vfs::{Allocation, ModeEffect, Privileges, Sought, VfsError, WritableVfs, Written};
+use tracing::debug;
 
 use super::attributes::privileges_of;
-use super::{Asked, failed, reply_empty};
+use super::{Asked, Writeback, failed, reply_empty};
 use crate::counters::Opcode;
-use crate::cut::{Origin, Span};
+use crate::cut::{Origin, PageSender, Span, settle};
+use crate::kernel_cache::Kept;
 
 impl Asked<'_> {
     pub(super) fn read_link(&self, ino: u64, reply: ReplyData) {
@@ -59,10 +61,10 @@ impl Asked<'_> {
             if writing.is_some()
                 && let Some(written) = self.at_once(vfs.write(ino, offset, data, privileges))
             {
-                return reply_written(ino, reply, written);
+                return reply_written(&self.kept, ino, reply, written);
             }
             let data = data.to_vec();
-            let writes = Arc::clone(&self.writes);
+            let (writes, kept) = (Arc::clone(&self.writes), Arc::clone(&self.kept));
             let write = async move {
                 let writing = match writing {
                     Some(writing) => writing,
@@ -71,7 +73,7 @@ impl Asked<'_> {
                 (writing, vfs.write(ino, offset, &data, privileges).await)
             };
             self.in_task(write, move |(writing, written)| {
-                reply_written(ino, reply, written);
+                reply_written(&kept, ino, reply, written);
                 drop(writing);
             });
         });
@@ -89,6 +91,7 @@ impl Asked<'_> {
             return self.serve(Opcode::Fallocate, || reply.error(Errno::EOPNOTSUPP));
         };
         let privileges = privileges_of(request);
+        let kept = Arc::clone(&self.kept);
         self.answer(
             Opcode::Fallocate,
             reply,
@@ -96,8 +99,47 @@ impl Asked<'_> {
                 vfs.fallocate(ino, offset, len, allocation, privileges)
                     .await
             },
-            move |reply, allocated| reply_empty(Opcode::Fallocate, ino, reply, allocated),
+            move |reply, allocated| {
+                let allocated = allocated.map(|mode| drop_mode(&kept, ino, mode));
+                reply_empty(Opcode::Fallocate, ino, reply, allocated);
+            },
         );
+    }
+
+    /// Finds data and holes. What a mapping wrote into a hole is in the kernel until that sends it, so
+    /// for a file with holes it is made to send it first.
+    pub(super) fn seek(&self, ino: u64, offset: i64, whence: i32, reply: ReplyLseek) {
+        if self.config.writeback == Writeback::Kernel {
+            // It has data and lengths that are not here yet. It then answers itself: all is data.
+            return self.serve(Opcode::Lseek, || reply.error(Errno::ENOSYS));
+        }
+        let Some(sought) = sought(whence) else {
+            return self.serve(Opcode::Lseek, || reply.error(Errno::EINVAL));
+        };
+        let Ok(offset) = u64::try_from(offset) else {
+            return self.serve(Opcode::Lseek, || reply.error(Errno::ENXIO));
+        };
+        let (vfs, writes) = (Arc::clone(&self.vfs), Arc::clone(&self.writes));
+        let pages = self.pages.clone();
+        let find = move |vfs: Arc<WritableVfs>| async move { vfs.seek(ino, offset, sought).await };
+        if !vfs.has_holes(ino) {
+            return self.answer(Opcode::Lseek, reply, find, move |reply, found| {
+                reply_offset(ino, reply, found);
+            });
+        }
+        self.serve(Opcode::Lseek, || {
+            // Without a permit of those that wait: the kernel sends WRITE requests meanwhile, which may
+            // need one.
+            self.runtime.spawn(async move {
+                let found = if sent(pages.as_deref(), ino).await {
+                    settle(&writes).await;
+                    find(vfs).await
+                } else {
+                    seek_without_holes(&vfs, ino, offset, sought).await
+                };
+                reply_offset(ino, reply, found);
+            });
+        });
     }
 
     /// Makes durable what was acknowledged. It waits for the disk, so never where requests are
@@ -126,10 +168,61 @@ fn reply_data(opcode: Opcode, ino: u64, reply: ReplyData, found: Result<Bytes, V
     }
 }
 
-fn reply_written(ino: u64, reply: ReplyWrite, written: Result<u32, VfsError>) {
+fn reply_written(kept: &Kept, ino: u64, reply: ReplyWrite, written: Result<Written, VfsError>) {
     match written {
-        Ok(len) => reply.written(len),
+        Ok(Written { len, mode }) => {
+            drop_mode(kept, ino, mode);
+            reply.written(len);
+        }
         Err(error) => reply.error(failed(Opcode::Write, ino, &error)),
+    }
+}
+
+/// Has the kernel send the pages of a file, and returns whether that could be done.
+async fn sent(pages: Option<&PageSender>, ino: u64) -> bool {
+    let Some(pages) = pages else { return false };
+    let sent = pages.send(ino).await;
+    sent.inspect_err(|error| debug!(ino, %error, "holes are not told"))
+        .is_ok()
+}
+
+/// Answers as for a file that is one run of data.
+async fn seek_without_holes(
+    vfs: &WritableVfs,
+    ino: u64,
+    offset: u64,
+    sought: Sought,
+) -> Result<u64, VfsError> {
+    let size = vfs.getattr(ino).await?.size;
+    match sought {
+        _ if offset >= size => Err(VfsError::NoSuchOffset),
+        Sought::Data => Ok(offset),
+        Sought::Hole => Ok(size),
+    }
+}
+
+fn reply_offset(ino: u64, reply: ReplyLseek, found: Result<u64, VfsError>) {
+    match found.map(i64::try_from) {
+        Ok(Ok(offset)) => reply.offset(offset),
+        Ok(Err(_)) => reply.error(Errno::EOVERFLOW),
+        Err(error) => reply.error(failed(Opcode::Lseek, ino, &error)),
+    }
+}
+
+/// Returns what lseek(2) looks for; `None` for what the kernel answers itself.
+fn sought(whence: i32) -> Option<Sought> {
+    match whence {
+        libc::SEEK_DATA => Some(Sought::Data),
+        libc::SEEK_HOLE => Some(Sought::Hole),
+        _ => None,
+    }
+}
+
+/// Has the kernel forget a mode that it must not act on any more: it asks again for size and times
+/// after a change of content, but not for the mode.
+fn drop_mode(kept: &Kept, ino: u64, mode: ModeEffect) {
+    if mode == ModeEffect::Cleared {
+        kept.drop_attributes(ino);
     }
 }
 

@@ -15,7 +15,7 @@ use fuser::{
 use lfsfs_vfs::{SetAttr, Statfs};
 
 use super::Adapter;
-use super::attributes::{permissions, privileges_of, set_time};
+use super::attributes::{permissions, privileges_of, set_time, timestamp_of};
 use super::names::Place;
 use crate::counters::Opcode;
 
@@ -52,7 +52,7 @@ impl Filesystem for Adapter {
         size: Option<u64>,
         atime: Option<TimeOrNow>,
         mtime: Option<TimeOrNow>,
-        _ctime: Option<SystemTime>,
+        ctime: Option<SystemTime>,
         _handle: Option<FileHandle>,
         _crtime: Option<SystemTime>,
         _chgtime: Option<SystemTime>,
@@ -67,6 +67,7 @@ impl Filesystem for Adapter {
             size,
             atime: atime.map(set_time),
             mtime: mtime.map(set_time),
+            ctime: ctime.map(timestamp_of),
             privileges: privileges_of(request),
         };
         self.asked(request).set_attr(ino.0, new, reply);
@@ -362,15 +363,14 @@ impl Filesystem for Adapter {
 
     fn lseek(
         &self,
-        _request: &Request,
-        _ino: INodeNo,
+        request: &Request,
+        ino: INodeNo,
         _handle: FileHandle,
-        _offset: i64,
-        _whence: i32,
+        offset: i64,
+        whence: i32,
         reply: ReplyLseek,
     ) {
-        // The kernel then answers itself: everything is data.
-        self.serve(Opcode::Lseek, || reply.error(Errno::ENOSYS));
+        self.asked(request).seek(ino.0, offset, whence, reply);
     }
 
     fn copy_file_range(

@@ -22,7 +22,7 @@ use crate::mountinfo::Device;
 pub const HOLDER_ARGUMENT: &str = "write-holder";
 
 /// This program, also after it was replaced on disk.
-const OWN_PROGRAM: &str = "/proc/self/exe";
+pub(super) const OWN_PROGRAM: &str = "/proc/self/exe";
 /// The kernel's FILEID_INO64_GEN: a file handle of a node number and a generation.
 const HANDLE_TYPE: i32 = 0x81;
 
@@ -138,7 +138,7 @@ struct NodeHandle {
     clippy::cast_possible_truncation,
     reason = "the halves of the number are wanted"
 )]
-fn open(root: &File, ino: u64) -> io::Result<OwnedFd> {
+pub(super) fn open(root: &File, ino: u64) -> io::Result<OwnedFd> {
     let words = [(ino >> 32) as u32, ino as u32, GENERATION.0 as u32];
     let mut handle = NodeHandle {
         len: size_of_val(&words) as libc::c_uint,

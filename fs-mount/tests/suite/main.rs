@@ -12,7 +12,9 @@ mod harness;
 mod kernel;
 mod life;
 mod overlay;
+mod privileges;
 mod refusals;
+mod stamps;
 mod switching;
 mod writing;
 

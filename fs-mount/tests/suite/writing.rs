@@ -298,7 +298,7 @@ fn room_and_holes_are_made() {
         fallocate(&file, FallocateFlags::KEEP_SIZE, 0, 5000).unwrap();
         let collapse = fallocate(&file, FallocateFlags::COLLAPSE_RANGE, 0, 4096);
         assert_eq!(collapse, Err(Errno::OPNOTSUPP));
-        // Data and holes are not told apart, which POSIX allows.
+        // A file of the version is one run of data.
         let mut file = open("directory-0/file-1");
         assert_eq!(
             rustix::fs::seek(&file, rustix::fs::SeekFrom::Hole(0)),

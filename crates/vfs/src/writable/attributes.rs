@@ -3,6 +3,7 @@
 use lfsfs_overlay::{NewAttributes, Operation};
 use lfsfs_types::{Timestamp, XattrName};
 
+use crate::access::{self, ACCESS_LIST};
 use crate::attr::{Attr, FileKind};
 use crate::error::{Stop, VfsError};
 use crate::writable::WritableVfs;
@@ -44,9 +45,12 @@ fn plan_attributes(
     new: &SetAttr,
 ) -> Result<(), Stop> {
     let old = object.attr();
-    let (ino, time) = (old.ino, plan.time);
+    let (ino, time) = (old.ino, new.ctime.unwrap_or(plan.time));
     let changes_owner = new.uid.is_some() || new.gid.is_some();
-    let mode = new.mode.or_else(|| mode_left(&old, new, changes_owner));
+    let before = object.recorded_mode();
+    let set = |mode: u16| access::recorded(mode, before, object.access_list());
+    let left = || mode_left((old.kind, before), new, changes_owner);
+    let mode = new.mode.map(set).or_else(left);
     if let Some(size) = new.size {
         object.expect_file()?;
         check_range(size, 0)?;
@@ -60,7 +64,8 @@ fn plan_attributes(
             mode,
         });
     }
-    if changes_owner || new.mode.is_some() || new.mtime.is_some() {
+    let changes_times = new.mtime.is_some() || new.ctime.is_some();
+    if changes_owner || new.mode.is_some() || changes_times {
         plan.adopt(object);
         if changes_owner && new.size.is_none() {
             drop_capability(plan, object);
@@ -77,14 +82,34 @@ fn plan_attributes(
             time,
         });
     }
+    if new.mode.is_some() {
+        plan_access_list(plan, object, mode.unwrap_or(before));
+    }
     plan_access_time(plan, object, new);
     Ok(())
+}
+
+/// Plans what a mode that was set makes of an access list. The object was adopted before.
+fn plan_access_list(plan: &mut Plan<'_, '_>, object: &Object<'_>, mode: u16) {
+    let list = object.access_list();
+    let changed = list.and_then(|list| access::with_mode(list, mode));
+    if let Some(value) = changed
+        && let Ok(name) = Name::new(ACCESS_LIST)
+    {
+        let (ino, time) = (object.ino(), plan.time);
+        plan.push(Operation::SetXattr {
+            ino,
+            name,
+            value,
+            time,
+        });
+    }
 }
 
 /// Plans what is the last access afterwards. Until it is set it is the mtime, so setting that alone must
 /// leave it as it was.
 fn plan_access_time(plan: &mut Plan<'_, '_>, object: &Object<'_>, new: &SetAttr) {
-    let (old, time) = (object.attr(), plan.time);
+    let (old, time) = (object.attr(), new.ctime.unwrap_or(plan.time));
     let kept = new.mtime.map(|_| SetTime::At(old.atime));
     let Some(atime) = new.atime.or(kept).map(|atime| resolve(atime, time)) else {
         return;
@@ -98,10 +123,10 @@ fn plan_access_time(plan: &mut Plan<'_, '_>, object: &Object<'_>, new: &SetAttr)
 }
 
 /// Returns the mode that a change of owner or size leaves, if it is another one.
-fn mode_left(old: &Attr, new: &SetAttr, changes_owner: bool) -> Option<u16> {
+fn mode_left((kind, mode): (FileKind, u16), new: &SetAttr, changes_owner: bool) -> Option<u16> {
     let cuts = new.size.is_some() && new.privileges == Privileges::Kill;
-    let applies = cuts || (changes_owner && old.kind != FileKind::Directory);
-    applies.then(|| without_privileges(old.mode)).flatten()
+    let applies = cuts || (changes_owner && kind != FileKind::Directory);
+    applies.then(|| without_privileges(mode)).flatten()
 }
 
 /// Returns the mode without setuid, and without the setgid that lets others run the file as its
@@ -124,7 +149,7 @@ pub(super) fn plan_privileges(
     drop_capability(plan, object);
     match privileges {
         Privileges::Keep => None,
-        Privileges::Kill => without_privileges(object.attr().mode).map(u32::from),
+        Privileges::Kill => without_privileges(object.recorded_mode()).map(u32::from),
     }
 }
 

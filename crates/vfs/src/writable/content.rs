@@ -8,6 +8,7 @@ use lfsfs_overlay::{BaseObject, FileData, Inode, Node, Operation, Piece, PieceSo
 use lfsfs_types::limits::SMALL_CONTENT_LEN_MAX;
 use lfsfs_types::{ContentId, Kind};
 
+use crate::attr::{Attr, FileKind};
 use crate::commit::OldPiece;
 use crate::error::VfsError;
 use crate::inode::Place;
@@ -17,7 +18,7 @@ use crate::vfs::Vfs;
 use crate::writable::WritableVfs;
 use crate::writable::attributes::plan_privileges;
 use crate::writable::plan::check_range;
-use crate::writable::request::{Allocation, Privileges};
+use crate::writable::request::{Allocation, ModeEffect, Privileges, Sought, Written};
 
 const ACTION: &str = "read what is below a changed file";
 
@@ -33,21 +34,22 @@ impl WritableVfs {
         read_changed(moment.base(), (view, inode), (offset, u64::from(size))).await
     }
 
-    /// Writes into a file and returns how many bytes: all of them.
+    /// Writes into a file.
     pub async fn write(
         &self,
         ino: u64,
         offset: u64,
         data: &[u8],
         privileges: Privileges,
-    ) -> Result<u32, VfsError> {
+    ) -> Result<Written, VfsError> {
         let len = u32::try_from(data.len()).map_err(|_| VfsError::Invalid)?;
         self.change(|plan| {
             let object = plan.scene.object(ino)?;
             object.expect_file()?;
             check_range(offset, u64::from(len))?;
             if data.is_empty() {
-                return Ok(());
+                let mode = ModeEffect::Kept;
+                return Ok(Written { len, mode });
             }
             plan.adopt(&object);
             let mode = plan_privileges(plan, &object, privileges);
@@ -58,10 +60,39 @@ impl WritableVfs {
                 mode,
             };
             plan.push_data(write, data);
-            Ok(())
+            let mode = ModeEffect::of(mode);
+            Ok(Written { len, mode })
         })
-        .await?;
-        Ok(len)
+        .await
+    }
+
+    /// Returns true if the mount made holes in a file.
+    #[must_use]
+    pub fn has_holes(&self, ino: u64) -> bool {
+        let moment = self.moment();
+        let file = moment.upper(ino).and_then(|it| it.1.file());
+        file.is_some_and(|file| file.data_len() < file.size())
+    }
+
+    /// Returns where the next data or hole is, at or behind `offset`. A file of the version is one run
+    /// of data.
+    pub async fn seek(&self, ino: u64, offset: u64, sought: Sought) -> Result<u64, VfsError> {
+        let (moment, found) = self.stand(ino).await?;
+        if let Some(found) = found {
+            let attr = Attr::of(ino, &found.record);
+            expect_file(attr.kind)?;
+            return match sought {
+                _ if offset >= attr.size => Err(VfsError::NoSuchOffset),
+                Sought::Data => Ok(offset),
+                Sought::Hole => Ok(attr.size),
+            };
+        }
+        let file = file_of(moment.upper(ino).ok_or(VfsError::Stale)?.1)?;
+        let found = match sought {
+            Sought::Data => file.next_data(offset),
+            Sought::Hole => file.next_hole(offset),
+        };
+        found.ok_or(VfsError::NoSuchOffset)
     }
 
     /// Lengthens a file or makes a range of it zeros. Nothing is reserved.
@@ -72,7 +103,7 @@ impl WritableVfs {
         len: u64,
         allocation: Allocation,
         privileges: Privileges,
-    ) -> Result<(), VfsError> {
+    ) -> Result<ModeEffect, VfsError> {
         self.change(|plan| {
             let object = plan.scene.object(ino)?;
             object.expect_file()?;
@@ -97,7 +128,7 @@ impl WritableVfs {
                 time: plan.time,
                 mode,
             });
-            Ok(())
+            Ok(ModeEffect::of(mode))
         })
         .await
     }
@@ -205,6 +236,14 @@ fn file_of(inode: &Inode) -> Result<&FileData, VfsError> {
     match &inode.node {
         Node::File(file) => Ok(file),
         Node::Directory(_) => Err(VfsError::IsDirectory),
+        _ => Err(VfsError::Invalid),
+    }
+}
+
+fn expect_file(kind: FileKind) -> Result<(), VfsError> {
+    match kind {
+        FileKind::File => Ok(()),
+        FileKind::Directory => Err(VfsError::IsDirectory),
         _ => Err(VfsError::Invalid),
     }
 }

@@ -65,6 +65,33 @@ pub enum Privileges {
     Kill,
 }
 
+/// What a change of content did to the mode of the file: a kernel that keeps attributes must hear of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ModeEffect {
+    /// It is as it was.
+    Kept,
+    /// Setuid or setgid went.
+    Cleared,
+}
+
+impl ModeEffect {
+    pub(crate) fn of(mode: Option<u32>) -> Self {
+        match mode {
+            Some(_) => Self::Cleared,
+            None => Self::Kept,
+        }
+    }
+}
+
+/// What a write did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Written {
+    /// Bytes that were written: all of them.
+    pub len: u32,
+    /// What became of the mode.
+    pub mode: ModeEffect,
+}
+
 /// Attributes to set; `None` leaves one as it is. A change of owner always takes setuid and setgid
 /// away from what is no directory, unless a mode is set with it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -81,6 +108,9 @@ pub struct SetAttr {
     pub atime: Option<SetTime>,
     /// Last change of the content.
     pub mtime: Option<SetTime>,
+    /// Last change of the attributes, where somebody else has stamped that: a kernel that gathers
+    /// writes. It is the mount's own stamp without it.
+    pub ctime: Option<Timestamp>,
     /// What becomes of setuid and setgid if the size is set.
     pub privileges: Privileges,
 }
@@ -94,6 +124,15 @@ pub enum RenameMode {
     NoReplace,
     /// Gives it the old name (RENAME_EXCHANGE).
     Exchange,
+}
+
+/// What a seek looks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sought {
+    /// The next byte that is in no hole (SEEK_DATA).
+    Data,
+    /// The next hole; behind the last byte of a file is one (SEEK_HOLE).
+    Hole,
 }
 
 /// What a fallocate does. None reserves space: a later write may still find the disk full.

@@ -7,9 +7,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use lfsfs_overlay::{BaseObject, DirectoryData, Inode, Slot, State};
-use lfsfs_types::{DirId, Kind, Name, NameError, nodeid};
+use lfsfs_types::{DirId, Kind, Name, NameError, XattrValue, nodeid};
 
-use crate::attr::{Attr, FileKind};
+use crate::attr::{Attr, FileKind, bits, list_of, list_of_inode};
 use crate::directory::candidate;
 use crate::error::{Stop, VfsError};
 use crate::inode::{Candidate, Place, Searched, Standing};
@@ -82,6 +82,22 @@ impl Object<'_> {
         match self {
             Self::Upper { ino, inode } => Attr::of_inode(*ino, inode),
             Self::Base(found) => Attr::of(found.ino, &found.object.record),
+        }
+    }
+
+    /// Returns the mode as it is recorded, which may be more than what is shown.
+    pub(crate) fn recorded_mode(&self) -> u16 {
+        match self {
+            Self::Upper { inode, .. } => bits(inode.attributes.mode),
+            Self::Base(found) => bits(found.object.record.mode),
+        }
+    }
+
+    /// Returns the access list.
+    pub(crate) fn access_list(&self) -> Option<&XattrValue> {
+        match self {
+            Self::Upper { inode, .. } => list_of_inode(inode),
+            Self::Base(found) => list_of(&found.object.record),
         }
     }
 

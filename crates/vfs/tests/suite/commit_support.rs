@@ -248,7 +248,7 @@ impl Mount {
         let mut at = offset;
         for part in bytes.chunks(1 << 20) {
             let written = self.vfs.write(ino, at, part, Privileges::Keep).await;
-            at += u64::from(written.unwrap());
+            at += u64::from(written.unwrap().len);
         }
     }
 

@@ -8,8 +8,8 @@ use lfsfs_client::memory::MemoryTree;
 use lfsfs_overlay::OverlayError;
 use lfsfs_types::{Timestamp, nodeid};
 use lfsfs_vfs::{
-    Allocation, Existing, Privileges, RenameMode, SetAttr, SetTime, SpecialFile, VfsError,
-    WritableVfs, XattrMode,
+    Allocation, Existing, ModeEffect, Privileges, RenameMode, SetAttr, SetTime, SpecialFile,
+    VfsError, WritableVfs, XattrMode,
 };
 
 use crate::support::noise;
@@ -441,7 +441,7 @@ async fn what_a_caller_may_not_keep_is_cleared_with_the_content() {
     let file = ino(&vfs, "a/a").await;
     let after = async |privileges, start| {
         vfs.setattr(file, mode(start)).await.unwrap();
-        vfs.write(file, 0, b"x", privileges).await.unwrap();
+        let effect = vfs.write(file, 0, b"x", privileges).await.unwrap().mode;
         let written = vfs.getattr(file).await.unwrap().mode;
         vfs.setattr(file, mode(start)).await.unwrap();
         let cut = SetAttr {
@@ -450,9 +450,9 @@ async fn what_a_caller_may_not_keep_is_cleared_with_the_content() {
         };
         assert_eq!(vfs.setattr(file, cut).await.unwrap().mode, written);
         vfs.setattr(file, mode(start)).await.unwrap();
-        vfs.fallocate(file, 0, 9, Allocation::PunchHole, privileges)
-            .await
-            .unwrap();
+        let punch = vfs.fallocate(file, 0, 9, Allocation::PunchHole, privileges);
+        assert_eq!(punch.await.unwrap(), effect, "a kernel must hear of it");
+        assert_eq!(effect == ModeEffect::Cleared, written != start);
         assert_eq!(vfs.getattr(file).await.unwrap().mode, written);
         written
     };

@@ -369,7 +369,7 @@ impl Ours {
     async fn write(&self, ino: u64, offset: u64, len: u32, seed: u64) -> Outcome {
         let data = noise(seed, len as usize);
         let written = self.vfs().write(ino, offset, &data, Privileges::Keep).await;
-        assert!(written.as_ref().is_ok_and(|it| *it == len) || written.is_err());
+        assert!(written.as_ref().is_ok_and(|it| it.len == len) || written.is_err());
         done(written)
     }
 

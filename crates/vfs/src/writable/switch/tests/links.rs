@@ -81,7 +81,7 @@ async fn a_link_stays_itself_when_the_name_that_led_to_it_goes() {
         assert_eq!(world.find(name).await, ino, "{name}");
     }
     let written = world.vfs.write(ino, 0, b"x", Privileges::Keep).await;
-    assert_eq!(written.unwrap(), 1);
+    assert_eq!(written.unwrap().len, 1);
 }
 
 #[tokio::test]

@@ -1,0 +1,203 @@
+//! Holes of files that were made or lengthened in a mount: where they are, and what they take.
+
+use std::fs::{self, File, OpenOptions};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::path::Path;
+use std::process::Command;
+
+use lfsfs_tests::{World, in_namespace};
+use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek};
+use rustix::io::Errno;
+
+use crate::support::write;
+
+const GIB: u64 = 1 << 30;
+/// Where the one byte of the sparse file is.
+const AT: u64 = 5 * GIB + 123;
+const SIZE: u64 = 10 * GIB;
+
+/// Runs `work` in a mount, and `check` there, and once more after a remount.
+fn in_mount(name: &str, options: &str, work: impl Fn(&Path), check: impl Fn(&Path)) {
+    in_namespace(name, || {
+        let world = World::new();
+        let tree = world.make_dir("tree");
+        for file in ["longer", "same"] {
+            write(&tree.join(file), "0/1\n".repeat(100));
+        }
+        assert_eq!(world.import(&tree, "app"), "app@v1");
+        let mount = world.mount_writable("app@v1", options);
+        work(mount.path());
+        check(mount.path());
+        mount.remount();
+        check(mount.path());
+        mount.umount();
+    });
+}
+
+fn open(path: &Path) -> File {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(path)
+        .expect("a call")
+}
+
+fn data(file: &File, offset: u64) -> Result<u64, Errno> {
+    seek(file, SeekFrom::Data(offset))
+}
+
+fn hole(file: &File, offset: u64) -> Result<u64, Errno> {
+    seek(file, SeekFrom::Hole(offset))
+}
+
+fn make_sparse(path: &Path) {
+    let file = File::create_new(path).expect("a call");
+    file.set_len(SIZE).expect("a call");
+    file.write_all_at(b"x", AT).expect("a call");
+}
+
+#[test]
+fn a_sparse_file_takes_what_is_in_it_and_is_copied_as_fast() {
+    let name = "holes::a_sparse_file_takes_what_is_in_it_and_is_copied_as_fast";
+    let work = |dir: &Path| {
+        make_sparse(&dir.join("sparse"));
+        // It reads and writes what is no hole, or it would be at it for a minute and fill the disk.
+        let mut copy = Command::new("cp");
+        copy.arg(dir.join("sparse")).arg(dir.join("copy"));
+        assert!(copy.status().expect("a call").success());
+        fs::create_dir(dir.join("empty")).expect("a call");
+        File::create(dir.join("empty/long"))
+            .expect("a call")
+            .set_len(GIB)
+            .expect("a call");
+    };
+    let check = |dir: &Path| {
+        for name in ["sparse", "copy"] {
+            let file = open(&dir.join(name));
+            let metadata = file.metadata().expect("a call");
+            assert_eq!(metadata.len(), SIZE, "{name}");
+            assert!(
+                metadata.blocks() <= 4096,
+                "{name}: {} blocks",
+                metadata.blocks()
+            );
+            let start = data(&file, 0).expect("a call");
+            assert!(
+                start <= AT && hole(&file, AT).expect("a call") > AT,
+                "{name}"
+            );
+            assert_eq!((hole(&file, 0), hole(&file, 7)), (Ok(0), Ok(7)));
+            let behind = hole(&file, start).expect("a call");
+            assert_eq!(data(&file, behind), Err(Errno::NXIO), "{name}");
+            assert_eq!(hole(&file, SIZE), Err(Errno::NXIO));
+            assert_eq!(data(&file, SIZE), Err(Errno::NXIO));
+            let mut byte = [0; 3];
+            file.read_exact_at(&mut byte, AT - 1).expect("a call");
+            assert_eq!(&byte, b"\0x\0", "{name}");
+        }
+        // tar takes a file without blocks for a hole and does not look at it.
+        let long = dir.join("empty/long").metadata().expect("a call");
+        assert!((1..=8).contains(&long.blocks()), "{}", long.blocks());
+        // What is empty takes nothing.
+        File::create(dir.join("nothing")).expect("a call");
+        assert_eq!(dir.join("nothing").metadata().expect("a call").blocks(), 0);
+    };
+    in_mount(name, "", work, check);
+}
+
+#[test]
+fn ranges_made_zeros_are_holes_and_files_of_the_version_one_run_of_data() {
+    let name = "holes::ranges_made_zeros_are_holes_and_files_of_the_version_one_run_of_data";
+    let work = |dir: &Path| {
+        fs::write(dir.join("made"), vec![7; 100_000]).expect("a call");
+        let file = open(&dir.join("made"));
+        let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        fallocate(&file, punch, 20_000, 30_000).expect("a call");
+        fallocate(&file, FallocateFlags::ZERO_RANGE, 90_000, 20_000).expect("a call");
+        // One of the version that became longer.
+        let file = open(&dir.join("longer"));
+        file.set_len(1_000_000).expect("a call");
+    };
+    let check = |dir: &Path| {
+        let file = open(&dir.join("made"));
+        assert_eq!((data(&file, 5), hole(&file, 5)), (Ok(5), Ok(20_000)));
+        assert_eq!(
+            (data(&file, 30_000), hole(&file, 30_000)),
+            (Ok(50_000), Ok(30_000))
+        );
+        assert_eq!(
+            (data(&file, 90_000), hole(&file, 60_000)),
+            (Err(Errno::NXIO), Ok(90_000))
+        );
+        assert_eq!(file.metadata().expect("a call").len(), 110_000);
+        assert_eq!(
+            file.metadata().expect("a call").blocks(),
+            60_000_u64.div_ceil(512)
+        );
+        let file = open(&dir.join("longer"));
+        assert_eq!((data(&file, 0), hole(&file, 0)), (Ok(0), Ok(400)));
+        assert_eq!(data(&file, 400), Err(Errno::NXIO));
+        let file = open(&dir.join("same"));
+        assert_eq!((data(&file, 9), hole(&file, 9)), (Ok(9), Ok(400)));
+        assert_eq!(hole(&file, 400), Err(Errno::NXIO));
+    };
+    in_mount(name, "", work, check);
+}
+
+/// Writes a byte into a shared mapping of a page, which goes on to exist for `meanwhile`.
+fn map(file: &File, offset: u64, meanwhile: impl FnOnce()) {
+    let (access, len) = (libc::PROT_READ | libc::PROT_WRITE, 4096);
+    let offset = i64::try_from(offset).expect("a call");
+    // SAFETY: the kernel chooses where, so no memory of this process is touched; the one byte that
+    // is written lies in the mapping, which ends here.
+    #[expect(unsafe_code, reason = "only mmap maps")]
+    unsafe {
+        let descriptor = file.as_raw_fd();
+        let shared = libc::MAP_SHARED;
+        let start = libc::mmap64(
+            std::ptr::null_mut(),
+            len,
+            access,
+            shared,
+            descriptor,
+            offset,
+        );
+        assert_ne!(start, libc::MAP_FAILED);
+        start.cast::<u8>().write_volatile(b'm');
+        meanwhile();
+        assert_eq!(start.cast::<u8>().read_volatile(), b'm');
+        assert_eq!(libc::munmap(start, len), 0);
+    }
+}
+
+#[test]
+fn what_a_mapping_wrote_into_a_hole_is_data_at_once() {
+    let name = "holes::what_a_mapping_wrote_into_a_hole_is_data_at_once";
+    let work = |dir: &Path| {
+        make_sparse(&dir.join("sparse"));
+        let file = open(&dir.join("sparse"));
+        map(&file, GIB, || {
+            assert_eq!(data(&file, 0), Ok(GIB));
+            assert_eq!(hole(&file, GIB), Ok(GIB + 4096));
+        });
+    };
+    let check = |dir: &Path| {
+        let file = open(&dir.join("sparse"));
+        assert_eq!((data(&file, 0), data(&file, GIB + 4096)), (Ok(GIB), Ok(AT)));
+    };
+    in_mount(name, "", work, check);
+}
+
+#[test]
+fn where_the_kernel_gathers_writes_no_data_is_taken_for_a_hole() {
+    let name = "holes::where_the_kernel_gathers_writes_no_data_is_taken_for_a_hole";
+    let work = |dir: &Path| {
+        let file = File::create_new(dir.join("made")).expect("a call");
+        file.write_all_at(b"text", 0).expect("a call");
+        let file = open(&dir.join("made"));
+        assert_eq!((data(&file, 0), hole(&file, 0)), (Ok(0), Ok(4)));
+    };
+    let check = |dir: &Path| assert_eq!(fs::read(dir.join("made")).expect("a call"), b"text");
+    in_mount(name, "writeback", work, check);
+}
