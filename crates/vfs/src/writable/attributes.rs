@@ -94,7 +94,7 @@ fn plan_access_list(plan: &mut Plan<'_, '_>, object: &Object<'_>, mode: u16) {
     let list = object.access_list();
     let changed = list.and_then(|list| access::with_mode(list, mode));
     if let Some(value) = changed
-        && let Ok(name) = Name::new(ACCESS_LIST)
+        && let Ok(name) = XattrName::new(ACCESS_LIST)
     {
         let (ino, time) = (object.ino(), plan.time);
         plan.push(Operation::SetXattr {
