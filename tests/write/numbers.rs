@@ -71,9 +71,8 @@ fn work(dir: &Path, existing: &[PathBuf]) {
     }
     fs::hard_link(dir.join("made/deep/file-0"), dir.join("made/linked")).expect("a link");
     symlink("deep/file-1", dir.join("made/symlink")).expect("a link");
-    let [changed, moved, cut, ..] = existing else {
-        panic!("a tree of some files");
-    };
+    assert!(existing.len() > 2, "a tree of some files");
+    let (changed, moved, cut) = (&existing[0], &existing[1], &existing[2]);
     fs::write(dir.join(changed), "other content").expect("a file");
     rustix::fs::rename(dir.join(moved), dir.join("moved")).expect("a rename");
     let file = fs::File::options().write(true).open(dir.join(cut));
