@@ -6,6 +6,8 @@ mod chunks;
 mod client_killed;
 #[path = "faults/full_disk.rs"]
 mod full_disk;
+#[path = "faults/hostile.rs"]
+mod hostile;
 #[path = "faults/metadata.rs"]
 mod metadata;
 #[path = "faults/network.rs"]
@@ -18,5 +20,7 @@ mod power_loss;
 mod server;
 #[path = "faults/server_killed.rs"]
 mod server_killed;
+#[path = "faults/service.rs"]
+mod service;
 #[path = "faults/support.rs"]
 mod support;
