@@ -8,8 +8,9 @@ pub(crate) const RESERVE_DEFAULT: u64 = 256 * 1024 * 1024;
 
 /// Memory that requests may take, unless told otherwise.
 pub(crate) const MEMORY_DEFAULT: u64 = 384 * MIB;
-/// The least that works: one long message of each of a few connections.
-pub(crate) const MEMORY_MIN: u64 = 96 * MIB;
+/// The least that works: the share of one connection, a twelfth of this, is twice what the longest
+/// step of an answer holds, so that a call that holds its question can still be answered.
+pub(crate) const MEMORY_MIN: u64 = 192 * MIB;
 /// Connections at the same time, unless told otherwise.
 pub(crate) const CONNECTIONS_DEFAULT: u32 = 1024;
 
@@ -104,7 +105,7 @@ mod tests {
 
     #[test]
     fn windows_and_calls_fit_the_memory() {
-        for (memory, connections) in [(384, 1024), (96, 512), (2048, 10_000), (1024, 16)] {
+        for (memory, connections) in [(384, 1024), (192, 512), (2048, 10_000), (1024, 16)] {
             let config = ServerConfig {
                 memory: memory * MIB,
                 connections,
