@@ -51,6 +51,7 @@ mod space;
 mod switch;
 mod xattrs;
 
+pub(crate) use self::changes::path_of;
 pub use self::changes::{LocalChange, LocalLine};
 pub use self::request::{
     Allocation, Existing, ModeEffect, OverlayPlace, Owner, Privileges, RenameMode, SetAttr,

@@ -352,6 +352,10 @@ impl Control {
                      on top",
                 )
             }
+            CommitError::Unreadable { .. } => ControlError::failed(text).hint(
+                "nothing was lost; write the whole file again, remove it, or take its change back with \
+                 lfsfs discard, then commit again",
+            ),
             CommitError::Remote(error) | CommitError::AnswerLost { source: error } => {
                 self.with_way_to_server(text, error.is_no_answer())
             }

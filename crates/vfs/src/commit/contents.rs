@@ -3,13 +3,14 @@
 use lfsfs_overlay::{FileData, Inode, Node};
 use lfsfs_types::content::{Content, PieceList, small_content_id};
 use lfsfs_types::limits::{PIECES_MAX, SMALL_CONTENT_LEN_MAX};
-use lfsfs_types::{ContentId, Kind};
+use lfsfs_types::{ContentId, Kind, path_text};
 
 use super::error::CommitError;
 use super::plan::Workshop;
 use super::recut::{Cut, Recut};
 use crate::error::VfsError;
 use crate::writable::content::{pieces_below, read_changed};
+use crate::writable::path_of;
 
 /// Bytes of one file that are offered at once.
 const OFFER_LEN: u64 = 8 * 1024 * 1024;
@@ -17,7 +18,30 @@ const OFFER_LEN: u64 = 8 * 1024 * 1024;
 impl Workshop {
     /// Returns what a file is, and its bytes if they are few and may be new. Pieces of a large one
     /// are offered here.
-    pub(super) fn file_kind(&self, inode: &Inode) -> Result<(Kind, Option<Vec<u8>>), CommitError> {
+    pub(super) fn file_kind(
+        &self,
+        (ino, inode): (u64, &Inode),
+    ) -> Result<(Kind, Option<Vec<u8>>), CommitError> {
+        self.kind_of(inode).map_err(|error| match error {
+            CommitError::Vfs(source) if source.is_corrupt() || source.is_not_found() => {
+                let path = self.path_text(ino);
+                CommitError::Unreadable { path, source }
+            }
+            error => error,
+        })
+    }
+
+    /// Returns where the mount has a file, for people.
+    fn path_text(&self, ino: u64) -> String {
+        let path = path_of(&self.base, self.sealed.view().state(), ino);
+        match self.runtime.block_on(path) {
+            Ok(path) => path_text(std::iter::once(path.as_bytes())),
+            // The reason that is told then is still why the file cannot be read.
+            Err(_) => format!("inode {ino}"),
+        }
+    }
+
+    fn kind_of(&self, inode: &Inode) -> Result<(Kind, Option<Vec<u8>>), CommitError> {
         let Node::File(file) = &inode.node else {
             return Err(VfsError::Invalid.into());
         };

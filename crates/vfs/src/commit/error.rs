@@ -32,6 +32,16 @@ pub enum CommitError {
     /// The server failed or refused. No version was made.
     #[error(transparent)]
     Remote(RemoteError),
+    /// A changed file keeps bytes of its version that are damaged, lost, or were never there. No version
+    /// was made, and none can be while the file is like that.
+    #[error("cannot read what \"{path}\" keeps of its version")]
+    Unreadable {
+        /// Where the mount has the file, shortened for people.
+        path: String,
+        /// Why not.
+        #[source]
+        source: VfsError,
+    },
     /// Something that changed could not be read. No version was made.
     #[error("cannot read what changed")]
     Vfs(#[from] VfsError),
@@ -63,7 +73,7 @@ impl CommitError {
     /// a version.
     pub(super) fn is_refusal(&self) -> bool {
         match self {
-            Self::Conflict { .. } => true,
+            Self::Conflict { .. } | Self::Unreadable { .. } => true,
             Self::Remote(error) => is_refusal(error),
             _ => false,
         }
@@ -106,6 +116,21 @@ impl From<UploadError> for CommitError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A seal that an ended mount left behind would stay for ever, and block all that comes after it.
+    #[test]
+    fn what_cannot_be_read_gives_the_seal_up_and_a_server_that_is_away_does_not() {
+        let unreadable = CommitError::Unreadable {
+            path: "dir/file".to_owned(),
+            source: VfsError::corrupt("read a file", "too short"),
+        };
+        assert!(unreadable.is_refusal());
+        let away = VfsError::Timeout {
+            what: "a read",
+            seconds: 30,
+        };
+        assert!(!CommitError::Vfs(away).is_refusal());
+    }
 
     #[test]
     fn one_path_is_told_as_one() {

@@ -113,7 +113,7 @@ impl Workshop {
         offer: &mut Vec<(ContentId, Vec<u8>)>,
     ) -> Result<(), CommitError> {
         let inode = self.inode(job.ino)?;
-        let record = self.file_record(inode, None, offer)?;
+        let record = self.file_record((job.ino, inode), None, offer)?;
         let base = inode.base.as_ref().filter(|_| job.in_place);
         let base = base.map(|base| &base.record);
         Ok(self.changes.put(job.dir, job.name.as_ref(), record, base)?)
@@ -126,11 +126,11 @@ impl Workshop {
     /// Returns the record of a regular file, and the bytes that the server may lack.
     fn file_record(
         &self,
-        inode: &Inode,
+        (ino, inode): (u64, &Inode),
         link: Option<Link>,
         offer: &mut Vec<(ContentId, Vec<u8>)>,
     ) -> Result<Record, CommitError> {
-        let (kind, bytes) = self.file_kind(inode)?;
+        let (kind, bytes) = self.file_kind((ino, inode))?;
         // What the base names is offered too: the server may have lost it since.
         if let (Kind::File { content, .. }, Some(bytes)) = (&kind, bytes) {
             offer.push((*content, bytes));
@@ -238,7 +238,7 @@ impl<'a> Planner<'a> {
         let mut offer = Vec::new();
         let record = match self.other_kind(ino, &inode.node) {
             Some(kind) => record(inode, kind, link, &mut offer),
-            None => self.workshop.file_record(inode, link, &mut offer)?,
+            None => self.workshop.file_record((ino, inode), link, &mut offer)?,
         };
         self.workshop.contents.offer(&offer)?;
         if link.is_some() {
@@ -279,7 +279,9 @@ impl<'a> Planner<'a> {
     /// Gives a file to the workers, a batch at a time.
     fn add_file(&mut self, inode: &Inode, job: FileJob) -> Result<(), CommitError> {
         self.batch.push(job);
-        self.batch_len += inode.file().map_or(0, FileData::size);
+        // A record of the base can tell any size.
+        let size = inode.file().map_or(0, FileData::size);
+        self.batch_len = self.batch_len.saturating_add(size);
         if self.batch.len() < BATCH_FILES_MAX && self.batch_len < BATCH_LEN_MAX {
             return Ok(());
         }

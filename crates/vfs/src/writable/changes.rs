@@ -20,6 +20,7 @@ use crate::vfs::Vfs;
 use crate::writable::WritableVfs;
 
 use self::compare::Difference;
+pub(crate) use self::paths::path_of;
 pub(in crate::writable) use self::paths::{Dir, Paths, join, places_of_changes};
 
 /// What became of a path.

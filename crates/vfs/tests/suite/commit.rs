@@ -1,6 +1,7 @@
 //! Changes of a mount become a version, with a real server.
 
 mod again;
+mod false_sizes;
 mod kinds;
 mod large;
 mod limits;

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lfsfs_cache::{CacheConfig, DiskCache};
-use lfsfs_client::{ClientConfig, GrpcRemote};
+use lfsfs_client::{ClientConfig, GrpcRemote, Remote};
 use lfsfs_common::clock::{TestClock, WallTime};
 use lfsfs_overlay::OverlayOptions;
 use lfsfs_server::{ListenPolicy, ServerConfig, ServerError, bind, run};
 use lfsfs_testkit::tempdir::ThreadDir;
-use lfsfs_types::{ProjectName, Source};
+use lfsfs_types::{ObjectPath, ProjectName, Source};
 use lfsfs_upload::Progress;
 use lfsfs_vfs::{
     Attr, CommitError, CommitOutcome, CommitParams, Existing, FileKind, Hold, KernelCache,
@@ -96,6 +96,23 @@ impl Client {
     }
 
     pub(crate) async fn try_mount(&self, source: &str, overlay: &str) -> Result<Mount, VfsError> {
+        let remote = Arc::new(self.remote.clone());
+        let base = self.open(remote, source, "cache").await?;
+        self.mount_above(base, overlay).await
+    }
+
+    /// Mounts what a remote says of a version, with a cache that has nothing that others said.
+    pub(crate) async fn mount_through(
+        &self,
+        remote: Arc<dyn Remote>,
+        source: &str,
+        overlay: &str,
+    ) -> Result<Mount, VfsError> {
+        let base = self.open(remote, source, "cache-through").await?;
+        self.mount_above(base, overlay).await
+    }
+
+    async fn mount_above(&self, base: Vfs, overlay: &str) -> Result<Mount, VfsError> {
         let place = OverlayPlace {
             dir: self.overlay_dir(overlay),
             options: OverlayOptions {
@@ -103,7 +120,6 @@ impl Client {
                 ..OverlayOptions::default()
             },
         };
-        let base = self.open(source).await?;
         let vfs = WritableVfs::open(base, place, self.clock.clone()).await?;
         Ok(Mount {
             vfs: Arc::new(vfs),
@@ -116,10 +132,14 @@ impl Client {
         self.dir.path().join("overlays").join(overlay)
     }
 
-    async fn open(&self, source: &str) -> Result<Vfs, VfsError> {
-        let cache = DiskCache::open(&self.dir.path().join("cache"), CacheConfig::default());
+    async fn open(
+        &self,
+        remote: Arc<dyn Remote>,
+        source: &str,
+        cache: &str,
+    ) -> Result<Vfs, VfsError> {
+        let cache = DiskCache::open(&self.dir.path().join(cache), CacheConfig::default());
         let source: Source = source.parse().unwrap();
-        let remote = Arc::new(self.remote.clone());
         Vfs::open(remote, cache.unwrap(), &source, VfsConfig::default()).await
     }
 
@@ -311,6 +331,12 @@ impl Mount {
             }
         }
         self.rmdir(path).await;
+    }
+
+    pub(crate) async fn discard(&self, path: &str) {
+        let path = ObjectPath::new(path.as_bytes()).unwrap();
+        let discarded = self.vfs.discard(&[path], Arc::new(NoKernel)).await;
+        discarded.unwrap();
     }
 
     pub(crate) async fn read(&self, path: &str) -> Vec<u8> {

@@ -178,6 +178,20 @@ pub(in crate::writable) async fn places_of_changes(
     }
 }
 
+/// Returns where a mount has an object that it changed.
+pub(crate) async fn path_of(base: &Vfs, state: &State, ino: u64) -> Result<ObjectPath, VfsError> {
+    let places = places_of_changes(base, state).await?;
+    let paths = Paths::new(state, &places);
+    if let Some((above, name)) = paths.names(ino).first() {
+        let above = paths.dir(*above).ok_or(VfsError::Stale)?;
+        return join(&paths.now(above)?, name);
+    }
+    let below = state.inode(ino).and_then(|inode| inode.base.as_ref());
+    let below = below.ok_or(VfsError::Stale)?;
+    let name = below.name.as_ref().ok_or(VfsError::Stale)?;
+    join(&paths.now(Dir::Base(below.directory))?, name)
+}
+
 /// Returns the path of a name in a directory.
 pub(in crate::writable) fn join(path: &ObjectPath, name: &Name) -> Result<ObjectPath, VfsError> {
     path.join(name).map_err(|_| {
