@@ -64,12 +64,17 @@ fn machine() -> (World, PathBuf) {
 
 /// Brings back what an example may have taken away.
 fn reset(world: &World, work: &Path, example: &Example) {
-    let verb = example.line.split(' ').nth(1).unwrap_or_default();
+    let line = &example.line;
+    let verb = line.split(' ').nth(1).unwrap_or_default();
     let script = format!(
         "lfsfs umount --all --lazy
         rm -rf state /srv/*
         lfsfs project inspect web >/dev/null 2>&1 && lfsfs project rename web app
-        lfsfs tag app@v2 stable --force
+        case '{line}' in
+            # Makes the tag.
+            'lfsfs tag app@'*) lfsfs tag app stable --delete ;;
+            *) lfsfs tag app@v2 stable --force ;;
+        esac
         case {verb} in
             mount|project|import|export|completions) exit ;;
         esac

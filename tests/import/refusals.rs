@@ -60,7 +60,7 @@ fn a_pack_pattern_that_is_none() {
         "--pack",
         "[",
     ]);
-    made.fails(2, &["\"[\"", "no regular expression"]);
+    made.fails(2, &["\"[\"", "not a regular expression"]);
     let _ = world
         .lfsfs(["project", "inspect", "app"])
         .fails(1, &["app"]);

@@ -242,7 +242,16 @@ fn lost_contents_are_listed_and_the_rest_is_there() {
     let again = world.path("again");
     let words = ["export".as_ref(), "app".as_ref(), again.as_os_str()];
     let run = world.lfsfs(words.into_iter().chain(["--json".as_ref()]));
-    let json: serde_json::Value = serde_json::from_str(&run.stdout()).expect("JSON");
+    // The result, and behind it the error as every failure has one.
+    let text = run.stdout();
+    let lines: Vec<serde_json::Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    let [json, error] = lines.as_slice() else {
+        panic!("a result and an error: {text}");
+    };
+    assert!(error["error"]["message"].is_string(), "{error}");
     assert_eq!(json["left_out"], 1);
     assert_eq!(json["first_left_out"][0]["path"], "first");
 }
