@@ -19,6 +19,8 @@ pub(crate) struct Many {
     field: u32,
     /// Bytes of one element in memory, without what it points to.
     element: usize,
+    /// Bytes in memory for each byte of a payload that has many elements: of packed numbers.
+    byte: usize,
     below: &'static [Self],
 }
 
@@ -38,9 +40,25 @@ pub(crate) struct Method {
 const BYTES: usize = size_of::<Vec<u8>>() + ALLOCATION;
 
 const fn list(field: u32, element: usize) -> Many {
+    list_of(field, element, &[])
+}
+
+/// A list whose elements have lists, or a part of a message that has.
+const fn list_of(field: u32, element: usize, below: &'static [Many]) -> Many {
     Many {
         field,
         element,
+        byte: 0,
+        below,
+    }
+}
+
+/// A list of numbers, which may be packed: then each takes one byte of the message at least.
+const fn numbers(field: u32) -> Many {
+    Many {
+        field,
+        element: size_of::<u64>(),
+        byte: size_of::<u64>(),
         below: &[],
     }
 }
@@ -71,19 +89,15 @@ const RECORD: Method = unary(64 * KIB, MIB, &[]);
 const PAGE: Method = unary(64 * KIB, 4 * MIB, &[]);
 
 const PIECES: &[Many] = &[list(2, size_of::<v1::Piece>() + ALLOCATION)];
-const CHANGE_LISTS: &[Many] = &[Many {
-    field: 2,
-    element: 0,
-    below: &[Many {
-        field: 1,
-        element: size_of::<v1::Change>() + 4 * ALLOCATION,
-        below: &[Many {
-            field: 3,
-            element: 0,
-            below: &[list(16, size_of::<v1::Xattr>() + 2 * ALLOCATION)],
-        }],
-    }],
-}];
+const XATTRS: &[Many] = &[list(16, size_of::<v1::Xattr>() + 2 * ALLOCATION)];
+const CHANGE: usize = size_of::<v1::Change>() + 4 * ALLOCATION;
+const CHANGES: &[Many] = &[list_of(1, CHANGE, &[list_of(3, 0, XATTRS)])];
+const CHANGE_LISTS: &[Many] = &[list_of(2, 0, CHANGES)];
+const QUERY: usize = size_of::<v1::ObjectQuery>() + ALLOCATION;
+const QUERIES: &[Many] = &[list_of(4, QUERY, &[list(3, BYTES), list(4, BYTES)])];
+const DIRS: &[Many] = &[numbers(3)];
+const LOST: &[Many] = &[list(3, BYTES)];
+const RELEASED: &[Many] = &[list(4, BYTES)];
 
 /// Returns what is known of a call by its path.
 pub(crate) fn method(path: &str) -> Method {
@@ -98,7 +112,8 @@ pub(crate) fn method(path: &str) -> Method {
         "Fs/ListProjects" | "Fs/ListDirectory" | "Coordinator/ListFiles" => PAGE,
         "Coordinator/DownloadFile" | "Coordinator/UploadFile" => PAGE,
         "Fs/Inspect" | "Fs/ResolveSource" | "Fs/Lookup" => RECORD,
-        "Fs/ListTags" | "Fs/PlanUpload" | "Fs/DirectoryPlaces" => RECORD,
+        "Fs/ListTags" | "Fs/PlanUpload" => RECORD,
+        "Fs/DirectoryPlaces" => unary(64 * KIB, MIB, DIRS),
         "Fs/Log" | "Fs/Diff" | "Fs/ChangedNames" => RECORD,
         "Coordinator/GetChunksForNode" => RECORD,
         "Fs/FindMissing" => unary(256 * KIB, MIB, CONTENTS),
@@ -122,7 +137,18 @@ pub(crate) fn method(path: &str) -> Method {
         }
         "DataNode/UploadChunkStream" => streaming(MIB + 64 * KIB, &[]),
         "DataNode/BulkDeleteChunk" => unary(256 * KIB, 512 * KIB, CONTENTS),
-        "Fs/Update" => streaming(64 * KIB, &[]),
+        // All contents of a chunk: 65,536 of 34 bytes at most.
+        "Coordinator/ReleaseChunk" => unary(3 * MIB, 16 * KIB, RELEASED),
+        "Coordinator/ReportLostChunks" => unary(256 * KIB, MIB, LOST),
+        "Fs/Get" | "Fs/GetUnary" | "Fs/GetCompress" => unary(64 * KIB, 16 * KIB, QUERIES),
+        "Fs/Reset" => {
+            const STATES: &[Many] = &[list(1, size_of::<v1::ProjectState>() + ALLOCATION)];
+            unary(64 * KIB, 16 * KIB, STATES)
+        }
+        "Fs/Update" => {
+            const OBJECT: &[Many] = &[list_of(2, 0, &[list_of(2, 0, XATTRS)])];
+            streaming(64 * KIB, OBJECT)
+        }
         _ => SMALL,
     }
 }
@@ -159,7 +185,7 @@ fn weigh(lists: &[Many], mut message: &[u8]) -> usize {
     let mut weight: usize = 0;
     while let Some((field, payload)) = next_field(&mut message) {
         if let Some(many) = lists.iter().find(|many| many.field == field) {
-            let below = weigh(many.below, payload);
+            let below = weigh(many.below, payload) + many.byte * payload.len();
             weight = weight.saturating_add(many.element).saturating_add(below);
         }
     }
@@ -189,9 +215,88 @@ fn next_field<'a>(message: &mut &'a [u8]) -> Option<(u32, &'a [u8])> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use prost::Message as _;
+    use prost_types::field_descriptor_proto::{Label, Type};
+    use prost_types::{DescriptorProto, FileDescriptorSet};
 
     use super::*;
+
+    #[test]
+    fn every_list_of_every_request_is_paid_for() {
+        let files = FileDescriptorSet::decode(lfsfs_proto::FILE_DESCRIPTORS).unwrap();
+        let files = files.file.iter();
+        let ours: Vec<_> = files.filter(|it| it.package() == "lfsfs.v1").collect();
+        let messages = ours.iter().flat_map(|file| &file.message_type);
+        let messages: HashMap<_, _> = messages
+            .map(|message| (format!(".lfsfs.v1.{}", message.name()), message))
+            .collect();
+        let services = ours.iter().flat_map(|file| &file.service);
+        let mut calls = 0;
+        for service in services {
+            for call in &service.method {
+                let path = format!("/lfsfs.v1.{}/{}", service.name(), call.name());
+                let known = method(&path);
+                assert_eq!(known.streams, call.client_streaming(), "{path}");
+                assert_lists_are_known(&messages, call.input_type(), known.lists, &path);
+                calls += 1;
+            }
+        }
+        assert!(calls > 40, "{calls}");
+    }
+
+    fn assert_lists_are_known(
+        messages: &HashMap<String, &DescriptorProto>,
+        message: &str,
+        lists: &[Many],
+        at: &str,
+    ) {
+        for field in &messages[message].field {
+            let at = format!("{at} {}", field.name());
+            let number = u32::try_from(field.number()).unwrap();
+            let many = lists.iter().find(|many| many.field == number);
+            let has_length = matches!(field.r#type(), Type::Message | Type::Bytes | Type::String);
+            if field.label() == Label::Repeated {
+                let many = many.unwrap_or_else(|| panic!("{at} is not known"));
+                assert!(many.element > 0, "{at}");
+                assert!(has_length || many.byte > 0, "{at}");
+            }
+            if field.r#type() == Type::Message {
+                let below = many.map_or(&[][..], |many| many.below);
+                assert_lists_are_known(messages, field.type_name(), below, &at);
+            }
+        }
+    }
+
+    #[test]
+    fn packed_numbers_are_paid_for() {
+        let dirs = vec![1; 10_000];
+        let request = v1::DirectoryPlacesRequest {
+            dirs,
+            ..Default::default()
+        };
+        let bytes = request.encode_to_vec();
+        assert!(bytes.len() < 11_000);
+        let weight = method("/lfsfs.v1.Fs/DirectoryPlaces").weigh(&bytes);
+        assert!(weight >= 10_000 * size_of::<u64>(), "{weight}");
+    }
+
+    #[test]
+    fn lists_of_the_most_elements_that_are_taken_fit_their_message() {
+        let id = || vec![7; 32];
+        let released = v1::ReleaseChunkRequest {
+            contents: vec![id(); lfsfs_types::limits::CHUNK_CONTENTS_MAX as usize],
+            ..Default::default()
+        };
+        let lost = v1::ReportLostChunksRequest {
+            chunk_ids: vec![id(); 4096],
+            ..Default::default()
+        };
+        let max = |call| method(call).message_max;
+        assert!(released.encoded_len() <= max("/lfsfs.v1.Coordinator/ReleaseChunk") - 100);
+        assert!(lost.encoded_len() <= max("/lfsfs.v1.Coordinator/ReportLostChunks") - 100);
+    }
 
     #[test]
     fn elements_that_say_nothing_are_paid_for() {
