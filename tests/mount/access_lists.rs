@@ -87,6 +87,7 @@ fn what_a_list_denies_is_denied_in_a_mount_and_the_list_stays() {
             .open(&shown)
             .expect("a file");
         std::io::Write::write_all(&mut file, b"s").expect("a write");
+        drop(file);
         fs::set_permissions(&shown, Permissions::from_mode(0o760)).expect("a mode");
         assert_eq!(mode_of(&shown), 0o700);
         assert!(!may_read(&shown));

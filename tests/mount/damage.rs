@@ -232,6 +232,9 @@ fn damage_while_mounted_and_without_a_server_is_an_error_and_never_shown() {
         }
         assert!(failed > 0, "something was damaged");
         world.start_server(&[]);
+        // A mount that took its server as away asks every 2 s whether it is back.
+        let all_read = || files(&dir).iter().all(|path| fs::read(path).is_ok());
+        assert!(eventually(Duration::from_secs(30), all_read));
         assert_same_trees(&tree, &dir, &options());
         let _ = world.lfsfs(["umount".as_ref(), dir.as_os_str()]).ok();
     });

@@ -254,7 +254,7 @@ impl Generator {
         match self.below(6) {
             0 => Time::Now,
             1 => Time::Omit,
-            2 => Time::At(self.pick(&EDGES), self.pick(&[0, 999_999_999])),
+            2 => self.time_at_an_edge(),
             _ => {
                 let seconds = self.numbers.below(1_500_000_000);
                 let nanos = self.numbers.below(1_000_000_000);
@@ -264,6 +264,14 @@ impl Generator {
                 )
             }
         }
+    }
+
+    /// In the first and the last second that a file system keeps, the kernel drops the nanoseconds.
+    fn time_at_an_edge(&mut self) -> Time {
+        let seconds = self.pick(&EDGES);
+        let is_cut = [EDGES[0], EDGES[EDGES.len() - 1]].contains(&seconds);
+        let nanos = self.pick(&[0, 999_999_999]);
+        Time::At(seconds, if is_cut { 0 } else { nanos })
     }
 
     fn attributes(&mut self) -> Call {

@@ -207,7 +207,8 @@ fn find(tree: &Tree, is_it: impl Fn(Identity) -> bool) -> Option<&Seen> {
 }
 
 fn is_same_time(ours: (i64, u32), local: (i64, u32), now: i64) -> bool {
-    if local.0 < CLOCK_FROM {
+    let is_stamp = (CLOCK_FROM..=now + CLOCK_SLACK).contains(&local.0);
+    if !is_stamp {
         return ours == local;
     }
     (local.0 - CLOCK_SLACK..=now + CLOCK_SLACK).contains(&ours.0) && ours.0 <= local.0 + CLOCK_SLACK
