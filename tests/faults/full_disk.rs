@@ -27,7 +27,10 @@ fn assert_refused_and_read_on(reserve: &str, leave: u64) {
     for _ in 0..2 {
         let words = ["import".as_ref(), new.as_os_str(), "app".as_ref()];
         let refused = world.lfsfs(words);
-        refused.fails(1, &["the server is full", "hint: free some space"]);
+        refused.fails(
+            1,
+            &["the server is full", "hint: make room on the server's disk"],
+        );
         assert_version_is_dir(&world, "app@v1", &old);
         assert_eq!(world.head("app"), 1);
         assert_eq!(world.lfsfs(["log", "app"]).ok().lines().count(), 1);
