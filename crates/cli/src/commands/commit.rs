@@ -31,7 +31,7 @@ pub(crate) struct CommitArgs {
     /// Message of the version: why it is made
     #[arg(short, long, default_value = "", hide_default_value = true)]
     message: String,
-    /// Author of the version [default: USER@HOST]
+    /// Author of the version (default: USER@HOST)
     #[arg(long)]
     author: Option<String>,
     /// Publish the changes even where others changed the same

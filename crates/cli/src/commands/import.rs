@@ -33,7 +33,7 @@ pub(crate) struct ImportArgs {
     /// Message of the version: why it is made
     #[arg(short, long, default_value = "", hide_default_value = true)]
     message: String,
-    /// Author of the version [default: USER@HOST]
+    /// Author of the version (default: USER@HOST)
     #[arg(long)]
     author: Option<String>,
     /// Leave out what matches; a pattern with a slash is compared with the whole path
