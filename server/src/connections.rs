@@ -27,7 +27,7 @@ use crate::throttle::Throttle;
 const FIRST_CALL_MAX: Duration = Duration::from_secs(30);
 /// How often connections without a request are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
-/// A connection is not closed in favour of a new one in the pauses between its calls.
+/// A connection that has called is not closed in favour of a new one in the pauses between its calls.
 const IDLE_MIN: Duration = Duration::from_secs(1);
 /// How long to wait when the system gives no connection, as when there are no descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -111,10 +111,12 @@ impl Connection {
         }
     }
 
-    /// Returns since when it serves no call.
-    fn idle_since(&self) -> Option<Instant> {
+    /// Returns the order in which connections give way, if this one may: first those that never
+    /// called, then those that have served no call for longest.
+    fn gives_way(&self) -> Option<(bool, Instant)> {
         let used = self.used();
-        (used.calls == 0).then_some(used.idle_since)
+        let is_idle = !used.has_called || used.idle_since.elapsed() >= IDLE_MIN;
+        (used.calls == 0 && is_idle).then_some((used.has_called, used.idle_since))
     }
 }
 
@@ -202,12 +204,12 @@ impl Connections {
         }
     }
 
-    /// Closes the connection that has served no call for longest.
+    /// Closes the connection that is the first to give way.
     fn close_idle(&self) -> bool {
         let mut open = self.open();
         let idle = open.by_number.values().filter_map(|connection| {
-            let since = connection.idle_since()?;
-            (since.elapsed() >= IDLE_MIN).then_some((since, connection.number))
+            let order = connection.gives_way()?;
+            Some((order, connection.number))
         });
         let Some((_, number)) = idle.min() else {
             return false;

@@ -65,7 +65,9 @@ fn machine() -> (World, PathBuf) {
 /// Brings back what an example may have taken away.
 fn reset(world: &World, work: &Path, example: &Example) {
     let line = &example.line;
-    let verb = line.split(' ').nth(1).unwrap_or_default();
+    // mount(8) is called without our name before it.
+    let mut words = line.split(' ').skip_while(|word| *word == "lfsfs");
+    let verb = words.next().unwrap_or_default();
     let script = format!(
         "lfsfs umount --all --lazy
         rm -rf state /srv/*
