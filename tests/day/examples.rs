@@ -50,7 +50,7 @@ fn machine() -> (World, PathBuf) {
     prepare(&world);
     let work = world.make_dir("work");
     let script = format!(
-        "mkdir -p app/src app/config node_modules/left {DIR}
+        "mkdir -p app/src app/config node_modules/left {DIR} \"$HOME\"
         echo left > node_modules/left/index.js
         lfsfs project new app; lfsfs project new deps
         for n in $(seq {VERSIONS}); do
@@ -70,7 +70,7 @@ fn reset(world: &World, work: &Path, example: &Example) {
     let verb = words.next().unwrap_or_default();
     let script = format!(
         "lfsfs umount --all --lazy
-        rm -rf state /srv/*
+        rm -rf \"$LFSFS_STATE_DIR\" /srv/*
         lfsfs project inspect web >/dev/null 2>&1 && lfsfs project rename web app
         case '{line}' in
             # Makes the tag.
@@ -96,7 +96,8 @@ fn typed(world: &World, work: &Path, example: &Example) -> Run {
     let line = example.line.replace("10.0.0.5:5051", world.address());
     let line = line.replace("10.0.0.7:5051", world.address());
     let line = line.replace("v4", "v");
-    let is_in_mount = !["./app", "./node_modules"]
+    // A mount that the caller stands in is in use.
+    let is_in_mount = !["./app", "./node_modules", "umount"]
         .iter()
         .any(|dir| line.contains(dir));
     let mounted = Path::new(DIR).join("src").exists() && is_in_mount;
