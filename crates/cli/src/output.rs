@@ -1,6 +1,6 @@
 //! What goes to stdout: lines, quoted paths, times, JSON.
 //!
-//! [`Output`] is the one way to stdout. It makes safe whatever it writes as a line or as JSON; only
+//! [`Output`] is the one way to stdout. It escapes what it writes as a line or as JSON; only
 //! bytes that a program reads (`-z`, contents of files) go out as they are.
 
 mod json;

@@ -121,8 +121,8 @@ fn is_missing(outcome: &Result<ImportOutcome, ImportError>) -> bool {
     matches!(outcome, Err(ImportError::Remote(error)) if error.is_not_found())
 }
 
-/// Returns true if a project that is missing is to be made: asked for, or allowed by whoever sits at
-/// the terminal.
+/// Returns true if the import makes a project that is missing: `--create` asks for it, or the user at the
+/// terminal allows it.
 fn may_create(project: &ProjectName, create: bool) -> Result<bool, CommandError> {
     if create || !user::can_be_asked() {
         return Ok(create);
@@ -134,7 +134,7 @@ fn may_create(project: &ProjectName, create: bool) -> Result<bool, CommandError>
 
 async fn create(remote: &GrpcRemote, project: &ProjectName) -> Result<(), CommandError> {
     match remote.new_project(project, Vec::new()).await {
-        // Somebody else was faster.
+        // Another process made it meanwhile.
         Ok(_) | Err(RemoteError::AlreadyExists(_)) => Ok(()),
         Err(error) => Err(error.into()),
     }
