@@ -20,6 +20,8 @@ mod mounts;
 mod named;
 #[path = "verbs/owners.rs"]
 mod owners;
+#[path = "verbs/patch.rs"]
+mod patch;
 #[path = "verbs/projects.rs"]
 mod projects;
 #[path = "verbs/restore.rs"]

@@ -1,4 +1,4 @@
-//! Why a mount did not come to be, and what mount(8) is told.
+//! Errors of mounting and unmounting, with the exit codes that mount(8) expects.
 
 use std::io;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use thiserror::Error;
 use crate::control::ControlError;
 use crate::options::OptionError;
 
-/// Why a mount did not come to be.
+/// Why a mount failed.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum MountError {
@@ -75,7 +75,7 @@ pub enum MountError {
         #[source]
         source: io::Error,
     },
-    /// The mount could not be taken away.
+    /// The mount could not be unmounted.
     #[error("cannot unmount {}", dir.display())]
     Unmount {
         /// The directory.
@@ -84,7 +84,7 @@ pub enum MountError {
         #[source]
         source: io::Error,
     },
-    /// The mount has users, and was to go only without.
+    /// The mount is used, and the caller wanted to end it only when idle.
     #[error(
         "{} is in use: a file or directory of it is open, or something is mounted below; \
          lfsfs umount --lazy does not wait for that", dir.display()
@@ -108,7 +108,7 @@ pub enum MountError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// What was changed here before, and not committed, lies above another version.
+    /// The overlay has uncommitted changes of another version.
     #[error(
         "{} has uncommitted changes of {version}: mount {version} there and use lfsfs commit or \
          lfsfs discard, or give another overlay with -o overlay=NAME", dir.display()
@@ -119,7 +119,7 @@ pub enum MountError {
         /// The version that the changes were made on.
         version: String,
     },
-    /// Somebody else changes what would be changed here.
+    /// Another mount has the overlay open.
     #[error(
         "overlay {} is in use by {holder}: unmount that, or give another overlay with \
          -o overlay=NAME", overlay.display()
@@ -127,7 +127,7 @@ pub enum MountError {
     OverlayInUse {
         /// The directory of the overlay.
         overlay: PathBuf,
-        /// Who has it.
+        /// The process that has it.
         holder: String,
     },
     /// The mount did not answer in time.
@@ -148,7 +148,7 @@ pub enum MountError {
         /// Where to look.
         log: PathBuf,
     },
-    /// The process that was to serve the mount told why it cannot.
+    /// The mount process reported why it cannot serve.
     #[error("{message}")]
     Told {
         /// The whole reason.
@@ -156,17 +156,17 @@ pub enum MountError {
         /// Its exit code.
         exit_code: u8,
     },
-    /// No directory is known for local data.
+    /// There is no directory for local data.
     #[error("no directory for {what}: set {variable} or -o {option}=DIR")]
     NoPlace {
-        /// What would lie there.
+        /// What the directory is for.
         what: &'static str,
         /// The variable to set.
         variable: &'static str,
         /// Or the option to give.
         option: &'static str,
     },
-    /// Another user could put something else in the place of a file of ours.
+    /// Another user could replace one of the mount's own files.
     #[error(
         "cannot use {}: {} {objection}, and could lead to any other file; take a directory that only \
          root can write", path.display(), step.display()
@@ -185,7 +185,7 @@ pub enum MountError {
     /// The log could not be set up.
     #[error(transparent)]
     Log(#[from] TelemetryError),
-    /// The system refused something else.
+    /// A system call failed.
     #[error("cannot {action}")]
     System {
         /// What was tried.
@@ -194,11 +194,11 @@ pub enum MountError {
         #[source]
         source: io::Error,
     },
-    /// A mount process did not do what was asked.
+    /// A mount process refused a command.
     #[error(transparent)]
     Control(#[from] ControlError),
-    /// What a mount process answered could not be passed on.
-    #[error("cannot pass on what the mount process answers")]
+    /// The answer of a mount process could not be written.
+    #[error("cannot write the answer of the mount process")]
     Sink(#[source] io::Error),
 }
 

@@ -65,11 +65,11 @@ pub(crate) enum Callers {
 }
 
 impl Callers {
-    /// Refuses a call that comes from somebody else.
+    /// Refuses a call that does not come from this process.
     pub(crate) fn check<T>(&self, request: &Request<T>) -> Result<(), Fault> {
         match self {
             Self::Process(key) if !key.is_in(request) => {
-                let text = "this server makes this call itself, and takes it from nobody else";
+                let text = "this server makes this call itself and takes it from no other process";
                 Err(Fault::new(FaultKind::Denied, text))
             }
             _ => Ok(()),

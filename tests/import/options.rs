@@ -66,7 +66,7 @@ fn a_pattern_that_is_none_is_named() {
         "app".as_ref(),
         "--exclude=[".as_ref(),
     ];
-    world.lfsfs(words).fails(2, &["\"[\" is no pattern"]);
+    world.lfsfs(words).fails(2, &["\"[\" is not a pattern"]);
 }
 
 #[test]

@@ -39,6 +39,7 @@ pub(crate) fn counted(count: u64, what: &str) -> String {
 #[derive(Debug)]
 pub(crate) struct Output {
     out: io::BufWriter<StdoutLock<'static>>,
+    is_terminal: bool,
     is_colored: bool,
 }
 
@@ -47,6 +48,7 @@ impl Output {
         let is_terminal = io::stdout().is_terminal();
         Self {
             out: io::BufWriter::with_capacity(64 * 1024, io::stdout().lock()),
+            is_terminal,
             is_colored: is_terminal && wants_colors(|name| std::env::var_os(name)),
         }
     }
@@ -71,6 +73,23 @@ impl Output {
 
     pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), CommandError> {
         Ok(self.out.write_all(bytes)?)
+    }
+
+    /// Writes a line of the contents of a file behind a sign: safe to show on a terminal, as it is
+    /// for a program.
+    pub(crate) fn content_line(
+        &mut self,
+        style: Style,
+        sign: &str,
+        bytes: &[u8],
+    ) -> Result<(), CommandError> {
+        if self.is_terminal {
+            let text = String::from_utf8_lossy(bytes);
+            return self.line(Line::new().styled(style, format!("{sign}{text}")));
+        }
+        self.bytes(sign.as_bytes())?;
+        self.bytes(bytes)?;
+        self.bytes(b"\n")
     }
 
     /// Hands everything to the reader.

@@ -185,7 +185,7 @@ fn classify(address: &str, status: &Status) -> RemoteError {
     RemoteError::from_fault(address, fault)
 }
 
-/// Returns true if the very connection was refused: nobody listens.
+/// Returns true if the connection itself was refused: no process listens.
 fn is_refused(status: &Status) -> bool {
     let mut cause = status.source();
     while let Some(error) = cause {

@@ -137,7 +137,7 @@ pub fn open_own_file(path: &Path) -> Result<File, PathError> {
     match (found.is_file(), found.nlink()) {
         (false, _) => refused("it is not a regular file"),
         (true, 0 | 1) => Ok(file),
-        (true, _) => refused("the file has other names, and may be somebody else's"),
+        (true, _) => refused("the file has other names, and may belong to another user"),
     }
 }
 

@@ -32,7 +32,7 @@ pub enum ApplyError {
         ino: u64,
     },
     /// Not a directory, or one that was removed.
-    #[error("inode {ino} is no directory that can hold entries")]
+    #[error("inode {ino} is not a directory that can hold entries")]
     NotDirectory {
         /// Which.
         ino: u64,
@@ -44,7 +44,7 @@ pub enum ApplyError {
         ino: u64,
     },
     /// Not a regular file.
-    #[error("inode {ino} is no regular file")]
+    #[error("inode {ino} is not a regular file")]
     NotFile {
         /// Which.
         ino: u64,

@@ -8,9 +8,10 @@ use std::path::PathBuf;
 
 use lfsfs_types::content::small_content_id;
 use lfsfs_types::limits::{XATTR_INLINE_LEN_MAX, XATTRS_MAX};
-use lfsfs_types::{ContentId, Kind, Name, Record, Xattr, XattrName, XattrValue};
+use lfsfs_types::{
+    ACCESS_LIST, AccessList, ContentId, Kind, Name, Record, Xattr, XattrName, XattrValue,
+};
 
-use crate::acl::{ACCESS_LIST, AccessList};
 use crate::local::{DirHandle, LocalStat};
 use crate::problems::{Failure, Reason};
 
@@ -53,7 +54,7 @@ impl Xattrs {
     /// does not may show less for the group.
     pub(crate) fn mode_of(&self, stat: &LocalStat) -> u32 {
         match self.access_list {
-            Some(list) => list.mode_beside(stat.mode),
+            Some(list) => stat.mode & !0o777 | u32::from(list.mode_bits()),
             None => stat.mode,
         }
     }

@@ -41,7 +41,7 @@ pub enum ImportError {
         source: io::Error,
     },
     /// A pattern to exclude is none.
-    #[error("{pattern:?} is no pattern")]
+    #[error("{pattern:?} is not a pattern")]
     Pattern {
         /// What was given.
         pattern: String,

@@ -10,7 +10,6 @@
 
 #![forbid(unsafe_code)]
 
-mod acl;
 mod attributes;
 mod compare;
 mod count;

@@ -6,7 +6,7 @@ use thiserror::Error;
 
 /// A text that is no identifier.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{text:?} is no {what}: {digits} hexadecimal digits are expected")]
+#[error("{text:?} is not a valid {what}: {digits} hexadecimal digits are expected")]
 pub struct IdError {
     what: &'static str,
     digits: usize,

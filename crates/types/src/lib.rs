@@ -4,6 +4,7 @@
 //! here is written to disks and wires and stays readable for ever; docs/formats.md has the byte
 //! tables and `tests/golden.rs` holds the bytes.
 
+mod access_list;
 pub mod chunk;
 pub mod codec;
 pub mod content;
@@ -20,6 +21,7 @@ pub mod timestamp;
 pub mod version;
 mod xattr_name;
 
+pub use access_list::{ACCESS_LIST, AccessList, access_list_with_mode};
 pub use codec::{DecodeError, Reader, Writer};
 pub use content::{Content, Layout, Piece, PieceList};
 pub use id::{

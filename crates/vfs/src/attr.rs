@@ -1,9 +1,9 @@
 //! What stat shows of an object.
 
 use lfsfs_overlay::{Inode, Node};
-use lfsfs_types::{Kind, PackRoot, Record, Timestamp, XattrValue};
+use lfsfs_types::{ACCESS_LIST, Kind, PackRoot, Record, Timestamp, XattrValue};
 
-use crate::access::{self, ACCESS_LIST};
+use crate::access;
 
 /// The block size that stat and statfs tell.
 pub const BLOCK_LEN: u32 = 4096;

@@ -259,7 +259,7 @@ async fn busy(dir: PathBuf, device: Device) -> ControlError {
         .map(|it| format!("the mount at {}", dir.join(it).display()));
     reasons.extend(users::named(below.collect()));
     if reasons.is_empty() {
-        reasons.push("somebody who cannot be seen from here".to_owned());
+        reasons.push("a process that cannot be seen from here".to_owned());
     }
     in_use_by(&dir, &format!("by {}", reasons.join(", ")))
 }

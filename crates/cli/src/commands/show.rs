@@ -6,7 +6,7 @@ use clap::Args;
 use lfsfs_client::Remote as _;
 use lfsfs_types::{Source, VersionRecord, VersionRef};
 
-use super::diff::{DiffForm, Found};
+use super::diff::{DiffForm, Found, Patch};
 use super::log::{JsonVersion, origin};
 use crate::cli::ServerArgs;
 use crate::error::CommandError;
@@ -20,6 +20,7 @@ use crate::output::{Clock, Line, Output, Style, TimeStyle, counted};
     Examples:\n  \
     lfsfs show app                        the newest version\n  \
     lfsfs show app@v2 --stat              an older one, its changes counted\n  \
+    lfsfs show app@v2 --patch             what it changed, line by line\n  \
     lfsfs show v2                         in a mount: a version of its project"
 )]
 pub(crate) struct ShowArgs {
@@ -54,7 +55,12 @@ pub(crate) async fn run(server: ServerArgs, args: ShowArgs) -> Result<(), Comman
             .into_iter()
             .try_for_each(|line| out.line(line))?;
     }
-    found.write(&args.form, &mut out)?;
+    if args.form.patch {
+        let patch = Patch::between(named.remote, before, snapshot).await?;
+        patch.write(found, &mut out).await?;
+    } else {
+        found.write(&args.form, &mut out)?;
+    }
     out.finish()
 }
 

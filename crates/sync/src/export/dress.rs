@@ -7,7 +7,9 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use lfsfs_client::RemoteError;
-use lfsfs_types::{Kind, Name, ObjectPath, Record, Timestamp, Xattr, XattrValue};
+use lfsfs_types::{
+    ACCESS_LIST, AccessList, Kind, Name, ObjectPath, Record, Timestamp, Xattr, XattrValue,
+};
 use rustix::fs::{self, AtFlags, CWD, Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid};
 use rustix::io::Errno;
 
@@ -15,7 +17,6 @@ use super::contents::{Loaded, take};
 use super::error::ExportError;
 use super::progress::ExportProgress;
 use super::target::failed;
-use crate::acl::{ACCESS_LIST, AccessList};
 use crate::attributes::{is_kept, read_xattrs};
 use crate::local::{DirHandle, LocalStat};
 
@@ -135,13 +136,8 @@ impl Dresser<'_> {
             };
             let name = OsStr::from_bytes(xattr.name.as_bytes());
             let is_set = self.is_done(path, xattr::set(path, name, value))?;
-            if xattr.name.as_bytes() == ACCESS_LIST
-                && let Some(list) = AccessList::parse(value)
-            {
-                mode = match is_set {
-                    true => list.mode_beside(mode),
-                    false => list.mode_instead(mode),
-                };
+            if xattr.name.as_bytes() == ACCESS_LIST {
+                mode = mode_with_list(mode, value, is_set);
             }
         }
         Ok(mode)
@@ -177,6 +173,17 @@ impl Dresser<'_> {
             mode & !MODE_SET_ID
         }
     }
+}
+
+/// Returns the mode of an entry with an access list. Where the list could not be set, the mode alone
+/// must not grant what the list denies.
+fn mode_with_list(mode: u32, list: &[u8], is_set: bool) -> u32 {
+    let list = AccessList::parse(list);
+    let beside = list.map_or(mode & 0o777, |list| u32::from(list.mode_bits()));
+    // What cannot be read is there to deny something, whatever it says.
+    let left = list.map_or(0, |list| u32::from(list.class_bits()));
+    let mode = mode & !0o777 | beside;
+    if is_set { mode } else { mode & (0o7700 | left) }
 }
 
 /// Returns true if the file system of an entry has space left.
@@ -238,5 +245,23 @@ impl From<Errno> for DressError {
 impl From<RemoteError> for DressError {
     fn from(error: RemoteError) -> Self {
         Self::Remote(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_that_could_not_be_set_grants_nothing_that_it_denied() {
+        // u::rw,u:1234:rw,g::---,m::rw,o::---
+        let mut list = vec![2, 0, 0, 0];
+        for (tag, rights) in [(1, 6), (2, 6), (4, 0), (0x10, 6), (0x20, 0)] {
+            list.extend([tag, 0, rights, 0, 255, 255, 255, 255]);
+        }
+        assert_eq!(mode_with_list(0o4600, &list, true), 0o4660);
+        assert_eq!(mode_with_list(0o4600, &list, false), 0o4600);
+        assert_eq!(mode_with_list(0o4755, b"none", true), 0o4755);
+        assert_eq!(mode_with_list(0o4755, b"none", false), 0o4700);
     }
 }

@@ -37,7 +37,7 @@ pub enum RecordFault {
         secs: i64,
     },
     /// An owner that nobody can be.
-    #[error("{field} {NO_OWNER} is no owner")]
+    #[error("{field} {NO_OWNER} is not a valid owner")]
     Owner {
         /// "uid" or "gid".
         field: &'static str,

@@ -1,9 +1,9 @@
 //! Attributes: what stat shows, and how it is set.
 
 use lfsfs_overlay::{NewAttributes, Operation};
-use lfsfs_types::{Timestamp, XattrName};
+use lfsfs_types::{ACCESS_LIST, Timestamp, XattrName};
 
-use crate::access::{self, ACCESS_LIST};
+use crate::access;
 use crate::attr::{Attr, FileKind};
 use crate::error::{Stop, VfsError};
 use crate::writable::WritableVfs;

@@ -108,7 +108,7 @@ fn changes(
     let (parent, name) = change
         .path
         .split_last()
-        .ok_or_else(|| invalid("the root is no file"))?;
+        .ok_or_else(|| invalid("the root is not a file"))?;
     let mut changes = Vec::new();
     let dir = directory(metadata, head, change, &parent, mtime, &mut changes)?;
     let known = if dir.is_session() {
