@@ -38,7 +38,7 @@ impl AccessList {
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let entries = entries(bytes)?;
         let rights = |wanted: u16| {
-            let found = entries.iter().map(|entry| Entry::parse(entry));
+            let found = entries.iter().map(Entry::parse);
             found
                 .filter(move |entry| entry.tag == wanted)
                 .map(|entry| entry.rights)

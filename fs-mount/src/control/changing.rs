@@ -359,7 +359,11 @@ impl Control {
             CommitError::Remote(error) | CommitError::AnswerLost { source: error } => {
                 self.with_way_to_server(text, error.is_no_answer())
             }
-            CommitError::Vfs(error) | CommitError::Landing { source: error, .. } => {
+            CommitError::TooLarge { .. } => ControlError::failed(text)
+                .hint("nothing was lost; make the file smaller or remove it, then commit again"),
+            CommitError::Vfs(error)
+            | CommitError::File { source: error, .. }
+            | CommitError::Landing { source: error, .. } => {
                 self.with_way_to_server(text, is_no_answer(&error))
             }
             _ => ControlError::failed(text),

@@ -64,7 +64,12 @@ pub(super) fn check_node(node: &v1::NodeInfo) -> Result<(), ProtocolError> {
         .map(|(host, port)| (host, port.parse::<u16>()));
     match port {
         Some((host, Ok(1..))) if !host.is_empty() && node.address.len() <= ADDRESS_LEN_MAX => {}
-        _ => return Err(ProtocolError::invalid("address", "it is not of the form host:port")),
+        _ => {
+            return Err(ProtocolError::invalid(
+                "address",
+                "it is not of the form host:port",
+            ));
+        }
     }
     if node.used_bytes > node.capacity_bytes {
         let reason = format!("{} of {} bytes", node.used_bytes, node.capacity_bytes);

@@ -23,10 +23,7 @@ impl Workshop {
         (ino, inode): (u64, &Inode),
     ) -> Result<(Kind, Option<Vec<u8>>), CommitError> {
         self.kind_of(inode).map_err(|error| match error {
-            CommitError::Vfs(source) if source.is_corrupt() || source.is_not_found() => {
-                let path = self.path_text(ino);
-                CommitError::Unreadable { path, source }
-            }
+            CommitError::Vfs(source) => CommitError::of_file(self.path_text(ino), source),
             error => error,
         })
     }
@@ -72,7 +69,7 @@ impl Workshop {
         let read = |offset, len| self.read(inode, (offset, len));
         while let Some(cut) = recut.next(read)? {
             if pieces.len() == PIECES_MAX {
-                return Err(CommitError::TooLarge);
+                return Err(VfsError::FileTooLarge.into());
             }
             match cut {
                 Cut::Known(piece) => pieces.push(piece),
@@ -89,7 +86,7 @@ impl Workshop {
             }
         }
         self.contents.offer(&offer)?;
-        let list = PieceList::new(pieces).map_err(|_| CommitError::TooLarge)?;
+        let list = PieceList::new(pieces).map_err(|_| VfsError::FileTooLarge)?;
         let content = Content::large(list);
         if let Some(list) = &content.pieces {
             self.contents.register(content.id, list);

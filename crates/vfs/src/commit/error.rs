@@ -42,6 +42,15 @@ pub enum CommitError {
         #[source]
         source: VfsError,
     },
+    /// A changed file could not be read for now. No version was made.
+    #[error("cannot read \"{path}\"")]
+    File {
+        /// Where the mount has the file, shortened for people.
+        path: String,
+        /// Why not.
+        #[source]
+        source: VfsError,
+    },
     /// Something that changed could not be read. No version was made.
     #[error("cannot read what changed")]
     Vfs(#[from] VfsError),
@@ -49,8 +58,11 @@ pub enum CommitError {
     #[error("the overlay failed")]
     Overlay(#[from] OverlayError),
     /// A file that has more pieces than a content can have. No version was made.
-    #[error("a changed file is too large for a version")]
-    TooLarge,
+    #[error("\"{path}\" is too large for a version")]
+    TooLarge {
+        /// Where the mount has the file, shortened for people.
+        path: String,
+    },
     /// The version was made, but the mount could not move to it; the next commit does that.
     #[error("version {version} was made, but the mount could not move to it; commit again")]
     Landing {
@@ -69,11 +81,22 @@ pub enum CommitError {
 }
 
 impl CommitError {
+    /// Returns why a commit failed that could not take a changed file.
+    pub(super) fn of_file(path: String, source: VfsError) -> Self {
+        match source {
+            VfsError::FileTooLarge => Self::TooLarge { path },
+            source if source.is_corrupt() || source.is_not_found() => {
+                Self::Unreadable { path, source }
+            }
+            source => Self::File { path, source },
+        }
+    }
+
     /// Returns true if the server or the mount refused the changes: the same ones will never become
     /// a version.
     pub(super) fn is_refusal(&self) -> bool {
         match self {
-            Self::Conflict { .. } | Self::Unreadable { .. } => true,
+            Self::Conflict { .. } | Self::Unreadable { .. } | Self::TooLarge { .. } => true,
             Self::Remote(error) => is_refusal(error),
             _ => false,
         }
@@ -120,16 +143,24 @@ mod tests {
     /// A seal that an ended mount left behind would stay for ever, and block all that comes after it.
     #[test]
     fn what_cannot_be_read_gives_the_seal_up_and_a_server_that_is_away_does_not() {
-        let unreadable = CommitError::Unreadable {
-            path: "dir/file".to_owned(),
-            source: VfsError::corrupt("read a file", "too short"),
-        };
-        assert!(unreadable.is_refusal());
-        let away = VfsError::Timeout {
+        let of_file = |source| CommitError::of_file("dir/file".to_owned(), source);
+        let away = || VfsError::Timeout {
             what: "a read",
             seconds: 30,
         };
-        assert!(!CommitError::Vfs(away).is_refusal());
+        for (error, is_refusal) in [
+            (of_file(VfsError::corrupt("read a file", "too short")), true),
+            (of_file(VfsError::FileTooLarge), true),
+            (of_file(away()), false),
+            (CommitError::Vfs(away()), false),
+        ] {
+            assert_eq!(error.is_refusal(), is_refusal, "{error}");
+        }
+        assert!(
+            of_file(VfsError::FileTooLarge)
+                .to_string()
+                .contains("dir/file")
+        );
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub(crate) struct Patch {
 }
 
 enum New {
-    Version(VersionFiles),
+    Version(Box<VersionFiles>),
     Mount(MountFiles),
 }
 
@@ -36,7 +36,7 @@ impl Patch {
         let new = VersionFiles::open(remote.clone(), new).await?;
         Ok(Self {
             old: VersionFiles::open(remote, old).await?,
-            new: New::Version(new),
+            new: New::Version(Box::new(new)),
         })
     }
 
