@@ -17,6 +17,9 @@ use crate::settings;
 const FREE_MIN: u64 = 1 << 30;
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    lfsfs doctor\n  \
+    lfsfs doctor --server 10.0.0.5:5051   asks that server, too")]
 pub(crate) struct DoctorArgs {
     /// One JSON object a line
     #[arg(long)]

@@ -11,6 +11,9 @@ use crate::mounted::places;
 use crate::output::{JsonPath, Output, quoted};
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    lfsfs mounts\n  \
+    lfsfs mounts --json                   for scripts, with null where a mount does not answer")]
 pub(crate) struct MountsArgs {
     /// One JSON object a line
     #[arg(long)]

@@ -42,6 +42,7 @@ pub(crate) struct NewArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Example:\n  lfsfs project list")]
 pub(crate) struct ListArgs {
     /// One JSON object a line
     #[arg(long)]
@@ -49,6 +50,9 @@ pub(crate) struct ListArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    lfsfs project inspect app\n  \
+    lfsfs project inspect app --json      for scripts")]
 pub(crate) struct InspectArgs {
     /// Name of the project
     name: String,

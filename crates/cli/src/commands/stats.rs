@@ -11,6 +11,9 @@ use crate::mounted::{places, served};
 use crate::output::Output;
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    lfsfs stats /mnt/app\n  \
+    lfsfs stats --json                    for scripts, of the mount of this directory")]
 pub(crate) struct StatsArgs {
     /// A path in the mount
     #[arg(default_value = ".")]

@@ -11,6 +11,9 @@ use crate::mounted::{places, served, source};
 use crate::output::Output;
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    lfsfs status /mnt/app\n  \
+    lfsfs status -s                       the changes of the mount of this directory")]
 pub(crate) struct StatusArgs {
     /// A path in the mount
     #[arg(default_value = ".")]
