@@ -55,11 +55,17 @@ impl Asked<'_> {
             len: data.len(),
             origin,
         };
+        // A kernel that gathers writes keeps the times of files itself.
+        let keeps_times = origin == Origin::Pages && self.config.writeback == Writeback::Kernel;
         self.serve(Opcode::Write, || {
             let vfs = Arc::clone(&self.vfs);
             let writing = self.writes.begin(span);
+            let write = async move |vfs: Arc<WritableVfs>, data: &[u8]| match keeps_times {
+                true => vfs.write_gathered(ino, offset, data, privileges).await,
+                false => vfs.write(ino, offset, data, privileges).await,
+            };
             if writing.is_some()
-                && let Some(written) = self.at_once(vfs.write(ino, offset, data, privileges))
+                && let Some(written) = self.at_once(write(Arc::clone(&vfs), data))
             {
                 return reply_written(&self.kept, ino, reply, written);
             }
@@ -70,7 +76,7 @@ impl Asked<'_> {
                     Some(writing) => writing,
                     None => writes.begin_later(span).await,
                 };
-                (writing, vfs.write(ino, offset, &data, privileges).await)
+                (writing, write(vfs, &data).await)
             };
             self.in_task(write, move |(writing, written)| {
                 reply_written(&kept, ino, reply, written);

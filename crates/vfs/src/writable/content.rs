@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use lfsfs_client::RemoteError;
-use lfsfs_overlay::{BaseObject, FileData, Inode, Node, Operation, Piece, PieceSource, View};
+use lfsfs_overlay::{
+    BaseObject, FileData, Inode, NewAttributes, Node, Operation, Piece, PieceSource, View,
+};
 use lfsfs_types::limits::SMALL_CONTENT_LEN_MAX;
 use lfsfs_types::{ContentId, Kind};
 
@@ -21,6 +23,13 @@ use crate::writable::plan::check_range;
 use crate::writable::request::{Allocation, ModeEffect, Privileges, Sought, Written};
 
 const ACTION: &str = "read what is below a changed file";
+
+/// Whether a write changes the times of the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum WriteTimes {
+    Now,
+    Kept,
+}
 
 impl WritableVfs {
     /// Returns bytes of a file as of one moment: fewer than `size` only at its end. Blocks of the
@@ -42,6 +51,29 @@ impl WritableVfs {
         data: &[u8],
         privileges: Privileges,
     ) -> Result<Written, VfsError> {
+        let write = (offset, data, privileges);
+        self.write_with(ino, write, WriteTimes::Now).await
+    }
+
+    /// As [`write`](Self::write), of bytes that a kernel gathered which keeps the times of the file
+    /// itself: it sets them when they are others than those that it was told.
+    pub async fn write_gathered(
+        &self,
+        ino: u64,
+        offset: u64,
+        data: &[u8],
+        privileges: Privileges,
+    ) -> Result<Written, VfsError> {
+        let write = (offset, data, privileges);
+        self.write_with(ino, write, WriteTimes::Kept).await
+    }
+
+    async fn write_with(
+        &self,
+        ino: u64,
+        (offset, data, privileges): (u64, &[u8], Privileges),
+        times: WriteTimes,
+    ) -> Result<Written, VfsError> {
         let len = u32::try_from(data.len()).map_err(|_| VfsError::Invalid)?;
         self.change(|plan| {
             let object = plan.scene.object(ino)?;
@@ -53,13 +85,29 @@ impl WritableVfs {
             }
             plan.adopt(&object);
             let mode = plan_privileges(plan, &object, privileges);
+            let attr = object.attr();
+            let time = match times {
+                WriteTimes::Now => plan.time,
+                WriteTimes::Kept => attr.ctime,
+            };
             let write = Operation::Write {
                 ino,
                 offset,
-                time: plan.time,
+                time,
                 mode,
             };
             plan.push_data(write, data);
+            if times == WriteTimes::Kept && attr.mtime != time {
+                let attributes = NewAttributes {
+                    mtime: Some(attr.mtime),
+                    ..NewAttributes::default()
+                };
+                plan.push(Operation::SetAttributes {
+                    ino,
+                    attributes,
+                    time,
+                });
+            }
             let mode = ModeEffect::of(mode);
             Ok(Written { len, mode })
         })
