@@ -11,7 +11,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lfsfs_client::Remote;
+use lfsfs_client::{Layered, Remote};
 use lfsfs_vfs::Vfs;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -138,7 +138,7 @@ async fn mount(
     let address = version::server_address(&request.options);
     let patience = request.options.timeout;
     let server = Server::new(address, remote, request.source.clone(), patience);
-    let server = Arc::new(server);
+    let server = Arc::new(Layered(server));
     let base = open(request, &server, &places).await?;
     let project = base.snapshot().project.id;
     let overlay = overlays::directory(&request.options, &places, &project, &dir);
@@ -212,13 +212,13 @@ async fn answer_last(serving: impl Future<Output = ()>, end: impl Future<Output 
 /// Tries to open, in slots of [`OPEN_TIMEOUT`], as often as the user allows.
 async fn open(
     request: &MountRequest,
-    server: &Arc<Server>,
+    server: &Arc<Layered<Server>>,
     places: &Places,
 ) -> Result<Vfs, MountError> {
     let mut tries_left = request.options.retry;
     loop {
         let slot_end = Instant::now() + OPEN_TIMEOUT;
-        let remote: Arc<dyn Remote> = Arc::<Server>::clone(server);
+        let remote: Arc<dyn Remote> = Arc::<Layered<Server>>::clone(server);
         let opened = timeout_at(slot_end, version::open(request, places, remote)).await;
         let error = match opened {
             Ok(Ok(vfs)) => return Ok(vfs),

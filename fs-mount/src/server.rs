@@ -1,17 +1,11 @@
 //! The server of a mount: where it is, whether it answers, and how a mount goes on with another address.
 
-use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
-use bytes::Bytes;
-use lfsfs_client::{
-    ChangedName, ChunkLocation, DirectoryListing, DirectoryPlace, Remote, RemoteError, Resolved,
-    Snapshot,
-};
+use lfsfs_client::{Answer, Asked, Call, ChunkLocation, Layer, Remote, RemoteError};
 use lfsfs_common::backoff::Backoff;
-use lfsfs_types::{ContentId, DirId, ProjectId, Source, VersionNumber};
+use lfsfs_types::Source;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tracing::{info, warn};
@@ -21,7 +15,8 @@ use crate::health::Health;
 /// How often a server that is away is asked whether it is back.
 const PROBE_DELAYS: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(2));
 
-/// The server that a mount asks. Calls fail at once while it is taken as away.
+/// The server that a mount asks, as a layer around the remote at its address. Calls fail at once while it
+/// is taken as away.
 #[derive(Debug)]
 pub(crate) struct Server {
     connection: RwLock<Arc<Connection>>,
@@ -82,8 +77,8 @@ impl Server {
         Arc::clone(&current)
     }
 
-    /// Returns who is to be asked, unless that is known to be of no use.
-    fn ask(&self) -> Result<Asked, RemoteError> {
+    /// Notes that a call begins, unless the server is taken as away.
+    fn begin(&self) -> Result<Waiting, RemoteError> {
         let connection = self.connection();
         let now = Instant::now();
         let mut health = connection.health();
@@ -95,7 +90,7 @@ impl Server {
         }
         health.ask(now);
         drop(health);
-        Ok(Asked {
+        Ok(Waiting {
             connection,
             probed: self.probed.clone(),
             is_answered: false,
@@ -177,17 +172,13 @@ impl<T> Answered for Result<T, RemoteError> {
 }
 
 /// A call on its way. Dropped without an answer it counts as given up.
-struct Asked {
+struct Waiting {
     connection: Arc<Connection>,
     probed: Source,
     is_answered: bool,
 }
 
-impl Asked {
-    fn remote(&self) -> &dyn Remote {
-        &*self.connection.remote
-    }
-
+impl Waiting {
     fn end<T>(mut self, outcome: Result<T, RemoteError>) -> Result<T, RemoteError> {
         if outcome.is_answer() {
             self.is_answered = true;
@@ -197,7 +188,7 @@ impl Asked {
     }
 }
 
-impl Drop for Asked {
+impl Drop for Waiting {
     fn drop(&mut self) {
         if self.is_answered {
             return;
@@ -209,67 +200,21 @@ impl Drop for Asked {
     }
 }
 
-#[async_trait]
-impl Remote for Server {
-    async fn resolve_source(&self, source: &Source) -> Result<Snapshot, RemoteError> {
-        let asked = self.ask()?;
-        let outcome = asked.remote().resolve_source(source).await;
-        asked.end(outcome)
-    }
-
-    async fn list_directory(
-        &self,
-        project: ProjectId,
-        version: VersionNumber,
-        dir: DirId,
-    ) -> Result<DirectoryListing, RemoteError> {
-        let asked = self.ask()?;
-        let outcome = asked.remote().list_directory(project, version, dir).await;
-        asked.end(outcome)
-    }
-
-    async fn changed_names(
-        &self,
-        project: ProjectId,
-        from: VersionNumber,
-        to: VersionNumber,
-    ) -> Result<Vec<ChangedName>, RemoteError> {
-        let asked = self.ask()?;
-        let outcome = asked.remote().changed_names(project, from, to).await;
-        asked.end(outcome)
-    }
-
-    async fn directory_places(
-        &self,
-        project: ProjectId,
-        version: VersionNumber,
-        dirs: &[DirId],
-    ) -> Result<Vec<DirectoryPlace>, RemoteError> {
-        let asked = self.ask()?;
-        let outcome = asked
-            .remote()
-            .directory_places(project, version, dirs)
-            .await;
-        asked.end(outcome)
-    }
-
-    async fn resolve(&self, contents: &[ContentId]) -> Result<Resolved, RemoteError> {
-        let asked = self.ask()?;
-        let outcome = asked.remote().resolve(contents).await;
-        asked.end(outcome)
-    }
-
-    async fn read_chunk(
-        &self,
-        chunk: &ChunkLocation,
-        range: Range<u64>,
-    ) -> Result<Bytes, RemoteError> {
-        if self.is_only_source(chunk) {
-            let asked = self.ask()?;
-            let outcome = asked.remote().read_chunk(chunk, range).await;
-            return asked.end(outcome);
+impl Layer for Server {
+    async fn call<'a, T: Send + 'a>(
+        &'a self,
+        asked: Asked<'a>,
+        mut ask: impl FnMut(Arc<dyn Remote>) -> Answer<'a, T> + Send + 'a,
+    ) -> Result<T, RemoteError> {
+        if asked.chunk.is_some_and(|chunk| !self.is_only_source(chunk)) {
+            return ask(Arc::clone(&self.connection().remote)).await;
         }
-        let connection = self.connection();
-        connection.remote.read_chunk(chunk, range).await
+        if matches!(asked.call, Call::Commit | Call::StoreChunk) {
+            // They are silent while they work, and a datanode answers the one.
+            return ask(Arc::clone(&self.connection().remote)).await;
+        }
+        let waiting = self.begin()?;
+        let outcome = ask(Arc::clone(&waiting.connection.remote)).await;
+        waiting.end(outcome)
     }
 }

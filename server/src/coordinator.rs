@@ -13,6 +13,7 @@ mod holdings;
 mod membership;
 mod plans;
 mod receipts;
+mod request;
 mod resolve;
 mod sessions;
 
@@ -24,7 +25,7 @@ use lfsfs_common::clock::Clock;
 use lfsfs_metadata::{Metadata, Published};
 use lfsfs_proto::status::Fault;
 use lfsfs_proto::v1;
-use lfsfs_types::ProjectName;
+use lfsfs_types::{ProjectId, ProjectName};
 use tokio::sync::Semaphore;
 
 pub(crate) use self::coordinator_service::CoordinatorService;
@@ -123,6 +124,14 @@ impl Coordinator {
     {
         let metadata = self.metadata.clone();
         blocking(move || call(&metadata)).await
+    }
+
+    /// Returns the project that a call names by its id, if there is one.
+    async fn known_project(&self, id: &[u8]) -> Result<ProjectId, Fault> {
+        let id = request::project_id(id)?;
+        self.metadata(move |metadata| metadata.expect_project(id))
+            .await?;
+        Ok(id)
     }
 
     /// Fails with FULL if a new version could fill the disk.

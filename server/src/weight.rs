@@ -310,7 +310,11 @@ mod tests {
         assert!(weight >= 1000 * size_of::<v1::Change>(), "{weight}");
 
         let contents = vec![Vec::new(); 1000];
-        let bytes = v1::ResolveRequest { contents }.encode_to_vec();
+        let question = v1::ResolveRequest {
+            contents,
+            ..Default::default()
+        };
+        let bytes = question.encode_to_vec();
         let weight = method("/lfsfs.v1.Fs/Resolve").weigh(&bytes);
         assert!(weight >= 1000 * size_of::<Vec<u8>>(), "{weight}");
     }

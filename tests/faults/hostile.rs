@@ -89,6 +89,13 @@ fn anonymous_memory(process: u32) -> u64 {
     words.expect("a number").parse::<u64>().expect("a number") * 1024
 }
 
+fn project_id(peer: &Peer, name: &str) -> Vec<u8> {
+    let name = name.to_owned();
+    let answer = peer.ask("Fs/Inspect", &v1::InspectRequest { name });
+    let answer = v1::InspectResponse::decode(&answer[..]).expect("an answer");
+    answer.project.expect("a project").id
+}
+
 #[test]
 fn half_messages_of_many_connections_take_no_more_than_the_budget() {
     let (mut world, tree) = world();
@@ -186,6 +193,7 @@ fn forged_receipts_and_requests_that_are_none_change_nothing() {
     );
     let missing = v1::FindMissingRequest {
         contents: vec![vec![1; 32]],
+        project_id: project_id(&peer, "app"),
     };
     let answer = peer.ask("Fs/FindMissing", &missing);
     let answer = v1::FindMissingResponse::decode(&answer[..]).expect("an answer");

@@ -192,6 +192,8 @@ impl World {
     ) -> Command {
         command
             .env("LFSFS_SERVER", &self.address)
+            // Tests that stop a server look at what follows, and not at a command that waits for it.
+            .env("LFSFS_RETRY_FOR", "0")
             .env("LFSFS_CACHE_DIR", self.path("cache"))
             .env("LFSFS_STATE_DIR", self.path("state"))
             .env("LFSFS_RUN_DIR", self.path("run"))

@@ -3,12 +3,19 @@
 #[cfg(test)]
 mod docs;
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use clap::{Args, Parser, Subcommand};
-use lfsfs_client::{ClientConfig, GrpcRemote, RemoteError};
+use lfsfs_client::{Client, ClientConfig, RemoteError, Retry};
 
 use crate::commands;
 use crate::error::CommandError;
 use crate::settings::settings;
+use crate::user;
+
+/// How long calls are tried if nobody says otherwise.
+const RETRY_FOR_DEFAULT: Duration = Duration::from_secs(30);
 
 /// Mount any version of a project as a directory
 #[derive(Debug, Parser)]
@@ -40,6 +47,10 @@ pub(crate) struct ServerArgs {
     // Without clap's `env`: with it each usage line would show the option as one that is needed.
     #[arg(long, global = true, value_name = "ADDRESS")]
     pub(crate) server: Option<String>,
+    /// How long to go on trying while the server is away, in seconds; 0 fails at once
+    /// [env: LFSFS_RETRY_FOR] [default: 30]
+    #[arg(long, global = true, value_name = "SECONDS")]
+    retry_for: Option<u64>,
     /// What was typed, and not set elsewhere.
     #[arg(skip)]
     pub(crate) typed: Option<String>,
@@ -48,10 +59,11 @@ pub(crate) struct ServerArgs {
 impl ServerArgs {
     /// Takes the address from the settings if none was typed.
     pub(crate) fn or_settings(self) -> Result<Self, CommandError> {
-        let of_settings = settings()?.server.clone();
+        let settings = settings()?;
         Ok(Self {
             typed: self.server.clone(),
-            server: self.server.or(of_settings),
+            server: self.server.or(settings.server.clone()),
+            retry_for: self.retry_for.or(settings.retry_for),
         })
     }
 
@@ -62,9 +74,22 @@ impl ServerArgs {
             .unwrap_or(ClientConfig::ADDRESS_DEFAULT)
     }
 
+    /// Returns how long calls are tried.
+    pub(crate) fn retry_for(&self) -> Duration {
+        self.retry_for
+            .map_or(RETRY_FOR_DEFAULT, Duration::from_secs)
+    }
+
     /// Returns a client; nothing is sent yet.
-    pub(crate) fn remote(&self) -> Result<GrpcRemote, RemoteError> {
-        GrpcRemote::new(ClientConfig::new(self.address()))
+    pub(crate) fn client(&self) -> Result<Client, RemoteError> {
+        self.client_at(self.address())
+    }
+
+    /// Returns a client of another address.
+    pub(crate) fn client_at(&self, address: &str) -> Result<Client, RemoteError> {
+        let notice = Arc::new(|line: &str| user::warn(line));
+        let retry = Retry::with_notice(self.retry_for(), notice);
+        Client::new(ClientConfig::new(address), retry)
     }
 }
 

@@ -56,11 +56,11 @@ pub(crate) fn run(cli: Cli) -> Result<(), CommandError> {
         Command::Commit(args) => {
             // The author may be set there.
             settings()?;
-            commit::run(args)
+            commit::run(args, server()?.retry_for())
         }
         Command::Discard(args) => discard::run(&args),
-        Command::Restore(args) => on_runtime(restore::run(args)),
-        Command::Switch(args) => switch::run(&typed, &args),
+        Command::Restore(args) => on_runtime(restore::run(server()?, args)),
+        Command::Switch(args) => switch::run(&typed, server()?.retry_for(), &args),
         Command::Stats(args) => stats::run(&args),
         Command::Doctor(args) => on_runtime(doctor::run(server()?, args)),
         Command::Completions(args) => completions::run(&args),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lfsfs_cache::{CacheConfig, DiskCache};
-use lfsfs_client::{GrpcRemote, Snapshot};
+use lfsfs_client::{RemoteRead, Snapshot};
 use lfsfs_mount::{MountOptions, Places};
 use lfsfs_types::{ObjectPath, Source, VersionRef, nodeid};
 use lfsfs_vfs::{Attr, FileKind, Vfs, VfsConfig, VfsError};
@@ -22,7 +22,7 @@ pub(crate) struct Contents {
 
 impl Contents {
     pub(crate) async fn open(
-        remote: &GrpcRemote,
+        remote: &Arc<dyn RemoteRead>,
         snapshot: &Snapshot,
     ) -> Result<Self, CommandError> {
         let places = Places::find(&MountOptions::default())?;
@@ -32,7 +32,7 @@ impl Contents {
             project: snapshot.project.name.clone(),
             version: VersionRef::Number(snapshot.version.number),
         };
-        let remote = Arc::new(remote.clone());
+        let remote = Arc::clone(remote);
         let vfs = Vfs::open(remote, cache, &source, VfsConfig::default()).await?;
         Ok(Self { vfs })
     }

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use lfsfs_client::{GrpcRemote, Snapshot};
+use lfsfs_client::{RemoteRead, Snapshot};
 use lfsfs_types::{Kind, Name, ObjectPath, Record};
 
 use crate::error::{CommandError, no_such_path};
@@ -23,7 +23,7 @@ pub(crate) enum LastLink {
 
 /// Returns an object and its path without links.
 pub(crate) async fn find(
-    remote: &GrpcRemote,
+    remote: &dyn RemoteRead,
     snapshot: &Snapshot,
     path: &ObjectPath,
     last: LastLink,
@@ -50,7 +50,7 @@ pub(crate) async fn find(
 }
 
 async fn lookup(
-    remote: &GrpcRemote,
+    remote: &dyn RemoteRead,
     snapshot: &Snapshot,
     path: &ObjectPath,
 ) -> Result<Option<Record>, CommandError> {

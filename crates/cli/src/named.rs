@@ -11,7 +11,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use lfsfs_client::{ClientConfig, GrpcRemote, Remote as _, Snapshot};
+use lfsfs_client::{Client, Snapshot};
 use lfsfs_types::{ObjectPath, ProjectName, Source, VersionNumber, VersionRef};
 
 use crate::cli::ServerArgs;
@@ -22,7 +22,7 @@ use crate::output::quoted;
 /// A version, a place in it, and the server to ask for both.
 #[derive(Debug)]
 pub(crate) struct Named {
-    pub(crate) remote: GrpcRemote,
+    pub(crate) client: Client,
     pub(crate) source: Source,
     /// The root, unless a path in a mount was named.
     pub(crate) path: ObjectPath,
@@ -60,7 +60,7 @@ impl Named {
         match Form::of(word)? {
             Form::Path => Self::of_mount(server, Path::new(word)),
             Form::Source(source) => Ok(Self {
-                remote: server.remote()?,
+                client: server.client()?,
                 path: ObjectPath::ROOT,
                 kind: match word.as_bytes().contains(&b'@') {
                     true => NamedKind::Version,
@@ -88,7 +88,7 @@ impl Named {
     ) -> Result<Self, CommandError> {
         match Form::of(word)? {
             Form::Version(version) => Ok(Self {
-                remote: self.remote.clone(),
+                client: self.client.clone(),
                 source: self.source.clone(),
                 path: ObjectPath::ROOT,
                 kind: NamedKind::Version,
@@ -110,7 +110,7 @@ impl Named {
         let project = ProjectName::new(&shown.project);
         let project = project.map_err(|error| CommandError::failed(error.to_string()))?;
         Ok(Self {
-            remote: GrpcRemote::new(ClientConfig::new(&shown.server))?,
+            client: server.client_at(&shown.server)?,
             source: Source {
                 project,
                 version: VersionRef::Number(VersionNumber(shown.version)),
@@ -134,7 +134,8 @@ impl Named {
 
     /// Asks the server for the version.
     pub(crate) async fn snapshot(&self) -> Result<Snapshot, CommandError> {
-        self.remote
+        self.client
+            .remote
             .resolve_source(&self.source)
             .await
             .map_err(|error| {

@@ -1,10 +1,13 @@
 //! How far long work is, drawn on a terminal and nowhere else.
 
 use std::io::{self, IsTerminal as _};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
+use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle, WeakProgressBar};
 use lfsfs_mount::{AnswerSink, ControlPhase, ControlProgress};
+
+use crate::user;
 
 /// How often what is drawn moves.
 const TICK: Duration = Duration::from_millis(100);
@@ -14,7 +17,7 @@ pub(crate) fn spinner() -> ProgressBar {
     let bar = ProgressBar::new_spinner();
     bar.set_style(ProgressStyle::default_spinner());
     bar.enable_steady_tick(TICK);
-    bar
+    drawn(bar)
 }
 
 /// Returns a bar of bytes, of which there are `len`, and a message.
@@ -22,7 +25,7 @@ pub(crate) fn bar(len: u64) -> ProgressBar {
     let bar = ProgressBar::new(len);
     bar.set_style(bar_style());
     bar.enable_steady_tick(TICK);
-    bar
+    drawn(bar)
 }
 
 /// Shows bytes as a bar from now on, once it is known how many there are.
@@ -96,7 +99,33 @@ impl AnswerSink for Work {
         ));
     }
 
+    fn warn(&mut self, text: &str) {
+        user::warn(text);
+    }
+
     fn item(&mut self, _item: Self::Item) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// Returns a time as the process of a mount is told it.
+pub(crate) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The bar that is drawn now: a command has one at a time.
+static DRAWN: Mutex<Option<WeakProgressBar>> = Mutex::new(None);
+
+fn drawn(bar: ProgressBar) -> ProgressBar {
+    *DRAWN.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar.downgrade());
+    bar
+}
+
+/// Writes lines above the bar that is drawn.
+pub(crate) fn above(write: impl FnOnce()) {
+    let drawn = DRAWN.lock().unwrap_or_else(PoisonError::into_inner);
+    match drawn.as_ref().and_then(WeakProgressBar::upgrade) {
+        Some(bar) => bar.suspend(write),
+        None => write(),
     }
 }

@@ -24,6 +24,8 @@ pub(crate) struct Settings {
     pub(crate) server: Option<String>,
     /// Author of versions.
     pub(crate) author: Option<String>,
+    /// How long to go on trying while the server is away, in seconds.
+    pub(crate) retry_for: Option<u64>,
 }
 
 /// Returns the settings, read at the first call.
@@ -57,12 +59,18 @@ fn load(
     let mut settings = Settings {
         server: text(&variable, "LFSFS_SERVER")?,
         author: text(&variable, "LFSFS_AUTHOR")?,
+        retry_for: seconds(&variable, "LFSFS_RETRY_FOR")?,
     };
     for file in files_of(&variable, system) {
         let is_of_user = file != system;
-        let Settings { server, author } = read(&file, is_of_user)?;
+        let Settings {
+            server,
+            author,
+            retry_for,
+        } = read(&file, is_of_user)?;
         settings.server = settings.server.or(server);
         settings.author = settings.author.or(author);
+        settings.retry_for = settings.retry_for.or(retry_for);
     }
     Ok(settings)
 }
@@ -77,12 +85,25 @@ fn text(
     text.map_err(|_| CommandError::usage(format!("{name} is not UTF-8")))
 }
 
+fn seconds(
+    variable: impl Fn(&str) -> Option<OsString>,
+    name: &str,
+) -> Result<Option<u64>, CommandError> {
+    let Some(text) = text(variable, name)? else {
+        return Ok(None);
+    };
+    let seconds = text.parse();
+    seconds
+        .map(Some)
+        .map_err(|_| CommandError::usage(format!("{name}={text} is not a number of seconds")))
+}
+
 /// Reads a file; one that is not there sets nothing. Nor does a user's one that may not be looked
 /// at: after a change of user, HOME is often still the other user's.
 fn read(file: &Path, is_of_user: bool) -> Result<Settings, CommandError> {
     let wrong = |reason: &dyn std::fmt::Display| {
         CommandError::usage(format!("{}: {reason}", file.display()))
-            .hint("the settings are: server, author; docs/cli.md has an example")
+            .hint("the settings are: server, author, retry_for; docs/cli.md has an example")
     };
     let text = match fs::read_to_string(file) {
         Ok(text) => text,
@@ -156,6 +177,22 @@ mod tests {
         assert_eq!(settings(None).server.as_deref(), Some("user:1"));
         assert_eq!(settings(Some("")).server.as_deref(), Some("user:1"));
         assert_eq!(settings(None).author.as_deref(), Some("ci@fleet"));
+    }
+
+    #[test]
+    fn times_are_whole_seconds() {
+        let load = |value: &str| {
+            let variable = |name: &str| (name == "LFSFS_RETRY_FOR").then(|| value.into());
+            load(variable, Path::new("/nonexistent"))
+        };
+        assert_eq!(load("0").expect("settings").retry_for, Some(0));
+        for wrong in ["1s", "-1", "0.5"] {
+            let error = load(wrong).expect_err(wrong);
+            assert_eq!(error.exit_code(), 2);
+            assert!(error.to_string().contains("LFSFS_RETRY_FOR"), "{error}");
+        }
+        let of_file = Places::new().user("retry_for = 7").load(None);
+        assert_eq!(of_file.expect("settings").retry_for, Some(7));
     }
 
     #[test]

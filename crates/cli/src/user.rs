@@ -4,6 +4,7 @@ use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
 use crate::error::CommandError;
 use crate::output::safe;
+use crate::progress;
 use crate::settings::settings;
 
 /// Returns the author of the settings, else user@host.
@@ -32,7 +33,9 @@ fn user() -> String {
 
 /// Writes one line to stderr, made safe. That the reader went away is no reason to fail.
 pub(crate) fn tell(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{}", safe(line));
+    progress::above(|| {
+        let _ = writeln!(std::io::stderr(), "{}", safe(line));
+    });
 }
 
 /// Tells what is odd but no failure.

@@ -1,35 +1,52 @@
-//! Projects and history: what verbs ask that a mount does not.
+//! Administration: projects, tags and history. Only verbs ask for it, so it is no part of the seam.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
 
 use lfsfs_proto::convert::{id, required};
 use lfsfs_proto::v1;
+use lfsfs_proto::v1::fs_client::FsClient;
 use lfsfs_types::{
-    ClusterId, ObjectPath, ProjectId, ProjectName, Record, TagName, VersionNumber, VersionRecord,
+    ClusterId, ObjectPath, ProjectId, ProjectName, TagName, VersionNumber, VersionRecord,
 };
+use tonic::transport::Channel;
+use tonic::{Response, Status};
 
+use crate::call::Call;
+use crate::connection::Connections;
+use crate::data::{Cluster, Project};
 use crate::error::RemoteError;
 use crate::grpc::{GrpcRemote, project};
-use crate::remote::Project;
+use crate::retry::Retry;
 
-/// Which cluster and program answers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cluster {
-    /// The cluster's random id.
-    pub id: ClusterId,
-    /// The server program's version.
-    pub server_version: String,
+/// The calls of administration.
+#[derive(Debug, Clone)]
+pub struct Admin {
+    connections: Arc<Connections>,
+    retry: Retry,
 }
 
-impl GrpcRemote {
+impl Admin {
+    /// Uses the connections of a remote.
+    #[must_use]
+    pub fn new(remote: &GrpcRemote, retry: Retry) -> Self {
+        Self {
+            connections: Arc::clone(&remote.connections),
+            retry,
+        }
+    }
+
     /// Asks which cluster and program this is; a cheap way to see that it is there.
     pub async fn cluster(&self) -> Result<Cluster, RemoteError> {
         let connections = &self.connections;
-        let mut fs = connections.fs();
-        let answer = fs.get_cluster(v1::GetClusterRequest {});
         let limit = connections.config.open_timeout;
-        let answer = connections
-            .call("its name", limit, answer)
-            .await?
-            .into_inner();
+        let ask = || async {
+            let mut fs = connections.fs();
+            let answer = fs.get_cluster(v1::GetClusterRequest {});
+            connections.call("its name", limit, answer).await
+        };
+        let answer = self.retry.run(Call::Cluster, ask).await?.into_inner();
         Ok(Cluster {
             id: id("cluster_id", &answer.cluster_id, ClusterId::from_slice)?,
             server_version: answer.server_version,
@@ -42,33 +59,31 @@ impl GrpcRemote {
         name: &ProjectName,
         pack_patterns: Vec<String>,
     ) -> Result<Project, RemoteError> {
-        let connections = &self.connections;
         let request = v1::NewProjectRequest {
             name: name.to_string(),
             pack_patterns,
             replication: 0,
             template: String::new(),
         };
-        let mut fs = connections.fs();
-        let limit = connections.config.progress_timeout;
-        let answer = connections
-            .watched("the new project", limit, fs.new_project(request))
-            .await?;
-        project(required("project", answer.into_inner().project)?)
+        let limit = self.connections.config.progress_timeout;
+        let answer = self.ask(Call::NewProject, ("the new project", limit), |mut fs| {
+            let request = request.clone();
+            async move { fs.new_project(request).await }
+        });
+        project(required("project", answer.await?.project)?)
     }
 
     /// Deletes a project with all of its versions. Nothing brings it back.
     pub async fn delete_project(&self, name: &ProjectName) -> Result<(), RemoteError> {
-        let connections = &self.connections;
         let request = v1::DeleteProjectRequest {
             name: name.to_string(),
         };
-        let mut fs = connections.fs();
-        let limit = connections.config.commit_timeout;
-        connections
-            .watched("the deletion", limit, fs.delete_project(request))
-            .await?;
-        Ok(())
+        let limit = self.connections.config.commit_timeout;
+        let answer = self.ask(Call::DeleteProject, ("the deletion", limit), |mut fs| {
+            let request = request.clone();
+            async move { fs.delete_project(request).await }
+        });
+        answer.await.map(drop)
     }
 
     /// Gives a project another name. Its id, its versions and its mounts stay as they are.
@@ -77,17 +92,16 @@ impl GrpcRemote {
         name: &ProjectName,
         new_name: &ProjectName,
     ) -> Result<(), RemoteError> {
-        let connections = &self.connections;
         let request = v1::RenameProjectRequest {
             name: name.to_string(),
             new_name: new_name.to_string(),
         };
-        let mut fs = connections.fs();
-        let limit = connections.config.progress_timeout;
-        connections
-            .watched("the new name", limit, fs.rename_project(request))
-            .await?;
-        Ok(())
+        let limit = self.connections.config.progress_timeout;
+        let answer = self.ask(Call::RenameProject, ("the new name", limit), |mut fs| {
+            let request = request.clone();
+            async move { fs.rename_project(request).await }
+        });
+        answer.await.map(drop)
     }
 
     /// Makes a tag name a version; one that names another is moved only with `force`.
@@ -98,19 +112,18 @@ impl GrpcRemote {
         version: VersionNumber,
         force: bool,
     ) -> Result<(), RemoteError> {
-        let connections = &self.connections;
         let request = v1::SetTagRequest {
             project: project.to_string(),
             tag: tag.to_string(),
             version: version.0,
             force,
         };
-        let mut fs = connections.fs();
-        let limit = connections.config.progress_timeout;
-        connections
-            .watched("the tag", limit, fs.set_tag(request))
-            .await?;
-        Ok(())
+        let limit = self.connections.config.progress_timeout;
+        let answer = self.ask(Call::SetTag, ("the tag", limit), |mut fs| {
+            let request = request.clone();
+            async move { fs.set_tag(request).await }
+        });
+        answer.await.map(drop)
     }
 
     /// Removes a tag; the version that it names stays.
@@ -119,17 +132,16 @@ impl GrpcRemote {
         project: &ProjectName,
         tag: &TagName,
     ) -> Result<(), RemoteError> {
-        let connections = &self.connections;
         let request = v1::DeleteTagRequest {
             project: project.to_string(),
             tag: tag.to_string(),
         };
-        let mut fs = connections.fs();
-        let limit = connections.config.progress_timeout;
-        connections
-            .watched("the tag", limit, fs.delete_tag(request))
-            .await?;
-        Ok(())
+        let limit = self.connections.config.progress_timeout;
+        let answer = self.ask(Call::DeleteTag, ("the tag", limit), |mut fs| {
+            let request = request.clone();
+            async move { fs.delete_tag(request).await }
+        });
+        answer.await.map(drop)
     }
 
     /// Returns the tags of a project and what they name, in the order of the tags.
@@ -137,8 +149,7 @@ impl GrpcRemote {
         &self,
         project: &ProjectName,
     ) -> Result<Vec<(TagName, VersionNumber)>, RemoteError> {
-        let connections = &self.connections;
-        let limit = connections.config.progress_timeout;
+        let limit = self.connections.config.progress_timeout;
         let mut tags: Vec<(TagName, VersionNumber)> = Vec::new();
         loop {
             let request = v1::ListTagsRequest {
@@ -146,11 +157,11 @@ impl GrpcRemote {
                 after: tags.last().map(|tag| tag.0.to_string()).unwrap_or_default(),
                 limit: 0,
             };
-            let mut fs = connections.fs();
-            let answer = connections
-                .watched("the tags", limit, fs.list_tags(request))
-                .await?;
-            let page = answer.into_inner();
+            let answer = self.ask(Call::ListTags, ("the tags", limit), |mut fs| {
+                let request = request.clone();
+                async move { fs.list_tags(request).await }
+            });
+            let page = answer.await?;
             let got = page.tags.len();
             for tag in page.tags {
                 let name = TagName::new(&tag.name)
@@ -165,20 +176,17 @@ impl GrpcRemote {
 
     /// Returns all projects in the order of their names.
     pub async fn list_projects(&self) -> Result<Vec<Project>, RemoteError> {
-        let connections = &self.connections;
-        let limit = connections.config.progress_timeout;
+        let limit = self.connections.config.progress_timeout;
         let mut projects: Vec<Project> = Vec::new();
         loop {
-            let after = projects
-                .last()
-                .map(|project| project.name.to_string())
-                .unwrap_or_default();
-            let mut fs = connections.fs();
-            let request = v1::ListProjectsRequest { after, limit: 0 };
-            let answer = connections
-                .watched("the projects", limit, fs.list_projects(request))
-                .await?;
-            let page = answer.into_inner();
+            let after = projects.last().map(|project| project.name.to_string());
+            let after = after.unwrap_or_default();
+            let answer = self.ask(Call::ListProjects, ("the projects", limit), |mut fs| {
+                let after = after.clone();
+                let request = v1::ListProjectsRequest { after, limit: 0 };
+                async move { fs.list_projects(request).await }
+            });
+            let page = answer.await?;
             let got = page.projects.len();
             for message in page.projects {
                 projects.push(project(message)?);
@@ -194,16 +202,12 @@ impl GrpcRemote {
         &self,
         name: &ProjectName,
     ) -> Result<(Project, Option<VersionRecord>), RemoteError> {
-        let connections = &self.connections;
-        let mut fs = connections.fs();
-        let request = v1::InspectRequest {
-            name: name.to_string(),
-        };
-        let limit = connections.config.progress_timeout;
-        let answer = connections
-            .watched("the project", limit, fs.inspect(request))
-            .await?;
-        let answer = answer.into_inner();
+        let limit = self.connections.config.progress_timeout;
+        let answer = self.ask(Call::Inspect, ("the project", limit), |mut fs| {
+            let name = name.to_string();
+            async move { fs.inspect(v1::InspectRequest { name }).await }
+        });
+        let answer = answer.await?;
         let head = answer.head.map(VersionRecord::try_from).transpose()?;
         Ok((project(required("project", answer.project)?)?, head))
     }
@@ -213,24 +217,27 @@ impl GrpcRemote {
     /// no version has had is not found.
     pub async fn log_of_path(
         &self,
-        name: &ProjectName,
+        project: ProjectId,
         path: &ObjectPath,
         up_to: Option<VersionNumber>,
         limit: u32,
     ) -> Result<Vec<VersionRecord>, RemoteError> {
-        let connections = &self.connections;
-        let wait = connections.config.progress_timeout;
-        let mut fs = connections.fs();
         let request = v1::LogRequest {
-            project: name.to_string(),
+            project_id: project.as_bytes().to_vec(),
             before: up_to.map_or(0, |version| version.0.saturating_add(1)),
             limit,
             path: path.as_bytes().to_vec(),
         };
-        let mut stream = connections
-            .watched("the log", wait, fs.log(request))
-            .await?
-            .into_inner();
+        let ask = || self.log_once(request.clone());
+        self.retry.run(Call::Log, ask).await
+    }
+
+    async fn log_once(&self, request: v1::LogRequest) -> Result<Vec<VersionRecord>, RemoteError> {
+        let connections = &self.connections;
+        let wait = connections.config.progress_timeout;
+        let mut fs = connections.fs();
+        let answer = connections.watched("the log", wait, fs.log(request));
+        let mut stream = answer.await?.into_inner();
         let mut versions = Vec::new();
         while let Some(message) = connections
             .watched("the log", wait, stream.message())
@@ -241,24 +248,21 @@ impl GrpcRemote {
         Ok(versions)
     }
 
-    /// Returns one object of a version by its path.
-    pub async fn lookup(
+    /// Makes a call with one answer.
+    async fn ask<T, F>(
         &self,
-        project: ProjectId,
-        version: VersionNumber,
-        path: &ObjectPath,
-    ) -> Result<Record, RemoteError> {
+        call: Call,
+        (what, limit): (&'static str, Duration),
+        ask: impl Fn(FsClient<Channel>) -> F,
+    ) -> Result<T, RemoteError>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
         let connections = &self.connections;
-        let request = v1::LookupRequest {
-            project_id: project.as_bytes().to_vec(),
-            version: version.0,
-            path: path.as_bytes().to_vec(),
+        let once = || async {
+            let answer = connections.watched(what, limit, ask(connections.fs()));
+            Ok(answer.await?.into_inner())
         };
-        let mut fs = connections.fs();
-        let limit = connections.config.progress_timeout;
-        let answer = connections
-            .watched("the path", limit, fs.lookup(request))
-            .await?;
-        Ok(required("record", answer.into_inner().record)?.try_into()?)
+        self.retry.run(call, once).await
     }
 }

@@ -13,8 +13,6 @@ pub struct ClientConfig {
     pub progress_timeout: Duration,
     /// How long publishing may take.
     pub commit_timeout: Duration,
-    /// How long a read goes on trying while the server is away. Zero gives up at once.
-    pub patience: Duration,
 }
 
 impl ClientConfig {
@@ -31,7 +29,6 @@ impl ClientConfig {
             open_timeout: Duration::from_secs(5),
             progress_timeout: Duration::from_secs(30),
             commit_timeout: Duration::from_secs(15 * 60),
-            patience: Duration::ZERO,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Connections to one coordinator and its datanodes, deadlines, and retries of reads.
+//! Connections to one coordinator and its datanodes, and deadlines.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -6,12 +6,11 @@ use std::io;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use lfsfs_common::backoff::Backoff;
 use lfsfs_proto::status::Fault;
 use lfsfs_proto::v1;
 use lfsfs_proto::v1::data_node_client::DataNodeClient;
 use lfsfs_proto::v1::fs_client::FsClient;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Status, Streaming};
 
@@ -24,7 +23,6 @@ const STREAM_WINDOW_LEN: u32 = 4 * 1024 * 1024;
 const CONNECTION_WINDOW_LEN: u32 = 16 * 1024 * 1024;
 /// How long a call waits before it is asked whether the server is there.
 const PING_DELAY: Duration = Duration::from_secs(1);
-const RETRY_DELAYS: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
 
 /// Connections that are made when first used and made again when they broke.
 #[derive(Debug)]
@@ -122,27 +120,6 @@ impl Connections {
             }
         };
         self.call(what, self.config.progress_timeout, next).await
-    }
-
-    /// Asks again while the server is away, as long as the configured patience lasts.
-    pub(crate) async fn patiently<T, F>(&self, mut ask: impl FnMut() -> F) -> Result<T, RemoteError>
-    where
-        F: Future<Output = Result<T, RemoteError>>,
-    {
-        let give_up = Instant::now() + self.config.patience;
-        let mut delays = RETRY_DELAYS.delays(0);
-        loop {
-            match ask().await {
-                Err(error) if error.is_retryable() => {
-                    let delay = delays.next().unwrap_or_default();
-                    if Instant::now() + delay >= give_up {
-                        return Err(error);
-                    }
-                    sleep(delay).await;
-                }
-                answer => return answer,
-            }
-        }
     }
 }
 

@@ -9,13 +9,13 @@ use thiserror::Error;
 #[derive(Debug, Clone, Error)]
 #[non_exhaustive]
 pub enum RemoteError {
-    /// Nobody listens there.
+    /// No process listens there.
     #[error("no lfsfs server at {address}; start one with: lfsfsd all --data DIR")]
     NoServer {
         /// The address that was tried.
         address: String,
     },
-    /// The coordinator named a datanode, and nobody listens there.
+    /// The coordinator named a datanode, and no process listens there.
     #[error(
         "no datanode at {address}, where the coordinator has one: start it again with: \
          lfsfsd datanode, or see why this machine does not reach it"
@@ -24,7 +24,7 @@ pub enum RemoteError {
         /// The address that was tried.
         address: String,
     },
-    /// Somebody listens, but no answer came in time.
+    /// A process listens, but no answer came in time.
     #[error("the lfsfs server at {address} did not answer {what} within {seconds} s")]
     Deadline {
         /// The address that was asked.
@@ -56,6 +56,19 @@ pub enum RemoteError {
         /// What the transport or the server said.
         reason: String,
     },
+    /// Tried again and again, and given up.
+    #[error("{last} ({tries} tries in {seconds} s)")]
+    GaveUp {
+        /// How often it was tried.
+        tries: u32,
+        /// For how long.
+        seconds: u64,
+        /// The last failure.
+        last: Box<Self>,
+    },
+    /// Client and server speak no common protocol.
+    #[error("{0}")]
+    Incompatible(String),
     /// There is no such project, version, path, tag, content or chunk.
     #[error("{0}")]
     NotFound(String),
@@ -65,7 +78,7 @@ pub enum RemoteError {
     /// The request was refused as wrong.
     #[error("{0}")]
     Invalid(String),
-    /// Somebody else's version came first, and the changes touch.
+    /// Another version came first, and the changes touch.
     #[error("{message}")]
     Conflict {
         /// What the server said.
@@ -106,7 +119,11 @@ impl RemoteError {
     /// Returns true if no server has said anything to the call.
     #[must_use]
     pub fn is_no_answer(&self) -> bool {
-        self.is_retryable() || matches!(self, Self::Away { .. })
+        match self {
+            Self::GaveUp { last, .. } => last.is_no_answer(),
+            Self::Away { .. } => true,
+            error => error.is_retryable(),
+        }
     }
 
     /// Returns true if what was asked for does not exist.

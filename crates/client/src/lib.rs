@@ -1,34 +1,39 @@
 //! The client of coordinator and datanodes.
 //!
-//! [`Remote`] is what a mount needs of a server: a version, directories, places of contents, bytes
-//! of chunks; [`GrpcRemote`] speaks it over the wire, and the calls of verbs, uploads and commits
-//! besides. Everything here has a deadline and ends in a typed error. What arrives is checked on
-//! arrival; what is done with it is somebody else's business.
+//! [`Remote`] is the seam: what client-side code asks of the system, to read and to write.
+//! [`GrpcRemote`] speaks it over the wire, [`Layered`] puts retries and the like around it, and
+//! [`Admin`] has the calls of administration. Every call has a deadline and ends in a typed error.
+//! What arrives is checked on arrival; the caller decides what is done with it.
 
 #![forbid(unsafe_code)]
 
 mod admin;
-mod commit;
+mod call;
+mod client;
 mod config;
 mod connection;
-mod differences;
+mod data;
 mod error;
 mod grpc;
+mod layered;
 #[cfg(feature = "testing")]
 pub mod memory;
 mod remote;
-mod upload;
+mod retry;
 
-pub use admin::Cluster;
-pub use commit::{Change, Opened, Published, SessionParams};
+pub use admin::Admin;
+pub use call::Call;
+pub use client::Client;
 pub use config::ClientConfig;
-pub use differences::DiffEntry;
+pub use data::{
+    Change, ChangedName, ChunkLocation, Cluster, DiffEntry, DirectoryListing, DirectoryPlace,
+    Opened, Project, Published, Renames, Resolved, SessionParams, Snapshot, StoredList,
+    VersionRange,
+};
 pub use error::RemoteError;
 pub use grpc::GrpcRemote;
+pub use layered::{Answer, Asked, Layer, Layered, Retrying};
 #[cfg(feature = "testing")]
 pub use memory::MemoryRemote;
-pub use remote::{
-    ChangedName, ChunkLocation, DirectoryListing, DirectoryPlace, Project, Remote, Resolved,
-    Snapshot, StoredList,
-};
-pub use upload::Slot;
+pub use remote::{DiffStream, Remote, RemoteRead, RemoteWrite};
+pub use retry::{Notice, PAUSES, Retry, Tries};

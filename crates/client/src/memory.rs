@@ -1,6 +1,7 @@
-//! A server in memory, for tests of what is above [`Remote`]: real listings, real chunks, counted
+//! A server in memory, for tests of what is above [`Remote`](crate::Remote): real listings, real chunks, counted
 //! calls, and faults on demand.
 
+mod commit;
 mod contents;
 mod project;
 mod tree;
@@ -9,40 +10,52 @@ use std::collections::HashMap;
 use std::fmt;
 use std::future;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use lfsfs_types::{ContentId, DirId, ProjectId, Source, VersionNumber};
+use futures::StreamExt as _;
+use futures::stream::{self, BoxStream};
+use lfsfs_types::content::PieceList;
+use lfsfs_types::{
+    ChunkId, ContentId, DirId, ObjectPath, ProjectId, Record, SessionId, Source, VersionNumber,
+};
 
 use self::contents::StoredContents;
 use self::project::MemoryProject;
 pub use self::tree::{MemoryTree, plain};
 use crate::{
-    ChangedName, ChunkLocation, DirectoryListing, DirectoryPlace, Remote, RemoteError, Resolved,
-    Snapshot,
+    Call, Change, ChangedName, ChunkLocation, DiffStream, DirectoryListing, DirectoryPlace, Opened,
+    Published, RemoteError, RemoteRead, RemoteWrite, Renames, Resolved, SessionParams, Snapshot,
+    VersionRange,
 };
 
 /// The two nodes that seem to have every chunk.
 const NODES: [&str; 2] = ["first:1", "second:2"];
 
 /// How often each call was made.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Calls {
-    /// [`Remote::resolve_source`].
-    pub resolve_source: u64,
-    /// [`Remote::list_directory`].
-    pub list_directory: u64,
-    /// [`Remote::resolve`].
-    pub resolve: u64,
-    /// [`Remote::read_chunk`].
-    pub read_chunk: u64,
-    /// [`Remote::changed_names`].
-    pub changed_names: u64,
-    /// [`Remote::directory_places`].
-    pub directory_places: u64,
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Calls(HashMap<Call, u64>);
+
+impl Calls {
+    /// Returns how often a call was made.
+    #[must_use]
+    pub fn of(&self, call: Call) -> u64 {
+        self.0.get(&call).copied().unwrap_or_default()
+    }
+
+    /// Returns calls that were made so often each.
+    #[must_use]
+    pub fn made<const N: usize>(calls: [(Call, u64); N]) -> Self {
+        Self(calls.into())
+    }
+
+    /// Returns how many calls were made.
+    #[must_use]
+    pub fn all(&self) -> u64 {
+        self.0.values().sum()
+    }
 }
 
 /// Changes or refuses the bytes that a node is about to send.
@@ -78,7 +91,8 @@ impl fmt::Debug for Faults {
 pub struct MemoryRemote {
     served: Mutex<Served>,
     faults: Mutex<Faults>,
-    calls: [AtomicU64; 6],
+    calls: Mutex<Calls>,
+    sessions: Mutex<HashMap<SessionId, SessionParams>>,
 }
 
 #[derive(Debug, Default)]
@@ -90,8 +104,17 @@ struct Served {
 impl Served {
     fn project(&self, id: ProjectId) -> Result<&MemoryProject, RemoteError> {
         let found = self.projects.values().find(|project| project.id == id);
-        found.ok_or_else(|| RemoteError::NotFound(format!("there is no project {id}")))
+        found.ok_or_else(|| no_project(id))
     }
+
+    fn project_mut(&mut self, id: ProjectId) -> Result<&mut MemoryProject, RemoteError> {
+        let found = self.projects.values_mut().find(|project| project.id == id);
+        found.ok_or_else(|| no_project(id))
+    }
+}
+
+fn no_project(id: ProjectId) -> RemoteError {
+    RemoteError::NotFound(format!("there is no project {id}"))
 }
 
 impl MemoryRemote {
@@ -140,28 +163,17 @@ impl MemoryRemote {
 
     /// Returns how often each call was made since this was asked last.
     pub fn take_calls(&self) -> Calls {
-        let taken = [0, 1, 2, 3, 4, 5].map(|call: usize| self.calls[call].swap(0, Relaxed));
-        let [
-            resolve_source,
-            list_directory,
-            resolve,
-            read_chunk,
-            changed_names,
-            directory_places,
-        ] = taken;
-        Calls {
-            resolve_source,
-            list_directory,
-            resolve,
-            read_chunk,
-            changed_names,
-            directory_places,
-        }
+        std::mem::take(&mut *self.calls.lock().expect("no holder of this lock panics"))
+    }
+
+    fn count(&self, call: Call) {
+        let mut calls = self.calls.lock().expect("no holder of this lock panics");
+        *calls.0.entry(call).or_default() += 1;
     }
 
     /// Counts a call and lets it fail if it must.
-    async fn enter(&self, call: usize) -> Result<Faults, RemoteError> {
-        self.calls[call].fetch_add(1, Relaxed);
+    async fn enter(&self, call: Call) -> Result<Faults, RemoteError> {
+        self.count(call);
         let faults = self
             .faults
             .lock()
@@ -181,15 +193,19 @@ impl MemoryRemote {
         }
     }
 
+    fn sessions(&self) -> MutexGuard<'_, HashMap<SessionId, SessionParams>> {
+        self.sessions.lock().expect("no holder of this lock panics")
+    }
+
     fn served(&self) -> MutexGuard<'_, Served> {
         self.served.lock().expect("no holder of this lock panics")
     }
 }
 
 #[async_trait]
-impl Remote for MemoryRemote {
+impl RemoteRead for MemoryRemote {
     async fn resolve_source(&self, source: &Source) -> Result<Snapshot, RemoteError> {
-        self.enter(0).await?;
+        self.enter(Call::ResolveSource).await?;
         let name = source.project.as_str();
         let served = self.served();
         let project = served.projects.get(name);
@@ -198,13 +214,47 @@ impl Remote for MemoryRemote {
         project.resolve(&source.version)
     }
 
+    async fn snapshot(
+        &self,
+        project: ProjectId,
+        version: VersionNumber,
+    ) -> Result<Snapshot, RemoteError> {
+        self.enter(Call::Snapshot).await?;
+        let served = self.served();
+        served.project(project)?.snapshot_of(version)
+    }
+
+    async fn lookup(
+        &self,
+        project: ProjectId,
+        version: VersionNumber,
+        path: &ObjectPath,
+    ) -> Result<Record, RemoteError> {
+        self.enter(Call::Lookup).await?;
+        let served = self.served();
+        let found = served.project(project)?.version(version)?.lookup(path);
+        found.ok_or_else(|| RemoteError::NotFound(format!("there is no {path:?}")))
+    }
+
+    async fn diff(
+        &self,
+        project: ProjectId,
+        range: VersionRange,
+        renames: Renames,
+    ) -> Result<DiffStream, RemoteError> {
+        self.enter(Call::Diff).await?;
+        let served = self.served();
+        let entries = served.project(project)?.diff(range, renames)?;
+        Ok(stream::iter(entries.into_iter().map(Ok)).boxed())
+    }
+
     async fn list_directory(
         &self,
         project: ProjectId,
         version: VersionNumber,
         dir: DirId,
     ) -> Result<DirectoryListing, RemoteError> {
-        self.enter(1).await?;
+        self.enter(Call::ListDirectory).await?;
         let served = self.served();
         let version = served.project(project)?.version(version)?;
         let found = version.listings.get(&dir).cloned();
@@ -214,12 +264,11 @@ impl Remote for MemoryRemote {
     async fn changed_names(
         &self,
         project: ProjectId,
-        from: VersionNumber,
-        to: VersionNumber,
+        range: VersionRange,
     ) -> Result<Vec<ChangedName>, RemoteError> {
-        self.enter(4).await?;
+        self.enter(Call::ChangedNames).await?;
         let served = self.served();
-        served.project(project)?.changed_names(from, to)
+        served.project(project)?.changed_names(range)
     }
 
     async fn directory_places(
@@ -228,15 +277,20 @@ impl Remote for MemoryRemote {
         version: VersionNumber,
         dirs: &[DirId],
     ) -> Result<Vec<DirectoryPlace>, RemoteError> {
-        self.enter(5).await?;
+        self.enter(Call::DirectoryPlaces).await?;
         let served = self.served();
         let version = served.project(project)?.version(version)?;
         Ok(version.places_of(dirs))
     }
 
-    async fn resolve(&self, contents: &[ContentId]) -> Result<Resolved, RemoteError> {
-        self.enter(2).await?;
+    async fn resolve(
+        &self,
+        project: ProjectId,
+        contents: &[ContentId],
+    ) -> Result<Resolved, RemoteError> {
+        self.enter(Call::Resolve).await?;
         let served = self.served();
+        served.project(project)?;
         let mut resolved = Resolved::default();
         for content in contents {
             if let Some(list) = served.contents.lists.get(content) {
@@ -259,7 +313,7 @@ impl Remote for MemoryRemote {
         chunk: &ChunkLocation,
         range: Range<u64>,
     ) -> Result<Bytes, RemoteError> {
-        let faults = self.enter(3).await?;
+        let faults = self.enter(Call::ReadChunk).await?;
         // Gives others a chance to ask for the same, as a network would.
         tokio::task::yield_now().await;
         let id = chunk.info.id;
@@ -280,5 +334,74 @@ impl Remote for MemoryRemote {
             Some(tamper) => tamper(chunk, range, bytes.to_vec()).map(Bytes::from),
             None => Ok(Bytes::copy_from_slice(bytes)),
         }
+    }
+}
+
+#[async_trait]
+impl RemoteWrite for MemoryRemote {
+    async fn find_missing(
+        &self,
+        project: ProjectId,
+        contents: &[ContentId],
+    ) -> Result<Vec<ContentId>, RemoteError> {
+        self.enter(Call::FindMissing).await?;
+        let served = self.served();
+        served.project(project)?;
+        let missing = contents.iter().filter(|id| !served.contents.has(id));
+        Ok(missing.copied().collect())
+    }
+
+    async fn put_pieces(
+        &self,
+        project: ProjectId,
+        content: ContentId,
+        pieces: &PieceList,
+    ) -> Result<(), RemoteError> {
+        self.enter(Call::PutPieces).await?;
+        let mut served = self.served();
+        served.project(project)?;
+        served.contents.register(content, pieces)
+    }
+
+    async fn store_chunk(
+        &self,
+        project: ProjectId,
+        chunk: ChunkId,
+        bytes: Bytes,
+    ) -> Result<u64, RemoteError> {
+        self.enter(Call::StoreChunk).await?;
+        let mut served = self.served();
+        served.project(project)?;
+        served.contents.take_chunk(chunk, bytes)
+    }
+
+    async fn open_session(&self, params: &SessionParams) -> Result<Opened, RemoteError> {
+        self.enter(Call::OpenSession).await?;
+        let served = self.served();
+        if let Some(version) = served
+            .project(params.project)?
+            .version_of_id(params.version)
+        {
+            return Ok(Opened::Published(version));
+        }
+        // The random id of the version names the session just as well.
+        let session = SessionId(params.version.0);
+        self.sessions().insert(session, params.clone());
+        Ok(Opened::Session(session))
+    }
+
+    async fn commit(
+        &self,
+        session: SessionId,
+        params: &SessionParams,
+        changes: BoxStream<'static, Change>,
+    ) -> Result<Published, RemoteError> {
+        self.enter(Call::Commit).await?;
+        let changes: Vec<Change> = changes.collect().await;
+        let opened = self.sessions().remove(&session);
+        let unknown = || RemoteError::NotFound("the commit session is unknown".to_owned());
+        opened.ok_or_else(unknown)?;
+        let mut served = self.served();
+        served.project_mut(params.project)?.commit(params, changes)
     }
 }

@@ -1,113 +1,53 @@
-//! What a mount needs of a server, and how it fails.
+//! The seam between client-side code and the system: everything that mounts, imports, exports and commits
+//! ask of it.
+//!
+//! gRPC and memory implement it; [`Layered`](crate::Layered) puts retries, health, counts and faults
+//! around an implementation. Administration is not part of it: see [`Admin`](crate::Admin).
 
-use std::collections::HashMap;
 use std::fmt::Debug;
 use std::ops::Range;
-use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::stream::BoxStream;
+use lfsfs_types::content::PieceList;
 use lfsfs_types::{
-    ChunkId, ChunkInfo, ClusterId, ContentId, ContentPlace, DirId, Name, ObjectPath, ProjectId,
-    ProjectName, Record, Source, Timestamp, VersionId, VersionNumber, VersionRecord,
+    ChunkId, ContentId, DirId, ObjectPath, ProjectId, Record, SessionId, Source, VersionNumber,
 };
 
+use crate::data::{
+    Change, ChangedName, ChunkLocation, DiffEntry, DirectoryListing, DirectoryPlace, Opened,
+    Published, Renames, Resolved, SessionParams, Snapshot, VersionRange,
+};
 use crate::error::RemoteError;
 
-/// A project as the server tells of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Project {
-    /// Its identity, never used again.
-    pub id: ProjectId,
-    /// The name that points to it now.
-    pub name: ProjectName,
-    /// The newest version and its random id.
-    pub head: (VersionNumber, VersionId),
-    /// When it was made.
-    pub created: Timestamp,
-    /// Which directories are packed.
-    pub pack_patterns: Vec<String>,
-    /// How many datanodes keep each chunk.
-    pub replication: u32,
-}
+/// Differences as they arrive.
+pub type DiffStream = BoxStream<'static, Result<DiffEntry, RemoteError>>;
 
-/// One version of one project, resolved from what a user typed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Snapshot {
-    /// The cluster that answered.
-    pub cluster: ClusterId,
-    /// The project.
-    pub project: Project,
-    /// The version.
-    pub version: VersionRecord,
-    /// The record of the root directory.
-    pub root: Record,
-}
-
-/// All entries of a directory at a version.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DirectoryListing {
-    /// In the order of the names.
-    pub entries: Vec<(Name, Record)>,
-    /// The random id of the last version that changed this listing. Equal id, equal listing.
-    pub listing_version: VersionId,
-}
-
-/// A chunk and the addresses of those who have it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ChunkLocation {
-    /// What it takes to read and check it.
-    pub info: ChunkInfo,
-    /// host:port of each datanode, best first.
-    pub nodes: Vec<String>,
-}
-
-/// The list of the pieces of a content that has too many to tell at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StoredList {
-    /// The content that is the encoded list.
-    pub content: ContentId,
-    /// How many pieces it has.
-    pub count: u32,
-}
-
-/// Where contents lie.
-#[derive(Debug, Clone, Default)]
-pub struct Resolved {
-    /// One place for a small content; one a piece, in order, for a large one. A content that the
-    /// server does not have is absent.
-    pub contents: HashMap<ContentId, Vec<ContentPlace>>,
-    /// What a content of too many pieces has instead of places.
-    pub lists: HashMap<ContentId, StoredList>,
-    /// Every chunk that a place names.
-    pub chunks: HashMap<ChunkId, Arc<ChunkLocation>>,
-}
-
-/// A name whose object, or whose times, may differ between two versions.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ChangedName {
-    /// The directory.
-    pub dir: DirId,
-    /// The name in it; none, in [`DirId::ABOVE_ROOT`], for the root's own record.
-    pub name: Option<Name>,
-    /// Its path in the first version, if that has something there.
-    pub old: Option<ObjectPath>,
-    /// Its path in the second version, if that has something there.
-    pub new: Option<ObjectPath>,
-}
-
-/// Where a directory is: its id, the directory above, and its name there.
-pub type DirectoryPlace = (DirId, DirId, Name);
-
-/// What a mount needs of a server.
+/// The half that reads.
 ///
 /// Every call ends within the deadlines it was configured with. What it returns has been checked:
-/// names and records are valid, frames have their hash. Chunk bytes are checked against footer and
-/// block hashes by whoever keeps them.
+/// names and records are valid, frames have their hash. The caller checks chunk bytes against footer
+/// and block hashes.
 #[async_trait]
-pub trait Remote: Send + Sync + Debug + 'static {
+pub trait RemoteRead: Send + Sync + Debug + 'static {
     /// Resolves what a user typed to a version.
     async fn resolve_source(&self, source: &Source) -> Result<Snapshot, RemoteError>;
+
+    /// Returns a version of a project, whatever name the project has now.
+    async fn snapshot(
+        &self,
+        project: ProjectId,
+        version: VersionNumber,
+    ) -> Result<Snapshot, RemoteError>;
+
+    /// Returns one object of a version by its path.
+    async fn lookup(
+        &self,
+        project: ProjectId,
+        version: VersionNumber,
+        path: &ObjectPath,
+    ) -> Result<Record, RemoteError>;
 
     /// Returns all entries of a directory at a version.
     async fn list_directory(
@@ -118,15 +58,14 @@ pub trait Remote: Send + Sync + Debug + 'static {
     ) -> Result<DirectoryListing, RemoteError>;
 
     /// Returns the names whose objects, times or links may differ between two versions of a project,
-    /// each once; either version may be the older one.
+    /// each once.
     ///
     /// It costs what changed between them. All names below a directory that was removed or added are
-    /// told; those below one that moved only where they changed themselves.
+    /// among them; those below one that moved only where they changed themselves.
     async fn changed_names(
         &self,
         project: ProjectId,
-        from: VersionNumber,
-        to: VersionNumber,
+        range: VersionRange,
     ) -> Result<Vec<ChangedName>, RemoteError>;
 
     /// Returns where directories of a version are: each one asked for and all above it, each once.
@@ -138,8 +77,20 @@ pub trait Remote: Send + Sync + Debug + 'static {
         dirs: &[DirId],
     ) -> Result<Vec<DirectoryPlace>, RemoteError>;
 
-    /// Returns where contents lie; those that are missing are absent from the answer.
-    async fn resolve(&self, contents: &[ContentId]) -> Result<Resolved, RemoteError>;
+    /// Returns the differences between two versions.
+    async fn diff(
+        &self,
+        project: ProjectId,
+        range: VersionRange,
+        renames: Renames,
+    ) -> Result<DiffStream, RemoteError>;
+
+    /// Returns where contents of a project lie; those that are missing are absent from the answer.
+    async fn resolve(
+        &self,
+        project: ProjectId,
+        contents: &[ContentId],
+    ) -> Result<Resolved, RemoteError>;
 
     /// Reads a range of a chunk's stored bytes. Exactly as many as asked for come back.
     async fn read_chunk(
@@ -148,3 +99,50 @@ pub trait Remote: Send + Sync + Debug + 'static {
         range: Range<u64>,
     ) -> Result<Bytes, RemoteError>;
 }
+
+/// The half that writes.
+#[async_trait]
+pub trait RemoteWrite: RemoteRead {
+    /// Returns those contents that the system does not have.
+    async fn find_missing(
+        &self,
+        project: ProjectId,
+        contents: &[ContentId],
+    ) -> Result<Vec<ContentId>, RemoteError>;
+
+    /// Registers a large content by its pieces, which must be stored.
+    async fn put_pieces(
+        &self,
+        project: ProjectId,
+        content: ContentId,
+        pieces: &PieceList,
+    ) -> Result<(), RemoteError>;
+
+    /// Stores one chunk. When it returns, the chunk is verified, durable and known to the
+    /// coordinator. Returns how many bytes were sent: 0 if it was there already.
+    async fn store_chunk(
+        &self,
+        project: ProjectId,
+        chunk: ChunkId,
+        bytes: Bytes,
+    ) -> Result<u64, RemoteError>;
+
+    /// Opens a metadata session, or returns the version that it has made before.
+    async fn open_session(&self, params: &SessionParams) -> Result<Opened, RemoteError>;
+
+    /// Sends the changes of a session and publishes them, all or nothing.
+    ///
+    /// Changes that conflict publish nothing. Nothing is published unless `changes` ends: dropping the
+    /// future before gives the session up. The deadline counts from the end of `changes`.
+    async fn commit(
+        &self,
+        session: SessionId,
+        params: &SessionParams,
+        changes: BoxStream<'static, Change>,
+    ) -> Result<Published, RemoteError>;
+}
+
+/// Both halves.
+pub trait Remote: RemoteWrite {}
+
+impl<R: RemoteWrite + ?Sized> Remote for R {}

@@ -100,6 +100,11 @@ impl Metadata {
         Ok(project_of(id, row, HeadRow::decode(&head, &head_row)?))
     }
 
+    /// Fails if there is no project of an id.
+    pub fn expect_project(&self, id: ProjectId) -> Result<()> {
+        self.head(id).map(drop)
+    }
+
     /// Gives a project another name; its id and all else stays.
     pub fn rename_project(&self, name: &ProjectName, new: &ProjectName) -> Result<Project> {
         loop {

@@ -40,6 +40,15 @@ impl Metadata {
                     })?
             }
         };
+        self.snapshot_of(project, number)
+    }
+
+    /// Returns a version of a project, whatever name the project has.
+    pub fn snapshot(&self, project: ProjectId, number: VersionNumber) -> Result<Snapshot> {
+        self.snapshot_of(self.project_by_id(project)?, number)
+    }
+
+    fn snapshot_of(&self, project: Project, number: VersionNumber) -> Result<Snapshot> {
         let version = self.version_of(&project, number)?;
         let view = self.view_unchecked(project.id, number);
         Ok(Snapshot {

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
 
-use lfsfs_client::{Remote, Snapshot};
+use lfsfs_client::{RemoteRead, Snapshot};
 use lfsfs_types::{Name, ObjectPath, Record};
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
@@ -44,7 +44,7 @@ const BATCHES_QUEUED_MAX: usize = 2;
 /// A version that is about to be written.
 #[derive(Debug)]
 pub struct Export {
-    remote: Arc<dyn Remote>,
+    remote: Arc<dyn RemoteRead>,
     snapshot: Snapshot,
     progress: Arc<ExportProgress>,
 }
@@ -59,7 +59,7 @@ enum Found {
 impl Export {
     /// Nothing is done yet.
     #[must_use]
-    pub fn new(remote: Arc<dyn Remote>, snapshot: Snapshot) -> Self {
+    pub fn new(remote: Arc<dyn RemoteRead>, snapshot: Snapshot) -> Self {
         Self {
             remote,
             snapshot,
@@ -120,7 +120,10 @@ impl Export {
             target,
             manner,
             owners: Owners::of_this_process(),
-            contents: Arc::new(Contents::new(Arc::clone(&self.remote))),
+            contents: Arc::new(Contents::new(
+                Arc::clone(&self.remote),
+                self.snapshot.project.id,
+            )),
             progress: Arc::clone(&self.progress),
             runtime: Handle::current(),
             kept_links: Mutex::default(),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
 
-use lfsfs_client::{GrpcRemote, Opened, Published, Remote as _, SessionParams, Snapshot};
+use lfsfs_client::{Client, Opened, Published, Remote, Retry, SessionParams, Snapshot};
 use lfsfs_common::random::random_bytes;
 use lfsfs_types::{Origin, ProjectName, Source, VersionId, VersionRecord, VersionRef};
 use lfsfs_upload::{ChangeSink, ContentSender, Progress, ProgressFigures, Publishing, SendMode};
@@ -62,10 +62,18 @@ pub struct ImportOutcome {
     pub excluded: u64,
 }
 
+/// What a walk that came to its end left out.
+#[derive(Debug, Default)]
+struct Walked {
+    skipped: Skipped,
+    problems: (Vec<Problem>, u64),
+}
+
 /// An import that is about to start.
 #[derive(Debug)]
 pub struct Import {
-    remote: GrpcRemote,
+    remote: Arc<dyn Remote>,
+    retry: Retry,
     params: ImportParams,
     filter: Arc<Filter>,
     progress: Arc<Progress>,
@@ -74,10 +82,11 @@ pub struct Import {
 
 impl Import {
     /// Checks the parameters.
-    pub fn new(remote: GrpcRemote, params: ImportParams) -> Result<Self, ImportError> {
+    pub fn new(client: &Client, params: ImportParams) -> Result<Self, ImportError> {
         let filter = Arc::new(Filter::new(&params.exclude)?);
         Ok(Self {
-            remote,
+            remote: Arc::clone(&client.remote),
+            retry: client.retry.clone(),
             params,
             filter,
             progress: Arc::default(),
@@ -99,7 +108,30 @@ impl Import {
     }
 
     /// Makes the directory the newest version of the project.
+    ///
+    /// An import that the server went away from begins anew: what was stored stays, and the id of the
+    /// version says whether that was published.
     pub async fn run(self) -> Result<ImportOutcome, ImportError> {
+        let id = VersionId(random_bytes().map_err(ImportError::Random)?);
+        let mut walked = Walked::default();
+        let mut tries = self.retry.tries();
+        loop {
+            match self.run_once(id, &mut walked).await {
+                Err(ImportError::Remote(error))
+                    if error.is_retryable() && tries.pause(&error).await =>
+                {
+                    self.progress.begin_anew();
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn run_once(
+        &self,
+        id: VersionId,
+        walked: &mut Walked,
+    ) -> Result<ImportOutcome, ImportError> {
         let error = |source: rustix::io::Errno| ImportError::Directory {
             path: self.params.dir.clone(),
             source: source.into(),
@@ -113,25 +145,26 @@ impl Import {
         let (sink, stream) = lfsfs_upload::channel(Arc::clone(&self.progress));
         if self.params.dry_run {
             let counted = tokio::spawn(futures::StreamExt::count(stream));
-            let walked = self.walk(root, base.clone(), sink).await;
+            let done = self.walk(root, base.clone(), sink).await;
             counted.abort();
-            let (skipped, problems) = walked?;
-            return Ok(self.outcome((base.version, false), 0, skipped, problems));
+            return Ok(self.outcome((base.version, false), 0, done?));
         }
-        let params = self.session(&base)?;
+        let params = self.session(&base, id);
         let session = match self.remote.open_session(&params).await? {
             Opened::Session(session) => session,
             Opened::Published(version) => {
-                return Ok(self.outcome((version, true), 0, Skipped::default(), (Vec::new(), 0)));
+                return Ok(self.outcome((version, true), 0, std::mem::take(walked)));
             }
         };
-        let commit = Publishing::start(self.remote.clone(), session, params, stream);
+        let remote = Arc::clone(&self.remote);
+        let commit = Publishing::start(remote, session, params, stream);
         let base_id = base.version.id;
         match self.walk(root, base, sink).await {
-            Ok((skipped, problems)) => {
+            Ok(done) => {
+                *walked = done;
                 let Published { version, rows, .. } = commit.finish().await?;
                 let is_new = version.id != base_id;
-                Ok(self.outcome((version, is_new), rows, skipped, problems))
+                Ok(self.outcome((version, is_new), rows, std::mem::take(walked)))
             }
             // The walk stops when the commit fails, and then that is the reason to tell.
             Err(ImportError::Stopped(what)) => match commit.failure().await {
@@ -148,15 +181,15 @@ impl Import {
         root: DirHandle,
         base: Snapshot,
         changes: ChangeSink,
-    ) -> Result<(Skipped, (Vec<Problem>, u64)), ImportError> {
+    ) -> Result<Walked, ImportError> {
         let mode = if self.params.dry_run {
             SendMode::DryRun
         } else {
             SendMode::Send
         };
         let contents = ContentSender::new(
-            self.remote.clone(),
-            self.params.project.clone(),
+            Arc::clone(&self.remote),
+            base.project.id,
             mode,
             Arc::clone(&self.progress),
         );
@@ -183,7 +216,7 @@ impl Import {
         spawn_blocking(move || finish(&workshop))
             .await
             .map_err(stopped)??;
-        Ok((skipped, problems))
+        Ok(Walked { skipped, problems })
     }
 
     async fn run_walk(
@@ -202,11 +235,11 @@ impl Import {
             .collect();
         // The workers hold the queue; when the last of them has failed, the walk must notice.
         drop(queue);
-        let remote = self.remote.clone();
+        let remote = Arc::clone(&self.remote);
         let filter = Arc::clone(&self.filter);
         let (shop, dir) = (Arc::clone(workshop), self.params.dir.clone());
         let walk = spawn_blocking(move || {
-            Walk::new(&remote, &base, &filter, &shop, batches).run(root, &dir)
+            Walk::new(&*remote, &base, &filter, &shop, batches).run(root, &dir)
         });
         let walked = walk.await.map_err(stopped)?;
         let mut failure = None;
@@ -222,25 +255,24 @@ impl Import {
         }
     }
 
-    fn session(&self, base: &Snapshot) -> Result<SessionParams, ImportError> {
-        Ok(SessionParams {
+    fn session(&self, base: &Snapshot, id: VersionId) -> SessionParams {
+        SessionParams {
             project: base.project.id,
             base: (base.version.number, base.version.id),
-            version: VersionId(random_bytes().map_err(ImportError::Random)?),
+            version: id,
             origin: Origin::Import,
             author: self.params.author.clone(),
             message: self.params.message.clone(),
             force: false,
             want_ids: false,
-        })
+        }
     }
 
     fn outcome(
         &self,
         (version, is_new): (VersionRecord, bool),
         rows: u64,
-        skipped: Skipped,
-        problems: (Vec<Problem>, u64),
+        Walked { skipped, problems }: Walked,
     ) -> ImportOutcome {
         ImportOutcome {
             version,

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
-use lfsfs_client::{GrpcRemote, Remote as _, Snapshot};
+use lfsfs_client::{RemoteRead, Snapshot};
 use lfsfs_types::{DirId, Kind, Name, ObjectPath, Record};
 use rustix::fs::FileType;
 use rustix::io::Errno;
@@ -39,7 +39,7 @@ struct Frame {
 
 /// The walk. It goes down in path order with a stack of its own, so that no depth is too much.
 pub(crate) struct Walk<'a> {
-    pub(crate) remote: &'a GrpcRemote,
+    pub(crate) remote: &'a dyn RemoteRead,
     pub(crate) base: &'a Snapshot,
     pub(crate) filter: &'a Filter,
     pub(crate) workshop: &'a Workshop,
@@ -54,7 +54,7 @@ pub(crate) struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     pub(crate) fn new(
-        remote: &'a GrpcRemote,
+        remote: &'a dyn RemoteRead,
         base: &'a Snapshot,
         filter: &'a Filter,
         workshop: &'a Workshop,

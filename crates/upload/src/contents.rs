@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use lfsfs_client::{GrpcRemote, RemoteError};
+use lfsfs_client::{Remote, RemoteError};
 use lfsfs_types::chunk::ChunkBuilder;
 use lfsfs_types::content::{Content, PieceList};
 use lfsfs_types::limits::{CHUNK_LEN_DEFAULT, PIECES_INLINE_MAX};
-use lfsfs_types::{ContentId, ProjectName};
+use lfsfs_types::{ContentId, ProjectId};
 use tokio::runtime::Handle;
 
 use crate::error::UploadError;
@@ -27,7 +27,8 @@ pub enum SendMode {
 /// chunk of its own; what is left half full is taken up by the next.
 #[derive(Debug)]
 pub struct ContentSender {
-    remote: GrpcRemote,
+    remote: Arc<dyn Remote>,
+    project: ProjectId,
     runtime: Handle,
     mode: SendMode,
     progress: Arc<Progress>,
@@ -44,21 +45,22 @@ impl ContentSender {
     /// may.
     #[must_use]
     pub fn new(
-        remote: GrpcRemote,
-        project: ProjectName,
+        remote: Arc<dyn Remote>,
+        project: ProjectId,
         mode: SendMode,
         progress: Arc<Progress>,
     ) -> Self {
         progress.begin(Phase::Read);
         let runtime = Handle::current();
         let uploads = Uploads::new(
-            remote.clone(),
+            Arc::clone(&remote),
             runtime.clone(),
             project,
             Arc::clone(&progress),
         );
         Self {
             remote,
+            project,
             runtime,
             mode,
             progress,
@@ -79,7 +81,7 @@ impl ContentSender {
         if ids.is_empty() {
             return Ok(());
         }
-        let missing = self.runtime.block_on(self.remote.find_missing(&ids))?;
+        let missing = self.find_missing(&ids)?;
         let mut wanted = self.claim(&missing);
         let mut builder = self.take_builder();
         for (id, bytes) in contents {
@@ -119,16 +121,22 @@ impl ContentSender {
         self.uploads.finish()?;
         if self.mode == SendMode::Send {
             for (id, pieces) in &registered {
-                self.runtime.block_on(self.remote.put_pieces(*id, pieces))?;
+                let put = self.remote.put_pieces(self.project, *id, pieces);
+                self.runtime.block_on(put)?;
             }
         }
         Ok(())
     }
 
+    fn find_missing(&self, ids: &[ContentId]) -> Result<Vec<ContentId>, RemoteError> {
+        let asked = self.remote.find_missing(self.project, ids);
+        self.runtime.block_on(asked)
+    }
+
     fn missing_large(&self) -> Result<Vec<(ContentId, PieceList)>, UploadError> {
         let mut large = std::mem::take(&mut *lock(&self.large));
         let ids: Vec<ContentId> = large.iter().map(|(id, _)| *id).collect();
-        let missing = self.runtime.block_on(self.remote.find_missing(&ids))?;
+        let missing = self.find_missing(&ids)?;
         let missing: HashSet<_> = missing.into_iter().collect();
         large.retain(|(id, _)| missing.contains(id));
         Ok(large)

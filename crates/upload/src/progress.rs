@@ -1,4 +1,4 @@
-//! How far an import or a commit is, for whoever draws a bar.
+//! How far an import or a commit is, for those who draw a bar.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -76,6 +76,14 @@ impl Progress {
     /// Notes how much there is to look at. Only the first word counts.
     pub fn expect(&self, expected: Expected) {
         let _ = self.expected.set(expected);
+    }
+
+    /// Notes that everything is looked at once more. What was sent stays sent.
+    pub fn begin_anew(&self) {
+        for counter in [&self.entries, &self.bytes_read, &self.changes] {
+            counter.store(0, Ordering::Relaxed);
+        }
+        self.begin(Phase::Cut);
     }
 
     /// Notes that a phase has begun.

@@ -1,7 +1,9 @@
-//! The commit that takes the changes, running beside whoever finds them.
+//! The commit that takes the changes, running beside the code that finds them.
 
-use futures::stream::Stream;
-use lfsfs_client::{Change, GrpcRemote, Published, RemoteError, SessionParams};
+use std::sync::Arc;
+
+use futures::stream::{Stream, StreamExt as _};
+use lfsfs_client::{Change, Published, Remote, RemoteError, SessionParams};
 use lfsfs_types::SessionId;
 use tokio::task::JoinHandle;
 
@@ -14,11 +16,12 @@ pub struct Publishing(JoinHandle<Result<Published, RemoteError>>);
 impl Publishing {
     /// Starts to send changes into an open session.
     pub fn start(
-        remote: GrpcRemote,
+        remote: Arc<dyn Remote>,
         session: SessionId,
         params: SessionParams,
         changes: impl Stream<Item = Change> + Send + 'static,
     ) -> Self {
+        let changes = changes.boxed();
         let commit = async move { remote.commit(session, &params, changes).await };
         Self(tokio::spawn(commit))
     }

@@ -1,15 +1,13 @@
 //! Chunks on their way, while others are being filled.
 //!
-//! Whoever fills chunks need not wait until the server has verified the last one and has it on disk;
-//! only when too many are under way.
+//! The thread that fills chunks need not wait until the server has verified the last one and has it on
+//! disk; only when too many are under way.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
-use lfsfs_client::{GrpcRemote, RemoteError};
-use lfsfs_types::ProjectName;
+use lfsfs_client::{Remote, RemoteError};
+use lfsfs_types::ProjectId;
 use lfsfs_types::chunk::BuiltChunk;
-use lfsfs_types::limits::CHUNK_LEN_DEFAULT;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
@@ -19,15 +17,13 @@ use crate::progress::Progress;
 
 /// Chunks under way at once. Each takes its length in memory.
 const UPLOADS_MAX: usize = 4;
-/// Room for footer and trailer, so that a full chunk fits its slot.
-const SLOT_LEN: u64 = 2 * CHUNK_LEN_DEFAULT;
 
 /// The uploads of one version. Dropping it gives up those that are under way.
 #[derive(Debug)]
 pub(crate) struct Uploads {
-    remote: GrpcRemote,
+    remote: Arc<dyn Remote>,
     runtime: Handle,
-    project: ProjectName,
+    project: ProjectId,
     progress: Arc<Progress>,
     room: Arc<Semaphore>,
     running: Mutex<JoinSet<Result<(), RemoteError>>>,
@@ -36,9 +32,9 @@ pub(crate) struct Uploads {
 impl Uploads {
     /// Prepares uploads on this runtime.
     pub(crate) fn new(
-        remote: GrpcRemote,
+        remote: Arc<dyn Remote>,
         runtime: Handle,
-        project: ProjectName,
+        project: ProjectId,
         progress: Arc<Progress>,
     ) -> Self {
         Self {
@@ -60,11 +56,12 @@ impl Uploads {
         while let Some(ended) = running.try_join_next() {
             check(ended)?;
         }
-        let (remote, project) = (self.remote.clone(), self.project.clone());
+        let (remote, project) = (Arc::clone(&self.remote), self.project);
         let progress = Arc::clone(&self.progress);
         let upload = async move {
             let _permit = permit;
-            let sent = upload(&remote, &project, &chunk.id, chunk.bytes.into()).await?;
+            let stored = remote.store_chunk(project, chunk.id, chunk.bytes.into());
+            let sent = stored.await?;
             progress.sent(sent, chunk.footer.contents().len() as u64);
             Ok(())
         };
@@ -84,19 +81,6 @@ impl Uploads {
     fn running(&self) -> MutexGuard<'_, JoinSet<Result<(), RemoteError>>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-async fn upload(
-    remote: &GrpcRemote,
-    project: &ProjectName,
-    chunk: &lfsfs_types::ChunkId,
-    bytes: Bytes,
-) -> Result<u64, RemoteError> {
-    let slots = remote.plan_upload(project, 1, SLOT_LEN).await?;
-    let slot = slots
-        .first()
-        .ok_or_else(|| RemoteError::Full("no datanode".to_owned()))?;
-    remote.upload_chunk(slot, *chunk, bytes).await
 }
 
 fn check(ended: Result<Result<(), RemoteError>, JoinError>) -> Result<(), UploadError> {

@@ -14,12 +14,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use lfsfs_client::{
-    GrpcRemote, Opened, Published, Remote as _, RemoteError, SessionParams, Snapshot,
-};
+use lfsfs_client::{Opened, Published, Remote, RemoteError, Retry, SessionParams, Snapshot};
 use lfsfs_common::random::random_bytes;
 use lfsfs_overlay::{CommitIds, Sealed};
-use lfsfs_types::{Origin, ProjectName, SessionId, Source, VersionId, VersionRecord, VersionRef};
+use lfsfs_types::{Origin, SessionId, VersionId, VersionRecord};
 use lfsfs_upload::{
     ContentSender, Progress, ProgressFigures, Publishing, SendMode, UploadError, channel,
 };
@@ -45,7 +43,7 @@ use self::made::{Finder, Made};
 use self::plan::{Unsent, Workshop};
 
 /// Who makes a version of a mount's changes, why, and how.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct CommitParams {
     /// Who.
     pub author: String,
@@ -53,6 +51,8 @@ pub struct CommitParams {
     pub message: String,
     /// Whether the changes are made even where others changed the same.
     pub force: bool,
+    /// When the commit begins anew because the server went away.
+    pub retry: Retry,
 }
 
 /// What a commit did.
@@ -79,7 +79,7 @@ pub struct CommitOutcome {
 /// One commit: what all its steps need.
 struct Commit<'a> {
     vfs: &'a Arc<WritableVfs>,
-    remote: &'a GrpcRemote,
+    remote: &'a Arc<dyn Remote>,
     params: &'a CommitParams,
     progress: &'a Arc<Progress>,
     /// The version below, which stays until the commit lands.
@@ -116,7 +116,7 @@ impl WritableVfs {
     /// commit finds out. Dropping the future gives the commit up at the same terms.
     pub async fn commit(
         self: &Arc<Self>,
-        remote: &GrpcRemote,
+        remote: &Arc<dyn Remote>,
         params: &CommitParams,
         kernel: Arc<dyn KernelCache>,
         progress: &Arc<Progress>,
@@ -169,7 +169,7 @@ impl WritableVfs {
 impl<'a> Commit<'a> {
     fn new(
         vfs: &'a Arc<WritableVfs>,
-        (remote, params): (&'a GrpcRemote, &'a CommitParams),
+        (remote, params): (&'a Arc<dyn Remote>, &'a CommitParams),
         progress: &'a Arc<Progress>,
     ) -> Self {
         Self {
@@ -216,19 +216,29 @@ impl<'a> Commit<'a> {
             error,
             may_be_published: seal == Seal::LeftBehind,
         };
-        let project = self.project().await.map_err(|it| left_behind(it.into()))?;
         let params = self.session(&sealed);
-        let opened = self.remote.open_session(&params).await;
-        match opened.map_err(|it| left_behind(it.into()))? {
-            Opened::Published(version) => self.found(&sealed, version).await,
-            Opened::Session(session) => {
-                let sent = self.send(&sealed, (session, params), project).await;
-                sent.map_err(|failure| Failure {
-                    may_be_published: failure.may_be_published
-                        || seal == Seal::LeftBehind && !failure.error.is_refusal(),
-                    ..failure
-                })
+        let mut tries = self.params.retry.tries();
+        loop {
+            let opened = self.remote.open_session(&params).await;
+            let session = match opened.map_err(|it| left_behind(it.into()))? {
+                Opened::Published(version) => return self.found(&sealed, version).await,
+                Opened::Session(session) => session,
+            };
+            let failure = match self.send(&sealed, session, &params).await {
+                Ok(finished) => return Ok(finished),
+                Err(failure) => failure,
+            };
+            // The session says whether the version is there: sending it all again is safe.
+            if let Some(error) = failure.error.passing()
+                && tries.pause(error).await
+            {
+                continue;
             }
+            return Err(Failure {
+                may_be_published: failure.may_be_published
+                    || seal == Seal::LeftBehind && !failure.error.is_refusal(),
+                ..failure
+            });
         }
     }
 
@@ -250,14 +260,14 @@ impl<'a> Commit<'a> {
     async fn send(
         &self,
         sealed: &Sealed,
-        (session, params): (SessionId, SessionParams),
-        project: ProjectName,
+        session: SessionId,
+        params: &SessionParams,
     ) -> Result<Finished, Failure> {
         let (changes, stream) = channel(Arc::clone(self.progress));
-        let remote = self.remote.clone();
+        let remote = Arc::clone(self.remote);
         let contents = ContentSender::new(
-            remote.clone(),
-            project,
+            Arc::clone(&remote),
+            params.project,
             SendMode::Send,
             Arc::clone(self.progress),
         );
@@ -281,14 +291,14 @@ impl<'a> Commit<'a> {
             Err(UploadError::Remote(error)) if is_refusal(&error) => {
                 Err(Failure::before(error.into()))
             }
-            Err(error) => self.learn(sealed, &params, error).await,
+            Err(error) => self.learn(sealed, params, error).await,
         }
     }
 
     /// Returns why the changes were not all sent. Their stream did not end, so nothing is published.
     async fn unsent(&self, unsent: Unsent, publishing: Publishing) -> Failure {
         let error = match unsent {
-            Unsent::Touched(conflicts) => conflicts.name(self.remote, &self.base).await,
+            Unsent::Touched(conflicts) => conflicts.name(&**self.remote, &self.base).await,
             // The sending stops when the commit fails, and then that is the reason to tell.
             Unsent::Failed(error @ CommitError::Stopped(_)) => {
                 let failure = publishing.failure().await;
@@ -336,7 +346,7 @@ impl<'a> Commit<'a> {
     async fn found(&self, sealed: &Sealed, version: VersionRecord) -> Result<Finished, Failure> {
         let project = self.base.snapshot().project.id;
         let versions = (sealed.base().number, version.number);
-        let finder = Finder::new(self.remote, project, versions);
+        let finder = Finder::new(&**self.remote, project, versions);
         let ids = finder.find(sealed).await.map_err(|source| Failure {
             may_be_published: version.id == sealed.commit(),
             error: source.into(),
@@ -351,31 +361,10 @@ impl<'a> Commit<'a> {
         Ok(Finished { published, ids })
     }
 
-    /// Returns the project's name as it is now; it may have got another since it was mounted.
-    async fn project(&self) -> Result<ProjectName, RemoteError> {
-        let mounted = &self.base.snapshot().project;
-        let source = Source {
-            project: mounted.name.clone(),
-            version: VersionRef::Latest,
-        };
-        match self.remote.resolve_source(&source).await {
-            Ok(snapshot) if snapshot.project.id == mounted.id => return Ok(mounted.name.clone()),
-            Ok(_) | Err(RemoteError::NotFound(_)) => {}
-            Err(error) => return Err(error),
-        }
-        let projects = self.remote.list_projects().await?;
-        let found = projects.into_iter().find(|it| it.id == mounted.id);
-        let gone = || RemoteError::NotFound(format!("project {} was deleted", mounted.name));
-        Ok(found.ok_or_else(gone)?.name)
-    }
-
     /// Returns what a mount shows of a version that was published.
     async fn snapshot(&self, version: &VersionRecord) -> Result<Snapshot, RemoteError> {
-        let source = Source {
-            project: self.project().await?,
-            version: VersionRef::Number(version.number),
-        };
-        self.remote.resolve_source(&source).await
+        let project = self.base.snapshot().project.id;
+        self.remote.snapshot(project, version.number).await
     }
 }
 

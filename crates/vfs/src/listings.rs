@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use lfsfs_cache::{DiskCache, ListingKey};
-use lfsfs_client::{Remote, Snapshot};
+use lfsfs_client::{RemoteRead, Snapshot};
 use lfsfs_types::{DirId, VersionId};
 
 use crate::deadline::Deadline;
@@ -23,7 +23,7 @@ const ACTION: &str = "list a directory";
 /// What everything that fetches has in common.
 #[derive(Debug, Clone)]
 pub(crate) struct Source {
-    pub(crate) remote: Arc<dyn Remote>,
+    pub(crate) remote: Arc<dyn RemoteRead>,
     pub(crate) cache: DiskCache,
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) counters: Arc<Counters>,

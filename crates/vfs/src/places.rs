@@ -185,7 +185,8 @@ impl Places {
 
     async fn ask(&self, contents: &[ContentId], deadline: Deadline) -> Result<Resolved, VfsError> {
         self.source.counters.resolves.add(1);
-        let call = self.source.remote.resolve(contents);
+        let project = self.source.snapshot.project.id;
+        let call = self.source.remote.resolve(project, contents);
         deadline
             .bound(ACTION, async { call.await.map_err(VfsError::io(ACTION)) })
             .await

@@ -9,11 +9,9 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use lfsfs_cache::DiskCache;
-use lfsfs_client::{ChangedName, Remote, Snapshot};
+use lfsfs_client::{ChangedName, RemoteRead, Snapshot, VersionRange};
 use lfsfs_types::limits::{DIRS_PER_MESSAGE_MAX, NAME_LEN_MAX};
-use lfsfs_types::{
-    ContentId, DirId, Kind, Name, Record, Source as SourceName, VersionNumber, nodeid,
-};
+use lfsfs_types::{ContentId, DirId, Kind, Name, Record, Source as SourceName, nodeid};
 
 use crate::attr::{Attr, BLOCK_LEN};
 use crate::chunks::Chunks;
@@ -63,7 +61,7 @@ pub(crate) struct Found {
 impl Vfs {
     /// Resolves `source` and opens that version. On return the root answers.
     pub async fn open(
-        remote: Arc<dyn Remote>,
+        remote: Arc<dyn RemoteRead>,
         cache: DiskCache,
         source: &SourceName,
         config: VfsConfig,
@@ -80,7 +78,7 @@ impl Vfs {
     }
 
     fn new(
-        remote: Arc<dyn Remote>,
+        remote: Arc<dyn RemoteRead>,
         cache: DiskCache,
         snapshot: Snapshot,
         config: VfsConfig,
@@ -129,14 +127,16 @@ impl Vfs {
     /// Returns the names that differ between two versions of the project.
     pub(crate) async fn changed_names(
         &self,
-        from: VersionNumber,
-        to: VersionNumber,
+        range: VersionRange,
     ) -> Result<Vec<ChangedName>, VfsError> {
-        let Source {
-            remote, snapshot, ..
-        } = &self.source;
-        let changed = remote.changed_names(snapshot.project.id, from, to).await;
-        changed.map_err(VfsError::io("compare two versions"))
+        const ACTION: &str = "compare two versions";
+        let project = self.source.snapshot.project.id;
+        let ask = || async {
+            let changed = self.source.remote.changed_names(project, range).await;
+            changed.map_err(VfsError::io(ACTION))
+        };
+        let deadline = Deadline::after(self.config.timeout);
+        deadline.insist(ACTION, ask).await
     }
 
     /// Takes over what `before` has in memory of directories that are the same in both versions.

@@ -7,7 +7,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use lfsfs_client::{ChangedName, ClientConfig, GrpcRemote, Remote as _, RemoteError, Snapshot};
+use lfsfs_client::{
+    ChangedName, ClientConfig, GrpcRemote, Layered, Remote, RemoteError, RemoteRead as _, Retry,
+    Retrying, Snapshot,
+};
 use lfsfs_types::{ObjectPath, ProjectName, Source, VersionRef};
 use lfsfs_upload::{Phase, Progress};
 use lfsfs_vfs::{CommitError, CommitParams, LocalChange, LocalLine, VfsError};
@@ -19,11 +22,12 @@ use super::messages::{
     Answer, ChangeItem, ChangeKind, Committed, ControlError, ControlErrorKind, ControlPhase,
     ControlProgress, Counted, ServerMoved, Switched,
 };
-use super::socket::Answers;
+use super::socket::{Answers, Notices};
 use super::verbs::Control;
 use crate::error::full_text;
 use crate::memory;
 use crate::options::Access;
+use crate::server::Server;
 use crate::submounts;
 
 /// Most paths of a conflict that are named.
@@ -52,6 +56,7 @@ impl Control {
     pub(super) async fn commit(
         &self,
         params: CommitParams,
+        mut notices: Notices,
         answers: &mut Answers,
     ) -> Result<Committed, ControlError> {
         self.expect_writable()?;
@@ -59,7 +64,11 @@ impl Control {
         let progress = Arc::new(Progress::default());
         let figures = || figures(&progress);
         answers
-            .telling(figures, self.cut_and_commit(&params, &progress))
+            .telling_all(
+                figures,
+                &mut notices,
+                self.cut_and_commit(&params, &progress),
+            )
             .await
     }
 
@@ -68,12 +77,12 @@ impl Control {
         params: &CommitParams,
         progress: &Arc<Progress>,
     ) -> Result<Committed, ControlError> {
-        let remote = self.remote_at(self.server.address())?;
+        let remote = self.retrying(&params.retry);
         self.cut.settle().await;
         let kernel = Arc::clone(&self.kernel);
         // Boxed, since it holds all that a commit has in hand.
         let outcome = Box::pin(self.vfs.commit(&remote, params, kernel, progress)).await;
-        // Before the answer: whoever has committed has a small mount. It fails only if the process ends.
+        // Before the answer: after a commit the mount is small. It fails only if the process ends.
         let _ = spawn_blocking(memory::give_back).await;
         let outcome = outcome.map_err(|error| self.of_commit(error))?;
         let version = self.status().version;
@@ -97,12 +106,20 @@ impl Control {
     pub(super) async fn switch(
         &self,
         version: &str,
+        (retry, mut notices): (Retry, Notices),
         answers: &mut Answers,
     ) -> Result<Switched, ControlError> {
         let _alone = self.begin_change()?;
+        let switch = self.switch_to(version, &retry);
         answers
-            .telling(Default::default, self.switch_to(version))
+            .telling_all(Default::default, &mut notices, switch)
             .await
+    }
+
+    /// Returns the server with the patience of one verb.
+    fn retrying(&self, retry: &Retry) -> Arc<dyn Remote> {
+        let server: Arc<dyn Remote> = Arc::<Layered<Server>>::clone(&self.server);
+        Retrying::around(server, retry.clone())
     }
 
     /// Fails if something is mounted where the switch would make the kernel drop a name.
@@ -127,7 +144,7 @@ impl Control {
         }
     }
 
-    async fn switch_to(&self, version: &str) -> Result<Switched, ControlError> {
+    async fn switch_to(&self, version: &str, retry: &Retry) -> Result<Switched, ControlError> {
         // What the kernel holds back is a change too.
         self.cut.settle().await;
         let from = self.status();
@@ -136,7 +153,7 @@ impl Control {
                 count: from.changes,
             }));
         }
-        let snapshot = self.find_version(version).await?;
+        let snapshot = self.find_version(version, retry).await?;
         self.refuse_submounts(&snapshot).await?;
         let kernel = Arc::clone(&self.kernel);
         let report = self.vfs.switch(snapshot, kernel).await;
@@ -157,11 +174,11 @@ impl Control {
     }
 
     /// Finds what a user named: what stands behind `@`, or a whole source.
-    async fn find_version(&self, text: &str) -> Result<Snapshot, ControlError> {
+    async fn find_version(&self, text: &str, retry: &Retry) -> Result<Snapshot, ControlError> {
         let base = self.vfs.base();
         let project = &base.snapshot().project;
         let source = source(text, &project.name)?;
-        let snapshot = self.server.resolve_source(&source).await;
+        let snapshot = self.retrying(retry).resolve_source(&source).await;
         let snapshot = snapshot.map_err(|error| self.of_remote(&error))?;
         if snapshot.project.id != project.id {
             return Err(ControlError::new(
@@ -189,8 +206,8 @@ impl Control {
         let found = remote.resolve_source(&source).await;
         let found = found.map_err(|error| ControlError::failed(full_text(&error)))?;
         expect_same(base.snapshot(), &found, &address)?;
-        let from = self.server.address();
-        self.server.replace(address.clone(), Arc::new(remote));
+        let from = self.server.0.address();
+        self.server.0.replace(address.clone(), Arc::new(remote));
         info!(
             from,
             server = address,

@@ -79,6 +79,7 @@ pub(crate) fn call_with<T: DeserializeOwned, S: AnswerSink>(
         }
         match serde_json::from_str(&line).map_err(not_understood)? {
             Answer::Progress(progress) => sink.progress(progress),
+            Answer::Warning(text) => sink.warn(&text),
             Answer::Item(item) => {
                 let item = serde_json::from_value(item).map_err(not_understood)?;
                 sink.item(item).map_err(MountError::Sink)?;

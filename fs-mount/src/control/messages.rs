@@ -38,11 +38,17 @@ pub enum ControlRequest {
         author: String,
         /// Apply the changes also where others changed the same.
         force: bool,
+        /// How long to go on trying while the server is away, in milliseconds.
+        #[serde(default)]
+        retry_ms: u64,
     },
     /// Show another version of the same project: answered by [`Switched`].
     Switch {
         /// What stands behind `@`, or a whole source.
         version: String,
+        /// How long to go on trying while the server is away, in milliseconds.
+        #[serde(default)]
+        retry_ms: u64,
     },
     /// Ask the server at another address from now on: answered by [`ServerMoved`].
     Server {
@@ -289,6 +295,8 @@ impl ControlError {
 pub(crate) enum Answer {
     /// Work goes on.
     Progress(ControlProgress),
+    /// Work goes on, and the user should know something.
+    Warning(String),
     /// One of many results.
     Item(serde_json::Value),
     /// It is done.

@@ -16,6 +16,7 @@ use tokio::io::{
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Notify;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tracing::{debug, warn};
@@ -162,6 +163,9 @@ fn failed(error: ControlError) -> Answer {
     Answer::Error(error)
 }
 
+/// What the user should know while work goes on.
+pub(super) type Notices = mpsc::Receiver<String>;
+
 /// The way back to a peer.
 #[derive(Debug)]
 pub(super) struct Answers {
@@ -188,18 +192,29 @@ impl Answers {
         progress: impl Fn() -> ControlProgress,
         work: impl Future<Output = T>,
     ) -> T {
+        let (_sender, mut notices) = mpsc::channel(1);
+        self.telling_all(progress, &mut notices, work).await
+    }
+
+    /// As [`telling`](Self::telling), and passes notices on.
+    pub(super) async fn telling_all<T>(
+        &mut self,
+        progress: impl Fn() -> ControlProgress,
+        notices: &mut Notices,
+        work: impl Future<Output = T>,
+    ) -> T {
         let mut ticks = interval_at(Instant::now() + PROGRESS_PERIOD, PROGRESS_PERIOD);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut work = std::pin::pin!(work);
         loop {
-            tokio::select! {
+            let answer = tokio::select! {
                 result = &mut work => return result,
-                _ = ticks.tick() => {
-                    if let Err(error) = self.send(&Answer::Progress(progress())).await {
-                        debug!(%error, "nobody hears how far the work is");
-                        return work.await;
-                    }
-                }
+                Some(text) = notices.recv() => Answer::Warning(text),
+                _ = ticks.tick() => Answer::Progress(progress()),
+            };
+            if let Err(error) = self.send(&answer).await {
+                debug!(%error, "the peer that asked for the work is gone");
+                return work.await;
             }
         }
     }

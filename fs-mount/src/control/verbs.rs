@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use lfsfs_client::ClientConfig;
+use lfsfs_client::{ClientConfig, Layered, Retry};
 use lfsfs_vfs::{CommitParams, KernelCache, VfsStats, WritableVfs};
 use serde::Serialize;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::messages::{ControlError, ControlRequest, MountStats, MountStatus, Unmounted};
-use super::socket::Answers;
+use super::socket::{Answers, Notices};
 use crate::counters::Counters;
 use crate::cut::Cut;
 use crate::mountinfo::Device;
@@ -57,12 +58,12 @@ pub(crate) struct Control {
     pub(crate) counters: Arc<Counters>,
     pub(crate) vfs: Arc<WritableVfs>,
     /// Where tags and numbers of versions are known.
-    pub(crate) server: Arc<Server>,
-    /// How commits reach it, whatever its address.
+    pub(crate) server: Arc<Layered<Server>>,
+    /// How it is reached, whatever its address.
     pub(crate) client: ClientConfig,
     pub(crate) cut: Arc<Cut>,
     pub(crate) kernel: Arc<dyn KernelCache>,
-    /// Held by whoever changes what the mount shows.
+    /// Held while something changes what the mount shows.
     pub(crate) changing: Mutex<()>,
     /// Where orders to unmount go.
     pub(crate) orders: mpsc::Sender<UmountOrder>,
@@ -91,21 +92,38 @@ pub(super) async fn respond(
             message,
             author,
             force,
+            retry_ms,
         } => {
+            let (retry, notices) = retry(retry_ms);
             let params = CommitParams {
                 author,
                 message,
                 force,
+                retry,
             };
-            json(&control.commit(params, answers).await?)
+            json(&control.commit(params, notices, answers).await?)
         }
-        ControlRequest::Switch { version } => json(&control.switch(&version, answers).await?),
+        ControlRequest::Switch { version, retry_ms } => {
+            let retry = retry(retry_ms);
+            json(&control.switch(&version, retry, answers).await?)
+        }
         ControlRequest::Server { address } => {
             let moved = control.move_to_server(&address);
             json(&answers.telling(Default::default, moved).await?)
         }
         ControlRequest::Discard { paths } => json(&control.discard(&paths, answers).await?),
     }
+}
+
+/// Returns how long a verb goes on trying, and what it says to the user meanwhile.
+fn retry(millis: u64) -> (Retry, Notices) {
+    let (sender, notices) = mpsc::channel(1);
+    let notice = move |line: &str| {
+        // There is one line. The peer may be gone; the work goes on.
+        let _ = sender.try_send(line.to_owned());
+    };
+    let retry = Retry::with_notice(Duration::from_millis(millis), Arc::new(notice));
+    (retry, notices)
 }
 
 impl Control {
@@ -127,10 +145,10 @@ impl Control {
             device: *device,
             pid: std::process::id(),
             mode: access.to_string(),
-            version: version::info(&self.vfs.base(), &self.server.address()),
+            version: version::info(&self.vfs.base(), &self.server.0.address()),
             changes: self.vfs.changes_len(),
             has_unfinished_commit: sealed.is_some(),
-            server_away_seconds: self.server.away().map(|away| away.as_secs()),
+            server_away_seconds: self.server.0.away().map(|away| away.as_secs()),
             overlay: overlay.clone(),
             cache: cache.clone(),
             log: log.clone(),

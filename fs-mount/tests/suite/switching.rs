@@ -21,7 +21,9 @@ fn in_namespace(name: &str, body: impl FnOnce(Machine)) {
 
 fn switch(machine: &Machine, dir: &Path, version: &str) -> Result<Switched, ControlError> {
     let version = version.to_owned();
-    match call(&machine.find(dir), &ControlRequest::Switch { version }) {
+    let retry_ms = 0;
+    let request = ControlRequest::Switch { version, retry_ms };
+    match call(&machine.find(dir), &request) {
         Ok(switched) => Ok(switched),
         Err(MountError::Control(error)) => Err(error),
         Err(error) => panic!("{}", error.full_text()),

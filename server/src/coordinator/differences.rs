@@ -11,7 +11,7 @@ use lfsfs_types::{DirId, Name, ObjectPath, ProjectId, VersionNumber};
 use prost::Message as _;
 
 use super::Coordinator;
-use super::fs_service::{invalid, no_such_path, project_id};
+use super::request::{invalid, no_such_path, project_id};
 use crate::blocking::{IntoFault, blocking};
 use crate::calls::Call;
 use crate::streams::{Answers, Sink};

@@ -18,9 +18,9 @@ use lfsfs_types::{
 
 use self::write::FileChange;
 use super::Coordinator;
-use super::fs_service::{fit, no_such_path, path, source};
 use super::holdings::Holder;
 use super::plans::FilePlan;
+use super::request::{fit, no_such_path, path, source};
 use super::resolve::{list_of, locations, places_of};
 use crate::blocking::IntoFault as _;
 use crate::ids::random_id;

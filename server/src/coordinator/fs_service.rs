@@ -10,15 +10,19 @@ use lfsfs_proto::v1::fs_server::Fs;
 use lfsfs_proto::v1::{self};
 use lfsfs_types::limits::{CHUNK_LEN_MAX, PIECES_MAX};
 use lfsfs_types::{
-    ContentId, DirId, Name, ObjectPath, Piece, PieceList, ProjectId, ProjectName, Record, Source,
-    TagName, VersionId, VersionNumber,
+    ContentId, DirId, ObjectPath, Piece, PieceList, ProjectId, ProjectName, TagName, VersionId,
+    VersionNumber,
 };
 use prost::Message as _;
 use regex::RegexBuilder;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Request, Response, Streaming};
 
+use super::request::{
+    Answer, LISTING_LEN_MAX, StreamProject, fit, invalid, no_such_path, page_len, path, project_id,
+    project_name, source, tag_name, unserved,
+};
 use super::{Coordinator, changes, differences, log_published, resolve};
 use crate::blocking::IntoFault as _;
 use crate::budget::Held;
@@ -32,8 +36,6 @@ const PROJECTS_PER_PAGE: usize = 1000;
 const PROJECTS_AT_ONCE: usize = 16;
 /// Versions read at once by a log; each may have a message of 64 KiB.
 const VERSIONS_AT_ONCE: usize = 32;
-/// Bytes of entries after which a page of a listing ends, well below what clients take.
-const LISTING_LEN_MAX: usize = 2 * 1024 * 1024;
 /// Most bytes of one compiled pack pattern; a short one with counted repetitions can ask for much more.
 const PATTERN_SIZE_MAX: usize = 1024 * 1024;
 /// Most slots of one plan.
@@ -45,8 +47,6 @@ const TAGS_PER_PAGE: usize = 1000;
 const PIECES_OF_CONNECTION_MAX: usize = 128 * 1024;
 /// How long a list of pieces may take to arrive.
 const LIST_TIME_MAX: Duration = Duration::from_secs(5 * 60);
-
-pub(super) type Answer<T> = Result<Response<T>, Status>;
 
 /// Serves the Fs service.
 #[derive(Debug, Clone)]
@@ -64,37 +64,6 @@ impl FsService {
         let found = self.coordinator.metadata(move |m| m.project(&name));
         found.await
     }
-}
-
-pub(super) fn invalid(error: &impl ToString) -> Fault {
-    Fault::new(FaultKind::Invalid, error.to_string())
-}
-
-fn project_name(text: &str) -> Result<ProjectName, Fault> {
-    ProjectName::new(text).map_err(|error| invalid(&error))
-}
-
-pub(super) fn source(text: &str) -> Result<Source, Fault> {
-    // The error of a source does not repeat what its own source says.
-    let parsed = text.parse::<Source>();
-    parsed.map_err(|error| Fault::new(FaultKind::Invalid, crate::fault::text(&error)))
-}
-
-pub(super) fn path(bytes: &[u8]) -> Result<ObjectPath, Fault> {
-    ObjectPath::new(bytes).map_err(|error| invalid(&error))
-}
-
-pub(super) fn project_id(bytes: &[u8]) -> Result<ProjectId, Fault> {
-    id("project_id", bytes, ProjectId::from_slice).map_err(ProtocolError::into_fault)
-}
-
-fn tag_name(text: &str) -> Result<TagName, Fault> {
-    TagName::new(text).map_err(|error| invalid(&error))
-}
-
-pub(super) fn unserved<T>(call: &str) -> Answer<T> {
-    let text = format!("this server does not serve {call} yet");
-    Err(Fault::new(FaultKind::Unimplemented, text).into())
 }
 
 fn project_message(project: &Project) -> v1::Project {
@@ -172,31 +141,6 @@ fn list_projects(
     Ok(answer)
 }
 
-/// Returns how many items a page has: as many as asked for, if that is not too many.
-fn page_len(asked: u32, most: usize) -> usize {
-    match asked as usize {
-        0 => most,
-        asked => asked.min(most),
-    }
-}
-
-/// Ends a page of entries where a message would become too long. At least one entry is kept.
-pub(super) fn fit(entries: Vec<(Name, Record)>, more: bool) -> (Vec<v1::Entry>, bool) {
-    let count = entries.len();
-    let mut len = 0;
-    let fitting: Vec<_> = entries
-        .iter()
-        .map(v1::Entry::from)
-        .take_while(|entry| {
-            let is_first = len == 0;
-            len += entry.encoded_len() + 8;
-            is_first || len <= LISTING_LEN_MAX
-        })
-        .collect();
-    let more = more || fitting.len() < count;
-    (fitting, more)
-}
-
 async fn log_into(
     coordinator: Arc<Coordinator>,
     project: ProjectId,
@@ -268,7 +212,9 @@ async fn receive_pieces(
     let mut content = None;
     let mut pieces = Vec::new();
     let mut memory = PiecesMemory::default();
+    let mut project = StreamProject::default();
     while let Some(message) = next(stream).await? {
+        project.check(coordinator, &message.project_id).await?;
         if content.is_none() {
             let parsed = id("content", &message.content, ContentId::from_slice);
             content = Some(parsed.map_err(ProtocolError::into_fault)?);
@@ -360,14 +306,34 @@ impl Fs for FsService {
         &self,
         request: Request<v1::ResolveSourceRequest>,
     ) -> Answer<v1::ResolveSourceResponse> {
-        let source = source(&request.into_inner().source)?;
-        let resolved = self.coordinator.metadata(move |m| m.resolve(&source));
+        let request = request.into_inner();
+        let project = (!request.project_id.is_empty())
+            .then(|| project_id(&request.project_id))
+            .transpose()?;
+        let version = VersionNumber(request.version);
+        let resolved = match project {
+            Some(_) if !request.source.is_empty() => {
+                return Err(invalid(&"source and project_id exclude each other").into());
+            }
+            Some(project) => {
+                let resolved = self
+                    .coordinator
+                    .metadata(move |m| m.snapshot(project, version));
+                resolved.await?
+            }
+            None => {
+                let source = source(&request.source)?;
+                self.coordinator
+                    .metadata(move |m| m.resolve(&source))
+                    .await?
+            }
+        };
         let Snapshot {
             project,
             version,
             root,
             ..
-        } = resolved.await?;
+        } = resolved;
         let cluster = self.coordinator.metadata.cluster_id();
         Ok(Response::new(v1::ResolveSourceResponse {
             cluster_id: cluster.as_bytes().to_vec(),
@@ -382,7 +348,7 @@ impl Fs for FsService {
     async fn log(&self, request: Request<v1::LogRequest>) -> Answer<Self::LogStream> {
         let call = Call::of(&request)?;
         let request = request.into_inner();
-        let project = self.project(&request.project).await?.id;
+        let project = self.coordinator.known_project(&request.project_id).await?;
         let coordinator = Arc::clone(&self.coordinator);
         let tasks = &self.coordinator.tasks;
         let path = path(&request.path)?;
@@ -479,7 +445,9 @@ impl Fs for FsService {
         &self,
         request: Request<v1::FindMissingRequest>,
     ) -> Answer<v1::FindMissingResponse> {
-        let contents = resolve::contents(&request.into_inner().contents)?;
+        let request = request.into_inner();
+        self.coordinator.known_project(&request.project_id).await?;
+        let contents = resolve::contents(&request.contents)?;
         let missing = self
             .coordinator
             .metadata(move |metadata| metadata.missing(&contents))
@@ -534,7 +502,7 @@ impl Fs for FsService {
             );
             return Err(invalid(&text).into());
         }
-        self.project(&request.project).await?;
+        self.coordinator.known_project(&request.project_id).await?;
         let slots = self.coordinator.slots(request.count as usize)?;
         Ok(Response::new(v1::PlanUploadResponse { slots }))
     }
@@ -710,10 +678,4 @@ fn list_took_too_long() -> Fault {
     let seconds = LIST_TIME_MAX.as_secs();
     let text = format!("a list of pieces did not arrive within {seconds} s");
     Fault::new(FaultKind::Unavailable, text)
-}
-
-/// Returns the fault of a path that is not there.
-pub(super) fn no_such_path(path: &[u8]) -> Fault {
-    let text = format!("no such file or directory: {}", path.escape_ascii());
-    Fault::new(FaultKind::PathNotFound, text)
 }

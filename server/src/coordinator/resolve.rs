@@ -13,6 +13,7 @@ use prost::Message as _;
 use tonic::Streaming;
 
 use super::Coordinator;
+use super::request::StreamProject;
 use crate::blocking::IntoFault as _;
 use crate::streams::{Sink, next_question};
 
@@ -42,7 +43,9 @@ pub(super) async fn answer_all(
     sink: Sink<v1::ResolveResponse>,
 ) -> Result<(), Fault> {
     let mut told = HashSet::new();
+    let mut project = StreamProject::default();
     while let Some(question) = next_question(&mut questions).await? {
+        project.check(&coordinator, &question.project_id).await?;
         let wanted = once_each(contents(&question.contents)?);
         let mut left = &wanted[..];
         while !left.is_empty() {

@@ -14,7 +14,11 @@ use super::support::{
 
 async fn missing(server: &TestServer, content: &[u8]) -> bool {
     let contents = vec![content_id(content).as_bytes().to_vec()];
-    let request = v1::FindMissingRequest { contents };
+    let project_id = server.app().await;
+    let request = v1::FindMissingRequest {
+        contents,
+        project_id,
+    };
     let answer = server.fs().find_missing(request).await;
     !answer
         .expect("find missing")
@@ -28,7 +32,7 @@ async fn an_uploaded_chunk_is_reported_and_comes_back_in_any_range() {
     let (_dir, server, _) = with_project().await;
     let content = noise(300_000);
     let chunk = chunk_of(&[&content, b"small"]);
-    let slot = server.plan("app").await;
+    let slot = server.plan().await;
 
     let acks = server.upload(&chunk, &slot).await.unwrap();
     let last = acks.last().unwrap();
@@ -66,7 +70,10 @@ async fn a_download_session_leads_to_its_chunk() {
     let chunk = chunk_of(&[b"content"]);
     server.upload(&chunk, &[]).await.unwrap();
     let chunk_id = chunk.id.as_bytes().to_vec();
-    let request = v1::PrepareChunkDownloadRequest { chunk_id };
+    let request = v1::PrepareChunkDownloadRequest {
+        chunk_id,
+        ..Default::default()
+    };
     let prepared = server.datanode().prepare_chunk_download(request).await;
     let prepared = prepared.unwrap().into_inner();
     assert_eq!(prepared.size, chunk.bytes.len() as u64);
@@ -216,7 +223,7 @@ async fn a_full_disk_refuses_chunks_and_plans_and_serves_reads() {
     let other = chunk_of(&[b"other content"]);
     assert_eq!(kind(server.prepare(&other, &[]).await), FaultKind::Full);
     let request = v1::PlanUploadRequest {
-        project: "app".to_owned(),
+        project_id: server.app().await,
         count: 1,
         chunk_size: 0,
     };

@@ -53,7 +53,7 @@ async fn a_commit_is_listed_looked_up_resolved_and_survives_a_restart() {
     let (dir, server, project) = with_project().await;
     let contents: [&[u8]; 2] = [b"first content", b"second content"];
     let chunk = chunk_of(&contents);
-    let slot = server.plan("app").await;
+    let slot = server.plan().await;
     server.upload(&chunk, &slot).await.unwrap();
     let committed = server
         .commit("app", [1; 16], tree(&contents))
@@ -129,7 +129,9 @@ async fn contents_are_resolved_in_order_and_each_chunk_is_told_once() {
 
     let server = TestServer::start(dir.path()).await;
     let questions = [vec![contents[0], b"unknown"], vec![contents[1], b""]];
+    let project_id = server.app().await;
     let questions = questions.map(|contents| v1::ResolveRequest {
+        project_id: project_id.clone(),
         contents: contents
             .iter()
             .map(|content| content_id(content).as_bytes().to_vec())
@@ -238,10 +240,16 @@ async fn a_large_content_is_registered_by_its_pieces() {
         parts.push(part);
         rest = after;
     }
+    let project_id = server.app().await;
     let request = || {
+        let project_id = project_id.clone();
         let content = described.id.as_bytes().to_vec();
         let pieces = list.pieces().iter().map(v1::Piece::from).collect();
-        tokio_stream::iter([v1::PutPiecesRequest { content, pieces }])
+        tokio_stream::iter([v1::PutPiecesRequest {
+            content,
+            pieces,
+            project_id,
+        }])
     };
     let early = server.fs().put_pieces(request()).await;
     assert_eq!(kind(early), FaultKind::ContentNotFound);
@@ -249,7 +257,11 @@ async fn a_large_content_is_registered_by_its_pieces() {
     server.fs().put_pieces(request()).await.unwrap();
 
     let contents = vec![described.id.as_bytes().to_vec()];
-    let question = tokio_stream::iter([v1::ResolveRequest { contents }]);
+    let project_id = server.app().await;
+    let question = tokio_stream::iter([v1::ResolveRequest {
+        contents,
+        project_id,
+    }]);
     let mut answers = server.fs().resolve(question).await.unwrap().into_inner();
     let answer = answers.message().await.unwrap().unwrap();
     assert_eq!(answer.contents[0].places.len(), parts.len());

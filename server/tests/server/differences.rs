@@ -31,10 +31,10 @@ async fn history() -> (TempDir, TestServer, Vec<u8>, u64) {
 
 #[tokio::test]
 async fn versions_are_logged_and_so_are_those_of_a_path() {
-    let (_dir, server, ..) = history().await;
+    let (_dir, server, project_id, _) = history().await;
     let log = async |path: &str, before, limit| {
         let request = v1::LogRequest {
-            project: "app".to_owned(),
+            project_id: project_id.clone(),
             before,
             limit,
             path: path.as_bytes().to_vec(),

@@ -173,7 +173,7 @@ async fn sizes_of_plans_that_cannot_be_are_refused() {
         assert_refused(planned, field);
     }
     let request = v1::PlanUploadRequest {
-        project: "app".to_owned(),
+        project_id: server.app().await,
         count: 1,
         chunk_size: u64::MAX,
     };

@@ -12,7 +12,9 @@ use crate::support::{
 
 async fn put_pieces(server: &TestServer, list: &PieceList) -> Result<(), tonic::Status> {
     let id = list.content_id();
+    let project_id = server.app().await;
     let requests = list.pieces().chunks(1000).map(|part| v1::PutPiecesRequest {
+        project_id: project_id.clone(),
         content: id.as_bytes().to_vec(),
         pieces: part.iter().map(v1::Piece::from).collect(),
     });
@@ -42,6 +44,7 @@ async fn a_content_of_many_pieces_answers_with_the_list_of_them() {
 
     let content = list.content_id();
     let question = v1::ResolveRequest {
+        project_id: server.app().await,
         contents: vec![content.as_bytes().to_vec(), piece.hash.as_bytes().to_vec()],
     };
     let answer = server.fs().resolve(tokio_stream::iter([question])).await;

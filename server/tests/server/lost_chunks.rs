@@ -26,6 +26,7 @@ async fn missing(server: &TestServer, contents: &[&[u8]]) -> Vec<bool> {
         .collect();
     let request = v1::FindMissingRequest {
         contents: ids.clone(),
+        project_id: server.app().await,
     };
     let answer = server.fs().find_missing(request).await;
     let missing = answer.expect("find missing").into_inner().missing;
@@ -77,7 +78,11 @@ async fn a_reader_who_finds_a_chunk_gone_makes_its_contents_missing() {
     assert_eq!(missing(&server, &[b"one", b"two"]).await, [true; 2]);
 
     let contents = vec![content_id(b"one").as_bytes().to_vec()];
-    let question = tokio_stream::iter([v1::ResolveRequest { contents }]);
+    let project_id = server.app().await;
+    let question = tokio_stream::iter([v1::ResolveRequest {
+        contents,
+        project_id,
+    }]);
     let mut answers = server.fs().resolve(question).await.unwrap().into_inner();
     let answer = answers.message().await.unwrap().unwrap();
     assert!(answer.chunks[0].nodes.is_empty(), "no node is named");
@@ -142,6 +147,7 @@ async fn a_large_content_is_missing_with_any_of_its_pieces() {
     }
     assert!(chunks.len() > 1 && PIECE_LEN_MIN > 0);
     let request = v1::PutPiecesRequest {
+        project_id: server.app().await,
         content: content.id.as_bytes().to_vec(),
         pieces: list.pieces().iter().map(v1::Piece::from).collect(),
     };

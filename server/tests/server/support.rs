@@ -96,14 +96,26 @@ impl TestServer {
         source: &str,
     ) -> Result<v1::ResolveSourceResponse, Status> {
         let source = source.to_owned();
-        let request = v1::ResolveSourceRequest { source };
+        let request = v1::ResolveSourceRequest {
+            source,
+            ..Default::default()
+        };
         Ok(self.fs().resolve_source(request).await?.into_inner())
     }
 
+    /// Returns the id of the project `app`, which is made if it is not there.
+    pub(crate) async fn app(&self) -> Vec<u8> {
+        let name = "app".to_owned();
+        match self.fs().inspect(v1::InspectRequest { name }).await {
+            Ok(answer) => answer.into_inner().project.expect("a project").id,
+            Err(_) => self.new_project("app").await.id,
+        }
+    }
+
     /// Plans one slot and returns its id.
-    pub(crate) async fn plan(&self, project: &str) -> Vec<u8> {
+    pub(crate) async fn plan(&self) -> Vec<u8> {
         let request = v1::PlanUploadRequest {
-            project: project.to_owned(),
+            project_id: self.app().await,
             count: 1,
             chunk_size: 0,
         };
@@ -124,6 +136,7 @@ impl TestServer {
             slot_id: slot.to_vec(),
             propagate: true,
             replicas: Vec::new(),
+            ticket: Vec::new(),
         };
         let answer = self.datanode().prepare_chunk_upload(request).await?;
         Ok(answer.into_inner())
@@ -171,6 +184,7 @@ impl TestServer {
             chunk_stream_size: 1000,
             offset,
             length,
+            ticket: Vec::new(),
         };
         let mut stream = self
             .datanode()

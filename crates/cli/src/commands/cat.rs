@@ -1,9 +1,10 @@
 //! `lfsfs cat`: bytes of files of a version, without mounting it.
 
 use std::ffi::OsString;
+use std::sync::Arc;
 
 use clap::Args;
-use lfsfs_client::Snapshot;
+use lfsfs_client::{RemoteRead, Snapshot};
 use lfsfs_types::ObjectPath;
 
 use crate::cli::ServerArgs;
@@ -44,7 +45,8 @@ pub(crate) async fn run(server: ServerArgs, args: CatArgs) -> Result<(), Command
             .hint(format!("what there is, is listed with: lfsfs ls {word}")));
     }
     let snapshot = named.snapshot().await?;
-    let contents = Contents::open(&named.remote, &snapshot).await?;
+    let remote: Arc<dyn RemoteRead> = named.client.remote.clone();
+    let contents = Contents::open(&remote, &snapshot).await?;
     let mut out = Output::new();
     for path in &paths {
         write_file(&named, &snapshot, &contents, path, &mut out).await?;
@@ -60,7 +62,7 @@ async fn write_file(
     path: &ObjectPath,
     out: &mut Output,
 ) -> Result<(), CommandError> {
-    let (found, record) = find(&named.remote, snapshot, path, LastLink::Follow).await?;
+    let (found, record) = find(&*named.client.remote, snapshot, path, LastLink::Follow).await?;
     if record.dir().is_some() {
         let path = quoted(path.as_bytes());
         return Err(CommandError::failed(format!("{path} is a directory")));

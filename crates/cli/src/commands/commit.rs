@@ -1,6 +1,7 @@
 //! `lfsfs commit`: the changes of a mount become the next version.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use lfsfs_mount::{Committed, ControlRequest, UmountMode, call_with, find_mount};
@@ -10,7 +11,7 @@ use super::umount;
 use crate::error::{CommandError, Kind};
 use crate::mounted::{places, served_writable, source};
 use crate::output::Output;
-use crate::progress::Work;
+use crate::progress::{Work, millis};
 use crate::user;
 
 #[derive(Debug, Args)]
@@ -60,7 +61,7 @@ struct JsonCommit {
     contents_sent: u64,
 }
 
-pub(crate) fn run(args: CommitArgs) -> Result<(), CommandError> {
+pub(crate) fn run(args: CommitArgs, retry_for: Duration) -> Result<(), CommandError> {
     if args.is_async {
         return Err(CommandError::usage("commit --async is not there yet").hint(
             "without it, a commit \
@@ -74,6 +75,7 @@ pub(crate) fn run(args: CommitArgs) -> Result<(), CommandError> {
         message: args.message,
         author: args.author.unwrap_or_else(user::author),
         force: args.force,
+        retry_ms: millis(retry_for),
     };
     let mut work = Work::new("commit");
     let committed = call_with(&mount, &request, &mut work);

@@ -148,10 +148,10 @@ impl Compared {
         });
         let (a, b) = (from.snapshot().await?, to.snapshot().await?);
         found
-            .versions(&from.remote, &a, &b, args.no_renames)
+            .versions(&from.client, &a, &b, args.no_renames)
             .await?;
         let patch = if args.form.patch {
-            Some(Patch::between(from.remote, a, b).await?)
+            Some(Patch::between(from.client.remote, a, b).await?)
         } else {
             None
         };
@@ -175,7 +175,7 @@ impl Compared {
         let patch = if args.form.patch {
             let base = Named::find(server, Some(located.mount.entry.dir.as_os_str()))?;
             let snapshot = base.snapshot().await?;
-            Some(Patch::of_mount(base.remote, snapshot, located.mount.entry).await?)
+            Some(Patch::of_mount(base.client.remote, snapshot, located.mount.entry).await?)
         } else {
             None
         };

@@ -178,8 +178,8 @@ fn files() -> Vec<Finding> {
 }
 
 async fn server_answers(server: &ServerArgs) -> Finding {
-    let answer = match server.remote() {
-        Ok(remote) => remote.cluster().await,
+    let answer = match server.client() {
+        Ok(client) => client.admin.cluster().await,
         Err(error) => Err(error),
     };
     match answer {

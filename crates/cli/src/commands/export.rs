@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use clap::Args;
 use indicatif::{HumanBytes, HumanCount, ProgressBar};
-use lfsfs_client::Remote as _;
 use lfsfs_sync::{Export, ExportFigures, ExportProgress, LeftOut};
 use lfsfs_types::{Source, VersionCounts};
 use serde::Serialize;
@@ -62,11 +61,11 @@ pub(crate) struct JsonLeftOut {
 
 pub(crate) async fn run(server: ServerArgs, args: ExportArgs) -> Result<(), CommandError> {
     let source: Source = args.source.parse()?;
-    let remote = server.remote()?;
+    let remote = server.client()?.remote;
     let snapshot = remote.resolve_source(&source).await?;
     let (project, version) = (snapshot.project.name.to_string(), snapshot.version.number);
     let counts = snapshot.version.counts;
-    let export = Export::new(Arc::new(remote), snapshot);
+    let export = Export::new(remote, snapshot);
     let progress = export.progress();
     let work = export.into_dir(&args.dir);
     let figures = watched(Arc::clone(&progress), Some(counts), work).await??;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use indicatif::{HumanBytes, HumanCount, ProgressBar};
-use lfsfs_client::{GrpcRemote, RemoteError};
+use lfsfs_client::{Client, RemoteError};
 use lfsfs_sync::{Import, ImportError, ImportOutcome, ImportParams, Phase, Progress};
 use lfsfs_types::ProjectName;
 use serde::Serialize;
@@ -83,11 +83,11 @@ pub(crate) async fn run(server: ServerArgs, args: ImportArgs) -> Result<(), Comm
         skip_unreadable: args.skip_unreadable,
         dry_run: args.dry_run,
     };
-    let remote = server.remote()?;
-    let mut outcome = import(&remote, &params).await;
+    let client = server.client()?;
+    let mut outcome = import(&client, &params).await;
     if !args.dry_run && is_missing(&outcome) && may_create(&project, args.create)? {
-        create(&remote, &project).await?;
-        outcome = import(&remote, &params).await;
+        create(&client, &project).await?;
+        outcome = import(&client, &params).await;
     }
     let outcome = outcome.map_err(|error| told(error, &project))?;
     tell_what_was_left_out(&outcome);
@@ -104,8 +104,8 @@ pub(crate) async fn run(server: ServerArgs, args: ImportArgs) -> Result<(), Comm
     out.finish()
 }
 
-async fn import(remote: &GrpcRemote, params: &ImportParams) -> Result<ImportOutcome, ImportError> {
-    let import = Import::new(remote.clone(), params.clone())?;
+async fn import(client: &Client, params: &ImportParams) -> Result<ImportOutcome, ImportError> {
+    let import = Import::new(client, params.clone())?;
     let bar = watch(import.progress());
     if progress::is_seen() {
         let count = import.counter();
@@ -132,8 +132,8 @@ fn may_create(project: &ProjectName, create: bool) -> Result<bool, CommandError>
     ))?)
 }
 
-async fn create(remote: &GrpcRemote, project: &ProjectName) -> Result<(), CommandError> {
-    match remote.new_project(project, Vec::new()).await {
+async fn create(client: &Client, project: &ProjectName) -> Result<(), CommandError> {
+    match client.admin.new_project(project, Vec::new()).await {
         // Another process made it meanwhile.
         Ok(_) | Err(RemoteError::AlreadyExists(_)) => Ok(()),
         Err(error) => Err(error.into()),

@@ -99,13 +99,15 @@ pub(crate) fn origin(origin: Origin) -> String {
 pub(crate) async fn run(server: ServerArgs, args: LogArgs) -> Result<(), CommandError> {
     let named = Named::find(&server, args.word.as_deref())?;
     let path = named.join(&args.path)?;
+    let snapshot = named.snapshot().await?;
     let up_to = match named.source.version {
         VersionRef::Latest => None,
-        _ => Some(named.snapshot().await?.version.number),
+        _ => Some(snapshot.version.number),
     };
     let versions = named
-        .remote
-        .log_of_path(&named.source.project, &path, up_to, args.limit)
+        .client
+        .admin
+        .log_of_path(snapshot.project.id, &path, up_to, args.limit)
         .await?;
     let mut out = Output::new();
     if args.json {

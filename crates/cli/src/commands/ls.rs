@@ -5,7 +5,7 @@ mod long;
 use std::ffi::OsString;
 
 use clap::{ArgAction, Args};
-use lfsfs_client::{Remote as _, Snapshot};
+use lfsfs_client::Snapshot;
 use lfsfs_types::{Kind, ObjectPath, PackRoot, Record};
 use serde::Serialize;
 
@@ -90,7 +90,7 @@ pub(crate) async fn run(server: ServerArgs, args: LsArgs) -> Result<(), CommandE
     let path = named.join(&args.path)?;
     let snapshot = named.snapshot().await?;
     // A link is what was asked for, unless something below it was.
-    let (path, record) = find(&named.remote, &snapshot, &path, LastLink::Keep).await?;
+    let (path, record) = find(&*named.client.remote, &snapshot, &path, LastLink::Keep).await?;
     let mut list = List::new(&args);
     if record.dir().is_some() {
         list.directory(&named, &snapshot, path, record).await?;
@@ -135,7 +135,11 @@ impl<'a> List<'a> {
             let Some(dir) = record.dir().filter(|_| is_top || self.args.recursive) else {
                 continue;
             };
-            let listing = named.remote.list_directory(project, version, dir).await?;
+            let listing = named
+                .client
+                .remote
+                .list_directory(project, version, dir)
+                .await?;
             let entries = listing.entries.into_iter();
             let entries = entries.map(|(name, record)| Ok((path.join(&name)?, record)));
             let entries = entries.collect::<Result<Vec<_>, CommandError>>()?;

@@ -126,7 +126,8 @@ pub(crate) async fn run(server: ServerArgs, command: ProjectCommand) -> Result<(
 async fn new(server: &ServerArgs, args: NewArgs) -> Result<(), CommandError> {
     let name = name(&args.name)?;
     match server
-        .remote()?
+        .client()?
+        .admin
         .new_project(&name, args.pack_patterns)
         .await
     {
@@ -140,7 +141,7 @@ async fn new(server: &ServerArgs, args: NewArgs) -> Result<(), CommandError> {
 }
 
 async fn list(server: &ServerArgs, args: ListArgs) -> Result<(), CommandError> {
-    let projects = server.remote()?.list_projects().await?;
+    let projects = server.client()?.admin.list_projects().await?;
     let width = projects
         .iter()
         .map(|project| project.name.as_str().len())
@@ -163,7 +164,7 @@ async fn list(server: &ServerArgs, args: ListArgs) -> Result<(), CommandError> {
 }
 
 async fn inspect(server: &ServerArgs, args: InspectArgs) -> Result<(), CommandError> {
-    let (project, head) = server.remote()?.inspect(&name(&args.name)?).await?;
+    let (project, head) = server.client()?.admin.inspect(&name(&args.name)?).await?;
     let mut out = Output::new();
     if args.json {
         out.json(&JsonProject::new(&project, head.as_ref()))?;
@@ -191,20 +192,20 @@ async fn inspect(server: &ServerArgs, args: InspectArgs) -> Result<(), CommandEr
 
 async fn rename(server: &ServerArgs, args: &RenameArgs) -> Result<(), CommandError> {
     let (old, new) = (name(&args.old)?, name(&args.new)?);
-    Ok(server.remote()?.rename_project(&old, &new).await?)
+    Ok(server.client()?.admin.rename_project(&old, &new).await?)
 }
 
 async fn delete(server: &ServerArgs, args: &DeleteArgs) -> Result<(), CommandError> {
     let name = name(&args.name)?;
-    let remote = server.remote()?;
+    let admin = server.client()?.admin;
     // A name that is wrong is no question.
-    let (project, _) = remote.inspect(&name).await?;
+    let (project, _) = admin.inspect(&name).await?;
     let head = project.head.0;
     user::confirm(
         &format!("delete {name} and all of its versions up to {head}? This cannot be undone."),
         args.yes,
     )?;
-    Ok(remote.delete_project(&name).await?)
+    Ok(admin.delete_project(&name).await?)
 }
 
 /// Checks a project's name.

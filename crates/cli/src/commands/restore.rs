@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
-use lfsfs_client::{ClientConfig, GrpcRemote, Remote as _, Snapshot};
+use lfsfs_client::{RemoteRead, Snapshot};
 use lfsfs_mount::{
     AnswerSink, ChangeItem, ControlProgress, ControlRequest, Counted, Mount, MountStatus, call_with,
 };
@@ -15,6 +15,7 @@ use lfsfs_types::{ObjectPath, Source};
 use serde::Serialize;
 
 use super::export::{JsonLeftOut, all_or, json_left_out, tell_what_was_skipped, watched};
+use crate::cli::ServerArgs;
 use crate::error::CommandError;
 use crate::mounted::{MountedPath, locate, served_writable};
 use crate::output::{Output, counted, quoted};
@@ -55,7 +56,7 @@ struct JsonRestore {
     first_left_out: Vec<JsonLeftOut>,
 }
 
-pub(crate) async fn run(args: RestoreArgs) -> Result<(), CommandError> {
+pub(crate) async fn run(server: ServerArgs, args: RestoreArgs) -> Result<(), CommandError> {
     let MountedPath { mount, path } = locate(&args.path)?;
     let status = served_writable(&mount)?;
     if mount.entry.root != Path::new("/") {
@@ -65,8 +66,8 @@ pub(crate) async fn run(args: RestoreArgs) -> Result<(), CommandError> {
                 .hint(format!("restore in the mount itself: {}", status.dir)),
         );
     }
-    let remote = GrpcRemote::new(ClientConfig::new(&status.version.server))?;
-    let snapshot = resolve(&remote, status, &args.from).await?;
+    let remote = server.client_at(&status.version.server)?.remote;
+    let snapshot = resolve(&*remote, status, &args.from).await?;
     let lost = changes_below(&mount, &path)?;
     if lost > 0 {
         let shown = quoted(args.path.as_os_str().as_bytes());
@@ -75,7 +76,7 @@ pub(crate) async fn run(args: RestoreArgs) -> Result<(), CommandError> {
         user::confirm(&question, args.yes)?;
     }
     let (project, version) = (snapshot.project.name.to_string(), snapshot.version.number);
-    let export = Export::new(Arc::new(remote), snapshot);
+    let export = Export::new(remote, snapshot);
     let progress = export.progress();
     let work = export.restore(&mount.entry.dir, &path);
     let figures = watched(Arc::clone(&progress), None, work).await??;
@@ -105,7 +106,7 @@ pub(crate) async fn run(args: RestoreArgs) -> Result<(), CommandError> {
 
 /// Finds the version, which must be one of the mounted project.
 async fn resolve(
-    remote: &GrpcRemote,
+    remote: &dyn RemoteRead,
     status: &MountStatus,
     from: &str,
 ) -> Result<Snapshot, CommandError> {

@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 
 use clap::Args;
-use lfsfs_client::Remote as _;
 use lfsfs_types::{Source, VersionRecord, VersionRef};
 
 use super::diff::{DiffForm, Found, Patch};
@@ -41,10 +40,10 @@ pub(crate) async fn run(server: ServerArgs, args: ShowArgs) -> Result<(), Comman
         project: snapshot.project.name.clone(),
         version: VersionRef::Number(snapshot.version.parent),
     };
-    let before = named.remote.resolve_source(&before).await?;
+    let before = named.client.remote.resolve_source(&before).await?;
     let mut found = Found::new(&args.form);
     found
-        .versions(&named.remote, &before, &snapshot, false)
+        .versions(&named.client, &before, &snapshot, false)
         .await?;
     let mut out = Output::new();
     if args.form.json {
@@ -56,7 +55,7 @@ pub(crate) async fn run(server: ServerArgs, args: ShowArgs) -> Result<(), Comman
             .try_for_each(|line| out.line(line))?;
     }
     if args.form.patch {
-        let patch = Patch::between(named.remote, before, snapshot).await?;
+        let patch = Patch::between(named.client.remote, before, snapshot).await?;
         patch.write(found, &mut out).await?;
     } else {
         found.write(&args.form, &mut out)?;

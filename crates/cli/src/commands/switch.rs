@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use lfsfs_mount::{ControlRequest, Mount, ServerMoved, Switched, call, call_with, find_mount};
@@ -11,7 +12,7 @@ use crate::cli::ServerArgs;
 use crate::error::CommandError;
 use crate::mounted::{places, served, source};
 use crate::output::Output;
-use crate::progress::Work;
+use crate::progress::{Work, millis};
 use crate::user;
 
 #[derive(Debug, Args)]
@@ -78,7 +79,11 @@ impl SwitchArgs {
 }
 
 /// Switches as wanted; `server` has the address only if one was typed.
-pub(crate) fn run(server: &ServerArgs, args: &SwitchArgs) -> Result<(), CommandError> {
+pub(crate) fn run(
+    server: &ServerArgs,
+    retry_for: Duration,
+    args: &SwitchArgs,
+) -> Result<(), CommandError> {
     let server = server.server.as_deref();
     let wanted = args.wanted(server)?;
     let mount = find_mount(&wanted.dir, &places()?)?;
@@ -89,7 +94,7 @@ pub(crate) fn run(server: &ServerArgs, args: &SwitchArgs) -> Result<(), CommandE
     }
     let mut changed = 0;
     if let Some(version) = wanted.version {
-        let switched = switch(&mount, version)?;
+        let switched = switch(&mount, version, retry_for)?;
         (shown, changed) = (switched.version, switched.changed);
     }
     let mut out = Output::new();
@@ -119,9 +124,11 @@ fn move_to(mount: &Mount, address: &str) -> Result<String, CommandError> {
     Ok(moved.server)
 }
 
-fn switch(mount: &Mount, version: String) -> Result<Switched, CommandError> {
+fn switch(mount: &Mount, version: String, retry_for: Duration) -> Result<Switched, CommandError> {
     let mut work = Work::new("switch");
-    let switched = call_with(mount, &ControlRequest::Switch { version }, &mut work);
+    let retry_ms = millis(retry_for);
+    let request = ControlRequest::Switch { version, retry_ms };
+    let switched = call_with(mount, &request, &mut work);
     work.end();
     Ok(switched?)
 }

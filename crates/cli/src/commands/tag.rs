@@ -62,7 +62,8 @@ async fn set(named: &Named, args: &TagArgs, tag: &TagName) -> Result<(), Command
     let version = named.snapshot().await?.version.number;
     let project = &named.source.project;
     match named
-        .remote
+        .client
+        .admin
         .set_tag(project, tag, version, args.force)
         .await
     {
@@ -89,11 +90,11 @@ async fn delete(named: &Named, tag: &TagName) -> Result<(), CommandError> {
         )
         .hint(format!("name the project alone: {hint}")));
     }
-    Ok(named.remote.delete_tag(project, tag).await?)
+    Ok(named.client.admin.delete_tag(project, tag).await?)
 }
 
 async fn list(named: &Named, args: &TagArgs) -> Result<(), CommandError> {
-    let mut tags = named.remote.list_tags(&named.source.project).await?;
+    let mut tags = named.client.admin.list_tags(&named.source.project).await?;
     if named.kind == NamedKind::Version {
         let wanted = named.snapshot().await?.version.number;
         tags.retain(|(_, version)| *version == wanted);

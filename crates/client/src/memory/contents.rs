@@ -1,14 +1,16 @@
 //! Contents in real chunks, as datanodes would have them.
 
 use std::collections::HashMap;
+use std::io::Cursor;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use lfsfs_types::chunk::ChunkBuilder;
-use lfsfs_types::{ChunkId, ChunkInfo, Content, ContentId, ContentPlace};
+use lfsfs_types::chunk::{ChunkBuilder, Footer, verify};
+use lfsfs_types::content::PieceList;
+use lfsfs_types::{ChunkId, ChunkInfo, Content, ContentId, ContentPlace, Sha256};
 
 use super::{MemoryTree, NODES};
-use crate::{ChunkLocation, StoredList};
+use crate::{ChunkLocation, RemoteError, StoredList};
 
 /// What is stored, and where.
 #[derive(Debug, Default)]
@@ -55,10 +57,33 @@ impl StoredContents {
 
     fn store_chunk(&mut self, builder: ChunkBuilder) {
         let chunk = builder.finish();
-        for entry in chunk.footer.contents() {
+        self.keep(
+            chunk.id,
+            (&chunk.footer, chunk.footer_sha256),
+            chunk.bytes.into(),
+        );
+    }
+
+    /// Takes a chunk that a client sends, if it is whole. Returns how many bytes were needed.
+    pub(super) fn take_chunk(&mut self, id: ChunkId, bytes: Bytes) -> Result<u64, RemoteError> {
+        if self.chunks.contains_key(&id) {
+            return Ok(0);
+        }
+        let len = bytes.len() as u64;
+        let verified = verify(Cursor::new(&bytes), len);
+        let verified = verified.map_err(|error| RemoteError::Corrupt(error.to_string()))?;
+        if verified.id != id {
+            return Err(RemoteError::Corrupt(format!("the chunk is not {id}")));
+        }
+        self.keep(id, (&verified.footer, verified.footer_sha256), bytes);
+        Ok(len)
+    }
+
+    fn keep(&mut self, id: ChunkId, (footer, footer_sha256): (&Footer, Sha256), bytes: Bytes) {
+        for entry in footer.contents() {
             let place = ContentPlace {
                 content: entry.id,
-                chunk: chunk.id,
+                chunk: id,
                 block: entry.first_block,
                 offset: entry.offset,
                 len: entry.len,
@@ -66,14 +91,38 @@ impl StoredContents {
             self.places.insert(entry.id, vec![place]);
         }
         let info = ChunkInfo {
-            id: chunk.id,
-            len: chunk.bytes.len() as u64,
-            footer_len: u32::try_from(chunk.footer.encode().len()).expect("a footer is short"),
-            footer_sha256: chunk.footer_sha256,
+            id,
+            len: bytes.len() as u64,
+            footer_len: u32::try_from(footer.encode().len()).expect("a footer is short"),
+            footer_sha256,
         };
         let nodes = NODES.map(str::to_owned).to_vec();
         let location = Arc::new(ChunkLocation { info, nodes });
-        self.chunks.insert(chunk.id, (location, chunk.bytes.into()));
+        self.chunks.insert(id, (location, bytes));
+    }
+
+    /// Returns true if a content is stored.
+    pub(super) fn has(&self, id: &ContentId) -> bool {
+        *id == ContentId::EMPTY || self.places.contains_key(id) || self.lists.contains_key(id)
+    }
+
+    /// Takes a large content whose pieces are stored.
+    pub(super) fn register(
+        &mut self,
+        id: ContentId,
+        pieces: &PieceList,
+    ) -> Result<(), RemoteError> {
+        let places = pieces.pieces().iter().map(|piece| {
+            let found = self
+                .places
+                .get(&piece.hash)
+                .and_then(|places| places.first());
+            let missing = || RemoteError::NotFound(format!("piece {} is missing", piece.hash));
+            found.copied().ok_or_else(missing)
+        });
+        let places = places.collect::<Result<Vec<_>, _>>()?;
+        self.places.insert(id, places);
+        Ok(())
     }
 }
 

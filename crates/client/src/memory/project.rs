@@ -8,7 +8,9 @@ use lfsfs_types::{
 };
 
 use super::{MemoryTree, plain};
-use crate::{ChangedName, DirectoryListing, DirectoryPlace, Project, RemoteError, Snapshot};
+use crate::{
+    ChangedName, DirectoryListing, DirectoryPlace, Project, RemoteError, Snapshot, VersionRange,
+};
 
 /// A project and all its versions.
 #[derive(Debug)]
@@ -17,18 +19,18 @@ pub(super) struct MemoryProject {
     name: ProjectName,
     seed: u8,
     /// By their numbers; version 0 is empty.
-    versions: Vec<MemoryVersion>,
-    next_dir: u64,
+    pub(super) versions: Vec<MemoryVersion>,
+    pub(super) next_dir: u64,
 }
 
 /// One version.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct MemoryVersion {
-    record: VersionRecord,
-    root: Record,
+    pub(super) record: VersionRecord,
+    pub(super) root: Record,
     pub(super) listings: HashMap<DirId, DirectoryListing>,
     /// Where every directory but the root is.
-    places: HashMap<DirId, (DirId, Name)>,
+    pub(super) places: HashMap<DirId, (DirId, Name)>,
 }
 
 impl MemoryProject {
@@ -49,8 +51,7 @@ impl MemoryProject {
     /// was changed back, is among them.
     pub(super) fn changed_names(
         &self,
-        from: VersionNumber,
-        to: VersionNumber,
+        VersionRange { from, to }: VersionRange,
     ) -> Result<Vec<ChangedName>, RemoteError> {
         let (old, new) = (self.version(from)?, self.version(to)?);
         let between = from.0.min(to.0)..from.0.max(to.0);
@@ -124,13 +125,24 @@ impl MemoryProject {
         }
     }
 
+    /// Returns a version as a mount shows it.
+    pub(super) fn snapshot_of(&self, number: VersionNumber) -> Result<Snapshot, RemoteError> {
+        Ok(self.snapshot(self.version(number)?))
+    }
+
+    /// Returns the version that has a random id.
+    pub(super) fn version_of_id(&self, id: VersionId) -> Option<VersionRecord> {
+        let found = self.versions.iter().find(|version| version.record.id == id);
+        found.map(|version| version.record.clone())
+    }
+
     pub(super) fn version(&self, number: VersionNumber) -> Result<&MemoryVersion, RemoteError> {
         let index = usize::try_from(number.0).unwrap_or(usize::MAX);
         let found = self.versions.get(index);
         found.ok_or_else(|| RemoteError::NotFound(format!("there is no version {number}")))
     }
 
-    fn head(&self) -> &MemoryVersion {
+    pub(super) fn head(&self) -> &MemoryVersion {
         self.versions.last().expect("there is a version 0")
     }
 
@@ -169,7 +181,7 @@ impl MemoryVersion {
         }
     }
 
-    fn add_directory(&mut self, dir: DirId, place: (DirId, Name)) {
+    pub(super) fn add_directory(&mut self, dir: DirId, place: (DirId, Name)) {
         let empty = DirectoryListing {
             entries: Vec::new(),
             listing_version: self.record.id,
@@ -179,7 +191,7 @@ impl MemoryVersion {
     }
 
     /// A listing that is what it was is named as it was.
-    fn keep_listing_versions(&mut self, before: &Self) {
+    pub(super) fn keep_listing_versions(&mut self, before: &Self) {
         for (dir, listing) in &mut self.listings {
             match before.listings.get(dir) {
                 Some(old) if old.entries == listing.entries && before.record.number.0 > 0 => {
@@ -190,7 +202,7 @@ impl MemoryVersion {
         }
     }
 
-    fn entry(&self, dir: DirId, name: Option<&Name>) -> Option<&Record> {
+    pub(super) fn entry(&self, dir: DirId, name: Option<&Name>) -> Option<&Record> {
         let Some(name) = name else {
             return Some(&self.root);
         };
@@ -204,6 +216,15 @@ impl MemoryVersion {
         self.entry(dir, Some(name))?.dir()
     }
 
+    /// Returns the object at a path.
+    pub(super) fn lookup(&self, path: &ObjectPath) -> Option<Record> {
+        let Some((above, name)) = path.split_last() else {
+            return Some(self.root.clone());
+        };
+        let dir = self.directory_at(above.as_bytes())?;
+        self.entry(dir, Some(&name)).cloned()
+    }
+
     fn directory_at(&self, path: &[u8]) -> Option<DirId> {
         let path = ObjectPath::new(path).expect("a path");
         path.names()
@@ -211,7 +232,7 @@ impl MemoryVersion {
     }
 
     /// Returns the names whose entries another version has differently.
-    fn differing(&self, other: &Self) -> BTreeSet<(DirId, Option<Name>)> {
+    pub(super) fn differing(&self, other: &Self) -> BTreeSet<(DirId, Option<Name>)> {
         let names = |version: &Self| -> Vec<_> {
             let listings = version.listings.iter();
             let names = listings.flat_map(|(dir, listing)| {
@@ -230,7 +251,7 @@ impl MemoryVersion {
     }
 
     /// Returns the path of a name that the version has.
-    fn path(&self, dir: DirId, name: Option<&Name>) -> Option<ObjectPath> {
+    pub(super) fn path(&self, dir: DirId, name: Option<&Name>) -> Option<ObjectPath> {
         self.entry(dir, name)?;
         let Some(name) = name else {
             return Some(ObjectPath::ROOT);
@@ -342,7 +363,8 @@ mod tests {
             (None, some("b/a")),
         ];
         let changed = |from, to| {
-            let changed = project.changed_names(VersionNumber(from), VersionNumber(to));
+            let (from, to) = (VersionNumber(from), VersionNumber(to));
+            let changed = project.changed_names(VersionRange { from, to });
             names(&changed.unwrap())
         };
         assert_eq!(changed(1, 2), expected);

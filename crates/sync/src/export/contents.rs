@@ -10,11 +10,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
-use lfsfs_client::{ChunkLocation, Remote, RemoteError, Resolved};
+use lfsfs_client::{ChunkLocation, RemoteError, RemoteRead, Resolved};
 use lfsfs_types::chunk::{ChunkError, FOOTER_LEN_MAX, Footer, TRAILER_LEN, decode_block};
 use lfsfs_types::content::{Piece, PieceList, small_content_id};
 use lfsfs_types::limits::CHUNK_LEN_MAX;
-use lfsfs_types::{ChunkId, ContentId};
+use lfsfs_types::{ChunkId, ContentId, ProjectId};
 use lru::LruCache;
 
 /// Indexes of chunks that are kept.
@@ -32,14 +32,16 @@ pub(crate) type Loaded = HashMap<ContentId, Bytes>;
 /// Reads contents.
 #[derive(Debug)]
 pub(crate) struct Contents {
-    remote: Arc<dyn Remote>,
+    remote: Arc<dyn RemoteRead>,
+    project: ProjectId,
     footers: Mutex<LruCache<ChunkId, Arc<Footer>>>,
 }
 
 impl Contents {
-    pub(crate) fn new(remote: Arc<dyn Remote>) -> Self {
+    pub(crate) fn new(remote: Arc<dyn RemoteRead>, project: ProjectId) -> Self {
         Self {
             remote,
+            project,
             footers: Mutex::new(LruCache::new(FOOTERS_MAX)),
         }
     }
@@ -69,7 +71,7 @@ impl Contents {
             return Ok(loaded);
         }
         let ids: Vec<ContentId> = ids.into_iter().collect();
-        let resolved = self.remote.resolve(&ids).await?;
+        let resolved = self.remote.resolve(self.project, &ids).await?;
         let mut by_chunk: BTreeMap<ChunkId, Vec<ContentId>> = BTreeMap::new();
         for id in ids {
             by_chunk
@@ -93,7 +95,7 @@ impl Contents {
 
     /// Returns the pieces of a large content.
     pub(crate) async fn pieces(&self, content: ContentId) -> Result<PieceList, RemoteError> {
-        let resolved = self.remote.resolve(&[content]).await?;
+        let resolved = self.remote.resolve(self.project, &[content]).await?;
         let list = match resolved.lists.get(&content) {
             None => inline_pieces(&resolved, content)?,
             Some(stored) => {
@@ -110,7 +112,7 @@ impl Contents {
 
     /// Returns all bytes of a list of pieces, which may be a large content itself.
     async fn whole(&self, content: ContentId) -> Result<Vec<u8>, RemoteError> {
-        let resolved = self.remote.resolve(&[content]).await?;
+        let resolved = self.remote.resolve(self.project, &[content]).await?;
         let pieces = match places(&resolved, content)? {
             [place] if place.content == content => {
                 return Ok(take(&self.load(&[content]).await?, &content)?.to_vec());

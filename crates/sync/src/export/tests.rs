@@ -75,7 +75,7 @@ fn tree() -> MemoryTree {
 async fn export_of(remote: &Arc<MemoryRemote>) -> Export {
     let source = "app".parse().expect("a source");
     let snapshot = remote.resolve_source(&source).await.expect("a version");
-    let remote: Arc<dyn Remote> = Arc::<MemoryRemote>::clone(remote);
+    let remote: Arc<dyn RemoteRead> = Arc::<MemoryRemote>::clone(remote);
     Export::new(remote, snapshot)
 }
 

@@ -10,7 +10,7 @@ use std::sync::mpsc::SyncSender;
 
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{FuturesOrdered, StreamExt as _};
-use lfsfs_client::{DirectoryListing, Remote, RemoteError, Snapshot};
+use lfsfs_client::{DirectoryListing, RemoteError, RemoteRead, Snapshot};
 use lfsfs_types::{DirId, Kind, LinkId, Name, ObjectPath, Record};
 use rustix::fs::FileType;
 use rustix::io::Errno;
@@ -55,7 +55,7 @@ pub(crate) struct Rest {
 
 /// One walk.
 pub(crate) struct Walk<'a> {
-    remote: &'a dyn Remote,
+    remote: &'a dyn RemoteRead,
     snapshot: &'a Snapshot,
     shop: &'a Workshop,
     batches: SyncSender<Vec<Job>>,
@@ -69,7 +69,7 @@ type Listed = (Pending, Result<DirectoryListing, RemoteError>);
 
 impl<'a> Walk<'a> {
     pub(crate) fn new(
-        remote: &'a dyn Remote,
+        remote: &'a dyn RemoteRead,
         snapshot: &'a Snapshot,
         shop: &'a Workshop,
         batches: SyncSender<Vec<Job>>,
@@ -271,7 +271,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-async fn list(remote: &dyn Remote, snapshot: &Snapshot, pending: Pending) -> Listed {
+async fn list(remote: &dyn RemoteRead, snapshot: &Snapshot, pending: Pending) -> Listed {
     let (project, version) = (snapshot.project.id, snapshot.version.number);
     let listing = remote.list_directory(project, version, pending.dir).await;
     (pending, listing)
@@ -279,7 +279,7 @@ async fn list(remote: &dyn Remote, snapshot: &Snapshot, pending: Pending) -> Lis
 
 /// Returns the record of a path and those of the directories above it, the root's first.
 pub(crate) async fn way_to(
-    remote: &Arc<dyn Remote>,
+    remote: &Arc<dyn RemoteRead>,
     snapshot: &Snapshot,
     path: &ObjectPath,
 ) -> Result<(Vec<Record>, Record), ExportError> {

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lfsfs_client::Remote;
+use lfsfs_client::RemoteRead;
 use lfsfs_types::{DirId, Name};
 
 use super::error::CommitError;
@@ -42,7 +42,7 @@ impl Conflicts {
     }
 
     /// Returns the error that tells them, by their paths in the base.
-    pub(super) async fn name(self, remote: &impl Remote, base: &Vfs) -> CommitError {
+    pub(super) async fn name(self, remote: &dyn RemoteRead, base: &Vfs) -> CommitError {
         let snapshot = base.snapshot();
         let dirs: BTreeSet<DirId> = self.first.iter().map(|(dir, _)| *dir).collect();
         let dirs: Vec<_> = dirs.into_iter().collect();

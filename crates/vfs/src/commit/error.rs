@@ -92,6 +92,16 @@ impl CommitError {
         }
     }
 
+    /// Returns the failure of the server, if it may pass.
+    pub(super) fn passing(&self) -> Option<&RemoteError> {
+        match self {
+            Self::Remote(error) | Self::AnswerLost { source: error } => {
+                error.is_retryable().then_some(error)
+            }
+            _ => None,
+        }
+    }
+
     /// Returns true if the server or the mount refused the changes: the same ones will never become
     /// a version.
     pub(super) fn is_refusal(&self) -> bool {

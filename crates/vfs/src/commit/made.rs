@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use lfsfs_client::{DirectoryListing, GrpcRemote, Published, Remote as _, RemoteError};
+use lfsfs_client::{DirectoryListing, Published, RemoteError, RemoteRead};
 use lfsfs_overlay::{ChangedEntry, CommitIds, DirectoryRef, Entry, Inode, Sealed};
 use lfsfs_types::{DirId, LinkId, Name, ProjectId, Record, VersionNumber};
 
@@ -55,7 +55,7 @@ impl Made {
 /// Finds the ids of what a version made by looking where it is: for a version of which the answer
 /// was lost.
 pub(super) struct Finder<'a> {
-    remote: &'a GrpcRemote,
+    remote: &'a dyn RemoteRead,
     project: ProjectId,
     /// The version that the changes were made on.
     base: VersionNumber,
@@ -67,7 +67,7 @@ pub(super) struct Finder<'a> {
 
 impl<'a> Finder<'a> {
     pub(super) fn new(
-        remote: &'a GrpcRemote,
+        remote: &'a dyn RemoteRead,
         project: ProjectId,
         (base, version): (VersionNumber, VersionNumber),
     ) -> Self {

@@ -21,7 +21,7 @@ mod tests;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use lfsfs_client::{ChangedName, Snapshot};
+use lfsfs_client::{ChangedName, Snapshot, VersionRange};
 use lfsfs_overlay::{CommitIds, NumberRow, Overlay};
 use lfsfs_types::{Name, VersionId};
 use tokio::sync::MutexGuard;
@@ -252,7 +252,7 @@ async fn changed_between(ground: &Ground, to: &Snapshot) -> Result<Vec<ChangedNa
         return Err(VfsError::Invalid);
     }
     let (from, to) = (from.version.number, to.version.number);
-    ground.base.changed_names(from, to).await
+    ground.base.changed_names(VersionRange { from, to }).await
 }
 
 /// Returns what differs between the base and what a commit led to, and which of it others changed.
@@ -263,7 +263,11 @@ async fn changed_by_commit(
     let from = ground.untouched.base();
     let base = &ground.base;
     let to = &landing.snapshot.version;
-    let changed = base.changed_names(from.number, to.number).await?;
+    let changed_to = |to| {
+        let from = from.number;
+        base.changed_names(VersionRange { from, to })
+    };
+    let changed = changed_to(to.number).await?;
     // A head that had everything already is the work of others.
     let theirs = match to.id == landing.commit {
         true => to.parent,
@@ -271,7 +275,7 @@ async fn changed_by_commit(
     };
     let others = match theirs == from.number {
         true => Vec::new(),
-        false => base.changed_names(from.number, theirs).await?,
+        false => changed_to(theirs).await?,
     };
     Ok((changed, others))
 }

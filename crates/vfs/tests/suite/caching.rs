@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use lfsfs_client::Call;
 use lfsfs_client::memory::Calls;
 use lfsfs_types::nodeid;
 use lfsfs_vfs::{FileKind, VfsConfig};
@@ -17,11 +18,14 @@ async fn a_second_pass_asks_the_server_nothing() {
         .values()
         .filter(|it| it.attr.kind == FileKind::Directory);
     let calls = setup.remote.take_calls();
-    assert_eq!(calls.resolve_source, 1);
-    assert_eq!(calls.list_directory, directories.count() as u64 + 1);
+    assert_eq!(calls.of(Call::ResolveSource), 1);
+    assert_eq!(
+        calls.of(Call::ListDirectory),
+        directories.count() as u64 + 1
+    );
     // A loaded chunk answers for its neighbours, so most directories need not be resolved.
-    assert!(calls.resolve < 20, "{calls:?}");
-    assert!(calls.read_chunk < 65, "{calls:?}");
+    assert!(calls.of(Call::Resolve) < 20, "{calls:?}");
+    assert!(calls.of(Call::ReadChunk) < 65, "{calls:?}");
     assert_eq!(walk(&vfs).await.unwrap(), first);
     assert_eq!(setup.remote.take_calls(), Calls::default());
 }
@@ -36,10 +40,7 @@ async fn a_remount_with_a_warm_cache_only_resolves_its_source() {
     setup.remote.take_calls();
     let vfs = setup.mount().await;
     assert_eq!(walk(&vfs).await.unwrap(), first);
-    let only = Calls {
-        resolve_source: 1,
-        ..Calls::default()
-    };
+    let only = Calls::made([(Call::ResolveSource, 1)]);
     assert_eq!(setup.remote.take_calls(), only);
 }
 
@@ -111,12 +112,8 @@ async fn many_readers_of_one_block_are_one_fetch() {
     for reader in readers {
         assert_eq!(reader.await.unwrap().len(), 1000);
     }
-    let once = Calls {
-        resolve: 1,
-        // One for the index of the chunk, one for blocks.
-        read_chunk: 2,
-        ..Calls::default()
-    };
+    // One read for the index of the chunk, one for blocks.
+    let once = Calls::made([(Call::Resolve, 1), (Call::ReadChunk, 2)]);
     assert_eq!(setup.remote.take_calls(), once);
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lfsfs_cache::{CacheConfig, DiskCache};
-use lfsfs_client::{ClientConfig, GrpcRemote, Remote};
+use lfsfs_client::{Admin, ClientConfig, GrpcRemote, Remote, RemoteRead, Retry};
 use lfsfs_common::clock::{TestClock, WallTime};
 use lfsfs_overlay::OverlayOptions;
 use lfsfs_server::{ListenPolicy, ServerConfig, ServerError, bind, run};
@@ -49,7 +49,8 @@ impl Cluster {
         let mut client = Client::of(&address.to_string());
         client.dir = dir;
         let project = ProjectName::new("app").unwrap();
-        let made = client.remote.new_project(&project, Vec::new()).await;
+        let admin = Admin::new(&client.remote, Retry::new(Duration::ZERO));
+        let made = admin.new_project(&project, Vec::new()).await;
         made.unwrap();
         Self {
             client,
@@ -104,7 +105,7 @@ impl Client {
     /// Mounts what a remote says of a version, with a cache that has nothing that others said.
     pub(crate) async fn mount_through(
         &self,
-        remote: Arc<dyn Remote>,
+        remote: Arc<dyn RemoteRead>,
         source: &str,
         overlay: &str,
     ) -> Result<Mount, VfsError> {
@@ -134,7 +135,7 @@ impl Client {
 
     async fn open(
         &self,
-        remote: Arc<dyn Remote>,
+        remote: Arc<dyn RemoteRead>,
         source: &str,
         cache: &str,
     ) -> Result<Vfs, VfsError> {
@@ -220,8 +221,9 @@ impl Mount {
         force: bool,
         progress: &Arc<Progress>,
     ) -> Result<CommitOutcome, CommitError> {
+        let remote: Arc<dyn Remote> = Arc::new(self.remote.clone());
         self.vfs
-            .commit(&self.remote, &params(force), Arc::new(NoKernel), progress)
+            .commit(&remote, &params(force), Arc::new(NoKernel), progress)
             .await
     }
 
@@ -349,6 +351,7 @@ pub(crate) fn params(force: bool) -> CommitParams {
         author: "tester".to_owned(),
         message: "a test".to_owned(),
         force,
+        retry: Retry::new(Duration::ZERO),
     }
 }
 

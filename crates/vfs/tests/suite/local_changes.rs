@@ -1,6 +1,7 @@
 //! The lines of what a mount changed are the difference between the tree that it began with and the
 //! one that it shows.
 
+use lfsfs_client::Call;
 use lfsfs_client::memory::{Faults, MemoryTree, plain};
 use lfsfs_types::{Kind, Link, LinkId};
 use lfsfs_vfs::{LocalChange, LocalLine, Privileges, WritableVfs};
@@ -144,7 +145,7 @@ async fn paths_of_deep_changes_take_one_question_after_a_remount() {
     mounted.machine.remote.take_calls();
     assert_eq!(lines(&mounted.vfs).await, ["M a/a/b/a", "M b/a/a"]);
     let calls = mounted.machine.remote.take_calls();
-    assert_eq!(calls.directory_places, 1);
+    assert_eq!(calls.of(Call::DirectoryPlaces), 1);
     mounted.machine.remote.set_faults(Faults {
         is_down: true,
         ..Faults::default()

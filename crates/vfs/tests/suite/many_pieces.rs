@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use lfsfs_client::Call;
 use lfsfs_client::MemoryRemote;
 use lfsfs_client::memory::{MemoryTree, plain};
 use lfsfs_testkit::tempdir::ThreadDir;
@@ -69,7 +70,7 @@ async fn read_everywhere(count: usize) {
         assert_eq!(vfs.read(small, 0, 100).await.unwrap(), "beside it");
         let groups = count.div_ceil(4096) as u64;
         let resolves = if is_warm { 0 } else { 2 + groups };
-        assert_eq!(remote.take_calls().resolve, resolves);
+        assert_eq!(remote.take_calls().of(Call::Resolve), resolves);
         vfs.settle().await;
     }
 }

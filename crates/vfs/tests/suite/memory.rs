@@ -12,12 +12,13 @@ use bytes::Bytes;
 use lfsfs_cache::{CacheConfig, DiskCache};
 use lfsfs_client::memory::{MemoryTree, plain};
 use lfsfs_client::{
-    ChangedName, ChunkLocation, DirectoryListing, DirectoryPlace, MemoryRemote, Remote,
-    RemoteError, Resolved, Snapshot,
+    ChangedName, ChunkLocation, DiffStream, DirectoryListing, DirectoryPlace, MemoryRemote,
+    RemoteError, RemoteRead, Renames, Resolved, Snapshot, VersionRange,
 };
 use lfsfs_testkit::tempdir::ThreadDir;
 use lfsfs_types::{
-    ContentId, DirId, Kind, Name, ProjectId, Record, Source, VersionId, VersionNumber, nodeid,
+    ContentId, DirId, Kind, Name, ObjectPath, ProjectId, Record, Source, VersionId, VersionNumber,
+    nodeid,
 };
 use lfsfs_vfs::{Vfs, VfsConfig};
 
@@ -33,7 +34,7 @@ struct Synthetic {
 }
 
 #[async_trait]
-impl Remote for Synthetic {
+impl RemoteRead for Synthetic {
     async fn resolve_source(&self, source: &Source) -> Result<Snapshot, RemoteError> {
         self.remote.resolve_source(source).await
     }
@@ -60,10 +61,35 @@ impl Remote for Synthetic {
     async fn changed_names(
         &self,
         project: ProjectId,
-        from: VersionNumber,
-        to: VersionNumber,
+        range: VersionRange,
     ) -> Result<Vec<ChangedName>, RemoteError> {
-        self.remote.changed_names(project, from, to).await
+        self.remote.changed_names(project, range).await
+    }
+
+    async fn snapshot(
+        &self,
+        project: ProjectId,
+        version: VersionNumber,
+    ) -> Result<Snapshot, RemoteError> {
+        self.remote.snapshot(project, version).await
+    }
+
+    async fn lookup(
+        &self,
+        project: ProjectId,
+        version: VersionNumber,
+        path: &ObjectPath,
+    ) -> Result<Record, RemoteError> {
+        self.remote.lookup(project, version, path).await
+    }
+
+    async fn diff(
+        &self,
+        project: ProjectId,
+        range: VersionRange,
+        renames: Renames,
+    ) -> Result<DiffStream, RemoteError> {
+        self.remote.diff(project, range, renames).await
     }
 
     async fn directory_places(
@@ -75,8 +101,12 @@ impl Remote for Synthetic {
         self.remote.directory_places(project, version, dirs).await
     }
 
-    async fn resolve(&self, contents: &[ContentId]) -> Result<Resolved, RemoteError> {
-        self.remote.resolve(contents).await
+    async fn resolve(
+        &self,
+        project: ProjectId,
+        contents: &[ContentId],
+    ) -> Result<Resolved, RemoteError> {
+        self.remote.resolve(project, contents).await
     }
 
     async fn read_chunk(

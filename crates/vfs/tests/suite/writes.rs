@@ -4,6 +4,7 @@ use std::pin::pin;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
+use lfsfs_client::Call;
 use lfsfs_client::memory::MemoryTree;
 use lfsfs_overlay::OverlayError;
 use lfsfs_types::{Timestamp, nodeid};
@@ -109,6 +110,29 @@ async fn a_changed_file_keeps_its_number_while_mounted_and_after() {
     assert_eq!(ino(&vfs, "a").await, directory);
 }
 
+/// A kernel that gathers writes has told the times that it shows, or will.
+#[tokio::test]
+async fn gathered_writes_leave_the_times_as_they_are() {
+    let machine = Machine::new();
+    let vfs = machine.mount().await;
+    let file = ino(&vfs, "d").await;
+    let at = |secs| Timestamp { secs, nanos: 7 };
+    for (mtime, ctime) in [(at(1_000), at(1_000)), (at(1_000), at(2_000))] {
+        let times = SetAttr {
+            mtime: Some(SetTime::At(mtime)),
+            ctime: Some(ctime),
+            ..SetAttr::default()
+        };
+        let set = vfs.setattr(file, times).await.unwrap();
+        let written = vfs.write_gathered(file, 3, b"gathered", Privileges::Keep);
+        written.await.unwrap();
+        let attr = vfs.getattr(file).await.unwrap();
+        assert_eq!((attr.mtime, attr.ctime), (mtime, ctime));
+        assert_eq!(attr.atime, set.atime);
+        assert_eq!(vfs.read(file, 3, 8).await.unwrap(), "gathered");
+    }
+}
+
 #[tokio::test]
 async fn appending_to_a_base_file_copies_none_of_its_blocks() {
     let machine = Machine::new();
@@ -120,7 +144,7 @@ async fn appending_to_a_base_file_copies_none_of_its_blocks() {
         .unwrap();
     vfs.write(file, 7, b"head", Privileges::Keep).await.unwrap();
     assert_eq!(
-        machine.remote.take_calls().read_chunk,
+        machine.remote.take_calls().of(Call::ReadChunk),
         0,
         "nothing is fetched to write"
     );
@@ -360,7 +384,7 @@ async fn moving_a_large_base_directory_costs_the_same_as_a_small_one() {
             .unwrap();
         let after = (machine.log_len(), vfs.overlay().unwrap().stats().unwrap());
         assert_eq!(
-            machine.remote.take_calls().list_directory,
+            machine.remote.take_calls().of(Call::ListDirectory),
             0,
             "nothing is listed"
         );

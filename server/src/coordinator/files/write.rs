@@ -9,8 +9,8 @@ use lfsfs_types::{
     VersionNumber,
 };
 
-use super::super::fs_service::no_such_path;
 use super::super::log_published;
+use super::super::request::no_such_path;
 use super::invalid;
 use crate::blocking::IntoFault as _;
 

@@ -2,7 +2,8 @@
 
 use std::io;
 
-use lfsfs_client::{DiffEntry, GrpcRemote, Snapshot};
+use futures::TryStreamExt as _;
+use lfsfs_client::{Call, Client, DiffEntry, RemoteError, Renames, Snapshot, VersionRange};
 use lfsfs_mount::{
     AnswerSink, ChangeItem, ChangeKind, ControlProgress, ControlRequest, Counted, Mount, call_with,
 };
@@ -62,7 +63,7 @@ impl Found {
     /// Finds the differences between two versions of one project.
     pub(crate) async fn versions(
         &mut self,
-        remote: &GrpcRemote,
+        client: &Client,
         from: &Snapshot,
         to: &Snapshot,
         no_renames: bool,
@@ -72,14 +73,36 @@ impl Found {
             return Err(CommandError::usage(format!("{a} and {b} are two projects"))
                 .hint("compare versions of one project; mount both to compare projects"));
         }
-        let range = (from.version.number, to.version.number);
-        let sink = |entry: DiffEntry| {
-            self.add(entry);
-            true
+        let range = VersionRange {
+            from: from.version.number,
+            to: to.version.number,
         };
-        Ok(remote
-            .diff(from.project.id, range, no_renames, sink)
-            .await?)
+        let renames = match no_renames {
+            true => Renames::Expanded,
+            false => Renames::Shown,
+        };
+        // What came before the stream broke comes again.
+        let ask = || async {
+            let entries = client.remote.diff(from.project.id, range, renames).await?;
+            let mut found = self.empty();
+            let mut entries = entries;
+            while let Some(entry) = entries.try_next().await? {
+                found.add(entry);
+            }
+            Ok::<_, RemoteError>(found)
+        };
+        *self = client.retry.run(Call::Diff, ask).await?;
+        Ok(())
+    }
+
+    /// Returns what is to find the same, and has found nothing.
+    fn empty(&self) -> Self {
+        Self {
+            stat: Stat::default(),
+            entries: Vec::new(),
+            counts_only: self.counts_only,
+            below: self.below.clone(),
+        }
     }
 
     /// Finds the uncommitted changes of a mount.

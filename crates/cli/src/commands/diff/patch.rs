@@ -5,7 +5,9 @@
 mod blob;
 mod text;
 
-use lfsfs_client::{DiffEntry, GrpcRemote, Snapshot};
+use std::sync::Arc;
+
+use lfsfs_client::{DiffEntry, RemoteRead, Snapshot};
 use lfsfs_mount::mountinfo::MountEntry;
 use lfsfs_types::ObjectPath;
 
@@ -29,11 +31,11 @@ enum New {
 impl Patch {
     /// Compares two versions of one project.
     pub(crate) async fn between(
-        remote: GrpcRemote,
+        remote: Arc<dyn RemoteRead>,
         old: Snapshot,
         new: Snapshot,
     ) -> Result<Self, CommandError> {
-        let new = VersionFiles::open(remote.clone(), new).await?;
+        let new = VersionFiles::open(Arc::clone(&remote), new).await?;
         Ok(Self {
             old: VersionFiles::open(remote, old).await?,
             new: New::Version(Box::new(new)),
@@ -42,7 +44,7 @@ impl Patch {
 
     /// Compares a mount with the version that it was made from.
     pub(crate) async fn of_mount(
-        remote: GrpcRemote,
+        remote: Arc<dyn RemoteRead>,
         base: Snapshot,
         mount: MountEntry,
     ) -> Result<Self, CommandError> {

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use lfsfs_client::{
-    ChangedName, ChunkLocation, DirectoryListing, DirectoryPlace, GrpcRemote, Remote, RemoteError,
-    Resolved, Snapshot,
+    ChangedName, ChunkLocation, DiffStream, DirectoryListing, DirectoryPlace, RemoteError,
+    RemoteRead, Renames, Resolved, Snapshot, VersionRange,
 };
 use lfsfs_types::limits::SMALL_CONTENT_LEN_MAX;
-use lfsfs_types::{ContentId, DirId, Kind, ProjectId, Source, VersionNumber};
+use lfsfs_types::{ContentId, DirId, Kind, ObjectPath, ProjectId, Record, Source, VersionNumber};
 use lfsfs_vfs::{CommitError, LocalLine};
 
 use crate::commit_support::{Cluster, Mount};
@@ -21,12 +21,12 @@ use crate::support::noise;
 /// A server whose first version tells a false size of every file.
 #[derive(Debug)]
 struct Lying {
-    server: GrpcRemote,
+    server: Arc<dyn RemoteRead>,
     more: u64,
 }
 
 #[async_trait]
-impl Remote for Lying {
+impl RemoteRead for Lying {
     async fn resolve_source(&self, source: &Source) -> Result<Snapshot, RemoteError> {
         self.server.resolve_source(source).await
     }
@@ -52,10 +52,35 @@ impl Remote for Lying {
     async fn changed_names(
         &self,
         project: ProjectId,
-        from: VersionNumber,
-        to: VersionNumber,
+        range: VersionRange,
     ) -> Result<Vec<ChangedName>, RemoteError> {
-        self.server.changed_names(project, from, to).await
+        self.server.changed_names(project, range).await
+    }
+
+    async fn snapshot(
+        &self,
+        project: ProjectId,
+        version: VersionNumber,
+    ) -> Result<Snapshot, RemoteError> {
+        self.server.snapshot(project, version).await
+    }
+
+    async fn lookup(
+        &self,
+        project: ProjectId,
+        version: VersionNumber,
+        path: &ObjectPath,
+    ) -> Result<Record, RemoteError> {
+        self.server.lookup(project, version, path).await
+    }
+
+    async fn diff(
+        &self,
+        project: ProjectId,
+        range: VersionRange,
+        renames: Renames,
+    ) -> Result<DiffStream, RemoteError> {
+        self.server.diff(project, range, renames).await
     }
 
     async fn directory_places(
@@ -67,8 +92,12 @@ impl Remote for Lying {
         self.server.directory_places(project, version, dirs).await
     }
 
-    async fn resolve(&self, contents: &[ContentId]) -> Result<Resolved, RemoteError> {
-        self.server.resolve(contents).await
+    async fn resolve(
+        &self,
+        project: ProjectId,
+        contents: &[ContentId],
+    ) -> Result<Resolved, RemoteError> {
+        self.server.resolve(project, contents).await
     }
 
     async fn read_chunk(
@@ -157,7 +186,7 @@ async fn cure(mount: &Mount, path: &str, (cure, original): (Cure, &[u8])) -> Opt
 
 /// Mounts the first version as one that tells so many bytes more of each file.
 async fn mount_lying(cluster: &Cluster, more: u64) -> Mount {
-    let server = cluster.remote.clone();
+    let server = Arc::new(cluster.remote.clone());
     let lying = Arc::new(Lying { server, more });
     let mount = cluster.mount_through(lying, "app@v1", "lying").await;
     mount.unwrap()

@@ -5,8 +5,9 @@ use std::io::{self, Read as _};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use lfsfs_client::{GrpcRemote, Snapshot};
+use lfsfs_client::{RemoteRead, Snapshot};
 use lfsfs_mount::mountinfo::MountEntry;
 use lfsfs_types::{Kind, ObjectPath};
 use rustix::fs::OFlags;
@@ -88,13 +89,16 @@ impl Blob {
 
 /// The objects of a version.
 pub(super) struct VersionFiles {
-    remote: GrpcRemote,
+    remote: Arc<dyn RemoteRead>,
     snapshot: Snapshot,
     contents: Contents,
 }
 
 impl VersionFiles {
-    pub(super) async fn open(remote: GrpcRemote, snapshot: Snapshot) -> Result<Self, CommandError> {
+    pub(super) async fn open(
+        remote: Arc<dyn RemoteRead>,
+        snapshot: Snapshot,
+    ) -> Result<Self, CommandError> {
         let contents = Contents::open(&remote, &snapshot).await?;
         Ok(Self {
             remote,
@@ -105,7 +109,7 @@ impl VersionFiles {
 
     /// Reads an object, if it is a file or a symbolic link.
     pub(super) async fn blob(&self, path: &ObjectPath) -> Result<Option<Blob>, CommandError> {
-        let (path, record) = find(&self.remote, &self.snapshot, path, LastLink::Keep).await?;
+        let (path, record) = find(&*self.remote, &self.snapshot, path, LastLink::Keep).await?;
         match &record.kind {
             Kind::Symlink { target } => Ok(Some(Blob::of_link(target))),
             Kind::File { .. } => {

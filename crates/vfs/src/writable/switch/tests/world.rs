@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lfsfs_cache::{CacheConfig, DiskCache};
 use lfsfs_client::memory::MemoryTree;
-use lfsfs_client::{MemoryRemote, Remote as _, Snapshot};
+use lfsfs_client::{MemoryRemote, RemoteRead as _, Snapshot};
 use lfsfs_common::clock::{TestClock, WallTime};
 use lfsfs_overlay::{CommitIds, OverlayOptions};
 use lfsfs_testkit::tempdir::ThreadDir;

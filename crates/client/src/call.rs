@@ -1,0 +1,89 @@
+//! The calls of the seam and of administration, and which of them may be made again.
+
+/// A call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Call {
+    /// [`RemoteRead::resolve_source`](crate::RemoteRead::resolve_source)
+    ResolveSource,
+    /// [`RemoteRead::snapshot`](crate::RemoteRead::snapshot)
+    Snapshot,
+    /// [`RemoteRead::lookup`](crate::RemoteRead::lookup)
+    Lookup,
+    /// [`RemoteRead::list_directory`](crate::RemoteRead::list_directory)
+    ListDirectory,
+    /// [`RemoteRead::changed_names`](crate::RemoteRead::changed_names)
+    ChangedNames,
+    /// [`RemoteRead::directory_places`](crate::RemoteRead::directory_places)
+    DirectoryPlaces,
+    /// [`RemoteRead::diff`](crate::RemoteRead::diff)
+    Diff,
+    /// [`RemoteRead::resolve`](crate::RemoteRead::resolve)
+    Resolve,
+    /// [`RemoteRead::read_chunk`](crate::RemoteRead::read_chunk)
+    ReadChunk,
+    /// [`RemoteWrite::find_missing`](crate::RemoteWrite::find_missing)
+    FindMissing,
+    /// [`RemoteWrite::put_pieces`](crate::RemoteWrite::put_pieces)
+    PutPieces,
+    /// [`RemoteWrite::store_chunk`](crate::RemoteWrite::store_chunk)
+    StoreChunk,
+    /// [`RemoteWrite::open_session`](crate::RemoteWrite::open_session)
+    OpenSession,
+    /// [`RemoteWrite::commit`](crate::RemoteWrite::commit)
+    Commit,
+    /// [`Admin::cluster`](crate::Admin::cluster)
+    Cluster,
+    /// [`Admin::new_project`](crate::Admin::new_project)
+    NewProject,
+    /// [`Admin::delete_project`](crate::Admin::delete_project)
+    DeleteProject,
+    /// [`Admin::rename_project`](crate::Admin::rename_project)
+    RenameProject,
+    /// [`Admin::list_projects`](crate::Admin::list_projects)
+    ListProjects,
+    /// [`Admin::inspect`](crate::Admin::inspect)
+    Inspect,
+    /// [`Admin::set_tag`](crate::Admin::set_tag)
+    SetTag,
+    /// [`Admin::delete_tag`](crate::Admin::delete_tag)
+    DeleteTag,
+    /// [`Admin::list_tags`](crate::Admin::list_tags)
+    ListTags,
+    /// [`Admin::log_of_path`](crate::Admin::log_of_path)
+    Log,
+}
+
+impl Call {
+    /// Returns true if the call does and answers the same when it is made again after an answer that was
+    /// lost.
+    #[must_use]
+    pub const fn is_idempotent(self) -> bool {
+        match self {
+            Self::ResolveSource
+            | Self::Snapshot
+            | Self::Lookup
+            | Self::ListDirectory
+            | Self::ChangedNames
+            | Self::DirectoryPlaces
+            | Self::Diff
+            | Self::Resolve
+            | Self::ReadChunk
+            | Self::FindMissing
+            | Self::Cluster
+            | Self::ListProjects
+            | Self::Inspect
+            | Self::ListTags
+            | Self::Log => true,
+            // Contents, pieces and chunks are named by their hashes.
+            Self::PutPieces | Self::StoreChunk => true,
+            // The random id of the version names the session.
+            Self::OpenSession => true,
+            // A tag that is set twice names the same version.
+            Self::SetTag => true,
+            // The changes are a stream that is gone: its operation begins anew.
+            Self::Commit => false,
+            // The second call would find what the first one made, or not find what it removed.
+            Self::NewProject | Self::DeleteProject | Self::RenameProject | Self::DeleteTag => false,
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! What a command of a user works with: one set of connections, one retry policy.
+
+use std::sync::Arc;
+
+use crate::admin::Admin;
+use crate::config::ClientConfig;
+use crate::error::RemoteError;
+use crate::grpc::GrpcRemote;
+use crate::layered::Retrying;
+use crate::remote::Remote;
+use crate::retry::Retry;
+
+/// A system, as one operation of a user asks it.
+#[derive(Debug, Clone)]
+pub struct Client {
+    /// Versions, contents, commits.
+    pub remote: Arc<dyn Remote>,
+    /// Projects, tags, history.
+    pub admin: Admin,
+    /// When calls are made again.
+    pub retry: Retry,
+}
+
+impl Client {
+    /// Checks the configuration; nothing is sent yet.
+    pub fn new(config: ClientConfig, retry: Retry) -> Result<Self, RemoteError> {
+        let grpc = GrpcRemote::new(config)?;
+        Ok(Self {
+            admin: Admin::new(&grpc, retry.clone()),
+            remote: Retrying::around(Arc::new(grpc), retry.clone()),
+            retry,
+        })
+    }
+}

@@ -1,0 +1,143 @@
+//! Messages of the wire become checked data.
+
+use std::sync::Arc;
+
+use lfsfs_proto::convert::{self, id, optional_name, required};
+use lfsfs_proto::v1;
+use lfsfs_transfer::Frame;
+use lfsfs_types::limits::PIECES_MAX;
+use lfsfs_types::{
+    ClusterId, ContentId, ContentPlace, DirId, ObjectPath, ProjectId, ProjectName, Sha256,
+    VersionId, VersionNumber,
+};
+
+use crate::data::{ChangedName, ChunkLocation, DiffEntry, Project, Resolved, Snapshot, StoredList};
+use crate::error::RemoteError;
+
+pub(super) fn snapshot(message: v1::ResolveSourceResponse) -> Result<Snapshot, RemoteError> {
+    Ok(Snapshot {
+        cluster: id("cluster_id", &message.cluster_id, ClusterId::from_slice)?,
+        project: project(required("project", message.project)?)?,
+        version: required("version", message.version)?.try_into()?,
+        root: required("root", message.root)?.try_into()?,
+    })
+}
+
+pub(crate) fn project(message: v1::Project) -> Result<Project, RemoteError> {
+    let name = ProjectName::new(&message.name)
+        .map_err(|error| convert::ProtocolError::invalid("name", error))?;
+    Ok(Project {
+        id: id("project id", &message.id, ProjectId::from_slice)?,
+        name,
+        head: (
+            VersionNumber(message.head),
+            id("head_id", &message.head_id, VersionId::from_slice)?,
+        ),
+        created: required("created", message.created)?.try_into()?,
+        pack_patterns: message.pack_patterns,
+        replication: message.replication,
+    })
+}
+
+pub(super) fn take_resolved(
+    resolved: &mut Resolved,
+    message: v1::ResolveResponse,
+) -> Result<(), RemoteError> {
+    for location in message.chunks {
+        let info: lfsfs_types::ChunkInfo = required("info", location.info)?.try_into()?;
+        let nodes = location
+            .nodes
+            .into_iter()
+            .map(|node| node.address)
+            .collect();
+        resolved
+            .chunks
+            .insert(info.id, Arc::new(ChunkLocation { info, nodes }));
+    }
+    for content in message.contents {
+        if !content.found {
+            continue;
+        }
+        let id = id("content", &content.content, ContentId::from_slice)?;
+        if !content.list.is_empty() {
+            resolved.lists.insert(id, stored_list(&content)?);
+            continue;
+        }
+        let places = content.places.into_iter().map(ContentPlace::try_from);
+        let places = places.collect::<Result<Vec<_>, _>>()?;
+        check_chunks_told(&places, resolved)?;
+        resolved.contents.entry(id).or_default().extend(places);
+    }
+    Ok(())
+}
+
+fn stored_list(content: &v1::ResolvedContent) -> Result<StoredList, RemoteError> {
+    if content.list_count as usize > PIECES_MAX {
+        return Err(RemoteError::Corrupt(
+            "a list has more pieces than a content may have".to_owned(),
+        ));
+    }
+    Ok(StoredList {
+        content: id("list", &content.list, ContentId::from_slice)?,
+        count: content.list_count,
+    })
+}
+
+fn check_chunks_told(places: &[ContentPlace], resolved: &Resolved) -> Result<(), RemoteError> {
+    match places
+        .iter()
+        .find(|place| !resolved.chunks.contains_key(&place.chunk))
+    {
+        None => Ok(()),
+        Some(place) => Err(RemoteError::Corrupt(format!(
+            "the server names chunk {} untold",
+            place.chunk
+        ))),
+    }
+}
+
+pub(super) fn frame(message: v1::ChunkFrame) -> Result<Frame, RemoteError> {
+    Ok(Frame {
+        offset: message.offset,
+        data: message.data,
+        is_final: message.is_final,
+        checksum: id(
+            "partial_checksum",
+            &message.partial_checksum,
+            Sha256::from_slice,
+        )?,
+    })
+}
+
+fn path(bytes: &[u8]) -> Result<ObjectPath, RemoteError> {
+    ObjectPath::new(bytes).map_err(|error| RemoteError::Corrupt(format!("a path: {error}")))
+}
+
+pub(super) fn changed_name(message: v1::ChangedName) -> Result<ChangedName, RemoteError> {
+    let path = |bytes: Option<Vec<u8>>| bytes.as_deref().map(path).transpose();
+    Ok(ChangedName {
+        dir: DirId(message.dir),
+        name: optional_name("name", &message.name)?,
+        old: path(message.old_path)?,
+        new: path(message.new_path)?,
+    })
+}
+
+pub(super) fn diff_entry(message: &v1::DiffEntry) -> Result<DiffEntry, RemoteError> {
+    let new = path(&message.path)?;
+    Ok(match message.kind() {
+        v1::DiffKind::Added => DiffEntry::Added(new),
+        v1::DiffKind::Removed => DiffEntry::Removed(new),
+        v1::DiffKind::Modified => DiffEntry::Modified(new),
+        v1::DiffKind::Touched => DiffEntry::Touched(new),
+        v1::DiffKind::Renamed => DiffEntry::Renamed {
+            old: path(&message.old_path)?,
+            new,
+        },
+        v1::DiffKind::Unspecified => {
+            return Err(RemoteError::Corrupt(
+                "a diff's line is of no kind".to_owned(),
+            ));
+        }
+    })
+}

@@ -1,0 +1,312 @@
+//! The reading half over gRPC.
+
+use std::collections::HashSet;
+use std::ops::Range;
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use futures::stream;
+use lfsfs_proto::convert::{id, name, required};
+use lfsfs_proto::v1;
+use lfsfs_transfer::DownloadReceiver;
+use lfsfs_types::limits::{
+    CHUNK_LEN_MAX, CONTENTS_PER_MESSAGE_MAX, DIRS_PER_MESSAGE_MAX, PAGE_ENTRIES_MAX,
+};
+use lfsfs_types::{
+    ContentId, DirId, Name, ObjectPath, ProjectId, Record, Source, VersionId, VersionNumber,
+};
+
+use super::GrpcRemote;
+use super::messages;
+use super::write::unique;
+use crate::connection::within;
+use crate::data::{
+    ChangedName, ChunkLocation, DirectoryListing, DirectoryPlace, Renames, Resolved, Snapshot,
+    VersionRange,
+};
+use crate::error::RemoteError;
+use crate::remote::{DiffStream, RemoteRead};
+
+#[async_trait]
+impl RemoteRead for GrpcRemote {
+    async fn resolve_source(&self, source: &Source) -> Result<Snapshot, RemoteError> {
+        self.version(v1::ResolveSourceRequest {
+            source: source.to_string(),
+            ..Default::default()
+        })
+        .await
+    }
+
+    async fn snapshot(
+        &self,
+        project: ProjectId,
+        version: VersionNumber,
+    ) -> Result<Snapshot, RemoteError> {
+        self.version(v1::ResolveSourceRequest {
+            source: String::new(),
+            project_id: project.as_bytes().to_vec(),
+            version: version.0,
+        })
+        .await
+    }
+
+    async fn lookup(
+        &self,
+        project: ProjectId,
+        version: VersionNumber,
+        path: &ObjectPath,
+    ) -> Result<Record, RemoteError> {
+        let connections = &self.connections;
+        let request = v1::LookupRequest {
+            project_id: project.as_bytes().to_vec(),
+            version: version.0,
+            path: path.as_bytes().to_vec(),
+        };
+        let mut fs = connections.fs();
+        let limit = connections.config.progress_timeout;
+        let answer = connections
+            .watched("the path", limit, fs.lookup(request))
+            .await?;
+        Ok(required("record", answer.into_inner().record)?.try_into()?)
+    }
+
+    async fn list_directory(
+        &self,
+        project: ProjectId,
+        version: VersionNumber,
+        dir: DirId,
+    ) -> Result<DirectoryListing, RemoteError> {
+        let mut entries: Vec<(Name, Record)> = Vec::new();
+        loop {
+            let after = entries.last().map(|(name, _)| name.as_bytes().to_vec());
+            let page = self
+                .list_page(v1::ListDirectoryRequest {
+                    project_id: project.as_bytes().to_vec(),
+                    version: version.0,
+                    dir: dir.0,
+                    after: after.unwrap_or_default(),
+                    limit: u32::try_from(PAGE_ENTRIES_MAX).unwrap_or(u32::MAX),
+                })
+                .await?;
+            let got = page.entries.len();
+            for entry in page.entries {
+                entries.push(entry.try_into()?);
+            }
+            if !entries.is_sorted_by(|a, b| a.0 < b.0) || (page.more && got == 0) {
+                return Err(RemoteError::Corrupt(
+                    "a directory's names are out of order".to_owned(),
+                ));
+            }
+            if !page.more {
+                let listing_version = id(
+                    "listing_version",
+                    &page.listing_version,
+                    VersionId::from_slice,
+                )?;
+                return Ok(DirectoryListing {
+                    entries,
+                    listing_version,
+                });
+            }
+        }
+    }
+
+    async fn changed_names(
+        &self,
+        project: ProjectId,
+        range: VersionRange,
+    ) -> Result<Vec<ChangedName>, RemoteError> {
+        let connections = &self.connections;
+        let wait = connections.config.progress_timeout;
+        let request = v1::ChangedNamesRequest {
+            project_id: project.as_bytes().to_vec(),
+            from: range.from.0,
+            to: range.to.0,
+        };
+        let mut fs = connections.fs();
+        let what = "the changed names";
+        let answer = connections.call(what, wait, fs.changed_names(request));
+        let mut stream = answer.await?.into_inner();
+        let mut names = Vec::new();
+        let says_something = |it: &v1::ChangedNamesResponse| !it.names.is_empty();
+        while let Some(message) = connections.next(what, &mut stream, says_something).await? {
+            for changed in message.names {
+                names.push(messages::changed_name(changed)?);
+            }
+        }
+        Ok(names)
+    }
+
+    async fn directory_places(
+        &self,
+        project: ProjectId,
+        version: VersionNumber,
+        dirs: &[DirId],
+    ) -> Result<Vec<DirectoryPlace>, RemoteError> {
+        let mut known = HashSet::new();
+        let mut places = Vec::new();
+        for dirs in dirs.chunks(DIRS_PER_MESSAGE_MAX) {
+            let found = self.places_of(project, version, dirs).await?;
+            places.extend(found.into_iter().filter(|(dir, ..)| known.insert(*dir)));
+        }
+        Ok(places)
+    }
+
+    async fn diff(
+        &self,
+        project: ProjectId,
+        range: VersionRange,
+        renames: Renames,
+    ) -> Result<DiffStream, RemoteError> {
+        let connections = self.connections.clone();
+        let wait = connections.config.progress_timeout;
+        let request = v1::DiffRequest {
+            project_id: project.as_bytes().to_vec(),
+            from: range.from.0,
+            to: range.to.0,
+            expand_renames: renames == Renames::Expanded,
+        };
+        let mut fs = connections.fs();
+        let answer = connections.call("the diff", wait, fs.diff(request));
+        let messages = answer.await?.into_inner();
+        let entries = stream::try_unfold(messages, move |mut messages| {
+            let connections = connections.clone();
+            async move {
+                let next = connections.call("the diff", wait, messages.message());
+                let Some(message) = next.await? else {
+                    return Ok(None);
+                };
+                Ok(Some((messages::diff_entry(&message)?, messages)))
+            }
+        });
+        Ok(Box::pin(entries))
+    }
+
+    async fn resolve(
+        &self,
+        project: ProjectId,
+        contents: &[ContentId],
+    ) -> Result<Resolved, RemoteError> {
+        let connections = &self.connections;
+        let limit = connections.config.progress_timeout;
+        let requests: Vec<_> = unique(contents)
+            .chunks(CONTENTS_PER_MESSAGE_MAX)
+            .map(|part| v1::ResolveRequest {
+                project_id: project.as_bytes().to_vec(),
+                contents: part.iter().map(|id| id.as_bytes().to_vec()).collect(),
+            })
+            .collect();
+        let mut fs = connections.fs();
+        let answer = fs.resolve(stream::iter(requests));
+        let mut stream = connections
+            .call("places of contents", limit, answer)
+            .await?
+            .into_inner();
+        let mut resolved = Resolved::default();
+        let says_something =
+            |it: &v1::ResolveResponse| !(it.chunks.is_empty() && it.contents.is_empty());
+        while let Some(message) = connections
+            .next("places of contents", &mut stream, says_something)
+            .await?
+        {
+            messages::take_resolved(&mut resolved, message)?;
+        }
+        Ok(resolved)
+    }
+
+    async fn read_chunk(
+        &self,
+        chunk: &ChunkLocation,
+        range: Range<u64>,
+    ) -> Result<Bytes, RemoteError> {
+        if range.start >= range.end || range.end > chunk.info.len.min(CHUNK_LEN_MAX) {
+            let message = format!("bytes {}..{} are not in the chunk", range.start, range.end);
+            return Err(RemoteError::Invalid(message));
+        }
+        let mut failure = RemoteError::NotFound(format!("chunk {} is nowhere", chunk.info.id));
+        for node in &chunk.nodes {
+            match self.read_from(node, chunk, &range).await {
+                Ok(bytes) => return Ok(bytes),
+                Err(error) => failure = error.of_datanode(self.address()),
+            }
+        }
+        Err(failure)
+    }
+}
+
+impl GrpcRemote {
+    async fn version(&self, request: v1::ResolveSourceRequest) -> Result<Snapshot, RemoteError> {
+        let connections = &self.connections;
+        let limit = connections.config.open_timeout;
+        let mut fs = connections.fs();
+        let answer = connections.call("a version", limit, fs.resolve_source(request));
+        messages::snapshot(answer.await?.into_inner())
+    }
+
+    async fn list_page(
+        &self,
+        request: v1::ListDirectoryRequest,
+    ) -> Result<v1::ListDirectoryResponse, RemoteError> {
+        let connections = &self.connections;
+        let limit = connections.config.progress_timeout;
+        let mut fs = connections.fs();
+        let answer = connections.call("a directory", limit, fs.list_directory(request));
+        Ok(answer.await?.into_inner())
+    }
+
+    async fn places_of(
+        &self,
+        project: ProjectId,
+        version: VersionNumber,
+        dirs: &[DirId],
+    ) -> Result<Vec<DirectoryPlace>, RemoteError> {
+        let connections = &self.connections;
+        let wait = connections.config.progress_timeout;
+        let request = v1::DirectoryPlacesRequest {
+            project_id: project.as_bytes().to_vec(),
+            version: version.0,
+            dirs: dirs.iter().map(|dir| dir.0).collect(),
+        };
+        let mut fs = connections.fs();
+        let what = "places of directories";
+        let answer = connections.call(what, wait, fs.directory_places(request));
+        let mut stream = answer.await?.into_inner();
+        let mut places = Vec::new();
+        let says_something = |it: &v1::DirectoryPlacesResponse| !it.places.is_empty();
+        while let Some(message) = connections.next(what, &mut stream, says_something).await? {
+            for place in message.places {
+                let name = name("name", &place.name)?;
+                places.push((DirId(place.dir), DirId(place.parent), name));
+            }
+        }
+        Ok(places)
+    }
+
+    async fn read_from(
+        &self,
+        node: &str,
+        chunk: &ChunkLocation,
+        range: &Range<u64>,
+    ) -> Result<Bytes, RemoteError> {
+        let limit = self.connections.config.progress_timeout;
+        let request = v1::DownloadChunkStreamRequest {
+            target: Some(v1::download_chunk_stream_request::Target::ChunkId(
+                chunk.info.id.as_bytes().to_vec(),
+            )),
+            chunk_stream_size: 0,
+            offset: range.start,
+            length: range.end - range.start,
+            ticket: Vec::new(),
+        };
+        let mut datanode = self.connections.datanode(node)?;
+        let answer = datanode.download_chunk_stream(request);
+        let mut stream = within(node, "a chunk", limit, answer).await?.into_inner();
+        let mut receiver = DownloadReceiver::new(range.clone());
+        let mut bytes = BytesMut::new();
+        while let Some(message) = within(node, "a chunk", limit, stream.message()).await? {
+            bytes.extend_from_slice(&receiver.receive(messages::frame(message)?)?);
+        }
+        receiver.finish()?;
+        Ok(bytes.freeze())
+    }
+}

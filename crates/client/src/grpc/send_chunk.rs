@@ -1,0 +1,188 @@
+//! One chunk on its way to a datanode.
+
+use bytes::Bytes;
+use lfsfs_proto::convert::{id, required};
+use lfsfs_proto::v1;
+use lfsfs_transfer::{Frame, Pace, SendWindow, cut_frames};
+use lfsfs_types::limits::{CHUNK_LEN_DEFAULT, FRAME_LEN_DEFAULT};
+use lfsfs_types::{ChunkId, NodeId, ProjectId, SessionId};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+
+use crate::connection::{Connections, within};
+use crate::error::RemoteError;
+
+/// Frames that wait between the window and the wire.
+const FRAMES_QUEUED_MAX: usize = 4;
+/// Room for footer and trailer, so that a full chunk fits its slot.
+const SLOT_LEN: u64 = 2 * CHUNK_LEN_DEFAULT;
+
+/// A place for one chunk on a datanode, handed out by the coordinator.
+struct Slot {
+    id: SessionId,
+    primary: String,
+    replicas: Vec<v1::NodeInfo>,
+    len_max: u64,
+}
+
+/// Asks for a slot and sends a chunk there. Returns how many bytes went over the wire.
+pub(super) async fn send_chunk(
+    connections: &Connections,
+    project: ProjectId,
+    chunk: ChunkId,
+    bytes: Bytes,
+) -> Result<u64, RemoteError> {
+    let slot = plan(connections, project).await?;
+    let len = bytes.len() as u64;
+    if len > slot.len_max {
+        return Err(RemoteError::Invalid(format!(
+            "a chunk of {len} bytes does not fit its slot"
+        )));
+    }
+    let limit = connections.config.progress_timeout;
+    let mut datanode = connections.datanode(&slot.primary)?;
+    let request = v1::PrepareChunkUploadRequest {
+        chunk_id: chunk.as_bytes().to_vec(),
+        size: len,
+        slot_id: slot.id.as_bytes().to_vec(),
+        propagate: true,
+        replicas: slot.replicas,
+        ticket: Vec::new(),
+    };
+    let answer = datanode.prepare_chunk_upload(request);
+    let coordinator = &connections.config.address;
+    let prepared = within(&slot.primary, "to a chunk", limit, answer)
+        .await
+        .map_err(|error| error.of_datanode(coordinator))?
+        .into_inner();
+    if !prepared.accept {
+        return Err(RemoteError::Full(prepared.message));
+    }
+    if prepared.present {
+        return Ok(0);
+    }
+    let session = id("session_id", &prepared.session_id, SessionId::from_slice)?;
+    let (frames, outgoing) = mpsc::channel(FRAMES_QUEUED_MAX);
+    let answer = datanode.upload_chunk_stream(ReceiverStream::new(outgoing));
+    let sender = Sender {
+        session,
+        chunk,
+        frames,
+        node: &slot.primary,
+    };
+    let acks = async {
+        Ok(within(&slot.primary, "to a chunk", limit, answer)
+            .await?
+            .into_inner())
+    };
+    sender.send(acks, bytes, limit).await?;
+    Ok(len)
+}
+
+async fn plan(connections: &Connections, project: ProjectId) -> Result<Slot, RemoteError> {
+    let request = v1::PlanUploadRequest {
+        project_id: project.as_bytes().to_vec(),
+        count: 1,
+        chunk_size: SLOT_LEN,
+    };
+    let mut fs = connections.fs();
+    let limit = connections.config.progress_timeout;
+    let answer = connections
+        .call("a place for a chunk", limit, fs.plan_upload(request))
+        .await?;
+    let mut slots = answer.into_inner().slots.into_iter();
+    let first = slots.next();
+    slot(first.ok_or_else(|| RemoteError::Full("no datanode".to_owned()))?)
+}
+
+/// One chunk on its way to one datanode.
+struct Sender<'a> {
+    session: SessionId,
+    chunk: ChunkId,
+    frames: mpsc::Sender<v1::ChunkFrame>,
+    node: &'a str,
+}
+
+impl Sender<'_> {
+    async fn send(
+        self,
+        acks: impl Future<Output = Result<Streaming<v1::ChunkAck>, RemoteError>>,
+        bytes: Bytes,
+        limit: std::time::Duration,
+    ) -> Result<(), RemoteError> {
+        let mut frames = cut_frames(0, bytes, FRAME_LEN_DEFAULT).peekable();
+        let mut window = SendWindow::new();
+        // Nothing takes frames from the queue before the call is under way.
+        let (acks, ()) = tokio::join!(acks, self.fill(&mut frames, &mut window));
+        let mut acks = acks?;
+        loop {
+            let ack = within(
+                self.node,
+                "a chunk's acknowledgement",
+                limit,
+                acks.message(),
+            )
+            .await?;
+            let ack = ack.ok_or_else(|| self.broken("the stream of acknowledgements ended"))?;
+            if !ack.success {
+                return Err(RemoteError::Corrupt(ack.message));
+            }
+            if ack.is_final {
+                return Ok(());
+            }
+            let pace = if ack.ready_for_next {
+                Pace::GoOn
+            } else {
+                Pace::Wait
+            };
+            window.acknowledged(ack.bytes_received, pace)?;
+            self.fill(&mut frames, &mut window).await;
+        }
+    }
+
+    /// Sends as many frames as the window allows. A stream that ended early says why in its
+    /// acknowledgements, so that a closed queue is no error here.
+    async fn fill(
+        &self,
+        frames: &mut std::iter::Peekable<impl Iterator<Item = Frame>>,
+        window: &mut SendWindow,
+    ) {
+        while let Some(frame) = frames.next_if(|frame| window.may_send(frame.data.len())) {
+            let Ok(permit) = self.frames.reserve().await else {
+                return;
+            };
+            window.sent(frame.data.len());
+            permit.send(self.message(frame));
+        }
+    }
+
+    fn message(&self, frame: Frame) -> v1::ChunkFrame {
+        v1::ChunkFrame {
+            session_id: self.session.as_bytes().to_vec(),
+            chunk_id: self.chunk.as_bytes().to_vec(),
+            data: frame.data,
+            offset: frame.offset,
+            is_final: frame.is_final,
+            partial_checksum: frame.checksum.as_bytes().to_vec(),
+        }
+    }
+
+    fn broken(&self, reason: &str) -> RemoteError {
+        RemoteError::Unavailable {
+            address: self.node.to_owned(),
+            reason: reason.to_owned(),
+        }
+    }
+}
+
+fn slot(message: v1::Slot) -> Result<Slot, RemoteError> {
+    let primary = required("primary", message.primary)?;
+    id("node id", &primary.id, NodeId::from_slice)?;
+    Ok(Slot {
+        id: id("slot id", &message.id, SessionId::from_slice)?,
+        primary: primary.address,
+        replicas: message.replicas,
+        len_max: message.len_max,
+    })
+}

@@ -1,0 +1,307 @@
+//! Versions that sessions make of a project in memory, and what differs between versions.
+//!
+//! Simpler than a server: a base that is not the newest version is a conflict, whatever changed.
+
+use std::collections::{BTreeMap, HashMap};
+
+use lfsfs_types::{
+    DirId, Kind, LinkId, Name, ObjectPath, Record, Timestamp, VersionCounts, VersionNumber,
+    VersionRecord,
+};
+
+use super::project::{MemoryProject, MemoryVersion};
+use crate::{
+    Change, DiffEntry, DirectoryListing, Published, RemoteError, Renames, SessionParams,
+    VersionRange,
+};
+
+impl MemoryProject {
+    /// Makes the changes of a session the next version.
+    pub(super) fn commit(
+        &mut self,
+        params: &SessionParams,
+        changes: Vec<Change>,
+    ) -> Result<Published, RemoteError> {
+        let head = self.head();
+        if params.base != (head.record.number, head.record.id) {
+            return Err(RemoteError::Conflict {
+                message: "another version came first".to_owned(),
+                paths: Vec::new(),
+                count: 1,
+            });
+        }
+        let head = head.clone();
+        let mut draft = Draft {
+            version: head.clone(),
+            next_dir: self.next_dir,
+            dirs: BTreeMap::new(),
+            links: BTreeMap::new(),
+        };
+        changes.into_iter().for_each(|change| draft.apply(change));
+        draft.finish();
+        self.next_dir = draft.next_dir;
+        let version = if draft.version.has_same_state(&head) {
+            head.record.clone()
+        } else {
+            draft.version.record = next_record(&head.record, params, &draft.version);
+            draft.version.keep_listing_versions(&head);
+            let record = draft.version.record.clone();
+            self.versions.push(draft.version);
+            record
+        };
+        Ok(Published {
+            version,
+            rows: 0,
+            rebased: false,
+            dirs: draft.dirs,
+            links: draft.links,
+        })
+    }
+
+    /// Returns the differences between two versions.
+    pub(super) fn diff(
+        &self,
+        VersionRange { from, to }: VersionRange,
+        renames: Renames,
+    ) -> Result<Vec<DiffEntry>, RemoteError> {
+        let (old, new) = (self.version(from)?, self.version(to)?);
+        let (old_paths, new_paths) = (old.by_path(), new.by_path());
+        if renames == Renames::Expanded {
+            return Ok(differences(&old_paths, &new_paths));
+        }
+        // With the directories carried first, what moved with them is in its place.
+        let moves = moves(old, new);
+        let carried = old_paths.into_iter().map(|(path, record)| {
+            let inner = moves.iter().rev();
+            let mut inner = inner.filter_map(|(from, to)| moved(&path, from, to));
+            (inner.next().unwrap_or(path.clone()), record)
+        });
+        let mut entries = differences(&carried.collect(), &new_paths);
+        let renamed = moves.into_iter();
+        entries.extend(renamed.map(|(old, new)| DiffEntry::Renamed { old, new }));
+        Ok(entries)
+    }
+}
+
+/// The next version while it is made.
+struct Draft {
+    version: MemoryVersion,
+    next_dir: u64,
+    /// Real ids by those of the session.
+    dirs: BTreeMap<DirId, DirId>,
+    links: BTreeMap<LinkId, LinkId>,
+}
+
+impl Draft {
+    fn apply(&mut self, change: Change) {
+        let dir = self.real(change.dir);
+        let state = change.state.map(|record| self.with_real_ids(record));
+        match (change.name, state) {
+            (None, Some(record)) if record.link.is_some() => self.set_link(&record),
+            (None, Some(record)) => self.version.root = record,
+            (None, None) => {}
+            (Some(name), Some(record)) => {
+                if record.link.is_some() {
+                    self.set_link(&record);
+                }
+                if let Some(below) = record.dir() {
+                    self.version.places.insert(below, (dir, name.clone()));
+                }
+                self.put(dir, name, Some(record));
+            }
+            (Some(name), None) => self.put(dir, name, None),
+        }
+    }
+
+    fn put(&mut self, dir: DirId, name: Name, record: Option<Record>) {
+        let empty = DirectoryListing {
+            entries: Vec::new(),
+            listing_version: self.version.record.id,
+        };
+        let entries = &mut self.version.listings.entry(dir).or_insert(empty).entries;
+        entries.retain(|entry| entry.0 != name);
+        if let Some(record) = record {
+            let at = entries.partition_point(|entry| entry.0 < name);
+            entries.insert(at, (name, record));
+        }
+    }
+
+    /// All names of a hard link have one record.
+    fn set_link(&mut self, record: &Record) {
+        let id = record.link.map(|link| link.id);
+        let listings = self.version.listings.values_mut();
+        let entries = listings.flat_map(|listing| &mut listing.entries);
+        entries
+            .filter(|(_, known)| known.link.map(|link| link.id) == id)
+            .for_each(|(_, known)| *known = record.clone());
+    }
+
+    fn with_real_ids(&mut self, mut record: Record) -> Record {
+        if let Kind::Directory { dir } = &mut record.kind {
+            *dir = self.real(*dir);
+        }
+        if let Some(link) = &mut record.link
+            && link.id.is_session()
+        {
+            let fresh = LinkId(self.next_dir);
+            let real = *self.links.entry(link.id).or_insert(fresh);
+            self.next_dir += u64::from(real == fresh);
+            link.id = real;
+        }
+        record
+    }
+
+    fn real(&mut self, dir: DirId) -> DirId {
+        if !dir.is_session() {
+            return dir;
+        }
+        let fresh = DirId(self.next_dir);
+        let real = *self.dirs.entry(dir).or_insert(fresh);
+        if real == fresh {
+            self.next_dir += 1;
+            let listing_version = self.version.record.id;
+            let empty = || DirectoryListing {
+                entries: Vec::new(),
+                listing_version,
+            };
+            self.version.listings.entry(real).or_insert_with(empty);
+        }
+        real
+    }
+
+    /// Forgets what no directory leads to any more, and counts names of hard links.
+    fn finish(&mut self) {
+        let mut known = HashMap::from([(DirId::ROOT, None)]);
+        let mut rest = vec![DirId::ROOT];
+        while let Some(dir) = rest.pop() {
+            let listing = self.version.listings.get(&dir);
+            for (name, record) in listing.iter().flat_map(|listing| &listing.entries) {
+                if let Some(below) = record.dir() {
+                    known.insert(below, Some((dir, name.clone())));
+                    rest.push(below);
+                }
+            }
+        }
+        self.version
+            .listings
+            .retain(|dir, _| known.contains_key(dir));
+        let places = known.into_iter();
+        self.version.places = places
+            .filter_map(|(dir, place)| Some((dir, place?)))
+            .collect();
+        let mut counts: HashMap<LinkId, u32> = HashMap::new();
+        let entries = |listings: &HashMap<_, DirectoryListing>| -> Vec<LinkId> {
+            let entries = listings.values().flat_map(|listing| &listing.entries);
+            entries
+                .filter_map(|(_, record)| Some(record.link?.id))
+                .collect()
+        };
+        for link in entries(&self.version.listings) {
+            *counts.entry(link).or_default() += 1;
+        }
+        let listings = self.version.listings.values_mut();
+        for (_, record) in listings.flat_map(|listing| &mut listing.entries) {
+            if let Some(link) = &mut record.link {
+                link.nlink = counts[&link.id];
+            }
+        }
+    }
+}
+
+impl MemoryVersion {
+    fn by_path(&self) -> BTreeMap<ObjectPath, Record> {
+        let listings = self.listings.iter();
+        let names = listings.flat_map(|(dir, listing)| {
+            let entries = listing.entries.iter();
+            entries.map(|(name, record)| (*dir, name, record))
+        });
+        let pairs = names
+            .filter_map(|(dir, name, record)| Some((self.path(dir, Some(name))?, record.clone())));
+        pairs.collect()
+    }
+
+    /// Times of directories alone make no version.
+    fn has_same_state(&self, other: &Self) -> bool {
+        let plain = |version: &Self| {
+            let mut records = version.by_path();
+            records.insert(ObjectPath::ROOT, version.root.clone());
+            for record in records.values_mut() {
+                record.ctime = Timestamp::default();
+                if record.dir().is_some() {
+                    record.mtime = Timestamp::default();
+                }
+            }
+            records
+        };
+        plain(self) == plain(other)
+    }
+}
+
+fn next_record(
+    head: &VersionRecord,
+    params: &SessionParams,
+    version: &MemoryVersion,
+) -> VersionRecord {
+    let paths = version.by_path();
+    let longest = paths.keys().map(|path| path.as_bytes().len()).max();
+    VersionRecord {
+        number: VersionNumber(head.number.0 + 1),
+        id: params.version,
+        parent: head.number,
+        base: head.number,
+        origin: params.origin,
+        time: Timestamp::default(),
+        author: params.author.clone(),
+        message: params.message.clone(),
+        counts: VersionCounts {
+            objects: paths.len() as u64,
+            bytes: paths.values().map(Record::size).sum(),
+            path_len: longest.and_then(|len| u32::try_from(len).ok()),
+            ..VersionCounts::default()
+        },
+    }
+}
+
+fn differences(
+    old: &BTreeMap<ObjectPath, Record>,
+    new: &BTreeMap<ObjectPath, Record>,
+) -> Vec<DiffEntry> {
+    let mut entries = Vec::new();
+    for (path, record) in new {
+        match old.get(path) {
+            None => entries.push(DiffEntry::Added(path.clone())),
+            Some(before) if !before.same_state(record) => {
+                entries.push(DiffEntry::Modified(path.clone()));
+            }
+            Some(before) if before.mtime != record.mtime && record.dir().is_none() => {
+                entries.push(DiffEntry::Touched(path.clone()));
+            }
+            Some(_) => {}
+        }
+    }
+    let removed = old.keys().filter(|path| !new.contains_key(path));
+    entries.extend(removed.cloned().map(DiffEntry::Removed));
+    entries
+}
+
+/// Returns the directories that moved by themselves, the outer ones first.
+fn moves(old: &MemoryVersion, new: &MemoryVersion) -> Vec<(ObjectPath, ObjectPath)> {
+    let both = old.places.iter().filter_map(|(dir, place)| {
+        let now = new.places.get(dir)?;
+        let is_moved = now != place;
+        let path =
+            |version: &MemoryVersion, (dir, name): &(DirId, Name)| version.path(*dir, Some(name));
+        is_moved.then(|| Some((path(old, place)?, path(new, now)?)))?
+    });
+    let mut moves: Vec<_> = both.collect();
+    moves.sort();
+    moves
+}
+
+/// Returns where a directory that moved has brought a path.
+fn moved(path: &ObjectPath, from: &ObjectPath, to: &ObjectPath) -> Option<ObjectPath> {
+    let rest = path.as_bytes().strip_prefix(from.as_bytes())?;
+    let is_in = rest.is_empty() || rest.starts_with(b"/");
+    let path = [to.as_bytes(), rest].concat();
+    is_in.then(|| ObjectPath::new(&path).ok())?
+}
