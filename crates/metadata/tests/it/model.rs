@@ -64,6 +64,8 @@ fn pairs_that_failed() {
     run_pair(10_001_966);
     // They moved the only name of a hard link whose time I changed.
     run_pair(2_000_257);
+    // I put a directory in the place of one that I removed, and a file of the same name was in both.
+    run_pair(32_015_157);
 }
 
 fn run_pair(seed: u64) {
