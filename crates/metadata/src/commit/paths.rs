@@ -5,8 +5,8 @@
 //! adds, that is only estimated; beyond, everything below is looked at. So the longest path of a
 //! version is an upper bound, and a client need not ask before it moves a directory.
 
+use lfsfs_types::DirId;
 use lfsfs_types::limits::PATH_LEN_MAX;
-use lfsfs_types::{DirId, Record};
 
 use super::plan::{Planner, below};
 use crate::error::{Refusal, Result};
@@ -57,8 +57,9 @@ impl Planner<'_> {
         Ok(len)
     }
 
-    /// Measures what lies below a directory and stays as it is. What changes is measured already, but
-    /// not what lies below a directory that only gets other attributes.
+    /// Measures what lies below a directory and stays there, also under names that the commit changes:
+    /// one of a hard link may have been staged since changes were measured, and a directory may only get
+    /// other attributes.
     fn longest_below(&mut self, dir: DirId) -> Result<usize> {
         let mut longest = 0;
         let mut open = vec![dir];
@@ -66,18 +67,22 @@ impl Planner<'_> {
             let len = self.path_len(dir)?;
             let is_touched = self.plan.touched.contains(&dir);
             self.for_each_entry(dir, |planner, name, record| {
-                if is_touched && let Some(row) = planner.staged(dir, Some(name))? {
-                    let now = row.state.map(|state| planner.plan.record(state));
-                    let now = now.as_ref().and_then(Record::dir);
-                    open.extend(record.dir().filter(|dir| now == Some(*dir)));
-                    return Ok(());
-                }
+                let staged = match is_touched {
+                    true => planner.staged(dir, Some(name))?,
+                    false => None,
+                };
+                let now = match staged {
+                    Some(row) => row.state.map(|state| planner.plan.record(state)),
+                    None => Some(record.clone()),
+                };
+                let Some(now) = now else { return Ok(()) };
                 let len = below(len, name.as_bytes().len());
                 if len > PATH_LEN_MAX {
                     return Err(Refusal::PathTooLong { len }.at(dir, Some(name.clone())));
                 }
                 longest = longest.max(len);
-                open.extend(record.dir());
+                // Another directory has moved there, and is measured by itself, or is new.
+                open.extend(now.dir().filter(|now| record.dir() == Some(*now)));
                 Ok(())
             })?;
         }

@@ -233,29 +233,41 @@ fn paths_that_are_too_long() {
     commit(&scene.metadata, &scene.project, changes);
 }
 
-/// What lies below a directory that moves is measured, also below one that gets another mode with that.
+/// What lies below a directory that moves is measured, also below one that gets another mode with that,
+/// and a name of a hard link of which only another name is told.
 #[test]
-fn paths_that_get_too_long_below_what_a_commit_does_not_name() {
+fn paths_that_get_too_long_below_what_a_commit_names() {
     let scene = scene();
     let long = "n".repeat(255);
+    let linked = |mode| Record {
+        mode,
+        ..linked(2, scene.link, 3)
+    };
     let mut changes = vec![put(scene.inner, "below", directory(made(0)))];
-    for depth in 0..15 {
+    for depth in 0..14 {
         changes.push(put(made(depth), &long, directory(made(depth + 1))));
     }
     // With 15 names of 255 bytes below it, "dir/inner/below" is as long as 3,855 bytes.
+    changes.push(put(made(14), &long, linked(0o644)));
+    changes.extend(["l1", "l2"].map(|name| put(DirId::ROOT, name, linked(0o644))));
     commit(&scene.metadata, &scene.project, changes);
     let head = scene.metadata.project_by_id(scene.project.id).unwrap().head;
-    let mut moved = vec![
-        remove(DirId::ROOT, "dir"),
-        put(DirId::ROOT, &long, directory(scene.dir)),
+    let inner = Record {
+        mode: 0o700,
+        ..directory(scene.inner)
+    };
+    let others = [
+        None,
+        Some(put(scene.dir, "inner", inner)),
+        Some(put(DirId::ROOT, "l1", linked(0o600))),
     ];
-    for mode in [0o644, 0o700] {
-        let inner = Record {
-            mode,
-            ..directory(scene.inner)
-        };
-        moved.push(put(scene.dir, "inner", inner));
-        let error = commit_as(&scene.metadata, &scene.project, [77; 16], moved.clone());
+    for other in others {
+        let mut moved = vec![
+            remove(DirId::ROOT, "dir"),
+            put(DirId::ROOT, &long, directory(scene.dir)),
+        ];
+        moved.extend(other);
+        let error = commit_as(&scene.metadata, &scene.project, [77; 16], moved);
         let reason = match error.unwrap_err() {
             MetadataError::Refused { reason, .. } => reason,
             error => panic!("{error}"),
