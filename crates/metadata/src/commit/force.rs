@@ -82,8 +82,9 @@ struct Force<'p, 'a> {
 }
 
 impl Force<'_, '_> {
-    /// Notes where the directories that I made, moved or changed are, and which renames conflict
-    /// because something is left where they go to.
+    /// Notes where the directories that I made, moved or changed are, and which renames cannot stay
+    /// renames: because something is left where they go to, or because the other side did the same and
+    /// moved what is above.
     fn learn_places(&mut self) -> Result<()> {
         for change in self.planner.staging.all() {
             let change = change?;
@@ -92,7 +93,10 @@ impl Force<'_, '_> {
             let Some(dir) = record.dir() else { continue };
             let before = self.planner.old_state(change.dir, change.name.as_ref())?;
             let replaced = before.as_ref().and_then(Record::dir);
-            if replaced.is_some_and(|replaced| self.contested.contains(&replaced)) {
+            let is_left = replaced.is_some_and(|replaced| self.contested.contains(&replaced));
+            let (planner, into) = (self.planner, change.dir);
+            let is_apart = self.moves(dir) && self.sides.moved_with_above(planner, dir, into)?;
+            if is_left || is_apart {
                 self.contested.insert(dir);
             }
             let place = MyPlace {

@@ -89,6 +89,8 @@ fn pairs_that_failed_at_the_edges() {
     run_pair_at_the_edges(44_000_237);
     // A name of a hard link, of which I told another name, got too long with its directory.
     run_pair_at_the_edges(44_001_413);
+    // Both renamed a directory alike, and they moved what it is in; then with force.
+    run_pair_at_the_edges(44_001_540);
 }
 
 fn run_pair(seed: u64) {
