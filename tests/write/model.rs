@@ -4,6 +4,7 @@
 //! `LFSFS_MODEL_CASES` sets how many sequences the long form tries, `LFSFS_MODEL_SEED` with which
 //! seed it begins.
 
+use std::fmt;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,8 @@ use lfsfs_tests::{Mounted, Numbers, World, in_namespace, in_namespace_for, run};
 
 #[path = "model/call.rs"]
 pub(crate) mod call;
+#[path = "model/deep.rs"]
+mod deep;
 #[path = "model/generate.rs"]
 pub(crate) mod generate;
 #[path = "model/mapped.rs"]
@@ -22,8 +25,10 @@ pub(crate) mod mapped;
 #[path = "model/seen.rs"]
 pub(crate) mod seen;
 
-use call::Side;
+use call::{Side, Step};
+use deep::{Depth, Opened};
 use generate::Generator;
+use rustix::io::Errno;
 use seen::{Tree, Twins};
 
 /// Calls between two looks at whole trees.
@@ -57,6 +62,17 @@ const EVENTS: [Event; 8] = [
 trait Subject {
     fn path(&self) -> &Path;
 
+    /// Where in that the tree lies.
+    fn depth(&self) -> Depth;
+
+    /// Whether it refuses paths that are too long for a version.
+    fn has_limit(&self) -> bool;
+
+    /// Opens the directory of the tree.
+    fn open(&self) -> Opened {
+        self.depth().open(self.path())
+    }
+
     /// Lets something happen.
     fn event(&mut self, event: Event, twins: &mut Twins, local: &Path);
 }
@@ -68,11 +84,22 @@ fn closes_files(event: Event) -> bool {
 }
 
 /// Another local directory: shows what of the comparison is true of any file system.
-struct Plain(TempDir);
+struct Plain {
+    dir: TempDir,
+    depth: Depth,
+}
 
 impl Subject for Plain {
     fn path(&self) -> &Path {
-        self.0.path()
+        self.dir.path()
+    }
+
+    fn depth(&self) -> Depth {
+        self.depth
+    }
+
+    fn has_limit(&self) -> bool {
+        false
     }
 
     fn event(&mut self, _: Event, _: &mut Twins, _: &Path) {}
@@ -82,6 +109,7 @@ impl Subject for Plain {
 struct Mount<'a> {
     world: &'a World,
     mounted: Mounted<'a>,
+    depth: Depth,
     versions: Vec<(String, Tree)>,
     /// The local directory as it was when the newest version was made.
     saved: PathBuf,
@@ -90,13 +118,17 @@ struct Mount<'a> {
 }
 
 impl<'a> Mount<'a> {
-    fn new(world: &'a World, tree: &Path) -> Self {
-        let source = world.import(tree, "app");
+    fn new(world: &'a World, tree: &Path, depth: Depth) -> Self {
+        let first = world.path("first");
+        copy(tree, &first);
+        depth.bury(&first);
+        let source = world.import(&first, "app");
         let mounted = world.mount_writable(&source, "suid,dev");
         let saved = world.path("saved");
         let mut mount = Self {
             world,
             mounted,
+            depth,
             versions: Vec::new(),
             saved,
             is_committed: false,
@@ -108,7 +140,7 @@ impl<'a> Mount<'a> {
     /// Notes what the version is that is shown, and what the local directory was then.
     fn note_version(&mut self, local: &Path) {
         let source = self.mounted.source();
-        let tree = Tree::of(self.mounted.path());
+        let tree = Tree::of(self.open().path());
         if let Some((_, noted)) = self.versions.iter().find(|(noted, _)| *noted == source) {
             tree.assert_is(noted, format_args!("{source} as shown again"));
         } else {
@@ -124,7 +156,7 @@ impl<'a> Mount<'a> {
         self.mounted.commit("by the model");
         assert_eq!(self.mounted.changes(), 0, "committed");
         assert!(self.mounted.diff().is_empty(), "committed");
-        let after = Tree::of(self.mounted.path());
+        let after = Tree::of(self.open().path());
         after.assert_is(&before, "a commit changes nothing that is seen");
         self.note_version(local);
     }
@@ -141,7 +173,7 @@ impl<'a> Mount<'a> {
         let (source, tree) = &self.versions[at];
         let version = |source: &str| source.rsplit('@').next().expect("a version").to_owned();
         self.mounted.switch(&version(source));
-        let shown = Tree::of(self.mounted.path());
+        let shown = Tree::of(self.open().path());
         shown.assert_is(tree, format_args!("switched from {newest} to {source}"));
         self.mounted.switch(&version(&newest));
     }
@@ -156,7 +188,7 @@ impl<'a> Mount<'a> {
     fn assert_versions(&self) {
         for (source, tree) in &self.versions {
             let mount = self.world.mount(source, "suid,dev");
-            let shown = Tree::of(mount.path());
+            let shown = Tree::of(self.depth.open(mount.path()).path());
             shown.assert_is(tree, format_args!("{source} at the end"));
             mount.umount();
         }
@@ -166,6 +198,14 @@ impl<'a> Mount<'a> {
 impl Subject for Mount<'_> {
     fn path(&self) -> &Path {
         self.mounted.path()
+    }
+
+    fn depth(&self) -> Depth {
+        self.depth
+    }
+
+    fn has_limit(&self) -> bool {
+        true
     }
 
     fn event(&mut self, event: Event, twins: &mut Twins, local: &Path) {
@@ -228,39 +268,68 @@ pub(crate) fn first_tree(dir: &Path) {
     fs::set_permissions(dir, fs::Permissions::from_mode(0o777)).expect("a mode");
 }
 
+/// Returns the generator of a run: where the tree lies deep, it goes to the edges.
+fn generator(seed: u64, depth: Depth) -> Generator {
+    match depth {
+        Depth::Top => Generator::new(seed),
+        Depth::Deep => Generator::at_the_edges(seed),
+    }
+}
+
+/// Makes one call on both sides and compares the answers. What would make a path too long must be
+/// refused by a mount, and is not made in a local directory, which has no such limit.
+fn call(
+    subject: &impl Subject,
+    (ours, theirs): (&mut Side, &mut Side),
+    step: &Step,
+    what: impl fmt::Display,
+) {
+    let room = subject.depth().room();
+    let is_beyond = room.is_some_and(|room| deep::is_beyond(theirs, &step.call, room));
+    if is_beyond && !subject.has_limit() {
+        return;
+    }
+    let answer = ours.perform(step);
+    if is_beyond && answer == Err(Errno::NAMETOOLONG) {
+        return;
+    }
+    assert!(
+        !is_beyond || answer.is_err(),
+        "{what}: {step:?} made a path that is too long"
+    );
+    let expected = theirs.perform(step);
+    assert_eq!(
+        answer, expected,
+        "{what}: {step:?}: ours, then the local one"
+    );
+}
+
 /// Makes random calls on both sides and compares all there is to compare.
 fn compare(subject: &mut impl Subject, local: &Path, seed: u64, calls: usize) {
-    let mut generator = Generator::new(seed);
+    let mut generator = generator(seed, subject.depth());
     let mut twins = Twins::default();
     let at = |number: usize| format!("seed {seed}, call {number}");
-    twins.look(subject.path(), local, at(0));
+    twins.look(subject.open().path(), local, at(0));
     generator.learn(twins.ours());
-    let sides = |ours: &Path| (Side::new(ours), Side::new(local));
-    let (mut ours, mut theirs) = sides(subject.path());
+    let (mut ours, mut theirs) = sides(subject, local);
     for number in 1..=calls {
         let step = generator.step();
-        let (answer, expected) = (ours.perform(&step), theirs.perform(&step));
-        assert_eq!(
-            answer,
-            expected,
-            "{}: {step:?}: ours, then the local one",
-            at(number)
-        );
+        call(subject, (&mut ours, &mut theirs), &step, at(number));
         if number % CALLS_PER_LOOK != 0 && number != calls {
             continue;
         }
-        twins.look(subject.path(), local, at(number));
+        twins.look(subject.open().path(), local, at(number));
         if number % (CALLS_PER_LOOK * LOOKS_PER_EVENT) == 0 || number == calls {
             let event = EVENTS[generator.below(EVENTS.len())];
             if closes_files(event) {
                 drop((ours, theirs));
                 subject.event(event, &mut twins, local);
-                (ours, theirs) = sides(subject.path());
+                (ours, theirs) = sides(subject, local);
             } else {
                 subject.event(event, &mut twins, local);
             }
             twins.look(
-                subject.path(),
+                subject.open().path(),
                 local,
                 format_args!("{}, after {event:?}", at(number)),
             );
@@ -269,30 +338,48 @@ fn compare(subject: &mut impl Subject, local: &Path, seed: u64, calls: usize) {
     }
 }
 
-fn run_in_mount(seed: u64, calls: usize) {
+fn sides(subject: &impl Subject, local: &Path) -> (Side, Side) {
+    (Side::new(subject.open().path()), Side::new(local))
+}
+
+fn run_in_mount(seed: u64, calls: usize, depth: Depth) {
     let world = World::new();
     let local = world.path("local");
     first_tree(&local);
-    let mut mount = Mount::new(&world, &local);
+    let mut mount = Mount::new(&world, &local, depth);
     compare(&mut mount, &local, seed, calls);
     mount.assert_versions();
     let Mount { mounted, .. } = mount;
     mounted.umount();
 }
 
+/// Returns the length of the longest path of a tree.
+fn longest(tree: &Path) -> usize {
+    let tree = Tree::of(tree);
+    tree.paths().map(|path| path.len()).max().unwrap_or(0)
+}
+
+fn run_in_two_local_directories(seed: u64, depth: Depth) {
+    let dirs = [
+        TempDir::new().expect("a directory"),
+        TempDir::new().expect("a directory"),
+    ];
+    let local = dirs[0].path().join("tree");
+    first_tree(&local);
+    let [_local, dir] = dirs;
+    copy(&local, dir.path());
+    depth.bury(dir.path());
+    let mut plain = Plain { dir, depth };
+    compare(&mut plain, &local, seed, 1_000);
+    assert!(longest(&local) <= depth.room().unwrap_or(usize::MAX));
+}
+
 #[test]
 fn two_local_directories_answer_alike() {
     in_namespace("model::two_local_directories_answer_alike", || {
-        for seed in 1..=4 {
-            let dirs = [
-                TempDir::new().expect("a directory"),
-                TempDir::new().expect("a directory"),
-            ];
-            let local = dirs[0].path().join("tree");
-            first_tree(&local);
-            let [_local, other] = dirs;
-            copy(&local, other.path());
-            compare(&mut Plain(other), &local, seed, 1_000);
+        for seed in 1..=3 {
+            run_in_two_local_directories(seed, Depth::Top);
+            run_in_two_local_directories(seed, Depth::Deep);
         }
     });
 }
@@ -332,7 +419,22 @@ fn a_mount_answers_like_a_local_directory() {
         Duration::from_secs(60),
         || {
             for seed in 1..=3 {
-                run_in_mount(seed, 1_200);
+                run_in_mount(seed, 1_200, Depth::Top);
+            }
+        },
+    );
+}
+
+/// The same where paths come to the longest that there can be, with odd names of attributes and far
+/// offsets.
+#[test]
+fn a_mount_answers_like_a_local_directory_at_the_edges() {
+    in_namespace_for(
+        "model::a_mount_answers_like_a_local_directory_at_the_edges",
+        Duration::from_secs(60),
+        || {
+            for seed in 1..=3 {
+                run_in_mount(seed, 1_200, Depth::Deep);
             }
         },
     );
@@ -351,7 +453,8 @@ fn a_mount_answers_like_a_local_directory_in_many_sequences() {
         let first = number_of_environment("LFSFS_MODEL_SEED", 1);
         let count = number_of_environment("LFSFS_MODEL_CASES", 20);
         for seed in first..first + count {
-            run_in_mount(seed, 3_000);
+            run_in_mount(seed, 3_000, Depth::Top);
+            run_in_mount(seed, 3_000, Depth::Deep);
         }
     });
 }

@@ -37,6 +37,8 @@ pub(crate) enum Call {
     Read(usize, u64, usize),
     Write(usize, u64, usize, u8),
     SetLen(usize, u64),
+    /// Writes a byte far behind the end, reads what is there, and makes the file as long as before.
+    WriteFar(usize, u64, u8),
     Allocate(usize, FallocateFlags, u64, u64),
     /// Writes through a shared mapping and syncs it.
     WriteMapped(usize, u64, usize, u8),
@@ -115,6 +117,11 @@ impl Side {
         Self { root, open }
     }
 
+    /// Returns the directory of the tree.
+    pub(crate) fn root(&self) -> &OwnedFd {
+        &self.root
+    }
+
     /// Makes one call.
     pub(crate) fn perform(&mut self, step: &Step) -> Outcome {
         if step.user == 0 {
@@ -139,6 +146,7 @@ impl Side {
             Call::Read(..)
             | Call::Write(..)
             | Call::SetLen(..)
+            | Call::WriteFar(..)
             | Call::Allocate(..)
             | Call::WriteMapped(..)
             | Call::Sync(..)
@@ -180,6 +188,7 @@ impl Side {
                 written.map(Answer::Len).map_err(errno)
             }
             Call::SetLen(slot, len) => done(rustix::fs::ftruncate(file(slot)?, *len)),
+            Call::WriteFar(slot, offset, fill) => write_far(file(slot)?, *offset, *fill),
             Call::Allocate(slot, how, offset, len) => {
                 done(rustix::fs::fallocate(file(slot)?, *how, *offset, *len))
             }
@@ -339,6 +348,18 @@ fn done(result: Result<(), Errno>) -> Outcome {
 
 fn errno(error: std::io::Error) -> Errno {
     Errno::from_io_error(&error).unwrap_or(Errno::IO)
+}
+
+fn write_far(file: &File, offset: u64, fill: u8) -> Outcome {
+    let len = u64::try_from(rustix::fs::fstat(file)?.st_size).map_err(|_| Errno::OVERFLOW)?;
+    file.write_at(&[fill], offset).map_err(errno)?;
+    let far = rustix::fs::fstat(file)?.st_size;
+    let bytes = read(file, offset.saturating_sub(1), 4);
+    rustix::fs::ftruncate(file, len)?;
+    let Answer::Bytes(bytes) = bytes? else {
+        return Err(Errno::NOSYS);
+    };
+    Ok(Answer::Bytes([&far.to_be_bytes(), &*bytes].concat()))
 }
 
 fn read(file: &File, offset: u64, len: usize) -> Outcome {

@@ -1,6 +1,7 @@
 //! Random calls: on a few short paths, so that they meet, and on what the tree began with.
 
 use lfsfs_tests::Numbers;
+use lfsfs_types::limits::{FILE_SIZE_MAX, XATTR_NAME_LEN_MAX};
 use rustix::fs::{Access, FallocateFlags, FileType, OFlags, RenameFlags, XattrFlags};
 
 use super::call::{Call, HANDLES, Step, Time};
@@ -31,6 +32,40 @@ const XATTRS: [&str; 12] = [
     "other",
     "system.other",
 ];
+macro_rules! longest_xattr {
+    () => {
+        concat!(
+            "user.",
+            "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn",
+            "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn",
+            "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn",
+            "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn",
+            "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn",
+        )
+    };
+}
+/// As long as a name can be, longer, and with bytes that are odd in any name.
+const ODD_XATTRS: [&str; 6] = [
+    LONGEST_XATTR,
+    concat!(longest_xattr!(), "n"),
+    "user..",
+    "user.\u{ff}\n",
+    "trusted.a/../b",
+    "security.other/b",
+];
+const LONGEST_XATTR: &str = longest_xattr!();
+const _: () = assert!(LONGEST_XATTR.len() == XATTR_NAME_LEN_MAX);
+/// A name of which a few make a path too long, where the tree lies deep.
+const LONG_PART: &str = "ffffffffffffffffffffffffffffffffffffffff";
+/// Where 31, 32 and 40 bits end, and almost where files of ext4 end, which have a page less than ours.
+const FAR: [u64; 6] = [
+    (1 << 31) - 1,
+    1 << 31,
+    (1 << 32) - 1,
+    1 << 32,
+    (1 << 40) + 1,
+    FILE_SIZE_MAX - 8_192,
+];
 /// Seconds at the edges of what ext4 keeps.
 const EDGES: [i64; 6] = [
     -2_147_483_648,
@@ -45,6 +80,8 @@ const EDGES: [i64; 6] = [
 #[derive(Debug)]
 pub(crate) struct Generator {
     numbers: Numbers,
+    /// Whether names, attributes and sizes go to the edges of what there can be.
+    edges: bool,
     /// Paths that exist, or did a while ago.
     known: Vec<String>,
     /// Those of directories; the root is the empty one.
@@ -59,8 +96,17 @@ impl Generator {
         }
         Self {
             numbers,
+            edges: false,
             known: Vec::new(),
             directories: Vec::new(),
+        }
+    }
+
+    /// Draws also what is at the edges of what there can be.
+    pub(crate) fn at_the_edges(seed: u64) -> Self {
+        Self {
+            edges: true,
+            ..Self::new(seed)
         }
     }
 
@@ -94,6 +140,20 @@ impl Generator {
         Step { user, call }
     }
 
+    fn part(&mut self) -> &'static str {
+        match self.edges && self.one_in(3) {
+            true => LONG_PART,
+            false => self.pick(&PARTS),
+        }
+    }
+
+    fn xattr(&mut self) -> &'static str {
+        match self.edges && self.one_in(3) {
+            true => self.pick(&ODD_XATTRS),
+            false => self.pick(&XATTRS),
+        }
+    }
+
     fn path(&mut self) -> String {
         if !self.known.is_empty() && self.below(5) < 3 {
             let at = self.below(self.known.len());
@@ -103,7 +163,7 @@ impl Generator {
             return "n".repeat(200 + self.below(100));
         }
         let depth = self.pick(&[1, 1, 2, 2, 2, 3]);
-        let parts: Vec<_> = (0..depth).map(|_| self.pick(&PARTS)).collect();
+        let parts: Vec<_> = (0..depth).map(|_| self.part()).collect();
         parts.join("/")
     }
 
@@ -114,7 +174,7 @@ impl Generator {
         }
         let at = self.below(self.directories.len());
         let (directory, number) = (self.directories[at].clone(), self.below(10));
-        let name = format!("{}{number}", self.pick(&PARTS));
+        let name = format!("{}{number}", self.part());
         if directory.is_empty() {
             name
         } else {
@@ -210,6 +270,9 @@ impl Generator {
 
     fn contents(&mut self) -> Call {
         let slot = self.below(HANDLES);
+        if self.edges && self.one_in(12) {
+            return Call::WriteFar(slot, self.pick(&FAR), self.fill());
+        }
         match self.below(20) {
             0..=3 => Call::Open(slot, self.path(), self.open_flags(), self.mode()),
             4 => {
@@ -289,10 +352,10 @@ impl Generator {
                     XattrFlags::REPLACE,
                 ]);
                 // A local ext4 has room for little more.
-                let len = self.pick(&[0, 5, 100, 300]);
-                Call::SetXattr(path, self.pick(&XATTRS), len, how)
+                let len = self.pick(&[0, 5, 100, if self.edges { 64 } else { 300 }]);
+                Call::SetXattr(path, self.xattr(), len, how)
             }
-            _ => Call::RemoveXattr(path, self.pick(&XATTRS)),
+            _ => Call::RemoveXattr(path, self.xattr()),
         }
     }
 
@@ -300,7 +363,7 @@ impl Generator {
         let path = self.path();
         match self.below(10) {
             0 => Call::ReadLink(path),
-            1 => Call::Xattr(path, self.pick(&XATTRS)),
+            1 => Call::Xattr(path, self.xattr()),
             2 => Call::Xattrs(path),
             3 => Call::List(path),
             4..=5 => Call::Stat(path, self.one_in(2)),

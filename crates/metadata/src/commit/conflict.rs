@@ -310,6 +310,18 @@ impl Sides<'_> {
         Ok(mine.is_some_and(|dir| self.theirs.left.contains(&dir)) && mine != theirs)
     }
 
+    /// Returns true if the other side moved a directory, too, and what it lies in after my changes. Even
+    /// if that is where I moved it to, its path is another one.
+    pub(super) fn moved_with_above(
+        &self,
+        planner: &Planner<'_>,
+        moved: DirId,
+        into: DirId,
+    ) -> Result<bool> {
+        let left = &self.theirs.left;
+        Ok(left.contains(&moved) && !self.above_mine(planner, into, left)?.is_empty())
+    }
+
     /// Returns what all names of a link get that both sides touched without a conflict, `mine` being the
     /// record that I gave it; `None` where theirs stays as it is.
     ///

@@ -40,9 +40,13 @@ pub(super) fn stage<'a>(
             (DirId::ABOVE_ROOT, DirId::ABOVE_ROOT),
         ]),
         next: DirId::SESSION_FIRST,
+        staged: to,
         edits: StagingEdits::new(to),
     };
     force.learn_places()?;
+    // What I made may come to the names of what I removed, so it is staged after that.
+    for_each_from_above(planner, |change| force.take_away(&change))?;
+    force.edits.finish()?;
     for_each_from_above(planner, |change| force.make(&change))?;
     force.edits.finish()?;
     force.give_up_links(to)?;
@@ -72,12 +76,15 @@ struct Force<'p, 'a> {
     /// id that the outcome makes.
     outcome: HashMap<DirId, DirId>,
     next: DirId,
+    /// The outcome, as far as it is written.
+    staged: Staging<'a>,
     edits: StagingEdits<'a>,
 }
 
 impl Force<'_, '_> {
-    /// Notes where the directories that I made, moved or changed are, and which renames conflict
-    /// because something is left where they go to.
+    /// Notes where the directories that I made, moved or changed are, and which renames cannot stay
+    /// renames: because something is left where they go to, or because the other side did the same and
+    /// moved what is above.
     fn learn_places(&mut self) -> Result<()> {
         for change in self.planner.staging.all() {
             let change = change?;
@@ -86,7 +93,10 @@ impl Force<'_, '_> {
             let Some(dir) = record.dir() else { continue };
             let before = self.planner.old_state(change.dir, change.name.as_ref())?;
             let replaced = before.as_ref().and_then(Record::dir);
-            if replaced.is_some_and(|replaced| self.contested.contains(&replaced)) {
+            let is_left = replaced.is_some_and(|replaced| self.contested.contains(&replaced));
+            let (planner, into) = (self.planner, change.dir);
+            let is_apart = self.moves(dir) && self.sides.moved_with_above(planner, dir, into)?;
+            if is_left || is_apart {
                 self.contested.insert(dir);
             }
             let place = MyPlace {
@@ -139,13 +149,25 @@ impl Force<'_, '_> {
         })
     }
 
-    /// Returns what the newest version has at a name, as far as my renames leave it there.
+    /// Returns what the newest version has at a name, as far as my renames leave it there. Of what I
+    /// removed a directory can stand for one of mine, anything else is gone.
     fn there(&self, dir: DirId, name: Option<&Name>) -> Result<Option<Record>> {
         if dir.is_session() {
             return Ok(None);
         }
-        let found = self.sides.head.state(dir, name)?;
-        Ok(found.filter(|record| !record.dir().is_some_and(|dir| self.keeps_rename(dir))))
+        let Some(found) = self.sides.head.state(dir, name)? else {
+            return Ok(None);
+        };
+        let is_gone = match found.dir() {
+            Some(found) => self.keeps_rename(found),
+            None => self.is_taken_away(dir, name)?,
+        };
+        Ok((!is_gone).then_some(found))
+    }
+
+    fn is_taken_away(&self, dir: DirId, name: Option<&Name>) -> Result<bool> {
+        let row = self.staged.get(dir, name)?;
+        Ok(row.is_some_and(|row| row.state.is_none()))
     }
 
     /// Returns the directory that stands for one of mine; what is missing on the way is made.
@@ -218,24 +240,43 @@ impl Force<'_, '_> {
         })
     }
 
-    /// Makes one of my changes.
-    fn make(&mut self, change: &Change) -> Result<()> {
+    /// Returns the directory of one of my changes. What goes with a removed directory is decided where
+    /// that is removed.
+    fn dir_of(&self, change: &Change) -> Option<DirId> {
         let dir = self.planner.plan.dir(change.dir);
-        // What goes with a removed directory is decided where that is removed.
-        if self.planner.plan.removed.contains(&dir) {
-            return Ok(());
-        }
+        (!self.planner.plan.removed.contains(&dir)).then_some(dir)
+    }
+
+    /// Removes what is not at a name any more after one of my changes. A file is replaced by what comes
+    /// to its name.
+    fn take_away(&mut self, change: &Change) -> Result<()> {
         let name = change.name.as_ref();
         let before = self.planner.old_state(change.dir, name)?;
-        match &change.state {
-            None => match before {
-                Some(before) => self.remove(dir, name, &before),
-                None => Ok(()),
-            },
-            Some(mine) => match self.planner.plan.record(mine.clone()).dir() {
-                Some(made) => self.make_as_directory(dir, name, before, made),
-                None => self.make_other(dir, name, before, mine),
-            },
+        let (Some(dir), Some(before)) = (self.dir_of(change), before) else {
+            return Ok(());
+        };
+        let mine = change.state.clone();
+        let mine = mine.map(|record| self.planner.plan.record(record));
+        let stays = match mine {
+            None => false,
+            Some(mine) => mine.dir().is_none() || mine.dir() == before.dir(),
+        };
+        match stays {
+            true => Ok(()),
+            false => self.remove(dir, name, &before),
+        }
+    }
+
+    /// Makes one of my changes after which something is at a name.
+    fn make(&mut self, change: &Change) -> Result<()> {
+        let (Some(dir), Some(mine)) = (self.dir_of(change), &change.state) else {
+            return Ok(());
+        };
+        let name = change.name.as_ref();
+        let before = self.planner.old_state(change.dir, name)?;
+        match self.planner.plan.record(mine.clone()).dir() {
+            Some(made) => self.make_as_directory(dir, name, before, made),
+            None => self.make_other(dir, name, before, mine),
         }
     }
 
@@ -329,12 +370,6 @@ impl Force<'_, '_> {
     ) -> Result<()> {
         let stays = before.as_ref().and_then(Record::dir) == Some(made);
         let anew = self.is_made_anew(dir)?;
-        if !anew
-            && !stays
-            && let Some(before) = &before
-        {
-            self.remove(dir, name, before)?;
-        }
         let record = self.place_of(made)?.record;
         if stays && !anew && Step::of(before.as_ref(), Some(&record)) == Step::Times {
             return self.make_times(dir, name, before.as_ref(), &record);

@@ -57,7 +57,9 @@ impl Planner<'_> {
         Ok(len)
     }
 
-    /// Measures what lies below a directory and stays as it is. What changes is measured already.
+    /// Measures what lies below a directory and stays there, also under names that the commit changes:
+    /// one of a hard link may have been staged since changes were measured, and a directory may only get
+    /// other attributes.
     fn longest_below(&mut self, dir: DirId) -> Result<usize> {
         let mut longest = 0;
         let mut open = vec![dir];
@@ -65,15 +67,22 @@ impl Planner<'_> {
             let len = self.path_len(dir)?;
             let is_touched = self.plan.touched.contains(&dir);
             self.for_each_entry(dir, |planner, name, record| {
-                if is_touched && planner.staged(dir, Some(name))?.is_some() {
-                    return Ok(());
-                }
+                let staged = match is_touched {
+                    true => planner.staged(dir, Some(name))?,
+                    false => None,
+                };
+                let now = match staged {
+                    Some(row) => row.state.map(|state| planner.plan.record(state)),
+                    None => Some(record.clone()),
+                };
+                let Some(now) = now else { return Ok(()) };
                 let len = below(len, name.as_bytes().len());
                 if len > PATH_LEN_MAX {
                     return Err(Refusal::PathTooLong { len }.at(dir, Some(name.clone())));
                 }
                 longest = longest.max(len);
-                open.extend(record.dir());
+                // Another directory has moved there, and is measured by itself, or is new.
+                open.extend(now.dir().filter(|now| record.dir() == Some(*now)));
                 Ok(())
             })?;
         }

@@ -431,17 +431,30 @@ impl<'a> Planner<'a> {
         let staging = self.staging;
         for change in staging.all() {
             let change = change?;
-            if change.dir != DirId::ABOVE_ROOT {
-                let name_len = change.name.as_ref().map_or(0, |name| name.as_bytes().len());
-                let len = below(self.path_len(change.dir)?, name_len);
-                // What is removed may have been too long.
-                if change.state.is_some() && len > PATH_LEN_MAX {
-                    return Err(Refusal::PathTooLong { len }.at(change.dir, change.name));
-                }
-                self.longest_staged = self.longest_staged.max(len);
-            }
+            self.measure(&change)?;
             self.compare_one(change)?;
         }
+        Ok(())
+    }
+
+    /// Checks that the path of what a change makes is short enough. What is removed may have been too
+    /// long, or be in a directory that is removed too and would be too long where the one above it moves.
+    fn measure(&mut self, change: &Change) -> Result<()> {
+        let (dir, name) = (change.dir, change.name.as_ref());
+        if dir == DirId::ABOVE_ROOT || (change.state.is_none() && !dir.is_session()) {
+            return Ok(());
+        }
+        let len = below(
+            self.path_len(dir)?,
+            name.map_or(0, |name| name.as_bytes().len()),
+        );
+        if change.state.is_none() {
+            return Ok(());
+        }
+        if len > PATH_LEN_MAX {
+            return Err(Refusal::PathTooLong { len }.at(dir, name.cloned()));
+        }
+        self.longest_staged = self.longest_staged.max(len);
         Ok(())
     }
 

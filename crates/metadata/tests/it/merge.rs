@@ -381,6 +381,7 @@ pub(crate) fn check_forced(base: &Tree, mine: &Tree, theirs: &Tree, forced: &Tre
                 forced.dirs.contains_key(dir) && dir_at(forced, parent) != Some(*dir)
             });
             match moved {
+                None if is_moved_by_me(path, [base, my_tree, their_tree]) => {}
                 None => assert_eq!(found, unlinked(theirs), "{what}: theirs is lost"),
                 Some(dir) => check_entry(path, dir, [base, my_tree, their_tree, forced]),
             }
@@ -404,6 +405,36 @@ pub(crate) fn check_links(tree: &Tree) {
             assert_eq!(nlink as usize, count, "{link} is counted wrong");
         }
     }
+}
+
+/// Returns true if they have an entry at a path only because both moved a directory above it alike, and
+/// I moved or removed one below that. It is then where I left it.
+fn is_moved_by_me(path: &ObjectPath, [base, mine, theirs]: [&Tree; 3]) -> bool {
+    let Some((parent, name)) = path.split_last() else {
+        return false;
+    };
+    let dirs = theirs.paths();
+    let Some(mut dir) = dirs
+        .iter()
+        .find_map(|(dir, at)| (*at == parent).then_some(*dir))
+    else {
+        return false;
+    };
+    let entry = |tree: &Tree| tree.dirs.get(&dir)?.get(&name).map(state);
+    if entry(base) != entry(theirs) {
+        return false;
+    }
+    let [old_places, my_places, their_places] = [base, mine, theirs].map(Tree::places);
+    let mut is_moved = false;
+    while let Some(place) = their_places.get(&dir) {
+        let is_mine = my_places.get(&dir) == Some(place);
+        if !is_mine && old_places.get(&dir) != Some(place) {
+            return false;
+        }
+        is_moved |= !is_mine;
+        dir = place.0;
+    }
+    is_moved
 }
 
 /// Checks that what I left as it was in a directory is as they made it.

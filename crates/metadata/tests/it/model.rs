@@ -11,13 +11,17 @@ use lfsfs_meta_store::{MetaStore, SledStore};
 use lfsfs_metadata::{
     Change, CommitParams, Metadata, MetadataError, Project, Published, Renames, RollbackParams,
 };
+use lfsfs_types::limits::PATH_LEN_MAX;
 use lfsfs_types::{DirId, Kind, LinkId, Name, ObjectPath, Record, VersionId, VersionNumber};
 
 use crate::merge::{check_forced, check_links, merge, with_old_ids};
 use crate::support::{
     Random, assert_clean, begin, diff, in_memory, new_project, open, params, store_contents,
 };
-use crate::tree::{Line, Tree, Work, difference, difference_of_paths};
+use crate::tree::{Line, Tree, Work, difference, difference_of_paths, in_memory_at_the_edges};
+
+#[path = "model/refused.rs"]
+mod refused;
 
 fn cases(default: u64) -> Range<u64> {
     let number = |variable| std::env::var(variable).ok()?.parse::<u64>().ok();
@@ -37,6 +41,14 @@ fn random_histories_in_memory() {
 fn random_pairs_of_concurrent_commits() {
     for seed in cases(400) {
         run_pair(2_000_000 + seed);
+    }
+}
+
+/// The same where paths, names, attributes, sizes and times are what a version can just hold.
+#[test]
+fn random_pairs_at_the_edges() {
+    for seed in cases(200) {
+        run_pair_at_the_edges(4_000_000 + seed);
     }
 }
 
@@ -64,11 +76,35 @@ fn pairs_that_failed() {
     run_pair(10_001_966);
     // They moved the only name of a hard link whose time I changed.
     run_pair(2_000_257);
+    // I put a directory in the place of one that I removed, and a file of the same name was in both.
+    run_pair(32_015_157);
+}
+
+/// Histories at the edges that failed once.
+#[test]
+fn pairs_that_failed_at_the_edges() {
+    // What lies below a directory that moved was not measured, because one between got an attribute.
+    run_pair_at_the_edges(4_000_016);
+    // A rollback moved a directory to where what it removed would have been too long.
+    run_pair_at_the_edges(44_000_237);
+    // A name of a hard link, of which I told another name, got too long with its directory.
+    run_pair_at_the_edges(44_001_413);
+    // Both renamed a directory alike, and they moved what it is in; then with force.
+    run_pair_at_the_edges(44_001_540);
+    // Both renamed a directory alike, and I one below it, too; the model was too strict.
+    run_pair_at_the_edges(44_004_918);
 }
 
 fn run_pair(seed: u64) {
     let mut history = History::new(in_memory(), seed);
     history.stale = true;
+    history.run(12);
+}
+
+fn run_pair_at_the_edges(seed: u64) {
+    let mut history = History::new(in_memory_at_the_edges(), seed);
+    history.stale = true;
+    history.edges = true;
     history.run(12);
 }
 
@@ -99,6 +135,8 @@ struct History {
     trees: Vec<Tree>,
     /// Whether commits are made on older versions too.
     stale: bool,
+    /// Whether they go to the edges of what a version can hold, and beyond.
+    edges: bool,
     /// Ids that must not be given again.
     dirs: BTreeSet<DirId>,
     links: BTreeSet<LinkId>,
@@ -114,6 +152,7 @@ impl History {
             random: Random(seed),
             trees: vec![Tree::empty()],
             stale: false,
+            edges: false,
             dirs: BTreeSet::from([DirId::ROOT]),
             links: BTreeSet::new(),
         }
@@ -154,13 +193,20 @@ impl History {
         let steps = 1 + self.random.below(12);
         let mut random = self.random.clone();
         let mut work = Work::on(&base, &mut random);
+        work.edges = self.edges;
         (0..steps).for_each(|_| work.step());
         let changes = work.changes(&base);
-        let mine = work.tree;
+        let (mine, too_long) = (work.tree, work.too_long);
         self.random = random;
         let mut params = params(&self.metadata, &self.project, self.random.id());
         let on = VersionNumber(on as u64);
         params.base = (on, self.metadata.version(self.project.id, on).unwrap().id);
+        if let Some(tree) = too_long {
+            self.refuse_too_long(&params, &base, tree);
+        }
+        if self.edges && self.random.chance(10) {
+            self.refuse_beyond(&params, &base, &mine);
+        }
         let merged = match on == self.head() {
             true => Some(mine.clone()),
             false => merge(&base, &mine, &head),
@@ -228,7 +274,7 @@ impl History {
             println!("on {base:#?} mine {mine:#?} theirs {theirs:#?} forced {found:#?}");
             std::panic::resume_unwind(panic);
         }
-        check_path_len(&published, &found);
+        check_counts(&published, &found);
         for (made, real) in &published.dirs {
             assert!(made.is_session() && found.dirs.contains_key(real));
         }
@@ -267,14 +313,12 @@ impl History {
             with_times
         };
         assert_eq!(found, expected, "on {base:#?}");
-        check_path_len(published, &found);
+        check_counts(published, &found);
         assert_eq!(published.is_new, expected != *base);
         if published.is_new {
             let record = &published.record;
             self.check_ids(published, wanted, &found);
             assert_eq!(record.number, self.head().next());
-            let objects: usize = expected.dirs.values().map(BTreeMap::len).sum();
-            assert_eq!(record.counts.objects, objects as u64);
             self.trees.push(expected);
         }
     }
@@ -537,15 +581,19 @@ impl History {
     }
 }
 
-/// No path is longer than the version says.
-fn check_path_len(published: &Published, found: &Tree) {
-    let names = found.names();
-    let longest = names.values().map(|(path, _)| path.as_bytes().len()).max();
-    let told = published.record.counts.path_len.unwrap();
-    assert!(
-        told as usize >= longest.unwrap_or(0),
-        "{told} < {longest:?}"
-    );
+/// Objects and bytes are as many as the version says, and no path is longer.
+fn check_counts(published: &Published, found: &Tree) {
+    let counts = &published.record.counts;
+    let told = counts.path_len.unwrap() as usize;
+    assert!((found.path_len_max()..=PATH_LEN_MAX).contains(&told));
+    let records = found.dirs.values().flat_map(BTreeMap::values);
+    let sizes = records.map(|record| match record.kind {
+        Kind::File { size, .. } => size,
+        _ => 0,
+    });
+    let sizes: Vec<_> = sizes.collect();
+    assert_eq!(counts.objects, sizes.len() as u64);
+    assert_eq!(counts.bytes, sizes.into_iter().sum());
 }
 
 /// Returns the old record where the new one does not differ enough for a row.

@@ -233,6 +233,73 @@ fn paths_that_are_too_long() {
     commit(&scene.metadata, &scene.project, changes);
 }
 
+/// What lies below a directory that moves is measured, also below one that gets another mode with that,
+/// and a name of a hard link of which only another name is told.
+#[test]
+fn paths_that_get_too_long_below_what_a_commit_names() {
+    let scene = scene();
+    let long = "n".repeat(255);
+    let linked = |mode| Record {
+        mode,
+        ..linked(2, scene.link, 3)
+    };
+    let mut changes = vec![put(scene.inner, "below", directory(made(0)))];
+    for depth in 0..14 {
+        changes.push(put(made(depth), &long, directory(made(depth + 1))));
+    }
+    // With 15 names of 255 bytes below it, "dir/inner/below" is as long as 3,855 bytes.
+    changes.push(put(made(14), &long, linked(0o644)));
+    changes.extend(["l1", "l2"].map(|name| put(DirId::ROOT, name, linked(0o644))));
+    commit(&scene.metadata, &scene.project, changes);
+    let head = scene.metadata.project_by_id(scene.project.id).unwrap().head;
+    let inner = Record {
+        mode: 0o700,
+        ..directory(scene.inner)
+    };
+    let others = [
+        None,
+        Some(put(scene.dir, "inner", inner)),
+        Some(put(DirId::ROOT, "l1", linked(0o600))),
+    ];
+    for other in others {
+        let mut moved = vec![
+            remove(DirId::ROOT, "dir"),
+            put(DirId::ROOT, &long, directory(scene.dir)),
+        ];
+        moved.extend(other);
+        let error = commit_as(&scene.metadata, &scene.project, [77; 16], moved);
+        let reason = match error.unwrap_err() {
+            MetadataError::Refused { reason, .. } => reason,
+            error => panic!("{error}"),
+        };
+        assert_eq!(reason, Refusal::PathTooLong { len: 4107 });
+        let now = scene.metadata.project_by_id(scene.project.id).unwrap().head;
+        assert_eq!(now, head, "nothing was published");
+    }
+}
+
+/// A directory moves to where what the same commit removes from it would be too long.
+#[test]
+fn paths_of_what_is_removed_have_no_limit() {
+    let scene = scene();
+    let long = "n".repeat(255);
+    let mut changes = vec![put(scene.inner, "below", directory(made(0)))];
+    for depth in 0..15 {
+        changes.push(put(made(depth), &long, directory(made(depth + 1))));
+    }
+    changes.push(put(made(15), "leaf", file(1)));
+    let published = commit_as(&scene.metadata, &scene.project, [2; 16], changes).unwrap();
+    let deepest = published.dirs[&made(15)];
+    let moved = vec![
+        remove(DirId::ROOT, "dir"),
+        put(DirId::ROOT, &long, directory(scene.dir)),
+        remove(scene.inner, "below"),
+        remove(deepest, "leaf"),
+    ];
+    commit(&scene.metadata, &scene.project, moved);
+    assert_clean(&scene.metadata);
+}
+
 #[test]
 fn missing_contents_are_named() {
     let scene = scene();

@@ -4,18 +4,80 @@
 //! a copy as a mounted file system would, and the changes are what differs afterwards.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use lfsfs_metadata::{Change, DiffLine, Metadata, Project};
-use lfsfs_types::{DirId, Kind, LinkId, Name, ObjectPath, Record, Timestamp, VersionNumber};
+use lfsfs_types::{
+    DirId, Kind, LinkId, Name, ObjectPath, Record, Timestamp, VersionNumber, XattrValue,
+};
 
 use crate::support::{CONTENTS, Random, directory, file, made, record};
 
+#[path = "tree/edges.rs"]
+mod edges;
+
+pub(crate) use self::edges::{in_memory_at_the_edges, many_xattrs};
+
 pub(crate) type Line = (DiffLine, ObjectPath, Option<ObjectPath>);
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Tree {
     pub(crate) root: Record,
     pub(crate) dirs: BTreeMap<DirId, BTreeMap<Name, Record>>,
+}
+
+/// One line for each name: trees of long names are to be read by people when a history fails.
+impl fmt::Debug for Tree {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{{\n  root {}", Brief(&self.root))?;
+        for (dir, entries) in &self.dirs {
+            writeln!(f, "  {dir}: {} entries", entries.len())?;
+            for (name, record) in entries {
+                writeln!(f, "    {} {}", brief(name.as_bytes()), Brief(record))?;
+            }
+        }
+        f.write_str("}")
+    }
+}
+
+/// A record on one line.
+struct Brief<'r>(&'r Record);
+
+impl fmt::Display for Brief<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let record = self.0;
+        match &record.kind {
+            Kind::File { size, content } => write!(f, "file {size} {content:?}")?,
+            Kind::Directory { dir } => write!(f, "-> {dir}")?,
+            Kind::Symlink { target } => write!(f, "symlink {}", brief(target))?,
+            kind => write!(f, "{kind:?}")?,
+        }
+        let times = [record.mtime, record.ctime].map(|time| (time.secs, time.nanos));
+        let owner = (record.uid, record.gid);
+        write!(f, " {:o} {owner:?} {times:?}", record.mode)?;
+        if let Some(link) = record.link {
+            write!(f, " link {} of {}", link.id, link.nlink)?;
+        }
+        for xattr in record.xattrs.iter().take(10) {
+            let value = match &xattr.value {
+                XattrValue::Inline(bytes) => brief(bytes),
+                XattrValue::Content { content, .. } => format!("{content:?}"),
+            };
+            write!(f, " {}={value}", brief(xattr.name.as_bytes()))?;
+        }
+        match record.xattrs.len() {
+            0..=10 => Ok(()),
+            more => write!(f, " ...{more}"),
+        }
+    }
+}
+
+/// Returns bytes as text, long ones by their beginning and their length.
+fn brief(bytes: &[u8]) -> String {
+    match bytes.len() {
+        0..=40 => format!("\"{}\"", bytes.escape_ascii()),
+        len => format!("\"{}\"...{len}", bytes[..12].escape_ascii()),
+    }
 }
 
 impl Tree {
@@ -81,6 +143,25 @@ impl Tree {
             }
         }
         paths
+    }
+
+    /// Returns the length of the longest path, also of one that is too long for an [`ObjectPath`].
+    pub(crate) fn path_len_max(&self) -> usize {
+        let mut longest = 0;
+        let mut found = vec![(DirId::ROOT, 0)];
+        while let Some((dir, above)) = found.pop() {
+            for (name, record) in &self.dirs[&dir] {
+                let len = join_len(above, name.as_bytes().len());
+                longest = longest.max(len);
+                found.extend(record.dir().map(|below| (below, len)));
+            }
+        }
+        longest
+    }
+
+    /// Returns the length of the path of a directory.
+    fn path_len(&self, dir: DirId) -> usize {
+        self.paths()[&dir].as_bytes().len()
     }
 
     /// Returns where every directory but the root is.
@@ -166,10 +247,19 @@ impl Tree {
     }
 }
 
+/// Returns the length of a path of a directory's path and a name.
+fn join_len(above: usize, name: usize) -> usize {
+    above + usize::from(above > 0) + name
+}
+
 /// A working copy that random operations change.
 pub(crate) struct Work<'r> {
     pub(crate) tree: Tree,
     pub(crate) random: &'r mut Random,
+    /// Whether operations go to the edges of what a version can hold.
+    pub(crate) edges: bool,
+    /// What the last operation made that was taken back, because a path got too long.
+    pub(crate) too_long: Option<Tree>,
     next_dir: u64,
     next_link: u64,
 }
@@ -179,6 +269,8 @@ impl<'r> Work<'r> {
         Self {
             tree: base.clone(),
             random,
+            edges: false,
+            too_long: None,
             next_dir: 0,
             next_link: 0,
         }
@@ -190,11 +282,19 @@ impl<'r> Work<'r> {
     }
 
     fn name(&mut self) -> Name {
+        if self.edges
+            && let Some(name) = self.name_at_an_edge()
+        {
+            return name;
+        }
         let names = ["a", "b", "c", "d", "\u{ff}e", "f.txt", "g"];
         Name::new(names[self.random.below(names.len())].as_bytes()).unwrap()
     }
 
     fn leaf(&mut self) -> Record {
+        if self.edges && self.random.chance(40) {
+            return self.leaf_at_an_edge();
+        }
         let kind = match self.random.below(6) {
             0 => Kind::Symlink {
                 target: Box::from(&b"over/there"[..]),
@@ -206,6 +306,9 @@ impl<'r> Work<'r> {
     }
 
     fn time(&mut self) -> Timestamp {
+        if self.edges && self.random.chance(70) {
+            return self.time_at_an_edge();
+        }
         Timestamp {
             secs: self.random.below(4) as i64,
             nanos: 5,
@@ -224,6 +327,13 @@ impl<'r> Work<'r> {
     }
 
     pub(crate) fn step(&mut self) {
+        match self.edges {
+            true => self.step_at_an_edge(),
+            false => self.step_anywhere(),
+        }
+    }
+
+    fn step_anywhere(&mut self) {
         match self.random.below(16) {
             0..=2 => {
                 let (dir, name, record) = (self.some_dir(), self.name(), self.leaf());
@@ -258,18 +368,27 @@ impl<'r> Work<'r> {
         let Some((dir, name, mut record)) = self.some_entry(|_| true) else {
             return;
         };
+        if self.edges && self.random.chance(50) {
+            self.edit_at_an_edge(&mut record);
+            return self.set(dir, name, record);
+        }
         match self.random.below(5) {
             0 => record.mode = 0o600 + self.random.below(8) as u32,
             1 => record.mtime = self.time(),
             2 => record.ctime = self.time(),
             3 => record.uid = self.random.below(2) as u32,
             _ => {
-                if let Kind::File { content, .. } = &mut record.kind {
-                    *content =
-                        crate::support::content(self.random.below(usize::from(CONTENTS)) as u8 + 1);
+                if matches!(record.kind, Kind::File { .. }) {
+                    let number = self.random.below(usize::from(CONTENTS)) as u8 + 1;
+                    record.kind = file(number).kind;
                 }
             }
         }
+        self.set(dir, name, record);
+    }
+
+    /// Gives a name another record, and with it all names of its link.
+    fn set(&mut self, dir: DirId, name: Name, record: Record) {
         if let Some(link) = record.link {
             self.tree
                 .for_link(link.id, |other| other.clone_from(&record));
@@ -298,9 +417,12 @@ impl<'r> Work<'r> {
     }
 
     fn rename_file(&mut self) {
-        let Some((dir, name, record)) = self.some_entry(|record| record.dir().is_none()) else {
-            return;
-        };
+        if let Some((dir, name, record)) = self.some_entry(|record| record.dir().is_none()) {
+            self.rename_to_somewhere(dir, name, record);
+        }
+    }
+
+    fn rename_to_somewhere(&mut self, dir: DirId, name: Name, record: Record) {
         let (to, to_name) = (self.some_dir(), self.name());
         let over = self.tree.dirs[&to].get(&to_name).and_then(Record::dir);
         if over.is_some_and(|over| self.tree.is_below(dir, over)) || (dir, &name) == (to, &to_name)
@@ -319,11 +441,13 @@ impl<'r> Work<'r> {
     }
 
     fn link(&mut self) {
-        let Some((dir, name, mut record)) =
-            self.some_entry(|record| matches!(record.kind, Kind::File { .. }))
-        else {
-            return;
-        };
+        let file = |record: &Record| matches!(record.kind, Kind::File { .. });
+        if let Some((dir, name, record)) = self.some_entry(file) {
+            self.link_to_somewhere(dir, name, record);
+        }
+    }
+
+    fn link_to_somewhere(&mut self, dir: DirId, name: Name, mut record: Record) {
         let (to, to_name) = (self.some_dir(), self.name());
         if self.tree.dirs[&to].contains_key(&to_name) {
             return;
@@ -369,6 +493,17 @@ impl<'r> Work<'r> {
             }
             self.tree.put(again, name, record);
         }
+    }
+
+    /// Returns the tree with another record at one of its names, if there is one for it.
+    pub(crate) fn with_one_record(
+        mut self,
+        other: impl Fn(Record, &mut Random) -> Option<Record>,
+    ) -> Option<Tree> {
+        let (dir, name, record) = self.some_entry(|_| true)?;
+        let record = other(record, self.random)?;
+        self.set(dir, name, record);
+        Some(self.tree)
     }
 
     /// Returns what a mount would send.
