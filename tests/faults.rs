@@ -1,5 +1,7 @@
 //! What breaks under an import or a version: processes, connections, disks, bits.
 
+#[path = "faults/away.rs"]
+mod away;
 #[path = "faults/chunks.rs"]
 mod chunks;
 #[path = "faults/client_killed.rs"]

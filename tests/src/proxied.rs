@@ -42,6 +42,21 @@ impl Proxied {
         &self.server
     }
 
+    /// Kills the server with SIGKILL; connections to it are refused.
+    pub fn kill_server(&mut self) {
+        self.proxy.cut();
+        self.world.kill_server();
+    }
+
+    /// Starts the server again. The proxy forwards without delay from then on.
+    pub fn start_server(&mut self) {
+        let address = self.proxy.address().to_string();
+        self.world.set_address(&self.server);
+        self.world.start_server(&["--advertise", &address]);
+        self.world.set_address(&address);
+        self.proxy.restore().expect("the port of the proxy");
+    }
+
     /// Stops the server and checks its data.
     pub fn check(mut self) {
         self.world.set_address(&self.server);

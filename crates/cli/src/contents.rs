@@ -5,7 +5,7 @@ use std::sync::Arc;
 use lfsfs_cache::{CacheConfig, DiskCache};
 use lfsfs_client::{RemoteRead, Snapshot};
 use lfsfs_mount::{MountOptions, Places};
-use lfsfs_types::{ObjectPath, Source, VersionRef, nodeid};
+use lfsfs_types::{ObjectPath, nodeid};
 use lfsfs_vfs::{Attr, FileKind, Vfs, VfsConfig, VfsError};
 
 use crate::error::{CommandError, no_such_path};
@@ -21,19 +21,15 @@ pub(crate) struct Contents {
 }
 
 impl Contents {
-    pub(crate) async fn open(
+    pub(crate) fn open(
         remote: &Arc<dyn RemoteRead>,
         snapshot: &Snapshot,
     ) -> Result<Self, CommandError> {
         let places = Places::find(&MountOptions::default())?;
         let cache = DiskCache::open(&places.cache, CacheConfig::default())
             .map_err(|error| CommandError::failed(error.to_string()))?;
-        let source = Source {
-            project: snapshot.project.name.clone(),
-            version: VersionRef::Number(snapshot.version.number),
-        };
-        let remote = Arc::clone(remote);
-        let vfs = Vfs::open(remote, cache, &source, VfsConfig::default()).await?;
+        let (remote, snapshot) = (Arc::clone(remote), snapshot.clone());
+        let vfs = Vfs::new(remote, cache, snapshot, VfsConfig::default());
         Ok(Self { vfs })
     }
 

@@ -19,8 +19,8 @@ use crate::error::RemoteError;
 
 /// Pauses between tries.
 pub const PAUSES: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
-/// How long a connection may be refused by a server that has answered nothing yet: most often none was
-/// started, or the address is wrong.
+/// How long connections may be refused before there was one: most often no server was started, or the
+/// address is wrong.
 const REFUSED_MAX: Duration = Duration::from_secs(5);
 
 /// Shows a line to the user.
@@ -36,7 +36,8 @@ pub struct Retry {
 
 struct State {
     notice: Option<Notice>,
-    has_answered: AtomicBool,
+    /// Whether there was ever a connection to the server.
+    was_there: AtomicBool,
     has_warned: AtomicBool,
 }
 
@@ -56,7 +57,7 @@ impl Retry {
     fn with(retry_for: Duration, notice: Option<Notice>) -> Self {
         let state = State {
             notice,
-            has_answered: AtomicBool::new(false),
+            was_there: AtomicBool::new(false),
             has_warned: AtomicBool::new(false),
         };
         Self {
@@ -93,7 +94,7 @@ impl Retry {
     {
         let answer = ask().await;
         if answer.is_ok() {
-            self.state.has_answered.store(true, Ordering::Relaxed);
+            self.state.was_there.store(true, Ordering::Relaxed);
         }
         answer
     }
@@ -113,7 +114,7 @@ impl Retry {
     /// Returns how long a call may fail this way.
     fn limit(&self, error: &RemoteError) -> Duration {
         let is_refused = matches!(error, RemoteError::NoServer { .. });
-        if is_refused && !self.state.has_answered.load(Ordering::Relaxed) {
+        if is_refused && !self.state.was_there.load(Ordering::Relaxed) {
             self.retry_for.min(REFUSED_MAX)
         } else {
             self.retry_for
@@ -164,6 +165,10 @@ impl Tries<'_> {
 
     /// Returns the pause before the next try, if there should be one.
     fn next(&mut self, error: &RemoteError, now: Instant) -> Option<Duration> {
+        if !matches!(error, RemoteError::NoServer { .. }) {
+            // A connection that broke, or was made and brought nothing, is one to a server.
+            self.retry.state.was_there.store(true, Ordering::Relaxed);
+        }
         let limit = self.retry.limit(error);
         let failing = self.failing.filter(|since| now - *since < 2 * limit);
         if failing.is_none() {

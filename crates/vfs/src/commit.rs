@@ -24,6 +24,7 @@ use lfsfs_upload::{
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 
+use crate::error::VfsError;
 use crate::kernel::KernelCache;
 use crate::vfs::Vfs;
 use crate::writable::{Landing, WritableVfs};
@@ -206,9 +207,24 @@ impl<'a> Commit<'a> {
             snapshot: snapshot.map_err(|source| CommitError::AnswerLost { source })?,
             ids,
         };
-        let landed = self.vfs.land(landing, kernel).await;
-        landed.map_err(|source| CommitError::Landing { version, source })?;
+        self.land(&landing, kernel)
+            .await
+            .map_err(|source| CommitError::Landing { version, source })?;
         Ok(CommitOutcome::of(published, is_new))
+    }
+
+    /// Moves the mount to the version that was made.
+    async fn land(&self, landing: &Landing, kernel: &Arc<dyn KernelCache>) -> Result<(), VfsError> {
+        let mut tries = self.params.retry.tries();
+        loop {
+            let landed = self.vfs.land(landing, kernel).await;
+            let Err(VfsError::Io { source, .. }) = &landed else {
+                return landed;
+            };
+            if !source.is_no_answer() || !tries.pause(source).await {
+                return landed;
+            }
+        }
     }
 
     async fn publish(&self, sealed: Sealed, seal: Seal) -> Result<Finished, Failure> {

@@ -77,7 +77,9 @@ impl Vfs {
         Ok(Self::new(remote, cache, snapshot, config))
     }
 
-    fn new(
+    /// Opens a version that was resolved before. Nothing is asked yet.
+    #[must_use]
+    pub fn new(
         remote: Arc<dyn RemoteRead>,
         cache: DiskCache,
         snapshot: Snapshot,
@@ -129,14 +131,9 @@ impl Vfs {
         &self,
         range: VersionRange,
     ) -> Result<Vec<ChangedName>, VfsError> {
-        const ACTION: &str = "compare two versions";
         let project = self.source.snapshot.project.id;
-        let ask = || async {
-            let changed = self.source.remote.changed_names(project, range).await;
-            changed.map_err(VfsError::io(ACTION))
-        };
-        let deadline = Deadline::after(self.config.timeout);
-        deadline.insist(ACTION, ask).await
+        let changed = self.source.remote.changed_names(project, range).await;
+        changed.map_err(VfsError::io("compare two versions"))
     }
 
     /// Takes over what `before` has in memory of directories that are the same in both versions.

@@ -123,7 +123,7 @@ impl Control {
     }
 
     /// Fails if something is mounted where the switch would make the kernel drop a name.
-    async fn refuse_submounts(&self, to: &Snapshot) -> Result<(), ControlError> {
+    async fn refuse_submounts(&self, to: &Snapshot, retry: &Retry) -> Result<(), ControlError> {
         let dir = self.fixed.dir.clone();
         let points = spawn_blocking(move || submounts::inside(&dir)).await;
         let points = points.unwrap_or_default();
@@ -131,7 +131,7 @@ impl Control {
             return Ok(());
         }
         let matters = |name: &ChangedName| points.iter().any(|it| submounts::covers(name, it));
-        let replaced = self.vfs.replaced_by(to, matters).await;
+        let replaced = tried(retry, || self.vfs.replaced_by(to, matters)).await;
         let replaced = replaced.map_err(|error| self.of_vfs(&error))?;
         let in_the_way = |point: &&PathBuf| replaced.iter().any(|it| submounts::covers(it, point));
         match points.iter().find(in_the_way) {
@@ -154,9 +154,9 @@ impl Control {
             }));
         }
         let snapshot = self.find_version(version, retry).await?;
-        self.refuse_submounts(&snapshot).await?;
-        let kernel = Arc::clone(&self.kernel);
-        let report = self.vfs.switch(snapshot, kernel).await;
+        self.refuse_submounts(&snapshot, retry).await?;
+        let switch = || self.vfs.switch(snapshot.clone(), Arc::clone(&self.kernel));
+        let report = tried(retry, switch).await;
         let report = report.map_err(|error| self.of_vfs(&error))?;
         let version = self.status().version;
         let from = from.version;
@@ -396,6 +396,23 @@ impl Control {
                 self.fixed.dir.display()
             )),
             false => error,
+        }
+    }
+}
+
+/// Does what changes nothing if it fails, again while the server is away.
+async fn tried<T, F>(retry: &Retry, attempt: impl Fn() -> F) -> Result<T, VfsError>
+where
+    F: Future<Output = Result<T, VfsError>>,
+{
+    let mut tries = retry.tries();
+    loop {
+        let outcome = attempt().await;
+        let Err(VfsError::Io { source, .. }) = &outcome else {
+            return outcome;
+        };
+        if !source.is_no_answer() || !tries.pause(source).await {
+            return outcome;
         }
     }
 }

@@ -46,7 +46,7 @@ pub(crate) async fn run(server: ServerArgs, args: CatArgs) -> Result<(), Command
     }
     let snapshot = named.snapshot().await?;
     let remote: Arc<dyn RemoteRead> = named.client.remote.clone();
-    let contents = Contents::open(&remote, &snapshot).await?;
+    let contents = Contents::open(&remote, &snapshot)?;
     let mut out = Output::new();
     for path in &paths {
         write_file(&named, &snapshot, &contents, path, &mut out).await?;

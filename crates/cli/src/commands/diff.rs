@@ -151,7 +151,7 @@ impl Compared {
             .versions(&from.client, &a, &b, args.no_renames)
             .await?;
         let patch = if args.form.patch {
-            Some(Patch::between(from.client.remote, a, b).await?)
+            Some(Patch::between(from.client.remote, a, b)?)
         } else {
             None
         };
@@ -175,7 +175,11 @@ impl Compared {
         let patch = if args.form.patch {
             let base = Named::find(server, Some(located.mount.entry.dir.as_os_str()))?;
             let snapshot = base.snapshot().await?;
-            Some(Patch::of_mount(base.client.remote, snapshot, located.mount.entry).await?)
+            Some(Patch::of_mount(
+                base.client.remote,
+                snapshot,
+                located.mount.entry,
+            )?)
         } else {
             None
         };

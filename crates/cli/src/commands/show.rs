@@ -55,7 +55,7 @@ pub(crate) async fn run(server: ServerArgs, args: ShowArgs) -> Result<(), Comman
             .try_for_each(|line| out.line(line))?;
     }
     if args.form.patch {
-        let patch = Patch::between(named.client.remote, before, snapshot).await?;
+        let patch = Patch::between(named.client.remote, before, snapshot)?;
         patch.write(found, &mut out).await?;
     } else {
         found.write(&args.form, &mut out)?;

@@ -136,21 +136,21 @@ impl WritableVfs {
     /// Ends a commit: the mount goes on from the version that has what it took, and shows what
     /// others changed in it. Numbers and caches are kept; on return this survives a power loss.
     ///
-    /// To be called by whoever has the turn.
+    /// The caller has the turn.
     pub(crate) async fn land(
         &self,
-        landing: Landing,
+        landing: &Landing,
         kernel: &Arc<dyn KernelCache>,
     ) -> Result<(), VfsError> {
         let overlay = self.overlay.get().ok_or(VfsError::Stale)?;
         let sealed = overlay.sealed().ok_or(VfsError::Stale)?;
         let ground = self.ground();
-        let (changed, others) = changed_by_commit(&ground, &landing).await?;
-        let next = ground.base.successor(landing.snapshot);
+        let (changed, others) = changed_by_commit(&ground, landing).await?;
+        let next = ground.base.successor(landing.snapshot.clone());
         let drift = Drift::new((ground, next), changed, Some(others));
         let step = Step::Land {
             commit: landing.commit,
-            landings: Box::new(Landings::new(&sealed, landing.ids)),
+            landings: Box::new(Landings::new(&sealed, landing.ids.clone())),
         };
         self.replace(drift, step, kernel).await?;
         let overlay = Arc::clone(overlay);

@@ -30,26 +30,26 @@ enum New {
 
 impl Patch {
     /// Compares two versions of one project.
-    pub(crate) async fn between(
+    pub(crate) fn between(
         remote: Arc<dyn RemoteRead>,
         old: Snapshot,
         new: Snapshot,
     ) -> Result<Self, CommandError> {
-        let new = VersionFiles::open(Arc::clone(&remote), new).await?;
+        let new = VersionFiles::open(Arc::clone(&remote), new)?;
         Ok(Self {
-            old: VersionFiles::open(remote, old).await?,
+            old: VersionFiles::open(remote, old)?,
             new: New::Version(Box::new(new)),
         })
     }
 
     /// Compares a mount with the version that it was made from.
-    pub(crate) async fn of_mount(
+    pub(crate) fn of_mount(
         remote: Arc<dyn RemoteRead>,
         base: Snapshot,
         mount: MountEntry,
     ) -> Result<Self, CommandError> {
         Ok(Self {
-            old: VersionFiles::open(remote, base).await?,
+            old: VersionFiles::open(remote, base)?,
             new: New::Mount(MountFiles::new(mount)),
         })
     }

@@ -95,11 +95,11 @@ pub(super) struct VersionFiles {
 }
 
 impl VersionFiles {
-    pub(super) async fn open(
+    pub(super) fn open(
         remote: Arc<dyn RemoteRead>,
         snapshot: Snapshot,
     ) -> Result<Self, CommandError> {
-        let contents = Contents::open(&remote, &snapshot).await?;
+        let contents = Contents::open(&remote, &snapshot)?;
         Ok(Self {
             remote,
             snapshot,

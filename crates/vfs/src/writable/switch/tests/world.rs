@@ -481,7 +481,7 @@ impl World {
             snapshot,
             ids,
         };
-        self.vfs.land(landing, &self.cache()).await.unwrap();
+        self.vfs.land(&landing, &self.cache()).await.unwrap();
     }
 
     pub(crate) async fn commit(&mut self) {
