@@ -325,7 +325,7 @@ impl Force<'_, '_> {
             let (head, base) = (self.sides.head, self.sides.base);
             for_each_entry(head, dir, |name, record| {
                 let before = base.state(dir, Some(&name))?;
-                let same = Step::of(before.as_ref(), Some(&record)) != Step::State;
+                let same = step_of_one(before.as_ref(), &record) != Step::State;
                 match record.dir() {
                     Some(moved) if self.keeps_rename(moved) => self.put(dir, Some(&name), None),
                     Some(child) if before.and_then(|before| before.dir()) == Some(child) => {
@@ -527,20 +527,20 @@ impl Force<'_, '_> {
     }
 }
 
-/// Returns how far I changed a name, apart from how many others its file has.
-fn step_of_one(before: Option<&Record>, mine: &Record) -> Step {
+/// Returns how far a side changed a name, apart from how many others its file has.
+fn step_of_one(before: Option<&Record>, after: &Record) -> Step {
     let same_link = |record: &&Record| {
         let link = record.link.map(|link| link.id);
-        link.is_some() && link == mine.link.map(|link| link.id)
+        link.is_some() && link == after.link.map(|link| link.id)
     };
     match before.filter(same_link) {
-        None => Step::of(before, Some(mine)),
+        None => Step::of(before, Some(after)),
         Some(before) => {
             let counted = Record {
-                link: mine.link,
+                link: after.link,
                 ..before.clone()
             };
-            Step::of(Some(&counted), Some(mine))
+            Step::of(Some(&counted), Some(after))
         }
     }
 }

@@ -78,6 +78,8 @@ fn pairs_that_failed() {
     run_pair(2_000_257);
     // I put a directory in the place of one that I removed, and a file of the same name was in both.
     run_pair(32_015_157);
+    // I moved a directory with a name of a hard link, and both removed another name; then with force.
+    run_pair(62_084_807);
 }
 
 /// Histories at the edges that failed once.
