@@ -3,6 +3,8 @@
 
 #[path = "day/completions.rs"]
 mod completions;
+#[path = "day/demo.rs"]
+mod demo;
 #[path = "day/examples.rs"]
 mod examples;
 #[path = "day/install.rs"]

@@ -18,6 +18,8 @@ mod network;
 mod no_server;
 #[path = "faults/power_loss.rs"]
 mod power_loss;
+#[path = "faults/requests.rs"]
+mod requests;
 #[path = "faults/server.rs"]
 mod server;
 #[path = "faults/server_killed.rs"]

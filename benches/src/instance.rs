@@ -64,7 +64,8 @@ pub(crate) struct Instance {
 impl Instance {
     /// Starts a server that keeps everything below `dir`, which is created.
     pub(crate) fn start(programs: &Programs, dir: &Path) -> anyhow::Result<Self> {
-        for name in ["data", "cache", "state", "run"] {
+        // The server makes its data directory itself: for its user alone.
+        for name in ["cache", "state", "run"] {
             std::fs::create_dir_all(dir.join(name)).context("create a place for the server")?;
         }
         let mut command = Command::new(&programs.lfsfsd);

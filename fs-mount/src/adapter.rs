@@ -29,10 +29,11 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use fuser::{Errno, Generation, InitFlags, KernelConfig, ReplyEmpty, Request};
+use lfsfs_common::request::{RequestId, carried};
 use lfsfs_vfs::{VfsError, WritableVfs};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
-use tracing::{debug, warn};
+use tracing::{debug, info_span, warn};
 
 pub(crate) use self::attributes::ShownOwner;
 use crate::caller::Caller;
@@ -137,8 +138,10 @@ impl Adapter {
     /// Counts a request and runs its handler. A panic ends there: the reply went with it.
     fn serve(&self, opcode: Opcode, handler: impl FnOnce()) {
         self.counters.add(opcode);
-        if catch_unwind(AssertUnwindSafe(handler)).is_err() {
-            warn!(?opcode, "a handler panicked; its caller got EIO");
+        let id = RequestId::next();
+        let _span = info_span!("fuse", ?opcode, request = %id).entered();
+        if catch_unwind(AssertUnwindSafe(|| id.within(handler))).is_err() {
+            warn!("a handler panicked; its caller got EIO");
         }
     }
 
@@ -259,7 +262,7 @@ impl Asked<'_> {
     ) {
         let waiting = Arc::clone(&self.waiting);
         let caller = self.caller;
-        self.runtime.spawn(async move {
+        self.runtime.spawn(carried(async move {
             let work = async move {
                 // Only a closed semaphore gives no permit, and nobody closes this one.
                 let _permit = waiting.acquire_owned().await;
@@ -269,7 +272,7 @@ impl Asked<'_> {
                 () = work => {}
                 () = caller.killed() => debug!(?caller, "the caller of a request was killed"),
             }
-        });
+        }));
     }
 }
 

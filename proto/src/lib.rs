@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod convert;
+pub mod headers;
 pub mod status;
 
 /// The generated messages, clients and servers of package `lfsfs.v1`.

@@ -93,7 +93,7 @@ const fn code_of(kind: FaultKind) -> Code {
         FaultKind::Full => Code::ResourceExhausted,
         FaultKind::Corrupt | FaultKind::HashMismatch => Code::DataLoss,
         FaultKind::Unavailable => Code::Unavailable,
-        FaultKind::Unimplemented => Code::Unimplemented,
+        FaultKind::Unimplemented | FaultKind::Incompatible => Code::Unimplemented,
         FaultKind::Denied => Code::PermissionDenied,
         FaultKind::Internal | FaultKind::Unspecified => Code::Internal,
     }
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn a_fault_survives_the_wire() {
-        for kind in (1..=16).filter_map(|number| FaultKind::try_from(number).ok()) {
+        for kind in (1..=17).filter_map(|number| FaultKind::try_from(number).ok()) {
             let fault = Fault {
                 kind,
                 message: "why".to_owned(),

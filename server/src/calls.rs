@@ -11,16 +11,19 @@ use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use futures::FutureExt as _;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, ready};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::{BodyExt as _, StreamBody};
+use lfsfs_proto::headers::{Protocols, request_id};
 use lfsfs_proto::status::{Fault, FaultKind};
 use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::http::{Request, Response};
+use tonic::metadata::MetadataMap;
 use tonic::transport::server::TcpConnectInfo;
 use tower::{Layer, Service};
+use tracing::{Instrument as _, Span, debug, info_span};
 
 use crate::budget::{Account, Held, Waiting};
 use crate::connections::{CallGuard, Connection};
@@ -142,7 +145,14 @@ where
         let fresh = self.inner.clone();
         let inner = std::mem::replace(&mut self.inner, fresh);
         let refusals = Arc::clone(&self.refusals);
-        serve(inner, request, refusals).boxed()
+        let headers = MetadataMap::from_headers(request.headers().clone());
+        if let Err(fault) = Protocols::own().check(&headers) {
+            return ready(Ok(Status::from(fault).into_http())).boxed();
+        }
+        let id = request_id(&headers);
+        let span = info_span!("call", path = request.uri().path(), request = %id);
+        let serving = id.scope(serve(inner, request, refusals));
+        serving.instrument(span).boxed()
     }
 }
 
@@ -160,6 +170,7 @@ where
         return Ok(Status::from(fault).into_http());
     };
     let peer = connection.peer;
+    let started = Instant::now();
     let guard = connection.begin_call();
     let method = method(&path);
     let response = match connection.account.take(CALL_COST).await {
@@ -179,7 +190,7 @@ where
             };
             request.extensions_mut().insert(info);
             let response = inner.call(request).await?;
-            response.map(|body| Body::new(Outgoing::new(body, call, guard)))
+            response.map(|body| Body::new(Outgoing::new(body, call, guard, started)))
         }
     };
     Ok(refusals.explain(response, &path, peer))
@@ -330,14 +341,25 @@ struct Outgoing {
     body: Body,
     call: Call,
     _guard: CallGuard,
+    span: Span,
+    started: Instant,
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        let millis = self.started.elapsed().as_millis();
+        self.span.in_scope(|| debug!(millis, "served"));
+    }
 }
 
 impl Outgoing {
-    fn new(body: Body, call: Call, guard: CallGuard) -> Self {
+    fn new(body: Body, call: Call, guard: CallGuard, started: Instant) -> Self {
         Self {
             body,
             call,
             _guard: guard,
+            span: Span::current(),
+            started,
         }
     }
 

@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::{FutureExt as _, Stream};
+use lfsfs_common::request::carried;
 use lfsfs_proto::status::{Fault, FaultKind};
 use prost::Message;
 use tokio::runtime::Handle;
@@ -81,7 +82,7 @@ impl Tasks {
         let abort = self.abort.clone();
         let refusals = Arc::clone(&self.refusals);
         let told = call.clone();
-        self.tracker.spawn(async move {
+        self.tracker.spawn(carried(async move {
             // Without this a stream that panics would look like one that has ended well.
             let filling = AssertUnwindSafe(filling).catch_unwind();
             let ended = tokio::select! {
@@ -99,7 +100,7 @@ impl Tasks {
                     () = abort.cancelled() => {}
                 }
             }
-        });
+        }));
         Answers { receiver, call }
     }
 }

@@ -23,6 +23,8 @@ pub(crate) mod umount;
 
 use std::future::Future;
 
+use lfsfs_common::request::RequestId;
+
 use crate::cli::{Cli, Command};
 use crate::error::CommandError;
 use crate::settings::settings;
@@ -69,5 +71,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), CommandError> {
 }
 
 fn on_runtime(command: impl Future<Output = Result<(), CommandError>>) -> Result<(), CommandError> {
+    // Everything that a command asks is one request.
+    let command = RequestId::next().scope(command);
     tokio::runtime::Runtime::new()?.block_on(command)
 }

@@ -10,11 +10,10 @@ use lfsfs_proto::v1::fs_client::FsClient;
 use lfsfs_types::{
     ClusterId, ObjectPath, ProjectId, ProjectName, TagName, VersionNumber, VersionRecord,
 };
-use tonic::transport::Channel;
 use tonic::{Response, Status};
 
 use crate::call::Call;
-use crate::connection::Connections;
+use crate::connection::{Connections, Wire};
 use crate::data::{Cluster, Project};
 use crate::error::RemoteError;
 use crate::grpc::{GrpcRemote, project};
@@ -253,7 +252,7 @@ impl Admin {
         &self,
         call: Call,
         (what, limit): (&'static str, Duration),
-        ask: impl Fn(FsClient<Channel>) -> F,
+        ask: impl Fn(FsClient<Wire>) -> F,
     ) -> Result<T, RemoteError>
     where
         F: Future<Output = Result<Response<T>, Status>>,

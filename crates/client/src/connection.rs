@@ -6,13 +6,16 @@ use std::io;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use lfsfs_proto::headers::Headers;
 use lfsfs_proto::status::Fault;
 use lfsfs_proto::v1;
 use lfsfs_proto::v1::data_node_client::DataNodeClient;
 use lfsfs_proto::v1::fs_client::FsClient;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Status, Streaming};
+use tracing::debug;
 
 use crate::config::ClientConfig;
 use crate::error::RemoteError;
@@ -30,7 +33,11 @@ pub(crate) struct Connections {
     pub(crate) config: ClientConfig,
     coordinator: Channel,
     datanodes: Mutex<HashMap<String, Channel>>,
+    headers: Headers,
 }
+
+/// A connection that adds the headers of every request.
+pub(crate) type Wire = InterceptedService<Channel, Headers>;
 
 impl Connections {
     /// Checks the address; nothing is sent yet. Needs a tokio runtime.
@@ -40,14 +47,16 @@ impl Connections {
             config,
             coordinator,
             datanodes: Mutex::default(),
+            headers: Headers::default(),
         })
     }
 
-    pub(crate) fn fs(&self) -> FsClient<Channel> {
-        FsClient::new(self.coordinator.clone()).max_decoding_message_size(MESSAGE_LEN_MAX)
+    pub(crate) fn fs(&self) -> FsClient<Wire> {
+        FsClient::with_interceptor(self.coordinator.clone(), self.headers.clone())
+            .max_decoding_message_size(MESSAGE_LEN_MAX)
     }
 
-    pub(crate) fn datanode(&self, address: &str) -> Result<DataNodeClient<Channel>, RemoteError> {
+    pub(crate) fn datanode(&self, address: &str) -> Result<DataNodeClient<Wire>, RemoteError> {
         let mut known = self
             .datanodes
             .lock()
@@ -60,7 +69,8 @@ impl Connections {
                 channel
             }
         };
-        Ok(DataNodeClient::new(channel).max_decoding_message_size(MESSAGE_LEN_MAX))
+        let client = DataNodeClient::with_interceptor(channel, self.headers.clone());
+        Ok(client.max_decoding_message_size(MESSAGE_LEN_MAX))
     }
 
     /// Waits for one answer of the coordinator.
@@ -130,7 +140,11 @@ pub(crate) async fn within<T>(
     limit: Duration,
     answer: impl Future<Output = Result<T, Status>>,
 ) -> Result<T, RemoteError> {
-    match timeout(limit, answer).await {
+    let start = Instant::now();
+    let answer = timeout(limit, answer).await;
+    let (millis, is_ok) = (start.elapsed().as_millis(), matches!(answer, Ok(Ok(_))));
+    debug!(server = address, what, millis, is_ok, "asked");
+    match answer {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(status)) => Err(classify(address, &status)),
         Err(_) => {

@@ -170,6 +170,7 @@ impl RemoteError {
                 reason: message,
             },
             FaultKind::Unimplemented => Self::Unimplemented(message),
+            FaultKind::Incompatible => Self::Incompatible(message),
             FaultKind::Internal | FaultKind::Unspecified => Self::Internal(message),
         }
     }

@@ -16,6 +16,7 @@ pub mod flock;
 pub mod open_files;
 mod path_error;
 pub mod random;
+pub mod request;
 pub mod telemetry;
 
 pub use path_error::PathError;

@@ -9,6 +9,7 @@ use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use lfsfs_client::RemoteError;
+use lfsfs_common::request::carried;
 use tokio::sync::watch;
 
 use crate::error::VfsError;
@@ -111,11 +112,11 @@ where
             flights: Arc::clone(self),
             keys,
         };
-        tokio::spawn(async move {
+        tokio::spawn(carried(async move {
             let outcome = work.await;
             drop(landing);
             sender.send_replace(Some(outcome));
-        });
+        }));
         receiver
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use lfsfs_metadata::{Metadata, MetadataError, Project, ProjectSettings, RollbackParams, Snapshot};
 use lfsfs_proto::convert::{ProtocolError, id, optional_name};
+use lfsfs_proto::headers::Protocols;
 use lfsfs_proto::status::{Fault, FaultKind};
 use lfsfs_proto::v1::fs_server::Fs;
 use lfsfs_proto::v1::{self};
@@ -246,9 +247,12 @@ impl Fs for FsService {
         _: Request<v1::GetClusterRequest>,
     ) -> Answer<v1::GetClusterResponse> {
         let cluster = self.coordinator.metadata.cluster_id();
+        let protocols = Protocols::own();
         Ok(Response::new(v1::GetClusterResponse {
             cluster_id: cluster.as_bytes().to_vec(),
-            server_version: env!("CARGO_PKG_VERSION").to_owned(),
+            server_version: protocols.program,
+            protocol_least: protocols.least,
+            protocol_newest: protocols.newest,
         }))
     }
 

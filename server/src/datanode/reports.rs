@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use lfsfs_chunk_store::StoredChunk;
 use lfsfs_proto::convert::{ProtocolError, ids};
+use lfsfs_proto::headers::Headers;
 use lfsfs_proto::status::{Fault, FaultKind};
 use lfsfs_proto::v1;
 use lfsfs_proto::v1::coordinator_client::CoordinatorClient;
 use lfsfs_types::{ChunkId, NodeId, SessionId};
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::blocking::IntoFault as _;
@@ -24,7 +26,7 @@ const PLACES_PER_REPORT: usize = 8192;
 /// The way to the coordinator, and the generation that it gave this node.
 #[derive(Debug)]
 pub(crate) struct CoordinatorLink {
-    client: CoordinatorClient<Channel>,
+    client: CoordinatorClient<InterceptedService<Channel, Headers>>,
     callers: Callers,
     generation: AtomicU64,
 }
@@ -42,7 +44,7 @@ impl CoordinatorLink {
             .tcp_nodelay(true)
             .connect_lazy();
         Ok(Self {
-            client: CoordinatorClient::new(channel),
+            client: CoordinatorClient::with_interceptor(channel, Headers::default()),
             callers,
             generation: AtomicU64::new(0),
         })
