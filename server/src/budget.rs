@@ -94,6 +94,12 @@ pub(crate) struct Account {
 }
 
 impl Account {
+    /// Returns how many bytes of its share the connection has not taken.
+    #[cfg(test)]
+    pub(crate) fn free_bytes(&self) -> usize {
+        self.own.available_permits() * UNIT
+    }
+
     /// Takes memory, waiting in line for it, but not for ever.
     pub(crate) async fn take(&self, bytes: usize) -> Result<Held, Fault> {
         let units = bytes.div_ceil(UNIT);
@@ -198,6 +204,12 @@ impl Held {
             }
             None => self.both = Some((own, server)),
         }
+    }
+
+    /// Returns whether nothing is held.
+    pub(crate) fn is_empty(&self) -> bool {
+        let own = self.both.as_ref().map_or(0, |(own, _)| own.num_permits());
+        own == 0
     }
 
     /// Returns how many bytes are held.

@@ -50,8 +50,17 @@ const PREFIX_LEN: usize = 5;
 pub(crate) struct Call {
     connection: Arc<Connection>,
     path: Arc<str>,
-    /// What is held for answers that were handed on and not sent yet.
-    sending: Arc<Mutex<Held>>,
+    /// Held for moments. The locks of the budget are taken meanwhile.
+    held: Arc<Mutex<CallHeld>>,
+}
+
+/// What a call holds.
+#[derive(Debug, Default)]
+struct CallHeld {
+    /// Until it ends.
+    call: Held,
+    /// For answers of a stream that were handed on and are not encoded yet.
+    answers: Held,
 }
 
 impl Call {
@@ -67,7 +76,7 @@ impl Call {
         Self {
             connection: Connection::for_test(),
             path: "".into(),
-            sending: Arc::default(),
+            held: Arc::default(),
         }
     }
 
@@ -87,17 +96,30 @@ impl Call {
         &self.connection.account
     }
 
-    /// Holds memory until answers of so many bytes are sent, or until the call ends.
+    /// Holds memory until the call ends.
+    fn hold(&self, held: Held) {
+        self.lock().call.merge(held);
+    }
+
+    /// Holds memory for an answer of a stream until the connection has sent it.
     pub(crate) fn sending(&self, held: Held) {
-        self.lock().merge(held);
+        self.lock().answers.merge(held);
     }
 
-    fn sent(&self, bytes: usize) -> Held {
-        self.lock().split(bytes)
+    /// Returns what is held for bytes of answers that were encoded just now.
+    fn encoded(&self, bytes: usize) -> Held {
+        let mut held = self.lock();
+        // All answers that were handed on are in these bytes: the rest of what they took goes back.
+        let mut answers = std::mem::take(&mut held.answers);
+        let paid = answers.split(bytes);
+        match paid.is_empty() {
+            true => held.call.split(bytes),
+            false => paid,
+        }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Held> {
-        self.sending.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> std::sync::MutexGuard<'_, CallHeld> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -168,8 +190,9 @@ where
             let call = Call {
                 connection,
                 path: path.as_str().into(),
-                sending: Arc::new(Mutex::new(held)),
+                held: Arc::default(),
             };
+            call.hold(held);
             let mut request = request.map(|body| incoming(body, method, call.clone()));
             request.extensions_mut().insert(call.clone());
             let (local_addr, remote_addr) = (None, Some(peer));
@@ -265,7 +288,7 @@ impl Incoming {
         match self.method.streams {
             true => self.held = held,
             // What a call without a stream asked with stays until it is answered.
-            false => self.call.sending(held),
+            false => self.call.hold(held),
         }
         Ok(Some(message))
     }
@@ -345,7 +368,7 @@ impl Outgoing {
         // There may be as much of the same call before it.
         let limit = PATIENCE_MIN + time_of(2 * data.len(), RATE_FAIR);
         let sent = Sent {
-            _held: self.call.sent(data.len()),
+            _held: self.call.encoded(data.len()),
             _waiting: self.call.account().waits_for_reader(limit),
             data,
         };
@@ -386,5 +409,26 @@ struct Sent {
 impl AsRef<[u8]> for Sent {
     fn as_ref(&self) -> &[u8] {
         &self.data
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn answers_that_were_sent_hold_nothing_while_their_call_goes_on() {
+        let call = Call::for_test();
+        let free = call.account().free_bytes();
+        call.hold(call.account().take(CALL_COST).await.unwrap());
+        for _ in 0..100 {
+            call.sending(call.account().take(2000).await.unwrap());
+            call.sending(call.account().take(200_000).await.unwrap());
+            let sent = call.encoded(101_000);
+            assert!(sent.bytes() >= 101_000);
+        }
+        assert_eq!(call.account().free_bytes(), free - CALL_COST);
+        drop(call.encoded(1000));
+        assert_eq!(call.account().free_bytes(), free - CALL_COST + 1024);
     }
 }
