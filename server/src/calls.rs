@@ -16,10 +16,10 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::{BodyExt as _, StreamBody};
 use lfsfs_proto::status::{Fault, FaultKind};
 use tokio::time::{Instant, timeout_at};
-use tonic::Status;
 use tonic::body::Body;
-use tonic::codegen::http::{Request, Response};
+use tonic::codegen::http::{HeaderMap, Request, Response};
 use tonic::transport::server::TcpConnectInfo;
+use tonic::{Code, Status};
 use tower::{Layer, Service};
 
 use crate::budget::{Account, Held, Waiting};
@@ -31,9 +31,12 @@ use crate::weight::{Method, method};
 const MESSAGE_TIME: Duration = Duration::from_secs(30);
 /// The least rate of a message, in bytes a second.
 const RATE_MIN: usize = 16 * 1024;
-/// What a call holds as long as it goes on.
-const CALL_COST: usize = 16 * 1024;
-/// How long a stream may pause between its messages while others wait for memory, beyond the usual
+/// What a call holds as long as it goes on: 16 KiB for itself, and what a short message needs.
+pub(crate) const CALL_COST: usize = 16 * 1024 + SHORT;
+/// What a message and its answer may need without taking more than the call has. If each of many
+/// calls took its own part and then waited for a little more, they would wait for each other.
+const SHORT: usize = 24 * 1024;
+/// How long a stream may pause after a message while others wait for memory, beyond the usual
 /// patience: an idle commit is heard every 5 s.
 const BETWEEN_MESSAGES: Duration = Duration::from_secs(10);
 /// Bytes of a message that must arrive within the server's patience while others wait for memory.
@@ -94,6 +97,14 @@ impl Call {
     /// Returns what pays for what the call holds.
     pub(crate) fn account(&self) -> &Account {
         &self.connection.account
+    }
+
+    /// Takes what a message and its answer need, beyond what the call has.
+    async fn take(&self, bytes: usize) -> Result<Held, Fault> {
+        if bytes <= SHORT {
+            return Ok(Held::default());
+        }
+        self.account().take(bytes).await
     }
 
     /// Holds memory until the call ends.
@@ -184,7 +195,7 @@ where
     let peer = connection.peer;
     let guard = connection.begin_call();
     let method = method(&path);
-    let response = match connection.account.take(CALL_COST).await {
+    let response = match connection.account.take_for_call(CALL_COST).await {
         Err(fault) => Status::from(fault).into_http(),
         Ok(held) => {
             let call = Call {
@@ -215,6 +226,7 @@ fn incoming(body: Body, method: Method, call: Call) -> Body {
         buffer: BytesMut::new(),
         held: Held::default(),
         started: Instant::now(),
+        is_first: true,
         method,
         call,
     };
@@ -233,6 +245,8 @@ struct Incoming {
     held: Held,
     /// When the message began; for a call without a stream, when the call did.
     started: Instant,
+    /// Whether no message has arrived yet.
+    is_first: bool,
     method: Method,
     call: Call,
 }
@@ -246,9 +260,10 @@ impl Incoming {
         self.held = Held::default();
         let waits_for_first = self.buffer.is_empty();
         if waits_for_first {
-            let (deadline, more) = match self.method.streams {
-                true => (None, BETWEEN_MESSAGES),
-                false => (Some(self.started + MESSAGE_TIME), Duration::ZERO),
+            let deadline = (!self.method.streams).then_some(self.started + MESSAGE_TIME);
+            let more = match self.method.streams && !self.is_first {
+                true => BETWEEN_MESSAGES,
+                false => Duration::ZERO,
             };
             let _waiting = self.call.account().waits_for_bytes(more);
             if !self.fill(deadline).await? {
@@ -265,8 +280,8 @@ impl Incoming {
         }
         drop(waiting);
         let len = self.message_len()?;
-        let held = self.method.hold(len) + self.method.cost;
-        let mut held = self.call.account().take(held).await?;
+        let needed = self.method.hold(len) + self.method.cost;
+        let mut held = self.call.take(needed).await?;
         let whole = PREFIX_LEN + len;
         self.buffer.reserve(whole.saturating_sub(self.buffer.len()));
         let deadline = deadline + time_of(len, RATE_MIN);
@@ -283,8 +298,9 @@ impl Incoming {
         drop(waiting);
         let message = self.buffer.split_to(whole).freeze();
         self.started = Instant::now();
+        self.is_first = false;
         let more = self.method.more_than_held(&message[PREFIX_LEN..]);
-        held.merge(self.call.account().take(more).await?);
+        held.merge(self.call.account().take_more(more).await?);
         match self.method.streams {
             true => self.held = held,
             // What a call without a stream asked with stays until it is answered.
@@ -385,8 +401,11 @@ impl HttpBody for Outgoing {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let polled = Pin::new(&mut self.body).poll_frame(context);
-        polled.map(|frame| {
-            frame.map(|frame| frame.map(|frame| frame.map_data(|data| self.pay(data))))
+        polled.map_ok(|frame| {
+            if frame.trailers_ref().is_some_and(is_success) {
+                self.call.account().finished_call();
+            }
+            frame.map_data(|data| self.pay(data))
         })
     }
 
@@ -397,6 +416,10 @@ impl HttpBody for Outgoing {
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
     }
+}
+
+fn is_success(trailers: &HeaderMap) -> bool {
+    Status::from_header_map(trailers).is_some_and(|status| status.code() == Code::Ok)
 }
 
 /// Bytes that the connection has not sent yet.
