@@ -1,46 +1,139 @@
 //! Memory that requests take: one budget for the whole server, and a share of it for each connection.
 //!
 //! Whatever a request makes the server hold (its messages, its answers, what waits for a disk) is
-//! taken from both before the memory is, and given back when a [`Held`] is dropped. Who finds the
-//! budget empty waits in line. While somebody waits, a client that lets the server wait for too long
-//! gives way: see [`Account::waits_for_bytes`].
+//! taken from both before the memory is, and given back when a [`Held`] is dropped. A request that
+//! finds nothing left waits in line. While one waits, a client that lets the server wait for too
+//! long gives way: see [`Account::waits_for_bytes`].
+//!
+//! The budget is divided, and requests wait in line in the order of what their connections have, so
+//! that a flood of connections which take all they get does not keep the others waiting: see
+//! [`Pots`].
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+mod held;
+mod pot;
+#[cfg(test)]
+mod tests;
+mod waits;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures::future::select_all;
 use lfsfs_proto::status::{Fault, FaultKind};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-/// What is counted, so that a budget of any size fits a semaphore.
+pub(crate) use self::held::Held;
+use self::pot::{Permit, Pot};
+pub(crate) use self::waits::Waiting;
+use self::waits::{Entry, Waits, Way};
+
+/// What is counted.
 const UNIT: usize = 1024;
 /// How long things may take.
 const TIMES: Times = Times {
     wait_max: Duration::from_secs(30),
+    short_wait_max: Duration::from_secs(3),
+    greedy_wait_max: Duration::from_millis(500),
     pressure_interval: Duration::from_millis(250),
     patience: Duration::from_secs(1),
+    newcomer_patience: Duration::from_millis(500),
 };
 /// The part of the budget that one connection may take.
-const SHARE_DIVISOR: usize = 4;
+const SHARE_DIVISOR: u32 = 4;
+/// The part of the budget that is kept for calls themselves.
+const CALLS_DIVISOR: u32 = 8;
+/// A newcomer is greedy if it has more than this part of its share. The first call of an honest
+/// client needs less.
+const MODEST_DIVISOR: u32 = 8;
+/// What is small enough to come from the part for calls, in units.
+const SMALL: u32 = 64;
 
 #[derive(Debug, Clone, Copy)]
 struct Times {
     /// How long a request waits for memory.
     wait_max: Duration,
-    /// How often a request that waits looks for somebody who should give way.
+    /// How long it does while others wait too, if it is a newcomer's, or if its call holds memory
+    /// already: calls of which each has something and waits for more could keep all others waiting
+    /// for so long. Clients take a server that does not answer within 5 s for dead.
+    short_wait_max: Duration,
+    /// How long a greedy newcomer's does.
+    greedy_wait_max: Duration,
+    /// How often a request that waits looks for a client that should give way.
     pressure_interval: Duration,
     /// How long a client may let the server wait while others wait for memory.
     patience: Duration,
+    /// How long a newcomer may.
+    newcomer_patience: Duration,
+}
+
+/// The parts of a budget.
+///
+/// A *newcomer* is a connection that has not finished a call yet; all others are *known*. A flood
+/// whose connections are closed and made again consists of newcomers, which leave the last part to
+/// the known ones.
+#[derive(Debug, Clone)]
+struct Pots {
+    /// For what each call holds as long as it goes on, and for small takes of known connections.
+    /// Small takes of newcomers come from elsewhere: if their calls filled this part and then waited
+    /// for some more of it, they would wait for each other.
+    calls: Arc<Pot>,
+    /// Half of the rest, for all.
+    newcomers: Arc<Pot>,
+    /// The other half, for known connections.
+    known: Arc<Pot>,
+}
+
+impl Pots {
+    fn new(units: u32) -> Self {
+        let calls = units / CALLS_DIVISOR;
+        let newcomers = (units - calls) / 2;
+        let known = units - calls - newcomers;
+        Self {
+            calls: Pot::new(calls),
+            newcomers: Pot::new(newcomers),
+            known: Pot::new(known),
+        }
+    }
+
+    /// Returns whether there is a line in front of any part.
+    fn have_line(&self) -> bool {
+        let Self {
+            calls,
+            newcomers,
+            known,
+        } = self;
+        [calls, newcomers, known].iter().any(|pot| pot.has_line())
+    }
+}
+
+/// What memory is taken for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// What a call holds as long as it goes on.
+    Call,
+    /// A message, or a step of an answer.
+    Step,
+    /// What a call needs before it can give back what it took for a step.
+    More,
+}
+
+/// Memory that a request wants.
+#[derive(Debug)]
+struct Demand {
+    purpose: Purpose,
+    units: u32,
+    /// What the connection would then have of its share.
+    total: u32,
+    since: Instant,
 }
 
 /// The budget of a server.
 #[derive(Debug, Clone)]
 pub(crate) struct Budget {
-    permits: Arc<Semaphore>,
-    share: usize,
+    pots: Pots,
+    share: u32,
     waits: Arc<Waits>,
     times: Times,
 }
@@ -52,9 +145,9 @@ impl Budget {
     }
 
     fn with_times(bytes: usize, times: Times) -> Self {
-        let units = bytes / UNIT;
+        let units = u32::try_from(bytes / UNIT).unwrap_or(u32::MAX);
         Self {
-            permits: Arc::new(Semaphore::new(units)),
+            pots: Pots::new(units),
             share: units / SHARE_DIVISOR,
             waits: Arc::new(Waits::new(times.patience)),
             times,
@@ -64,12 +157,13 @@ impl Budget {
     /// Opens the account of a connection. Cancelling `close` must end the connection.
     pub(crate) fn account(&self, close: CancellationToken) -> Account {
         Account {
-            server: Arc::clone(&self.permits),
-            own: Arc::new(Semaphore::new(self.share)),
+            pots: self.pots.clone(),
+            own: Pot::new(self.share),
             share: self.share,
             waits: Arc::clone(&self.waits),
             times: self.times,
             took: Arc::default(),
+            is_known: Arc::default(),
             close,
         }
     }
@@ -78,64 +172,173 @@ impl Budget {
     pub(crate) fn make_room(&self) -> bool {
         self.waits.make_room(Instant::now())
     }
+
+    /// Returns the bytes that a newcomer may take where it is alone.
+    #[cfg(test)]
+    pub(crate) fn share_of_newcomer(&self) -> usize {
+        self.share.min(self.pots.newcomers.free()) as usize * UNIT
+    }
 }
 
 /// What one connection may take of the budget.
 #[derive(Debug, Clone)]
 pub(crate) struct Account {
-    server: Arc<Semaphore>,
-    own: Arc<Semaphore>,
-    share: usize,
+    pots: Pots,
+    own: Arc<Pot>,
+    share: u32,
     waits: Arc<Waits>,
     times: Times,
     /// When the other end took bytes last, in milliseconds since counting began.
     took: Arc<AtomicU64>,
+    /// Whether the connection is no newcomer any more.
+    is_known: Arc<AtomicBool>,
     close: CancellationToken,
 }
 
 impl Account {
-    /// Takes memory, waiting in line for it, but not for ever.
-    pub(crate) async fn take(&self, bytes: usize) -> Result<Held, Fault> {
-        let units = bytes.div_ceil(UNIT);
-        if units > self.share {
-            return Err(too_much(units * UNIT, self.share * UNIT));
-        }
-        let units = u32::try_from(units).map_err(|_| busy())?;
-        let deadline = Instant::now() + self.times.wait_max;
-        let own = Arc::clone(&self.own).acquire_many_owned(units);
-        let own = timeout_at(deadline, own).await;
-        let own = own.map_err(|_| share_is_taken())?.map_err(|_| busy())?;
-        let server = self.take_of_server(units, deadline).await?;
-        let both = Some((own, server));
-        Ok(Held { both })
+    /// Takes what a call holds as long as it goes on, waiting in line for it, but not for ever.
+    pub(crate) async fn take_for_call(&self, bytes: usize) -> Result<Held, Fault> {
+        self.take_for(Purpose::Call, bytes).await
     }
 
-    async fn take_of_server(
+    /// Takes memory for a message, or for a step of an answer, in the same way.
+    pub(crate) async fn take(&self, bytes: usize) -> Result<Held, Fault> {
+        self.take_for(Purpose::Step, bytes).await
+    }
+
+    /// Takes memory for a call that gives back what it holds only when it has this. So it goes
+    /// before all that hold nothing.
+    pub(crate) async fn take_more(&self, bytes: usize) -> Result<Held, Fault> {
+        self.take_for(Purpose::More, bytes).await
+    }
+
+    async fn take_for(&self, purpose: Purpose, bytes: usize) -> Result<Held, Fault> {
+        let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX);
+        if units > self.share {
+            return Err(too_much(bytes, self.share as usize * UNIT));
+        }
+        if units == 0 {
+            return Ok(Held::default());
+        }
+        let demand = Demand {
+            purpose,
+            units,
+            total: self.taken().saturating_add(units),
+            since: Instant::now(),
+        };
+        let own = self.wait_for(std::iter::once(&self.own), &demand, |_| {});
+        let own = own.await.ok_or_else(share_is_taken)?;
+        let make_room = |now| {
+            self.waits.make_room(now);
+        };
+        let server = self.wait_for(self.pots(&demand), &demand, make_room);
+        let server = server.await.ok_or_else(busy)?;
+        Ok(Held {
+            own: Some(own),
+            server: vec![server],
+        })
+    }
+
+    /// Waits until one of the pots has what a request wants, but not for ever. Calls `now_and_then`
+    /// meanwhile.
+    async fn wait_for(
         &self,
-        units: u32,
-        deadline: Instant,
-    ) -> Result<OwnedSemaphorePermit, Fault> {
-        let taking = Arc::clone(&self.server).acquire_many_owned(units);
-        let mut taking = std::pin::pin!(taking);
+        pots: impl Iterator<Item = &Arc<Pot>> + Clone,
+        demand: &Demand,
+        now_and_then: impl Fn(Instant),
+    ) -> Option<Permit> {
+        let granted = pots.clone().find_map(|pot| pot.try_take(demand.units));
+        if granted.is_some() {
+            return granted;
+        }
+        let place = self.place(demand);
+        let mut waiting = select_all(pots.map(|pot| pot.wait(demand.units, place)));
         loop {
             tokio::select! {
                 biased;
-                taken = &mut taking => return taken.map_err(|_| busy()),
+                (permit, ..) = &mut waiting => return Some(permit),
                 () = sleep(self.times.pressure_interval) => {}
             }
             let now = Instant::now();
-            if now >= deadline {
-                return Err(busy());
+            if now >= demand.since + self.wait_max(demand) {
+                return None;
             }
-            self.waits.make_room(now);
+            now_and_then(now);
         }
+    }
+
+    /// Returns where memory may come from, the best one first.
+    fn pots(&self, demand: &Demand) -> impl Iterator<Item = &Arc<Pot>> + Clone + use<'_> {
+        let is_known = self.is_known();
+        let is_call = demand.purpose == Purpose::Call;
+        let calls = is_call || (is_known && demand.units <= SMALL);
+        let newcomers = !is_call || is_known;
+        let pots = [
+            calls.then_some(&self.pots.calls),
+            is_known.then_some(&self.pots.known),
+            newcomers.then_some(&self.pots.newcomers),
+        ];
+        pots.into_iter().flatten()
+    }
+
+    /// Returns the place of a request in line: the more its connection would then have, the further
+    /// behind. One whose connection would have all of its share stands behind all that come within
+    /// the longest wait, but not for ever.
+    fn place(&self, demand: &Demand) -> Instant {
+        match demand.purpose {
+            Purpose::More => self.waits.start,
+            Purpose::Call | Purpose::Step => {
+                demand.since + self.times.wait_max * demand.total / self.share.max(1)
+            }
+        }
+    }
+
+    /// Returns how long a request may wait.
+    fn wait_max(&self, demand: &Demand) -> Duration {
+        let is_newcomer = !self.is_known();
+        if !self.pots.have_line() {
+            self.times.wait_max
+        } else if is_newcomer && demand.total > self.share / MODEST_DIVISOR {
+            self.times.greedy_wait_max
+        } else if is_newcomer || demand.purpose == Purpose::More {
+            self.times.short_wait_max
+        } else {
+            self.times.wait_max
+        }
+    }
+
+    fn patience(&self) -> Duration {
+        match self.is_known() {
+            true => self.times.patience,
+            false => self.times.newcomer_patience,
+        }
+    }
+
+    /// Returns what the connection has taken of its share.
+    fn taken(&self) -> u32 {
+        self.share.saturating_sub(self.own.free())
+    }
+
+    fn is_known(&self) -> bool {
+        self.is_known.load(Ordering::Relaxed)
+    }
+
+    /// Returns how many bytes of its share the connection has not taken.
+    #[cfg(test)]
+    pub(crate) fn free_bytes(&self) -> usize {
+        self.own.free() as usize * UNIT
+    }
+
+    /// Notes that the connection has finished a call: it is no newcomer any more.
+    pub(crate) fn finished_call(&self) {
+        self.is_known.store(true, Ordering::Relaxed);
     }
 
     /// Notes, for as long as the answer lives, that this connection holds memory and lets the
     /// server wait for bytes that it should send. While others wait for memory, a connection that
     /// does so for longer than the server's patience, and `more`, is closed.
     pub(crate) fn waits_for_bytes(&self, more: Duration) -> Waiting {
-        self.wait(Way::In, self.waits.patience + more)
+        self.wait(Way::In, self.patience() + more)
     }
 
     /// As [`waits_for_bytes`](Self::waits_for_bytes), for an answer that the connection should
@@ -157,143 +360,11 @@ impl Account {
             way,
             since: now,
             deadline: now + limit,
+            patience: self.patience(),
             took: Arc::clone(&self.took),
             close: self.close.clone(),
         };
-        let mut entries = self.waits.entries();
-        entries.next += 1;
-        let number = entries.next;
-        entries.by_number.insert(number, entry);
-        let waits = Arc::clone(&self.waits);
-        Waiting { waits, number }
-    }
-}
-
-/// Memory that was taken; dropping it gives it back.
-#[derive(Debug, Default)]
-pub(crate) struct Held {
-    both: Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)>,
-}
-
-impl Held {
-    /// Takes a part out, at most what is there.
-    pub(crate) fn split(&mut self, bytes: usize) -> Self {
-        let Some((own, server)) = &mut self.both else {
-            return Self::default();
-        };
-        let units = bytes.div_ceil(UNIT).min(own.num_permits());
-        let both = own.split(units).zip(server.split(units));
-        Self { both }
-    }
-
-    /// Puts another part of the same connection's to it.
-    pub(crate) fn merge(&mut self, other: Self) {
-        let Some((own, server)) = other.both else {
-            return;
-        };
-        match &mut self.both {
-            Some(both) => {
-                both.0.merge(own);
-                both.1.merge(server);
-            }
-            None => self.both = Some((own, server)),
-        }
-    }
-
-    /// Returns how many bytes are held.
-    #[cfg(test)]
-    pub(crate) fn bytes(&self) -> usize {
-        let own = self.both.as_ref().map_or(0, |(own, _)| own.num_permits());
-        own * UNIT
-    }
-}
-
-/// Which way the bytes go that a client lets the server wait for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
-    /// The client sends them.
-    In,
-    /// The client takes them.
-    Out,
-}
-
-/// Who lets the server wait.
-#[derive(Debug)]
-struct Waits {
-    /// When counting began.
-    start: Instant,
-    patience: Duration,
-    /// Held for moments, and while no other lock is.
-    entries: Mutex<Entries>,
-}
-
-#[derive(Debug)]
-struct Entries {
-    next: u64,
-    looked: Instant,
-    by_number: HashMap<u64, Entry>,
-}
-
-#[derive(Debug)]
-struct Entry {
-    way: Way,
-    since: Instant,
-    deadline: Instant,
-    took: Arc<AtomicU64>,
-    close: CancellationToken,
-}
-
-impl Waits {
-    fn new(patience: Duration) -> Self {
-        let start = Instant::now();
-        let entries = Entries {
-            next: 0,
-            looked: start,
-            by_number: HashMap::new(),
-        };
-        Self {
-            start,
-            patience,
-            entries: Mutex::new(entries),
-        }
-    }
-
-    fn entries(&self) -> MutexGuard<'_, Entries> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn is_late(&self, entry: &Entry, now: Instant) -> bool {
-        let took = self.start + Duration::from_millis(entry.took.load(Ordering::Relaxed));
-        let stalls = entry.way == Way::Out && now >= took.max(entry.since) + self.patience;
-        now >= entry.deadline || stalls
-    }
-
-    fn make_room(&self, now: Instant) -> bool {
-        let mut entries = self.entries();
-        // However many wait for memory, one of them looks at a time.
-        if now < entries.looked + self.patience / 10 {
-            return false;
-        }
-        entries.looked = now;
-        let late = entries.by_number.values();
-        let late = late.filter(|entry| self.is_late(entry, now));
-        let late: Vec<_> = late.map(|entry| entry.close.clone()).collect();
-        drop(entries);
-        late.iter().for_each(CancellationToken::cancel);
-        !late.is_empty()
-    }
-}
-
-/// A wait that is noted; dropping it ends the note.
-#[derive(Debug)]
-pub(crate) struct Waiting {
-    waits: Arc<Waits>,
-    number: u64,
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.waits.entries().by_number.remove(&self.number);
+        self.waits.note(entry)
     }
 }
 
@@ -314,108 +385,4 @@ fn share_is_taken() -> Fault {
 fn busy() -> Fault {
     let text = "other requests hold all memory that the server gives to requests; try again later";
     Fault::new(FaultKind::Unavailable, text)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MIB: usize = 1024 * 1024;
-    const SHORT: Times = Times {
-        wait_max: Duration::from_millis(500),
-        pressure_interval: Duration::from_millis(5),
-        patience: Duration::from_millis(100),
-    };
-
-    fn budget(bytes: usize) -> Budget {
-        Budget::with_times(bytes, SHORT)
-    }
-
-    fn account(budget: &Budget) -> (Account, CancellationToken) {
-        let close = CancellationToken::new();
-        (budget.account(close.clone()), close)
-    }
-
-    #[tokio::test]
-    async fn a_connection_gets_its_share_and_the_server_its_budget() {
-        let budget = budget(8 * MIB);
-        let (first, _) = account(&budget);
-        let refused = first.take(3 * MIB).await.unwrap_err();
-        assert_eq!(refused.kind, FaultKind::Invalid, "more than a share");
-        let mut held = vec![first.take(2 * MIB).await.unwrap()];
-        let refused = first.take(1).await.unwrap_err();
-        assert_eq!(refused.kind, FaultKind::Unavailable, "its share is taken");
-        let others: Vec<_> = (0..4).map(|_| account(&budget).0).collect();
-        for other in &others[..3] {
-            held.push(other.take(2 * MIB).await.unwrap());
-        }
-        let refused = others[3].take(1).await.unwrap_err();
-        assert_eq!(refused.kind, FaultKind::Unavailable, "the budget is taken");
-        held.pop();
-        let _taken = others[3].take(2 * MIB).await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn parts_are_given_back_one_by_one() {
-        let budget = budget(8 * MIB);
-        let (account, _) = account(&budget);
-        let mut held = account.take(2 * MIB).await.unwrap();
-        let part = held.split(MIB);
-        assert_eq!((held.bytes(), part.bytes()), (MIB, MIB));
-        drop(part);
-        let mut again = account.take(MIB).await.unwrap();
-        again.merge(held);
-        assert_eq!(again.bytes(), 2 * MIB);
-        assert_eq!(again.split(9 * MIB).bytes(), 2 * MIB, "all that is there");
-        assert_eq!(budget.permits.available_permits(), 8 * 1024);
-    }
-
-    #[tokio::test]
-    async fn who_lets_the_server_wait_gives_way_to_those_who_wait_for_memory() {
-        let budget = budget(4 * MIB);
-        let slow: Vec<_> = (0..4).map(|_| account(&budget)).collect();
-        let mut held = Vec::new();
-        for (account, _) in &slow {
-            held.push(account.take(MIB).await.unwrap());
-        }
-        let _waits = slow[0].0.waits_for_bytes(Duration::ZERO);
-        let (honest, _) = account(&budget);
-        let freed = async {
-            slow[0].1.cancelled().await;
-            drop(held.remove(0));
-        };
-        let start = Instant::now();
-        let (taken, ()) = tokio::join!(honest.take(MIB), freed);
-        taken.unwrap();
-        assert!(start.elapsed() >= SHORT.patience, "it was patient");
-        assert!(slow[1..].iter().all(|(_, close)| !close.is_cancelled()));
-    }
-
-    #[tokio::test]
-    async fn a_client_that_takes_its_answers_slowly_is_not_one_that_takes_none() {
-        let budget = budget(4 * MIB);
-        let (reader, reads) = account(&budget);
-        let (stuck, closed) = account(&budget);
-        let long = 100 * SHORT.patience;
-        let _waits = [reader.waits_for_reader(long), stuck.waits_for_reader(long)];
-        let later = Instant::now() + SHORT.patience;
-        tokio::time::sleep_until(later).await;
-        reader.took();
-        assert!(budget.make_room());
-        assert!(closed.is_cancelled() && !reads.is_cancelled());
-        assert!(budget.waits.make_room(later + long), "nobody has for ever");
-        assert!(reads.is_cancelled());
-    }
-
-    #[tokio::test]
-    async fn without_need_a_slow_client_stays() {
-        let budget = budget(4 * MIB);
-        let (slow, close) = account(&budget);
-        let _held = slow.take(MIB).await.unwrap();
-        let _waiting = slow.waits_for_bytes(Duration::ZERO);
-        sleep(2 * SHORT.patience).await;
-        let (other, _) = account(&budget);
-        let _taken = other.take(MIB).await.unwrap();
-        assert!(!close.is_cancelled());
-    }
 }

@@ -17,11 +17,11 @@ use http_body_util::{BodyExt as _, StreamBody};
 use lfsfs_proto::headers::{Protocols, request_id};
 use lfsfs_proto::status::{Fault, FaultKind};
 use tokio::time::{Instant, timeout_at};
-use tonic::Status;
 use tonic::body::Body;
-use tonic::codegen::http::{Request, Response};
+use tonic::codegen::http::{HeaderMap, Request, Response};
 use tonic::metadata::MetadataMap;
 use tonic::transport::server::TcpConnectInfo;
+use tonic::{Code, Status};
 use tower::{Layer, Service};
 use tracing::{Instrument as _, Span, debug, info_span};
 
@@ -34,9 +34,12 @@ use crate::weight::{Method, method};
 const MESSAGE_TIME: Duration = Duration::from_secs(30);
 /// The least rate of a message, in bytes a second.
 const RATE_MIN: usize = 16 * 1024;
-/// What a call holds as long as it goes on.
-const CALL_COST: usize = 16 * 1024;
-/// How long a stream may pause between its messages while others wait for memory, beyond the usual
+/// What a call holds as long as it goes on: 16 KiB for itself, and what a short message needs.
+pub(crate) const CALL_COST: usize = 16 * 1024 + SHORT;
+/// What a message and its answer may need without taking more than the call has. If each of many
+/// calls took its own part and then waited for a little more, they would wait for each other.
+const SHORT: usize = 24 * 1024;
+/// How long a stream may pause after a message while others wait for memory, beyond the usual
 /// patience: an idle commit is heard every 5 s.
 const BETWEEN_MESSAGES: Duration = Duration::from_secs(10);
 /// Bytes of a message that must arrive within the server's patience while others wait for memory.
@@ -53,8 +56,17 @@ const PREFIX_LEN: usize = 5;
 pub(crate) struct Call {
     connection: Arc<Connection>,
     path: Arc<str>,
-    /// What is held for answers that were handed on and not sent yet.
-    sending: Arc<Mutex<Held>>,
+    /// Held for moments. The locks of the budget are taken meanwhile.
+    held: Arc<Mutex<CallHeld>>,
+}
+
+/// What a call holds.
+#[derive(Debug, Default)]
+struct CallHeld {
+    /// Until it ends.
+    call: Held,
+    /// For answers of a stream that were handed on and are not encoded yet.
+    answers: Held,
 }
 
 impl Call {
@@ -70,7 +82,7 @@ impl Call {
         Self {
             connection: Connection::for_test(),
             path: "".into(),
-            sending: Arc::default(),
+            held: Arc::default(),
         }
     }
 
@@ -90,17 +102,38 @@ impl Call {
         &self.connection.account
     }
 
-    /// Holds memory until answers of so many bytes are sent, or until the call ends.
+    /// Takes what a message and its answer need, beyond what the call has.
+    async fn take(&self, bytes: usize) -> Result<Held, Fault> {
+        if bytes <= SHORT {
+            return Ok(Held::default());
+        }
+        self.account().take(bytes).await
+    }
+
+    /// Holds memory until the call ends.
+    fn hold(&self, held: Held) {
+        self.lock().call.merge(held);
+    }
+
+    /// Holds memory for an answer of a stream until the connection has sent it.
     pub(crate) fn sending(&self, held: Held) {
-        self.lock().merge(held);
+        self.lock().answers.merge(held);
     }
 
-    fn sent(&self, bytes: usize) -> Held {
-        self.lock().split(bytes)
+    /// Returns what is held for bytes of answers that were encoded just now.
+    fn encoded(&self, bytes: usize) -> Held {
+        let mut held = self.lock();
+        // All answers that were handed on are in these bytes: the rest of what they took goes back.
+        let mut answers = std::mem::take(&mut held.answers);
+        let paid = answers.split(bytes);
+        match paid.is_empty() {
+            true => held.call.split(bytes),
+            false => paid,
+        }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Held> {
-        self.sending.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> std::sync::MutexGuard<'_, CallHeld> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -173,14 +206,15 @@ where
     let started = Instant::now();
     let guard = connection.begin_call();
     let method = method(&path);
-    let response = match connection.account.take(CALL_COST).await {
+    let response = match connection.account.take_for_call(CALL_COST).await {
         Err(fault) => Status::from(fault).into_http(),
         Ok(held) => {
             let call = Call {
                 connection,
                 path: path.as_str().into(),
-                sending: Arc::new(Mutex::new(held)),
+                held: Arc::default(),
             };
+            call.hold(held);
             let mut request = request.map(|body| incoming(body, method, call.clone()));
             request.extensions_mut().insert(call.clone());
             let (local_addr, remote_addr) = (None, Some(peer));
@@ -203,6 +237,7 @@ fn incoming(body: Body, method: Method, call: Call) -> Body {
         buffer: BytesMut::new(),
         held: Held::default(),
         started: Instant::now(),
+        is_first: true,
         method,
         call,
     };
@@ -221,6 +256,8 @@ struct Incoming {
     held: Held,
     /// When the message began; for a call without a stream, when the call did.
     started: Instant,
+    /// Whether no message has arrived yet.
+    is_first: bool,
     method: Method,
     call: Call,
 }
@@ -234,9 +271,10 @@ impl Incoming {
         self.held = Held::default();
         let waits_for_first = self.buffer.is_empty();
         if waits_for_first {
-            let (deadline, more) = match self.method.streams {
-                true => (None, BETWEEN_MESSAGES),
-                false => (Some(self.started + MESSAGE_TIME), Duration::ZERO),
+            let deadline = (!self.method.streams).then_some(self.started + MESSAGE_TIME);
+            let more = match self.method.streams && !self.is_first {
+                true => BETWEEN_MESSAGES,
+                false => Duration::ZERO,
             };
             let _waiting = self.call.account().waits_for_bytes(more);
             if !self.fill(deadline).await? {
@@ -253,8 +291,8 @@ impl Incoming {
         }
         drop(waiting);
         let len = self.message_len()?;
-        let held = self.method.hold(len) + self.method.cost;
-        let mut held = self.call.account().take(held).await?;
+        let needed = self.method.hold(len) + self.method.cost;
+        let mut held = self.call.take(needed).await?;
         let whole = PREFIX_LEN + len;
         self.buffer.reserve(whole.saturating_sub(self.buffer.len()));
         let deadline = deadline + time_of(len, RATE_MIN);
@@ -271,12 +309,13 @@ impl Incoming {
         drop(waiting);
         let message = self.buffer.split_to(whole).freeze();
         self.started = Instant::now();
+        self.is_first = false;
         let more = self.method.more_than_held(&message[PREFIX_LEN..]);
-        held.merge(self.call.account().take(more).await?);
+        held.merge(self.call.account().take_more(more).await?);
         match self.method.streams {
             true => self.held = held,
             // What a call without a stream asked with stays until it is answered.
-            false => self.call.sending(held),
+            false => self.call.hold(held),
         }
         Ok(Some(message))
     }
@@ -367,7 +406,7 @@ impl Outgoing {
         // There may be as much of the same call before it.
         let limit = PATIENCE_MIN + time_of(2 * data.len(), RATE_FAIR);
         let sent = Sent {
-            _held: self.call.sent(data.len()),
+            _held: self.call.encoded(data.len()),
             _waiting: self.call.account().waits_for_reader(limit),
             data,
         };
@@ -384,8 +423,11 @@ impl HttpBody for Outgoing {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let polled = Pin::new(&mut self.body).poll_frame(context);
-        polled.map(|frame| {
-            frame.map(|frame| frame.map(|frame| frame.map_data(|data| self.pay(data))))
+        polled.map_ok(|frame| {
+            if frame.trailers_ref().is_some_and(is_success) {
+                self.call.account().finished_call();
+            }
+            frame.map_data(|data| self.pay(data))
         })
     }
 
@@ -398,6 +440,10 @@ impl HttpBody for Outgoing {
     }
 }
 
+fn is_success(trailers: &HeaderMap) -> bool {
+    Status::from_header_map(trailers).is_some_and(|status| status.code() == Code::Ok)
+}
+
 /// Bytes that the connection has not sent yet.
 struct Sent {
     data: Bytes,
@@ -408,5 +454,26 @@ struct Sent {
 impl AsRef<[u8]> for Sent {
     fn as_ref(&self) -> &[u8] {
         &self.data
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn answers_that_were_sent_hold_nothing_while_their_call_goes_on() {
+        let call = Call::for_test();
+        let free = call.account().free_bytes();
+        call.hold(call.account().take(CALL_COST).await.unwrap());
+        for _ in 0..100 {
+            call.sending(call.account().take(2000).await.unwrap());
+            call.sending(call.account().take(200_000).await.unwrap());
+            let sent = call.encoded(101_000);
+            assert!(sent.bytes() >= 101_000);
+        }
+        assert_eq!(call.account().free_bytes(), free - CALL_COST);
+        drop(call.encoded(1000));
+        assert_eq!(call.account().free_bytes(), free - CALL_COST + 1024);
     }
 }

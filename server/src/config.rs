@@ -8,8 +8,8 @@ pub(crate) const RESERVE_DEFAULT: u64 = 256 * 1024 * 1024;
 
 /// Memory that requests may take, unless told otherwise.
 pub(crate) const MEMORY_DEFAULT: u64 = 384 * MIB;
-/// The least that works: the share of one connection, a twelfth of this, is twice what the longest
-/// step of an answer holds, so that a call that holds its question can still be answered.
+/// The least that works: the share of one connection, a twelfth of this, holds what the longest
+/// message of each call needs with its answer.
 pub(crate) const MEMORY_MIN: u64 = 192 * MIB;
 /// Connections at the same time, unless told otherwise.
 pub(crate) const CONNECTIONS_DEFAULT: u32 = 1024;

@@ -115,7 +115,8 @@ pub(crate) struct Sink<T> {
 impl<T: Message> Sink<T> {
     /// Sends an answer, waiting for a slow client, but not for ever.
     pub(crate) async fn send(&self, answer: T) -> Result<(), Fault> {
-        let held = self.reserve(2 * answer.encoded_len()).await?;
+        let bytes = 2 * answer.encoded_len();
+        let held = self.call.account().take_more(bytes).await?;
         self.send_held(answer, held).await
     }
 

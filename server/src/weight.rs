@@ -85,6 +85,9 @@ const fn streaming(message_max: usize, lists: &'static [Many]) -> Method {
 const SMALL: Method = unary(64 * KIB, 16 * KIB, &[]);
 /// Calls whose answer has a record or a project, which can have a megabyte of attributes or patterns.
 const RECORD: Method = unary(64 * KIB, MIB, &[]);
+/// What looking up the contents of a question takes at most, with the answers: their rows, twice as
+/// many places as fit an answer, and the chunks of these.
+const RESOLVE_COST: usize = 8 * MIB;
 /// Calls whose answer is a page of a listing.
 const PAGE: Method = unary(64 * KIB, 4 * MIB, &[]);
 
@@ -117,9 +120,12 @@ pub(crate) fn method(path: &str) -> Method {
         "Fs/Log" | "Fs/Diff" | "Fs/ChangedNames" => RECORD,
         "Coordinator/GetChunksForNode" => RECORD,
         "Fs/FindMissing" => unary(256 * KIB, MIB, CONTENTS),
-        "Fs/Resolve" => streaming(256 * KIB, CONTENTS),
+        "Fs/Resolve" => Method {
+            cost: RESOLVE_COST,
+            ..streaming(256 * KIB, CONTENTS)
+        },
         "Fs/PutPieces" => streaming(MIB, PIECES),
-        "Fs/Commit" => streaming(4 * MIB, CHANGE_LISTS),
+        "Fs/Commit" => streaming(2560 * KIB, CHANGE_LISTS),
         "Coordinator/ReportChunk" => {
             const PLACES: &[Many] = &[list(5, size_of::<v1::ContentPlace>() + 2 * ALLOCATION)];
             unary(MIB, MIB, PLACES)
@@ -129,16 +135,17 @@ pub(crate) fn method(path: &str) -> Method {
                 list(2, size_of::<v1::UploadedChunk>() + 2 * ALLOCATION),
                 list(4, size_of::<v1::Piece>() + ALLOCATION),
             ];
-            unary(5 * MIB, 16 * KIB, LISTS)
+            unary(2560 * KIB, 16 * KIB, LISTS)
         }
         "DataNode/PrepareChunkUpload" => {
             const NODES: &[Many] = &[list(5, size_of::<v1::NodeInfo>() + 2 * ALLOCATION)];
-            unary(64 * KIB, 4 * MIB, NODES)
+            // A chunk that is here already is paid for when it is read.
+            unary(64 * KIB, 16 * KIB, NODES)
         }
         "DataNode/UploadChunkStream" => streaming(MIB + 64 * KIB, &[]),
         "DataNode/BulkDeleteChunk" => unary(256 * KIB, 512 * KIB, CONTENTS),
         // All contents of a chunk: 65,536 of 34 bytes at most.
-        "Coordinator/ReleaseChunk" => unary(3 * MIB, 16 * KIB, RELEASED),
+        "Coordinator/ReleaseChunk" => unary(2560 * KIB, 16 * KIB, RELEASED),
         "Coordinator/ReportLostChunks" => unary(256 * KIB, MIB, LOST),
         "Fs/Get" | "Fs/GetUnary" | "Fs/GetCompress" => unary(64 * KIB, 16 * KIB, QUERIES),
         "Fs/Reset" => {
@@ -219,31 +226,64 @@ mod tests {
 
     use prost::Message as _;
     use prost_types::field_descriptor_proto::{Label, Type};
-    use prost_types::{DescriptorProto, FileDescriptorSet};
+    use prost_types::{
+        DescriptorProto, FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto,
+    };
 
     use super::*;
+    use crate::budget::Budget;
+    use crate::calls::CALL_COST;
+    use crate::config::{MEMORY_MIN, ServerConfig};
+
+    fn files() -> Vec<FileDescriptorProto> {
+        let files = FileDescriptorSet::decode(lfsfs_proto::FILE_DESCRIPTORS).unwrap();
+        let ours = files.file.into_iter();
+        ours.filter(|file| file.package() == "lfsfs.v1").collect()
+    }
+
+    /// Returns every call with its path.
+    fn calls(files: &[FileDescriptorProto]) -> Vec<(String, &MethodDescriptorProto)> {
+        let services = files.iter().flat_map(|file| &file.service);
+        let calls = services.flat_map(|service| {
+            let calls = service.method.iter();
+            calls.map(|call| {
+                (
+                    format!("/lfsfs.v1.{}/{}", service.name(), call.name()),
+                    call,
+                )
+            })
+        });
+        calls.collect()
+    }
 
     #[test]
     fn every_list_of_every_request_is_paid_for() {
-        let files = FileDescriptorSet::decode(lfsfs_proto::FILE_DESCRIPTORS).unwrap();
-        let files = files.file.iter();
-        let ours: Vec<_> = files.filter(|it| it.package() == "lfsfs.v1").collect();
-        let messages = ours.iter().flat_map(|file| &file.message_type);
+        let files = files();
+        let messages = files.iter().flat_map(|file| &file.message_type);
         let messages: HashMap<_, _> = messages
             .map(|message| (format!(".lfsfs.v1.{}", message.name()), message))
             .collect();
-        let services = ours.iter().flat_map(|file| &file.service);
-        let mut calls = 0;
-        for service in services {
-            for call in &service.method {
-                let path = format!("/lfsfs.v1.{}/{}", service.name(), call.name());
-                let known = method(&path);
-                assert_eq!(known.streams, call.client_streaming(), "{path}");
-                assert_lists_are_known(&messages, call.input_type(), known.lists, &path);
-                calls += 1;
-            }
+        let calls = calls(&files);
+        assert!(calls.len() > 40, "{}", calls.len());
+        for (path, call) in calls {
+            let known = method(&path);
+            assert_eq!(known.streams, call.client_streaming(), "{path}");
+            assert_lists_are_known(&messages, call.input_type(), known.lists, &path);
         }
-        assert!(calls > 40, "{calls}");
+    }
+
+    #[test]
+    fn the_longest_message_of_every_call_fits_the_least_memory() {
+        let config = ServerConfig {
+            memory: MEMORY_MIN,
+            ..ServerConfig::all("data")
+        };
+        let share = Budget::new(config.memory_plan().calls).share_of_newcomer();
+        for (path, _) in calls(&files()) {
+            let known = method(&path);
+            let needed = CALL_COST + known.hold(known.message_max) + known.cost;
+            assert!(needed <= share, "{path} needs {needed} of {share}");
+        }
     }
 
     fn assert_lists_are_known(

@@ -8,13 +8,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use lfsfs_proto::v1;
 use lfsfs_testkit::process::Program;
 use lfsfs_tests::listing::assert_version_is_dir;
 use lfsfs_tests::{Numbers, World};
+use lfsfs_types::content::{Content, Piece, PieceList};
+use lfsfs_types::limits::{CONTENTS_PER_MESSAGE_MAX, PIECES_INLINE_MAX};
 use prost::Message as _;
 
-use self::peer::{Hostile, Peer};
+use self::peer::{HalfMessages, Hostile, Peer};
 use super::support::{chunk_files, start_import};
 
 const MIB: u64 = 1024 * 1024;
@@ -35,6 +38,10 @@ const BASE: u64 = 24 * MIB;
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// How long an honest import may take beside hostile clients.
 const HONEST_TIME: Duration = Duration::from_secs(120);
+/// How long it may take beside a flood. A client waits 5 s for the answer to one question.
+const FLOOD_TIME: Duration = Duration::from_secs(15);
+/// How long a slow reader may wait for what it reads within seconds.
+const READ_TIME: Duration = Duration::from_secs(20);
 
 /// The status of a call that asks for what cannot be.
 const INVALID_ARGUMENT: u32 = 3;
@@ -57,9 +64,14 @@ fn world() -> (World, PathBuf) {
 
 /// Imports the tree and watches meanwhile what the server takes for so many hostile connections.
 fn assert_honest_import_finishes(world: &mut World, tree: &Path, hostile: u64) {
+    assert_honest_import_takes(world, tree, hostile, HONEST_TIME);
+}
+
+/// As [`assert_honest_import_finishes`], with a limit of its own.
+fn assert_honest_import_takes(world: &mut World, tree: &Path, hostile: u64, limit: Duration) {
+    let deadline = Instant::now() + limit;
     let _ = world.lfsfs(["project", "new", "honest"]).ok();
     let mut import = start_import(world, tree, "honest");
-    let deadline = Instant::now() + HONEST_TIME;
     let status = loop {
         assert_memory_is_bounded(world.server(), hostile);
         if let Some(status) = import.try_wait().expect("a process") {
@@ -89,7 +101,7 @@ fn anonymous_memory(process: u32) -> u64 {
     words.expect("a number").parse::<u64>().expect("a number") * 1024
 }
 
-fn project_id(peer: &Peer, name: &str) -> Vec<u8> {
+fn project_id(peer: &Peer<'_>, name: &str) -> Vec<u8> {
     let name = name.to_owned();
     let answer = peer.ask("Fs/Inspect", &v1::InspectRequest { name });
     let answer = v1::InspectResponse::decode(&answer[..]).expect("an answer");
@@ -108,6 +120,74 @@ fn half_messages_of_many_connections_take_no_more_than_the_budget() {
         }
     }
     assert_honest_import_finishes(&mut world, &tree, 10);
+}
+
+#[test]
+fn a_flood_that_begins_anew_does_not_keep_an_honest_client_waiting() {
+    let (mut world, tree) = world();
+    let hostile = Hostile::new(world.address());
+    // A few of the long messages take all memory that they get; many short ones do, too.
+    for announced in [2 * 1024 * 1024, 256 * 1024] {
+        let messages = HalfMessages {
+            call: "Fs/Commit",
+            calls: 16,
+            announced,
+            bytes: Bytes::from(vec![0; announced as usize / 2]),
+        };
+        hostile.flood(30, &messages);
+    }
+    assert_honest_import_takes(&mut world, &tree, 60, FLOOD_TIME);
+}
+
+#[test]
+fn questions_with_long_answers_take_no_more_than_the_budget() {
+    let (mut world, tree) = world();
+    let bytes = Numbers(99).bytes(300_000);
+    fs::write(tree.join("piece"), &bytes).expect("a file");
+    let _ = world.import(&tree, "app");
+    let hostile = Hostile::new(world.address());
+    let peer = hostile.connect();
+    let reader = hostile.connect();
+    let content = register_many_pieces(&peer, &bytes);
+    let project_id = project_id(&peer, "app");
+    let question = |count| v1::ResolveRequest {
+        project_id: project_id.clone(),
+        contents: vec![content.clone(); count],
+    };
+    let _ = peer.ask("Fs/Resolve", &question(1));
+    let answer = reader.ask("Fs/Resolve", &question(1));
+    assert!(answer.len() > 60 * PIECES_INLINE_MAX, "{}", answer.len());
+    for _ in 0..100 {
+        peer.ask_and_not_read("Fs/Resolve", &question(CONTENTS_PER_MESSAGE_MAX));
+    }
+    for _ in 0..4 {
+        reader.ask_and_read_slowly("Fs/Resolve", &question(CONTENTS_PER_MESSAGE_MAX), 20);
+    }
+    assert_honest_import_finishes(&mut world, &tree, 2);
+    // More than a connection may hold: what was read is not held any more.
+    let deadline = Instant::now() + READ_TIME;
+    while hostile.read() < 20 * MIB {
+        assert_memory_is_bounded(world.server(), 2);
+        assert!(Instant::now() < deadline, "{} were read", hostile.read());
+        std::thread::sleep(POLL_INTERVAL);
+    }
+}
+
+/// Makes a content of as many pieces as an answer tells, all of these bytes. Returns its id.
+fn register_many_pieces(peer: &Peer<'_>, bytes: &[u8]) -> Vec<u8> {
+    let piece = Piece {
+        hash: Content::of_bytes(bytes).id,
+        len: u32::try_from(bytes.len()).expect("a short piece"),
+    };
+    let list = PieceList::new(vec![piece; PIECES_INLINE_MAX]).expect("a list");
+    let content = list.content_id().as_bytes().to_vec();
+    let request = v1::PutPiecesRequest {
+        project_id: project_id(peer, "app"),
+        content: content.clone(),
+        pieces: list.pieces().iter().map(v1::Piece::from).collect(),
+    };
+    let _ = peer.ask("Fs/PutPieces", &request);
+    content
 }
 
 #[test]

@@ -193,7 +193,7 @@ impl PiecesMemory {
         if have + more <= PIECES_OF_CONNECTION_MAX {
             // A list that grows has its old and its new place for a moment.
             let bytes = 2 * more * size_of::<Piece>();
-            self.held.merge(call.account().take(bytes).await?);
+            self.held.merge(call.account().take_more(bytes).await?);
             return Ok(());
         }
         let place = Arc::clone(&coordinator.long_lists).acquire_owned();

@@ -9,7 +9,6 @@ use lfsfs_proto::status::{Fault, FaultKind};
 use lfsfs_proto::v1;
 use lfsfs_types::limits::CONTENTS_PER_MESSAGE_MAX;
 use lfsfs_types::{ChunkId, ContentId, ContentPlace, NodeId};
-use prost::Message as _;
 use tonic::Streaming;
 
 use super::Coordinator;
@@ -19,9 +18,6 @@ use crate::streams::{Sink, next_question};
 
 /// Contents looked up at once, if they have no more places together than fit an answer.
 const CONTENTS_AT_ONCE: usize = 128;
-/// What looking them up takes at most, with the answers: their rows, twice as many places as fit an
-/// answer, and the chunks of these.
-const STEP_COST: usize = 8 * 1024 * 1024;
 /// How many chunks are remembered so as to be told once. A client takes one that is told again.
 const TOLD_MAX: usize = 16 * 1024;
 /// Most places and chunks in one answer: about 90 bytes each.
@@ -57,13 +53,15 @@ pub(super) async fn answer_all(
 }
 
 /// Answers the first of the contents. Returns how many these are.
+///
+/// The question has paid for what is looked up (`weight`): questions that hold memory and wait for
+/// that of their answers would wait for each other.
 async fn answer_first(
     coordinator: &Coordinator,
     contents: &[ContentId],
     told: &mut HashSet<ChunkId>,
     sink: &Sink<v1::ResolveResponse>,
 ) -> Result<usize, Fault> {
-    let mut held = sink.reserve(STEP_COST).await?;
     let group = contents[..contents.len().min(CONTENTS_AT_ONCE)].to_vec();
     let resolved = coordinator
         .metadata(move |metadata| metadata.resolve_first(&group, PLACES_PER_MESSAGE))
@@ -74,13 +72,8 @@ async fn answer_first(
     let answers = answers(coordinator, &resolved, told);
     let answered = resolved.contents.len();
     drop(resolved);
-    // What the answers do not need goes back before a slow client takes its time.
-    let len = |answer: &v1::ResolveResponse| 2 * answer.encoded_len();
-    let mut paid = held.split(answers.iter().map(len).sum());
-    drop(held);
     for answer in answers {
-        let held = paid.split(len(&answer));
-        sink.send_held(answer, held).await?;
+        sink.send(answer).await?;
     }
     Ok(answered)
 }

@@ -53,7 +53,8 @@ impl Service for DataNodeService {
         &self,
         request: Request<v1::PrepareChunkUploadRequest>,
     ) -> Answer<v1::PrepareChunkUploadResponse> {
-        let prepared = upload::prepare(&self.node, request.into_inner());
+        let call = Call::of(&request)?;
+        let prepared = upload::prepare(&self.node, &call, request.into_inner());
         Ok(Response::new(prepared.await?))
     }
 

@@ -26,6 +26,8 @@ use crate::calls::Call;
 use crate::ids::random_id;
 use crate::streams::{Sink, next};
 
+/// What verifying a chunk that is here holds.
+const VERIFY_COST: usize = 4 * 1024 * 1024;
 /// How often an upload that waits for a place looks for one that should give way.
 const PRESSURE_INTERVAL: Duration = Duration::from_millis(500);
 /// How often its sender is told that it waits: well within what clients take for silence.
@@ -38,6 +40,7 @@ const FRAMES_WAITING_MAX: usize = 4;
 /// Answers an announcement: a session to stream under, or that the chunk is here already.
 pub(super) async fn prepare(
     node: &Arc<DataNode>,
+    call: &Call,
     request: v1::PrepareChunkUploadRequest,
 ) -> Result<v1::PrepareChunkUploadResponse, Fault> {
     let announced = announced(&request).map_err(ProtocolError::into_fault)?;
@@ -50,9 +53,12 @@ pub(super) async fn prepare(
     };
     // The receipt may be what was lost when the chunk was sent first.
     let (chunk, slot) = (announced.chunk, announced.slot);
-    if is_stored(node, chunk).await? && node.verify_and_report(chunk, slot).await? {
-        answer.present = true;
-        return Ok(answer);
+    if is_stored(node, chunk).await? {
+        let _held = call.account().take(VERIFY_COST).await?;
+        if node.verify_and_report(chunk, slot).await? {
+            answer.present = true;
+            return Ok(answer);
+        }
     }
     // Opening and dropping a writer tells whether length and free space would do.
     let store = Arc::clone(&node.store);
@@ -230,7 +236,7 @@ impl Upload {
             Received::Repeated => {}
             Received::Bytes(bytes) => {
                 // The message that it came in is not paid for any more once the next one is asked for.
-                let held = self.call.account().take(bytes.len()).await?;
+                let held = self.call.account().take_more(bytes.len()).await?;
                 if self.disk.send((bytes, held)).await.is_err() {
                     return Err(self.disk_fault().await);
                 }

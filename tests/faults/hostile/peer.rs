@@ -1,6 +1,8 @@
 //! A client that speaks HTTP/2 and keeps to no other rule.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
@@ -10,16 +12,74 @@ use http::{HeaderMap, Request};
 use prost::Message;
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
+use tokio::sync::mpsc::{Sender, channel};
+use tokio::time::timeout;
 
 /// How long an answer that is asked for may take.
 const ANSWER_TIME: Duration = Duration::from_secs(60);
 /// The time between two bytes of an upload that trickles.
 const TRICKLE: Duration = Duration::from_secs(1);
+/// Bytes that a slow reader takes of an answer in a millisecond.
+const SLOW_RATE: u64 = 1024;
+/// How long a slow reader reads at most.
+const SLOW_READ_MAX: Duration = Duration::from_secs(60);
+/// The time between the end of a connection of a flood and the next one.
+const FLOOD_PAUSE: Duration = Duration::from_millis(10);
+
+/// What each connection of a flood does: it begins calls, sends a part of the message that each
+/// announces, and lets the server wait for the rest.
+#[derive(Debug, Clone)]
+pub(crate) struct HalfMessages {
+    pub(crate) call: &'static str,
+    /// Calls at the same time.
+    pub(crate) calls: usize,
+    /// The length that each message is said to have.
+    pub(crate) announced: u32,
+    /// What is sent of it.
+    pub(crate) bytes: Bytes,
+}
+
+impl HalfMessages {
+    /// Begins the calls, says so, and ends when the server has answered all of them.
+    async fn send(&self, client: &SendRequest<Bytes>, address: &str, begun: &Sender<()>) {
+        let mut calls = Vec::new();
+        for _ in 0..self.calls {
+            let Some((answer, mut stream)) = open_call(client, address, self.call).await else {
+                return;
+            };
+            drop(stream.send_data(prefixed(self.announced, &self.bytes), false));
+            calls.push((answer, stream));
+        }
+        // Only the first of each connection is waited for.
+        let _ = begun.try_send(());
+        for (answer, _stream) in &mut calls {
+            drop(answer.await);
+        }
+    }
+
+    /// Does so on one connection after the other, for as long as the runtime lives.
+    async fn flood(self, address: String, begun: Sender<()>) {
+        loop {
+            // A server that has enough of it may refuse.
+            if let Ok(socket) = TcpStream::connect(&address).await
+                && let Ok((client, connection)) = h2::client::handshake(socket).await
+            {
+                tokio::select! {
+                    _ = connection => {}
+                    () = self.send(&client, &address, &begun) => {}
+                }
+            }
+            tokio::time::sleep(FLOOD_PAUSE).await;
+        }
+    }
+}
 
 /// Hostile clients of one server; all of them end with it.
 pub(crate) struct Hostile {
     runtime: Runtime,
     address: String,
+    /// Bytes of answers that were read slowly.
+    read: Arc<AtomicU64>,
 }
 
 impl Hostile {
@@ -31,10 +91,16 @@ impl Hostile {
         Self {
             runtime: runtime.expect("threads"),
             address: address.to_owned(),
+            read: Arc::default(),
         }
     }
 
-    /// Opens a connection.
+    /// Returns how many bytes of answers were read slowly.
+    pub(crate) fn read(&self) -> u64 {
+        self.read.load(Ordering::Relaxed)
+    }
+
+    /// Opens a connection. Answers that are not read hold up all others of it.
     pub(crate) fn connect(&self) -> Peer<'_> {
         let client = self.runtime.block_on(async {
             let socket = TcpStream::connect(&self.address).await.expect("connect");
@@ -47,6 +113,25 @@ impl Hostile {
         });
         let hostile = self;
         Peer { hostile, client }
+    }
+
+    /// Begins a flood on so many connections, and returns when it is there. Each connection is made
+    /// again whenever the server ends it.
+    pub(crate) fn flood(&self, connections: usize, messages: &HalfMessages) {
+        let (sender, mut begun) = channel(connections);
+        for _ in 0..connections {
+            let flood = messages.clone().flood(self.address.clone(), sender.clone());
+            self.runtime.spawn(flood);
+        }
+        let all = async {
+            for _ in 0..connections {
+                let _ = begun.recv().await;
+            }
+        };
+        let all = self
+            .runtime
+            .block_on(async { timeout(ANSWER_TIME, all).await });
+        all.expect("a flood in time");
     }
 
     /// Opens connections that never say anything.
@@ -79,16 +164,8 @@ impl Peer<'_> {
 
     /// Begins a call. None if the server has closed the connection.
     fn begin(&self, call: &str) -> Option<(ResponseFuture, SendStream<Bytes>)> {
-        let request = Request::post(format!("http://{}/lfsfs.v1.{call}", self.hostile.address))
-            .header("content-type", "application/grpc")
-            .header("te", "trailers")
-            .body(())
-            .expect("a request");
-        let client = self.client.clone();
-        self.block_on(async {
-            let ready = tokio::time::timeout(ANSWER_TIME, client.ready()).await;
-            ready.ok()?.ok()?.send_request(request, false).ok()
-        })
+        let address = &self.hostile.address;
+        self.block_on(open_call(&self.client, address, call))
     }
 
     /// Keeps a call open whose answer nobody reads.
@@ -115,7 +192,32 @@ impl Peer<'_> {
         }
     }
 
-    /// Returns the message of an answer.
+    /// Sends the same whole request again and again on one stream, and reads the answers slowly.
+    pub(crate) fn ask_and_read_slowly(&self, call: &str, request: &impl Message, times: usize) {
+        let Some((answer, mut stream)) = self.begin(call) else {
+            return;
+        };
+        let request = whole(&request.encode_to_vec());
+        let read = Arc::clone(&self.hostile.read);
+        let reading = async move {
+            for _ in 0..times {
+                drop(stream.send_data(request.clone(), false));
+            }
+            // The server may refuse, or end the connection.
+            let Ok(answer) = answer.await else { return };
+            let mut body = answer.into_body();
+            while let Some(Ok(data)) = body.data().await {
+                let len = data.len() as u64;
+                tokio::time::sleep(Duration::from_millis(len / SLOW_RATE)).await;
+                drop(body.flow_control().release_capacity(data.len()));
+                let _ = read.fetch_add(len, Ordering::Relaxed);
+            }
+        };
+        let reading = async { timeout(SLOW_READ_MAX, reading).await };
+        self.hostile.runtime.spawn(reading);
+    }
+
+    /// Returns the messages of an answer, with the prefixes of all but the first.
     pub(crate) fn ask(&self, call: &str, request: &impl Message) -> Vec<u8> {
         let (bytes, status) = self.answer(call, &request.encode_to_vec());
         assert_eq!(status, 0, "{call}");
@@ -136,7 +238,7 @@ impl Peer<'_> {
             let status = status_of(&head.headers).or_else(|| status_of(&trailers));
             (bytes, status.expect("a status"))
         };
-        let answer = self.block_on(async { tokio::time::timeout(ANSWER_TIME, reading).await });
+        let answer = self.block_on(async { timeout(ANSWER_TIME, reading).await });
         answer.expect("an answer in time")
     }
 
@@ -156,6 +258,21 @@ impl Peer<'_> {
             }
         });
     }
+}
+
+/// Begins a call. None if the server has closed the connection, or has taken no more calls for long.
+async fn open_call(
+    client: &SendRequest<Bytes>,
+    address: &str,
+    call: &str,
+) -> Option<(ResponseFuture, SendStream<Bytes>)> {
+    let request = Request::post(format!("http://{address}/lfsfs.v1.{call}"))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .body(())
+        .expect("a request");
+    let ready = timeout(ANSWER_TIME, client.clone().ready()).await;
+    ready.ok()?.ok()?.send_request(request, false).ok()
 }
 
 /// A frame of one byte, 0, with its checksum.
