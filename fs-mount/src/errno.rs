@@ -34,9 +34,10 @@ pub(crate) fn of(error: &VfsError) -> Errno {
         // A deadline that passed is an input/output error to programs: few expect ETIMEDOUT of a
         // file.
         VfsError::Io { .. } | VfsError::Timeout { .. } => Errno::EIO,
-        // The enum may grow in a crate of ours; until its variant is named above it is an error
-        // that says least.
-        _ => Errno::EIO,
+        // Only verbs end so, and no verb comes as a request of the kernel.
+        VfsError::NoSuchPath { .. }
+        | VfsError::DiscardBlocked { .. }
+        | VfsError::CommitUnderWay => Errno::EIO,
     }
 }
 

@@ -13,7 +13,6 @@ use crate::options::OptionError;
 
 /// Why a mount failed.
 #[derive(Debug, Error)]
-#[non_exhaustive]
 pub enum MountError {
     /// An option cannot be used.
     #[error(transparent)]

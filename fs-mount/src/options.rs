@@ -135,7 +135,6 @@ impl Default for MountOptions {
 
 /// An option that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[non_exhaustive]
 pub enum OptionError {
     /// Nobody knows it.
     #[error("unknown mount option: {name}")]

@@ -11,7 +11,6 @@ use lfsfs_metadata::MetadataError;
 
 /// Why a server does not start, or stops.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum ServerError {
     /// Another server uses the directory.
     #[error("{} is in use by another lfsfsd; stop that one, or use another --data", data.display())]

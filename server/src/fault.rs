@@ -50,7 +50,12 @@ impl IntoFault for TransferError {
         let kind = match self {
             Self::Checksum { .. } => FaultKind::HashMismatch,
             Self::Cut { .. } => FaultKind::Unavailable,
-            _ => FaultKind::Invalid,
+            Self::FrameTooLong { .. }
+            | Self::EmptyFrame { .. }
+            | Self::OutOfOrder { .. }
+            | Self::TooLong { .. }
+            | Self::WrongFinal { .. }
+            | Self::WrongAck { .. } => FaultKind::Invalid,
         };
         Fault::new(kind, self.to_string())
     }
@@ -81,17 +86,23 @@ fn kind_of_metadata(error: &MetadataError) -> FaultKind {
         | E::ChunkInUse { .. }
         | E::StaleNode { .. }
         | E::UnknownNode { .. }
-        | E::InvalidAddress => FaultKind::Invalid,
-        _ => FaultKind::Internal,
+        | E::InvalidAddress
+        | E::PathTooLong { .. } => FaultKind::Invalid,
+        E::Random(_) | E::Layout { .. } => FaultKind::Internal,
     }
 }
 
 fn kind_of_store(error: &MetaError) -> FaultKind {
     match error {
         MetaError::Full { .. } => FaultKind::Full,
-        error if error.is_corrupt() => FaultKind::Corrupt,
-        error if error.is_retryable() => FaultKind::Unavailable,
-        _ => FaultKind::Internal,
+        MetaError::Corrupt { .. } | MetaError::CorruptStore { .. } => FaultKind::Corrupt,
+        MetaError::Locked { .. } => FaultKind::Unavailable,
+        MetaError::Io { .. } if error.is_retryable() => FaultKind::Unavailable,
+        MetaError::Io { .. }
+        | MetaError::Format { .. }
+        | MetaError::TooLarge { .. }
+        | MetaError::EmptyKey
+        | MetaError::Stopped { .. } => FaultKind::Internal,
     }
 }
 
@@ -101,10 +112,11 @@ fn kind_of_chunk_store(error: &ChunkStoreError) -> FaultKind {
         E::NotFound { .. } => FaultKind::ChunkNotFound,
         E::Length { .. } | E::WrongLength { .. } | E::Range { .. } => FaultKind::Invalid,
         E::Rejected { .. } => FaultKind::HashMismatch,
-        error if error.is_full() => FaultKind::Full,
-        error if error.is_corrupt() => FaultKind::Corrupt,
-        error if error.is_retryable() => FaultKind::Unavailable,
-        _ => FaultKind::Internal,
+        E::Full { .. } => FaultKind::Full,
+        E::Damaged { .. } => FaultKind::Corrupt,
+        E::Io(_) if error.is_full() => FaultKind::Full,
+        E::Io(_) if error.is_retryable() => FaultKind::Unavailable,
+        E::Io(_) | E::Format { .. } => FaultKind::Internal,
     }
 }
 

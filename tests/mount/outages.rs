@@ -256,7 +256,10 @@ fn a_network_that_stalls_or_breaks_costs_errors_and_nothing_else() {
 fn start_waiting(mount: &Mounted<'_>, program: &str, path: &Path) -> Child {
     let lookups = || count(&mount.requests(), "LOOKUP");
     let before = lookups();
-    let child = Command::new(program).arg(path).spawn().expect("a program");
+    // Tests that were started in the background have SIGINT ignored, and so would the program.
+    let mut command = Command::new("env");
+    command.args(["--default-signal=INT", program]).arg(path);
+    let child = command.spawn().expect("a program");
     let stat = format!("/proc/{}/stat", child.id());
     let sleeps = |stat: String| stat.contains(") D ") || stat.contains(") S ");
     let waits = || lookups() > before && fs::read_to_string(&stat).is_ok_and(sleeps);

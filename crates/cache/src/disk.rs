@@ -40,7 +40,6 @@ impl Default for CacheConfig {
 
 /// Why a cache cannot be opened.
 #[derive(Debug, Error)]
-#[non_exhaustive]
 pub enum CacheError {
     /// There is something else at this path.
     #[error("the cache directory {} is not a directory", path.display())]

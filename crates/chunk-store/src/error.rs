@@ -11,7 +11,6 @@ use crate::verify::ChunkDamage;
 
 /// Why a chunk could not be stored or read.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum ChunkStoreError {
     /// There is no such chunk.
     #[error("no chunk {id}")]

@@ -11,7 +11,6 @@ use crate::{ChunkStoreError, StoredChunk};
 
 /// Why bytes are not the chunk that they should be.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum ChunkDamage {
     /// They are no chunk, or one whose parts do not fit together.
     #[error(transparent)]

@@ -199,7 +199,18 @@ impl From<RemoteError> for CommandError {
             }
             RemoteError::Corrupt(_) => Self::failed(text)
                 .hint("on the server's machine, stop lfsfsd and run: lfsfsd check --data DIR"),
-            _ => Self::failed(text),
+            RemoteError::NoServer { .. }
+            | RemoteError::NoDataNode { .. }
+            | RemoteError::Deadline { .. }
+            | RemoteError::Silent { .. }
+            | RemoteError::Away { .. }
+            | RemoteError::Unavailable { .. }
+            | RemoteError::GaveUp { .. }
+            | RemoteError::Incompatible(_)
+            | RemoteError::NotFound(_)
+            | RemoteError::AlreadyExists(_)
+            | RemoteError::Unimplemented(_)
+            | RemoteError::Internal(_) => Self::failed(text),
         }
     }
 }
@@ -263,6 +274,7 @@ impl From<ExportError> for CommandError {
             ExportError::Directory { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 Self::failed(text).hint("make the directory above it first")
             }
+            // Nothing is to be done beyond what the text says.
             _ => Self::failed(text),
         }
     }

@@ -7,7 +7,6 @@ use thiserror::Error;
 
 /// Why a server did not give what was asked for.
 #[derive(Debug, Clone, Error)]
-#[non_exhaustive]
 pub enum RemoteError {
     /// No process listens there.
     #[error("no lfsfs server at {address}; start one with: lfsfsd all --data DIR")]

@@ -41,7 +41,6 @@ pub enum LogTarget {
 
 /// Why logging could not be set up.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum TelemetryError {
     /// The log file could not be opened.
     #[error("cannot open the log")]

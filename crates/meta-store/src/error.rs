@@ -7,7 +7,6 @@ use std::path::PathBuf;
 ///
 /// An absent key and a failed precondition are answers, not errors.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum MetaError {
     /// One row does not hold what its key says it must.
     #[error("corrupt row at key {}: {what}; run `lfsfsd check`", key.escape_ascii())]

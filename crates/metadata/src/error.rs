@@ -12,7 +12,6 @@ use lfsfs_types::{
 
 /// Why the metadata could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum MetadataError {
     /// The store failed, or a row of it is damaged.
     #[error(transparent)]
@@ -318,7 +317,6 @@ impl fmt::Display for Place {
 
 /// Why a single change cannot be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum Refusal {
     /// Only the root has no name, and only the root lies in directory 0.
     #[error("only the root has no name")]

@@ -6,30 +6,8 @@ use lfsfs_types::{ProjectId, ProjectName, Timestamp, VersionId, VersionNumber};
 use crate::error::{MetadataError, Result};
 use crate::keys::{self, table};
 use crate::metadata::{Metadata, get_row, random};
-use crate::rows::{
-    CountersRow, HeadRow, LeaseRow, PATTERN_LEN_MAX, PATTERNS_MAX, ProjectRow, RowValue,
-};
-
-/// Most replicas that a project can ask for.
-const REPLICATION_MAX: u32 = 16;
-
-/// What the owner of a project decides.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProjectSettings {
-    /// How many datanodes keep each of its chunks: 1 to 16.
-    pub replication: u32,
-    /// Which directories are packed.
-    pub pack_patterns: Vec<String>,
-}
-
-impl Default for ProjectSettings {
-    fn default() -> Self {
-        Self {
-            replication: 1,
-            pack_patterns: Vec::new(),
-        }
-    }
-}
+use crate::rows::{CountersRow, HeadRow, LeaseRow, ProjectRow, RowValue};
+use crate::settings::ProjectSettings;
 
 /// A project and its newest version.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -179,22 +157,5 @@ fn project_of(id: ProjectId, row: ProjectRow, head: HeadRow) -> Project {
         created: row.created,
         settings: row.settings,
         head: (head.number, head.id),
-    }
-}
-
-impl ProjectSettings {
-    /// Refuses settings that no project can have.
-    pub fn check(&self) -> Result<()> {
-        let patterns = &self.pack_patterns;
-        let problem = if !(1..=REPLICATION_MAX).contains(&self.replication) {
-            "replication is 1 to 16"
-        } else if patterns.len() > PATTERNS_MAX {
-            "at most 256 pack patterns are possible"
-        } else if patterns.iter().any(|p| p.len() > PATTERN_LEN_MAX) {
-            "a pack pattern has at most 4,096 bytes"
-        } else {
-            return Ok(());
-        };
-        Err(MetadataError::InvalidSettings { problem })
     }
 }

@@ -11,15 +11,10 @@ use lfsfs_types::{
     Timestamp, VersionId, VersionNumber, Writer,
 };
 
-use crate::project::ProjectSettings;
+use crate::settings::{PATTERN_LEN_MAX, PATTERNS_MAX, ProjectSettings};
 
 /// The format byte of every value of this layout.
 pub(crate) const FORMAT: u8 = 1;
-
-/// Longest pack pattern that is kept.
-pub(crate) const PATTERN_LEN_MAX: usize = 4096;
-/// Most pack patterns of one project.
-pub(crate) const PATTERNS_MAX: usize = 256;
 
 /// A value that can be kept in a row.
 pub(crate) trait RowValue: Sized {

@@ -11,7 +11,6 @@ use crate::inode::{Base, Source};
 
 /// An operation that cannot follow on the state. The state is as it was before.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[non_exhaustive]
 pub enum ApplyError {
     /// The overlay has no such inode.
     #[error("the overlay has no inode {ino}")]
@@ -132,7 +131,6 @@ pub enum ApplyError {
 
 /// An overlay that cannot be opened, read or written.
 #[derive(Debug, Error)]
-#[non_exhaustive]
 pub enum OverlayError {
     /// The operation contradicts the state; nothing was written.
     #[error("the operation contradicts the overlay")]
@@ -212,7 +210,6 @@ pub enum OverlayError {
 
 /// What is wrong with bytes of the overlay.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[non_exhaustive]
 pub enum Damage {
     /// A record does not have the checksum that it had.
     #[error("no whole record, though records that count follow")]

@@ -11,6 +11,7 @@
 
 mod changes;
 mod checkpoint;
+mod durability;
 mod error;
 mod extent;
 mod field;
@@ -22,13 +23,14 @@ mod overlay;
 mod state;
 
 pub use changes::{ChangedEntry, Changes, DirectoryRef, Entry};
+pub use durability::Durability;
 pub use error::{ApplyError, Damage, OverlayError};
 pub use extent::{Extent, FileData, Location, Piece, Source as PieceSource};
 pub use inode::{Attributes, Base, BaseKey, BaseObject, DirectoryData, Inode, Node, Slot, Source};
 pub use numbers::{NUMBERS_MAX, NumberRow};
 pub use operation::{Change, Creation, NewAttributes, NewNode, Operation, Place};
 pub use overlay::{
-    CommitIds, CompactionReport, Durability, Overlay, OverlayOptions, OverlayStats, Sealed, View,
+    CommitIds, CompactionReport, Overlay, OverlayOptions, OverlayStats, Sealed, View,
 };
 pub use state::{Lookup, State};
 

@@ -18,6 +18,7 @@ use lfsfs_types::{DirId, LinkId, VersionId};
 
 use crate::Map;
 use crate::changes::Changes;
+use crate::durability::Durability;
 use crate::error::{ApplyError, OverlayError};
 use crate::extent::Location;
 use crate::inode::{Base, BaseObject, Source};
@@ -36,15 +37,6 @@ pub use compact::CompactionReport;
 const SYNC_INTERVAL: Duration = Duration::from_secs(5);
 /// Most bytes of one call's records; places in a segment have 32 bits.
 const BATCH_LEN_MAX: u64 = 1024 * 1024 * 1024;
-
-/// What a crash may cost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Durability {
-    /// A killed process loses nothing acknowledged, a power loss nothing synced.
-    Synced,
-    /// The disk is never waited for; a power loss may cost everything.
-    Volatile,
-}
 
 /// How to open an overlay.
 #[derive(Debug, Clone)]

@@ -12,8 +12,9 @@ use lfsfs_types::{
     ACCESS_LIST, AccessList, ContentId, Kind, Name, Record, Xattr, XattrName, XattrValue,
 };
 
+use crate::failure::Failure;
 use crate::local::{DirHandle, LocalStat};
-use crate::problems::{Failure, Reason};
+use crate::problems::Reason;
 
 /// Extended attributes, the bytes of those that are contents, and what the access list among them
 /// says.

@@ -15,8 +15,9 @@ use rustix::fs::ResolveFlags;
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 
+use crate::failure::Failure;
 use crate::local::{self, DirHandle, FileIdentity, LocalStat};
-use crate::problems::{Failure, Reason};
+use crate::problems::Reason;
 
 /// Of the descriptors that the process may have, one in so many is for directories.
 const SHARE: u64 = 4;

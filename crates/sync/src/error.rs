@@ -11,7 +11,6 @@ use crate::problems::Problem;
 
 /// Why an import failed. Nothing was published.
 #[derive(Debug, Error)]
-#[non_exhaustive]
 pub enum ImportError {
     /// The directory cannot be read.
     #[error("cannot read the directory {}", path.display())]
@@ -65,7 +64,6 @@ impl From<UploadError> for ImportError {
         match error {
             UploadError::Remote(error) => Self::Remote(error),
             UploadError::Stopped(what) => Self::Stopped(what),
-            _ => Self::Stopped("contents could not be sent"),
         }
     }
 }

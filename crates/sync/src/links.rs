@@ -8,9 +8,9 @@ use std::collections::{HashMap, HashSet};
 use lfsfs_types::{Kind, Link, LinkId, Record};
 use lfsfs_upload::ChangeSink;
 
+use crate::entry::Entry;
 use crate::error::ImportError;
 use crate::local::{FileIdentity, LocalStat};
-use crate::worker::Entry;
 
 /// One name of a hard-linked file, and what it was when it was last looked at.
 #[derive(Debug)]

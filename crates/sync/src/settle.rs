@@ -9,11 +9,13 @@ use std::sync::PoisonError;
 
 use lfsfs_types::Record;
 
+use crate::entry::Entry;
 use crate::error::ImportError;
+use crate::failure::Failure;
 use crate::links::{Group, LinkIds, LinkedName, ReadState};
 use crate::local;
-use crate::problems::{Failure, Reason};
-use crate::worker::{ATTEMPTS_MAX, Entry, Workshop};
+use crate::problems::Reason;
+use crate::worker::{ATTEMPTS_MAX, Workshop};
 
 /// Names of one file, and what was read of it.
 type United = (Vec<LinkedName>, ReadState);

@@ -13,11 +13,13 @@ use tokio::runtime::Handle;
 use crate::attributes::{read_xattrs, record};
 use crate::compare::{Pair, pairs};
 use crate::directories::FoundDir;
+use crate::entry::Entry;
 use crate::error::ImportError;
+use crate::failure::Failure;
 use crate::filter::Filter;
 use crate::local::{self, DirHandle, LocalStat};
-use crate::problems::{Failure, Reason};
-use crate::worker::{Entry, FileJob, OFFER_LEN, Workshop};
+use crate::problems::Reason;
+use crate::worker::{FileJob, OFFER_LEN, Workshop};
 
 /// Files of one batch.
 const BATCH_FILES_MAX: usize = 1024;

@@ -7,41 +7,23 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use lfsfs_types::content::{Content, Piece, PieceList, cut, small_content_id};
 use lfsfs_types::limits::SMALL_CONTENT_LEN_MAX;
-use lfsfs_types::{ContentId, DirId, Kind, Name, Record};
+use lfsfs_types::{ContentId, Kind, Name};
 use lfsfs_upload::{ChangeSink, ContentSender, Progress};
 use rustix::fs::FileType;
 
 use crate::attributes::{Xattrs, read_xattrs, record};
-use crate::directories::{Directories, FoundDir};
+use crate::directories::Directories;
+use crate::entry::Entry;
 use crate::error::ImportError;
+use crate::failure::Failure;
 use crate::links::{LinkGroups, ReadState};
 use crate::local::{self, DirHandle, LocalStat};
-use crate::problems::{Failure, Problems, Reason};
+use crate::problems::{Problems, Reason};
 
 /// Bytes that are offered at once.
 pub(crate) const OFFER_LEN: u64 = 8 * 1024 * 1024;
 /// How often a file that changes under the reader is read again.
 pub(crate) const ATTEMPTS_MAX: u32 = 5;
-
-/// A name in a directory of the tree.
-#[derive(Debug, Clone)]
-pub(crate) struct Entry {
-    pub(crate) parent: Arc<FoundDir>,
-    pub(crate) dir: DirId,
-    pub(crate) name: Name,
-    pub(crate) base: Option<Record>,
-}
-
-impl Entry {
-    /// Returns the path below the imported directory.
-    pub(crate) fn path(&self) -> Vec<u8> {
-        let (parent, name) = (self.parent.path.as_bytes(), self.name.as_bytes());
-        if parent.is_empty() {
-            return name.to_vec();
-        }
-        [parent, b"/", name].concat()
-    }
-}
 
 /// A file to read.
 #[derive(Debug)]

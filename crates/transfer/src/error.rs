@@ -2,7 +2,6 @@
 
 /// Why a frame, an acknowledgement or the end of a stream was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum TransferError {
     /// The bytes do not have the SHA-256 that came with them.
     #[error("the frame at offset {offset} does not have the SHA-256 that came with it")]

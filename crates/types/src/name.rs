@@ -8,7 +8,6 @@ use crate::limits::{NAME_LEN_MAX, PATH_LEN_MAX, PROJECT_NAME_LEN_MAX};
 
 /// Bytes that are no name of an entry.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[non_exhaustive]
 pub enum NameError {
     /// No bytes.
     #[error("a name cannot be empty")]
@@ -58,7 +57,6 @@ impl fmt::Debug for Name {
 
 /// Bytes that are no object path.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[non_exhaustive]
 pub enum PathError {
     /// More than 4,095 bytes.
     #[error("a path of {len} bytes is too long: {PATH_LEN_MAX} are allowed")]

@@ -8,7 +8,6 @@ use crate::limits::XATTR_NAME_LEN_MAX;
 
 /// Bytes that are no name of an extended attribute.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[non_exhaustive]
 pub enum XattrNameError {
     /// No bytes.
     #[error("the name of an extended attribute cannot be empty")]

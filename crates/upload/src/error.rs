@@ -5,7 +5,6 @@ use thiserror::Error;
 
 /// Why changes or contents could not be sent.
 #[derive(Debug, Clone, Error)]
-#[non_exhaustive]
 pub enum UploadError {
     /// The server failed, refused or found a conflict.
     #[error(transparent)]

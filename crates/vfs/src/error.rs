@@ -13,7 +13,6 @@ use crate::inode::Moved;
 
 /// An operation that failed.
 #[derive(Debug, Clone, Error)]
-#[non_exhaustive]
 pub enum VfsError {
     /// There is no entry of this name.
     #[error("no such entry")]

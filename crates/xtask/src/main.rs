@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+mod circles;
 mod finding;
 mod layers;
 mod links;
@@ -39,6 +40,7 @@ fn main() -> anyhow::Result<ExitCode> {
 fn tidy(workspace: &Workspace) -> Vec<Finding> {
     let mut findings = layers::check(&workspace.crates, layers::TABLE);
     findings.extend(targets::check(&workspace.files, &workspace.targets));
+    findings.extend(circles::check(&workspace.files));
     findings.extend(workspace.files.iter().flat_map(sources::check));
     let exists = |path: &Path| workspace.root.join(path).exists();
     findings.extend(

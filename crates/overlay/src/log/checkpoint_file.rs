@@ -8,11 +8,11 @@ use std::path::Path;
 use lfsfs_common::PathError;
 
 use crate::checkpoint::{self, Restorer, Snapshot};
+use crate::durability::Durability;
 use crate::error::{Damage, OverlayError};
 use crate::inode::Base;
 use crate::log::record::{self, RECORD_LEN_MAX, Record};
 use crate::log::segment::{self, SegmentHeader};
-use crate::overlay::Durability;
 use crate::state::State;
 
 const BUFFER_LEN: usize = 1024 * 1024;

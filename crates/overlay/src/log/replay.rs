@@ -17,6 +17,7 @@ use lfsfs_common::PathError;
 use lfsfs_common::durable::{is_temp_file_name, sync_dir};
 
 use crate::Map;
+use crate::durability::Durability;
 use crate::error::{Damage, OverlayError};
 use crate::extent::Location;
 use crate::log::checkpoint_file;
@@ -24,7 +25,6 @@ use crate::log::files::{self, Identity};
 use crate::log::record::{self, Record};
 use crate::log::segment::{self, Segment, SegmentHeader, SegmentKind};
 use crate::operation::Operation;
-use crate::overlay::Durability;
 use crate::state::{State, carries_data};
 
 /// What replaying the log gave.

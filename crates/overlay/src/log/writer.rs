@@ -11,9 +11,9 @@ use std::sync::Arc;
 use lfsfs_common::PathError;
 use lfsfs_common::durable::sync_dir;
 
+use crate::durability::Durability;
 use crate::error::OverlayError;
 use crate::log::segment::{HEADER_LEN, Segment, SegmentHeader, SegmentKind};
-use crate::overlay::Durability;
 
 /// Where the next records go.
 #[derive(Debug)]

@@ -12,7 +12,6 @@ use crate::local::is_of_the_machine;
 
 /// Why a version did not become a directory.
 #[derive(Debug, Error)]
-#[non_exhaustive]
 pub enum ExportError {
     /// Something is in the directory.
     #[error("{} is not empty", dir.display())]

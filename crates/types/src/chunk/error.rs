@@ -11,7 +11,6 @@ use crate::limits::{CHUNK_LEN_MAX, PIECE_LEN_MAX};
 
 /// A chunk that cannot be built, read or trusted.
 #[derive(Debug, Error)]
-#[non_exhaustive]
 pub enum ChunkError {
     /// Its first or last bytes are not those of a chunk.
     #[error("these bytes are no chunk")]

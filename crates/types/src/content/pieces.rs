@@ -37,7 +37,6 @@ impl Piece {
 
 /// Pieces that make up no large content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[non_exhaustive]
 pub enum PieceListError {
     /// There are too many of them.
     #[error("a list of {count} pieces is too long: {PIECES_MAX} are allowed")]

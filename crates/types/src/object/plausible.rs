@@ -26,7 +26,6 @@ pub struct NamedContent {
 
 /// A field of a record with a value that no file system gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[non_exhaustive]
 pub enum RecordFault {
     /// A time that no version can have.
     #[error("{field} of {secs} s is out of range: times from the year 0 to 9999 are possible")]

@@ -45,7 +45,6 @@ pub enum PackKind {
 
 /// Objects that make up no pack.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[non_exhaustive]
 pub enum PackError {
     /// There are too many of them.
     #[error("a pack of {count} entries is too large: {PACK_ENTRIES_MAX} are allowed")]

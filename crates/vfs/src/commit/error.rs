@@ -12,7 +12,6 @@ use crate::error::VfsError;
 
 /// Why a commit failed.
 #[derive(Debug, Error)]
-#[non_exhaustive]
 pub enum CommitError {
     /// Others changed what was changed here. No version was made.
     #[error("{count} path{} changed here and by others since the base", if *count == 1 { " was" } else { "s were" })]
@@ -141,7 +140,6 @@ impl From<UploadError> for CommitError {
         match error {
             UploadError::Remote(error) => error.into(),
             UploadError::Stopped(what) => Self::Stopped(what),
-            _ => Self::Stopped("contents could not be sent"),
         }
     }
 }
