@@ -1,6 +1,7 @@
 //! A server in memory, for tests of what is above [`Remote`](crate::Remote): real listings, real chunks, counted
 //! calls, and faults on demand.
 
+mod altered;
 mod commit;
 mod contents;
 mod project;
@@ -22,6 +23,7 @@ use lfsfs_types::{
     ChunkId, ContentId, DirId, ObjectPath, ProjectId, Record, SessionId, Source, VersionNumber,
 };
 
+pub use self::altered::{Alter, AlteredListings, Listed};
 use self::contents::StoredContents;
 use self::project::MemoryProject;
 pub use self::tree::{MemoryTree, plain};

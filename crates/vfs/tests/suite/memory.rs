@@ -2,51 +2,26 @@
 
 use std::env;
 use std::fs;
-use std::ops::Range;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
-use async_trait::async_trait;
-use bytes::Bytes;
 use lfsfs_cache::{CacheConfig, DiskCache};
-use lfsfs_client::memory::{MemoryTree, plain};
-use lfsfs_client::{
-    ChangedName, ChunkLocation, DiffStream, DirectoryListing, DirectoryPlace, MemoryRemote,
-    RemoteError, RemoteRead, Renames, Resolved, Snapshot, VersionRange,
-};
+use lfsfs_client::memory::{AlteredListings, MemoryTree, plain};
+use lfsfs_client::{DirectoryListing, MemoryRemote, RemoteRead};
 use lfsfs_testkit::tempdir::ThreadDir;
-use lfsfs_types::{
-    ContentId, DirId, Kind, Name, ObjectPath, ProjectId, Record, Source, VersionId, VersionNumber,
-    nodeid,
-};
+use lfsfs_types::{ContentId, DirId, Kind, Name, Record, Source, VersionId, nodeid};
 use lfsfs_vfs::{Vfs, VfsConfig};
 
 /// How many entries a child is to make.
 pub(crate) const ENTRIES: &str = "LFSFS_VFS_TEST_ENTRIES";
 const FILES_PER_DIRECTORY: u64 = 50;
 
-/// A server that makes listings up when it is asked, so that only the file system takes memory.
-#[derive(Debug)]
-struct Synthetic {
-    remote: Arc<MemoryRemote>,
-    directories: u64,
-}
-
-#[async_trait]
-impl RemoteRead for Synthetic {
-    async fn resolve_source(&self, source: &Source) -> Result<Snapshot, RemoteError> {
-        self.remote.resolve_source(source).await
-    }
-
-    async fn list_directory(
-        &self,
-        _project: ProjectId,
-        _version: VersionNumber,
-        dir: DirId,
-    ) -> Result<DirectoryListing, RemoteError> {
+/// Returns a server that makes listings up when it is asked, so that only the file system takes memory.
+fn synthetic(remote: Arc<MemoryRemote>, directories: u64) -> Arc<dyn RemoteRead> {
+    let alter = move |_, dir: DirId, _| {
         let entries = match dir {
-            DirId::ROOT => (0..self.directories).map(directory).collect(),
+            DirId::ROOT => (0..directories).map(directory).collect(),
             DirId(number) => (0..FILES_PER_DIRECTORY)
                 .map(|file| synthetic_file(number, file))
                 .collect(),
@@ -56,66 +31,8 @@ impl RemoteRead for Synthetic {
             entries,
             listing_version,
         })
-    }
-
-    async fn changed_names(
-        &self,
-        project: ProjectId,
-        range: VersionRange,
-    ) -> Result<Vec<ChangedName>, RemoteError> {
-        self.remote.changed_names(project, range).await
-    }
-
-    async fn snapshot(
-        &self,
-        project: ProjectId,
-        version: VersionNumber,
-    ) -> Result<Snapshot, RemoteError> {
-        self.remote.snapshot(project, version).await
-    }
-
-    async fn lookup(
-        &self,
-        project: ProjectId,
-        version: VersionNumber,
-        path: &ObjectPath,
-    ) -> Result<Record, RemoteError> {
-        self.remote.lookup(project, version, path).await
-    }
-
-    async fn diff(
-        &self,
-        project: ProjectId,
-        range: VersionRange,
-        renames: Renames,
-    ) -> Result<DiffStream, RemoteError> {
-        self.remote.diff(project, range, renames).await
-    }
-
-    async fn directory_places(
-        &self,
-        project: ProjectId,
-        version: VersionNumber,
-        dirs: &[DirId],
-    ) -> Result<Vec<DirectoryPlace>, RemoteError> {
-        self.remote.directory_places(project, version, dirs).await
-    }
-
-    async fn resolve(
-        &self,
-        project: ProjectId,
-        contents: &[ContentId],
-    ) -> Result<Resolved, RemoteError> {
-        self.remote.resolve(project, contents).await
-    }
-
-    async fn read_chunk(
-        &self,
-        chunk: &ChunkLocation,
-        range: Range<u64>,
-    ) -> Result<Bytes, RemoteError> {
-        self.remote.read_chunk(chunk, range).await
-    }
+    };
+    AlteredListings::around(remote, Box::new(alter))
 }
 
 fn directory(number: u64) -> (Name, Record) {
@@ -176,10 +93,7 @@ async fn walk_as_a_child() {
     };
     let remote = MemoryRemote::new();
     remote.serve("app", 1, &MemoryTree::new(), 1 << 20);
-    let remote = Arc::new(Synthetic {
-        remote,
-        directories: entries / FILES_PER_DIRECTORY,
-    });
+    let remote = synthetic(remote, entries / FILES_PER_DIRECTORY);
     let dir = ThreadDir::new().unwrap();
     let cache = DiskCache::open(dir.path(), CacheConfig::default()).unwrap();
     let before = anonymous_kib();

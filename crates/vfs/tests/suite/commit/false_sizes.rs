@@ -2,111 +2,31 @@
 //! part, such a file is in no version; the commit says which one it is, and every way out of that works.
 
 use std::collections::BTreeSet;
-use std::ops::Range;
 use std::sync::Arc;
 
-use async_trait::async_trait;
-use bytes::Bytes;
-use lfsfs_client::{
-    ChangedName, ChunkLocation, DiffStream, DirectoryListing, DirectoryPlace, RemoteError,
-    RemoteRead, Renames, Resolved, Snapshot, VersionRange,
-};
+use lfsfs_client::RemoteRead;
+use lfsfs_client::memory::{AlteredListings, Listed};
 use lfsfs_types::limits::SMALL_CONTENT_LEN_MAX;
-use lfsfs_types::{ContentId, DirId, Kind, ObjectPath, ProjectId, Record, Source, VersionNumber};
+use lfsfs_types::{Kind, VersionNumber};
 use lfsfs_vfs::{CommitError, LocalLine};
 
 use crate::commit_support::{Cluster, Mount};
 use crate::support::noise;
 
-/// A server whose first version tells a false size of every file.
-#[derive(Debug)]
-struct Lying {
-    server: Arc<dyn RemoteRead>,
-    more: u64,
-}
-
-#[async_trait]
-impl RemoteRead for Lying {
-    async fn resolve_source(&self, source: &Source) -> Result<Snapshot, RemoteError> {
-        self.server.resolve_source(source).await
-    }
-
-    async fn list_directory(
-        &self,
-        project: ProjectId,
-        version: VersionNumber,
-        dir: DirId,
-    ) -> Result<DirectoryListing, RemoteError> {
-        let listing = self.server.list_directory(project, version, dir).await;
-        let mut listing = listing?;
+/// Returns a server whose first version tells so many bytes more of every file.
+fn lying(server: Arc<dyn RemoteRead>, more: u64) -> Arc<dyn RemoteRead> {
+    let alter = move |version, _, listed: Listed| {
+        let mut listing = listed?;
         if version == VersionNumber(1) {
             for (_, record) in &mut listing.entries {
                 if let Kind::File { size, .. } = &mut record.kind {
-                    *size += self.more;
+                    *size += more;
                 }
             }
         }
         Ok(listing)
-    }
-
-    async fn changed_names(
-        &self,
-        project: ProjectId,
-        range: VersionRange,
-    ) -> Result<Vec<ChangedName>, RemoteError> {
-        self.server.changed_names(project, range).await
-    }
-
-    async fn snapshot(
-        &self,
-        project: ProjectId,
-        version: VersionNumber,
-    ) -> Result<Snapshot, RemoteError> {
-        self.server.snapshot(project, version).await
-    }
-
-    async fn lookup(
-        &self,
-        project: ProjectId,
-        version: VersionNumber,
-        path: &ObjectPath,
-    ) -> Result<Record, RemoteError> {
-        self.server.lookup(project, version, path).await
-    }
-
-    async fn diff(
-        &self,
-        project: ProjectId,
-        range: VersionRange,
-        renames: Renames,
-    ) -> Result<DiffStream, RemoteError> {
-        self.server.diff(project, range, renames).await
-    }
-
-    async fn directory_places(
-        &self,
-        project: ProjectId,
-        version: VersionNumber,
-        dirs: &[DirId],
-    ) -> Result<Vec<DirectoryPlace>, RemoteError> {
-        self.server.directory_places(project, version, dirs).await
-    }
-
-    async fn resolve(
-        &self,
-        project: ProjectId,
-        contents: &[ContentId],
-    ) -> Result<Resolved, RemoteError> {
-        self.server.resolve(project, contents).await
-    }
-
-    async fn read_chunk(
-        &self,
-        chunk: &ChunkLocation,
-        range: Range<u64>,
-    ) -> Result<Bytes, RemoteError> {
-        self.server.read_chunk(chunk, range).await
-    }
+    };
+    AlteredListings::around(server, Box::new(alter))
 }
 
 /// A change that leaves a part of the file to bytes that are not there.
@@ -187,7 +107,7 @@ async fn cure(mount: &Mount, path: &str, (cure, original): (Cure, &[u8])) -> Opt
 /// Mounts the first version as one that tells so many bytes more of each file.
 async fn mount_lying(cluster: &Cluster, more: u64) -> Mount {
     let server = Arc::new(cluster.remote.clone());
-    let lying = Arc::new(Lying { server, more });
+    let lying = lying(server, more);
     let mount = cluster.mount_through(lying, "app@v1", "lying").await;
     mount.unwrap()
 }
