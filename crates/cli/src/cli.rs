@@ -14,7 +14,7 @@ use crate::error::CommandError;
 use crate::settings::settings;
 use crate::user;
 
-/// How long calls are tried if nobody says otherwise.
+/// How long calls are tried by default.
 const RETRY_FOR_DEFAULT: Duration = Duration::from_secs(30);
 
 /// Mount any version of a project as a directory

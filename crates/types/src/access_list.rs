@@ -69,7 +69,7 @@ impl AccessList {
     /// Returns the bits of group and others that a mode may keep where nothing enforces the list.
     #[must_use]
     pub fn class_bits(&self) -> u16 {
-        // A list without a mask names nobody, and says no more than a mode.
+        // A list without a mask names no user and no group, and says no more than a mode.
         let Some(mask) = self.mask else {
             return ALL << 3 | ALL;
         };
