@@ -17,7 +17,7 @@ use tracing::{debug, warn};
 use crate::call::Call;
 use crate::error::RemoteError;
 
-/// Pauses between tries.
+/// Pauses between tries, of reads of a mount too.
 pub const PAUSES: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
 /// How long connections may be refused before there was one: most often no server was started, or the
 /// address is wrong.

@@ -3,12 +3,11 @@
 use std::future::Future;
 use std::time::Duration;
 
-use lfsfs_common::backoff::{self, Backoff};
+use lfsfs_client::PAUSES;
+use lfsfs_common::backoff;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::error::VfsError;
-
-const RETRY: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
 
 /// A point in time after which an operation fails.
 #[derive(Debug, Clone, Copy)]
@@ -66,7 +65,7 @@ impl Deadline {
     /// Returns the pauses between attempts.
     pub(crate) fn pauses(&self) -> Pauses {
         let left = self.at.saturating_duration_since(Instant::now());
-        Pauses(RETRY.delays(u64::from(left.subsec_nanos())))
+        Pauses(PAUSES.delays(u64::from(left.subsec_nanos())))
     }
 }
 

@@ -12,3 +12,4 @@ mod lost_chunks;
 mod projects;
 mod start_and_stop;
 mod support;
+mod wire;

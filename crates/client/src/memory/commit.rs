@@ -305,3 +305,170 @@ fn moved(path: &ObjectPath, from: &ObjectPath, to: &ObjectPath) -> Option<Object
     let path = [to.as_bytes(), rest].concat();
     is_in.then(|| ObjectPath::new(&path).ok())?
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use futures::{StreamExt as _, TryStreamExt as _, stream};
+    use lfsfs_types::chunk::ChunkBuilder;
+    use lfsfs_types::content::small_content_id;
+    use lfsfs_types::{Origin, ProjectId, Source, VersionId};
+
+    use super::*;
+    use crate::memory::{MemoryRemote, MemoryTree, plain};
+    use crate::{Opened, RemoteRead as _, RemoteWrite as _, Snapshot};
+
+    fn name(text: &str) -> Option<Name> {
+        Some(Name::new(text.as_bytes()).expect("a name"))
+    }
+
+    fn put(dir: DirId, text: &str, kind: Kind) -> Change {
+        Change {
+            dir,
+            name: name(text),
+            state: Some(plain(kind, 0o644)),
+        }
+    }
+
+    fn remove(dir: DirId, text: &str) -> Change {
+        Change {
+            dir,
+            name: name(text),
+            state: None,
+        }
+    }
+
+    fn params(base: &Snapshot, id: u8) -> SessionParams {
+        SessionParams {
+            project: base.project.id,
+            base: (base.version.number, base.version.id),
+            version: VersionId([id; 16]),
+            origin: Origin::Commit,
+            author: "me".to_owned(),
+            message: String::new(),
+            force: false,
+            want_ids: true,
+        }
+    }
+
+    async fn latest(remote: &MemoryRemote) -> Snapshot {
+        let source: Source = "app".parse().expect("a source");
+        remote.resolve_source(&source).await.expect("a version")
+    }
+
+    async fn commit(
+        remote: &MemoryRemote,
+        params: &SessionParams,
+        changes: Vec<Change>,
+    ) -> Result<Published, RemoteError> {
+        let Opened::Session(session) = remote.open_session(params).await? else {
+            panic!("it was published before");
+        };
+        remote
+            .commit(session, params, stream::iter(changes).boxed())
+            .await
+    }
+
+    async fn differences(remote: &MemoryRemote, from: u64, renames: Renames) -> Vec<DiffEntry> {
+        let project = latest(remote).await.project.id;
+        let range = VersionRange {
+            from: VersionNumber(from),
+            to: VersionNumber(from + 1),
+        };
+        let entries = remote.diff(project, range, renames).await.expect("a diff");
+        let mut entries: Vec<_> = entries.try_collect().await.expect("entries");
+        entries.sort_by_key(|entry| format!("{entry:?}"));
+        entries
+    }
+
+    fn served() -> Arc<MemoryRemote> {
+        let mut tree = MemoryTree::new();
+        tree.directory("dir")
+            .file("dir/old", b"old")
+            .file("gone", b"gone");
+        let remote = MemoryRemote::new();
+        remote.serve("app", 7, &tree, 1 << 20);
+        remote
+    }
+
+    async fn store(remote: &MemoryRemote, project: ProjectId, bytes: &[u8]) -> Kind {
+        let content = small_content_id(bytes);
+        let missing = remote.find_missing(project, &[content]).await;
+        assert_eq!(missing.expect("an answer"), [content]);
+        let mut builder = ChunkBuilder::new(1 << 20);
+        builder.add(content, bytes).expect("it fits");
+        let chunk = builder.finish();
+        let stored = remote.store_chunk(project, chunk.id, chunk.bytes.into());
+        assert!(stored.await.expect("it is stored") > 0);
+        let missing = remote.find_missing(project, &[content]).await;
+        assert!(missing.expect("an answer").is_empty());
+        let size = bytes.len() as u64;
+        Kind::File { size, content }
+    }
+
+    #[tokio::test]
+    async fn a_session_makes_a_version_once() {
+        let remote = served();
+        let base = latest(&remote).await;
+        let file = store(&remote, base.project.id, b"new content").await;
+        let session_dir = DirId::SESSION_FIRST;
+        let changes = vec![
+            put(DirId::ROOT, "made", Kind::Directory { dir: session_dir }),
+            put(session_dir, "file", file),
+            remove(DirId::ROOT, "gone"),
+        ];
+        let first = params(&base, 1);
+        let published = commit(&remote, &first, changes).await.expect("a version");
+        assert_eq!(published.version.number, VersionNumber(2));
+        let made = published.dirs[&session_dir];
+        let listing = remote
+            .list_directory(base.project.id, VersionNumber(2), made)
+            .await;
+        assert_eq!(listing.expect("a listing").entries.len(), 1);
+        let path = ObjectPath::new(b"made/file").expect("a path");
+        let found = remote.lookup(base.project.id, VersionNumber(2), &path);
+        assert_eq!(found.await.expect("a file").size(), 11);
+
+        let again = remote.open_session(&first).await.expect("an answer");
+        assert!(matches!(again, Opened::Published(version) if version == published.version));
+        let late = commit(&remote, &params(&base, 2), Vec::new()).await;
+        assert!(matches!(late, Err(RemoteError::Conflict { .. })));
+        let same = commit(&remote, &params(&latest(&remote).await, 3), Vec::new()).await;
+        assert_eq!(same.expect("the head").version.number, VersionNumber(2));
+    }
+
+    #[tokio::test]
+    async fn a_directory_that_moves_is_one_difference_or_many() {
+        let remote = served();
+        let base = latest(&remote).await;
+        let path = |text: &str| ObjectPath::new(text.as_bytes()).expect("a path");
+        let dir = remote
+            .lookup(base.project.id, base.version.number, &path("dir"))
+            .await
+            .expect("a directory");
+        let moved = Change {
+            dir: DirId::ROOT,
+            name: name("moved"),
+            state: Some(dir),
+        };
+        let changes = vec![remove(DirId::ROOT, "dir"), moved];
+        let published = commit(&remote, &params(&base, 1), changes).await;
+        assert_eq!(
+            published.expect("a version").version.number,
+            VersionNumber(2)
+        );
+        let renamed = DiffEntry::Renamed {
+            old: path("dir"),
+            new: path("moved"),
+        };
+        assert_eq!(differences(&remote, 1, Renames::Shown).await, [renamed]);
+        let expanded = [
+            DiffEntry::Added(path("moved")),
+            DiffEntry::Added(path("moved/old")),
+            DiffEntry::Removed(path("dir")),
+            DiffEntry::Removed(path("dir/old")),
+        ];
+        assert_eq!(differences(&remote, 1, Renames::Expanded).await, expanded);
+    }
+}
