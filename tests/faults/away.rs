@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use lfsfs_testkit::process::Program;
 use lfsfs_testkit::tree::{TreeSpec, mutate};
 use lfsfs_tests::listing::assert_version_is_dir;
-use lfsfs_tests::{Numbers, Proxied, in_namespace};
+use lfsfs_tests::{Numbers, Proxied, eventually, in_namespace};
 
 /// How long the server is away.
 const AWAY: Duration = Duration::from_secs(10);
@@ -20,7 +20,9 @@ const DELAY: Duration = Duration::from_millis(250);
 const IMPORT_FIRST: Duration = Duration::from_millis(1_500);
 /// From the start of the others to the end of the server: more than one answer, less than three.
 const BEFORE_KILL: Duration = Duration::from_millis(800);
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(120);
+/// Commands that connect themselves, and not by way of a mount.
+const COMMANDS: u64 = 4;
 
 /// A project of two versions, mounts of it, and a tree to import.
 struct Setup {
@@ -77,6 +79,8 @@ impl Setup {
 
     /// Starts everything that needs the server. What each does is its first word.
     fn start_all(&self, retry_for: &str) -> Vec<(&'static str, Program)> {
+        let connections = || self.proxied.proxy.counters().connections;
+        let before = connections();
         let os = |path: &'_ Path| path.as_os_str().to_owned();
         let (other, changed, followed) = (os(&self.other), os(&self.changed), os(&self.followed));
         let exported = os(&self.export_dir());
@@ -94,6 +98,9 @@ impl Setup {
         for (name, words) in commands {
             programs.push((name, self.start(retry_for, &words)));
         }
+        // One that has no connection yet takes the server for one that was never there.
+        let are_connected = || connections() >= before + COMMANDS;
+        assert!(eventually(TIMEOUT, are_connected), "they connect");
         programs
     }
 
