@@ -173,16 +173,17 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         // The service that was polled ready is the one to call.
         let fresh = self.inner.clone();
         let inner = std::mem::replace(&mut self.inner, fresh);
         let refusals = Arc::clone(&self.refusals);
-        let headers = MetadataMap::from_headers(request.headers().clone());
+        let headers = MetadataMap::from_headers(std::mem::take(request.headers_mut()));
         if let Err(fault) = Protocols::own().check(&headers) {
             return ready(Ok(Status::from(fault).into_http())).boxed();
         }
         let id = request_id(&headers);
+        *request.headers_mut() = headers.into_headers();
         let span = info_span!("call", path = request.uri().path(), request = %id);
         let serving = id.scope(serve(inner, request, refusals));
         serving.instrument(span).boxed()

@@ -26,6 +26,7 @@ use tokio::task::spawn_blocking;
 
 use crate::error::VfsError;
 use crate::kernel::KernelCache;
+use crate::tries::tried;
 use crate::vfs::Vfs;
 use crate::writable::{Landing, WritableVfs};
 
@@ -215,16 +216,7 @@ impl<'a> Commit<'a> {
 
     /// Moves the mount to the version that was made.
     async fn land(&self, landing: &Landing, kernel: &Arc<dyn KernelCache>) -> Result<(), VfsError> {
-        let mut tries = self.params.retry.tries();
-        loop {
-            let landed = self.vfs.land(landing, kernel).await;
-            let Err(VfsError::Io { source, .. }) = &landed else {
-                return landed;
-            };
-            if !source.is_no_answer() || !tries.pause(source).await {
-                return landed;
-            }
-        }
+        tried(&self.params.retry, || self.vfs.land(landing, kernel)).await
     }
 
     async fn publish(&self, sealed: Sealed, seal: Seal) -> Result<Finished, Failure> {

@@ -27,6 +27,7 @@ mod listings;
 mod places;
 mod read;
 mod stats;
+mod tries;
 mod vfs;
 mod weighted;
 mod writable;
@@ -40,6 +41,7 @@ pub use directory::{DirEntry, EntrySink};
 pub use error::VfsError;
 pub use kernel::{Hold, KernelCache};
 pub use stats::{Statfs, VfsStats};
+pub use tries::tried;
 pub use vfs::{Entry, Vfs};
 pub use writable::{
     Allocation, Existing, LocalChange, LocalLine, ModeEffect, OverlayPlace, Owner, Privileges,

@@ -13,7 +13,7 @@ use lfsfs_client::{
 };
 use lfsfs_types::{ObjectPath, ProjectName, Source, VersionRef};
 use lfsfs_upload::{Phase, Progress};
-use lfsfs_vfs::{CommitError, CommitParams, LocalChange, LocalLine, VfsError};
+use lfsfs_vfs::{CommitError, CommitParams, LocalChange, LocalLine, VfsError, tried};
 use tokio::sync::MutexGuard;
 use tokio::task::spawn_blocking;
 use tracing::info;
@@ -396,23 +396,6 @@ impl Control {
                 self.fixed.dir.display()
             )),
             false => error,
-        }
-    }
-}
-
-/// Does what changes nothing if it fails, again while the server is away.
-async fn tried<T, F>(retry: &Retry, attempt: impl Fn() -> F) -> Result<T, VfsError>
-where
-    F: Future<Output = Result<T, VfsError>>,
-{
-    let mut tries = retry.tries();
-    loop {
-        let outcome = attempt().await;
-        let Err(VfsError::Io { source, .. }) = &outcome else {
-            return outcome;
-        };
-        if !source.is_no_answer() || !tries.pause(source).await {
-            return outcome;
         }
     }
 }
