@@ -1,19 +1,306 @@
-//! The socket by which other processes talk to the process of a mount.
+//! What is said over the control socket: one JSON object a line each way.
 //!
-//! Only root and the owner of the mount process are heard.
+//! The answer to a request is any number of progress and item lines, then one line that ends it:
+//! what was asked for, or why not. Long work tells its progress at least once a second, so silence
+//! means that the process hangs.
 
-mod changing;
-mod client;
-mod messages;
-mod socket;
-mod verbs;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 
-pub use self::client::AnswerSink;
-pub(crate) use self::client::{Address, call, call_with};
-pub use self::messages::{
-    ChangeItem, ChangeKind, Committed, ControlError, ControlErrorKind, ControlPhase,
-    ControlProgress, ControlRequest, Counted, MountStats, MountStatus, ServerMoved, Switched,
-    Unmounted, VersionInfo,
-};
-pub(crate) use self::socket::ControlSocket;
-pub(crate) use self::verbs::{Control, FixedStatus, Left, UmountOrder, orders};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::mountinfo::Device;
+
+/// What can be asked of a mount process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "verb", rename_all = "lowercase")]
+pub enum ControlRequest {
+    /// What is mounted, where, by whom: answered by [`MountStatus`].
+    Status,
+    /// What it has done: answered by [`MountStats`].
+    Stats,
+    /// Unmount and end: answered by [`Unmounted`].
+    Umount {
+        /// Also where files are open: the mount is taken from its directory at once, and the
+        /// process ends when the last file is closed.
+        lazy: bool,
+        /// Whether the kernel has sent what it held. Where the mount stays in other namespaces, only
+        /// this makes sure that nothing of it is lost.
+        #[serde(default)]
+        is_flushed: bool,
+    },
+    /// Make the changes the next version: answered by [`Committed`].
+    Commit {
+        /// Why the version was made.
+        message: String,
+        /// Who makes it.
+        author: String,
+        /// Apply the changes also where others changed the same.
+        force: bool,
+        /// How long to go on trying while the server is away, in milliseconds.
+        #[serde(default)]
+        retry_ms: u64,
+    },
+    /// Show another version of the same project: answered by [`Switched`].
+    Switch {
+        /// What stands behind `@`, or a whole source.
+        version: String,
+        /// How long to go on trying while the server is away, in milliseconds.
+        #[serde(default)]
+        retry_ms: u64,
+    },
+    /// Ask the server at another address from now on: answered by [`ServerMoved`].
+    Server {
+        /// host:port, of the same cluster.
+        address: String,
+    },
+    /// What differs from the version below: a [`ChangeItem`] each, answered by [`Counted`].
+    Changes,
+    /// Drop changes: answered by [`Counted`], how many objects are as in the version again.
+    Discard {
+        /// Paths from the root of the mount, in bytes; none means everything.
+        paths: Vec<Vec<u8>>,
+    },
+}
+
+/// What a mount process says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MountStatus {
+    /// The source as typed.
+    pub source: String,
+    /// Where it is mounted; lossy where that is not UTF-8.
+    pub dir: String,
+    /// The device number.
+    pub device: Device,
+    /// The process that serves it.
+    pub pid: u32,
+    /// `ro` or `rw`.
+    pub mode: String,
+    /// The version that is mounted now, which commit and switch change.
+    pub version: VersionInfo,
+    /// How many objects differ from the version.
+    pub changes: u64,
+    /// Whether a commit was begun and its outcome is not known: the next one finishes it.
+    pub has_unfinished_commit: bool,
+    /// For how many seconds the server has not answered, if it is taken as away.
+    #[serde(default)]
+    pub server_away_seconds: Option<u64>,
+    /// Where changes are kept, if the mount is writable; it is there once something was changed.
+    pub overlay: Option<PathBuf>,
+    /// Where the cache lies.
+    pub cache: PathBuf,
+    /// Where the log lies, if there is a file.
+    pub log: Option<PathBuf>,
+}
+
+/// Which version is mounted.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionInfo {
+    /// Address of the server.
+    pub server: String,
+    /// Name of the project.
+    pub project: String,
+    /// Id of the project, hexadecimal.
+    pub project_id: String,
+    /// Number of the version.
+    pub version: u64,
+    /// Random id of the version, hexadecimal.
+    pub version_id: String,
+}
+
+/// What a mount has done since it was mounted.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MountStats {
+    /// Requests of the kernel by opcode.
+    pub requests: BTreeMap<String, u64>,
+    /// Counters of cache and network.
+    pub counters: BTreeMap<String, u64>,
+}
+
+/// A mount was taken away.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unmounted {
+    /// Changes that are kept for the next mount of the same version at the same directory.
+    pub changes: u64,
+    /// The version they belong to.
+    pub version: VersionInfo,
+    /// Mount namespaces of other programs that still show it; there it is dead when the process has
+    /// ended.
+    #[serde(default)]
+    pub shown_in: Vec<String>,
+    /// Who still uses it. The process goes on for them.
+    #[serde(default)]
+    pub used_by: Vec<String>,
+}
+
+/// Changes became a version, or there were none.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Committed {
+    /// What is mounted now.
+    pub version: VersionInfo,
+    /// False if nothing differed: then the version is the one that was mounted before.
+    pub is_new: bool,
+    /// Whether others had committed meanwhile; their changes are in the version too.
+    pub rebased: bool,
+    /// Objects that the version added, removed and modified.
+    pub changes: u64,
+    /// Bytes of chunks sent.
+    pub bytes_sent: u64,
+    /// Contents sent in them.
+    pub contents_sent: u64,
+}
+
+/// Another version is shown.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Switched {
+    /// What was mounted before.
+    pub from: VersionInfo,
+    /// What is mounted now.
+    pub version: VersionInfo,
+    /// How many names changed.
+    pub changed: u64,
+}
+
+/// The server is asked at another address.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerMoved {
+    /// Where it was asked before.
+    pub from: String,
+    /// Where it is asked now.
+    pub server: String,
+}
+
+/// How many were listed, or dealt with.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counted {
+    /// Their number.
+    pub count: u64,
+}
+
+/// How a changed object differs from the version below.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChangeKind {
+    /// It is new: `A`.
+    Added,
+    /// It is gone: `D`.
+    Removed,
+    /// Its content, kind, mode, owner or extended attributes: `M`.
+    Modified,
+    /// Its times alone: `T`.
+    Times,
+    /// It is a directory that has another path: `R`.
+    Renamed,
+}
+
+/// One line of what differs from the version below.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeItem {
+    /// How it differs.
+    pub kind: ChangeKind,
+    /// Its path from the root of the mount, in bytes; of what is gone, the one it had.
+    pub path: Vec<u8>,
+    /// Where a renamed directory was.
+    pub old: Option<Vec<u8>>,
+}
+
+/// What a commit is doing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ControlPhase {
+    /// It is decided what belongs to the version.
+    #[default]
+    Cut,
+    /// Files are read and hashed, and what is new is sent meanwhile.
+    Read,
+    /// Everything was read, and the rest is sent.
+    Send,
+    /// Everything was sent, and the server makes the version.
+    Publish,
+}
+
+/// How far long work is. Figures grow; which of them do depends on the verb.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ControlProgress {
+    /// What is going on.
+    #[serde(default)]
+    pub phase: ControlPhase,
+    /// Bytes of files read and hashed.
+    pub bytes_read: u64,
+    /// Bytes of chunks sent.
+    pub bytes_sent: u64,
+    /// Contents sent in them.
+    pub contents_sent: u64,
+    /// Changes found so far.
+    pub changes: u64,
+}
+
+/// What kind of failure an answer tells of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ControlErrorKind {
+    /// What was asked for could not be done.
+    Failed,
+    /// What was asked for makes no sense.
+    Usage,
+    /// Others changed the same; the error names the paths.
+    Conflict,
+    /// Another request that changes the mount is being served.
+    Busy,
+}
+
+/// Why a mount process did not do what was asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Error)]
+#[error("{message}")]
+pub struct ControlError {
+    /// What kind of failure it is.
+    pub kind: ControlErrorKind,
+    /// What happened.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+    /// The paths that a conflict is about, from the root of the mount, in bytes.
+    #[serde(default)]
+    pub paths: Vec<Vec<u8>>,
+    /// How many there are; not all of very many are named.
+    #[serde(default)]
+    pub paths_count: u64,
+}
+
+impl ControlError {
+    pub(crate) fn new(kind: ControlErrorKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            hint: None,
+            paths: Vec::new(),
+            paths_count: 0,
+        }
+    }
+
+    pub(crate) fn failed(message: impl Into<String>) -> Self {
+        Self::new(ControlErrorKind::Failed, message)
+    }
+
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+/// One line of answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Answer {
+    /// Work goes on.
+    Progress(ControlProgress),
+    /// Work goes on, and the user should know something.
+    Warning(String),
+    /// One of many results.
+    Item(serde_json::Value),
+    /// It is done.
+    Ok(serde_json::Value),
+    /// It is not done.
+    Error(ControlError),
+}

@@ -24,8 +24,9 @@ use tracing::{debug, warn};
 
 pub use self::holder::{HOLDER_ARGUMENT, run_holder};
 pub(crate) use self::sender::PageSender;
-pub use self::sender::{SENDER_ARGUMENT, run_sender};
-pub(crate) use self::writes::{Origin, Span, Writes};
+pub use self::sender::{PageSource, SENDER_ARGUMENT, run_sender};
+pub use self::writes::Origin;
+pub(crate) use self::writes::{Span, Writes};
 
 use self::holder::Holder;
 use crate::kernel_mount;

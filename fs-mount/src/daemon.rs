@@ -23,10 +23,10 @@ use serde::{Deserialize, Serialize};
 use crate::error::MountError;
 use crate::mount_point;
 use crate::places::Places;
-use crate::process::{self, OPEN_TIMEOUT};
+use crate::process;
 use crate::request::{MountRequest, Typed};
 use crate::trust;
-use crate::version::Connect;
+use crate::version::{Connect, OPEN_TIMEOUT};
 
 /// The first argument by which a program knows that it is to call [`run_daemon`].
 pub const DAEMON_ARGUMENT: &str = "mount-process";

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use fuser::{INodeNo, Notifier};
 use lfsfs_vfs::{Hold, KernelCache};
@@ -17,28 +17,6 @@ const NO_NAME: &str = "/";
 const ATTRIBUTES: i64 = -1;
 /// A length that means "to the end".
 const TO_THE_END: i64 = 0;
-
-/// What the kernel keeps of inodes, for requests whose answers cannot tell it all.
-#[derive(Debug, Default)]
-pub(crate) struct Kept(OnceLock<Notifier>);
-
-impl Kept {
-    /// Takes the way to the kernel, which exists before the first request is served.
-    pub(crate) fn connect(&self, notifier: Notifier) {
-        // A session begins once, so there is no other notifier.
-        let _ = self.0.set(notifier);
-    }
-
-    /// Has the kernel ask again before it uses the attributes of an inode.
-    ///
-    /// To be called before a request about the inode is answered: for attributes alone the kernel
-    /// takes no lock that the request holds. Dropping pages would wait for the request itself.
-    pub(crate) fn drop_attributes(&self, ino: u64) {
-        if let Some(notifier) = self.0.get() {
-            note(notifier.inval_inode(INodeNo(ino), ATTRIBUTES, TO_THE_END));
-        }
-    }
-}
 
 /// The kernel that serves one mount.
 #[derive(Debug)]

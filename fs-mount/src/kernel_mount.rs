@@ -16,8 +16,8 @@ use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use rustix::process::{getegid, geteuid, getgid, getuid};
 use tracing::{info, warn};
 
-use crate::adapter::REQUEST_BYTES_MAX;
 use crate::error::MountError;
+use crate::limits::REQUEST_BYTES_MAX;
 use crate::mountinfo::{self, Device, FILE_SYSTEM_TYPE, MountEntry};
 
 const DEVICE: &str = "/dev/fuse";

@@ -1,25 +1,27 @@
-//! The FUSE adapter and the life of a mount process.
+//! Mounts: the operations that a kernel asks for, the transport that carries them, and the life of a mount
+//! process.
 //!
-//! What is served comes from [`lfsfs_vfs`]; the adapter hands it to the kernel and lets the kernel
-//! keep all of it. Around that: options, the mount itself, the process that serves
-//! it, and the socket by which other processes talk to it.
+//! What is served comes from [`lfsfs_vfs`]. [`operations`] answers each request with a reply value and lets
+//! the kernel keep all of it; `fuse` carries requests and replies. Around that: options, the mount itself,
+//! the process that serves it, and the socket by which other processes talk to it (`control` has the
+//! messages, `verbs` the serving end, `mounts` the asking end).
 
-mod adapter;
-mod caller;
 mod control;
 mod counters;
 mod cut;
 mod daemon;
-mod errno;
 mod error;
 mod flush;
+mod fuse;
 mod health;
 mod kernel_cache;
 mod kernel_mount;
+mod limits;
 mod memory;
 mod mount_point;
 pub mod mountinfo;
 mod mounts;
+pub mod operations;
 mod options;
 mod overlays;
 mod places;
@@ -31,19 +33,21 @@ mod submounts;
 mod trust;
 mod upkeep;
 mod users;
+mod verbs;
 mod version;
 
 pub use control::{
-    AnswerSink, ChangeItem, ChangeKind, Committed, ControlError, ControlErrorKind, ControlPhase,
+    ChangeItem, ChangeKind, Committed, ControlError, ControlErrorKind, ControlPhase,
     ControlProgress, ControlRequest, Counted, MountStats, MountStatus, ServerMoved, Switched,
     Unmounted, VersionInfo,
 };
 pub use counters::{Counters, Opcode};
-pub use cut::{HOLDER_ARGUMENT, SENDER_ARGUMENT, run_holder, run_sender};
+pub use cut::{HOLDER_ARGUMENT, Origin, PageSource, SENDER_ARGUMENT, run_holder, run_sender};
 pub use daemon::{DAEMON_ARGUMENT, Launcher, foreground_log, mount, run_daemon};
 pub use error::MountError;
 pub use mounts::{
-    Mount, MountState, Silence, UmountMode, call, call_with, find_mount, list_mounts, unmount,
+    AnswerSink, Mount, MountState, Silence, UmountMode, call, call_with, find_mount, list_mounts,
+    unmount,
 };
 pub use options::{Access, MountOptions, OptionError};
 pub use places::Places;

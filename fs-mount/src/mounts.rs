@@ -1,6 +1,8 @@
 //! The mounts of this machine, from the outside: found in the kernel's table, asked through their
 //! sockets, unmounted.
 
+mod client;
+
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -12,9 +14,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::de::DeserializeOwned;
 
-use crate::control::{
-    self, Address, AnswerSink, ControlError, ControlRequest, MountStatus, Unmounted,
-};
+pub(crate) use self::client::Address;
+pub use self::client::AnswerSink;
+use crate::control::{ControlError, ControlRequest, MountStatus, Unmounted};
 use crate::error::MountError;
 use crate::flush;
 use crate::kernel_mount;
@@ -107,7 +109,7 @@ pub fn find_mount(path: &Path, places: &Places) -> Result<Mount, MountError> {
 /// Asks the process of a mount. [`ControlRequest`] says what it answers with.
 pub fn call<T: DeserializeOwned>(mount: &Mount, request: &ControlRequest) -> Result<T, MountError> {
     flush_before(mount, request, |_| ())?;
-    control::call(&mount.address, request)
+    client::call(&mount.address, request)
 }
 
 /// As [`call`]; progress and items of the answer go to `sink`.
@@ -117,7 +119,7 @@ pub fn call_with<T: DeserializeOwned>(
     sink: &mut impl AnswerSink,
 ) -> Result<T, MountError> {
     flush_before(mount, request, |text| sink.warn(text))?;
-    control::call_with(&mount.address, request, sink)
+    client::call_with(&mount.address, request, sink)
 }
 
 /// Has the kernel send what it holds, if the request is about what is written.
@@ -221,12 +223,17 @@ fn unmount_unserved(mount: Mount) -> Result<(), MountError> {
     }
 }
 
+/// Asks the process that listens at an address for its status.
+pub(crate) fn status_at(address: &Address) -> Result<MountStatus, MountError> {
+    client::call(address, &ControlRequest::Status)
+}
+
 fn look_at(entry: MountEntry, places: &Places) -> Mount {
     let owner = entry.owner.map(|owner| owner.uid);
     let address = |socket| Address { socket, owner };
     let mut silence = None;
     for address in places.sockets(&entry).into_iter().map(address) {
-        match control::call::<MountStatus>(&address, &ControlRequest::Status) {
+        match status_at(&address) {
             // A socket of the same number may have stayed from a mount that is long gone.
             Ok(status) if status.device == entry.device => {
                 return Mount {

@@ -15,9 +15,9 @@ use lfsfs_vfs::{OverlayPlace, Vfs, VfsError, WritableVfs};
 use sha2::{Digest as _, Sha256};
 use tokio::task::spawn_blocking;
 
-use crate::control::{self, Address, ControlRequest, MountStatus};
+use crate::control::MountStatus;
 use crate::error::MountError;
-use crate::mounts::{MountState, list_mounts};
+use crate::mounts::{Address, MountState, list_mounts, status_at};
 use crate::options::{Access, MountOptions};
 use crate::places::Places;
 use crate::request::MountRequest;
@@ -142,9 +142,7 @@ fn unmounted_holder(overlay: &Path, places: &Places) -> Option<String> {
         socket: entry.path(),
         owner: None,
     };
-    let statuses = sockets.filter_map(|entry| {
-        control::call::<MountStatus>(&address(entry), &ControlRequest::Status).ok()
-    });
+    let statuses = sockets.filter_map(|entry| status_at(&address(entry)).ok());
     let mut holders = statuses.filter(|status| status.overlay.as_deref() == Some(overlay));
     let MountStatus {
         dir, pid, device, ..

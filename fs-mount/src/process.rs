@@ -19,10 +19,8 @@ use tokio::sync::{Mutex, Notify, mpsc};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tracing::{error, info, warn};
 
-use crate::control::{Control, ControlSocket, FixedStatus, MountStatus, UmountOrder, orders};
-use crate::cut::Cut;
+use crate::control::MountStatus;
 use crate::error::MountError;
-use crate::kernel_cache::MountedKernel;
 use crate::mount_point;
 use crate::overlays;
 use crate::places::Places;
@@ -30,10 +28,9 @@ use crate::request::MountRequest;
 use crate::server::Server;
 use crate::session::{ServedMount, SessionConfig};
 use crate::upkeep;
-use crate::version::{self, Connect, OpenError, Retry};
+use crate::verbs::{Control, ControlSocket, FixedStatus, UmountOrder, orders};
+use crate::version::{self, Connect, OPEN_TIMEOUT, OpenError, Retry};
 
-/// How long one try to open a version may take.
-pub(crate) const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a fresh mount may take to show its root.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the last writes to the cache may take.
@@ -148,15 +145,13 @@ async fn mount(
     let signals = Signals::new().map_err(MountError::system("listen for signals"))?;
     let config = SessionConfig {
         threads: SERVING_THREADS,
-        adapter: request.adapter_config(),
+        operations: request.operations_config(),
     };
     let spec = request.spec(dir.clone());
     let served = ServedMount::start(&spec, Arc::clone(&vfs), config).await?;
     probe(&dir, request).await?;
     let socket = ControlSocket::bind(places.socket(served.device()))?;
     let (sender, orders) = orders();
-    let writes = Arc::clone(served.writes());
-    let cut = Arc::new(Cut::new(dir.clone(), served.device(), writes));
     let control = Control {
         fixed: FixedStatus {
             source: request.source_text().to_owned(),
@@ -171,11 +166,8 @@ async fn mount(
         vfs,
         server,
         client: version::client_config(request),
-        kernel: Arc::new(MountedKernel::new(
-            served.notifier().clone(),
-            Arc::clone(&cut),
-        )),
-        cut,
+        kernel: served.kernel().clone(),
+        cut: Arc::clone(served.cut()),
         changing: Mutex::default(),
         orders: sender,
     };

@@ -8,9 +8,9 @@ use lfsfs_types::Source;
 use rustix::mount::MountFlags;
 use serde::{Deserialize, Serialize};
 
-use crate::adapter::{AdapterConfig, ShownOwner, Writeback, Xattrs};
 use crate::error::MountError;
 use crate::kernel_mount::{self, MountSpec};
+use crate::operations::{OperationsConfig, ShownOwner, Writeback, Xattrs};
 use crate::options::{Access, MountOptions};
 
 /// A mount as it was asked for, checked as far as that goes without looking at the machine.
@@ -82,8 +82,8 @@ impl MountRequest {
         }
     }
 
-    pub(crate) fn adapter_config(&self) -> AdapterConfig {
-        AdapterConfig {
+    pub(crate) fn operations_config(&self) -> OperationsConfig {
+        OperationsConfig {
             access: self.options.access,
             owner: ShownOwner {
                 uid: self.options.uid,
@@ -114,8 +114,8 @@ mod tests {
         let again = MountRequest::from_typed(serde_json::from_str(&text).unwrap()).unwrap();
         assert_eq!(again, request);
         assert_eq!(again.dir, dir);
-        assert_eq!(again.adapter_config().owner.uid, Some(5));
-        assert_eq!(again.adapter_config().xattrs, Xattrs::Absent);
+        assert_eq!(again.operations_config().owner.uid, Some(5));
+        assert_eq!(again.operations_config().xattrs, Xattrs::Absent);
     }
 
     #[test]

@@ -10,18 +10,20 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use fuser::{Config, Notifier, Session, SessionACL};
+use fuser::{Config, Session, SessionACL};
 use lfsfs_vfs::WritableVfs;
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info};
 
-use crate::adapter::{Adapter, AdapterConfig};
 use crate::counters::Counters;
-use crate::cut::{PageSender, Writes};
+use crate::cut::{Cut, PageSender, PageSource};
 use crate::error::MountError;
+use crate::fuse::FuseTransport;
+use crate::kernel_cache::MountedKernel;
 use crate::kernel_mount::{self, Detached, KernelMount, MountSpec};
 use crate::mountinfo::Device;
+use crate::operations::{Operations, OperationsConfig};
 
 /// How long the kernel may take for the first exchange, which it starts itself.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -32,16 +34,16 @@ pub(crate) struct SessionConfig {
     /// Threads that read requests, each from a descriptor of its own.
     pub(crate) threads: usize,
     /// How objects are shown.
-    pub(crate) adapter: AdapterConfig,
+    pub(crate) operations: OperationsConfig,
 }
 
 /// A mount that is being served.
 #[derive(Debug)]
 pub(crate) struct ServedMount {
     mount: KernelMount,
-    counters: Arc<Counters>,
-    writes: Arc<Writes>,
-    notifier: Notifier,
+    operations: Arc<Operations>,
+    cut: Arc<Cut>,
+    kernel: Arc<MountedKernel>,
     /// Turns true when the kernel has ended the session.
     ended: watch::Receiver<bool>,
 }
@@ -53,27 +55,23 @@ impl ServedMount {
         vfs: Arc<WritableVfs>,
         config: SessionConfig,
     ) -> Result<Self, MountError> {
-        let counters = Arc::new(Counters::default());
-        let writes = Arc::new(Writes::default());
         let (device, mount) = kernel_mount::attach(spec)?;
         // Others than root may not open files by their numbers.
-        let pages =
-            kernel_mount::is_root().then(|| PageSender::new(spec.dir.clone(), mount.device()));
-        let adapter = Adapter::new(
-            vfs,
-            config.adapter,
-            Arc::clone(&counters),
-            (Arc::clone(&writes), pages),
-            Handle::current(),
-        );
-        match serve(adapter, device, config.threads).await {
-            Ok((notifier, ended)) => {
+        let pages = kernel_mount::is_root().then(|| -> Arc<dyn PageSource> {
+            Arc::new(PageSender::new(spec.dir.clone(), mount.device()))
+        });
+        let operations = Operations::new(vfs, config.operations, pages, Handle::current());
+        let operations = Arc::new(operations);
+        let writes = Arc::clone(operations.writes());
+        let cut = Arc::new(Cut::new(spec.dir.clone(), mount.device(), writes));
+        match serve(&operations, &cut, device, config.threads).await {
+            Ok((kernel, ended)) => {
                 mount.raise_readahead();
                 Ok(Self {
                     mount,
-                    counters,
-                    writes,
-                    notifier,
+                    operations,
+                    cut,
+                    kernel,
                     ended,
                 })
             }
@@ -92,17 +90,17 @@ impl ServedMount {
 
     /// Returns the counts of requests.
     pub(crate) fn counters(&self) -> &Arc<Counters> {
-        &self.counters
+        self.operations.counters()
     }
 
-    /// Returns the writes that are being served.
-    pub(crate) fn writes(&self) -> &Arc<Writes> {
-        &self.writes
+    /// Returns the way to a moment at which no write call is half made.
+    pub(crate) fn cut(&self) -> &Arc<Cut> {
+        &self.cut
     }
 
     /// Returns the way to tell the kernel what it must not keep.
-    pub(crate) fn notifier(&self) -> &Notifier {
-        &self.notifier
+    pub(crate) fn kernel(&self) -> &Arc<MountedKernel> {
+        &self.kernel
     }
 
     /// Takes the mount away from its directory, if it is still the one that is seen there.
@@ -143,13 +141,15 @@ impl Drop for ServedMount {
 
 /// Answers the kernel's first request and goes on serving in threads of its own.
 async fn serve(
-    adapter: Adapter,
+    operations: &Arc<Operations>,
+    cut: &Arc<Cut>,
     device: OwnedFd,
     threads: usize,
-) -> io::Result<(Notifier, watch::Receiver<bool>)> {
+) -> io::Result<(Arc<MountedKernel>, watch::Receiver<bool>)> {
     let (handshake, handshaken) = oneshot::channel();
     let (end, ended) = watch::channel(false);
-    let kept = Arc::clone(adapter.kept());
+    let transport = FuseTransport::new(Arc::clone(operations), Handle::current());
+    let (operations, cut) = (Arc::clone(operations), Arc::clone(cut));
     thread::Builder::new()
         .name("fuse-session".to_owned())
         .spawn(move || {
@@ -157,15 +157,16 @@ async fn serve(
             config.n_threads = Some(threads);
             config.clone_fd = threads > 1;
             // The kernel has checked who may come in; checking again would refuse root's readahead.
-            let session = match Session::from_fd(adapter, device, SessionACL::All, config) {
+            let session = match Session::from_fd(transport, device, SessionACL::All, config) {
                 Ok(session) => session,
                 Err(error) => {
                     let _ = handshake.send(Err(error));
                     return;
                 }
             };
-            kept.connect(session.notifier());
-            let _ = handshake.send(Ok(session.notifier()));
+            let kernel = Arc::new(MountedKernel::new(session.notifier(), cut));
+            operations.connect(kernel.clone());
+            let _ = handshake.send(Ok(kernel));
             match session.run() {
                 Ok(()) => info!("the kernel ended the session"),
                 Err(error) => error!(%error, "the session ended"),
@@ -173,8 +174,8 @@ async fn serve(
             let _ = end.send(true);
         })?;
     let answer = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshaken).await;
-    let notifier = answer
+    let kernel = answer
         .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
         .map_err(|_| io::Error::other("the serving thread ended"))??;
-    Ok((notifier, ended))
+    Ok((kernel, ended))
 }

@@ -3,6 +3,7 @@
 use std::env;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lfsfs_cache::{CacheConfig, DiskCache};
 use lfsfs_client::{ClientConfig, GrpcRemote, Remote, RemoteError};
@@ -11,9 +12,10 @@ use lfsfs_vfs::{Vfs, VfsConfig, VfsError};
 use crate::control::VersionInfo;
 use crate::options::MountOptions;
 use crate::places::Places;
-use crate::process::OPEN_TIMEOUT;
 use crate::request::MountRequest;
 
+/// How long one try to open a version may take.
+pub(crate) const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Names the server where no option does.
 const SERVER_VARIABLE: &str = "LFSFS_SERVER";
 /// The cache may have this part of its disk if nobody says otherwise, and not more than

@@ -1,4 +1,4 @@
-//! Why an operation failed. The adapter of a kernel transport maps each variant to one errno.
+//! Why an operation failed. The operations of a mount map each variant to one error number.
 
 use std::io::ErrorKind;
 use std::sync::Arc;

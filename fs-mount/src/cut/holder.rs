@@ -14,7 +14,7 @@ use std::thread;
 
 use rustix::fs::fsync;
 
-use crate::adapter::GENERATION;
+use crate::limits::NODE_GENERATION;
 use crate::mount_point;
 use crate::mountinfo::Device;
 
@@ -139,7 +139,7 @@ struct NodeHandle {
     reason = "the halves of the number are wanted"
 )]
 pub(super) fn open(root: &File, ino: u64) -> io::Result<OwnedFd> {
-    let words = [(ino >> 32) as u32, ino as u32, GENERATION.0 as u32];
+    let words = [(ino >> 32) as u32, ino as u32, NODE_GENERATION];
     let mut handle = NodeHandle {
         len: size_of_val(&words) as libc::c_uint,
         kind: HANDLE_TYPE,

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::os::fd::{AsRawFd as _, OwnedFd};
@@ -14,6 +15,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::thread;
 
+use async_trait::async_trait;
 use tokio::sync::oneshot;
 
 use super::holder::{OWN_PROGRAM, open};
@@ -22,6 +24,13 @@ use crate::mountinfo::Device;
 
 /// The first argument by which a program knows that it is to call [`run_sender`].
 pub const SENDER_ARGUMENT: &str = "page-sender";
+
+/// Makes the side that has pages of files in memory send them.
+#[async_trait]
+pub trait PageSource: Send + Sync + fmt::Debug + 'static {
+    /// Returns when the pages of a file have been sent.
+    async fn send(&self, ino: u64) -> io::Result<()>;
+}
 
 /// The process, which is started when it is needed first.
 #[derive(Debug)]
@@ -39,23 +48,25 @@ struct State {
     waiting: HashMap<u64, oneshot::Sender<bool>>,
 }
 
-impl PageSender {
-    pub(crate) fn new(dir: PathBuf, device: Device) -> Self {
-        Self {
-            dir,
-            device,
-            state: Arc::default(),
-        }
-    }
-
-    /// Returns when the kernel has been made to send the pages of a file.
-    pub(crate) async fn send(&self, ino: u64) -> io::Result<()> {
+#[async_trait]
+impl PageSource for PageSender {
+    async fn send(&self, ino: u64) -> io::Result<()> {
         match self.request(ino)?.await {
             Ok(true) => Ok(()),
             Ok(false) => Err(io::Error::other("the file cannot be opened by its number")),
             Err(_) => Err(io::Error::other(
                 "the process that has pages sent has ended",
             )),
+        }
+    }
+}
+
+impl PageSender {
+    pub(crate) fn new(dir: PathBuf, device: Device) -> Self {
+        Self {
+            dir,
+            device,
+            state: Arc::default(),
         }
     }
 

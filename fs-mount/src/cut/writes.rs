@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use lru::LruCache;
 use tokio::sync::Notify;
 
-use crate::adapter::REQUEST_BYTES_MAX;
+use crate::limits::REQUEST_BYTES_MAX;
 
 /// Files that are remembered, those written last: far more than there are processors to write them.
 const FILES_MAX: NonZeroUsize = NonZeroUsize::new(128).expect("not zero");
@@ -21,10 +21,10 @@ const VERY_RECENT: Duration = Duration::from_millis(20);
 /// After so long without one the kernel has no gathered write left to send.
 const SILENCE: Duration = Duration::from_millis(3);
 
-/// Whose bytes a request brings.
+/// Where the bytes of a WRITE request come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Origin {
-    /// A write call's, which waits for the answer.
+pub enum Origin {
+    /// A write call, which waits for the answer.
     Call,
     /// Pages that the kernel gathered: of mappings, and with `-o writeback` of all calls.
     Pages,

@@ -19,7 +19,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
 
 use super::{END_TIMEOUT, Signals};
-use crate::control::{ControlError, Left, UmountOrder};
+use crate::control::ControlError;
 use crate::error::MountError;
 use crate::kernel_mount;
 use crate::mountinfo::{self, Device, MountEntry};
@@ -27,6 +27,7 @@ use crate::request::MountRequest;
 use crate::session::ServedMount;
 use crate::submounts;
 use crate::users::{self, Use};
+use crate::verbs::{Left, UmountOrder};
 
 /// The mount table of this process, which the kernel says when it changes.
 const MOUNT_TABLE: &str = "/proc/self/mountinfo";

@@ -1,43 +1,43 @@
 //! The one translation from errors of the file system core to error numbers.
 
-use fuser::Errno;
 use lfsfs_overlay::OverlayError;
 use lfsfs_vfs::VfsError;
+use rustix::io::Errno;
 
 /// Returns the number that a caller of the failed system call sees.
-pub(crate) fn of(error: &VfsError) -> Errno {
+pub(super) fn of(error: &VfsError) -> Errno {
     match error {
-        VfsError::NotFound => Errno::ENOENT,
-        VfsError::NotDirectory => Errno::ENOTDIR,
-        VfsError::IsDirectory => Errno::EISDIR,
-        VfsError::NameTooLong | VfsError::PathTooLong { .. } => Errno::ENAMETOOLONG,
-        VfsError::Stale => Errno::ESTALE,
-        VfsError::NoAttribute => Errno::NO_XATTR,
-        VfsError::ReadOnly => Errno::EROFS,
-        VfsError::Invalid => Errno::EINVAL,
-        VfsError::Exists => Errno::EEXIST,
-        VfsError::NotEmpty => Errno::ENOTEMPTY,
-        VfsError::NotPermitted => Errno::EPERM,
-        VfsError::TooManyLinks => Errno::EMLINK,
-        VfsError::FileTooLarge => Errno::EFBIG,
-        VfsError::NoSuchOffset => Errno::ENXIO,
-        VfsError::AttributeTooLarge => Errno::E2BIG,
-        VfsError::AttributeNameTooLong => Errno::ERANGE,
-        VfsError::NoSpace => Errno::ENOSPC,
-        VfsError::HasChanges { .. } => Errno::EBUSY,
-        VfsError::Unsupported { .. } => Errno::EOPNOTSUPP,
+        VfsError::NotFound => Errno::NOENT,
+        VfsError::NotDirectory => Errno::NOTDIR,
+        VfsError::IsDirectory => Errno::ISDIR,
+        VfsError::NameTooLong | VfsError::PathTooLong { .. } => Errno::NAMETOOLONG,
+        VfsError::Stale => Errno::STALE,
+        VfsError::NoAttribute => Errno::NODATA,
+        VfsError::ReadOnly => Errno::ROFS,
+        VfsError::Invalid => Errno::INVAL,
+        VfsError::Exists => Errno::EXIST,
+        VfsError::NotEmpty => Errno::NOTEMPTY,
+        VfsError::NotPermitted => Errno::PERM,
+        VfsError::TooManyLinks => Errno::MLINK,
+        VfsError::FileTooLarge => Errno::FBIG,
+        VfsError::NoSuchOffset => Errno::NXIO,
+        VfsError::AttributeTooLarge => Errno::TOOBIG,
+        VfsError::AttributeNameTooLong => Errno::RANGE,
+        VfsError::NoSpace => Errno::NOSPC,
+        VfsError::HasChanges { .. } => Errno::BUSY,
+        VfsError::Unsupported { .. } => Errno::OPNOTSUPP,
         VfsError::Overlay { source } if matches!(**source, OverlayError::InUse { .. }) => {
-            Errno::EBUSY
+            Errno::BUSY
         }
         // What else is wrong with an overlay is for the log; to programs it is a broken disk.
-        VfsError::Overlay { .. } => Errno::EIO,
+        VfsError::Overlay { .. } => Errno::IO,
         // A deadline that passed is an input/output error to programs: few expect ETIMEDOUT of a
         // file.
-        VfsError::Io { .. } | VfsError::Timeout { .. } => Errno::EIO,
+        VfsError::Io { .. } | VfsError::Timeout { .. } => Errno::IO,
         // Only verbs end so, and no verb comes as a request of the kernel.
         VfsError::NoSuchPath { .. }
         | VfsError::DiscardBlocked { .. }
-        | VfsError::CommitUnderWay => Errno::EIO,
+        | VfsError::CommitUnderWay => Errno::IO,
     }
 }
 
@@ -82,7 +82,7 @@ mod tests {
             (timeout, libc::EIO),
         ];
         for (error, number) in cases {
-            assert_eq!(of(&error).code(), number, "{error:?}");
+            assert_eq!(of(&error).raw_os_error(), number, "{error:?}");
         }
     }
 }

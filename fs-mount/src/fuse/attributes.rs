@@ -1,68 +1,12 @@
-//! Requests about attributes, and attributes as fuser wants them.
+//! Attributes, kinds and times as fuser has them.
 
 use std::time::{Duration, SystemTime};
 
-use fuser::{FileAttr, FileType, INodeNo, ReplyAttr, Request, TimeOrNow};
+use fuser::{FileAttr, FileType, INodeNo, TimeOrNow};
 use lfsfs_types::Timestamp;
-use lfsfs_vfs::{Attr, DirEntry, FileKind, Privileges, SetAttr, SetTime, VfsError};
+use lfsfs_vfs::{Attr, FileKind, SetTime};
 
-use super::{Asked, Shown, failed};
-use crate::counters::Opcode;
-
-/// Whom all objects of a mount seem to belong to, where the user chose that. What is recorded is
-/// another thing: whoever makes an object owns it, and chown changes that unseen.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct ShownOwner {
-    /// The owner shown instead of the recorded one.
-    pub(crate) uid: Option<u32>,
-    /// The group shown instead of the recorded one.
-    pub(crate) gid: Option<u32>,
-}
-
-impl Asked<'_> {
-    pub(super) fn attr(&self, ino: u64, reply: ReplyAttr) {
-        let shown = self.shown(ino);
-        self.answer(
-            Opcode::Getattr,
-            reply,
-            move |vfs| async move { vfs.getattr(ino).await },
-            move |reply, attr| shown.attr(Opcode::Getattr, ino, reply, attr),
-        );
-    }
-
-    pub(super) fn set_attr(&self, ino: u64, new: SetAttr, reply: ReplyAttr) {
-        let shown = self.shown(ino);
-        self.answer(
-            Opcode::Setattr,
-            reply,
-            move |vfs| async move { vfs.setattr(ino, new).await },
-            move |reply, attr| shown.attr(Opcode::Setattr, ino, reply, attr),
-        );
-    }
-}
-
-impl Shown {
-    fn attr(self, opcode: Opcode, ino: u64, reply: ReplyAttr, found: Result<Attr, VfsError>) {
-        match found {
-            Ok(attr) => reply.attr(&self.lifetime, &file_attr(&attr, self.owner)),
-            Err(error) => reply.error(failed(opcode, ino, &error)),
-        }
-    }
-}
-
-/// Returns what becomes of setuid and setgid when the caller changes a file's length. The kernel
-/// says it in a flag that fuser 0.18 does not pass on; it sets it for whoever lacks CAP_FSETID.
-pub(super) fn privileges_of(request: &Request) -> Privileges {
-    match request.uid() {
-        0 => Privileges::Keep,
-        _ => Privileges::Kill,
-    }
-}
-
-/// Returns the permission bits of a mode; setuid, setgid and sticky are among them.
-pub(super) fn permissions(mode: u32) -> u16 {
-    u16::try_from(mode & 0o7777).unwrap_or_default()
-}
+use crate::operations::ListedEntry;
 
 pub(super) fn set_time(time: TimeOrNow) -> SetTime {
     match time {
@@ -100,7 +44,7 @@ pub(super) fn file_type(kind: FileKind) -> FileType {
     }
 }
 
-pub(super) fn file_attr(attr: &Attr, owner: ShownOwner) -> FileAttr {
+pub(super) fn file_attr(attr: &Attr) -> FileAttr {
     FileAttr {
         ino: INodeNo(attr.ino),
         size: attr.size,
@@ -112,8 +56,8 @@ pub(super) fn file_attr(attr: &Attr, owner: ShownOwner) -> FileAttr {
         kind: file_type(attr.kind),
         perm: attr.mode,
         nlink: attr.nlink,
-        uid: owner.uid.unwrap_or(attr.uid),
-        gid: owner.gid.unwrap_or(attr.gid),
+        uid: attr.uid,
+        gid: attr.gid,
         rdev: attr.rdev,
         blksize: attr.blksize,
         flags: 0,
@@ -143,7 +87,7 @@ pub(super) fn absent() -> FileAttr {
 
 /// An entry without attributes. The kernel takes no node from `.` and `..`, whatever their number
 /// is; any other entry must have the number 0 to count no lookup.
-pub(super) fn without_attributes(entry: &DirEntry<'_>) -> FileAttr {
+pub(super) fn without_attributes(entry: &ListedEntry<'_>) -> FileAttr {
     let is_dot = matches!(entry.name, b"." | b"..");
     FileAttr {
         ino: INodeNo(if is_dot { entry.ino } else { 0 }),
@@ -196,32 +140,5 @@ mod tests {
         assert_eq!(timestamp_of(after), Timestamp { secs: 5, nanos: 7 });
         let far = SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 50);
         assert_eq!(timestamp_of(far).secs, Timestamp::SECS_MAX);
-    }
-
-    #[test]
-    fn a_chosen_owner_replaces_the_recorded_one() {
-        let attr = Attr {
-            ino: 7,
-            size: 1,
-            blocks: 1,
-            atime: Timestamp::default(),
-            mtime: Timestamp::default(),
-            ctime: Timestamp::default(),
-            kind: FileKind::File,
-            mode: 0o4755,
-            nlink: 1,
-            uid: 1,
-            gid: 2,
-            rdev: 0,
-            blksize: 4096,
-        };
-        let chosen = file_attr(
-            &attr,
-            ShownOwner {
-                uid: Some(9),
-                gid: None,
-            },
-        );
-        assert_eq!((chosen.uid, chosen.gid, chosen.perm), (9, 2, 0o4755));
     }
 }

@@ -9,7 +9,7 @@ use lfsfs_common::PathError;
 use rustix::net::sockopt::socket_peercred;
 use serde::de::DeserializeOwned;
 
-use super::messages::{Answer, ControlError, ControlProgress, ControlRequest};
+use crate::control::{Answer, ControlError, ControlProgress, ControlRequest};
 use crate::error::MountError;
 use crate::kernel_mount;
 

@@ -1,4 +1,9 @@
-//! What a mount process does for those who ask.
+//! What a mount process does for other processes that ask: the serving end of the control socket.
+//!
+//! Only root and the owner of the mount process are heard.
+
+mod changing;
+mod socket;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,8 +15,9 @@ use lfsfs_vfs::{CommitParams, KernelCache, VfsStats, WritableVfs};
 use serde::Serialize;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
-use super::messages::{ControlError, ControlRequest, MountStats, MountStatus, Unmounted};
-use super::socket::{Answers, Notices};
+pub(crate) use self::socket::ControlSocket;
+use self::socket::{Answers, Notices};
+use crate::control::{ControlError, ControlRequest, MountStats, MountStatus, Unmounted};
 use crate::counters::Counters;
 use crate::cut::Cut;
 use crate::mountinfo::Device;
@@ -75,7 +81,7 @@ pub(crate) fn orders() -> (mpsc::Sender<UmountOrder>, mpsc::Receiver<UmountOrder
 }
 
 /// Does what is asked and returns the answer's last line.
-pub(super) async fn respond(
+async fn respond(
     request: ControlRequest,
     control: &Arc<Control>,
     answers: &mut Answers,

@@ -1,35 +1,52 @@
-//! The requests of the kernel, one method each, on their way to what answers them.
+//! The requests of the kernel, one method each.
 
 use std::ffi::OsStr;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::time::SystemTime;
 
 use fuser::{
-    AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, INodeNo,
-    IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier,
-    RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
-    ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr,
-    Request, TimeOrNow, WriteFlags,
+    AccessFlags, BsdFileFlags, CopyFileRangeFlags, FileHandle, Filesystem, INodeNo, IoctlFlags,
+    KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier, RenameFlags,
+    ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry,
+    ReplyIoctl, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr, Request,
+    TimeOrNow, WriteFlags,
 };
-use lfsfs_vfs::{SetAttr, Statfs};
+use lfsfs_vfs::{Privileges, SetAttr};
 
-use super::Adapter;
-use super::attributes::{permissions, privileges_of, set_time, timestamp_of};
-use super::names::Place;
-use crate::counters::Opcode;
+use super::attributes::{set_time, timestamp_of};
+use super::replies::{self, Respond};
+use super::{FuseTransport, caller};
+use crate::cut::Origin;
+use crate::operations::{Answer, Place, WriteRequest};
 
-impl Filesystem for Adapter {
+impl FuseTransport {
+    /// Sends an answer by the reply of its request.
+    fn answer<T: Send + 'static>(&self, answer: Answer<T>, reply: impl Respond<T>) {
+        self.send(answer, move |answer| reply.respond(answer));
+    }
+}
+
+fn place(parent: INodeNo, name: &OsStr) -> Place<'_> {
+    Place {
+        parent: parent.0,
+        name: name.as_bytes(),
+    }
+}
+
+impl Filesystem for FuseTransport {
     fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
         self.set_up(config)
     }
 
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        self.asked(request).find(&Place::new(parent.0, name), reply);
+        let found = self.operations.lookup(caller(request), place(parent, name));
+        self.answer(found, reply);
     }
 
-    fn forget(&self, request: &Request, ino: INodeNo, nlookup: u64) {
-        self.asked(request).forget_lookups(ino.0, nlookup);
+    fn forget(&self, _request: &Request, ino: INodeNo, nlookup: u64) {
+        self.operations.forget(ino.0, nlookup);
     }
 
     fn getattr(
@@ -39,7 +56,7 @@ impl Filesystem for Adapter {
         _handle: Option<FileHandle>,
         reply: ReplyAttr,
     ) {
-        self.asked(request).attr(ino.0, reply);
+        self.answer(self.operations.getattr(caller(request), ino.0), reply);
     }
 
     fn setattr(
@@ -61,20 +78,22 @@ impl Filesystem for Adapter {
         reply: ReplyAttr,
     ) {
         let new = SetAttr {
-            mode: mode.map(permissions),
+            mode: mode.map(|mode| u16::try_from(mode & 0o7777).unwrap_or_default()),
             uid,
             gid,
             size,
             atime: atime.map(set_time),
             mtime: mtime.map(set_time),
             ctime: ctime.map(timestamp_of),
-            privileges: privileges_of(request),
+            // The operation decides that by the caller.
+            privileges: Privileges::Keep,
         };
-        self.asked(request).set_attr(ino.0, new, reply);
+        let set = self.operations.setattr(caller(request), ino.0, new);
+        self.answer(set, reply);
     }
 
     fn readlink(&self, request: &Request, ino: INodeNo, reply: ReplyData) {
-        self.asked(request).read_link(ino.0, reply);
+        self.answer(self.operations.readlink(caller(request), ino.0), reply);
     }
 
     fn mknod(
@@ -87,8 +106,9 @@ impl Filesystem for Adapter {
         rdev: u32,
         reply: ReplyEntry,
     ) {
-        self.asked(request)
-            .make_node(request, Place::new(parent.0, name), mode, rdev, reply);
+        let place = place(parent, name);
+        let made = self.operations.mknod(caller(request), place, mode, rdev);
+        self.answer(made, reply);
     }
 
     fn mkdir(
@@ -100,18 +120,19 @@ impl Filesystem for Adapter {
         _umask: u32,
         reply: ReplyEntry,
     ) {
-        self.asked(request)
-            .make_directory(request, Place::new(parent.0, name), mode, reply);
+        let place = place(parent, name);
+        let made = self.operations.mkdir(caller(request), place, mode);
+        self.answer(made, reply);
     }
 
     fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        self.asked(request)
-            .remove_file(Place::new(parent.0, name), reply);
+        let removed = self.operations.unlink(caller(request), place(parent, name));
+        self.answer(removed, reply);
     }
 
     fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        self.asked(request)
-            .remove_directory(Place::new(parent.0, name), reply);
+        let removed = self.operations.rmdir(caller(request), place(parent, name));
+        self.answer(removed, reply);
     }
 
     fn symlink(
@@ -122,9 +143,9 @@ impl Filesystem for Adapter {
         target: &Path,
         reply: ReplyEntry,
     ) {
-        let place = Place::new(parent.0, name);
-        self.asked(request)
-            .make_symlink(request, place, target.as_os_str(), reply);
+        let (place, target) = (place(parent, name), target.as_os_str().as_bytes());
+        let made = self.operations.symlink(caller(request), place, target);
+        self.answer(made, reply);
     }
 
     fn rename(
@@ -137,9 +158,11 @@ impl Filesystem for Adapter {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
-        let from = Place::new(parent.0, name);
-        self.asked(request)
-            .move_name(from, Place::new(new_parent.0, new_name), flags, reply);
+        let (from, to) = (place(parent, name), place(new_parent, new_name));
+        let renamed = self
+            .operations
+            .rename(caller(request), from, to, flags.bits());
+        self.answer(renamed, reply);
     }
 
     fn link(
@@ -150,12 +173,12 @@ impl Filesystem for Adapter {
         new_name: &OsStr,
         reply: ReplyEntry,
     ) {
-        self.asked(request)
-            .link_to(ino.0, Place::new(new_parent.0, new_name), reply);
+        let place = place(new_parent, new_name);
+        self.answer(self.operations.link(caller(request), ino.0, place), reply);
     }
 
     fn open(&self, _request: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        self.serve(Opcode::Open, || reply.error(Errno::ENOSYS));
+        self.answer(self.operations.open(), reply);
     }
 
     fn read(
@@ -169,7 +192,8 @@ impl Filesystem for Adapter {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        self.asked(request).read_file(ino.0, offset, size, reply);
+        let read = self.operations.read(caller(request), ino.0, offset, size);
+        self.answer(read, reply);
     }
 
     fn write(
@@ -184,8 +208,22 @@ impl Filesystem for Adapter {
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        self.asked(request)
-            .write_file(ino.0, offset, data, write_flags, reply);
+        let write = WriteRequest {
+            ino: ino.0,
+            offset,
+            data,
+            origin: if write_flags.contains(WriteFlags::FUSE_WRITE_CACHE) {
+                Origin::Pages
+            } else {
+                Origin::Call
+            },
+            privileges: if write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID) {
+                Privileges::Kill
+            } else {
+                Privileges::Keep
+            },
+        };
+        self.answer(self.operations.write(caller(request), write), reply);
     }
 
     fn flush(
@@ -196,7 +234,7 @@ impl Filesystem for Adapter {
         _lock_owner: LockOwner,
         reply: ReplyEmpty,
     ) {
-        self.serve(Opcode::Flush, || reply.error(Errno::ENOSYS));
+        self.answer(self.operations.flush(), reply);
     }
 
     fn release(
@@ -209,7 +247,7 @@ impl Filesystem for Adapter {
         _flush: bool,
         reply: ReplyEmpty,
     ) {
-        self.serve(Opcode::Release, || reply.ok());
+        self.answer(self.operations.release(), reply);
     }
 
     fn fsync(
@@ -220,11 +258,11 @@ impl Filesystem for Adapter {
         _datasync: bool,
         reply: ReplyEmpty,
     ) {
-        self.asked(request).sync(Opcode::Fsync, ino.0, reply);
+        self.answer(self.operations.fsync(caller(request), ino.0), reply);
     }
 
     fn opendir(&self, _request: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        self.serve(Opcode::Opendir, || reply.error(Errno::ENOSYS));
+        self.answer(self.operations.opendir(), reply);
     }
 
     fn readdir(
@@ -235,7 +273,10 @@ impl Filesystem for Adapter {
         offset: u64,
         reply: ReplyDirectory,
     ) {
-        self.asked(request).list(ino.0, offset, reply);
+        let listed = self
+            .operations
+            .readdir(caller(request), ino.0, offset, reply);
+        self.send(listed, replies::directory);
     }
 
     fn readdirplus(
@@ -246,7 +287,10 @@ impl Filesystem for Adapter {
         offset: u64,
         reply: ReplyDirectoryPlus,
     ) {
-        self.asked(request).list(ino.0, offset, reply);
+        let listed = self
+            .operations
+            .readdir(caller(request), ino.0, offset, reply);
+        self.send(listed, replies::directory_plus);
     }
 
     fn releasedir(
@@ -257,7 +301,7 @@ impl Filesystem for Adapter {
         _flags: OpenFlags,
         reply: ReplyEmpty,
     ) {
-        self.serve(Opcode::Releasedir, || reply.ok());
+        self.answer(self.operations.releasedir(), reply);
     }
 
     fn fsyncdir(
@@ -268,29 +312,12 @@ impl Filesystem for Adapter {
         _datasync: bool,
         reply: ReplyEmpty,
     ) {
-        self.asked(request).sync(Opcode::Fsyncdir, ino.0, reply);
+        self.answer(self.operations.fsyncdir(caller(request), ino.0), reply);
     }
 
     fn statfs(&self, _request: &Request, _ino: INodeNo, reply: ReplyStatfs) {
-        self.serve(Opcode::Statfs, || {
-            let Statfs {
-                blocks,
-                blocks_free,
-                files,
-                files_free,
-                block_len,
-                name_len_max,
-            } = self.vfs.statfs();
-            reply.statfs(
-                blocks,
-                blocks_free,
-                blocks_free,
-                files,
-                files_free,
-                block_len,
-                name_len_max,
-                block_len,
-            );
+        self.send(self.operations.statfs(), move |it| {
+            replies::statfs(reply, &it);
         });
     }
 
@@ -304,8 +331,11 @@ impl Filesystem for Adapter {
         _position: u32,
         reply: ReplyEmpty,
     ) {
-        self.asked(request)
-            .set_xattr(ino.0, name, value, flags, reply);
+        let pair = (name.as_bytes(), value);
+        let set = self
+            .operations
+            .setxattr(caller(request), ino.0, pair, flags);
+        self.answer(set, reply);
     }
 
     fn getxattr(
@@ -316,21 +346,24 @@ impl Filesystem for Adapter {
         size: u32,
         reply: ReplyXattr,
     ) {
-        self.asked(request).xattr(ino.0, name, size, reply);
+        let name = name.as_bytes();
+        let found = self.operations.getxattr(caller(request), ino.0, name, size);
+        self.answer(found, reply);
     }
 
     fn listxattr(&self, request: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
-        self.asked(request)
-            .list_xattrs(ino.0, size, request.uid(), reply);
+        let found = self.operations.listxattr(caller(request), ino.0, size);
+        self.answer(found, reply);
     }
 
     fn removexattr(&self, request: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        self.asked(request).remove_xattr(ino.0, name, reply);
+        let name = name.as_bytes();
+        let removed = self.operations.removexattr(caller(request), ino.0, name);
+        self.answer(removed, reply);
     }
 
     fn access(&self, _request: &Request, _ino: INodeNo, _mask: AccessFlags, reply: ReplyEmpty) {
-        // Asked only without default_permissions, by a user who mounted for himself alone.
-        self.serve(Opcode::Access, || reply.error(Errno::ENOSYS));
+        self.answer(self.operations.access(), reply);
     }
 
     fn create(
@@ -343,8 +376,7 @@ impl Filesystem for Adapter {
         _flags: i32,
         reply: ReplyCreate,
     ) {
-        // The kernel then makes it with MKNOD and opens it without us.
-        self.serve(Opcode::Create, || reply.error(Errno::ENOSYS));
+        self.answer(self.operations.create(), reply);
     }
 
     fn fallocate(
@@ -357,8 +389,11 @@ impl Filesystem for Adapter {
         mode: i32,
         reply: ReplyEmpty,
     ) {
-        self.asked(request)
-            .allocate(request, ino.0, (offset, len), mode, reply);
+        let range = (offset, len);
+        let allocated = self
+            .operations
+            .fallocate(caller(request), ino.0, range, mode);
+        self.answer(allocated, reply);
     }
 
     fn lseek(
@@ -370,7 +405,10 @@ impl Filesystem for Adapter {
         whence: i32,
         reply: ReplyLseek,
     ) {
-        self.asked(request).seek(ino.0, offset, whence, reply);
+        let found = self
+            .operations
+            .lseek(caller(request), ino.0, offset, whence);
+        self.answer(found, reply);
     }
 
     fn copy_file_range(
@@ -386,8 +424,7 @@ impl Filesystem for Adapter {
         _flags: CopyFileRangeFlags,
         reply: ReplyWrite,
     ) {
-        // The kernel then copies by READ and WRITE.
-        self.serve(Opcode::CopyFileRange, || reply.error(Errno::ENOSYS));
+        self.answer(self.operations.copy_file_range(), reply);
     }
 
     fn ioctl(
@@ -401,7 +438,7 @@ impl Filesystem for Adapter {
         _output_len: u32,
         reply: ReplyIoctl,
     ) {
-        self.serve(Opcode::Ioctl, || reply.error(Errno::ENOSYS));
+        self.answer(self.operations.ioctl(), reply);
     }
 
     fn poll(
@@ -414,7 +451,6 @@ impl Filesystem for Adapter {
         _flags: PollFlags,
         reply: ReplyPoll,
     ) {
-        // The kernel then answers itself: always ready, as for any file.
-        self.serve(Opcode::Poll, || reply.error(Errno::ENOSYS));
+        self.answer(self.operations.poll(), reply);
     }
 }

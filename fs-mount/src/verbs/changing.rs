@@ -18,12 +18,12 @@ use tokio::sync::MutexGuard;
 use tokio::task::spawn_blocking;
 use tracing::info;
 
-use super::messages::{
+use super::Control;
+use super::socket::{Answers, Notices};
+use crate::control::{
     Answer, ChangeItem, ChangeKind, Committed, ControlError, ControlErrorKind, ControlPhase,
     ControlProgress, Counted, ServerMoved, Switched,
 };
-use super::socket::{Answers, Notices};
-use super::verbs::Control;
 use crate::error::full_text;
 use crate::memory;
 use crate::options::Access;

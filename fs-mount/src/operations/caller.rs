@@ -1,9 +1,9 @@
 //! The program that waits for the answer to a request.
 //!
-//! The kernel lets nobody go who waits for a request that was read, not even a killed program: it sends
-//! INTERRUPT and waits on for the answer. fuser does not pass INTERRUPT on. So whoever waits long is looked
-//! at from time to time: a program that is about to end by a signal has SIGKILL pending, whatever the
-//! signal was.
+//! The kernel keeps a program that waits for a request which was read, even a killed one: it sends
+//! INTERRUPT and waits on for the answer. fuser does not pass INTERRUPT on. So this process looks from time
+//! to time at a caller that waits long: a program that is about to end by a signal has SIGKILL pending,
+//! whatever the signal was.
 
 use std::fs;
 use std::time::Duration;
@@ -15,17 +15,24 @@ const PERIOD: Duration = Duration::from_millis(500);
 /// The bit of SIGKILL in a set of signals.
 const SIGKILL: u64 = 1 << (libc::SIGKILL - 1);
 
-/// The thread that a request was sent for; 0 where the kernel sends it by itself, or cannot tell.
+/// The thread that a request was sent for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Caller(pub(crate) u32);
+pub struct Caller {
+    /// Its number; 0 where the kernel sends the request by itself, or cannot tell.
+    pub pid: u32,
+    /// Its user.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+}
 
 impl Caller {
     /// Returns when the caller was killed; never for one that cannot be looked at.
-    pub(crate) async fn killed(self) {
-        if self.0 == 0 {
+    pub(super) async fn killed(self) {
+        if self.pid == 0 {
             return std::future::pending().await;
         }
-        let status = format!("/proc/{}/status", self.0);
+        let status = format!("/proc/{}/status", self.pid);
         loop {
             sleep(PERIOD).await;
             match fs::read(&status) {

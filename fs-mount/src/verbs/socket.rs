@@ -21,8 +21,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tracing::{debug, warn};
 
-use super::messages::{Answer, ControlError, ControlErrorKind, ControlProgress};
-use super::verbs::{Control, respond};
+use super::{Control, respond};
+use crate::control::{Answer, ControlError, ControlErrorKind, ControlProgress};
 use crate::kernel_mount;
 
 /// The longest line that is read: a request may name many paths.
