@@ -19,7 +19,6 @@ mod many_pieces;
 #[cfg(test)]
 mod memory;
 #[cfg(test)]
-mod model;
 #[cfg(test)]
 mod outages;
 #[cfg(test)]

@@ -18,7 +18,6 @@ pub(crate) const ROOT: u64 = nodeid::ROOT;
 pub(crate) const OWNER: Owner = Owner { uid: 0, gid: 0 };
 /// The time of everything in the base.
 pub(crate) const TIME: (i64, u32) = (1_000_000_000, 5);
-pub(crate) const XATTRS: [&str; 3] = ["user.a", "user.b/c", "user.long-name"];
 pub(crate) const LARGE_LEN: usize = 3 << 20;
 
 /// What the base has at a path.
@@ -49,10 +48,6 @@ pub(crate) fn entries() -> Vec<(&'static str, Entry)> {
         ("c", Entry::Link { to: "b/b" }),
         ("d", file(5, LARGE_LEN, 1)),
     ]
-}
-
-pub(crate) fn value(seed: u8) -> Vec<u8> {
-    noise(u64::from(seed), usize::from(seed) / 2)
 }
 
 /// Splits names with a NUL behind each.

@@ -1,5 +1,5 @@
-//! Random calls on a writable version and the same system calls on a local directory: equal answers,
-//! equal error numbers, and equal trees after each, through remounts.
+//! Random requests of the in-memory transport and the same system calls on a local directory: equal
+//! answers, equal error numbers, and equal trees after each, through remounts.
 //!
 //! `LFSFS_MODEL_CASES` sets how many sequences are tried. A sequence that fails is made shorter and
 //! printed. Owners and devices need root; without it there is nothing to compare.
@@ -7,7 +7,9 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
+use rustix::io::Errno;
 
+mod base;
 mod local;
 mod ours;
 
@@ -80,7 +82,7 @@ enum Xattr {
 
 /// What a call gave.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Answer {
+enum Value {
     Done,
     Bytes(Vec<u8>),
     Names(Vec<(String, Vec<u8>)>),
@@ -88,7 +90,7 @@ enum Answer {
     Stat(u64, u32, u16),
 }
 
-type Outcome = Result<Answer, i32>;
+type Outcome = Result<Value, Errno>;
 
 /// What is seen of an object by its path.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,25 +11,20 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::{Answer, Fallocate, Outcome, Rename, Seen, Special, Step, Tree, Xattr};
-use crate::support::noise;
-use crate::writable_support::{self as base, Entry};
+use super::base::{self, Entry, noise};
+use super::{Fallocate, Outcome, Rename, Seen, Special, Step, Tree, Value, Xattr};
 
 pub(super) struct Local {
     dir: ThreadDir,
     handles: [Option<File>; 3],
 }
 
-fn number(error: Errno) -> i32 {
-    error.raw_os_error()
-}
-
-fn io(error: &std::io::Error) -> i32 {
-    error.raw_os_error().unwrap()
+fn io(error: &std::io::Error) -> Errno {
+    Errno::from_io_error(error).unwrap()
 }
 
 fn done(result: Result<(), Errno>) -> Outcome {
-    result.map(|()| Answer::Done).map_err(number)
+    result.map(|()| Value::Done)
 }
 
 fn bits(mode: u16) -> Mode {
@@ -101,19 +96,19 @@ impl Local {
     }
 
     /// Opens a regular file; anything else gives the error that ours is expected to give.
-    fn file(&self, path: &str, flags: OFlags) -> Result<File, i32> {
+    fn file(&self, path: &str, flags: OFlags) -> Result<File, Errno> {
         let at = self.path(path);
         let kind = fs::symlink_metadata(&at).map_err(|it| io(&it))?.file_type();
         if !(kind.is_file() || kind.is_dir() || kind.is_symlink()) {
-            return Err(libc_numbers::ENXIO);
+            return Err(Errno::NXIO);
         }
         let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let opened = rustix::fs::open(&at, flags, Mode::empty()).map_err(number)?;
+        let opened = rustix::fs::open(&at, flags, Mode::empty())?;
         Ok(opened.into())
     }
 
-    fn handle(&self, slot: usize) -> Result<&File, i32> {
-        self.handles[slot].as_ref().ok_or(libc_numbers::EBADF)
+    fn handle(&self, slot: usize) -> Result<&File, Errno> {
+        self.handles[slot].as_ref().ok_or(Errno::BADF)
     }
 
     pub(super) fn step(&mut self, step: &Step, seed: u64) -> Outcome {
@@ -121,17 +116,17 @@ impl Local {
             Step::Open(path, slot) => {
                 self.handles[*slot] = None;
                 self.handles[*slot] = Some(self.file(path, OFlags::RDWR)?);
-                Ok(Answer::Done)
+                Ok(Value::Done)
             }
             Step::Close(slot) => {
                 self.handles[*slot] = None;
-                Ok(Answer::Done)
+                Ok(Value::Done)
             }
             Step::Remount => {
                 self.handles = Default::default();
-                Ok(Answer::Done)
+                Ok(Value::Done)
             }
-            Step::Sync => Ok(Answer::Done),
+            Step::Sync => Ok(Value::Done),
             Step::HandleWrite(slot, offset, len) => write(self.handle(*slot)?, *offset, *len, seed),
             Step::HandleRead(slot, offset, len) => read(self.handle(*slot)?, *offset, *len),
             Step::HandleTruncate(slot, size) => {
@@ -141,7 +136,7 @@ impl Local {
                 let found = self.handle(*slot)?.metadata().map_err(|it| io(&it))?;
                 let mode = u16::try_from(found.mode() & 0o7777).unwrap();
                 let nlink = u32::try_from(found.nlink()).unwrap();
-                Ok(Answer::Stat(found.size(), nlink, mode))
+                Ok(Value::Stat(found.size(), nlink, mode))
             }
             step => self.by_path(step, seed),
         }
@@ -173,22 +168,22 @@ impl Local {
             Step::Chmod(path, mode) => {
                 // There is no chmod of a symbolic link.
                 if self.path(path).is_symlink() {
-                    return Err(libc_numbers::EOPNOTSUPP);
+                    return Err(Errno::OPNOTSUPP);
                 }
                 done(rustix::fs::chmod(self.path(path), bits(*mode)))
             }
             Step::Chown(path, uid, gid) => {
                 let (uid, gid) = (uid.map(Uid::from_raw), gid.map(Gid::from_raw));
                 if (uid, gid) == (None, None) {
-                    return Ok(Answer::Done);
+                    return Ok(Value::Done);
                 }
                 let flags = AtFlags::SYMLINK_NOFOLLOW;
                 done(rustix::fs::chownat(CWD, self.path(path), uid, gid, flags))
             }
             Step::Utimes(path, secs) => done(self.times(path, *secs, 77)),
             Step::Readlink(path) => {
-                let target = rustix::fs::readlink(self.path(path), Vec::new()).map_err(number)?;
-                Ok(Answer::Bytes(target.into_bytes()))
+                let target = rustix::fs::readlink(self.path(path), Vec::new())?;
+                Ok(Value::Bytes(target.into_bytes()))
             }
             Step::SetXattr(..) | Step::RemoveXattr(..) | Step::Xattrs(..) => self.xattrs(step),
             step => self.names(step),
@@ -213,15 +208,17 @@ impl Local {
             Step::Xattrs(path) => {
                 let mut buffer = [0; 4096];
                 let at = self.path(path);
-                let len = rustix::fs::llistxattr(&at, &mut buffer[..]).map_err(number)?;
+                let len = rustix::fs::llistxattr(&at, &mut buffer[..])?;
                 let mut names = Vec::new();
-                for name in base::split(&buffer[..len]) {
+                let listed = buffer[..len].split(|byte| *byte == 0);
+                for name in listed.filter(|it| !it.is_empty()) {
+                    let name = String::from_utf8(name.to_vec()).unwrap();
                     let mut value = [0; 4096];
-                    let len = rustix::fs::lgetxattr(&at, &*name, &mut value[..]).map_err(number)?;
+                    let len = rustix::fs::lgetxattr(&at, &*name, &mut value[..])?;
                     names.push((name, value[..len].to_vec()));
                 }
                 names.sort();
-                Ok(Answer::Names(names))
+                Ok(Value::Names(names))
             }
             step => panic!("{step:?}"),
         }
@@ -235,7 +232,7 @@ impl Local {
                 let special =
                     kind.is_ok_and(|it| !(it.is_file() || it.is_dir() || it.is_symlink()));
                 if special && !exclusive {
-                    return Err(libc_numbers::ENXIO);
+                    return Err(Errno::NXIO);
                 }
                 let mut flags = OFlags::CREATE | OFlags::WRONLY | OFlags::NOFOLLOW;
                 flags.set(OFlags::EXCL, *exclusive);
@@ -322,7 +319,7 @@ fn see(at: &Path, path: String, tree: &mut Tree) {
 fn write(file: &File, offset: u64, len: u32, seed: u64) -> Outcome {
     let data = noise(seed, len as usize);
     file.write_all_at(&data, offset).map_err(|it| io(&it))?;
-    Ok(Answer::Done)
+    Ok(Value::Done)
 }
 
 fn read(file: &File, offset: u64, len: u32) -> Outcome {
@@ -336,14 +333,5 @@ fn read(file: &File, offset: u64, len: u32) -> Outcome {
         }
     }
     data.truncate(filled);
-    Ok(Answer::Bytes(data))
-}
-
-/// Error numbers by name.
-pub(super) mod libc_numbers {
-    use rustix::io::Errno;
-
-    pub(crate) const EBADF: i32 = Errno::BADF.raw_os_error();
-    pub(crate) const ENXIO: i32 = Errno::NXIO.raw_os_error();
-    pub(crate) const EOPNOTSUPP: i32 = Errno::OPNOTSUPP.raw_os_error();
+    Ok(Value::Bytes(data))
 }
