@@ -1,4 +1,4 @@
-//! From typed errors to what a client is told: the only such translation.
+//! Translates typed errors into the faults that clients get. It is the only such translation.
 
 use std::error::Error;
 
@@ -84,7 +84,6 @@ fn kind_of_metadata(error: &MetadataError) -> FaultKind {
         | E::InvalidReceipt { .. }
         | E::InvalidOrigin { .. }
         | E::ChunkInUse { .. }
-        | E::StaleNode { .. }
         | E::UnknownNode { .. }
         | E::InvalidAddress
         | E::PathTooLong { .. } => FaultKind::Invalid,
@@ -130,7 +129,8 @@ fn first_paths(paths: &[ObjectPath]) -> Vec<Vec<u8>> {
     fitting.map(|path| path.as_bytes().to_vec()).collect()
 }
 
-/// Logs what a person must look at; what a client did wrong is the client's to tell.
+/// Logs errors that the operator must look at. A mistake of a client is not logged here: the
+/// client's user sees it.
 fn logged(fault: Fault) -> Fault {
     if matches!(fault.kind, FaultKind::Internal | FaultKind::Corrupt) {
         tracing::error!(kind = ?fault.kind, reason = fault.message, "a request failed");
