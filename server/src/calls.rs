@@ -1,8 +1,8 @@
-//! Every call on its way in and out: what it holds is paid for, its messages come in time, and it
-//! fails with a fault that says why.
+//! The rules that every call keeps, on its way in and out: the account of its connection pays for
+//! the memory that it holds, its messages come in time, and it fails with a fault that says why.
 //!
-//! A message is taken apart from its stream here, before it is decoded: first the memory, then the
-//! bytes. Answers are paid for until the connection has sent them.
+//! A message is taken from its stream here, before it is decoded: first the call takes memory from
+//! the account, then the bytes are read. An answer holds memory until the connection has sent it.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use futures::FutureExt as _;
-use futures::future::{BoxFuture, ready};
+use futures::future::BoxFuture;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::{BodyExt as _, StreamBody};
 use lfsfs_proto::headers::{Protocols, request_id};
@@ -70,7 +70,7 @@ struct CallHeld {
 }
 
 impl Call {
-    /// Returns the call that a request belongs to.
+    /// Returns the call that a request belongs to, as [`Calls`] has attached it.
     pub(crate) fn of<T>(request: &tonic::Request<T>) -> Result<Self, Fault> {
         let call = request.extensions().get::<Self>().cloned();
         call.ok_or_else(|| Fault::new(FaultKind::Internal, "the call has no connection"))
@@ -92,12 +92,12 @@ impl Call {
         refusals.log(&status, &self.path, self.connection.peer);
     }
 
-    /// Returns the connection that it came on.
+    /// Returns the connection that the call came on.
     pub(crate) fn connection(&self) -> &Arc<Connection> {
         &self.connection
     }
 
-    /// Returns what pays for what the call holds.
+    /// Returns the account that the call takes memory from.
     pub(crate) fn account(&self) -> &Account {
         &self.connection.account
     }
@@ -126,9 +126,10 @@ impl Call {
         // All answers that were handed on are in these bytes: the rest of what they took goes back.
         let mut answers = std::mem::take(&mut held.answers);
         let paid = answers.split(bytes);
-        match paid.is_empty() {
-            true => held.call.split(bytes),
-            false => paid,
+        if paid.is_empty() {
+            held.call.split(bytes)
+        } else {
+            paid
         }
     }
 
@@ -179,20 +180,20 @@ where
         let inner = std::mem::replace(&mut self.inner, fresh);
         let refusals = Arc::clone(&self.refusals);
         let headers = MetadataMap::from_headers(std::mem::take(request.headers_mut()));
-        if let Err(fault) = Protocols::own().check(&headers) {
-            return ready(Ok(Status::from(fault).into_http())).boxed();
-        }
+        let checked = Protocols::own().check(&headers);
         let id = request_id(&headers);
         *request.headers_mut() = headers.into_headers();
         let span = info_span!("call", path = request.uri().path(), request = %id);
-        let serving = id.scope(serve(inner, request, refusals));
+        let serving = id.scope(serve(inner, request, checked, refusals));
         serving.instrument(span).boxed()
     }
 }
 
+/// Serves a call; `checked` says whether caller and server speak a common protocol.
 async fn serve<S>(
     mut inner: S,
     request: Request<Body>,
+    checked: Result<(), Fault>,
     refusals: Arc<Refusals>,
 ) -> Result<Response<Body>, S::Error>
 where
@@ -204,6 +205,9 @@ where
         return Ok(Status::from(fault).into_http());
     };
     let peer = connection.peer;
+    if let Err(fault) = checked {
+        return Ok(refusals.explain(Status::from(fault).into_http(), &path, peer));
+    }
     let started = Instant::now();
     let guard = connection.begin_call();
     let method = method(&path);
@@ -273,9 +277,10 @@ impl Incoming {
         let waits_for_first = self.buffer.is_empty();
         if waits_for_first {
             let deadline = (!self.method.streams).then_some(self.started + MESSAGE_TIME);
-            let more = match self.method.streams && !self.is_first {
-                true => BETWEEN_MESSAGES,
-                false => Duration::ZERO,
+            let more = if self.method.streams && !self.is_first {
+                BETWEEN_MESSAGES
+            } else {
+                Duration::ZERO
             };
             let _waiting = self.call.account().waits_for_bytes(more);
             if !self.fill(deadline).await? {
@@ -313,10 +318,11 @@ impl Incoming {
         self.is_first = false;
         let more = self.method.more_than_held(&message[PREFIX_LEN..]);
         held.merge(self.call.account().take_more(more).await?);
-        match self.method.streams {
-            true => self.held = held,
-            // What a call without a stream asked with stays until it is answered.
-            false => self.call.hold(held),
+        if self.method.streams {
+            self.held = held;
+        } else {
+            // The message of a call without a stream stays in memory until the call is answered.
+            self.call.hold(held);
         }
         Ok(Some(message))
     }
@@ -460,7 +466,45 @@ impl AsRef<[u8]> for Sent {
 
 #[cfg(test)]
 mod tests {
+    use std::future::Ready;
+
+    use lfsfs_proto::headers::PROTOCOL_HEADER;
+
     use super::*;
+
+    /// A service whose handlers must not be called.
+    #[derive(Debug, Clone)]
+    struct Unreached;
+
+    impl Service<Request<Body>> for Unreached {
+        type Response = Response<Body>;
+        type Error = &'static str;
+        type Future = Ready<Result<Response<Body>, &'static str>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), &'static str>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _: Request<Body>) -> Self::Future {
+            std::future::ready(Err("the handler was called"))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_caller_of_other_protocols_is_refused_and_the_log_says_so() {
+        let refusals = Arc::new(Refusals::default());
+        let calls = Calls {
+            refusals: Arc::clone(&refusals),
+        };
+        let mut request = Request::new(Body::empty());
+        let protocols = "98-99 0.99.0".parse().unwrap();
+        request.headers_mut().insert(PROTOCOL_HEADER, protocols);
+        request.extensions_mut().insert(Connection::for_test());
+        let response = calls.layer(Unreached).call(request).await.unwrap();
+        let status = Status::from_header_map(response.headers()).unwrap();
+        assert_eq!(Fault::from_status(&status).kind, FaultKind::Incompatible);
+        assert!(refusals.has_logged(status.code()));
+    }
 
     #[tokio::test]
     async fn answers_that_were_sent_hold_nothing_while_their_call_goes_on() {

@@ -1,4 +1,4 @@
-//! From typed errors to what a client is told: the only such translation.
+//! Translates typed errors into the faults that clients get. It is the only such translation.
 
 use std::error::Error;
 
@@ -29,9 +29,10 @@ impl IntoFault for ProtocolError {
 
 impl IntoFault for MetadataError {
     fn into_fault(self) -> Fault {
-        let paths = match &self {
-            Self::Conflicts { paths, .. } => first_paths(paths),
-            _ => Vec::new(),
+        let paths = if let Self::Conflicts { paths, .. } = &self {
+            first_paths(paths)
+        } else {
+            Vec::new()
         };
         let mut fault = Fault::new(kind_of_metadata(&self), text(&self));
         fault.paths = paths;
@@ -84,7 +85,6 @@ fn kind_of_metadata(error: &MetadataError) -> FaultKind {
         | E::InvalidReceipt { .. }
         | E::InvalidOrigin { .. }
         | E::ChunkInUse { .. }
-        | E::StaleNode { .. }
         | E::UnknownNode { .. }
         | E::InvalidAddress
         | E::PathTooLong { .. } => FaultKind::Invalid,
@@ -130,7 +130,8 @@ fn first_paths(paths: &[ObjectPath]) -> Vec<Vec<u8>> {
     fitting.map(|path| path.as_bytes().to_vec()).collect()
 }
 
-/// Logs what a person must look at; what a client did wrong is the client's to tell.
+/// Logs errors that the operator must look at. A mistake of a client is not logged here: the
+/// client's user sees it.
 fn logged(fault: Fault) -> Fault {
     if matches!(fault.kind, FaultKind::Internal | FaultKind::Corrupt) {
         tracing::error!(kind = ?fault.kind, reason = fault.message, "a request failed");

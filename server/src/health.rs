@@ -1,13 +1,14 @@
-//! Whether a server serves, by the health protocol of gRPC: the answer, and the question of a script.
+//! Whether a server serves, by the health protocol of gRPC: the service that answers, and the
+//! client behind `lfsfsd health`.
 
 use std::time::Duration;
 
+use lfsfs_proto::address::endpoint;
 use lfsfs_proto::v1::coordinator_server::SERVICE_NAME as COORDINATOR;
 use lfsfs_proto::v1::data_node_server::SERVICE_NAME as DATA_NODE;
 use lfsfs_proto::v1::fs_server::SERVICE_NAME as FS;
 use tokio::time::timeout;
 use tonic::service::RoutesBuilder;
-use tonic::transport::Endpoint;
 use tonic_health::ServingStatus;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus as Answer;
@@ -41,8 +42,7 @@ pub(crate) fn ask(address: &str, limit: Duration) -> Result<(), ServerError> {
 }
 
 async fn check(address: &str) -> Result<Answer, String> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}"));
-    let endpoint = endpoint.map_err(|error| text(&error))?;
+    let endpoint = endpoint(address).map_err(|error| text(&error))?;
     let channel = endpoint.connect().await.map_err(|error| text(&error))?;
     let request = HealthCheckRequest {
         service: WHOLE.to_owned(),
@@ -57,7 +57,7 @@ async fn check(address: &str) -> Result<Answer, String> {
 /// The name under which the health of the whole server is asked for.
 const WHOLE: &str = "";
 
-/// What the server says of its health: that it does not serve, until it is told otherwise.
+/// The health that the server reports: not serving, until the start is complete.
 #[derive(Debug, Clone)]
 pub(crate) struct Health {
     reporter: HealthReporter,
@@ -77,12 +77,12 @@ impl Health {
         Self { reporter, services }
     }
 
-    /// Says that everything can be asked for.
+    /// Reports that all services can be called.
     pub(crate) async fn serves(&self) {
         self.tell(ServingStatus::Serving).await;
     }
 
-    /// Says that nobody should ask any more.
+    /// Reports that clients should call no more: the server is about to stop.
     pub(crate) async fn stops(&self) {
         self.tell(ServingStatus::NotServing).await;
     }

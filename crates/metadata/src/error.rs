@@ -227,13 +227,6 @@ pub enum MetadataError {
         problem: String,
     },
 
-    /// The node's registration is not the newest one.
-    #[error("node {node} has registered again since")]
-    StaleNode {
-        /// The node.
-        node: NodeId,
-    },
-
     /// No node has that id.
     #[error("no node {node}")]
     UnknownNode {
@@ -254,7 +247,8 @@ pub enum MetadataError {
 }
 
 impl MetadataError {
-    /// Returns true if the same call may succeed later without anybody's help.
+    /// Returns true if the same call may succeed later without a change by the caller or the
+    /// operator.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {

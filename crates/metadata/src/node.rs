@@ -1,4 +1,4 @@
-//! Datanodes as the coordinator keeps them: who they are, where, and since which registration.
+//! The datanodes that registered: their ids, addresses and generations.
 
 use lfsfs_meta_store::{Batch, KeyRange, MetaStoreExt as _};
 use lfsfs_types::{DecodeError, NodeId, Reader, Timestamp, Writer};
@@ -31,42 +31,41 @@ pub struct Node {
     pub address: String,
     /// Raised at each registration; what an older one says is refused.
     pub generation: u64,
-    /// When it was last heard of.
+    /// When it last registered.
     pub seen: Timestamp,
-    /// What it last said of its disk.
+    /// What it said of its disk when it registered.
     pub figures: NodeFigures,
 }
 
 impl Metadata {
     /// Registers a datanode that has started, and gives it a higher generation than ever before.
+    /// That is durable on return.
     pub fn upsert_node(&self, id: NodeId, address: &str, figures: NodeFigures) -> Result<Node> {
         if address.is_empty() || address.len() > ADDRESS_LEN_MAX {
             return Err(MetadataError::InvalidAddress);
         }
-        self.change_node(id, |known| {
-            Ok(Node {
+        let key = keys::node(id);
+        loop {
+            let found = self.store().get(&key)?;
+            let known = found.as_deref().map(|value| decode_node(&key, value));
+            let known = known.transpose()?;
+            let node = Node {
                 id,
                 address: address.to_owned(),
                 generation: known.map_or(0, |node| node.generation) + 1,
                 seen: self.now(),
                 figures,
-            })
-        })
-    }
-
-    /// Notes what a datanode says, if its registration is still the newest one.
-    pub fn heartbeat(&self, id: NodeId, generation: u64, figures: NodeFigures) -> Result<Node> {
-        self.change_node(id, |known| match known {
-            None => Err(MetadataError::UnknownNode { node: id }),
-            Some(node) if node.generation != generation => {
-                Err(MetadataError::StaleNode { node: id })
+            };
+            let mut batch = Batch::new();
+            batch
+                .require_unchanged(&*key, found)
+                .put(&*key, NodeRow(node.clone()).encode());
+            if self.store().apply(batch)?.is_done() {
+                // A generation must never be given twice.
+                self.store().flush()?;
+                return Ok(node);
             }
-            Some(node) => Ok(Node {
-                seen: self.now(),
-                figures,
-                ..node
-            }),
-        })
+        }
     }
 
     /// Returns all datanodes in the order of their ids.
@@ -85,34 +84,6 @@ impl Metadata {
         let key = keys::node(id);
         let value = self.store().get(&key)?;
         value.map(|value| decode_node(&key, &value)).transpose()
-    }
-
-    fn change_node(
-        &self,
-        id: NodeId,
-        change: impl Fn(Option<Node>) -> Result<Node>,
-    ) -> Result<Node> {
-        let key = keys::node(id);
-        loop {
-            let seen = self.store().get(&key)?;
-            let known = seen
-                .as_deref()
-                .map(|value| decode_node(&key, value))
-                .transpose()?;
-            let registered = known.as_ref().map(|node| node.generation);
-            let node = change(known)?;
-            let mut batch = Batch::new();
-            batch
-                .require_unchanged(&*key, seen)
-                .put(&*key, NodeRow(node.clone()).encode());
-            if self.store().apply(batch)?.is_done() {
-                // A generation must never be given twice; figures may be lost in a crash.
-                if registered != Some(node.generation) {
-                    self.store().flush()?;
-                }
-                return Ok(node);
-            }
-        }
     }
 }
 

@@ -128,7 +128,7 @@ pub struct Record {
     pub mtime: Timestamp,
     /// Last change of the attributes.
     pub ctime: Timestamp,
-    /// SHA-256 of the flat bytes, where somebody computed it.
+    /// SHA-256 of the flat bytes, where the client that stored them computed it.
     pub sha256: Option<Sha256>,
     /// Set if the file has, or had, more than one name.
     pub link: Option<Link>,
@@ -239,9 +239,10 @@ impl Record {
     /// Format 1 took those names of attributes that an entry could have, too.
     fn format(&self) -> u8 {
         let is_old = |xattr: &Xattr| Name::new(xattr.name.as_bytes()).is_ok();
-        match self.xattrs.iter().all(is_old) {
-            true => FORMAT,
-            false => FORMAT_XATTR_NAMES,
+        if self.xattrs.iter().all(is_old) {
+            FORMAT
+        } else {
+            FORMAT_XATTR_NAMES
         }
     }
 

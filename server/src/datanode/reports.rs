@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use lfsfs_chunk_store::StoredChunk;
+use lfsfs_proto::address::endpoint;
 use lfsfs_proto::convert::{ProtocolError, ids};
 use lfsfs_proto::headers::Headers;
 use lfsfs_proto::status::{Fault, FaultKind};
@@ -11,7 +12,7 @@ use lfsfs_proto::v1;
 use lfsfs_proto::v1::coordinator_client::CoordinatorClient;
 use lfsfs_types::{ChunkId, NodeId, SessionId};
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
 use crate::blocking::IntoFault as _;
 use crate::error::ServerError;
@@ -34,8 +35,7 @@ pub(crate) struct CoordinatorLink {
 impl CoordinatorLink {
     /// Prepares to call the coordinator at host:port; the connection is made when it is needed.
     pub(crate) fn new(address: &str, callers: Callers) -> Result<Self, ServerError> {
-        let endpoint = Endpoint::from_shared(format!("http://{address}"));
-        let endpoint = endpoint.map_err(|_| ServerError::CoordinatorAddress {
+        let endpoint = endpoint(address).map_err(|_| ServerError::CoordinatorAddress {
             address: address.to_owned(),
         })?;
         let channel = endpoint
@@ -120,7 +120,8 @@ impl CoordinatorLink {
         answer.map(drop).map_err(|status| fault(&status))
     }
 
-    /// Asks whether a chunk may be deleted here; if it may, nobody is sent to it any more.
+    /// Asks the coordinator whether a chunk may be deleted here; if it may, no client is sent to it
+    /// any more.
     pub(crate) async fn release(&self, node: NodeId, stored: &StoredChunk) -> Result<(), Fault> {
         let contents = stored.contents.iter();
         let request = self.callers.request(v1::ReleaseChunkRequest {
@@ -154,7 +155,8 @@ impl CoordinatorLink {
     }
 }
 
-/// A coordinator that cannot be reached is a reason to try again; what it says itself is passed on.
+/// Returns the fault of a failed call: UNAVAILABLE where the coordinator was not reached, else the
+/// coordinator's own.
 fn fault(status: &tonic::Status) -> Fault {
     let fault = Fault::from_status(status);
     if status.details().is_empty() {

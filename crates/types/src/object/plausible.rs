@@ -35,7 +35,7 @@ pub enum RecordFault {
         /// Its seconds since 1970.
         secs: i64,
     },
-    /// An owner that nobody can be.
+    /// An owner that the kernel gives to no user and no group.
     #[error("{field} {NO_OWNER} is not a valid owner")]
     Owner {
         /// "uid" or "gid".
@@ -120,7 +120,12 @@ impl Record {
                 Some(named(*listing, None, "listing")),
                 Some(named(*attributes, None, "attributes")),
             ),
-            _ => (None, None),
+            Kind::Directory { .. }
+            | Kind::Symlink { .. }
+            | Kind::Fifo
+            | Kind::Socket
+            | Kind::BlockDevice { .. }
+            | Kind::CharDevice { .. } => (None, None),
         };
         let xattrs = self
             .xattrs
