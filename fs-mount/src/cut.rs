@@ -6,7 +6,7 @@
 //! own](holder): it comes when the call is complete, and until it is answered there is no further one.
 //! Requests that begin to write another file wait meanwhile.
 //!
-//! Before that, whoever asks for the commit has the kernel send what it holds of mappings and
+//! Before that, the command that asks for the commit has the kernel send what it holds of mappings and
 //! gathered writes ([`flush`](crate::flush)), and those are waited for ([`Cut::settle`]).
 
 mod holder;
@@ -37,7 +37,7 @@ const SETTLE_TIMEOUT: Duration = Duration::from_secs(60);
 const SETTLE_PERIOD: Duration = Duration::from_millis(1);
 /// How long a moment between all calls is looked for. A call of 2 GiB, the longest, takes less.
 const HOLD_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the first try may take. Two files can be in each other's way: somebody renames one over
+/// How long the first try may take. Two files can be in each other's way: a program renames one over
 /// the other and needs both locks. Letting go of all of them and trying again ends that.
 const FIRST_PATIENCE: Duration = Duration::from_millis(20);
 

@@ -224,7 +224,7 @@ fn serve(
     let dir = mount_point::canonical(&request.dir)?;
     let log = log_path(request, &places, &dir)?;
     telemetry::init(&LogTarget::OwnFile(log.clone()), DEFAULT_LOG_FILTER)?;
-    // A parent that has gone was interrupted: nobody wants the mount any more.
+    // A parent that has gone was interrupted: its user does not want the mount any more.
     process::run(request, connect, Some(log), |_| {
         tell(socket, &Outcome::Ready)
     })

@@ -1,6 +1,6 @@
 //! Making the kernel send what it holds of a mount: pages of mappings, and gathered writes.
 //!
-//! For whoever asks the process of a mount, not for that process: killed while it waits for the kernel,
+//! For the command that asks the process of a mount, not for that process: killed while it waits for the kernel,
 //! it would keep the device open that the kernel waits for.
 
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -26,7 +26,7 @@ pub(crate) fn flush(mount: &MountEntry) -> io::Result<()> {
         let synced = become_owner(owner)
             .and_then(|()| mount_point::open(&dir, device))
             .and_then(|it| Ok(syncfs(it)?));
-        // Nobody may wait for it any more.
+        // The caller may have stopped waiting.
         let _ = done.send(synced);
     };
     thread::Builder::new()

@@ -46,7 +46,7 @@ impl KernelCache for MountedKernel {
 
     fn drop_data(&self, ino: u64) {
         let ino = INodeNo(ino);
-        // Whoever lists the directory puts what he read into the cache under its lock, after our
+        // A program that lists the directory puts what it read into the cache under its lock, after our
         // answer. Dropping a name takes that lock, so behind it no old answer is on its way.
         note(self.notifier.inval_entry(ino, OsStr::new(NO_NAME)));
         note(self.notifier.inval_inode(ino, 0, TO_THE_END));

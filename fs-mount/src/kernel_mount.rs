@@ -1,7 +1,7 @@
 //! The mount in the kernel: made, recognised and taken away again.
 //!
-//! Root calls mount(2); everybody else asks fusermount3. Nothing is ever unmounted by its path
-//! alone: somebody may have mounted something else there since, and that must stay.
+//! Root calls mount(2); other users ask fusermount3. Nothing is ever unmounted by its path
+//! alone: another user may have mounted something else there since, and that must stay.
 
 mod fusermount;
 
@@ -50,7 +50,7 @@ pub(crate) struct KernelMount {
 pub(crate) enum Detached {
     /// It is gone from the directory.
     Done,
-    /// It was not the one seen there: gone already, or covered by somebody else's mount.
+    /// It was not the one seen there: gone already, or covered by another mount.
     NotSeen,
 }
 
@@ -77,7 +77,7 @@ pub(crate) fn attach(spec: &MountSpec) -> Result<(OwnedFd, KernelMount), MountEr
         .rfind(|mount| is_new(mount, &spec.dir, &before));
     match entry {
         Some(entry) => Ok((device, KernelMount::of(entry))),
-        // Somebody unmounted it at once. The descriptor goes, and with it what may be left.
+        // It was unmounted at once. The descriptor goes, and with it what may be left.
         None => Err(MountError::NotMounted {
             path: spec.dir.clone(),
         }),
@@ -173,7 +173,7 @@ impl KernelMount {
         &self.dir
     }
 
-    /// Takes the mount away from its directory. Whoever has files of it open may go on; the
+    /// Takes the mount away from its directory. Programs that have files of it open may go on; the
     /// kernel ends the session when the last one is closed.
     pub(crate) fn detach(&self) -> Result<Detached, MountError> {
         let detached = if is_root() {
@@ -191,7 +191,7 @@ impl KernelMount {
     }
 
     /// Opens what is at the directory, asks whether that is ours, and unmounts what was opened:
-    /// whoever mounts over it in between keeps his mount. Neither step sends a request, so a dead
+    /// what is mounted over it in between stays. Neither step sends a request, so a dead
     /// or hanging mount does not stop it.
     fn detach_as_root(&self) -> Result<Detached, MountError> {
         let failed = |error: Errno| MountError::Unmount {
@@ -216,7 +216,7 @@ impl KernelMount {
         }
     }
 
-    /// Unmounts where nobody uses it, as umount(8) does; a mount that is in use stays.
+    /// Unmounts where no process uses it, as umount(8) does; a mount that is in use stays.
     pub(crate) fn unmount(&self) -> Result<(), MountError> {
         if !self.is_seen()? {
             return Err(MountError::NotMounted {

@@ -58,9 +58,10 @@ fn directory(path: PathBuf, given: &Path) -> Result<PathBuf, MountError> {
 pub(crate) fn open(dir: &Path, device: Device) -> io::Result<File> {
     let root = File::open(dir)?;
     let seen = fstat(&root)?.st_dev;
-    match (major(seen), minor(seen)) == (device.major, device.minor) {
-        true => Ok(root),
-        false => Err(io::Error::other("something else is mounted there")),
+    if (major(seen), minor(seen)) == (device.major, device.minor) {
+        Ok(root)
+    } else {
+        Err(io::Error::other("something else is mounted there"))
     }
 }
 
@@ -91,7 +92,7 @@ fn canonical_parent(dir: &Path) -> Result<PathBuf, MountError> {
     }
 }
 
-/// Returns true if nobody serves the FUSE mount at `path` any more.
+/// Returns true if no process serves the FUSE mount at `path` any more.
 ///
 /// stat tells nothing: the kernel keeps the attributes of a dead mount's root. statfs always asks.
 pub(crate) fn is_dead(path: &Path) -> bool {
@@ -100,7 +101,7 @@ pub(crate) fn is_dead(path: &Path) -> bool {
     // A thread, because a mount whose process is stopped does not answer at all.
     let asked = thread::Builder::new().spawn(move || {
         let dead = rustix::fs::statfs(&path).is_err_and(|error| is_dead_error(&error.into()));
-        // Nobody waits any more after the timeout.
+        // After the timeout the caller does not wait any more.
         let _ = answer.send(dead);
     });
     asked.is_ok() && answered.recv_timeout(LIVENESS_TIMEOUT) == Ok(true)

@@ -52,7 +52,7 @@ pub struct MountEntry {
     pub propagation: Propagation,
 }
 
-/// Whom a FUSE file system belongs to. Without `allow_other` the kernel shows it to nobody else.
+/// The user who owns a FUSE file system. Without `allow_other` the kernel shows it to no other user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MountOwner {
     /// The user who mounted it.

@@ -150,8 +150,8 @@ fn flush_before(
     }
 }
 
-/// Unmounts the mount that `path` lies in and waits for the end of its process, unless somebody still
-/// uses it, which the answer says. Returns what it kept. A dead mount is taken away, and
+/// Unmounts the mount that `path` lies in and waits for the end of its process, unless another
+/// process still uses it, which the answer says. Returns what it kept. A dead mount is taken away, and
 /// tells nothing.
 pub fn unmount(
     path: &Path,
@@ -174,10 +174,11 @@ pub fn unmount(
     let Some(process) = process else {
         return Ok(Some(unmounted));
     };
-    let limit = match unmounted.used_by.is_empty() {
-        true => END_TIMEOUT,
-        // Whoever has files open decides when it ends.
-        false => Duration::ZERO,
+    let limit = if unmounted.used_by.is_empty() {
+        END_TIMEOUT
+    } else {
+        // The programs that have files open decide when it ends.
+        Duration::ZERO
     };
     let must_end = !limit.is_zero();
     match (wait_for_end(&process, limit), must_end) {
@@ -247,9 +248,10 @@ fn look_at(entry: MountEntry, places: &Places) -> Mount {
             Err(error) => silence = Some(Silence::NoAnswer(error.full_text())),
         }
     }
-    let state = match mount_point::is_dead(&entry.dir) {
-        true => MountState::Dead,
-        false => MountState::Silent(why_silent(&entry, silence, places)),
+    let state = if mount_point::is_dead(&entry.dir) {
+        MountState::Dead
+    } else {
+        MountState::Silent(why_silent(&entry, silence, places))
     };
     let address = address(places.socket(entry.device));
     Mount {

@@ -34,11 +34,11 @@ use tracing::{debug, info_span, warn};
 
 pub use self::attributes::{Attributes, ShownOwner};
 pub use self::caller::Caller;
-pub use self::data::WriteRequest;
+pub use self::data::{FallocateRequest, WriteRequest};
 pub use self::directories::{DirectorySink, Listed, ListedEntry};
 pub use self::names::{EntryFound, Place};
 pub use self::reply::{Answer, Pending, Reply};
-pub use self::xattrs::XattrFound;
+pub use self::xattrs::{SetxattrRequest, XattrFound};
 use crate::counters::{Counters, Opcode};
 use crate::cut::{PageSource, Writes};
 use crate::options::Access;

@@ -136,7 +136,7 @@ impl Default for MountOptions {
 /// An option that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum OptionError {
-    /// Nobody knows it.
+    /// It is not known.
     #[error("unknown mount option: {name}")]
     Unknown {
         /// The option without its value.

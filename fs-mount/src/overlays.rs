@@ -72,9 +72,10 @@ pub(crate) async fn open(
     let place = OverlayPlace {
         dir: overlay,
         options: OverlayOptions {
-            durability: match request.options.volatile {
-                true => Durability::Volatile,
-                false => Durability::Synced,
+            durability: if request.options.volatile {
+                Durability::Volatile
+            } else {
+                Durability::Synced
             },
             ..OverlayOptions::default()
         },
@@ -148,14 +149,15 @@ fn unmounted_holder(overlay: &Path, places: &Places) -> Option<String> {
         dir, pid, device, ..
     } = holders.next()?;
     let elsewhere = Use::elsewhere(device, Path::new(&dir));
-    let users = match elsewhere.copies.is_empty() {
-        true => users::named(
+    let users = if elsewhere.copies.is_empty() {
+        users::named(
             users::users(device)
                 .iter()
                 .map(ToString::to_string)
                 .collect(),
-        ),
-        false => elsewhere.in_use_by(),
+        )
+    } else {
+        elsewhere.in_use_by()
     };
     Some(format!(
         "process {pid}, whose mount at {dir} was unmounted and is still used by {}",
@@ -199,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn overlays_are_nobody_elses_business() {
+    fn overlays_are_closed_to_other_users() {
         use std::os::unix::fs::PermissionsExt as _;
         let dir = tempfile::tempdir().unwrap();
         let overlay = dir.path().join("state/overlays/one");

@@ -80,9 +80,10 @@ enum User {
 impl Places {
     /// Finds the places for this process.
     pub fn find(options: &MountOptions) -> Result<Self, MountError> {
-        let user = match kernel_mount::is_root() {
-            true => User::Root,
-            false => User::Other(kernel_mount::owner().0),
+        let user = if kernel_mount::is_root() {
+            User::Root
+        } else {
+            User::Other(kernel_mount::owner().0)
         };
         Self::resolve(options, user, |variable| env::var_os(variable))
     }
@@ -96,7 +97,7 @@ impl Places {
             let resolved = trust::resolve(place)?;
             let mut builder = fs::DirBuilder::new();
             let _ = builder.recursive(true).mode(mode).create(&resolved);
-            // Again: in a directory like /tmp somebody else may have been faster.
+            // Again: in a directory like /tmp another user may have been faster.
             trust::resolve(&resolved)
         };
         let run = prepare(
@@ -204,9 +205,10 @@ fn temporary_directory(uid: u32) -> PathBuf {
 fn runtime_directory(uid: u32) -> PathBuf {
     let login = login_directory(uid);
     let is_ours = |dir: &Path| fs::metadata(dir).is_ok_and(|it| it.is_dir() && it.uid() == uid);
-    match login.parent().is_some_and(is_ours) {
-        true => login,
-        false => temporary_directory(uid),
+    if login.parent().is_some_and(is_ours) {
+        login
+    } else {
+        temporary_directory(uid)
     }
 }
 
@@ -273,7 +275,7 @@ impl Place {
 mod tests {
     use super::*;
 
-    /// Nobody's.
+    /// It belongs to no user.
     const UID: u32 = 4_000_000_000;
 
     fn resolve(user: User, variables: &[(&str, &str)]) -> Result<Places, MountError> {
@@ -326,7 +328,7 @@ mod tests {
     fn a_user_without_a_runtime_directory_has_one_of_that_name_in_tmp() {
         let found = resolve(User::Other(UID), &[("HOME", "/users/u")]).unwrap();
         assert_eq!(found.run, Path::new("/tmp/lfsfs-4000000000"));
-        // The variable of somebody else, as su leaves it.
+        // The variable of another user, as su leaves it.
         let variables = [("HOME", "/users/u"), ("XDG_RUNTIME_DIR", "/proc")];
         let found = resolve(User::Other(UID), &variables).unwrap();
         assert_eq!(found.run, Path::new("/tmp/lfsfs-4000000000"));

@@ -1,7 +1,7 @@
 //! The process of a mount: opens the version, mounts it, serves it, and leaves nothing behind.
 //!
-//! It ends when the kernel ends the session (anybody unmounted it), on SIGTERM and SIGINT, by an order
-//! on its control socket, and when only mount namespaces that nobody uses it in still show it.
+//! It ends when the kernel ends the session (umount(8) took it away), on SIGTERM and SIGINT, by an order
+//! on its control socket, and when only mount namespaces in which no process uses it still show it.
 
 mod ending;
 
@@ -65,7 +65,7 @@ pub(crate) fn run(
 ) -> Result<(), MountError> {
     let runtime = runtime()?;
     let result = runtime.block_on(serve(request, connect, log, ready));
-    // Nobody waits for answers any more: the mount is gone.
+    // No program waits for answers any more: the mount is gone.
     runtime.shutdown_background();
     result
 }
@@ -104,7 +104,7 @@ async fn serve(
         let view = ending::View::of(request);
         ending::until_end(&mounted.served, mounted.signals, mounted.orders, view).await;
         stop.notify_one();
-        // Whoever ordered the end is still waiting for the answer.
+        // The command that ordered the end still waits for the answer.
         Instant::now() + END_TIMEOUT
     };
     answer_last(serving, serving_to_end).await;

@@ -77,7 +77,7 @@ impl MountRequest {
             dir,
             flags: self.options.flags | read_only,
             allow_other,
-            // Without it whoever may look in could read what only others may.
+            // Without it each user who may look in could read what only others may.
             default_permissions: self.options.default_permissions || allow_other,
         }
     }
@@ -89,13 +89,15 @@ impl MountRequest {
                 uid: self.options.uid,
                 gid: self.options.gid,
             },
-            xattrs: match self.options.noxattr {
-                true => Xattrs::Absent,
-                false => Xattrs::Served,
+            xattrs: if self.options.noxattr {
+                Xattrs::Absent
+            } else {
+                Xattrs::Served
             },
-            writeback: match self.options.writeback {
-                true => Writeback::Kernel,
-                false => Writeback::Never,
+            writeback: if self.options.writeback {
+                Writeback::Kernel
+            } else {
+                Writeback::Never
             },
         }
     }

@@ -1,7 +1,7 @@
 //! One mounted version from mount(2) to the end of its session.
 //!
 //! fuser gets the descriptor of a mount that was made here. Its own mounts are unmounted by path
-//! when they end, and that takes away whatever somebody else has mounted there since.
+//! when they end, and that takes away what another user has mounted there since.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -108,7 +108,7 @@ impl ServedMount {
         self.mount.detach()
     }
 
-    /// Unmounts where nobody uses it, as umount(8) does.
+    /// Unmounts where no process uses it, as umount(8) does.
     pub(crate) fn unmount(&self) -> Result<(), MountError> {
         self.mount.unmount()
     }

@@ -1,4 +1,4 @@
-//! What somebody has mounted inside a mount, where a switch would take it away.
+//! What is mounted inside a mount, where a switch would take it away.
 //!
 //! When the kernel drops a name, it silently detaches what is mounted on or below it.
 

@@ -41,7 +41,7 @@ pub(crate) struct Copy {
 pub(crate) enum Origin {
     /// The namespace was made while the file system was mounted, and shows it where we do.
     Inherited,
-    /// Somebody mounted it there on purpose, as containers do with their volumes.
+    /// It was mounted there on purpose, as containers do with their volumes.
     Bound,
 }
 
@@ -75,9 +75,10 @@ impl Use {
     /// Processes are looked for only where a copy is left, since of our own mount the kernel knows best.
     pub(crate) fn elsewhere(device: Device, dir: &Path) -> Self {
         let copies = copies(device, dir);
-        let users = match copies.is_empty() {
-            true => Vec::new(),
-            false => users(device),
+        let users = if copies.is_empty() {
+            Vec::new()
+        } else {
+            users(device)
         };
         Self { copies, users }
     }

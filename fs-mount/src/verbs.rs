@@ -110,8 +110,8 @@ async fn respond(
             json(&control.commit(params, notices, answers).await?)
         }
         ControlRequest::Switch { version, retry_ms } => {
-            let retry = retry(retry_ms);
-            json(&control.switch(&version, retry, answers).await?)
+            let (retry, notices) = retry(retry_ms);
+            json(&control.switch(&version, retry, notices, answers).await?)
         }
         ControlRequest::Server { address } => {
             let moved = control.move_to_server(&address);

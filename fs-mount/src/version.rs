@@ -18,7 +18,7 @@ use crate::request::MountRequest;
 pub(crate) const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Names the server where no option does.
 const SERVER_VARIABLE: &str = "LFSFS_SERVER";
-/// The cache may have this part of its disk if nobody says otherwise, and not more than
+/// The cache may have this part of its disk if the user does not say otherwise, and not more than
 /// [`CacheConfig`]'s default.
 const CACHE_DISK_PART: u64 = 10;
 

@@ -21,7 +21,6 @@ const NOT_YET: &[&str] = &[
     "crates/sync/",
     "crates/upload/",
     "crates/vfs/",
-    "fs-mount/",
 ];
 
 /// A refused word that stands in one file for good reason.

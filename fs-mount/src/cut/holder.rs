@@ -2,7 +2,7 @@
 //!
 //! Not that process itself: a thread that waits for the lock of a file cannot be killed. It would
 //! keep the FUSE device of a killed process open, the kernel would go on waiting for answers, and so
-//! would whoever has the lock.
+//! would the program that has the lock.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -54,7 +54,7 @@ impl Holder {
 }
 
 impl Drop for Holder {
-    /// Reaps it in a thread: it may still wait for a long call, and nobody waits for it.
+    /// Reaps it in a thread: it may still wait for a long call, and no thread waits for it.
     fn drop(&mut self) {
         if let Some(mut child) = self.0.take() {
             let reaper = thread::Builder::new().name("reap-holder".to_owned());
@@ -105,7 +105,7 @@ fn hold(mut arguments: impl Iterator<Item = OsString>) -> io::Result<()> {
     Ok(())
 }
 
-/// Opens those of the files that the kernel knows; nobody writes one that it does not.
+/// Opens those of the files that the kernel knows; no program writes one that it does not.
 fn open_all(dir: &Path, device: Device, inodes: &[u64]) -> io::Result<Vec<(u64, OwnedFd)>> {
     let root = mount_point::open(dir, device)?;
     let mut files = Vec::new();
@@ -153,7 +153,7 @@ pub(super) fn open(root: &File, ino: u64) -> io::Result<OwnedFd> {
     if opened < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the call has just made this descriptor, and nobody else has it.
+    // SAFETY: the call has just made this descriptor, and nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(opened) })
 }
 

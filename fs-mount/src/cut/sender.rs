@@ -107,7 +107,7 @@ impl PageSender {
 }
 
 impl State {
-    /// Lets whoever waits know that nothing comes any more; the next request starts another process.
+    /// Lets those that wait know that nothing comes any more; the next request starts another process.
     fn end(&mut self) {
         self.requests = None;
         self.waiting.clear();

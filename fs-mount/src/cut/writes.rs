@@ -134,8 +134,8 @@ impl Writes {
         }
     }
 
-    /// Lets an FSYNC through. One of a file that is to be held waits here: the kernel lets nobody
-    /// write the file meanwhile.
+    /// Lets an FSYNC through. One of a file that is to be held waits here: the kernel lets no
+    /// program write the file meanwhile.
     pub(crate) async fn pass_fsync(&self, ino: u64) {
         let Some(releases) = self.note_held(ino) else {
             return;

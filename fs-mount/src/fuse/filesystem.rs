@@ -19,7 +19,7 @@ use super::attributes::{set_time, timestamp_of};
 use super::replies::{self, Respond};
 use super::{FuseTransport, caller};
 use crate::cut::Origin;
-use crate::operations::{Answer, Place, WriteRequest};
+use crate::operations::{Answer, FallocateRequest, Place, SetxattrRequest, WriteRequest};
 
 impl FuseTransport {
     /// Sends an answer by the reply of its request.
@@ -331,10 +331,13 @@ impl Filesystem for FuseTransport {
         _position: u32,
         reply: ReplyEmpty,
     ) {
-        let pair = (name.as_bytes(), value);
-        let set = self
-            .operations
-            .setxattr(caller(request), ino.0, pair, flags);
+        let set = SetxattrRequest {
+            ino: ino.0,
+            name: name.as_bytes(),
+            value,
+            flags,
+        };
+        let set = self.operations.setxattr(caller(request), set);
         self.answer(set, reply);
     }
 
@@ -389,10 +392,13 @@ impl Filesystem for FuseTransport {
         mode: i32,
         reply: ReplyEmpty,
     ) {
-        let range = (offset, len);
-        let allocated = self
-            .operations
-            .fallocate(caller(request), ino.0, range, mode);
+        let fallocate = FallocateRequest {
+            ino: ino.0,
+            offset,
+            len,
+            mode,
+        };
+        let allocated = self.operations.fallocate(caller(request), fallocate);
         self.answer(allocated, reply);
     }
 

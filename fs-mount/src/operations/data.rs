@@ -30,6 +30,19 @@ pub struct WriteRequest<'a> {
     pub privileges: Privileges,
 }
 
+/// What a FALLOCATE request asks for.
+#[derive(Debug, Clone, Copy)]
+pub struct FallocateRequest {
+    /// The node.
+    pub ino: u64,
+    /// Where the range begins.
+    pub offset: u64,
+    /// How long it is.
+    pub len: u64,
+    /// The mode of fallocate(2).
+    pub mode: i32,
+}
+
 impl Operations {
     /// Returns where a symbolic link points.
     pub fn readlink(&self, caller: Caller, ino: u64) -> Answer<Bytes> {
@@ -105,14 +118,14 @@ impl Operations {
         Ok(len)
     }
 
-    /// Lengthens a file or makes a range of it zeros. `mode` is that of fallocate(2).
-    pub fn fallocate(
-        &self,
-        caller: Caller,
-        ino: u64,
-        (offset, len): (u64, u64),
-        mode: i32,
-    ) -> Answer<()> {
+    /// Lengthens a file or makes a range of it zeros.
+    pub fn fallocate(&self, caller: Caller, fallocate: FallocateRequest) -> Answer<()> {
+        let FallocateRequest {
+            ino,
+            offset,
+            len,
+            mode,
+        } = fallocate;
         let Some(allocation) = allocation(mode) else {
             return self.refuse(Opcode::Fallocate, Errno::OPNOTSUPP);
         };

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use lfsfs_vfs::XattrMode;
+use lfsfs_vfs::{VfsError, XattrMode};
 use rustix::io::Errno;
 
-use super::{Answer, Caller, Operations, Request, Xattrs};
+use super::{Answer, Caller, Operations, Reply, Request, Xattrs, failed};
 use crate::counters::Opcode;
 
 /// The user who may read `trusted.*`.
@@ -19,6 +19,19 @@ pub enum XattrFound {
     Len(u32),
     /// The bytes.
     Bytes(Bytes),
+}
+
+/// What a SETXATTR request asks for.
+#[derive(Debug, Clone, Copy)]
+pub struct SetxattrRequest<'a> {
+    /// The node.
+    pub ino: u64,
+    /// The name of the attribute.
+    pub name: &'a [u8],
+    /// Its value.
+    pub value: &'a [u8],
+    /// The flags of setxattr(2).
+    pub flags: i32,
 }
 
 impl Operations {
@@ -54,27 +67,22 @@ impl Operations {
         self.ask_sized(request, size, list)
     }
 
-    /// Sets an attribute. `flags` are those of setxattr(2).
-    pub fn setxattr(
-        &self,
-        caller: Caller,
-        ino: u64,
-        (name, value): (&[u8], &[u8]),
-        flags: i32,
-    ) -> Answer<()> {
+    /// Sets an attribute.
+    pub fn setxattr(&self, caller: Caller, set: SetxattrRequest<'_>) -> Answer<()> {
         if self.has_no_xattrs() {
             return self.left_to_kernel(Opcode::Setxattr);
         }
-        let Some(mode) = xattr_mode(flags) else {
+        let Some(mode) = xattr_mode(set.flags) else {
             return self.refuse(Opcode::Setxattr, Errno::INVAL);
         };
+        let ino = set.ino;
         let request = Request {
             opcode: Opcode::Setxattr,
             ino,
             caller,
         };
         let vfs = Arc::clone(&self.vfs);
-        let (name, value) = (name.to_vec(), value.to_vec());
+        let (name, value) = (set.name.to_vec(), set.value.to_vec());
         self.ask(request, async move {
             vfs.setxattr(ino, &name, &value, mode).await
         })
@@ -98,18 +106,16 @@ impl Operations {
         &self,
         request: Request,
         size: u32,
-        call: impl Future<Output = Result<Bytes, lfsfs_vfs::VfsError>> + Send + 'static,
+        call: impl Future<Output = Result<Bytes, VfsError>> + Send + 'static,
     ) -> Answer<XattrFound> {
         if self.has_no_xattrs() {
             return self.left_to_kernel(request.opcode);
         }
         let answer = async move {
-            let bytes = call.await.map_err(|error| super::failed(request, &error))?;
+            let bytes = call.await.map_err(|error| failed(request, &error))?;
             sized(bytes, size)
         };
-        self.serve(request.opcode, || {
-            super::Reply::begin(request.caller, answer)
-        })
+        self.serve(request.opcode, || Reply::begin(request.caller, answer))
     }
 
     /// The kernel takes ENOSYS as "never ask again".

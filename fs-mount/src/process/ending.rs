@@ -1,7 +1,7 @@
-//! How the process of a mount ends: by the kernel, by signals, by orders, and when nobody needs it.
+//! How the process of a mount ends: by the kernel, by signals, by orders, and when no process needs it.
 //!
 //! A file system lives as long as anything shows it, and mount namespaces of other programs may show it
-//! for ever. So after it was unmounted here, the process looks who uses it there. If nobody does, it
+//! for ever. So after it was unmounted here, the process looks who uses it there. If no process does, it
 //! ends: what still shows the file system gets ENOTCONN, and the overlay is free.
 
 use std::fs::File;
@@ -33,7 +33,7 @@ use crate::verbs::{Left, UmountOrder};
 const MOUNT_TABLE: &str = "/proc/self/mountinfo";
 /// Changes of the mount table come in crowds where containers start.
 const TABLE_PERIOD: Duration = Duration::from_millis(500);
-/// How often it is looked whether somebody still uses what was unmounted.
+/// How often this process looks whether another still uses what was unmounted.
 const LOOK_DELAYS: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
 
 /// Whether this process may look at all who can use the mount.
@@ -53,9 +53,10 @@ enum Next {
 
 impl View {
     pub(super) fn of(request: &MountRequest) -> Self {
-        match kernel_mount::is_root() || !request.options.allow_other {
-            true => Self::Whole,
-            false => Self::OwnProcesses,
+        if kernel_mount::is_root() || !request.options.allow_other {
+            Self::Whole
+        } else {
+            Self::OwnProcesses
         }
     }
 }
@@ -99,20 +100,21 @@ async fn end(served: &ServedMount) {
 }
 
 async fn obey(served: &ServedMount, order: UmountOrder) -> Next {
-    let unmounted = match order.lazy {
-        true => unmount_lazily(served, order.is_flushed).await,
-        false => unmount(served, order.is_flushed).await,
+    let unmounted = if order.lazy {
+        unmount_lazily(served, order.is_flushed).await
+    } else {
+        unmount(served, order.is_flushed).await
     };
     let (told, next) = match unmounted {
         Ok((left, next)) => (Ok(left), next),
         Err(error) => (Err(error), Next::GoOn),
     };
-    // Who ordered may have gone; then nobody wants to know.
+    // The process that ordered it may have gone, and then needs no answer.
     let _ = order.done.send(told);
     next
 }
 
-/// Unmounts unless somebody uses it, in any namespace.
+/// Unmounts unless a process uses it, in any namespace.
 async fn unmount(served: &ServedMount, is_flushed: bool) -> Result<(Left, Next), ControlError> {
     let elsewhere = look(served).await;
     let in_use = elsewhere.in_use_by();
@@ -132,9 +134,10 @@ async fn unmount(served: &ServedMount, is_flushed: bool) -> Result<(Left, Next),
         Err(error) => return Err(ControlError::failed(error.full_text())),
     }
     let shown_here = shown_here(served.device());
-    let next = match is_flushed && shown_here.is_empty() {
-        true => Next::End,
-        false => Next::GoOn,
+    let next = if is_flushed && shown_here.is_empty() {
+        Next::End
+    } else {
+        Next::GoOn
     };
     let left = Left {
         shown_in: elsewhere.shown_in(),
@@ -166,8 +169,8 @@ async fn unmount_lazily(
     Ok((left, next))
 }
 
-/// Returns when the mount is gone from this namespace, other namespaces still show it, and nobody uses
-/// it there: nothing will ever end it.
+/// Returns when the mount is gone from this namespace, other namespaces still show it, and no process
+/// uses it there: nothing will ever end it.
 async fn until_unneeded(device: Device, dir: &Path, view: View) {
     if view == View::OwnProcesses {
         return std::future::pending().await;

@@ -106,7 +106,8 @@ impl Control {
     pub(super) async fn switch(
         &self,
         version: &str,
-        (retry, mut notices): (Retry, Notices),
+        retry: Retry,
+        mut notices: Notices,
         answers: &mut Answers,
     ) -> Result<Switched, ControlError> {
         let _alone = self.begin_change()?;
@@ -390,12 +391,13 @@ impl Control {
     /// Says what to do if the server is not there any more, but somewhere else.
     fn with_way_to_server(&self, text: String, is_no_answer: bool) -> ControlError {
         let error = ControlError::failed(text);
-        match is_no_answer {
-            true => error.hint(format!(
+        if is_no_answer {
+            error.hint(format!(
                 "if the server has a new address: lfsfs switch --server ADDRESS {}",
                 self.fixed.dir.display()
-            )),
-            false => error,
+            ))
+        } else {
+            error
         }
     }
 }

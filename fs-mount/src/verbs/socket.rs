@@ -42,7 +42,7 @@ const PROGRESS_PERIOD: Duration = Duration::from_secs(1);
 pub(crate) struct ControlSocket {
     listener: UnixListener,
     path: PathBuf,
-    /// Our file, held so that its inode number is nobody else's.
+    /// Our file, held so that no other file gets its inode number.
     file: OwnedFd,
 }
 

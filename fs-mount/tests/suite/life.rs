@@ -161,11 +161,11 @@ fn a_killed_process_leaves_a_dead_mount_that_the_same_command_replaces() {
 }
 
 #[test]
-fn what_somebody_else_mounted_over_us_stays() {
+fn what_another_user_mounted_over_us_stays() {
     if require_root_and_fuse().is_err() {
         return;
     }
-    in_private_namespace("life::what_somebody_else_mounted_over_us_stays", || {
+    in_private_namespace("life::what_another_user_mounted_over_us_stays", || {
         let machine = Machine::new();
         let dir = machine.mount("app@v1", "ro");
         let process = Watched::serving(&machine, &dir);
@@ -295,7 +295,7 @@ fn a_user_mounts_through_the_helper() {
             .arg(dir.join("hello"))
             .output();
         assert_eq!(cat.unwrap().stdout, b"hello\n");
-        // Nobody else may look in, root included.
+        // No other user may look in, root included.
         assert!(fs::metadata(dir.join("hello")).is_err());
         rustix::mount::unmount(&dir, UnmountFlags::empty()).unwrap();
     });

@@ -7,7 +7,9 @@ use lfsfs_client::MemoryRemote;
 use lfsfs_client::memory::{Faults, MemoryTree};
 use lfsfs_common::clock::StampClock;
 use lfsfs_mount::Access;
-use lfsfs_mount::operations::{Operations, OperationsConfig, Place, Reply, ShownOwner, Xattrs};
+use lfsfs_mount::operations::{
+    Operations, OperationsConfig, Place, Reply, SetxattrRequest, ShownOwner, Xattrs,
+};
 use lfsfs_testkit::tempdir::ThreadDir;
 use lfsfs_types::nodeid;
 use lfsfs_vfs::{SetAttr, Vfs, VfsConfig, WritableVfs};
@@ -146,14 +148,18 @@ async fn without_xattrs_each_request_about_them_says_so_once() {
     })
     .await;
     let operations = &mount.operations;
+    let set = SetxattrRequest {
+        ino: ROOT,
+        name: b"user.a",
+        value: b"b",
+        flags: 0,
+    };
     let answers = [
         answered(operations.getxattr(CALLER, ROOT, b"user.a", 0))
             .await
             .err(),
         answered(operations.listxattr(CALLER, ROOT, 0)).await.err(),
-        answered(operations.setxattr(CALLER, ROOT, (b"user.a", b"b"), 0))
-            .await
-            .err(),
+        answered(operations.setxattr(CALLER, set)).await.err(),
         answered(operations.removexattr(CALLER, ROOT, b"user.a"))
             .await
             .err(),

@@ -115,7 +115,7 @@ fn changes_of_another_version_are_refused_with_the_way_back() {
             assert!(text.contains(word), "{text}");
         }
         assert!(machine.mounts().is_empty());
-        // What nobody changed goes along.
+        // What was not changed goes along.
         let other = machine.directory("other");
         for source in ["lib@v1", "lib@v2", "lib@latest"] {
             machine.try_mount(source, &other, "").unwrap();

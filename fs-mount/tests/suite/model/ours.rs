@@ -2,7 +2,10 @@
 //! and what was looked up is forgotten.
 
 use lfsfs_mount::Origin;
-use lfsfs_mount::operations::{Answer, EntryFound, Operations, Place, WriteRequest, XattrFound};
+use lfsfs_mount::operations::{
+    Answer, EntryFound, FallocateRequest, Operations, Place, SetxattrRequest, WriteRequest,
+    XattrFound,
+};
 use lfsfs_types::{Timestamp, nodeid};
 use lfsfs_vfs::{Attr, FileKind, Privileges, SetAttr, SetTime};
 use rustix::io::Errno;
@@ -122,7 +125,13 @@ impl Ours {
                         libc::FALLOC_FL_ZERO_RANGE | libc::FALLOC_FL_KEEP_SIZE
                     }
                 };
-                done(mount.fallocate(CALLER, ino, (*offset, *len), mode)).await
+                let fallocate = FallocateRequest {
+                    ino,
+                    offset: *offset,
+                    len: *len,
+                    mode,
+                };
+                done(mount.fallocate(CALLER, fallocate)).await
             }
             step => self.attributes(step, looked).await,
         }
@@ -185,8 +194,13 @@ impl Ours {
                     Xattr::Create => libc::XATTR_CREATE,
                     Xattr::Replace => libc::XATTR_REPLACE,
                 };
-                let (name, value) = (base::XATTRS[*name].as_bytes(), base::value(*value));
-                done(mount.setxattr(CALLER, attr.ino, (name, &value), flags)).await
+                let set = SetxattrRequest {
+                    ino: attr.ino,
+                    name: base::XATTRS[*name].as_bytes(),
+                    value: &base::value(*value),
+                    flags,
+                };
+                done(mount.setxattr(CALLER, set)).await
             }
             Step::RemoveXattr(path, name) => {
                 let attr = self.walk(path, looked).await?;
