@@ -10,12 +10,16 @@
 
 #![forbid(unsafe_code)]
 
+mod checksum;
 #[cfg(feature = "testing")]
 pub mod contract;
+mod directory;
 mod error;
 mod ext;
 mod key;
 mod memory_store;
+mod panics;
+mod redb_store;
 mod sled_store;
 mod txn;
 
@@ -25,6 +29,7 @@ pub use error::MetaError;
 pub use ext::{MetaStoreExt, ScanAll};
 pub use key::{KeyBuilder, KeyReader};
 pub use memory_store::MemoryStore;
+pub use redb_store::RedbStore;
 pub use sled_store::SledStore;
 pub use txn::{Applied, Batch, KeyRange, Precondition, Read, Row, Rows, Write};
 

@@ -19,9 +19,8 @@
 //! - **Full disks.** A write without space would be such a failure, so a batch is refused while
 //!   the disk still has some, and reads go on.
 //!
-//! The layout is `format` (engine and format number), `flushed` (see [`place`]) and `sled/`.
+//! The layout is `format` and `flushed` (see [`directory`](crate::directory)) and `sled/`.
 
-mod panics;
 mod place;
 mod witness;
 
@@ -33,8 +32,11 @@ use std::time::Duration;
 
 use sled::{Db, IVec};
 
+use crate::checksum;
+use crate::directory::FlushedFile;
+use crate::panics;
 use crate::{Applied, Batch, KeyRange, MetaError, MetaStore, Read, Row, Rows, Write};
-use place::{FlushedFile, Place};
+use place::Place;
 use witness::Witness;
 
 /// How much memory sled may use for pages.
@@ -76,9 +78,9 @@ impl SledStore {
     pub fn open(dir: &Path) -> Result<Self, MetaError> {
         let place = Place::new(dir)?;
         // Before sled touches the directory, and again under sled's lock.
-        place.has_format()?;
+        place.directory().has_format()?;
         let db = open_sled(&place)?;
-        let flushed = FlushedFile::open(&place)?;
+        let flushed = FlushedFile::open(place.directory())?;
         let mut store = Self {
             place,
             db: Some(db),
@@ -86,7 +88,7 @@ impl SledStore {
             flushed,
             stopped: OnceLock::new(),
         };
-        let witness = if store.place.has_format()? {
+        let witness = if store.place.directory().has_format()? {
             store.verify()?
         } else {
             store.create()?
@@ -100,7 +102,10 @@ impl SledStore {
         let empty = Witness::default();
         let found = self.guard(|db| self.add_up(db))?;
         if found.is_some_and(|found| found != empty) {
-            return Err(self.place.corrupt("there is data but no format file"));
+            return Err(self
+                .place
+                .directory()
+                .corrupt("there is data but no format file"));
         }
         self.guard(|db| {
             db.insert(WITNESS_KEY, empty.encode())
@@ -109,24 +114,24 @@ impl SledStore {
         })?;
         self.place.sync_sled_dir()?;
         self.place.sync_data()?;
-        self.flushed.create(&self.place)?;
-        self.place.write_format()?;
+        self.flushed.create(self.place.directory())?;
+        self.place.directory().write_format()?;
         Ok(empty)
     }
 
     /// Checks that the rows are those after some batch at or behind the last flush.
     fn verify(&self) -> Result<Witness, MetaError> {
-        let flushed = self.flushed.read(&self.place)?;
+        let flushed = self.flushed.read(self.place.directory())?;
         let found = self.guard(|db| self.add_up(db))?;
         let Some(witness) = found else {
-            return Err(self.place.corrupt("all rows are gone"));
+            return Err(self.place.directory().corrupt("all rows are gone"));
         };
         if witness.sequence < flushed {
             let what = format!(
                 "batch {flushed} was flushed, only {} are there",
                 witness.sequence
             );
-            return Err(self.place.corrupt(what));
+            return Err(self.place.directory().corrupt(what));
         }
         // What sled recovered after a crash may be in the page cache only, and sled's own flush
         // does nothing where it has nothing to write.
@@ -143,7 +148,7 @@ impl SledStore {
             if *key == *WITNESS_KEY {
                 stored = Some(Witness::decode(&value)?);
             } else {
-                found.add(witness::check(&key, &value)?.0);
+                found.add(checksum::check(&key, &value)?.0);
             }
         }
         found.sequence = stored.map_or(0, |stored: Witness| stored.sequence);
@@ -152,6 +157,7 @@ impl SledStore {
         } else {
             Err(self
                 .place
+                .directory()
                 .corrupt("rows are missing or belong to different states"))
         }
     }
@@ -169,7 +175,7 @@ impl SledStore {
             });
         };
         panics::catch(|| call(db)).unwrap_or_else(|message| {
-            let error = self.place.corrupt(message);
+            let error = self.place.directory().corrupt(message);
             self.stop(&error);
             Err(error)
         })
@@ -204,7 +210,7 @@ impl SledStore {
         }
         let stored = db.get(key).map_err(|error| self.place.sled(error))?;
         stored
-            .map(|stored| witness::check(key, &stored).map(|(sum, value)| (sum, value.to_vec())))
+            .map(|stored| checksum::check(key, &stored).map(|(sum, value)| (sum, value.to_vec())))
             .transpose()
     }
 
@@ -259,7 +265,7 @@ impl SledStore {
 
     fn row(&self, entry: sled::Result<(IVec, IVec)>) -> Result<Row, MetaError> {
         let (key, stored) = entry.map_err(|error| self.place.sled(error))?;
-        let (_, value) = witness::check(&key, &stored)?;
+        let (_, value) = checksum::check(&key, &stored)?;
         Ok((key.to_vec(), value.to_vec()))
     }
 
@@ -290,7 +296,7 @@ impl SledStore {
             }
             match value {
                 Some(value) => {
-                    let (sum, stored) = witness::stamp(&key, &value);
+                    let (sum, stored) = checksum::stamp(&key, &value);
                     next.add(sum);
                     prepared.insert(key, stored);
                 }
@@ -335,7 +341,7 @@ impl MetaStore for SledStore {
             return Ok(Applied::Done);
         }
         // Before anything is written, so that a full disk does not stop the store.
-        self.place.check_room()?;
+        self.place.directory().check_room()?;
         let (prepared, next) = self.guard(|db| self.prepare(db, batch.writes, *witness))?;
         self.guard_write(|db| {
             db.apply_batch(prepared)
@@ -351,7 +357,7 @@ impl MetaStore for SledStore {
         self.guard_write(|db| {
             db.flush().map_err(|error| self.place.sled(error))?;
             self.place.sync_data()?;
-            self.flushed.advance(&self.place, sequence)
+            self.flushed.advance(self.place.directory(), sequence)
         })
     }
 }
@@ -379,7 +385,7 @@ fn open_sled(place: &Place) -> Result<Db, MetaError> {
         .segment_size(SEGMENT_BYTES)
         .flush_every_ms(None);
     panics::catch(|| config.open())
-        .map_err(|message| place.corrupt(message))?
+        .map_err(|message| place.directory().corrupt(message))?
         .map_err(|error| place.sled(error))
 }
 

@@ -1,22 +1,24 @@
 //! A process that is killed: what it flushed survives, and of every batch all or nothing.
 
-#![expect(clippy::unwrap_used, reason = "a helper of a test fails like the test")]
-
 use std::env;
 use std::io::{BufRead, BufReader, Write, stdout};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use lfsfs_meta_store::{Batch, KeyRange, MetaStore, MetaStoreExt, SledStore};
+use lfsfs_meta_store::{Batch, KeyRange, MetaStore, MetaStoreExt};
+
+use crate::engine::Engine;
 
 /// Set in the child: where it writes until it is killed.
 const CHILD_DIR: &str = "LFSFS_TEST_CRASH_DIR";
+/// Set in the child: the engine.
+const CHILD_ENGINE: &str = "LFSFS_TEST_CRASH_ENGINE";
 
 /// How many rows each batch writes.
 const WIDTH: u64 = 40;
 
 /// All rows of a batch carry its number, so half a batch shows.
-fn write_batch(store: &SledStore, number: u64) {
+fn write_batch(store: &dyn MetaStore, number: u64) {
     let mut batch = Batch::new();
     for column in 0..WIDTH {
         batch.put(column.to_be_bytes(), number.to_be_bytes());
@@ -30,10 +32,11 @@ fn write_batch(store: &SledStore, number: u64) {
 
 /// The child: writes batches for ever, flushes each third one and then tells its number.
 fn write_until_killed(dir: &Path) {
-    let store = SledStore::open(dir).unwrap();
-    let first = check(&store) + 1;
+    let engine = Engine::of_name(&env::var(CHILD_ENGINE).unwrap());
+    let store = engine.open(dir).unwrap();
+    let first = check(&*store) + 1;
     for number in first.. {
-        write_batch(&store, number);
+        write_batch(&*store, number);
         if number % 3 == 0 {
             store.flush().unwrap();
             let mut line = stdout().lock();
@@ -43,7 +46,7 @@ fn write_until_killed(dir: &Path) {
 }
 
 /// Returns the number of the last batch, after checking that exactly the batches up to it are there.
-fn check(store: &SledStore) -> u64 {
+fn check(store: &dyn MetaStore) -> u64 {
     let found: Result<Vec<_>, _> = store.scan_all(KeyRange::all(), 1000).collect();
     let found = found.unwrap();
     let number_of = |bytes: &[u8]| u64::from_be_bytes(bytes.try_into().unwrap());
@@ -76,15 +79,16 @@ impl Drop for Killed {
 }
 
 /// Starts this test binary as the child; returns the last number that it had flushed when killed.
-fn run_and_kill(dir: &Path, flushes: usize) -> u64 {
+fn run_and_kill(engine: Engine, dir: &Path, flushes: usize) -> u64 {
     let child = Command::new(env::current_exe().unwrap())
         .args([
             "--exact",
-            "flushed_batches_survive_a_kill",
+            "crash::flushed_batches_survive_a_kill",
             "--nocapture",
             "--test-threads=1",
         ])
         .env(CHILD_DIR, dir)
+        .env(CHILD_ENGINE, engine.name())
         .stdout(Stdio::piped())
         .spawn();
     let mut child = Killed(child.unwrap());
@@ -103,13 +107,15 @@ fn flushed_batches_survive_a_kill() {
     if let Some(dir) = env::var_os(CHILD_DIR) {
         return write_until_killed(Path::new(&dir));
     }
-    let dir = tempfile::tempdir().unwrap();
-    for round in 0..12 {
-        let flushed = run_and_kill(dir.path(), 3 + round * 5);
-        let there = check(&SledStore::open(dir.path()).unwrap());
-        assert!(
-            there >= flushed,
-            "batch {flushed} was flushed, {there} is the last one there"
-        );
+    for engine in Engine::ALL {
+        let dir = tempfile::tempdir().unwrap();
+        for round in 0..12 {
+            let flushed = run_and_kill(engine, dir.path(), 3 + round * 5);
+            let there = check(&*engine.open(dir.path()).unwrap());
+            assert!(
+                there >= flushed,
+                "{engine:?}: batch {flushed} was flushed, {there} is the last one there"
+            );
+        }
     }
 }

@@ -4,13 +4,13 @@
 //! A damage that sled takes for the end of what was written may cost batches that were never
 //! flushed; whole ones, from the end.
 
-#![expect(clippy::unwrap_used, reason = "a helper of a test fails like the test")]
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use lfsfs_meta_store::{Batch, KeyRange, MetaError, MetaStore, MetaStoreExt, SledStore, Write};
+use lfsfs_meta_store::{Batch, KeyRange, MetaError, MetaStoreExt, Write};
+
+use crate::engine::Engine;
 
 type State = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -65,9 +65,9 @@ fn copy_tree(from: &Path, to: &Path) {
 }
 
 /// Fills a store over two openings; with `crash` the image is taken while the store is open.
-fn make_image(dir: &Path, crash: bool) -> PathBuf {
+fn make_image(engine: Engine, dir: &Path, crash: bool) -> PathBuf {
     let (live, image) = (dir.join("live"), dir.join("image"));
-    let mut store = SledStore::open(&live).unwrap();
+    let mut store = engine.open(&live).unwrap();
     for number in 1..=BATCHES {
         store.write(batch(number)).unwrap();
         if number == FLUSHED || number % 10 == 0 {
@@ -75,7 +75,7 @@ fn make_image(dir: &Path, crash: bool) -> PathBuf {
         }
         if number == 20 {
             drop(store);
-            store = SledStore::open(&live).unwrap();
+            store = engine.open(&live).unwrap();
         }
     }
     if crash {
@@ -139,18 +139,18 @@ fn damage_file(path: &Path, damage: Damage) {
 }
 
 /// Returns the state that the store shows, if it opens and reads without an error.
-fn open_and_read(dir: &Path) -> Result<State, MetaError> {
-    let store = SledStore::open(dir)?;
+fn open_and_read(engine: Engine, dir: &Path) -> Result<State, MetaError> {
+    let store = engine.open(dir)?;
     store.scan_all(KeyRange::all(), 500).collect()
 }
 
-fn check_damages(crash: bool) {
+fn check_damages(engine: Engine, crash: bool) {
     let dir = tempfile::tempdir().unwrap();
-    let image = make_image(dir.path(), crash);
+    let image = make_image(engine, dir.path(), crash);
     let states = states();
     let work = dir.path().join("work");
     copy_tree(&image, &work);
-    let intact = open_and_read(&work).unwrap();
+    let intact = open_and_read(engine, &work).unwrap();
     assert!(
         states[FLUSHED..].contains(&intact),
         "the image itself must be whole"
@@ -162,7 +162,7 @@ fn check_damages(crash: bool) {
             fs::remove_dir_all(&work).unwrap();
             copy_tree(&image, &work);
             damage_file(&work.join(name), damage);
-            match open_and_read(&work) {
+            match open_and_read(engine, &work) {
                 Ok(state) => {
                     served += 1;
                     let known = states[FLUSHED..].contains(&state);
@@ -183,11 +183,43 @@ fn check_damages(crash: bool) {
 }
 
 #[test]
-fn a_damaged_store_that_was_closed_tells_the_truth_or_fails() {
-    check_damages(false);
+fn a_damaged_store_of_redb_that_was_closed_tells_the_truth_or_fails() {
+    check_damages(Engine::Redb, false);
 }
 
 #[test]
-fn a_damaged_store_that_crashed_tells_the_truth_or_fails() {
-    check_damages(true);
+fn a_damaged_store_of_redb_that_crashed_tells_the_truth_or_fails() {
+    check_damages(Engine::Redb, true);
+}
+
+#[test]
+fn a_damaged_store_of_sled_that_was_closed_tells_the_truth_or_fails() {
+    check_damages(Engine::Sled, false);
+}
+
+#[test]
+fn a_damaged_store_of_sled_that_crashed_tells_the_truth_or_fails() {
+    check_damages(Engine::Sled, true);
+}
+
+#[test]
+fn files_of_an_earlier_moment_are_refused() {
+    for engine in Engine::ALL {
+        let dir = tempfile::tempdir().unwrap();
+        let (live, older) = (dir.path().join("live"), dir.path().join("older"));
+        let store = engine.open(&live).unwrap();
+        store.write(batch(1)).unwrap();
+        store.flush().unwrap();
+        drop(store);
+        copy_tree(&live, &older);
+        let store = engine.open(&live).unwrap();
+        store.write(batch(2)).unwrap();
+        store.flush().unwrap();
+        drop(store);
+        // All but the file that names the last flushed batch.
+        fs::copy(live.join("flushed"), older.join("flushed")).unwrap();
+        let error = engine.open(&older).unwrap_err();
+        assert!(error.is_corrupt(), "{error}");
+        assert!(error.to_string().contains("was flushed"), "{error}");
+    }
 }

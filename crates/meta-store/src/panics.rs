@@ -19,7 +19,7 @@ thread_local! {
 /// Runs `call`; if it panics, returns the message with its place in the source.
 ///
 /// What `call` was working on must not be used after a panic.
-pub(super) fn catch<T>(call: impl FnOnce() -> T) -> Result<T, String> {
+pub(crate) fn catch<T>(call: impl FnOnce() -> T) -> Result<T, String> {
     static INSTALLED: Once = Once::new();
     // The hook cannot be changed by a thread that unwinds.
     if !thread::panicking() {

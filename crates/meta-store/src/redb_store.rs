@@ -1,0 +1,536 @@
+//! The embedded engine of the coordinator: one table of redb in one file.
+//!
+//! redb carries isolation, order and atomic batches by itself. This module adds what it lacks:
+//!
+//! - **Damage.** redb sums its pages, but looks at the sums only when it checks the file. So opening a
+//!   store checks the file, and each row has a checksum of its own, which each read verifies: a page
+//!   that is damaged while the store is open is met as a typed error.
+//! - **Rollback.** A file that was replaced by an older one is whole. So each batch counts up a sequence
+//!   row, and the number of the last flushed batch is kept beside the file.
+//! - **Durability.** A batch waits for no disk; [`MetaStore::flush`] commits with two phases, because
+//!   the newest commit of one phase cannot be told from a torn one if it is damaged. Flushes that wait
+//!   for the same commit share it.
+//! - **Panics.** Every call goes through [`RedbStore::guard`]; after a panic or a failed write the
+//!   store stops, until it is opened again.
+//! - **Full disks.** A batch is refused while the disk still has some room, and reads go on.
+//!
+//! The layout is `format` and `flushed` (see [`directory`](crate::directory)) and `rows.redb`. A stored
+//! value is stamped as [`checksum`](crate::checksum) says; the sequence row has the empty key, which no
+//! caller can use, and 8 bytes, little endian.
+
+use std::fmt;
+use std::mem::ManuallyDrop;
+use std::path::Path;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use redb::{
+    AccessGuard, Builder, Database, Durability, ReadableDatabase, ReadableTable, StorageError,
+    TableDefinition,
+};
+
+use crate::checksum;
+use crate::directory::{DAMAGE_KINDS, Directory, FlushedFile};
+use crate::panics;
+use crate::{Applied, Batch, KeyRange, MetaError, MetaStore, Read, Row, Rows, Write};
+
+/// The name of the engine.
+const ENGINE: &str = "redb";
+/// What the format file holds.
+const FORMAT: &str = "lfsfs-meta-store redb 1\n";
+const ROWS_FILE: &str = "rows.redb";
+
+const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
+/// Where the number of the last batch lies: the one key that no caller can use.
+const SEQUENCE_KEY: &[u8] = b"";
+/// The smallest key that callers can use.
+const FIRST_KEY: &[u8] = &[0];
+
+/// How much memory redb may use for pages.
+const CACHE_BYTES: usize = 64 << 20;
+
+type Table<'t> = redb::Table<'t, &'static [u8], &'static [u8]>;
+type Guarded<'a> = (
+    AccessGuard<'a, &'static [u8]>,
+    AccessGuard<'a, &'static [u8]>,
+);
+
+/// A store in a directory of this machine; see the module's documentation.
+pub struct RedbStore {
+    directory: Directory,
+    /// `None` only while the store is dropped.
+    db: Option<Database>,
+    flushed: FlushedFile,
+    /// The last batch that is durable. Held by the flush that is under way.
+    durable: Mutex<u64>,
+    /// Why the store stopped, once it has.
+    stopped: OnceLock<String>,
+}
+
+impl fmt::Debug for RedbStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("RedbStore");
+        shown.field("path", &self.directory.path());
+        shown.finish_non_exhaustive()
+    }
+}
+
+/// Whether a change is written.
+enum Change<T> {
+    Commit(T),
+    Abort(T),
+}
+
+impl RedbStore {
+    /// The largest batch it takes.
+    pub const BATCH_OPS_MAX: usize = 1000;
+
+    /// Opens the store in `dir`, or creates it there if there is none.
+    ///
+    /// Checks every page of the file, so it takes time in proportion to the store: about a second
+    /// for a million files.
+    pub fn open(dir: &Path) -> Result<Self, MetaError> {
+        let directory = Directory::new(dir, FORMAT)?;
+        // Before redb touches the directory, and again under redb's lock.
+        let is_there = directory.has_format()?;
+        let path = directory.path().join(ROWS_FILE);
+        if is_there && !path.exists() {
+            return Err(directory.corrupt("the file of the rows is gone"));
+        }
+        let db = open_redb(&directory, &path)?;
+        let flushed = FlushedFile::open(&directory)?;
+        let store = Self {
+            directory,
+            db: Some(db),
+            flushed,
+            durable: Mutex::default(),
+            stopped: OnceLock::new(),
+        };
+        let sequence = if store.directory.has_format()? {
+            store.verify()?
+        } else {
+            store.create()?
+        };
+        *store.durable() = sequence;
+        Ok(store)
+    }
+
+    /// Writes the first sequence row; the format file comes last and makes the store valid.
+    fn create(&self) -> Result<u64, MetaError> {
+        self.change(Durability::Immediate, |table| {
+            let found = table.range::<&[u8]>(FIRST_KEY..);
+            let mut found = found.map_err(|error| self.failed(error))?;
+            if found.next().is_some() {
+                return Err(self.directory.corrupt("there is data but no format file"));
+            }
+            drop(found);
+            self.put(table, SEQUENCE_KEY, &0u64.to_le_bytes())?;
+            Ok(Change::Commit(()))
+        })?;
+        lfsfs_common::durable::sync_dir(self.directory.path())
+            .map_err(|error| self.directory.path_error(error))?;
+        self.flushed.create(&self.directory)?;
+        self.directory.write_format()?;
+        Ok(0)
+    }
+
+    /// Checks that the file is not older than the last flush, and makes durable what it holds.
+    fn verify(&self) -> Result<u64, MetaError> {
+        let flushed = self.flushed.read(&self.directory)?;
+        let sequence = self.change(Durability::Immediate, |table| {
+            Ok(Change::Commit(self.sequence(table)?))
+        })?;
+        if sequence < flushed {
+            let what = format!("batch {flushed} was flushed, only {sequence} are there");
+            return Err(self.directory.corrupt(what));
+        }
+        Ok(sequence)
+    }
+
+    /// Runs a call of redb; a panic in it becomes an error and stops the store.
+    fn guard<T>(
+        &self,
+        call: impl FnOnce(&Database) -> Result<T, MetaError>,
+    ) -> Result<T, MetaError> {
+        if let Some(reason) = self.stopped.get() {
+            return Err(MetaError::Stopped {
+                reason: reason.clone(),
+            });
+        }
+        let Some(db) = &self.db else {
+            return Err(MetaError::Stopped {
+                reason: "closed".to_owned(),
+            });
+        };
+        panics::catch(|| call(db)).unwrap_or_else(|message| {
+            let error = self.directory.corrupt(message);
+            self.stop(&error);
+            Err(error)
+        })
+    }
+
+    fn stop(&self, error: &MetaError) {
+        // The first reason is the one that explains the others.
+        self.stopped.get_or_init(|| error.to_string());
+    }
+
+    /// Runs one transaction that may write. An error of it has changed nothing.
+    fn change<T>(
+        &self,
+        durability: Durability,
+        work: impl FnOnce(&mut Table<'_>) -> Result<Change<T>, MetaError>,
+    ) -> Result<T, MetaError> {
+        self.guard(|db| {
+            let mut transaction = db.begin_write().map_err(|error| self.failed(error))?;
+            let set = transaction.set_durability(durability);
+            set.map_err(|error| self.failed(error))?;
+            transaction.set_two_phase_commit(true);
+            let changed = {
+                let table = transaction.open_table(ROWS);
+                work(&mut table.map_err(|error| self.failed(error))?)?
+            };
+            match changed {
+                // No later call may build on a commit that failed.
+                Change::Commit(value) => transaction
+                    .commit()
+                    .map(|()| value)
+                    .map_err(|error| self.failed(error))
+                    .inspect_err(|error| self.stop(error)),
+                Change::Abort(value) => transaction
+                    .abort()
+                    .map(|()| value)
+                    .map_err(|error| self.failed(error)),
+            }
+        })
+    }
+
+    fn apply_to(&self, table: &mut Table<'_>, batch: Batch) -> Result<Change<Applied>, MetaError> {
+        for (index, condition) in batch.preconditions.iter().enumerate() {
+            let found = self.find(table, condition.key())?;
+            if !condition.holds(found.as_deref()) {
+                return Ok(Change::Abort(Applied::Conflict { index }));
+            }
+        }
+        if batch.is_empty() {
+            return Ok(Change::Abort(Applied::Done));
+        }
+        // Before anything is written, so that a full disk does not stop the store.
+        self.directory.check_room()?;
+        for write in batch.writes {
+            match write {
+                Write::Put(key, value) => self.put(table, &key, &value)?,
+                Write::Delete(key) => {
+                    let removed = table.remove(key.as_slice());
+                    removed.map(drop).map_err(|error| self.failed(error))?;
+                }
+            }
+        }
+        let next = self.sequence(table)? + 1;
+        self.put(table, SEQUENCE_KEY, &next.to_le_bytes())?;
+        Ok(Change::Commit(Applied::Done))
+    }
+
+    fn put(&self, table: &mut Table<'_>, key: &[u8], value: &[u8]) -> Result<(), MetaError> {
+        let (_, stored) = checksum::stamp(key, value);
+        let before = table.insert(key, stored.as_slice());
+        before.map(drop).map_err(|error| self.failed(error))
+    }
+
+    /// Returns the number of the last batch.
+    fn sequence(
+        &self,
+        table: &impl ReadableTable<&'static [u8], &'static [u8]>,
+    ) -> Result<u64, MetaError> {
+        let stored = self.stored(table, SEQUENCE_KEY)?;
+        let stored = stored.ok_or_else(|| self.directory.corrupt("all rows are gone"))?;
+        match stored.as_slice().try_into() {
+            Ok(bytes) => Ok(u64::from_le_bytes(bytes)),
+            Err(_) => Err(MetaError::corrupt(
+                "a sequence of a wrong length",
+                SEQUENCE_KEY,
+            )),
+        }
+    }
+
+    fn find(
+        &self,
+        table: &impl ReadableTable<&'static [u8], &'static [u8]>,
+        key: &[u8],
+    ) -> Result<Option<Vec<u8>>, MetaError> {
+        if key == SEQUENCE_KEY {
+            return Ok(None);
+        }
+        self.stored(table, key)
+    }
+
+    fn stored(
+        &self,
+        table: &impl ReadableTable<&'static [u8], &'static [u8]>,
+        key: &[u8],
+    ) -> Result<Option<Vec<u8>>, MetaError> {
+        let stored = table.get(key).map_err(|error| self.failed(error))?;
+        stored
+            .map(|stored| Ok(checksum::check(key, stored.value())?.1.to_vec()))
+            .transpose()
+    }
+
+    fn read_one(
+        &self,
+        table: &impl ReadableTable<&'static [u8], &'static [u8]>,
+        read: &Read,
+    ) -> Result<Rows, MetaError> {
+        match read {
+            Read::Get(key) => {
+                let row = self.find(table, key)?.map(|value| (key.clone(), value));
+                Ok(Rows {
+                    rows: row.into_iter().collect(),
+                    more: false,
+                })
+            }
+            Read::Scan {
+                range,
+                limit,
+                reverse,
+            } => {
+                let start = range.start.as_slice().max(FIRST_KEY).to_vec();
+                let range = KeyRange {
+                    start,
+                    end: range.end.clone(),
+                };
+                if range.is_empty() {
+                    return Ok(Rows::default());
+                }
+                let found = table.range::<&[u8]>(range.bounds());
+                let found = found.map_err(|error| self.failed(error))?;
+                if *reverse {
+                    self.first_rows(found.rev(), *limit)
+                } else {
+                    self.first_rows(found, *limit)
+                }
+            }
+        }
+    }
+
+    fn first_rows<'a>(
+        &self,
+        mut found: impl Iterator<Item = Result<Guarded<'a>, StorageError>>,
+        limit: usize,
+    ) -> Result<Rows, MetaError> {
+        let rows = found.by_ref().take(limit).map(|entry| self.row(entry));
+        let rows = rows.collect::<Result<_, _>>()?;
+        let more = found.next().transpose();
+        Ok(Rows {
+            rows,
+            more: more.map_err(|error| self.failed(error))?.is_some(),
+        })
+    }
+
+    fn row(&self, entry: Result<Guarded<'_>, StorageError>) -> Result<Row, MetaError> {
+        let (key, stored) = entry.map_err(|error| self.failed(error))?;
+        let (_, value) = checksum::check(key.value(), stored.value())?;
+        Ok((key.value().to_vec(), value.to_vec()))
+    }
+
+    fn durable(&self) -> std::sync::MutexGuard<'_, u64> {
+        self.durable.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn failed(&self, error: impl Into<redb::Error>) -> MetaError {
+        meaning(&self.directory, error.into())
+    }
+}
+
+impl MetaStore for RedbStore {
+    fn name(&self) -> &'static str {
+        ENGINE
+    }
+
+    fn is_exclusive(&self) -> bool {
+        true
+    }
+
+    fn batch_ops_max(&self) -> usize {
+        Self::BATCH_OPS_MAX
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, MetaError> {
+        let rows = self.read(&[Read::get(key)])?;
+        Ok(rows.into_iter().next().and_then(Rows::into_value))
+    }
+
+    fn read(&self, reads: &[Read]) -> Result<Vec<Rows>, MetaError> {
+        self.guard(|db| {
+            let transaction = db.begin_read().map_err(|error| self.failed(error))?;
+            let table = transaction.open_table(ROWS);
+            let table = table.map_err(|error| self.failed(error))?;
+            reads
+                .iter()
+                .map(|read| self.read_one(&table, read))
+                .collect()
+        })
+    }
+
+    fn apply(&self, batch: Batch) -> Result<Applied, MetaError> {
+        batch.check(self.batch_ops_max())?;
+        self.change(Durability::None, |table| self.apply_to(table, batch))
+    }
+
+    fn flush(&self) -> Result<(), MetaError> {
+        // What was applied before this call is in every commit that begins from here on.
+        let wanted = self.guard(|db| {
+            let transaction = db.begin_read().map_err(|error| self.failed(error))?;
+            let table = transaction.open_table(ROWS);
+            self.sequence(&table.map_err(|error| self.failed(error))?)
+        })?;
+        let mut durable = self.durable();
+        if *durable >= wanted {
+            return Ok(());
+        }
+        let sequence = self.change(Durability::Immediate, |table| {
+            Ok(Change::Commit(self.sequence(table)?))
+        })?;
+        *durable = sequence;
+        self.flushed
+            .advance(&self.directory, sequence)
+            .inspect_err(|error| self.stop(error))
+    }
+}
+
+impl Drop for RedbStore {
+    fn drop(&mut self) {
+        let Some(db) = self.db.take() else { return };
+        if self.stopped.get().is_some() {
+            // Closing writes, and what redb holds in memory is not to be trusted any more.
+            let _leaked = ManuallyDrop::new(db);
+        } else if let Err(message) = panics::catch(|| drop(db)) {
+            tracing::error!(message, "could not close the metadata store");
+        }
+    }
+}
+
+fn open_redb(directory: &Directory, path: &Path) -> Result<Database, MetaError> {
+    let open = || {
+        Builder::new()
+            .set_cache_size(CACHE_BYTES)
+            .set_check_integrity_on_open(true)
+            .create(path)
+    };
+    panics::catch(open)
+        .map_err(|message| directory.corrupt(message))?
+        .map_err(|error| meaning(directory, error.into()))
+}
+
+/// Says what an error of redb means.
+fn meaning(directory: &Directory, error: redb::Error) -> MetaError {
+    match error {
+        redb::Error::DatabaseAlreadyOpen => MetaError::Locked {
+            path: directory.path().to_owned(),
+        },
+        redb::Error::Io(source) if DAMAGE_KINDS.contains(&source.kind()) => {
+            directory.corrupt(source.to_string())
+        }
+        redb::Error::Io(source) => directory.io("use", directory.path().join(ROWS_FILE), source),
+        redb::Error::PreviousIo => MetaError::Stopped {
+            reason: error.to_string(),
+        },
+        other => directory.corrupt(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+    use crate::MetaStoreExt;
+
+    fn one_row() -> Batch {
+        let mut batch = Batch::new();
+        batch.put(*b"a", *b"1");
+        batch
+    }
+
+    fn assert_stopped(store: &RedbStore, reason: &str) {
+        let results = [
+            store.apply(one_row()).map(drop),
+            store.flush(),
+            store.get(b"a").map(drop),
+            store.read(&[Read::get(*b"a")]).map(drop),
+        ];
+        for result in results {
+            let error = result.expect_err("a stopped store must not work");
+            assert!(matches!(error, MetaError::Stopped { .. }), "{error}");
+            assert!(error.to_string().contains(reason), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_panic_of_the_engine_is_an_error_and_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = RedbStore::open(dir.path()).unwrap();
+        let error = store.guard::<()>(|_| panic!("page gone")).unwrap_err();
+        assert!(error.is_corrupt(), "{error}");
+        assert_stopped(&store, "page gone");
+    }
+
+    #[test]
+    fn errors_of_the_disk_are_told_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = RedbStore::open(dir.path()).unwrap();
+        let io = |kind: io::ErrorKind| store.failed(redb::Error::Io(kind.into()));
+        assert!(matches!(
+            io(io::ErrorKind::StorageFull),
+            MetaError::Full { .. }
+        ));
+        assert!(io(io::ErrorKind::UnexpectedEof).is_corrupt());
+        assert!(matches!(
+            io(io::ErrorKind::PermissionDenied),
+            MetaError::Io { .. }
+        ));
+        let stopped = store.failed(redb::Error::PreviousIo);
+        assert!(matches!(stopped, MetaError::Stopped { .. }));
+    }
+
+    #[test]
+    fn a_damaged_row_is_an_error_of_that_row_and_no_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = RedbStore::open(dir.path()).unwrap();
+        let bad = store.change(Durability::None, |table| {
+            let before = table.insert(&b"bad"[..], &b"no stamp"[..]);
+            before.map_err(|error| store.failed(error))?;
+            Ok(Change::Commit(()))
+        });
+        bad.unwrap();
+        let error = store.get(b"bad").unwrap_err();
+        assert!(
+            matches!(error, MetaError::Corrupt { ref key, .. } if key == b"bad"),
+            "{error}"
+        );
+        assert!(store.scan(KeyRange::all(), 9).unwrap_err().is_corrupt());
+        assert!(store.apply(one_row()).unwrap().is_done());
+        assert_eq!(store.get(b"a").unwrap().as_deref(), Some(b"1".as_slice()));
+    }
+
+    #[test]
+    fn data_without_a_format_file_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = RedbStore::open(dir.path()).unwrap();
+        assert!(store.apply(one_row()).unwrap().is_done());
+        drop(store);
+        std::fs::remove_file(dir.path().join("format")).unwrap();
+        assert!(RedbStore::open(dir.path()).unwrap_err().is_corrupt());
+    }
+
+    #[test]
+    fn a_flush_of_nothing_new_writes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = RedbStore::open(dir.path()).unwrap();
+        let file = || std::fs::read(dir.path().join(ROWS_FILE)).unwrap();
+        let before = file();
+        assert!(store.apply(one_row()).unwrap().is_done());
+        store.flush().unwrap();
+        let flushed = file();
+        assert_ne!(flushed, before);
+        store.flush().unwrap();
+        assert_eq!(file(), flushed);
+    }
+}
