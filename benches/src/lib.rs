@@ -30,7 +30,7 @@ pub fn report(result: &anyhow::Result<bool>) -> std::process::ExitCode {
         Ok(true) => std::process::ExitCode::SUCCESS,
         Ok(false) => std::process::ExitCode::FAILURE,
         Err(error) => {
-            // Nobody is left to tell where stderr is gone.
+            // Where stderr is gone there is no other way to tell the user.
             let _ = writeln!(std::io::stderr(), "error: {error:#}");
             match error.downcast_ref::<interrupt::Interrupted>() {
                 Some(_) => INTERRUPTED.into(),

@@ -63,7 +63,7 @@ pub(crate) fn measure(root: &Path, warm_ups: u32, repeats: u32) -> anyhow::Resul
     })
 }
 
-/// Walks and reads the tree once, as whoever needs all of it for the first time.
+/// Walks and reads the tree once, as a program that needs all of it for the first time.
 pub(crate) fn read_once(root: &Path) -> anyhow::Result<Times> {
     let mut times = Times::default();
     let tree = timed(&mut times.walk, || Tree::walk(root))?;

@@ -1,7 +1,7 @@
 //! Processes that are no children of ours: the daemons of mounts.
 //!
 //! A mount's daemon leaves the session of the command that started it. It inherits the environment
-//! of that, which names directories of ours and nobody else's.
+//! of that, which names directories that this program alone made.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;

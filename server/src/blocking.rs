@@ -23,6 +23,6 @@ where
 
 /// An error that has a place in the protocol; [`crate::fault`] says which.
 pub(crate) trait IntoFault {
-    /// Returns what a client is told.
+    /// Returns the fault that a client gets.
     fn into_fault(self) -> Fault;
 }

@@ -180,7 +180,7 @@ impl Budget {
     }
 }
 
-/// What one connection may take of the budget.
+/// The part of the budget that one connection may take, and what it has taken.
 #[derive(Debug, Clone)]
 pub(crate) struct Account {
     pots: Pots,
@@ -188,7 +188,7 @@ pub(crate) struct Account {
     share: u32,
     waits: Arc<Waits>,
     times: Times,
-    /// When the other end took bytes last, in milliseconds since counting began.
+    /// When the client took bytes last, in milliseconds since counting began.
     took: Arc<AtomicU64>,
     /// Whether the connection is no newcomer any more.
     is_known: Arc<AtomicBool>,
@@ -347,7 +347,7 @@ impl Account {
         self.wait(Way::Out, limit)
     }
 
-    /// Notes that the other end has taken bytes.
+    /// Notes that the client has taken bytes.
     pub(crate) fn took(&self) {
         let millis = self.waits.start.elapsed().as_millis();
         let millis = u64::try_from(millis).unwrap_or(u64::MAX);

@@ -1,8 +1,8 @@
-//! Every call on its way in and out: what it holds is paid for, its messages come in time, and it
-//! fails with a fault that says why.
+//! The rules that every call keeps, on its way in and out: the account of its connection pays for
+//! the memory that it holds, its messages come in time, and it fails with a fault that says why.
 //!
-//! A message is taken apart from its stream here, before it is decoded: first the memory, then the
-//! bytes. Answers are paid for until the connection has sent them.
+//! A message is taken from its stream here, before it is decoded: first the call takes memory from
+//! the account, then the bytes are read. An answer holds memory until the connection has sent it.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -70,7 +70,7 @@ struct CallHeld {
 }
 
 impl Call {
-    /// Returns the call that a request belongs to.
+    /// Returns the call that a request belongs to, as [`Calls`] has attached it.
     pub(crate) fn of<T>(request: &tonic::Request<T>) -> Result<Self, Fault> {
         let call = request.extensions().get::<Self>().cloned();
         call.ok_or_else(|| Fault::new(FaultKind::Internal, "the call has no connection"))
@@ -92,12 +92,12 @@ impl Call {
         refusals.log(&status, &self.path, self.connection.peer);
     }
 
-    /// Returns the connection that it came on.
+    /// Returns the connection that the call came on.
     pub(crate) fn connection(&self) -> &Arc<Connection> {
         &self.connection
     }
 
-    /// Returns what pays for what the call holds.
+    /// Returns the account that the call takes memory from.
     pub(crate) fn account(&self) -> &Account {
         &self.connection.account
     }
@@ -315,7 +315,7 @@ impl Incoming {
         held.merge(self.call.account().take_more(more).await?);
         match self.method.streams {
             true => self.held = held,
-            // What a call without a stream asked with stays until it is answered.
+            // The message of a call without a stream stays in memory until the call is answered.
             false => self.call.hold(held),
         }
         Ok(Some(message))

@@ -228,7 +228,8 @@ async fn serve_until_signal(
     }
 }
 
-/// Cancels `shutdown` at the first signal, and then never ends: whoever runs, stops by itself.
+/// Cancels `shutdown` at the first signal, and then never ends: each task that runs sees that and
+/// ends by itself.
 async fn cancel_on_signal(shutdown: CancellationToken) -> Result<(), ServerError> {
     let system = |source| ServerError::System {
         act: "wait for signals",
@@ -244,13 +245,13 @@ async fn cancel_on_signal(shutdown: CancellationToken) -> Result<(), ServerError
     std::future::pending().await
 }
 
-/// Tells whoever started the server that it can be asked.
+/// Tells the process that started the server, and systemd, that clients can call.
 fn announce(address: SocketAddr) {
     let mut stdout = std::io::stdout().lock();
     let printed = writeln!(stdout, "listening on {address}")
         .and_then(|()| std::io::Write::flush(&mut stdout));
     if let Err(error) = printed {
-        tracing::warn!(%error, "nobody reads the standard output");
+        tracing::warn!(%error, "the standard output cannot be written: its reader is gone");
     }
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
         tracing::warn!(%error, "the service manager cannot be told");
@@ -259,7 +260,7 @@ fn announce(address: SocketAddr) {
 
 fn fail(error: &dyn std::error::Error) -> ExitCode {
     let mut stderr = std::io::stderr().lock();
-    // If nobody reads this, nobody can be told.
+    // Where this fails there is no other way to tell the operator; the exit code says that it failed.
     drop(writeln!(stderr, "lfsfsd: {}", text(error)));
     ExitCode::from(FAILED)
 }

@@ -1,4 +1,4 @@
-//! What a server is told when it starts. docs/configuration.md describes every setting.
+//! The configuration that a server starts with. docs/configuration.md describes every setting.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -67,8 +67,8 @@ impl ServerConfig {
         }
     }
 
-    /// Returns how the memory is divided: two thirds are what all connections may have sent that
-    /// nobody has read yet, one third is what calls may hold.
+    /// Returns how the memory is divided: two thirds are for what clients sent and the server has not
+    /// read yet, one third is for what calls hold.
     pub(crate) fn memory_plan(&self) -> MemoryPlan {
         let calls = self.memory / 3;
         let windows = self.memory - calls;

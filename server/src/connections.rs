@@ -29,7 +29,7 @@ const FIRST_CALL_MAX: Duration = Duration::from_secs(30);
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// A connection that has called is not closed in favour of a new one in the pauses between its calls.
 const IDLE_MIN: Duration = Duration::from_secs(1);
-/// How long to wait when the system gives no connection, as when there are no descriptors left.
+/// How long to wait when accept fails, as when there are no descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Chunks that one connection may have written at the same time.
 const UPLOADS_MAX: usize = 16;
@@ -54,7 +54,7 @@ struct Open {
 #[derive(Debug)]
 pub(crate) struct Connection {
     number: u64,
-    /// Who is at the other end.
+    /// The address of the other end.
     pub(crate) peer: SocketAddr,
     /// What its calls may take of the server's memory.
     pub(crate) account: Account,

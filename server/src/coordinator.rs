@@ -38,9 +38,10 @@ use crate::blocking::{IntoFault, blocking};
 use crate::ids::random_id;
 use crate::streams::Tasks;
 
-/// Time between two sweeps.
+/// Time between two removals of what dead commits left.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(600);
-/// A stream of changes that is silent for much less than this is cut off.
+/// Staged changes that no client used for this long are removed. A stream of changes that is silent
+/// for much less is cut off before.
 const STAGED_IDLE_MAX: Duration = Duration::from_secs(3600);
 
 /// What the services of a coordinator share.
@@ -57,7 +58,7 @@ pub(crate) struct Coordinator {
     long_lists: Arc<Semaphore>,
 }
 
-/// Says that there is a new version, for whoever looks for it in the log.
+/// Logs a new version, for the operator who looks for it.
 fn log_published(project: &ProjectName, published: &Published, client: SocketAddr) {
     if !published.is_new {
         return;
@@ -68,7 +69,7 @@ fn log_published(project: &ProjectName, published: &Published, client: SocketAdd
         %project,
         version = record.number.0,
         changes = counts.added + counts.removed + counts.modified,
-        // Quoted: it is the client's word and may hold anything.
+        // Quoted, because the client chose the text and it may hold any character.
         author = record.author,
         %client,
         "published"
@@ -76,7 +77,8 @@ fn log_published(project: &ProjectName, published: &Published, client: SocketAdd
 }
 
 impl Coordinator {
-    /// Starts with the nodes that are known from earlier, all of them offline until they are heard.
+    /// Starts with the nodes that are known from earlier, all of them offline until they send a
+    /// heartbeat.
     pub(crate) fn new(
         metadata: Metadata,
         disk: DiskGuard,
@@ -99,8 +101,8 @@ impl Coordinator {
         })
     }
 
-    /// Removes, from time to time, what commits have staged whose clients are gone. Runs until it
-    /// is dropped.
+    /// Removes, from time to time, the staged changes of commits whose clients are gone. Runs until
+    /// it is dropped.
     pub(crate) async fn keep_house(&self) {
         loop {
             tokio::time::sleep(SWEEP_INTERVAL).await;

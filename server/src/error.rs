@@ -37,8 +37,8 @@ pub enum ServerError {
     },
     /// The address can be reached from other machines.
     #[error(
-        "{address} can be reached from other machines, and without TLS and tokens anybody there \
-         could read and write everything; listen on 127.0.0.1, or say --insecure-listen if the \
+        "{address} can be reached from other machines, and without TLS and tokens every user \
+         of those could read and write everything; listen on 127.0.0.1, or say --insecure-listen if the \
          network is yours alone"
     )]
     NotLoopback {

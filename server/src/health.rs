@@ -1,4 +1,5 @@
-//! Whether a server serves, by the health protocol of gRPC: the answer, and the question of a script.
+//! Whether a server serves, by the health protocol of gRPC: the service that answers, and the
+//! client behind `lfsfsd health`.
 
 use std::time::Duration;
 
@@ -57,7 +58,7 @@ async fn check(address: &str) -> Result<Answer, String> {
 /// The name under which the health of the whole server is asked for.
 const WHOLE: &str = "";
 
-/// What the server says of its health: that it does not serve, until it is told otherwise.
+/// The health that the server reports: not serving, until the start is complete.
 #[derive(Debug, Clone)]
 pub(crate) struct Health {
     reporter: HealthReporter,
@@ -77,12 +78,12 @@ impl Health {
         Self { reporter, services }
     }
 
-    /// Says that everything can be asked for.
+    /// Reports that all services can be called.
     pub(crate) async fn serves(&self) {
         self.tell(ServingStatus::Serving).await;
     }
 
-    /// Says that nobody should ask any more.
+    /// Reports that clients should call no more: the server is about to stop.
     pub(crate) async fn stops(&self) {
         self.tell(ServingStatus::NotServing).await;
     }

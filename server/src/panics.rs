@@ -1,4 +1,4 @@
-//! A panic in a handler is an answer, not a dead connection.
+//! Turns a panic in a handler into an answer, so that the connection lives on.
 
 use std::panic::AssertUnwindSafe;
 use std::task::{Context, Poll};

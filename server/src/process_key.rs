@@ -1,7 +1,8 @@
-//! Who may make the calls that only a server's own parts make.
+//! Which callers may make the calls that only a server's own parts make.
 //!
-//! In one process coordinator and datanode draw a key at the start, which the one sends and the other
-//! checks. That a call comes from this machine says nothing: every user of it can connect.
+//! A process with both coordinator and datanode draws a key when it starts: the caller sends it,
+//! the receiver checks it. That a call comes from this machine says nothing: every user of it can
+//! connect.
 
 use lfsfs_common::random::random_bytes;
 use lfsfs_proto::status::{Fault, FaultKind};
@@ -55,7 +56,7 @@ impl ProcessKey {
     }
 }
 
-/// Who may make such calls.
+/// Which callers may make such calls.
 #[derive(Debug, Clone)]
 pub(crate) enum Callers {
     /// Coordinator and datanode are processes of their own.

@@ -1,4 +1,4 @@
-//! Calls that fail: each with a fault, and with a line in the log that does not flood it.
+//! Calls that fail: each gets a fault and a line in the log, and many alike do not flood the log.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use crate::throttle::Throttle;
 /// Kinds of lines that are told apart; there are fewer calls and codes than that.
 const KINDS_MAX: usize = 512;
 
-/// What was refused lately.
+/// The lines that were logged lately.
 #[derive(Debug, Default)]
 pub(crate) struct Refusals {
     /// Held for moments; the throttles have locks of their own.
@@ -66,7 +66,7 @@ impl Refusals {
 
     fn pass(&self, path: &str, code: Code) -> Option<u64> {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        // Whoever makes up calls shares one line.
+        // All calls with made-up paths share one line.
         let path = match code {
             Code::Unimplemented => "",
             _ => path,

@@ -44,19 +44,20 @@ const MESSAGE_LEN_MAX: usize = 16 * 1024 * 1024;
 /// Most calls at the same time on one connection.
 const CALLS_PER_CONNECTION_MAX: u32 = 128;
 
-/// How long calls that were cut off may take to say so.
+/// How long handlers may take to answer calls that were cut off.
 const LAST_WORDS: Duration = Duration::from_millis(200);
-/// How long what was cut off may take to end.
+/// How long tasks that were cut off may take to end.
 const CUT_OFF_MAX: Duration = Duration::from_secs(2);
-/// How long a connection may be silent before its other end is asked, and may take to answer.
+/// How long a connection may be silent before the server sends a ping, and how long the client may
+/// take to answer that.
 const KEEPALIVE: Duration = Duration::from_secs(20);
 
-/// From where a server may be reached.
+/// Which addresses a server may listen on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ListenPolicy {
-    /// From this machine only.
+    /// Those of loopback: only programs of this machine can connect.
     LoopbackOnly,
-    /// From anywhere, without TLS and tokens.
+    /// Any: programs of other machines can connect too, without TLS and tokens.
     Insecure,
 }
 
@@ -131,7 +132,7 @@ pub async fn run(
     served
 }
 
-/// Says what was started, for whoever reads the log later.
+/// Logs what was started, for the operator who reads it later.
 fn started(config: &ServerConfig, address: SocketAddr) {
     let role = match config.role {
         Role::All => "all",
@@ -150,8 +151,8 @@ fn started(config: &ServerConfig, address: SocketAddr) {
     );
 }
 
-/// Does what nobody calls for: the datanode's registration and heartbeats, after the first of which
-/// the server is ready, and the coordinator's housekeeping.
+/// Does the work that no call asks for: the datanode's registration and heartbeats, after the first
+/// of which the server is ready, and the coordinator's housekeeping.
 async fn background(
     coordinator: Option<Arc<Coordinator>>,
     agent: Option<(Agent, oneshot::Receiver<()>)>,
@@ -180,7 +181,7 @@ async fn background(
             ready();
         }
     };
-    // In a box, or the futures of all who wait for this one are large.
+    // In a box, because each future that awaits this one contains it and would be large.
     tokio::join!(keeping, Box::pin(agent.run()), announcing);
 }
 
@@ -266,7 +267,7 @@ impl Parts {
                 .register_encoded_file_descriptor_set(lfsfs_proto::FILE_DESCRIPTORS)
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         };
-        // Older tools ask for the name that reflection had before it was stable.
+        // Older tools call reflection by the name that it had before it was stable.
         routes.add_service(reflection().build_v1().map_err(ServerError::Reflection)?);
         let older = reflection().build_v1alpha();
         routes.add_service(older.map_err(ServerError::Reflection)?);
@@ -351,7 +352,7 @@ impl Parts {
     }
 }
 
-/// Returns where a process reaches itself.
+/// Returns the address at which a process connects to itself.
 fn local(address: SocketAddr) -> String {
     let ip = match address {
         SocketAddr::V4(_) if address.ip().is_unspecified() => "127.0.0.1".to_owned(),
@@ -362,7 +363,7 @@ fn local(address: SocketAddr) -> String {
     format!("{ip}:{}", address.port())
 }
 
-/// Returns the address that clients are told.
+/// Returns the address that the coordinator gives to clients.
 fn advertised(config: &ServerConfig, address: SocketAddr) -> Result<String, ServerError> {
     match &config.advertise {
         Some(advertise) => Ok(advertise.clone()),

@@ -42,7 +42,7 @@ impl<T> Stream for Answers<T> {
     }
 }
 
-/// How long either end of a stream may make no progress.
+/// How long either end of a stream may make no progress; then the server ends the stream.
 pub(crate) const STALL_MAX: Duration = Duration::from_secs(30);
 
 /// How long a client may let answers wait while others wait for memory.
@@ -50,11 +50,11 @@ const SLOW_READER: Duration = Duration::from_secs(10);
 /// Answers that wait for the client, at most.
 const ANSWERS_WAITING_MAX: usize = 4;
 
-/// The tasks of a server, and the word for them to end.
+/// The tasks of a server, and the tokens that end them.
 #[derive(Debug, Clone)]
 pub(crate) struct Tasks {
     pub(crate) tracker: TaskTracker,
-    /// Cancelled when calls in flight have no more time.
+    /// Cancelled when the grace time of calls in flight is over.
     pub(crate) abort: CancellationToken,
     pub(crate) refusals: Arc<Refusals>,
 }
@@ -141,8 +141,8 @@ impl<T: Message> Sink<T> {
     }
 }
 
-/// Takes the next message of a client's stream, which may let us wait, but not for ever; `None` at
-/// its end.
+/// Takes the next message of a client's stream, waiting for a slow client, but not for ever; `None`
+/// at its end.
 pub(crate) async fn next<T>(stream: &mut Streaming<T>) -> Result<Option<T>, Fault> {
     match tokio::time::timeout(STALL_MAX, stream.message()).await {
         Ok(Ok(message)) => Ok(message),

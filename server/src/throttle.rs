@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long a line that was written keeps its like away.
+/// How long a line that was written holds back others like it.
 const QUIET: Duration = Duration::from_secs(10);
 
 /// Lets one line pass in a while and counts the others.

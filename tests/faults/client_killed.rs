@@ -28,7 +28,7 @@ fn kill_imports(moments: u32) {
         let mut import = start_import(&world, &tree, "app");
         std::thread::sleep(whole * moment / moments);
         let _ = import.kill().expect("a process can be killed");
-        // A commit that was asked for goes on when nobody waits for its answer; give it time.
+        // A commit that was asked for goes on when no command waits for its answer; give it time.
         std::thread::sleep(whole / 4);
         if world.head("app") > before {
             assert_version_is_dir(&world, "app", &tree);

@@ -218,7 +218,7 @@ fn uploads_that_trickle_give_their_places_to_others() {
 }
 
 #[test]
-fn answers_that_nobody_reads_take_no_more_than_the_budget_and_do_not_hold_up_the_end() {
+fn answers_that_the_client_does_not_read_take_no_more_than_the_budget_and_do_not_hold_up_the_end() {
     let (mut world, tree) = world();
     fs::write(tree.join("large"), Numbers(99).bytes(8_000_000)).expect("a file");
     let _ = world.import(&tree, "app");

@@ -48,7 +48,7 @@ fn assert_fails(world: &World, verb: &[&str], limit: Duration, words: &[&str]) {
 }
 
 #[test]
-fn nobody_listens() {
+fn no_process_listens() {
     let world = World::without_server();
     let told = format!(
         "no lfsfs server at {}; start one with: lfsfsd all --data DIR",
@@ -72,7 +72,7 @@ fn mount_helper_fails_as_mount_expects() {
 }
 
 #[test]
-fn somebody_listens_and_says_nothing() {
+fn a_process_listens_and_says_nothing() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let mut world = World::without_server();
     let address = listener.local_addr().expect("an address").to_string();
@@ -86,7 +86,7 @@ fn somebody_listens_and_says_nothing() {
 }
 
 #[test]
-fn somebody_else_listens() {
+fn another_program_listens() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let mut world = World::without_server();
     world.set_address(&listener.local_addr().expect("an address").to_string());

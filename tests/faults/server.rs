@@ -117,7 +117,7 @@ fn a_server_that_is_told_to_stop_ends_in_time() {
 }
 
 #[test]
-fn a_server_that_waits_for_nobody_ends_at_once() {
+fn a_server_that_waits_for_no_call_ends_at_once() {
     let (mut world, _) = world_with_version();
     let start = Instant::now();
     world.stop_server();

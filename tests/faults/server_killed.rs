@@ -154,7 +154,7 @@ fn what_arrived_before_is_not_sent_again() {
     }
     let _ = world.lfsfs(["project", "new", "app"]).ok();
     let mut import = start_import(&world, &tree, "app");
-    // Each of four workers may have a chunk whose arrival nobody has noted yet.
+    // Each of four workers may have a chunk whose arrival the coordinator has not noted yet.
     while chunk_files(&world).len() < 6 {
         assert!(
             import.try_wait().expect("a process").is_none(),

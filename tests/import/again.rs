@@ -77,7 +77,7 @@ fn an_import_stores_again_what_the_server_lost() {
     world.stop_server();
     world.assert_check_is_clean();
 
-    // While it runs: the first who reads finds out. Another project is imported.
+    // While it runs: the first program that reads finds out. Another project is imported.
     world.start_server(&[]);
     lose(&world);
     // What this machine read before would be read from its cache.

@@ -136,7 +136,7 @@ fn many_at_once_make_whole_versions_only() {
             assert_conflict(status, import);
         }
     }
-    assert!(published > 0, "nobody won");
+    assert!(published > 0, "no import won");
     assert_eq!(world.head("app"), published);
 }
 

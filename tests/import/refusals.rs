@@ -14,7 +14,7 @@ use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 /// Some user that is not root and owns nothing.
-const NOBODY: u32 = 65_534;
+const UNPRIVILEGED: u32 = 65_534;
 
 fn world_with_project() -> World {
     let world = World::new();
@@ -28,11 +28,11 @@ fn import(world: &World, tree: &Path, options: &[&str]) -> Run {
     world.lfsfs(words.into_iter().chain(options))
 }
 
-fn import_as_nobody(world: &World, tree: &Path, options: &[&str]) -> Run {
+fn import_unprivileged(world: &World, tree: &Path, options: &[&str]) -> Run {
     let words = [OsStr::new("import"), tree.as_os_str(), OsStr::new("app")];
     let options = options.iter().map(OsStr::new);
-    let mut command = world.command_for_anybody(words.into_iter().chain(options));
-    command.uid(NOBODY).gid(NOBODY).current_dir("/");
+    let mut command = world.command_for_any_user(words.into_iter().chain(options));
+    command.uid(UNPRIVILEGED).gid(UNPRIVILEGED).current_dir("/");
     Run::of(command)
 }
 
@@ -102,7 +102,7 @@ fn unreadable_files_are_counted_and_the_first_are_named() {
     fs::set_permissions(&closed, Permissions::from_mode(0o700)).expect("a mode");
     fs::write(tree.join("open"), "public").expect("a file");
 
-    let refused = import_as_nobody(&world, &tree, &[]);
+    let refused = import_unprivileged(&world, &tree, &[]);
     let complaint = refused.fails(
         1,
         &[
@@ -115,11 +115,11 @@ fn unreadable_files_are_counted_and_the_first_are_named() {
     assert!(complaint.contains("--skip-unreadable"), "{complaint}");
     assert_eq!(world.head("app"), 0);
 
-    let rest = import_as_nobody(&world, &tree, &["--skip-unreadable"]);
+    let rest = import_unprivileged(&world, &tree, &["--skip-unreadable"]);
     assert_eq!(rest.ok(), "app@v1");
     assert!(rest.stderr().contains("left out: 31 entries"), "{rest:?}");
     assert_eq!(world.lfsfs(["ls", "-R", "app"]).ok(), "open");
-    let again = import_as_nobody(&world, &tree, &["--skip-unreadable", "--json"]);
+    let again = import_unprivileged(&world, &tree, &["--skip-unreadable", "--json"]);
     let report = again.json();
     assert_eq!(report["skipped_unreadable"], 31, "{report}");
     assert_eq!(report["version"], 1, "{report}");
@@ -135,7 +135,7 @@ fn a_directory_that_cannot_be_opened_at_all() {
     let tree = world.make_dir("tree");
     fs::set_permissions(&tree, Permissions::from_mode(0o700)).expect("a mode");
     for options in [&[][..], &["--skip-unreadable"]] {
-        import_as_nobody(&world, &tree, options).fails(1, &["tree", "Permission denied"]);
+        import_unprivileged(&world, &tree, options).fails(1, &["tree", "Permission denied"]);
     }
     assert_eq!(world.head("app"), 0);
 }

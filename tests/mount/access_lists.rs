@@ -11,7 +11,7 @@ use lfsfs_testkit::compare::{CompareOptions, assert_same_trees};
 use lfsfs_tests::{World, in_namespace};
 
 const LIST: &str = "system.posix_acl_access";
-/// Somebody in the group of the file.
+/// A user in the group of the file.
 const USER: u32 = 2000;
 const GROUP: u32 = 65_534;
 
@@ -22,13 +22,13 @@ fn list(user: u8) -> Vec<u8> {
         entry.extend(id.to_le_bytes());
         entry
     };
-    let nobody = u32::MAX;
+    let no_id = u32::MAX;
     let entries = [
-        entry(0x01, user, nobody),
+        entry(0x01, user, no_id),
         entry(0x02, 6, 1234),
-        entry(0x04, 0, nobody),
-        entry(0x10, 6, nobody),
-        entry(0x20, 0, nobody),
+        entry(0x04, 0, no_id),
+        entry(0x10, 6, no_id),
+        entry(0x20, 0, no_id),
     ];
     [vec![2, 0, 0, 0], entries.concat()].concat()
 }

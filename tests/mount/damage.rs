@@ -413,7 +413,7 @@ fn a_cache_that_cannot_be_is_told_or_done_without() {
             let _ = world
                 .mount_at("app@v1", &dir, &with_file)
                 .fails(1, &["not a directory"]);
-            // Nobody can make a directory in /proc.
+            // No process can make a directory in /proc.
             let mount = world.mount("app@v1", "cache=/proc/cache");
             assert_same_trees(&tree, mount.path(), &options());
             mount.umount();

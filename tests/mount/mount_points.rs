@@ -155,7 +155,7 @@ fn a_killed_process_leaves_a_dead_mount_that_the_same_command_replaces() {
 
         let list = || fs::read_dir(&dir).and_then(|mut entries| entries.next().transpose());
         let error = || list().expect_err("it is dead").raw_os_error();
-        // A request under way when the process ended is aborted; those that follow find nobody.
+        // A request under way when the process ended is aborted; those that follow find no process.
         let first = error();
         assert!(
             [Some(libc::ECONNABORTED), Some(libc::ENOTCONN)].contains(&first),
@@ -179,8 +179,8 @@ fn a_killed_process_leaves_a_dead_mount_that_the_same_command_replaces() {
 }
 
 #[test]
-fn what_somebody_else_mounts_over_ours_stays_when_our_process_ends() {
-    let name = "mount_points::what_somebody_else_mounts_over_ours_stays_when_our_process_ends";
+fn what_another_user_mounts_over_ours_stays_when_our_process_ends() {
+    let name = "mount_points::what_another_user_mounts_over_ours_stays_when_our_process_ends";
     in_namespace(name, || {
         let world = world();
         let dir = world.make_dir("m");
@@ -189,7 +189,7 @@ fn what_somebody_else_mounts_over_ours_stays_when_our_process_ends() {
         mount_tmpfs(&dir);
         fs::write(dir.join("theirs"), "text").expect("a file");
 
-        // Who asks for ours by its directory means what is seen there.
+        // A user that names our mount by its directory means the mount that is seen there.
         let refused = world.lfsfs(["umount".as_ref(), dir.as_os_str()]);
         let _ = refused.fails(1, &[]);
         signal(pid, rustix::process::Signal::TERM);

@@ -1,4 +1,4 @@
-//! Servers that are not there, not there any more, slow, or somebody else.
+//! Servers that are not there, not there any more, slow, or another server.
 
 use std::fs;
 use std::io;
@@ -203,7 +203,7 @@ fn while_the_server_is_down_the_cache_serves_and_the_rest_fails_in_time() {
             timed(CALL_MAX, || {
                 same(&tree.join("cached"), &shown.join("cached"));
             });
-            assert_eq!(read_fresh(&tree, shown), 1, "nobody has fetched that");
+            assert_eq!(read_fresh(&tree, shown), 1, "no mount has fetched that");
             let listed = timed(CALL_MAX, || fs::read_dir(shown.join("fresh/deep")));
             let listed = listed.and_then(|mut entries| entries.next().transpose());
             assert_eq!(
@@ -376,7 +376,7 @@ fn a_mount_of_known_data_needs_no_slow_network() {
 }
 
 /// Stops the server, throws its data away, and starts one with another tree under the same names.
-fn become_somebody_else(world: &mut World) -> PathBuf {
+fn become_another_server(world: &mut World) -> PathBuf {
     world.kill_server();
     fs::remove_dir_all(world.data()).expect("the data can be removed");
     world.start_server(&[]);
@@ -399,7 +399,7 @@ fn another_servers_data_under_the_same_names_is_never_shown() {
         read_all(&dir.join("cached"));
         std::thread::sleep(Duration::from_secs(1));
 
-        let other = become_somebody_else(&mut world);
+        let other = become_another_server(&mut world);
         same(&tree.join("cached"), &dir.join("cached"));
         assert_own_or_error(&tree, &dir);
 
@@ -442,7 +442,7 @@ fn a_project_that_was_made_again_shows_nothing_of_the_old_one() {
         let first = world.mount("app@v1", "");
         warm_up(&first);
         first.umount();
-        let other = become_somebody_else(&mut world);
+        let other = become_another_server(&mut world);
         let second = world.mount("app@v1", "");
         same(&other, second.path());
         second.umount();

@@ -209,7 +209,8 @@ impl<'a> Mounted<'a> {
     pub fn umount(self) {
         let pid = self.pid();
         let _ = self.verb(["umount"]).ok();
-        // One that has ended has no root directory any more, even if nobody has waited for it yet.
+        // One that has ended has no root directory any more, even if its parent has not waited for
+        // it yet.
         assert!(
             fs::metadata(format!("/proc/{pid}/root")).is_err(),
             "the process {pid} is still there"

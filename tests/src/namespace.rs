@@ -23,7 +23,7 @@ pub fn in_namespace_for(name: &str, timeout: Duration, body: impl FnOnce()) {
 }
 
 /// Takes the mounts of lfsfs that this machine had already out of this namespace: they are in no
-/// list then, and whoever has them can end them while the test runs.
+/// list then, and their owners can end them while the test runs.
 fn forget_mounts_of_others() {
     let table = fs::read_to_string("/proc/self/mounts").expect("the mount table");
     let found = table.lines().filter(|line| line.contains(" fuse.lfsfs "));

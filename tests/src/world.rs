@@ -43,12 +43,12 @@ impl World {
         world
     }
 
-    /// Makes the places and starts nothing. Nobody listens at the server's address.
+    /// Makes the places and starts nothing. No process listens at the server's address.
     #[must_use]
     pub fn without_server() -> Self {
         let dir = TempDir::new().expect("a scratch directory");
         let data = dir.path().join("data");
-        // Port 1 of loopback: root could listen there, and nobody does.
+        // Port 1 of loopback: root could listen there, and no process does.
         let address = "127.0.0.1:1".to_owned();
         let binaries = ensure_built().expect("the programs can be built");
         Self {
@@ -158,13 +158,13 @@ impl World {
         self.at_home(Command::new(&self.binaries.lfsfs), arguments)
     }
 
-    /// Returns a command of a copy of `lfsfs` that every user can reach, not run yet: nobody else
-    /// may have a way to where it was built.
+    /// Returns a command of a copy of `lfsfs` that every user can reach, not run yet: other users may
+    /// have no way to where it was built.
     ///
     /// # Panics
     /// Where it cannot be copied.
     #[must_use]
-    pub fn command_for_anybody<S: AsRef<OsStr>>(
+    pub fn command_for_any_user<S: AsRef<OsStr>>(
         &self,
         arguments: impl IntoIterator<Item = S>,
     ) -> Command {

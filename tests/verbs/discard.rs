@@ -68,19 +68,16 @@ fn without_a_path_everything_goes() {
 }
 
 #[test]
-fn where_nobody_can_be_asked_only_yes_discards() {
-    in_namespace(
-        "discard::where_nobody_can_be_asked_only_yes_discards",
-        || {
-            let world = world();
-            let mount = world.mount_writable("app", "");
-            write(mount.path(), "one", "changed");
-            mount.verb(["discard"]).fails(2, &["--yes", "app@v1"]);
-            typed_in(&world, mount.path(), &["discard", "one"]).fails(2, &["--yes", "one"]);
-            assert_eq!(mount.diff(), ["M one"]);
-            mount.umount();
-        },
-    );
+fn without_a_terminal_only_yes_discards() {
+    in_namespace("discard::without_a_terminal_only_yes_discards", || {
+        let world = world();
+        let mount = world.mount_writable("app", "");
+        write(mount.path(), "one", "changed");
+        mount.verb(["discard"]).fails(2, &["--yes", "app@v1"]);
+        typed_in(&world, mount.path(), &["discard", "one"]).fails(2, &["--yes", "one"]);
+        assert_eq!(mount.diff(), ["M one"]);
+        mount.umount();
+    });
 }
 
 #[test]

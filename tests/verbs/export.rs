@@ -73,7 +73,7 @@ fn a_user_gets_all_but_the_owners() {
     std::os::unix::fs::chown(&home, Some(4711), Some(4711)).expect("an owner");
     mode(world.path("home").parent().expect("a parent"), 0o755).expect("a mode");
     let dir = home.join("out");
-    let command = world.command_for_anybody(["export".as_ref(), "app".as_ref(), dir.as_os_str()]);
+    let command = world.command_for_any_user(["export".as_ref(), "app".as_ref(), dir.as_os_str()]);
     let mut user = Command::new("setpriv");
     user.args(["--reuid", "4711", "--regid", "4711", "--clear-groups"])
         .arg(command.get_program())
@@ -83,7 +83,7 @@ fn a_user_gets_all_but_the_owners() {
     }
     assert_eq!(Run::of(user).ok(), "app@v1");
     let file = fs::metadata(dir.join("file")).expect("a file");
-    // Set-user-id of somebody else's file is no right of one's own.
+    // Set-user-id of another user's file gives no right of one's own.
     assert_eq!((file.uid(), file.mode() & 0o7777), (4711, 0o755));
 }
 

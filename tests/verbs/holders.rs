@@ -1,4 +1,4 @@
-//! Who keeps a mount from ending: programs, and mount namespaces that show it.
+//! What keeps a mount from ending: programs, and mount namespaces that show it.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};

@@ -11,7 +11,7 @@ use lfsfs_tests::{Run, World, in_namespace, mount_table, run};
 
 use crate::support::{read, typed_in, world};
 
-/// `nobody`, whom every machine has.
+/// A user without rights that every machine has.
 const USER: u32 = 65534;
 
 fn give(path: &Path) {
@@ -30,7 +30,7 @@ fn open_device(world: &World) {
 
 /// Returns a command of a user without a login: no variable says where sockets lie.
 fn as_user(world: &World, home: &Path, words: &[&str]) -> Run {
-    let ours = world.command_for_anybody(words);
+    let ours = world.command_for_any_user(words);
     let mut command = Command::new("setpriv");
     command
         .args(["--reuid=65534", "--regid=65534", "--clear-groups"])

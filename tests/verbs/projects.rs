@@ -53,7 +53,7 @@ fn one_that_is_there_is_made_only_if_it_is_missing() {
 }
 
 #[test]
-fn where_nobody_can_be_asked_only_yes_deletes() {
+fn without_a_terminal_only_yes_deletes() {
     let world = world();
     let asked = world.lfsfs(["project", "delete", "app"]);
     asked.fails(2, &["app", "v1", "--yes"]);

@@ -198,7 +198,7 @@ fn many_changes(count: usize, bytes_max: u64) {
         "before {before:?}, after {after:?}, own {own_before} then {}",
         own()
     );
-    // For whoever asks the test to show what it says.
+    // For the developer who runs the test with --nocapture.
     let _ = writeln!(
         std::io::stderr(),
         "{count} changes, mount and server: {figures}"

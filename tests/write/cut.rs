@@ -227,10 +227,10 @@ fn who_replaces_files_is_in_no_commits_way() {
     });
 }
 
-/// Whoever waits for a killed process gets an error: nothing keeps its device open.
+/// A program that waits for a killed process gets an error: nothing keeps its device open.
 #[test]
-fn a_mount_that_is_killed_in_a_commit_leaves_nobody_waiting() {
-    let name = "cut::a_mount_that_is_killed_in_a_commit_leaves_nobody_waiting";
+fn a_mount_that_is_killed_in_a_commit_leaves_no_program_waiting() {
+    let name = "cut::a_mount_that_is_killed_in_a_commit_leaves_no_program_waiting";
     in_namespace(name, || {
         let (world, _) = world_with_app(50);
         let mount = world.mount_writable("app@v1", "");

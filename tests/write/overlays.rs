@@ -84,7 +84,7 @@ fn one_that_is_in_use_is_waited_for_and_then_refused() {
         let took = start.elapsed();
         assert!((8..20).contains(&took.as_secs()), "{took:?}");
 
-        // Whoever leaves in time makes room.
+        // A mount that ends in time makes room.
         let words = ["mount".as_ref(), OsStr::new("app@v1"), second.as_os_str()];
         let options = ["-o", "overlay=shared"].map(OsStr::new);
         let command = world.command(words.into_iter().chain(options));
@@ -115,7 +115,7 @@ fn one_with_changes_of_another_version_is_refused() {
         mount.mount("app@v1");
         let _ = mount.verb(["discard", "--yes"]).ok();
         let _ = mount.verb(["umount"]).ok();
-        // Without changes it is nobody's.
+        // Without changes no mount owns it.
         mount.mount("app@v2");
         assert!(mount.path().join("second").exists());
         assert!(!mount.path().join("new").exists());

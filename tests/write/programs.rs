@@ -10,7 +10,7 @@ use lfsfs_tests::{Mounted, Run, World, count, files, in_namespace, requests_of, 
 
 use crate::support::{assert_version_is_mount, write};
 
-/// Runs a program in a directory, with nothing of the user who tests.
+/// Runs a program in a directory, without the settings of the user that runs the tests.
 #[track_caller]
 fn run_in(dir: &Path, program: &str, words: &[&str]) -> String {
     let mut command = Command::new(program);

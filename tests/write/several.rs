@@ -1,5 +1,5 @@
-//! Several mounts of one project at once: what one commits lands beside what the others do, whoever is
-//! killed meanwhile.
+//! Several mounts of one project at once: what one commits lands beside what the others do, whichever
+//! is killed meanwhile.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -173,8 +173,8 @@ fn assert_head_is_all_of(world: &World) {
 }
 
 #[test]
-fn neighbours_that_are_killed_lose_nothing_and_disturb_nobody() {
-    let name = "several::neighbours_that_are_killed_lose_nothing_and_disturb_nobody";
+fn neighbours_that_are_killed_lose_nothing_and_disturb_no_other_mount() {
+    let name = "several::neighbours_that_are_killed_lose_nothing_and_disturb_no_other_mount";
     in_namespace_for(name, Duration::from_secs(120), || run_neighbours(1, 12));
 }
 

@@ -350,7 +350,8 @@ fn refused_with_changes_submounts_and_other_projects() {
             let _ = run("umount", [&submount]).ok();
         }
         versions.assert_shown(dir, 1);
-        // Where nothing changes, or the times of a directory above alone, it is in nobody's way.
+        // Where nothing changes, or the times of a directory above alone, it is in the way of no
+        // submount.
         let submounts = ["node_modules", "around/kept"].map(tmpfs);
         for submount in &submounts {
             fs::write(submount.join("theirs"), "text").expect("a file");

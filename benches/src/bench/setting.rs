@@ -104,7 +104,7 @@ impl Setting {
         mut round: impl FnMut(u32) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         for number in 1..=self.options.rounds {
-            // Progress is for people; whoever closed stderr does not want it.
+            // Progress is for people; a user who closed stderr does not want it.
             let _ = writeln!(
                 std::io::stderr(),
                 "row {}: round {number} of {}",

@@ -172,7 +172,7 @@ impl DiskCache {
         self.store_sealed(&self.shared.layout.places(key), encoded);
     }
 
-    /// Returns which listing each directory has at a version, as far as anybody has seen it and
+    /// Returns which listing each directory has at a version, as far as a mount has recorded it and
     /// `position` has not passed it yet. A position begins at 0 and is moved on.
     #[must_use]
     pub fn version_index(
@@ -323,7 +323,7 @@ impl Shared {
     }
 
     /// Counts what was written, and makes room if the limit is crossed. Does nothing while another
-    /// process is at it.
+    /// process makes room.
     fn keep_size(&self) {
         if let Err(error) = self.try_keep_size() {
             tracing::debug!(%error, "cannot measure the cache");
@@ -363,7 +363,7 @@ impl Drop for Shared {
     }
 }
 
-/// What is cached belongs to whoever may read the projects, so nobody else looks in.
+/// The owner alone may look in: the projects that are cached may be closed to other users.
 fn create_dir(dir: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }

@@ -13,7 +13,7 @@ use lfsfs_common::durable::is_temp_file_name;
 
 use crate::layout::Layout;
 
-/// A temporary file this old belongs to nobody.
+/// A temporary file this old was left by a process that died.
 const TEMP_AGE_MAX: Duration = Duration::from_hours(1);
 
 /// What an eviction did.

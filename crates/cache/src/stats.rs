@@ -1,4 +1,4 @@
-//! Counters of one process; they never decide anything.
+//! Counters of one process. No code decides by them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

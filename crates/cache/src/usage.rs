@@ -35,7 +35,7 @@ impl Usage {
 
     /// Moves what is pending to the shared count and returns the sum. The caller holds the lock.
     ///
-    /// `None` means that nobody knows the sum: the count is missing or makes no sense.
+    /// `None` means that the sum is not known: the count is missing or makes no sense.
     pub(crate) fn publish(&self, path: &Path) -> io::Result<Option<u64>> {
         let Some(shared) = read(path)? else {
             return Ok(None);

@@ -68,7 +68,7 @@ fn parse(name: &[u8], bytes: &[u8], start: u64) -> Index {
             rest = &rest[1..];
         }
     }
-    // What is left is a record that was torn, or that somebody is appending at this moment.
+    // What is left is a record that was torn, or that another process appends at this moment.
     Index {
         listings,
         damaged,

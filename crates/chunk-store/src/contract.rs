@@ -58,7 +58,7 @@ pub fn poisoned_chunk() -> BuiltChunk {
     let mut builder = ChunkBuilder::new(CHUNK_LEN_DEFAULT);
     builder
         .add(
-            small_content_id(b"what everybody trusts"),
+            small_content_id(b"what all clients trust"),
             b"something else",
         )
         .expect("a new chunk has room");

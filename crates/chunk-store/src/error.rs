@@ -109,7 +109,8 @@ impl ChunkStoreError {
         matches!(self, Self::Damaged { .. })
     }
 
-    /// Returns true if the same call may succeed later without anybody's help.
+    /// Returns true if the same call may succeed later without a change by the caller or the
+    /// operator.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};

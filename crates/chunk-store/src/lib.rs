@@ -58,7 +58,7 @@ pub trait ChunkStore: Send + Sync + Debug + 'static {
 
     /// Starts to write a chunk of `len` bytes, whose space is set aside at once.
     ///
-    /// Nobody sees the chunk before [`ChunkWriter::commit`]. Several writers of one chunk do not
+    /// No reader sees the chunk before [`ChunkWriter::commit`]. Several writers of one chunk do not
     /// disturb each other.
     ///
     /// # Errors
@@ -106,7 +106,7 @@ pub trait ChunkReader: Send + Sync + Debug {
 
     /// Reads a range, exactly.
     ///
-    /// A range alone cannot be verified; who receives it does, by footer and block hashes.
+    /// A range alone cannot be verified. Its receiver verifies it, by footer and block hashes.
     ///
     /// # Errors
     /// [`ChunkStoreError::Range`] if it does not lie in the chunk.

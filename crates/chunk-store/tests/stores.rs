@@ -58,7 +58,7 @@ fn opening_sweeps_what_a_crash_left_and_nothing_else() {
     drop(store);
     let temp = dir.path().join("temp");
     fs::write(temp.join(".tmp-left"), b"half a chunk").unwrap();
-    fs::write(temp.join("notes"), b"somebody's").unwrap();
+    fs::write(temp.join("notes"), b"of another program").unwrap();
 
     DiskChunkStore::open_existing(dir.path()).unwrap();
     assert_eq!(

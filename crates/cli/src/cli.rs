@@ -1,4 +1,4 @@
-//! What can be typed.
+//! The command line: what a user can type.
 
 #[cfg(test)]
 mod docs;

@@ -67,7 +67,7 @@ impl Contents {
         Ok(self.vfs.getattr(ino).await?)
     }
 
-    /// Waits until the cache has what was fetched.
+    /// Waits until everything that was fetched is in the cache.
     pub(crate) async fn close(self) {
         self.vfs.settle().await;
     }

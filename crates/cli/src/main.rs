@@ -62,7 +62,7 @@ fn form_of(matches: &ArgMatches) -> Form {
 
 /// Prints the help that was asked for, or what is wrong with what was typed.
 fn explain(error: &clap::Error) -> ExitCode {
-    // If the reader went away, there is no one else to tell.
+    // If the reader went away, there is no other way to tell the user.
     let _ = error.print();
     let mut options = std::env::args_os().skip(1).take_while(|word| word != "--");
     if error.use_stderr() && options.any(|word| word == "--json") {

@@ -1,5 +1,5 @@
-//! The program as others start it: mount(8) calls `mount.lfsfs`, a mount starts its process, and that
-//! process one that holds files.
+//! The program as other programs start it: mount(8) calls `mount.lfsfs`, `lfsfs mount` starts the
+//! process of the mount, and that process starts one that holds files.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -97,7 +97,7 @@ fn parse(mut arguments: impl Iterator<Item = OsString>) -> Result<Called, String
         };
         match letters {
             "o" => called.options.push(text(arguments.next())?),
-            // The namespace and the type are mount(8)'s own business.
+            // mount(8) itself has used the namespace and the type.
             "N" | "t" => drop(arguments.next()),
             _ => called.take_flags(letters)?,
         }
@@ -116,7 +116,8 @@ impl Called {
                 'r' => self.options.push("ro".to_owned()),
                 'w' => self.options.push("rw".to_owned()),
                 'f' => self.is_fake = true,
-                // Tolerant of options, no entry in mtab, talkative: nothing to do differently.
+                // Options of mount(8) that change nothing here: tolerate unknown options, write no
+                // mtab, print more.
                 's' | 'n' | 'v' => {}
                 other => return Err(format!("unknown flag -{other}")),
             }

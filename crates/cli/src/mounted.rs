@@ -41,8 +41,8 @@ pub(crate) fn locate(path: &Path) -> Result<MountedPath, CommandError> {
     Ok(MountedPath { mount, path })
 }
 
-/// Returns true if a path is a mount of another user: the kernel shows nothing of it to us, not even
-/// to root.
+/// Returns true if a path is a mount of another user: the kernel shows nothing of it to this
+/// process, not even as root.
 fn is_closed(error: &io::Error, path: &Path) -> bool {
     error.kind() == io::ErrorKind::PermissionDenied
         && mountinfo::read()

@@ -1,4 +1,4 @@
-//! How far long work is, drawn on a terminal and nowhere else.
+//! Draws how far long work is: on a terminal only.
 
 use std::io::{self, IsTerminal as _};
 use std::sync::{Mutex, PoisonError};
@@ -80,7 +80,7 @@ impl Work {
         Self { bar }
     }
 
-    /// Takes what was drawn away.
+    /// Removes what was drawn.
     pub(crate) fn end(self) {
         self.bar.finish_and_clear();
     }
@@ -108,7 +108,7 @@ impl AnswerSink for Work {
     }
 }
 
-/// Returns a time as the process of a mount is told it.
+/// Returns a time in milliseconds, as a request to the process of a mount has it.
 pub(crate) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -6,8 +6,8 @@ use std::task::Poll;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Ctrl-C, the end of a service, and a terminal or connection that is gone. Those that the caller
-/// has this program ignore, as nohup(1) does, stay ignored.
+/// Ctrl-C, the end of a service, and a terminal or connection that is gone. Signals that the parent
+/// process set to be ignored, as nohup(1) does, stay ignored.
 #[derive(Debug)]
 pub(crate) struct EndSignals(Vec<Signal>);
 

@@ -1,4 +1,4 @@
-//! Who types, and what is told to them beside the results.
+//! The user: their name, and what the program tells them beside the results.
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
@@ -38,13 +38,13 @@ pub(crate) fn tell(line: &str) {
     });
 }
 
-/// Tells what is odd but no failure.
+/// Warns the user of something that is no failure.
 pub(crate) fn warn(message: &str) {
     tell(&format!("lfsfs: {message}"));
 }
 
-/// Asks whether something is to be done that cannot be taken back. Where nobody can be asked, only
-/// `--yes` is an answer.
+/// Asks the user whether to do something that cannot be taken back. Without a terminal only `--yes`
+/// is an answer.
 pub(crate) fn confirm(question: &str, yes: bool) -> Result<(), CommandError> {
     if yes {
         return Ok(());
@@ -61,7 +61,7 @@ pub(crate) fn confirm(question: &str, yes: bool) -> Result<(), CommandError> {
     }
 }
 
-/// Returns true if somebody can be asked.
+/// Returns true if there is a user at a terminal, who can be asked.
 pub(crate) fn can_be_asked() -> bool {
     std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
 }

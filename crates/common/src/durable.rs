@@ -18,7 +18,7 @@ const TEMP_PREFIX: &str = ".tmp-";
 
 /// Replaces the file at `path` by one with these bytes.
 ///
-/// Whoever opens `path`, at any time and after any crash, finds the old bytes or the new ones,
+/// A process that opens `path`, at any time and after any crash, finds the old bytes or the new ones,
 /// whole. On return the new ones are durable.
 pub fn write_file_atomically(path: &Path, bytes: &[u8]) -> Result<(), PathError> {
     let mut temp = TempFile::create_in(parent_of(path))?;
@@ -93,7 +93,7 @@ pub fn remove_file_durably(path: &Path) -> Result<(), PathError> {
 /// Returns whether a [`TempFile`] could have this name.
 ///
 /// A crash leaves temporary files behind; the owner of a directory uses this to sweep them while
-/// it knows that nobody writes there.
+/// it knows that no process writes there.
 pub fn is_temp_file_name(name: &OsStr) -> bool {
     name.as_bytes().starts_with(TEMP_PREFIX.as_bytes())
 }
@@ -190,7 +190,7 @@ fn rename(from: &Path, to: &Path) -> Result<(), PathError> {
     fs::rename(from, to).map_err(PathError::wrap("rename a file to", to))
 }
 
-/// Creates `dir`, whose parent exists; somebody else may have created it meanwhile.
+/// Creates `dir`, whose parent exists; another process may have created it meanwhile.
 fn create_in_existing_parent(dir: &Path) -> Result<(), PathError> {
     match fs::create_dir(dir) {
         Ok(()) => sync_dir(parent_of(dir)),

@@ -1,7 +1,7 @@
 //! Advisory locks between processes: flock(2) on a file, held as long as the value lives.
 //!
 //! The kernel drops such a lock when its holder dies, however it dies. The lock file is created
-//! when it is missing and never removed: whoever removed it would let two holders in, each on a
+//! when it is missing and never removed: after a removal two processes could each hold the lock, on a
 //! file of its own.
 
 use std::fs::{File, OpenOptions, TryLockError};
@@ -15,12 +15,12 @@ use crate::backoff::Backoff;
 /// How often a waiting process looks again; flock(2) itself knows no time limit.
 const POLL: Backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(50));
 
-/// Who else may hold the lock at the same time.
+/// Which other processes may hold the lock at the same time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LockMode {
-    /// Others may hold it in shared mode too.
+    /// Other processes may hold it in shared mode too.
     Shared,
-    /// Nobody else holds it.
+    /// No other process holds it.
     Exclusive,
 }
 
@@ -32,7 +32,7 @@ pub struct FileLock {
 }
 
 impl FileLock {
-    /// Takes the lock if it is free; `None` means that somebody holds it.
+    /// Takes the lock if it is free; `None` means that another process holds it.
     pub fn try_acquire(path: &Path, mode: LockMode) -> Result<Option<Self>, PathError> {
         let file = open(path)?;
         let held = try_lock(&file, path, mode)?;
@@ -84,7 +84,7 @@ impl FileLock {
         })
     }
 
-    /// Returns the locked file, where its holder may write who it is.
+    /// Returns the locked file, in which the holder may write its process id.
     pub const fn file(&self) -> &File {
         &self.file
     }
@@ -95,7 +95,7 @@ impl FileLock {
     }
 }
 
-/// Opens the lock file without truncating it: its bytes belong to whoever holds the lock.
+/// Opens the lock file without truncating it: its bytes belong to the holder of the lock.
 fn open(path: &Path) -> Result<File, PathError> {
     OpenOptions::new()
         .read(true)
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn an_exclusive_lock_keeps_everybody_out_until_it_is_dropped() {
+    fn an_exclusive_lock_keeps_all_others_out_until_it_is_dropped() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("lock");
         let held = FileLock::acquire(&path, LockMode::Exclusive).unwrap();

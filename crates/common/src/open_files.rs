@@ -2,8 +2,8 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Lets this process have as many files open as it may give itself. The limit that programs start
-/// with, 1,024 as a rule, is for those that call select(2), and few for one that serves many.
+/// Raises the limit of open files of this process to the highest that the kernel allows it.
+/// Programs start with 1,024 as a rule, a limit that select(2) needs, and that is low for a server.
 pub fn raise_limit() {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current == maximum {

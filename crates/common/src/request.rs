@@ -24,7 +24,7 @@ impl RequestId {
     /// Returns an id that no other request of this process has, and hardly one of another.
     #[must_use]
     pub fn next() -> Self {
-        /// Tells processes apart.
+        /// A random number of this process, so that two processes give different ids.
         static PROCESS: LazyLock<u64> =
             LazyLock::new(|| RandomState::new().hash_one(std::process::id()) << 32);
         static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -39,7 +39,7 @@ impl RequestId {
         number.filter(|_| is_whole).map(Self)
     }
 
-    /// Returns the id of the request that is worked for, if it is known.
+    /// Returns the id of the request that this task works for, if it is known.
     #[must_use]
     pub fn current() -> Option<Self> {
         CURRENT.try_with(|id| *id).ok()

@@ -1,4 +1,4 @@
-//! Log set-up of programs: where lines go and which are kept.
+//! Sets up the log of a program: where lines go and which are kept.
 //!
 //! Only a program's `main` calls this; libraries emit `tracing` events and read no environment.
 //! `LFSFS_LOG` holds the filter in the syntax of `tracing-subscriber`, such as
@@ -34,8 +34,8 @@ pub enum LogTarget {
     Stderr,
     /// The end of this file, kept below a fixed size by moving it to `NAME.1`.
     File(PathBuf),
-    /// As `File`, and only if that is a regular file with this one name: no link that somebody left in
-    /// its place leads to another.
+    /// As `File`, and only if that is a regular file with this one name: a link that another user
+    /// left in its place is not followed.
     OwnFile(PathBuf),
 }
 

@@ -100,7 +100,8 @@ impl MetaError {
         }
     }
 
-    /// Returns true if the same call may succeed later without anybody's help.
+    /// Returns true if the same call may succeed later without a change by the caller or the
+    /// operator.
     pub fn is_retryable(&self) -> bool {
         use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
         match self {

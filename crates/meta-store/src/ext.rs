@@ -52,8 +52,8 @@ pub trait MetaStoreExt: MetaStore {
 
     /// Removes all rows of a range of any size, in batches; returns how many there were.
     ///
-    /// It is not atomic: a reader may see the range half empty, and so may whoever comes after a
-    /// crash. It does not flush.
+    /// It is not atomic: a reader may see the range half empty, and so may the process that opens the
+    /// store after a crash. It does not flush.
     fn delete_range(&self, range: KeyRange) -> Result<u64, MetaError> {
         let mut removed = 0;
         loop {

@@ -62,7 +62,7 @@ impl KeyBuilder {
     ///
     /// # Panics
     ///
-    /// If the name contains a NUL: whoever took it from outside must have checked that.
+    /// If the name contains a NUL. The code that took the name from outside must have checked that.
     #[must_use]
     pub fn name(mut self, name: &[u8]) -> Self {
         assert!(!name.contains(&NAME_END), "a name never contains NUL");

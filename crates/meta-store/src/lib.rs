@@ -39,7 +39,7 @@ pub trait MetaStore: Send + Sync + Debug + 'static {
 
     /// Returns true if no other process can have this store open.
     ///
-    /// Whoever opens an exclusive store may treat the leases of earlier processes as dead.
+    /// A process that opens an exclusive store may treat the leases of earlier processes as dead.
     fn is_exclusive(&self) -> bool;
 
     /// Returns how many writes, and how many preconditions, one batch may have.

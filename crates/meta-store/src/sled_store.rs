@@ -365,8 +365,8 @@ impl Drop for SledStore {
         } else if let Err(message) = panics::catch(|| drop(db)) {
             tracing::error!(message, "could not close the metadata store");
         } else {
-            // sled's threads still hold its file and its lock for a moment; whoever opens the
-            // store next must not meet them.
+            // sled's threads still hold its file and its lock for a moment; the process that opens
+            // the store next must not meet them.
             self.place.wait_until_unlocked(CLOSE_WAIT);
         }
     }

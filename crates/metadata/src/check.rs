@@ -1,7 +1,7 @@
 //! The check of a whole store: every row is decoded, and every invariant that reading and
 //! publishing rely on is looked at. It changes nothing.
 //!
-//! Nobody may publish meanwhile: what is above a head is a finding here. docs/durability.md lists
+//! No client may publish meanwhile: what is above a head is a finding here. docs/durability.md lists
 //! the invariants.
 
 mod objects;

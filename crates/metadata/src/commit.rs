@@ -1,10 +1,11 @@
 //! Commits: from a session with staged changes to a published version.
 //!
 //! A session stages changes in rows of its own, in any order and any number, without holding them
-//! in memory. Publishing takes the project's lease, undoes what a dead publisher left ([`undo`]),
-//! plans what the changes mean ([`plan`], [`links`]), makes changes of an older version fit the newest
-//! one ([`rebase`], [`conflict`], [`force`]), and writes the version ([`publish`]) in the order that
-//! docs/durability.md sets down. A session that dies leaves staged rows, which a sweep removes.
+//! in memory. A publisher takes the project's lease, undoes what a dead publisher left ([`undo`]),
+//! plans what the changes mean ([`plan`], [`links`]), makes changes of an older version fit the
+//! newest one ([`rebase`], [`conflict`], [`force`]), and writes the version ([`publish`]) in the
+//! order that docs/durability.md sets down. A session that dies leaves staged rows, which a sweep
+//! removes.
 
 mod conflict;
 mod contents;
@@ -47,11 +48,11 @@ pub struct CommitParams {
     pub base: (VersionNumber, VersionId),
     /// The random id of the version to be, drawn by the client.
     pub version: VersionId,
-    /// How the version comes to be.
+    /// Which act makes the version.
     pub origin: Origin,
-    /// Who makes it.
+    /// The author.
     pub author: String,
-    /// Why.
+    /// The message: why it is made.
     pub message: String,
     /// Whether the changes are made even where others changed the same since the base.
     pub force: bool,
@@ -100,7 +101,7 @@ impl Change {
 /// The answer to the opening of a commit.
 #[derive(Debug)]
 pub enum Begun {
-    /// The random id is a version's already: an answer was lost, the commit is done.
+    /// A version has the random id already: the client lost an answer, and the commit is done.
     AlreadyDone(VersionRecord),
     /// Changes can be staged.
     Session(CommitSession),
@@ -118,8 +119,8 @@ pub struct Published {
     /// the changes of the commit.
     pub is_rebased: bool,
     /// The real id of each directory that the session made, by the id that the session gave it; a
-    /// removed directory that was made again has its old id, one that somebody else made at the same
-    /// place has that one's. Empty unless `is_new`: who lost an answer looks its paths up.
+    /// removed directory that was made again has its old id, one that another commit made at the same
+    /// place has that one's. Empty unless `is_new`: a client that lost the answer looks its paths up.
     pub dirs: BTreeMap<DirId, DirId>,
     /// The real id of each hard link that the session made, by the id that the session gave it; as
     /// for `dirs`.
@@ -142,7 +143,7 @@ impl Published {
 /// How the changes of a session become a version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
-    /// On the newest version, if nobody else changed what they change.
+    /// On the newest version, if no other commit changed what they change.
     Rebase,
     /// On the newest version in any case.
     Force,
@@ -225,7 +226,8 @@ impl Metadata {
         if found.project != params.project {
             return Err(MetadataError::InvalidVersionId { id: params.version });
         }
-        // Whoever published it may not have flushed yet, and what is answered must be durable.
+        // The thread that published it may not have flushed yet, and what is answered must be
+        // durable.
         self.store().flush()?;
         self.version(found.project, found.number).map(Some)
     }
@@ -236,7 +238,8 @@ impl CommitSession {
     ///
     /// What depends on other changes or on the base is checked when the commit is published.
     pub fn stage(&mut self, changes: Vec<Change>) -> Result<()> {
-        // What an older version has was taken once, and a rollback gives it back as it is.
+        // What the older version has was accepted when that was published; a rollback gives it back
+        // as it is.
         let is_rollback = matches!(self.mode, Mode::Rollback(_));
         for change in &changes {
             check_change(change).map_err(|error| self.with_path(error))?;

@@ -1,4 +1,4 @@
-//! Contents and chunks: what is stored, where it lies, and when it was last asked for.
+//! Contents and chunks: what is stored, where it lies, and when a client last asked for it.
 //!
 //! A place is only ever taken from the receipt of the datanode that verified it. A content row is
 //! written with or after the row of its chunk, so the chunk of every known content is known. A content
@@ -38,7 +38,7 @@ const CONTENTS_PER_READ: usize = 500;
 /// What a datanode says of a chunk that it received, verified and made durable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChunkReceipt {
-    /// Who has it.
+    /// The datanode that has it.
     pub node: NodeId,
     /// What it takes to read it.
     pub info: ChunkInfo,
@@ -89,8 +89,8 @@ impl Metadata {
         Ok(missing)
     }
 
-    /// Tells `found` what is known of each of `contents`, each once, and renews the stamps of those
-    /// that are known.
+    /// Calls `found` with what is known of each of `contents`, each once, and renews the stamps of
+    /// those that are known.
     pub(crate) fn look_up(
         &self,
         contents: &[ContentId],
@@ -175,7 +175,7 @@ impl Metadata {
         self.store().batch_ops_max().min(CONTENTS_PER_READ)
     }
 
-    /// Seconds since 1970, by which contents are told apart that nobody wanted for long.
+    /// Returns the seconds since 1970. They tell which contents no client asked for in a long time.
     fn stamp(&self) -> u64 {
         u64::try_from(self.now().secs).unwrap_or(0)
     }
@@ -190,7 +190,7 @@ impl Metadata {
                 None => ChunkRow::of(&receipt.info),
             };
             if row.nodes.is_empty() {
-                // Nobody has what is known of it.
+                // No datanode has what is known of it.
                 row = ChunkRow::of(&receipt.info);
             }
             if row.info(receipt.info.id) != receipt.info {
@@ -310,7 +310,7 @@ impl Metadata {
     }
 }
 
-/// Adds the renewal of an old stamp to a batch, unless someone changes the row meanwhile.
+/// Adds the renewal of an old stamp to a batch, unless another thread changes the row meanwhile.
 fn renew(batch: &mut Batch, content: ContentId, seen: &[u8], row: ContentRow, stamp: u64) {
     if row.stamp.saturating_add(STAMP_RENEWAL_SECS) > stamp {
         return;

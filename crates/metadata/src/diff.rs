@@ -10,7 +10,8 @@
 //! A directory that was removed and made again under another id is the same place for what is
 //! below it: its *counterpart* is found by its path. Lines come in no particular order.
 //!
-//! Who wants plain paths gets every moved directory as removals and additions: [`paths`].
+//! For a caller that wants plain paths, [`paths`] tells every moved directory as removals and
+//! additions.
 
 mod paths;
 

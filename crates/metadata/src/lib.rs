@@ -1,12 +1,12 @@
 //! Projects, versions, objects and publishing: all policy over the key-value seam.
 //!
-//! [`Metadata`] is the only door. It owns every key and value of the store (docs/formats.md
+//! [`Metadata`] is the only entry point. It owns every key and value of the store (docs/formats.md
 //! "Metadata keys"), the way a version comes to be (docs/durability.md) and what a reader sees of
 //! it. It must not know a wire, a chunk's bytes or an async runtime: every call blocks, and callers
 //! on a runtime use `spawn_blocking`.
 //!
-//! A version never changes once it is published, and nobody reads above the newest one, so a
-//! reader needs no lock: what it reads of a version is the same before, during and after any
+//! A version never changes once it is published, and no reader reads above the newest one, so it
+//! needs no lock: what it reads of a version is the same before, during and after any
 //! commit, crash or undo.
 
 #![forbid(unsafe_code)]

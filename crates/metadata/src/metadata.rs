@@ -1,4 +1,4 @@
-//! The door to the metadata: opening a store, and what all other modules share.
+//! [`Metadata`]: opening a store, and what all other modules share.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

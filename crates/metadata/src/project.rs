@@ -112,7 +112,7 @@ impl Metadata {
                 Applied::Conflict { index: 0 } => {
                     return Err(MetadataError::ProjectExists { name: new.clone() });
                 }
-                // Somebody renamed or deleted it meanwhile.
+                // Another client renamed or deleted it meanwhile.
                 Applied::Conflict { .. } => {}
             }
         }

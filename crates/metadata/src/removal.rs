@@ -1,8 +1,8 @@
 //! Deleting a project: its name is free at once, its rows go in batches.
 //!
-//! One batch takes away what makes it a project and leaves a mark. Whoever publishes to it finds the
-//! lease gone; whoever reads it finds no project. What rows are left after a crash is removed when
-//! the store is opened. Contents are nobody's here: they are for the collection of garbage.
+//! One batch takes away what makes it a project and leaves a mark. A commit to it finds the lease
+//! gone, a reader finds no project. Rows that a crash leaves are removed when the store is opened
+//! next. Contents stay: they belong to no project, and are for the collection of garbage.
 
 use std::sync::PoisonError;
 

@@ -203,25 +203,25 @@ impl RowValue for CountersRow {
     }
 }
 
-/// Who may write the rows of a project above its head.
+/// The lease of a project: which instance may write its rows above the head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LeaseRow {
     /// Raised at each taking.
     pub(crate) number: u64,
-    /// The instance that has it; all zero if nobody has.
+    /// The instance that has it; all zero if none has.
     pub(crate) holder: SessionId,
-    /// When others may take it.
+    /// When another instance may take it.
     pub(crate) expiry: WallTime,
 }
 
 impl LeaseRow {
-    /// The holder of a lease that nobody has.
-    pub(crate) const NOBODY: SessionId = SessionId([0; 16]);
+    /// The holder of a lease that no instance has.
+    pub(crate) const NO_HOLDER: SessionId = SessionId([0; 16]);
 
     /// The lease of a new project.
     pub(crate) const FREE: Self = Self {
         number: 0,
-        holder: Self::NOBODY,
+        holder: Self::NO_HOLDER,
         expiry: WallTime::from_seconds(0),
     };
 }

@@ -1,4 +1,4 @@
-//! A version of which much is asked: where its directories are is remembered.
+//! A version with a memory of where its directories are, for callers that look up many.
 
 use std::collections::{HashMap, HashSet};
 

@@ -1,4 +1,4 @@
-//! Tests of the metadata through its public door.
+//! Tests of the metadata through its public interface.
 
 #![expect(
     clippy::unwrap_used,

@@ -67,7 +67,7 @@ impl LoopDisk {
     }
 
     /// Fills the disk until at most `leave` bytes are free, rounded to blocks. With 0 the
-    /// filesystem keeps a block or two that it gives to nobody.
+    /// filesystem keeps a block or two that it gives to no file.
     ///
     /// # Errors
     /// Fails where the disk does not take the filling for another reason than being full.
@@ -181,7 +181,7 @@ impl Drop for LoopDisk {
 
 fn format(image: &Path) -> anyhow::Result<()> {
     let program = find_program("mkfs.ext4").context("no mkfs.ext4 in PATH")?;
-    // No reserved blocks, so that root meets the same full disk as everybody; nodiscard keeps
+    // No reserved blocks, so that root meets the same full disk as all users; nodiscard keeps
     // the image preallocated.
     let output = Command::new(program)
         .args([

@@ -53,7 +53,7 @@ impl Default for NamespaceOptions {
 /// #[test]
 /// fn mounts_and_reads() {
 ///     in_private_namespace("mounts_and_reads", || {
-///         // Mounts made here are seen by nobody else and are gone afterwards.
+///         // No other process sees mounts made here, and they are gone afterwards.
 ///     });
 /// }
 /// ```

@@ -50,7 +50,7 @@ pub struct Proxy {
     target: SocketAddr,
     state: Arc<State>,
     acceptor: Mutex<Option<Acceptor>>,
-    /// Keeps the port while the proxy is cut, so that nobody else gets it.
+    /// Keeps the port while the proxy is cut, so that no other process gets it.
     _port: OwnedFd,
 }
 
@@ -98,7 +98,7 @@ impl Proxy {
     }
 
     /// Forwards requests but keeps their answers back until [`restore`](Self::restore): the target
-    /// does what it is asked for, and nobody hears of it.
+    /// does what it is asked for, and the client does not hear of it.
     pub fn silence(&self) {
         self.state.switch(|switches| switches.silent = true);
     }

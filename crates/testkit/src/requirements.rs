@@ -91,7 +91,7 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
 
 /// Writes a line to the real stderr: the harness hides what a passing test prints otherwise.
 pub(crate) fn say(line: &str) {
-    // A test must not fail because nobody reads its remarks.
+    // A test must not fail because no process reads its remarks.
     let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 

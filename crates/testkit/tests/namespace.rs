@@ -96,7 +96,7 @@ fn a_hung_test_is_killed_with_its_daemons() {
         reason = "the outer run has to end the daemon"
     )]
     let hang = || {
-        // In a session and process group of its own, as a daemon is; nobody waits for it.
+        // In a session and process group of its own, as a daemon is; no process waits for it.
         let mut command = Command::new("setsid");
         let daemon = command
             .args(["sleep", "1000"])

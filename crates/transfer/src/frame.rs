@@ -33,7 +33,7 @@ impl Frame {
         }
     }
 
-    /// Checks size and checksum of a frame that came from somebody else, and returns its end.
+    /// Checks size and checksum of a frame that the other end sent, and returns its end in the chunk.
     pub(crate) fn verify(&self) -> Result<u64, TransferError> {
         let Self {
             offset, ref data, ..

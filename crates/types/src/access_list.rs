@@ -29,7 +29,7 @@ pub struct AccessList {
     /// What all of the named users have, what all of the named groups have.
     users: u16,
     groups: u16,
-    names_anyone: bool,
+    has_names: bool,
 }
 
 impl AccessList {
@@ -51,9 +51,9 @@ impl AccessList {
             other: rights(OTHER).next()?,
             users: all_of(USER),
             groups: all_of(GROUP),
-            names_anyone: rights(USER).chain(rights(GROUP)).next().is_some(),
+            has_names: rights(USER).chain(rights(GROUP)).next().is_some(),
         };
-        (list.mask.is_some() || !list.names_anyone).then_some(list)
+        (list.mask.is_some() || !list.has_names).then_some(list)
     }
 
     /// Returns the permission bits of a file that has this list.
@@ -74,7 +74,7 @@ impl AccessList {
             return ALL << 3 | ALL;
         };
         // The mask limits what is named, and others only as far as they may be one of those.
-        let mask_of_named = if self.names_anyone { mask } else { ALL };
+        let mask_of_named = if self.has_names { mask } else { ALL };
         // A member of the file's group has what the group has, whatever other groups he is in.
         (self.group & self.users & mask) << 3 | self.users & self.groups & mask_of_named
     }
@@ -156,7 +156,7 @@ mod tests {
         assert_eq!(named(6, 0, 6, 0), (0o660, 0o600));
         assert_eq!(named(6, 4, 6, 4), (0o664, 0o644));
         assert_eq!(named(7, 7, 4, 4), (0o644, 0o644));
-        // One user is denied, so all are who could be he.
+        // The list denies one user, so the mode denies all users that could be that one.
         assert_eq!(named(0, 4, 4, 4), (0o644, 0o600));
         assert_eq!(named(4, 6, 6, 6), (0o666, 0o644));
         // Another group with less than others have.
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_names_nobody_leaves_the_mode_as_it_is() {
+    fn a_list_without_names_leaves_the_mode_as_it_is() {
         let minimal = [(USER_OBJ, 6), (GROUP_OBJ, 4), (OTHER, 4)];
         assert_eq!(modes(&minimal), (0o644, 0o644));
         let masked = [(USER_OBJ, 7), (GROUP_OBJ, 5), (MASK, 4), (OTHER, 7)];

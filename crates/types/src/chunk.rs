@@ -6,7 +6,7 @@
 //! footer is the index of both.
 //!
 //! A chunk's id is the SHA-256 of all its bytes. That proves nothing to a client that fetches one
-//! block, so whoever stores a chunk reports the SHA-256 of the footer as well: the footer is
+//! block, so a datanode that stores a chunk reports the SHA-256 of the footer as well: the footer is
 //! verified by that hash, and each block by its hash in the footer.
 //!
 //! Nothing here reads or writes a file; [`verify()`] takes any reader.

@@ -31,7 +31,7 @@ pub struct Content {
     pub pieces: Option<PieceList>,
 }
 
-/// How the bytes of a content are found, as it is told to others.
+/// How the bytes of a content are found, as one program tells another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Layout {
     /// In one place, under the content's own id.
@@ -69,7 +69,7 @@ impl Content {
         }
     }
 
-    /// Returns how the content is told to others.
+    /// Returns how a client describes the content to the server.
     #[must_use]
     pub fn layout(&self) -> Layout {
         match &self.pieces {

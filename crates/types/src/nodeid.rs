@@ -2,8 +2,8 @@
 //! on every machine, after every remount.
 //!
 //! git's index and the kernel's page cache both go by the inode number: new content must be a new
-//! number and unchanged content must keep its own. Collisions are possible in 63 bits; who holds
-//! the table of numbers in use probes onward with [`next_on_collision`].
+//! number and unchanged content must keep its own. Collisions are possible in 63 bits; the code
+//! that holds the table of numbers in use probes onward with [`next_on_collision`].
 
 use sha2::{Digest, Sha256 as Hasher};
 

@@ -1,4 +1,4 @@
-//! Where contents lie: what a datanode's receipt says and what Resolve answers.
+//! Where contents lie: what a datanode's receipt says, and what the coordinator answers to Resolve.
 
 use crate::id::{ChunkId, ContentId, Sha256};
 

@@ -56,9 +56,9 @@ pub struct VersionRecord {
     pub origin: Origin,
     /// When it was published.
     pub time: Timestamp,
-    /// Who published it.
+    /// Its author.
     pub author: String,
-    /// Why.
+    /// Its message: why it was made.
     pub message: String,
     /// What it holds.
     pub counts: VersionCounts,

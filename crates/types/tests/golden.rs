@@ -1,9 +1,9 @@
 //! The bytes of every format, kept for ever in `golden/`.
 //!
-//! Every later version must read these files, and write the same bytes from the same values: who
-//! breaks one of these tests breaks the disks of users. A new format number gets new files beside
-//! the old ones. With `LFSFS_WRITE_GOLDEN=1` the files that are missing are written; a file that is
-//! there is never changed.
+//! Every later version must read these files, and write the same bytes from the same values: a
+//! change that breaks one of these tests breaks the disks of users. A new format number gets new
+//! files beside the old ones. With `LFSFS_WRITE_GOLDEN=1` the files that are missing are written; a
+//! file that is there is never changed.
 
 use std::fmt::Debug;
 use std::fmt::Write as _;

@@ -86,7 +86,7 @@ impl Waits {
     /// Closes the connections of clients that are late.
     pub(super) fn make_room(&self, now: Instant) -> bool {
         let mut entries = self.entries();
-        // However many wait for memory, one of them looks at a time.
+        // However many requests wait for memory, one thread at a time looks for late clients.
         if now < entries.looked + self.patience / 10 {
             return false;
         }

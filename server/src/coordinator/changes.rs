@@ -24,7 +24,7 @@ use crate::streams::{next, stopping};
 /// Most bytes of paths in the answer to a commit that conflicts, well below what clients take.
 const CONFLICTS_LEN_MAX: usize = 8 * 1024 * 1024;
 
-/// Opens a session, or tells that its commit was published before.
+/// Opens a session, or answers that its commit was published before.
 pub(super) async fn open_session(
     coordinator: &Coordinator,
     request: v1::OpenSessionRequest,
@@ -80,7 +80,7 @@ fn params_of(plan: CommitPlan, origin: Origin) -> CommitParams {
     }
 }
 
-/// A session while its commit goes on; it ends with that, however it does.
+/// A session while its commit goes on. Dropping it ends the session, however the commit ended.
 struct Open<'a> {
     coordinator: &'a Coordinator,
     id: SessionId,
@@ -105,8 +105,8 @@ impl Drop for Open<'_> {
     }
 }
 
-/// Takes the stream of a commit and publishes it. It goes on when the caller has gone, so that what was
-/// staged is cleared away at once.
+/// Takes the stream of a commit and publishes it. The work goes on when the client has gone, so
+/// that staged changes are removed at once.
 pub(super) async fn commit(
     coordinator: &Arc<Coordinator>,
     client: SocketAddr,
@@ -171,13 +171,13 @@ async fn log(
     client: SocketAddr,
 ) {
     let found = coordinator.metadata(move |metadata| metadata.project_by_id(project));
-    // A project that was deleted meanwhile has nobody who looks for its versions.
+    // The versions of a project that was deleted meanwhile are of no use to the reader of the log.
     if let Ok(project) = found.await {
         log_published(&project.name, published, client);
     }
 }
 
-/// Publishes, or tells the conflicts, which are an answer and no failure.
+/// Publishes, or returns the conflicts, which are an answer and no failure.
 fn publish(session: CommitSession) -> Result<Result<Published, v1::Conflicts>, MetadataError> {
     match session.publish() {
         Ok(published) => Ok(Ok(published)),

@@ -24,7 +24,7 @@ type Answer<T> = Result<Response<T>, Status>;
 #[derive(Debug, Clone)]
 pub(crate) struct CoordinatorService {
     coordinator: Arc<Coordinator>,
-    /// Who may speak for a datanode.
+    /// Which callers may speak for a datanode.
     callers: Callers,
 }
 
@@ -46,7 +46,7 @@ impl CoordinatorService {
         Err(Fault::new(FaultKind::Unavailable, text))
     }
 
-    /// Returns a node that said something just now.
+    /// Returns the member that a datanode's message describes, heard at this moment.
     fn member(&self, node: Option<v1::NodeInfo>) -> Result<Member, Fault> {
         let node = required("node", node).map_err(ProtocolError::into_fault)?;
         receipts::check_node(&node).map_err(ProtocolError::into_fault)?;

@@ -1,4 +1,5 @@
-//! Answers about two versions, and about where directories are: streams, however much there is.
+//! Answers about two versions, and about where directories are: streams, so their length has no
+//! limit.
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -22,10 +23,11 @@ const BATCH_LEN: usize = 256 * 1024;
 const PLACES_PER_MESSAGE: usize = 1024;
 /// Directories looked for at once: each may have thousands above it.
 const DIRS_AT_ONCE: usize = 16;
-/// How many places are remembered so as to be told once. A client takes one that is told again.
+/// How many places are remembered, so that each is sent once. A client accepts one that is sent
+/// again.
 const TOLD_MAX: usize = 1024 * 1024;
 
-/// Tells the lines of a difference.
+/// Sends the lines of a difference.
 pub(super) fn diff(
     coordinator: &Coordinator,
     call: Call,
@@ -48,7 +50,7 @@ pub(super) fn diff(
     }))
 }
 
-/// Tells the names that may differ between two versions, many in a message.
+/// Sends the names that may differ between two versions, many in a message.
 pub(super) fn changed_names(
     coordinator: &Coordinator,
     call: Call,
@@ -73,7 +75,7 @@ pub(super) fn changed_names(
                 go_on(&sink, v1::ChangedNamesResponse { names })
             })?;
             if told.is_continue() && !names.is_empty() {
-                // Nobody waits for the answer if this fails.
+                // This fails if the client has gone: it waits for no answer then.
                 let _ = go_on(&sink, v1::ChangedNamesResponse { names });
             }
             Ok::<_, MetadataError>(())
@@ -81,7 +83,7 @@ pub(super) fn changed_names(
     }))
 }
 
-/// Tells the versions that changed a path.
+/// Sends the versions that changed a path.
 pub(super) fn log_of_path(
     coordinator: &Coordinator,
     call: Call,
@@ -115,7 +117,7 @@ pub(super) fn log_of_path(
     })
 }
 
-/// Tells where directories of a version are.
+/// Sends where directories of a version are.
 pub(super) fn directory_places(
     coordinator: &Coordinator,
     call: Call,

@@ -1,5 +1,5 @@
-//! Keeps the metadata's disk from filling up: an engine that runs out of space in the middle of a
-//! write stops until it is opened again, so new work is refused before that.
+//! Keeps the disk of the metadata from filling up. An engine that runs out of space in the middle
+//! of a write stops until it is opened again, so the coordinator refuses new work before that.
 
 use std::path::PathBuf;
 

@@ -208,8 +208,8 @@ fn file_change(plan: FilePlan, confirmation: Confirmation) -> FileChange {
     }
 }
 
-/// Makes sure that the content is stored, has the planned size, and the announced checksum where
-/// that can be told without its bytes.
+/// Checks that the content is stored, has the planned size, and has the announced checksum, where
+/// the coordinator can check that without the bytes.
 fn check_content(
     metadata: &Metadata,
     plan: &FilePlan,
@@ -273,7 +273,7 @@ pub(super) async fn delete(
     published.await.map(|version| version.0)
 }
 
-/// Tells where the bytes of a file are.
+/// Returns where the bytes of a file are.
 pub(super) async fn download(
     coordinator: &Coordinator,
     request: v1::DownloadFileRequest,

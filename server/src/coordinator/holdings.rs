@@ -1,4 +1,5 @@
-//! What clients hold by an id between two calls, so bounded that no client can keep others out.
+//! What clients hold by an id between two calls. It is bounded, so that no client can keep others
+//! out.
 //!
 //! Holding costs nothing, so an idle thing is never a reason to refuse another one: where a connection,
 //! a project or the server has too many, the one that was idle longest gives way, of the connection that
@@ -14,7 +15,7 @@ use lfsfs_types::{ProjectId, SessionId};
 /// How much may be held at the same time. Each thing has a weight.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
-    /// A thing that nobody used for this long is forgotten.
+    /// A thing that its client did not use for this long is forgotten.
     pub(super) idle_max: Duration,
     pub(super) of_connection: usize,
     pub(super) of_project: usize,
@@ -23,7 +24,7 @@ pub(super) struct Limits {
     pub(super) what: &'static str,
 }
 
-/// Who holds a thing, and for which project.
+/// The connection that holds a thing, and the project that it is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Holder {
     /// The connection, by its other end.
@@ -48,7 +49,7 @@ struct Held<T> {
     uses: usize,
 }
 
-/// Those who share a limit.
+/// Which holders share a limit.
 #[derive(Debug, Clone, Copy)]
 enum Scope {
     Connection(Option<SocketAddr>),

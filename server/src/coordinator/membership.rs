@@ -14,21 +14,21 @@ use lfsfs_proto::status::{Fault, FaultKind};
 use lfsfs_proto::v1;
 use lfsfs_types::{NodeId, Timestamp};
 
-/// Silence after which a node is suspect.
+/// Silence after which the coordinator takes a node for suspect.
 const SUSPECT_AFTER: Duration = Duration::from_secs(10);
-/// Silence after which a node is offline.
+/// Silence after which the coordinator takes a node for offline.
 const OFFLINE_AFTER: Duration = Duration::from_secs(60);
-/// How many changes are remembered for those who ask what is new.
+/// How many changes the table remembers, for datanodes that ask what is new.
 const CHANGES_MAX: usize = 1000;
 
 /// Whether a node can be counted on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MemberState {
-    /// It was heard a moment ago.
+    /// It was heard within [`SUSPECT_AFTER`].
     Available,
-    /// It has been silent for a while.
+    /// No heartbeat came for [`SUSPECT_AFTER`].
     Suspect,
-    /// It has been silent for long, or was not heard since the coordinator started.
+    /// No heartbeat came for [`OFFLINE_AFTER`], or none since the coordinator started.
     Offline,
 }
 
@@ -47,7 +47,7 @@ pub(crate) struct Member {
     pub(crate) used: u64,
     /// Whether it can be counted on.
     pub(crate) state: MemberState,
-    /// When it was last heard, in the time of others.
+    /// When its last heartbeat came, as other programs read the time.
     pub(crate) seen: Timestamp,
 }
 

@@ -1,5 +1,6 @@
 //! Uploads of single files between their plan and their confirmation: which chunks the datanodes
-//! have reported for which slot. Receipts bind slots; what a client says is compared with them.
+//! have reported for which slot. A receipt binds a slot to its chunk; the coordinator compares what
+//! a client confirms with that.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -80,7 +81,7 @@ impl Plans {
         Ok(())
     }
 
-    /// Takes a receipt. Slots of other plans than these are nobody's business here.
+    /// Takes a receipt. A slot that is in none of these plans is passed over.
     pub(super) fn bind(&mut self, slot: SessionId, chunk: ChunkId, now: Instant) {
         if let Some(slot) = self.slots.get_mut(&slot) {
             slot.chunk = Some(chunk);

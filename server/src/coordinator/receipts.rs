@@ -1,4 +1,4 @@
-//! What datanodes say, checked: no number in it is larger than it can be.
+//! Checks what datanodes say: no number in it is larger than it can be.
 
 use lfsfs_metadata::ChunkReceipt;
 use lfsfs_proto::convert::{ProtocolError, id, ids, optional_id, required};

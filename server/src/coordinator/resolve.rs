@@ -18,7 +18,8 @@ use crate::streams::{Sink, next_question};
 
 /// Contents looked up at once, if they have no more places together than fit an answer.
 const CONTENTS_AT_ONCE: usize = 128;
-/// How many chunks are remembered so as to be told once. A client takes one that is told again.
+/// How many chunks are remembered, so that each is sent once. A client accepts one that is sent
+/// again.
 const TOLD_MAX: usize = 16 * 1024;
 /// Most places and chunks in one answer: about 90 bytes each.
 const PLACES_PER_MESSAGE: usize = 8192;
@@ -134,7 +135,8 @@ fn message(content: &Resolved) -> v1::ResolvedContent {
     }
 }
 
-/// Returns every chunk of an answer with the nodes that have it, those that answer first.
+/// Returns every chunk of an answer with the nodes that have it; nodes that are available come
+/// first.
 pub(super) fn locations(
     coordinator: &Coordinator,
     resolved: &ResolvedContents,

@@ -1,5 +1,6 @@
-//! Keeps a datanode registered: registers, says what was lost since it was here last, then says every
-//! two seconds that it lives, and now and then what it has.
+//! Keeps a datanode registered: it registers, reports the chunks that it has lost since its last
+//! run, sends a heartbeat every two seconds, and compares its chunks with what the coordinator
+//! knows every ten minutes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use super::DataNode;
 
 /// Time between two heartbeats.
 const HEARTBEAT: Duration = Duration::from_secs(2);
-/// Time between two comparisons of what is here with what the coordinator believes.
+/// Time between two comparisons of the chunks on this disk with those that the coordinator knows.
 const COMPARISON: Duration = Duration::from_secs(600);
 const RETRY: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
 
@@ -24,7 +25,7 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
-    /// Prepares the task; `registered` is told once, after the first registration.
+    /// Prepares the task. It sends on `registered` once, after the first registration.
     pub(crate) fn new(node: Arc<DataNode>, registered: oneshot::Sender<()>) -> Self {
         let registered = Some(registered);
         Self { node, registered }
@@ -34,10 +35,11 @@ impl Agent {
     pub(crate) async fn run(mut self) {
         loop {
             let version = self.register().await;
-            // Before anybody is served, so that the first who asks what is missing is told.
+            // Before the first call is served, so that the first client that asks what is missing
+            // is told.
             self.report_losses().await;
             if let Some(registered) = self.registered.take() {
-                // Who waited for it may have given up.
+                // The receiver is gone if the start was given up meanwhile.
                 let _ = registered.send(());
             }
             tokio::select! {
@@ -82,7 +84,7 @@ impl Agent {
         }
     }
 
-    /// Compares what is here with what the coordinator believes, again and again.
+    /// Compares the chunks on this disk with those that the coordinator knows, again and again.
     async fn compare(&self) {
         loop {
             self.report_finds().await;
@@ -121,7 +123,8 @@ impl Agent {
         }
     }
 
-    /// Returns the version of the table of nodes; none asks for a registration.
+    /// Sends one heartbeat. Returns the version of the table of nodes, or `None` if the coordinator
+    /// asks for a registration.
     async fn try_beat(&self, version: u64) -> Result<Option<u64>, Fault> {
         let info = self.node.info().await?;
         let answer = self.node.link.heartbeat(info, version).await?;

@@ -1,5 +1,5 @@
 //! The places of uploads: so many chunks are written at the same time, a connection has a share of
-//! these, and whoever sends slowly gives way to those who wait.
+//! these, and an upload that comes slowly gives way to those that wait.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -68,7 +68,7 @@ impl Places {
         })
     }
 
-    /// Has the slowest upload give way, if it is slow enough for that.
+    /// Ends the slowest upload, if it is slow enough for that.
     pub(super) fn make_room(&self, now: Instant) -> bool {
         let taken = self.taken();
         let gives_way =
@@ -96,7 +96,7 @@ impl Upload {
 pub(super) struct Place {
     places: Arc<Places>,
     number: u64,
-    /// Cancelled when the upload should end for others.
+    /// Cancelled when the upload must end to make room for others.
     pub(super) give_way: CancellationToken,
     _permits: (OwnedSemaphorePermit, OwnedSemaphorePermit),
 }
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_slowest_gives_way_and_nobody_else() {
+    async fn the_slowest_upload_alone_gives_way() {
         let places = Places::new();
         let own = connection();
         let start = Instant::now();

@@ -120,7 +120,8 @@ impl CoordinatorLink {
         answer.map(drop).map_err(|status| fault(&status))
     }
 
-    /// Asks whether a chunk may be deleted here; if it may, nobody is sent to it any more.
+    /// Asks the coordinator whether a chunk may be deleted here; if it may, no client is sent to it
+    /// any more.
     pub(crate) async fn release(&self, node: NodeId, stored: &StoredChunk) -> Result<(), Fault> {
         let contents = stored.contents.iter();
         let request = self.callers.request(v1::ReleaseChunkRequest {
@@ -154,7 +155,8 @@ impl CoordinatorLink {
     }
 }
 
-/// A coordinator that cannot be reached is a reason to try again; what it says itself is passed on.
+/// Returns the fault of a failed call: UNAVAILABLE where the coordinator was not reached, else the
+/// coordinator's own.
 fn fault(status: &tonic::Status) -> Fault {
     let fault = Fault::from_status(status);
     if status.details().is_empty() {

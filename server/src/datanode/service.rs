@@ -25,7 +25,7 @@ type Answer<T> = Result<Response<T>, Status>;
 #[derive(Debug, Clone)]
 pub(crate) struct DataNodeService {
     node: Arc<DataNode>,
-    /// Who may delete chunks.
+    /// Which callers may delete chunks.
     callers: Callers,
 }
 

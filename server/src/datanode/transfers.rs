@@ -1,8 +1,8 @@
 //! Streaming sessions: what was announced for upload or opened for download.
 //!
 //! A session is an id and what was agreed under it. It is made by a Prepare call, may be used by
-//! any number of streams (a broken one is begun again from the front), and is forgotten when
-//! nobody used it for a while. A chunk that is announced again gets the session that it has.
+//! any number of streams (a broken one is begun again from the front), and is forgotten when no
+//! stream used it for a while. A chunk that is announced again gets the session that it has.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use lfsfs_proto::status::{Fault, FaultKind};
 use lfsfs_types::{ChunkId, SessionId};
 
-/// A session that nobody used for this long is forgotten.
+/// A session that no stream used for this long is forgotten.
 const IDLE_MAX: Duration = Duration::from_secs(5 * 60);
 /// Most sessions of each kind at the same time.
 const SESSIONS_MAX: usize = 10_000;
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn sessions_expire_when_nobody_uses_them() {
+    fn sessions_expire_when_no_stream_uses_them() {
         let start = Instant::now();
         let mut transfers = Transfers::default();
         transfers.announce(ANNOUNCED, FIRST, start).unwrap();

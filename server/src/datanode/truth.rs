@@ -1,5 +1,5 @@
-//! What the coordinator is told of the chunks here stays true: what is lost is reported, and what is
-//! here and not known is reported too.
+//! Keeps what the coordinator knows of the chunks on this disk true: this module reports chunks
+//! that are lost, and chunks that are here and that the coordinator does not know.
 //!
 //! Looking at a chunk and reporting what was seen are one step for that chunk, under its lock, so that
 //! an older look never overtakes a newer one. docs/durability.md "Chunks that are lost" has the order
@@ -21,7 +21,7 @@ use crate::blocking::blocking;
 const LOCKS: usize = 64;
 /// Chunks that are asked for, or listed, at once.
 const PAGE: usize = 4096;
-/// How long a reader waits until what it found missing is reported.
+/// How long a reader waits until the chunk that it found missing is reported.
 const REPORT_WAIT: Duration = Duration::from_secs(1);
 
 /// The locks under which chunks are looked at and reported.
@@ -40,7 +40,7 @@ impl ChunkLocks {
     }
 }
 
-/// What a look at a chunk finds.
+/// What verifying a chunk finds.
 enum Seen {
     Whole(StoredChunk),
     /// It is not there, or it was damaged and is moved aside.
@@ -82,8 +82,8 @@ impl DataNode {
 
     /// Deletes a chunk that the coordinator has no use for any more. Returns false if there was none.
     ///
-    /// The coordinator forgets the place first, so that a crash in between leaves a chunk that nobody
-    /// is sent to.
+    /// The coordinator forgets the place first, so that a crash in between leaves a chunk to which no
+    /// client is sent.
     pub(super) async fn delete(&self, chunk: ChunkId) -> Result<bool, Fault> {
         let _lock = self.chunk_locks.lock(chunk).await;
         match self.look(chunk).await? {
@@ -99,8 +99,8 @@ impl DataNode {
         }
     }
 
-    /// Has a chunk looked at of which a reader found that it is not here, or not whole. Waits for the
-    /// report, but not for long.
+    /// Verifies and reports a chunk that a reader found missing or damaged, in a task of its own.
+    /// The reader waits for the report, for [`REPORT_WAIT`] at most.
     pub(super) async fn look_again(self: &Arc<Self>, chunk: ChunkId) {
         let node = Arc::clone(self);
         let abort = self.tasks.abort.clone();
@@ -118,7 +118,7 @@ impl DataNode {
         drop(tokio::time::timeout(REPORT_WAIT, looking).await);
     }
 
-    /// Reports those chunks that the coordinator believes to be here and that are not.
+    /// Reports as lost the chunks that the coordinator believes to be here and that are not.
     pub(super) async fn report_losses(&self) -> Result<(), Fault> {
         let mut after = None;
         loop {
@@ -207,8 +207,8 @@ impl DataNode {
     }
 }
 
-/// Returns true if the bytes of a chunk were read and are wrong. A disk that cannot be read may be able
-/// to another time.
+/// Returns true if the bytes of a chunk were read and are wrong. A disk that cannot be read now may
+/// be readable later.
 fn is_damaged(error: &ChunkStoreError) -> bool {
     match error {
         ChunkStoreError::Damaged { source, .. } => {

@@ -32,7 +32,7 @@ const VERIFY_COST: usize = 4 * 1024 * 1024;
 const PRESSURE_INTERVAL: Duration = Duration::from_millis(500);
 /// How often its sender is told that it waits: well within what clients take for silence.
 const TELL_INTERVAL: Duration = Duration::from_secs(5);
-/// How long an upload waits for a place.
+/// How long an upload waits for a place; then it fails.
 const PLACE_WAIT_MAX: Duration = Duration::from_secs(10 * 60);
 /// Frames between the stream and the disk.
 const FRAMES_WAITING_MAX: usize = 4;
@@ -51,7 +51,7 @@ pub(super) async fn prepare(
         present: false,
         frame_len_max: u32::try_from(FRAME_LEN_MAX).unwrap_or(u32::MAX),
     };
-    // The receipt may be what was lost when the chunk was sent first.
+    // The receipt may have been lost when the client sent the chunk before.
     let (chunk, slot) = (announced.chunk, announced.slot);
     if is_stored(node, chunk).await? {
         let _held = call.account().take(VERIFY_COST).await?;
@@ -116,8 +116,8 @@ pub(super) async fn receive(
     upload.finish(&node).await
 }
 
-/// Waits for a place to write a chunk, and tells the sender from time to time that it is waited: to
-/// a client, silence is a dead server.
+/// Waits for a place to write a chunk, and tells the sender from time to time that it must wait: a
+/// client takes a silent server for dead.
 async fn wait_for_place(
     node: &DataNode,
     call: &Call,
@@ -148,7 +148,7 @@ async fn wait_for_place(
     }
 }
 
-/// Acknowledges nothing, and asks to wait for the next acknowledgement.
+/// Returns an acknowledgement of no bytes, which asks the sender to wait for the next one.
 fn waiting() -> v1::ChunkAck {
     v1::ChunkAck {
         success: true,

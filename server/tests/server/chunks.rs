@@ -165,12 +165,12 @@ async fn wrong_ids_and_poisoned_containers_are_refused() {
     );
 
     let mut builder = ChunkBuilder::new(1000);
-    let trusted = content_id(b"what everybody trusts");
+    let trusted = content_id(b"what all clients trust");
     builder.add(trusted, b"something else").unwrap();
     let poisoned = builder.finish();
     let refused = server.upload(&poisoned, &[]).await;
     assert_eq!(kind(refused), FaultKind::HashMismatch);
-    assert!(missing(&server, b"what everybody trusts").await);
+    assert!(missing(&server, b"what all clients trust").await);
     server.stop().await;
 }
 

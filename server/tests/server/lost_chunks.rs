@@ -196,7 +196,7 @@ async fn a_lost_content_blocks_no_change_that_does_not_need_its_bytes() {
     server.stop().await;
 }
 
-/// A node as somebody might invent it.
+/// A node that a client made up.
 fn invented() -> v1::NodeInfo {
     v1::NodeInfo {
         id: vec![9; NodeId::LEN],
@@ -207,7 +207,7 @@ fn invented() -> v1::NodeInfo {
 }
 
 #[tokio::test]
-async fn in_one_process_nobody_else_speaks_for_the_datanode() {
+async fn in_one_process_the_datanode_alone_speaks_for_itself() {
     let (_dir, server, _) = with_project().await;
     let chunk = chunk_of(&[b"content"]);
     server.upload(&chunk, &[]).await.unwrap();

@@ -301,7 +301,7 @@ pub(crate) fn start_of(session_id: Vec<u8>) -> v1::CommitStart {
     v1::CommitStart {
         session_id,
         origin: Some(lfsfs_types::Origin::Import.into()),
-        author: "somebody@somewhere".to_owned(),
+        author: "alice@host".to_owned(),
         message: "what it is".to_owned(),
         ..v1::CommitStart::default()
     }

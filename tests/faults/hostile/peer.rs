@@ -168,7 +168,7 @@ impl Peer<'_> {
         self.block_on(open_call(&self.client, address, call))
     }
 
-    /// Keeps a call open whose answer nobody reads.
+    /// Keeps a call open and never reads its answer.
     fn keep(&self, call: (ResponseFuture, SendStream<Bytes>)) {
         self.hostile.runtime.spawn(async move {
             let _open = call;

@@ -1,4 +1,4 @@
-//! Pack attributes: contents that anybody can have uploaded.
+//! Pack attributes: contents that any client can have uploaded.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Pack listings: contents that anybody can have uploaded.
+//! Pack listings: contents that any client can have uploaded.
 
 #![no_main]
 

@@ -21,7 +21,7 @@ pub(crate) const HANDLES: usize = 4;
 /// Times below this were set by a call; later ones come from a clock.
 pub(crate) const CLOCK_FROM: i64 = 1_700_000_000;
 
-/// One call and who makes it.
+/// One call and the user that makes it.
 #[derive(Debug, Clone)]
 pub(crate) struct Step {
     /// User and group; root can do what others cannot.
@@ -220,7 +220,7 @@ impl Side {
             Call::Link(from, to) => rustix::fs::linkat(root, from, root, to, AtFlags::empty()),
             Call::Symlink(target, path) => rustix::fs::symlinkat(target, root, path),
             Call::MakeNode(path, kind, mode) => {
-                // The null device: harmless to whoever opens it.
+                // The null device: harmless to a program that opens it.
                 let device = match kind {
                     FileType::CharacterDevice | FileType::BlockDevice => rustix::fs::makedev(1, 3),
                     _ => 0,
@@ -328,7 +328,7 @@ impl Attributes {
 }
 
 /// Returns a mode without setgid where the group may not run a file: the kernel clears that on a
-/// write by somebody outside the group, and FUSE tells no daemon who is in a group.
+/// write by a user outside the group, and FUSE tells no daemon which users are in a group.
 pub(crate) fn comparable_mode(mode: u32) -> u32 {
     let is_file = FileType::from_raw_mode(mode) == FileType::RegularFile;
     if is_file && mode & 0o010 == 0 {

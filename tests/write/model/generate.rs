@@ -128,7 +128,7 @@ impl Generator {
         of[self.below(of.len())]
     }
 
-    /// Returns the next call and who makes it.
+    /// Returns the next call and the user that makes it.
     pub(crate) fn step(&mut self) -> Step {
         let user = if self.one_in(5) { self.pick(&USERS) } else { 0 };
         let call = match self.below(20) {
@@ -304,7 +304,7 @@ impl Generator {
         self.pick(&[None, None, Some(0), Some(1_000), Some(2_000)])
     }
 
-    /// Never without both: FUSE does not tell the daemon of a call that names nobody, which makes a
+    /// Never without both: FUSE does not tell the daemon of a call that names no owner, which makes a
     /// local file system set the change time.
     fn chown(&mut self, path: String) -> Call {
         match (self.owner(), self.owner()) {

@@ -8,8 +8,8 @@ use rustix::io::Errno;
 const PAGE_LEN: u64 = 4_096;
 const WRITABLE: i32 = libc::PROT_READ | libc::PROT_WRITE;
 
-/// Writes through a shared mapping and syncs it. A range that is not in the file gives ENXIO: who
-/// touches such a mapping is killed.
+/// Writes through a shared mapping and syncs it. A range that is not in the file gives ENXIO, since
+/// the kernel kills a program that touches such a mapping.
 pub(crate) fn write(file: &File, offset: u64, bytes: &[u8]) -> Result<(), Errno> {
     let file_len = file.metadata().map_err(|_| Errno::IO)?.len();
     if offset + bytes.len() as u64 > file_len || bytes.is_empty() {
@@ -56,7 +56,7 @@ impl Mapping {
             reason = "the memory of a mapping is known by its address only"
         )]
         // SAFETY: the mapping has `len` bytes and lives as long as `self`; the file is long enough
-        // and nobody else changes it meanwhile.
+        // and no other thread changes it meanwhile.
         unsafe {
             std::slice::from_raw_parts_mut(self.address.cast(), self.len)
         }

@@ -1,4 +1,4 @@
-//! What is stored is found, by anybody, within the limit.
+//! What one process stores, each process finds, within the limit.
 
 use std::collections::HashMap;
 use std::fs;
@@ -139,7 +139,7 @@ fn a_directory_that_cannot_be_made_is_a_cache_that_does_not_store() {
 }
 
 #[test]
-fn nobody_else_may_look_into_the_cache() {
+fn other_users_may_not_look_into_the_cache() {
     let dir = tempfile::tempdir().unwrap();
     let below = dir.path().join("a/cache");
     Sample::new(1).store_all(&open(&below, LARGE));

@@ -123,7 +123,7 @@ impl Layout {
         Err(self.wrong_format(&found))
     }
 
-    /// Makes sure that a directory without a format file is nobody else's.
+    /// Makes sure that a directory without a format file has no files of another program.
     fn check_empty(&self) -> Result<(), ChunkStoreError> {
         let entries = fs::read_dir(&self.root).map_err(PathError::wrap("list", &self.root))?;
         for entry in entries {

@@ -1,4 +1,4 @@
-//! docs/cli.md is what the program says of itself.
+//! Holds docs/cli.md equal to the help of the program.
 
 use std::fs;
 use std::path::Path;

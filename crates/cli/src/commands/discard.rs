@@ -1,4 +1,4 @@
-//! `lfsfs discard`: changes of a mount are dropped.
+//! `lfsfs discard`: drops changes of a mount.
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};

@@ -140,7 +140,7 @@ pub(crate) async fn watched<T>(
     let done = loop {
         tokio::select! {
             done = &mut work => break done,
-            // It ends by itself, after it has cleaned up.
+            // The export ends by itself, after it has cleaned up.
             () = signals.recv() => progress.stop(),
         }
     };
@@ -169,7 +169,7 @@ fn draw(progress: Arc<ExportProgress>, expected: Option<VersionCounts>) -> Progr
     bar
 }
 
-/// Says what this user, or this file system, could not have.
+/// Says which attributes this user may not set, or this file system cannot keep.
 pub(crate) fn tell_what_was_skipped(figures: &ExportFigures) {
     let left_out = [
         (figures.skipped_special, "device nodes and sockets"),

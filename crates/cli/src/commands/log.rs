@@ -172,11 +172,11 @@ mod tests {
         let row = |fields: &[&str]| fields.iter().map(|field| (*field).to_owned()).collect();
         let rows: Vec<Vec<String>> = vec![
             row(&["v10", "me@host", "a\x1bb"]),
-            row(&["v9", "somebody@host", ""]),
+            row(&["v9", "alice@host", ""]),
         ];
         let widths = widths(&rows);
-        assert_eq!(widths, [3, 13, 6]);
+        assert_eq!(widths, [3, 10, 6]);
         let lines: Vec<_> = rows.iter().map(|row| line(row, &widths).plain()).collect();
-        assert_eq!(lines, ["v10  me@host        a\\033b", "v9   somebody@host"]);
+        assert_eq!(lines, ["v10  me@host     a\\033b", "v9   alice@host"]);
     }
 }

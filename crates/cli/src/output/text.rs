@@ -1,5 +1,5 @@
 //! Text that others wrote, made safe to show: a terminal obeys control characters, and a line feed
-//! would make a line that nobody printed.
+//! would make a line that looks like one of this program.
 
 use std::borrow::Cow;
 

@@ -67,7 +67,8 @@ fn describe(info: &PanicHookInfo<'_>) -> String {
     }
 }
 
-/// The path of a source file on the machine that built the program tells nobody anything.
+/// Returns the last name of a path. The directory is one of the machine that built the program, and
+/// means nothing to the reader of the message.
 fn file_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }

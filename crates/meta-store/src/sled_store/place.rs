@@ -50,7 +50,7 @@ const SLED_LOCKED: &str = "could not acquire lock";
 pub(super) struct Place {
     dir: PathBuf,
     /// The files in sled's directory of large pages that are durable; sled never changes one.
-    synced_blobs: Mutex<HashSet<OsString>>,
+    synced_pages: Mutex<HashSet<OsString>>,
 }
 
 impl Place {
@@ -58,7 +58,7 @@ impl Place {
     pub(super) fn new(dir: &Path) -> Result<Self, MetaError> {
         let place = Self {
             dir: dir.to_owned(),
-            synced_blobs: Mutex::default(),
+            synced_pages: Mutex::default(),
         };
         durable::create_dir_all_durable(dir).map_err(|error| place.path_error(error))?;
         Ok(place)
@@ -113,7 +113,7 @@ impl Place {
     /// sled's own flush calls sync_file_range(2), which leaves out the file's length and new
     /// blocks and the disk's cache, and it never syncs the files of large pages.
     pub(super) fn sync_data(&self) -> Result<(), MetaError> {
-        self.sync_blobs()?;
+        self.sync_large_pages()?;
         self.sync_file(&self.sled_dir().join("db"))
     }
 
@@ -125,7 +125,7 @@ impl Place {
         durable::sync_dir(&self.dir).map_err(|error| self.path_error(error))
     }
 
-    fn sync_blobs(&self) -> Result<(), MetaError> {
+    fn sync_large_pages(&self) -> Result<(), MetaError> {
         let dir = self.sled_dir().join("blobs");
         let names = fs::read_dir(&dir).and_then(|found| {
             found
@@ -134,7 +134,7 @@ impl Place {
         });
         let names: HashSet<_> = names.map_err(|source| self.io("list", dir.clone(), source))?;
         let mut synced = self
-            .synced_blobs
+            .synced_pages
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         if *synced == names {
@@ -156,7 +156,7 @@ impl Place {
         }
     }
 
-    /// Waits until nobody holds sled's lock, at most for `limit`.
+    /// Waits until no thread and no process holds sled's lock, at most for `limit`.
     pub(super) fn wait_until_unlocked(&self, limit: Duration) {
         let Ok(file) = File::open(self.sled_dir().join("db")) else {
             return;

@@ -1,7 +1,8 @@
-//! The lease of a project: who has it may write rows above the head.
+//! The lease of a project: the publisher that has it may write rows above the head.
 //!
 //! Each taking raises the number in the lease's row, and every batch of a publisher has that very
-//! row as its precondition. A publisher that was thought dead and comes back changes nothing.
+//! row as its precondition. A publisher that lost its lease while it stood still changes nothing
+//! when it goes on.
 
 use std::time::Duration;
 
@@ -41,7 +42,7 @@ impl<'a> Lease<'a> {
             };
             let held = LeaseRow::decode(&key, &seen)?;
             let now = metadata.inner.clock.wall_time();
-            let dead = [LeaseRow::NOBODY, metadata.inner.instance].contains(&held.holder)
+            let dead = [LeaseRow::NO_HOLDER, metadata.inner.instance].contains(&held.holder)
                 || store.is_exclusive();
             if !dead && held.expiry > now {
                 return Err(MetadataError::Busy { project });

@@ -1,9 +1,10 @@
 //! How long the paths of a version are.
 //!
-//! What a commit names has a path that is measured with it. What lies below a directory that it moves
-//! gets longer unseen: as long as the longest path of the version before leaves room for what the move
-//! adds, that is only estimated; beyond, everything below is looked at. So the longest path of a
-//! version is an upper bound, and a client need not ask before it moves a directory.
+//! What a commit names has a path that is measured with it. Paths below a directory that it moves
+//! get longer without being named: as long as the longest path of the version before leaves room
+//! for what the move adds, that is only estimated; beyond, everything below is looked at. So the
+//! longest path of a version is an upper bound, and a client need not ask before it moves a
+//! directory.
 
 use lfsfs_types::DirId;
 use lfsfs_types::limits::PATH_LEN_MAX;

@@ -265,8 +265,8 @@ impl<'a> Planner<'a> {
         self.metadata.refuse_missing(lost.into_iter().collect())
     }
 
-    /// Takes away what the base has at the names that change: whoever changes the mode of a file need
-    /// not have its bytes. A rollback promises nothing that the older version did not.
+    /// Takes away what the base has at the names that change: a commit that changes the mode of a
+    /// file need not have its bytes. A rollback promises nothing that the older version did not.
     fn drop_contents_of_base(&self, lost: &mut BTreeSet<ContentId>) -> Result<()> {
         if self.source.is_some() {
             lost.clear();

@@ -31,8 +31,8 @@ use crate::view::View;
 impl CommitSession {
     /// Publishes what was staged as the next version.
     ///
-    /// Changes of an older version are published on the newest one if nobody else changed what they
-    /// change; else nothing is published, and the error names what both changed.
+    /// Changes of an older version are published on the newest one if no other commit changed what
+    /// they change; else nothing is published, and the error names what both changed.
     ///
     /// After an error nothing was published, unless the store itself failed: then opening a commit
     /// with the same version id tells whether it was.

@@ -19,9 +19,9 @@ pub struct RollbackParams {
     pub to: VersionNumber,
     /// The random id of the version to be; the same one again is answered with that version.
     pub version: VersionId,
-    /// Who makes it.
+    /// The author.
     pub author: String,
-    /// Why.
+    /// The message: why it is made.
     pub message: String,
 }
 
@@ -31,7 +31,7 @@ impl Metadata {
         self.version(params.project, params.to)?;
         loop {
             match self.try_rollback(params) {
-                // Somebody else published meanwhile.
+                // Another commit was published meanwhile.
                 Err(MetadataError::Stale { .. }) => {}
                 result => return result,
             }

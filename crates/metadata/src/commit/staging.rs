@@ -273,7 +273,8 @@ fn session_of(rows: u8, key: &[u8]) -> Result<SessionId> {
     Ok(SessionId(reader.fixed()?))
 }
 
-/// Returns true if a session has no row, or had one that nobody used for `idle`, and has none now.
+/// Returns true if a session has no row, or had one that its client did not use for `idle`. It has
+/// none on return.
 fn is_over(metadata: &Metadata, session: SessionId, idle: Duration) -> Result<bool> {
     let key = keys::session(table::SESSION, session);
     let Some(value) = metadata.store().get(&key)? else {

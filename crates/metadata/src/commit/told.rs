@@ -1,4 +1,5 @@
-//! Refused changes with their paths: a change names a directory by its id, a person by its path.
+//! Adds paths to the errors of refused changes: a change names a directory by its id, and a user
+//! knows it by its path.
 
 use std::collections::HashMap;
 

@@ -1,7 +1,8 @@
-//! What a datanode has lost is forgotten: it is not named for these chunks any more.
+//! The coordinator forgets what a datanode has lost: it names that datanode for these chunks no more.
 //!
-//! Forgetting is durable before it is answered, so that whoever deletes a chunk deletes it after
-//! nobody is sent there. The row of the chunk stays, even without nodes; see [`super::presence`].
+//! Forgetting is durable before it is answered, so a datanode deletes a chunk only when the
+//! coordinator sends no client there any more. The row of the chunk stays, even without nodes; see
+//! [`super::presence`].
 
 use std::collections::BTreeSet;
 
@@ -62,7 +63,7 @@ impl Metadata {
         self.forget_replicas(node, &[chunk]).map(drop)
     }
 
-    /// Returns false if somebody changed a row meanwhile.
+    /// Returns false if another thread changed a row meanwhile.
     fn try_forget(
         &self,
         node: NodeId,

@@ -1,8 +1,8 @@
 //! Which contents are present: known, and in a chunk that some datanode has.
 //!
-//! The row of a content says where its bytes were put, the row of that chunk who has it. A chunk that
-//! all its nodes have lost keeps its row, without nodes: what lies in it is *lost* until a chunk that
-//! has it is reported. So forgetting a chunk costs one row, whatever is in it.
+//! The row of a content says where its bytes were put, the row of that chunk which datanodes have
+//! it. A chunk that all its nodes have lost keeps its row, without nodes: what lies in it is *lost*
+//! until a chunk that has it is reported. So forgetting a chunk costs one row, whatever is in it.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -22,7 +22,7 @@ const REMEMBERED_MAX: usize = 65_536;
 /// Whether the bytes of a content can be had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Presence {
-    /// Nobody has ever stored it.
+    /// No client has ever stored it.
     Unknown,
     /// It was stored, and no datanode has it, or a part of it, any more.
     Lost,
@@ -67,8 +67,8 @@ impl<'a> PresenceCheck<'a> {
         match &row.body {
             ContentBody::Place { chunk, .. } => self.of_chunk(*chunk),
             ContentBody::Pieces(list) => self.of_pieces(list),
-            // Only the bytes of the list say which pieces there are; who has the bytes of the content
-            // asks for each of them.
+            // Only the bytes of the list say which pieces there are. A client that has the bytes of
+            // the content asks for each piece.
             ContentBody::List { list, .. } => self.of_list(*list),
         }
     }

@@ -1,4 +1,5 @@
-//! Resolve: from contents to the places of their bytes, the chunks of these and who has them.
+//! Resolve: from contents to the places of their bytes, the chunks of these, and the datanodes that
+//! have the chunks.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -39,8 +40,8 @@ pub enum Resolution {
     Place(ContentPlace),
     /// One place for each piece, in order.
     Pieces(Vec<ContentPlace>),
-    /// There are too many pieces to tell at once: whoever wants some reads the list, a content
-    /// itself, and resolves the pieces that it needs.
+    /// There are too many pieces to tell at once: a client reads the list, a content itself, and
+    /// resolves the pieces that it needs.
     List {
         /// The content that is the encoded list of pieces.
         list: ContentId,
@@ -49,12 +50,12 @@ pub enum Resolution {
     },
 }
 
-/// A chunk and who has it.
+/// A chunk and the datanodes that have it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChunkLocation {
     /// What it takes to read it.
     pub info: ChunkInfo,
-    /// Who has it.
+    /// The datanodes that have it.
     pub nodes: Vec<NodeId>,
 }
 

@@ -145,7 +145,7 @@ fn read_pieces(len: u64, reader: &mut Reader<'_>) -> Result<PieceList, DecodeErr
     }
 }
 
-/// A chunk and who has it.
+/// A chunk and the datanodes that have it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ChunkRow {
     pub(crate) len: u64,

@@ -210,7 +210,7 @@ fn a_name_that_moves_keeps_the_times_that_others_set() {
         let record = touched(scene.record(1, 3), 100);
         (vec![put(DirId::ROOT, "a", record.clone())], record)
     };
-    // Whoever is first, and whether force is asked for.
+    // In either order, with force and without.
     for moves_first in [true, false] {
         for force in [true, false] {
             let scene = scene();

@@ -15,14 +15,14 @@ const LOOP_CTL_GET_FREE: Opcode = 0x4c82;
 const LOOP_CONFIGURE: Opcode = 0x4c0a;
 const FLAG_AUTOCLEAR: u32 = 4;
 const FLAG_DIRECT_IO: u32 = 16;
-/// Other processes attach devices too: the free one may be taken when we come.
+/// Other processes attach devices too: one of them may take the free device first.
 const ATTEMPTS_MAX: u32 = 20;
 
 /// A loop device in use; free again when this is dropped and nothing on it is mounted.
 #[derive(Debug)]
 pub(super) struct LoopDevice {
     path: PathBuf,
-    /// Open, because the device clears itself when nobody has it open.
+    /// Open, because the kernel clears the device when no process has it open.
     _device: File,
 }
 

@@ -54,7 +54,8 @@ pub(super) fn end_all(namespace: &Namespace) {
             return;
         }
         for thread in &threads {
-            // First the abort: who waits for an answer in the kernel is not killed before.
+            // First the abort: the kernel does not kill a process that waits for an answer of a
+            // mount before that.
             abort_connections(&thread.path);
             // It may have ended since it was listed.
             let _ = kill_process(thread.process, Signal::KILL);

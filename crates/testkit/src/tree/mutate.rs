@@ -178,7 +178,7 @@ impl Mutator<'_> {
     fn change_mode(&mut self, full: &Path, metadata: &fs::Metadata) -> anyhow::Result<ChangeKind> {
         let bit = [0o100, 0o010, 0o001, 0o020, 0o004][self.random.random_range(0..5)];
         let mode = (metadata.permissions().mode() & 0o7777) ^ bit;
-        // Without this root's own directories could become closed to everybody else's tests.
+        // Without this root's own directories could become closed to the tests of other users.
         let mode = if metadata.is_dir() {
             mode | 0o700
         } else {

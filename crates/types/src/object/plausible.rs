@@ -35,7 +35,7 @@ pub enum RecordFault {
         /// Its seconds since 1970.
         secs: i64,
     },
-    /// An owner that nobody can be.
+    /// An owner that the kernel gives to no user and no group.
     #[error("{field} {NO_OWNER} is not a valid owner")]
     Owner {
         /// "uid" or "gid".

@@ -9,7 +9,7 @@ use crate::timestamp::Timestamp;
 
 const FORMAT: u8 = 1;
 
-/// Who an object belongs to.
+/// The owner of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Owner {
     /// The user.
@@ -25,7 +25,7 @@ pub struct EntryAttributes {
     pub mtime: Timestamp,
     /// Last change of the attributes.
     pub ctime: Timestamp,
-    /// Who it belongs to.
+    /// Its owner.
     pub owner: Owner,
 }
 
@@ -42,8 +42,8 @@ impl PackAttributes {
         (entries.len() <= PACK_ENTRIES_MAX).then_some(Self { entries })
     }
 
-    /// Returns the attributes in the order of the listing. Whether there are as many as the listing
-    /// has entries is for whoever reads both to check.
+    /// Returns the attributes in the order of the listing. A caller that reads both must check that
+    /// there are as many as the listing has entries.
     #[must_use]
     pub fn entries(&self) -> &[EntryAttributes] {
         &self.entries

@@ -14,7 +14,7 @@ use super::super::request::no_such_path;
 use super::invalid;
 use crate::blocking::IntoFault as _;
 
-/// How often a change is made anew because somebody else's version came first.
+/// How often a change is made anew because the version of another client came first.
 const ATTEMPTS: usize = 20;
 /// Permissions of directories that are made on the way to a file.
 const DIRECTORY_MODE: u32 = 0o755;
@@ -59,7 +59,8 @@ pub(super) fn publish(
     Err(Fault::new(FaultKind::Unavailable, text))
 }
 
-/// The outer error is the change's own fault, the inner one may be an accident.
+/// Tries once. The outer error is one of the change itself, and final; the inner one may not come
+/// again, and the caller tries again.
 fn try_publish(
     metadata: &Metadata,
     client: SocketAddr,

@@ -95,7 +95,7 @@ impl Found {
         Ok(())
     }
 
-    /// Returns what is to find the same, and has found nothing.
+    /// Returns a value that looks for the same, and has found nothing yet.
     fn empty(&self) -> Self {
         Self {
             stat: Stat::default(),
@@ -142,8 +142,8 @@ impl Found {
         stat.map_or(Ok(()), |stat| write_stat(out, &stat, form.json))
     }
 
-    /// Returns what was found by its path: it comes in the order of directory ids, which means
-    /// nothing to a reader.
+    /// Returns what was found in the order of paths. It came in the order of directory ids, which
+    /// means nothing to a user.
     pub(super) fn sorted(mut self) -> Vec<DiffEntry> {
         self.entries.sort_by(|a, b| path_of(a).cmp(path_of(b)));
         self.entries

@@ -2,7 +2,7 @@
 //!
 //! The form: <https://git-scm.com/docs/diff-format#generate_patch_text_with_p>.
 
-mod blob;
+mod object;
 mod text;
 
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use lfsfs_client::{DiffEntry, RemoteRead, Snapshot};
 use lfsfs_mount::mountinfo::MountEntry;
 use lfsfs_types::ObjectPath;
 
-use self::blob::{Blob, MountFiles, VersionFiles};
+use self::object::{MountFiles, PatchObject, VersionFiles};
 use super::DiffForm;
 use super::found::{Found, path_of, write};
 use crate::error::CommandError;
@@ -62,8 +62,8 @@ impl Patch {
             let files = text::Files {
                 old_path: &old,
                 new_path: path_of(entry),
-                old: self.old_blob(entry, &old).await?,
-                new: self.new_blob(entry).await?,
+                old: self.old_object(entry, &old).await?,
+                new: self.new_object(entry).await?,
             };
             if !files.write(out)? {
                 write(out, &DiffForm::default(), entry)?;
@@ -76,24 +76,24 @@ impl Patch {
         Ok(())
     }
 
-    async fn old_blob(
+    async fn old_object(
         &self,
         entry: &DiffEntry,
         path: &ObjectPath,
-    ) -> Result<Option<Blob>, CommandError> {
+    ) -> Result<Option<PatchObject>, CommandError> {
         match entry {
-            DiffEntry::Removed(_) | DiffEntry::Modified(_) => self.old.blob(path).await,
+            DiffEntry::Removed(_) | DiffEntry::Modified(_) => self.old.object(path).await,
             DiffEntry::Added(_) | DiffEntry::Touched(_) | DiffEntry::Renamed { .. } => Ok(None),
         }
     }
 
-    async fn new_blob(&self, entry: &DiffEntry) -> Result<Option<Blob>, CommandError> {
+    async fn new_object(&self, entry: &DiffEntry) -> Result<Option<PatchObject>, CommandError> {
         match (entry, &self.new) {
             (DiffEntry::Added(path) | DiffEntry::Modified(path), New::Version(files)) => {
-                files.blob(path).await
+                files.object(path).await
             }
             (DiffEntry::Added(path) | DiffEntry::Modified(path), New::Mount(files)) => {
-                files.blob(path)
+                files.object(path)
             }
             (
                 DiffEntry::Removed(_) | DiffEntry::Touched(_) | DiffEntry::Renamed { .. },

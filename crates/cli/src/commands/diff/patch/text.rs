@@ -5,7 +5,7 @@ use std::time::Duration;
 use lfsfs_types::ObjectPath;
 use similar::{ChangeTag, TextDiff};
 
-use super::blob::Blob;
+use super::object::PatchObject;
 use crate::error::CommandError;
 use crate::output::{Line, Output, Style, quoted};
 
@@ -16,8 +16,8 @@ const SEARCH_TIME: Duration = Duration::from_secs(2);
 pub(super) struct Files<'a> {
     pub(super) old_path: &'a ObjectPath,
     pub(super) new_path: &'a ObjectPath,
-    pub(super) old: Option<Blob>,
-    pub(super) new: Option<Blob>,
+    pub(super) old: Option<PatchObject>,
+    pub(super) new: Option<PatchObject>,
 }
 
 impl Files<'_> {
@@ -54,8 +54,8 @@ impl Files<'_> {
         let (old, new) = (quoted(&old_name), quoted(&new_name));
         out.line(format!("diff --git {old} {new}"))?;
         self.write_modes(out)?;
-        if let (Some(old_blob), Some(new_blob)) = (&self.old, &self.new)
-            && old_blob.has_bytes_of(new_blob)
+        if let (Some(old_object), Some(new_object)) = (&self.old, &self.new)
+            && old_object.has_bytes_of(new_object)
         {
             return Ok(());
         }
@@ -98,8 +98,8 @@ fn named(side: &str, path: &ObjectPath) -> Vec<u8> {
 }
 
 /// What is not there has no bytes.
-fn text_of(blob: Option<&Blob>) -> Option<&[u8]> {
-    blob.map_or(Some(&[]), Blob::text)
+fn text_of(object: Option<&PatchObject>) -> Option<&[u8]> {
+    object.map_or(Some(&[]), PatchObject::text)
 }
 
 /// patch(1) takes a name with blanks to its end only if a tab follows.

@@ -28,7 +28,7 @@ const EXECUTABLE: u32 = 0o100;
 
 /// An object as git knows it.
 #[derive(Debug)]
-pub(super) struct Blob {
+pub(super) struct PatchObject {
     /// git has three of them.
     pub(super) mode: &'static str,
     bytes: Bytes,
@@ -52,7 +52,7 @@ impl Bytes {
     }
 }
 
-impl Blob {
+impl PatchObject {
     fn of_file(mode: u32, bytes: Bytes) -> Self {
         let mode = if mode & EXECUTABLE == 0 {
             "100644"
@@ -82,7 +82,7 @@ impl Blob {
     }
 
     pub(super) fn has_bytes_of(&self, other: &Self) -> bool {
-        let digest = |blob: &Self| blob.bytes.digest.clone().finalize();
+        let digest = |object: &Self| object.bytes.digest.clone().finalize();
         self.bytes.len == other.bytes.len && digest(self) == digest(other)
     }
 }
@@ -108,10 +108,13 @@ impl VersionFiles {
     }
 
     /// Reads an object, if it is a file or a symbolic link.
-    pub(super) async fn blob(&self, path: &ObjectPath) -> Result<Option<Blob>, CommandError> {
+    pub(super) async fn object(
+        &self,
+        path: &ObjectPath,
+    ) -> Result<Option<PatchObject>, CommandError> {
         let (path, record) = find(&*self.remote, &self.snapshot, path, LastLink::Keep).await?;
         match &record.kind {
-            Kind::Symlink { target } => Ok(Some(Blob::of_link(target))),
+            Kind::Symlink { target } => Ok(Some(PatchObject::of_link(target))),
             Kind::File { .. } => {
                 let mut bytes = Bytes::default();
                 let take = |read: &[u8]| {
@@ -119,7 +122,7 @@ impl VersionFiles {
                     Ok(())
                 };
                 self.contents.read(&path, take).await?;
-                Ok(Some(Blob::of_file(record.mode, bytes)))
+                Ok(Some(PatchObject::of_file(record.mode, bytes)))
             }
             _ => Ok(None),
         }
@@ -141,7 +144,7 @@ impl MountFiles {
     }
 
     /// Reads an object, if it is a file or a symbolic link, and still there.
-    pub(super) fn blob(&self, path: &ObjectPath) -> Result<Option<Blob>, CommandError> {
+    pub(super) fn object(&self, path: &ObjectPath) -> Result<Option<PatchObject>, CommandError> {
         let Some(place) = self.place(path) else {
             return Ok(None);
         };
@@ -163,11 +166,11 @@ impl MountFiles {
     }
 }
 
-fn read(place: &Path) -> io::Result<Option<Blob>> {
+fn read(place: &Path) -> io::Result<Option<PatchObject>> {
     let metadata = fs::symlink_metadata(place)?;
     if metadata.is_symlink() {
         let target = fs::read_link(place)?.into_os_string().into_vec();
-        return Ok(Some(Blob::of_link(&target)));
+        return Ok(Some(PatchObject::of_link(&target)));
     }
     if !metadata.is_file() {
         return Ok(None);
@@ -181,7 +184,12 @@ fn read(place: &Path) -> io::Result<Option<Blob>> {
     let mut buffer = vec![0; READ_LEN];
     loop {
         match file.read(&mut buffer)? {
-            0 => return Ok(Some(Blob::of_file(metadata.permissions().mode(), bytes))),
+            0 => {
+                return Ok(Some(PatchObject::of_file(
+                    metadata.permissions().mode(),
+                    bytes,
+                )));
+            }
             len => bytes.push(&buffer[..len]),
         }
     }
@@ -191,10 +199,10 @@ fn read(place: &Path) -> io::Result<Option<Blob>> {
 mod tests {
     use super::*;
 
-    fn file(bytes: &[u8]) -> Blob {
+    fn file(bytes: &[u8]) -> PatchObject {
         let mut kept = Bytes::default();
         bytes.chunks(1000).for_each(|bytes| kept.push(bytes));
-        Blob::of_file(0o644, kept)
+        PatchObject::of_file(0o644, kept)
     }
 
     #[test]
