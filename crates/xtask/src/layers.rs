@@ -1,7 +1,7 @@
-//! Who may depend on whom.
+//! Which crate may depend on which.
 //!
 //! [`TABLE`] is the whole rule. Tests and benchmarks are free; what is shipped is not. Only
-//! dependencies that reach a user's program count: dev-dependencies are nobody's architecture.
+//! dependencies that reach a user's program count: dev-dependencies are no part of the architecture.
 
 use crate::finding::Finding;
 
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_shipped_uses_the_program() {
+    fn no_shipped_crate_uses_the_program() {
         for rule in TABLE.iter().filter(|rule| rule.layer < Development) {
             assert_eq!(
                 complaints(rule.name, &["lfsfs-cli"]).len(),

@@ -10,8 +10,8 @@ pub(crate) fn check(file: &SourceFile, exists: impl Fn(&Path) -> bool) -> Vec<Fi
     if !file.path.ends_with(".md") {
         return Vec::new();
     }
-    let folder = Path::new(&file.path).parent().unwrap_or(Path::new(""));
-    let dead = targets(&file.text).filter(|target| !exists(&normalise(&folder.join(target))));
+    let dir = Path::new(&file.path).parent().unwrap_or(Path::new(""));
+    let dead = targets(&file.text).filter(|target| !exists(&normalise(&dir.join(target))));
     dead.map(|target| Finding::new(&file.path, format!("links to {target}, which is absent")))
         .collect()
 }
@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn links_resolve_from_the_folder_of_their_page() {
+    fn links_resolve_from_the_directory_of_their_page() {
         assert_eq!(dead_links("README.md", "see [style](docs/style.md)"), 0);
         assert_eq!(
             dead_links(

@@ -10,6 +10,7 @@ mod layers;
 mod links;
 mod sources;
 mod targets;
+mod words;
 mod workspace;
 
 use std::env;
@@ -42,6 +43,7 @@ fn tidy(workspace: &Workspace) -> Vec<Finding> {
     findings.extend(targets::check(&workspace.files, &workspace.targets));
     findings.extend(circles::check(&workspace.files));
     findings.extend(workspace.files.iter().flat_map(sources::check));
+    findings.extend(words::check(&workspace.files));
     let exists = |path: &Path| workspace.root.join(path).exists();
     findings.extend(
         workspace

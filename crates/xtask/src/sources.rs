@@ -24,9 +24,6 @@ const MACHINE_PATHS: &[&str] = &[
     concat!("/", "Users/"),
 ];
 
-/// Words that name no actor; a document says who or what it is: the kernel, the caller, the client.
-const NO_ACTORS: &[&str] = &["whoever", "somebody", "nobody"];
-
 /// Returns what is wrong with one file.
 pub(crate) fn check(file: &SourceFile) -> Vec<Finding> {
     let mut findings: Vec<_> = [module_file(file), too_long(file)]
@@ -37,10 +34,6 @@ pub(crate) fn check(file: &SourceFile) -> Vec<Finding> {
         let place = || format!("{}:{number}", file.path);
         if let Some(mark) = leftover(&file.path, line) {
             findings.push(Finding::new(place(), format!("{mark} is left")));
-        }
-        if let Some(word) = no_actor(&file.path, line) {
-            let text = format!("{word} names no actor");
-            findings.push(Finding::new(place(), text));
         }
         if let Some(path) = machine_path(line) {
             findings.push(Finding::new(
@@ -79,19 +72,6 @@ fn leftover(path: &str, line: &str) -> Option<&'static str> {
         .iter()
         .copied()
         .find(|mark| !is_document && line.contains(mark))
-}
-
-/// Finds a word that names no actor in a document for readers of today: decisions of the past stay as they
-/// were written.
-fn no_actor(path: &str, line: &str) -> Option<&'static str> {
-    if !path.ends_with(".md") || path.starts_with("docs/design/") {
-        return None;
-    }
-    let line = line.to_lowercase();
-    let words: Vec<&str> = line
-        .split(|c: char| !c.is_alphanumeric() && c != '_')
-        .collect();
-    NO_ACTORS.iter().copied().find(|word| words.contains(word))
 }
 
 /// Finds a machine path that begins here, rather than in the middle of a longer path.
@@ -153,16 +133,6 @@ mod tests {
             );
             assert_eq!(count("docs/style.md", mark), 0, "{mark}");
         }
-    }
-
-    #[test]
-    fn documents_name_who_acts() {
-        assert_eq!(count("docs/a.md", "Whoever reads it waits."), 1);
-        assert_eq!(
-            count("docs/a.md", "`tests::nobody_waits`, the client waits"),
-            0
-        );
-        assert_eq!(count("docs/design/a.md", "nobody waits"), 0);
     }
 
     #[test]

@@ -18,20 +18,17 @@ pub(crate) fn check(files: &[SourceFile], targets: &HashSet<String>) -> Vec<Find
 /// Returns whether `parent` declares the module at `path`, or mentions that file by name as
 /// `#[path]`, `include!` and the manifest of a package outside the workspace do.
 fn names(parent: &SourceFile, path: &str) -> bool {
-    let (folder, file_name) = path.rsplit_once('/').unwrap_or(("", path));
+    let (dir, file_name) = path.rsplit_once('/').unwrap_or(("", path));
     let stem = file_name.trim_end_matches(".rs");
-    let own_folder = parent.path.trim_end_matches(".rs");
-    let parent_folder = parent
-        .path
-        .rsplit_once('/')
-        .map_or("", |(folder, _)| folder);
+    let own_dir = parent.path.trim_end_matches(".rs");
+    let parent_dir = parent.path.rsplit_once('/').map_or("", |(dir, _)| dir);
     let declares = parent
         .text
         .lines()
         .any(|line| declared_module(line) == Some(stem));
-    let is_near = folder == own_folder || folder == parent_folder;
+    let is_near = dir == own_dir || dir == parent_dir;
     (declares && is_near && parent.path != path)
-        || (folder.starts_with(parent_folder) && parent.text.contains(&format!("{file_name}\"")))
+        || (dir.starts_with(parent_dir) && parent.text.contains(&format!("{file_name}\"")))
 }
 
 /// Returns the module that a line such as `pub(crate) mod name;` declares.
@@ -81,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn a_module_of_another_folder_does_not_count() {
+    fn a_module_of_another_directory_does_not_count() {
         let files = [("a/src/lib.rs", "mod disk;\n"), ("b/src/disk.rs", "")];
         assert_eq!(dead(&files).len(), 1);
     }

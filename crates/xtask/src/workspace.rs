@@ -13,7 +13,7 @@ use crate::layers::CrateEdges;
 /// The tree under check.
 #[derive(Debug)]
 pub(crate) struct Workspace {
-    /// Its top folder; all other paths are relative to it.
+    /// Its top directory; all other paths are relative to it.
     pub(crate) root: PathBuf,
     pub(crate) crates: Vec<CrateEdges>,
     /// The root files of all targets.
