@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use futures::FutureExt as _;
-use futures::future::{BoxFuture, ready};
+use futures::future::BoxFuture;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::{BodyExt as _, StreamBody};
 use lfsfs_proto::headers::{Protocols, request_id};
@@ -126,9 +126,10 @@ impl Call {
         // All answers that were handed on are in these bytes: the rest of what they took goes back.
         let mut answers = std::mem::take(&mut held.answers);
         let paid = answers.split(bytes);
-        match paid.is_empty() {
-            true => held.call.split(bytes),
-            false => paid,
+        if paid.is_empty() {
+            held.call.split(bytes)
+        } else {
+            paid
         }
     }
 
@@ -179,20 +180,20 @@ where
         let inner = std::mem::replace(&mut self.inner, fresh);
         let refusals = Arc::clone(&self.refusals);
         let headers = MetadataMap::from_headers(std::mem::take(request.headers_mut()));
-        if let Err(fault) = Protocols::own().check(&headers) {
-            return ready(Ok(Status::from(fault).into_http())).boxed();
-        }
+        let checked = Protocols::own().check(&headers);
         let id = request_id(&headers);
         *request.headers_mut() = headers.into_headers();
         let span = info_span!("call", path = request.uri().path(), request = %id);
-        let serving = id.scope(serve(inner, request, refusals));
+        let serving = id.scope(serve(inner, request, checked, refusals));
         serving.instrument(span).boxed()
     }
 }
 
+/// Serves a call; `checked` says whether caller and server speak a common protocol.
 async fn serve<S>(
     mut inner: S,
     request: Request<Body>,
+    checked: Result<(), Fault>,
     refusals: Arc<Refusals>,
 ) -> Result<Response<Body>, S::Error>
 where
@@ -204,6 +205,9 @@ where
         return Ok(Status::from(fault).into_http());
     };
     let peer = connection.peer;
+    if let Err(fault) = checked {
+        return Ok(refusals.explain(Status::from(fault).into_http(), &path, peer));
+    }
     let started = Instant::now();
     let guard = connection.begin_call();
     let method = method(&path);
@@ -273,9 +277,10 @@ impl Incoming {
         let waits_for_first = self.buffer.is_empty();
         if waits_for_first {
             let deadline = (!self.method.streams).then_some(self.started + MESSAGE_TIME);
-            let more = match self.method.streams && !self.is_first {
-                true => BETWEEN_MESSAGES,
-                false => Duration::ZERO,
+            let more = if self.method.streams && !self.is_first {
+                BETWEEN_MESSAGES
+            } else {
+                Duration::ZERO
             };
             let _waiting = self.call.account().waits_for_bytes(more);
             if !self.fill(deadline).await? {
@@ -313,10 +318,11 @@ impl Incoming {
         self.is_first = false;
         let more = self.method.more_than_held(&message[PREFIX_LEN..]);
         held.merge(self.call.account().take_more(more).await?);
-        match self.method.streams {
-            true => self.held = held,
+        if self.method.streams {
+            self.held = held;
+        } else {
             // The message of a call without a stream stays in memory until the call is answered.
-            false => self.call.hold(held),
+            self.call.hold(held);
         }
         Ok(Some(message))
     }
@@ -460,7 +466,45 @@ impl AsRef<[u8]> for Sent {
 
 #[cfg(test)]
 mod tests {
+    use std::future::Ready;
+
+    use lfsfs_proto::headers::PROTOCOL_HEADER;
+
     use super::*;
+
+    /// A service whose handlers must not be called.
+    #[derive(Debug, Clone)]
+    struct Unreached;
+
+    impl Service<Request<Body>> for Unreached {
+        type Response = Response<Body>;
+        type Error = &'static str;
+        type Future = Ready<Result<Response<Body>, &'static str>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), &'static str>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _: Request<Body>) -> Self::Future {
+            std::future::ready(Err("the handler was called"))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_caller_of_other_protocols_is_refused_and_the_log_says_so() {
+        let refusals = Arc::new(Refusals::default());
+        let calls = Calls {
+            refusals: Arc::clone(&refusals),
+        };
+        let mut request = Request::new(Body::empty());
+        let protocols = "98-99 0.99.0".parse().unwrap();
+        request.headers_mut().insert(PROTOCOL_HEADER, protocols);
+        request.extensions_mut().insert(Connection::for_test());
+        let response = calls.layer(Unreached).call(request).await.unwrap();
+        let status = Status::from_header_map(response.headers()).unwrap();
+        assert_eq!(Fault::from_status(&status).kind, FaultKind::Incompatible);
+        assert!(refusals.has_logged(status.code()));
+    }
 
     #[tokio::test]
     async fn answers_that_were_sent_hold_nothing_while_their_call_goes_on() {

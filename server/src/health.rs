@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
+use lfsfs_proto::address::endpoint;
 use lfsfs_proto::v1::coordinator_server::SERVICE_NAME as COORDINATOR;
 use lfsfs_proto::v1::data_node_server::SERVICE_NAME as DATA_NODE;
 use lfsfs_proto::v1::fs_server::SERVICE_NAME as FS;
 use tokio::time::timeout;
 use tonic::service::RoutesBuilder;
-use tonic::transport::Endpoint;
 use tonic_health::ServingStatus;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus as Answer;
@@ -42,8 +42,7 @@ pub(crate) fn ask(address: &str, limit: Duration) -> Result<(), ServerError> {
 }
 
 async fn check(address: &str) -> Result<Answer, String> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}"));
-    let endpoint = endpoint.map_err(|error| text(&error))?;
+    let endpoint = endpoint(address).map_err(|error| text(&error))?;
     let channel = endpoint.connect().await.map_err(|error| text(&error))?;
     let request = HealthCheckRequest {
         service: WHOLE.to_owned(),

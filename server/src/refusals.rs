@@ -64,6 +64,13 @@ impl Refusals {
         }
     }
 
+    /// Returns true if a call was logged that failed with this code.
+    #[cfg(test)]
+    pub(crate) fn has_logged(&self, code: Code) -> bool {
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.keys().any(|(_, logged)| *logged == code)
+    }
+
     fn pass(&self, path: &str, code: Code) -> Option<u64> {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         // All calls with made-up paths share one line.

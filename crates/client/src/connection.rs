@@ -6,6 +6,7 @@ use std::io;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use lfsfs_proto::address::endpoint;
 use lfsfs_proto::headers::Headers;
 use lfsfs_proto::status::Fault;
 use lfsfs_proto::v1;
@@ -13,7 +14,7 @@ use lfsfs_proto::v1::data_node_client::DataNodeClient;
 use lfsfs_proto::v1::fs_client::FsClient;
 use tokio::time::{Instant, sleep, timeout};
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 use tracing::debug;
 
@@ -99,10 +100,9 @@ impl Connections {
             let ping = fs.get_cluster(v1::GetClusterRequest {});
             let limit = self.config.open_timeout.saturating_sub(PING_DELAY);
             let pong = self.call("a question", limit, ping).await;
-            match pong.is_err_and(|error| error.is_retryable()) {
-                true => {}
-                // It is there, and works on the call.
-                false => std::future::pending().await,
+            if !pong.is_err_and(|error| error.is_retryable()) {
+                // The server is there, and works on the call.
+                std::future::pending::<()>().await;
             }
         };
         tokio::select! {
@@ -227,8 +227,7 @@ fn channel(address: &str, connect_timeout: Duration) -> Result<Channel, RemoteEr
     if !has_port || address.contains('/') {
         return Err(wrong("expected HOST or HOST:PORT".to_owned()));
     }
-    let endpoint = Endpoint::from_shared(format!("http://{address}"))
-        .map_err(|error| wrong(error.to_string()))?;
+    let endpoint = endpoint(address).map_err(|error| wrong(error.to_string()))?;
     Ok(endpoint
         .connect_timeout(connect_timeout)
         .tcp_nodelay(true)

@@ -250,7 +250,7 @@ impl Fs for FsService {
         let protocols = Protocols::own();
         Ok(Response::new(v1::GetClusterResponse {
             cluster_id: cluster.as_bytes().to_vec(),
-            server_version: protocols.program,
+            server_version: protocols.program.into_owned(),
             protocol_least: protocols.least,
             protocol_newest: protocols.newest,
         }))

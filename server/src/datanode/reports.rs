@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use lfsfs_chunk_store::StoredChunk;
+use lfsfs_proto::address::endpoint;
 use lfsfs_proto::convert::{ProtocolError, ids};
 use lfsfs_proto::headers::Headers;
 use lfsfs_proto::status::{Fault, FaultKind};
@@ -11,7 +12,7 @@ use lfsfs_proto::v1;
 use lfsfs_proto::v1::coordinator_client::CoordinatorClient;
 use lfsfs_types::{ChunkId, NodeId, SessionId};
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
 use crate::blocking::IntoFault as _;
 use crate::error::ServerError;
@@ -34,8 +35,7 @@ pub(crate) struct CoordinatorLink {
 impl CoordinatorLink {
     /// Prepares to call the coordinator at host:port; the connection is made when it is needed.
     pub(crate) fn new(address: &str, callers: Callers) -> Result<Self, ServerError> {
-        let endpoint = Endpoint::from_shared(format!("http://{address}"));
-        let endpoint = endpoint.map_err(|_| ServerError::CoordinatorAddress {
+        let endpoint = endpoint(address).map_err(|_| ServerError::CoordinatorAddress {
             address: address.to_owned(),
         })?;
         let channel = endpoint

@@ -1,10 +1,10 @@
 //! Versions: committed, resolved, listed, compared.
 
+use lfsfs_proto::address::endpoint;
 use lfsfs_proto::status::FaultKind;
 use lfsfs_proto::v1;
 use lfsfs_proto::v1::fs_client::FsClient;
 use lfsfs_types::{DirId, Record};
-use tonic::transport::Endpoint;
 
 use super::support::{
     TestServer, chunk_of, content_id, dir_of, directory_record, file_record, kind, noise,
@@ -325,7 +325,7 @@ async fn sessions_that_only_wait_give_way_to_their_own_connection() {
     let (_dir, server, project) = with_project().await;
     server.store(&[b"one"]).await;
     let base = (0, &project.head_id[..]);
-    let other = Endpoint::from_shared(format!("http://{}", server.address)).unwrap();
+    let other = endpoint(&server.address).unwrap();
     let mut other = FsClient::new(other.connect().await.unwrap());
     let request = v1::OpenSessionRequest {
         project_id: project.id.clone(),

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use lfsfs_proto::address::endpoint;
 use lfsfs_proto::status::{Fault, FaultKind};
 use lfsfs_proto::v1;
 use lfsfs_proto::v1::coordinator_client::CoordinatorClient;
@@ -18,7 +19,7 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Response, Status, Streaming};
 
 /// A running server.
@@ -53,7 +54,7 @@ impl TestServer {
         });
         let task = tokio::spawn(running);
         let address = ready.await.expect("the server starts").to_string();
-        let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
+        let endpoint = endpoint(&address).expect("an address");
         let channel = endpoint.connect().await.expect("connect");
         Self {
             address,
