@@ -104,8 +104,21 @@ impl Command {
             Self::Commit(_) => Some("commit"),
             Self::Discard(_) => Some("discard"),
             Self::Restore(_) => Some("restore"),
-            Self::Diff(args) if args.is_of_mount() => Some("diff"),
-            _ => None,
+            Self::Diff(args) => args.is_of_mount().then_some("diff"),
+            // `switch` takes the address: it gives the mount another one.
+            Self::Switch(_)
+            | Self::Project(_)
+            | Self::Import(_)
+            | Self::Export(_)
+            | Self::Ls(_)
+            | Self::Cat(_)
+            | Self::Log(_)
+            | Self::Show(_)
+            | Self::Tag(_)
+            | Self::Mount(_)
+            | Self::Doctor(_)
+            | Self::Completions(_)
+            | Self::Documents(_) => None,
         }
     }
 }

@@ -27,7 +27,6 @@ use lfsfs_common::request::RequestId;
 
 use crate::cli::{Cli, Command};
 use crate::error::CommandError;
-use crate::settings::settings;
 
 /// Runs what was typed.
 pub(crate) fn run(cli: Cli) -> Result<(), CommandError> {
@@ -55,11 +54,8 @@ pub(crate) fn run(cli: Cli) -> Result<(), CommandError> {
         Command::Umount(args) => umount::run(&args),
         Command::Mounts(args) => mounts::run(&args),
         Command::Status(args) => status::run(&args),
-        Command::Commit(args) => {
-            // The author may be set there.
-            settings()?;
-            commit::run(args, server()?.retry_for())
-        }
+        // The author may be set in the settings: a commit fails where they are wrong.
+        Command::Commit(args) => commit::run(args, server()?.retry_for()),
         Command::Discard(args) => discard::run(&args),
         Command::Restore(args) => on_runtime(restore::run(server()?, args)),
         Command::Switch(args) => switch::run(&typed, server()?.retry_for(), &args),

@@ -6,7 +6,7 @@ use std::io;
 
 use lfsfs_client::RemoteError;
 use lfsfs_mount::{ControlError, ControlErrorKind, MountError};
-use lfsfs_sync::{ExportError, ImportError};
+use lfsfs_sync::{ExportError, ImportError, Problem};
 use lfsfs_types::{ObjectPath, PathError, SourceError};
 use lfsfs_vfs::VfsError;
 use rustix::io::Errno;
@@ -217,29 +217,32 @@ impl From<RemoteError> for CommandError {
 
 impl From<ImportError> for CommandError {
     fn from(error: ImportError) -> Self {
-        let ImportError::Problems { first, count } = error else {
-            return match error {
-                ImportError::Remote(error) => error.into(),
-                ImportError::Pattern { .. } => Self::usage(full_text(&error)),
-                ImportError::Machine { ref source, .. } => {
-                    let hint = machine_hint(source);
-                    Self::failed(full_text(&error)).hint(hint)
-                }
-                error => Self::failed(full_text(&error)),
-            };
-        };
-        let mut error = Self::failed(format!(
-            "{count} entries cannot be imported; nothing was published"
-        ));
-        for problem in &first {
-            error = error.detail(format!("{}: {}", quoted(&problem.path), problem.reason));
+        let text = full_text(&error);
+        match error {
+            ImportError::Remote(error) => error.into(),
+            ImportError::Problems { first, count } => problems(&first, count),
+            ImportError::Pattern { .. } => Self::usage(text),
+            ImportError::Machine { source, .. } => Self::failed(text).hint(machine_hint(&source)),
+            ImportError::Directory { .. } | ImportError::Random(_) | ImportError::Stopped(_) => {
+                Self::failed(text)
+            }
         }
-        let unnamed = count.saturating_sub(first.len() as u64);
-        if unnamed > 0 {
-            error = error.detail(format!("and {unnamed} more"));
-        }
-        error.hint("make them readable, or import the rest with --skip-unreadable")
     }
+}
+
+/// Returns the failure of an import of which `count` entries cannot be imported, with the first of them.
+fn problems(first: &[Problem], count: u64) -> CommandError {
+    let mut error = CommandError::failed(format!(
+        "{count} entries cannot be imported; nothing was published"
+    ));
+    for problem in first {
+        error = error.detail(format!("{}: {}", quoted(&problem.path), problem.reason));
+    }
+    let unnamed = count.saturating_sub(first.len() as u64);
+    if unnamed > 0 {
+        error = error.detail(format!("and {unnamed} more"));
+    }
+    error.hint("make them readable, or import the rest with --skip-unreadable")
 }
 
 /// Says what to do about a failure of the machine.
@@ -274,8 +277,16 @@ impl From<ExportError> for CommandError {
             ExportError::Directory { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 Self::failed(text).hint("make the directory above it first")
             }
-            // Nothing is to be done beyond what the text says.
-            _ => Self::failed(text),
+            // The text says all: the user can do nothing else about these.
+            ExportError::Directory { .. }
+            | ExportError::Entry { .. }
+            | ExportError::NotThere { .. }
+            | ExportError::Pack { .. }
+            | ExportError::FirstName { .. }
+            | ExportError::Path(_)
+            | ExportError::Interrupted
+            | ExportError::LeftBehind { .. }
+            | ExportError::Stopped(_) => Self::failed(text),
         }
     }
 }
