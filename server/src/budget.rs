@@ -308,9 +308,10 @@ impl Account {
     }
 
     fn patience(&self) -> Duration {
-        match self.is_known() {
-            true => self.times.patience,
-            false => self.times.newcomer_patience,
+        if self.is_known() {
+            self.times.patience
+        } else {
+            self.times.newcomer_patience
         }
     }
 

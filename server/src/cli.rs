@@ -191,9 +191,10 @@ fn execute_server(role: Role, serve: ServeArgs, store: StoreArgs) -> ExitCode {
             return fail(&ServerError::System { act, source });
         }
     };
-    let policy = match serve.insecure_listen {
-        true => ListenPolicy::Insecure,
-        false => ListenPolicy::LoopbackOnly,
+    let policy = if serve.insecure_listen {
+        ListenPolicy::Insecure
+    } else {
+        ListenPolicy::LoopbackOnly
     };
     let config = ServerConfig {
         role,

@@ -29,9 +29,10 @@ impl IntoFault for ProtocolError {
 
 impl IntoFault for MetadataError {
     fn into_fault(self) -> Fault {
-        let paths = match &self {
-            Self::Conflicts { paths, .. } => first_paths(paths),
-            _ => Vec::new(),
+        let paths = if let Self::Conflicts { paths, .. } = &self {
+            first_paths(paths)
+        } else {
+            Vec::new()
         };
         let mut fault = Fault::new(kind_of_metadata(&self), text(&self));
         fault.paths = paths;

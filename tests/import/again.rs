@@ -37,10 +37,10 @@ fn chunk_files(world: &World) -> Vec<std::path::PathBuf> {
     while let Some(dir) = dirs.pop() {
         for entry in fs::read_dir(dir).expect("a directory") {
             let path = entry.expect("an entry").path();
-            match path.is_dir() {
-                true => dirs.push(path),
-                false if path.file_name().is_some_and(|name| name.len() == 64) => files.push(path),
-                false => {}
+            if path.is_dir() {
+                dirs.push(path);
+            } else if path.file_name().is_some_and(|name| name.len() == 64) {
+                files.push(path);
             }
         }
     }

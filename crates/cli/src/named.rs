@@ -62,9 +62,10 @@ impl Named {
             Form::Source(source) => Ok(Self {
                 client: server.client()?,
                 path: ObjectPath::ROOT,
-                kind: match word.as_bytes().contains(&b'@') {
-                    true => NamedKind::Version,
-                    false => NamedKind::Project,
+                kind: if word.as_bytes().contains(&b'@') {
+                    NamedKind::Version
+                } else {
+                    NamedKind::Project
                 },
                 source,
             }),
@@ -142,9 +143,10 @@ impl Named {
                 let is_absent = error.is_not_found();
                 let error = CommandError::from(error);
                 let project = self.source.project.as_str();
-                match is_absent && self.kind == NamedKind::Project && Path::new(project).exists() {
-                    true => error.hint(format!("a directory is written with a slash: ./{project}")),
-                    false => error,
+                if is_absent && self.kind == NamedKind::Project && Path::new(project).exists() {
+                    error.hint(format!("a directory is written with a slash: ./{project}"))
+                } else {
+                    error
                 }
             })
     }

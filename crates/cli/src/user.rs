@@ -55,9 +55,10 @@ pub(crate) fn confirm(question: &str, yes: bool) -> Result<(), CommandError> {
         ))
         .hint("to do it without a question, add --yes"));
     }
-    match ask(question)? {
-        true => Ok(()),
-        false => Err(CommandError::failed("nothing was done")),
+    if ask(question)? {
+        Ok(())
+    } else {
+        Err(CommandError::failed("nothing was done"))
     }
 }
 

@@ -187,11 +187,12 @@ impl MemoryRemote {
         if !faults.delay.is_zero() {
             tokio::time::sleep(faults.delay).await;
         }
-        match faults.is_down {
-            true => Err(RemoteError::NoServer {
+        if faults.is_down {
+            Err(RemoteError::NoServer {
                 address: NODES[0].to_owned(),
-            }),
-            false => Ok(faults),
+            })
+        } else {
+            Ok(faults)
         }
     }
 

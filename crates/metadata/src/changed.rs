@@ -44,9 +44,10 @@ impl Metadata {
         sink: &mut dyn FnMut(ChangedName) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>> {
         let (from, to) = (self.view(project, from)?, self.view(project, to)?);
-        let (low, high) = match from.version <= to.version {
-            true => (from, to),
-            false => (to, from),
+        let (low, high) = if from.version <= to.version {
+            (from, to)
+        } else {
+            (to, from)
         };
         let (mut from, mut to) = (Side::new(from), Side::new(to));
         try_each_changed(low, high, |dir, name| {

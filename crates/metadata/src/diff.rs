@@ -150,6 +150,13 @@ fn one_sided(line: DiffLine, path: ObjectPath, record: Record) -> DiffEntry {
     }
 }
 
+/// A name in a directory of one of two versions; without a name the root.
+#[derive(Debug, Clone, Copy)]
+struct PlaceIn<'a> {
+    dir: DirId,
+    name: Option<&'a Name>,
+}
+
 /// The comparison of two versions, neither of them 0.
 #[derive(Debug)]
 struct Comparison<'a> {
@@ -206,7 +213,11 @@ impl Comparison<'_> {
         let path = self.b.path(dir, name)?;
         let before = match kept {
             Some((old_dir, old_name)) => {
-                if self.has_moved((old_dir, old_name.as_ref()), (dir, name))? {
+                let old = PlaceIn {
+                    dir: old_dir,
+                    name: old_name.as_ref(),
+                };
+                if self.has_moved(old, PlaceIn { dir, name })? {
                     lines.push(DiffEntry {
                         line: DiffLine::Renamed,
                         path: path.clone(),
@@ -224,15 +235,11 @@ impl Comparison<'_> {
     }
 
     /// Returns true if a directory that both versions have does not simply follow the one above it.
-    fn has_moved(
-        &mut self,
-        (old_dir, old_name): (DirId, Option<&Name>),
-        (dir, name): (DirId, Option<&Name>),
-    ) -> Result<bool> {
-        if old_name != name {
+    fn has_moved(&mut self, old: PlaceIn<'_>, new: PlaceIn<'_>) -> Result<bool> {
+        if old.name != new.name {
             return Ok(true);
         }
-        Ok(Self::stand_in(&mut self.a, &mut self.b, dir)? != Some(old_dir))
+        Ok(Self::stand_in(&mut self.a, &mut self.b, new.dir)? != Some(old.dir))
     }
 
     /// Returns the line of something that the first version had, if nothing in the second stands

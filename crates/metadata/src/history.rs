@@ -119,14 +119,13 @@ impl<'a> PathAt<'a> {
     fn differs_by_path(&self, before: &Self, path: &ObjectPath) -> Result<bool> {
         let (old, new) = (before.side.view, self.side.view);
         let names = path.names().count();
-        let compared = compare_paths(Side::new(old), Side::new(new), &mut |entry| match entry
-            .path
-            .names()
-            .take(names)
-            .eq(path.names())
-        {
-            true => ControlFlow::Break(()),
-            false => ControlFlow::Continue(()),
+        let compared = compare_paths(Side::new(old), Side::new(new), &mut |entry| {
+            let is_below = entry.path.names().take(names).eq(path.names());
+            if is_below {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
         });
         Ok(compared?.is_break())
     }

@@ -239,9 +239,10 @@ impl Record {
     /// Format 1 took those names of attributes that an entry could have, too.
     fn format(&self) -> u8 {
         let is_old = |xattr: &Xattr| Name::new(xattr.name.as_bytes()).is_ok();
-        match self.xattrs.iter().all(is_old) {
-            true => FORMAT,
-            false => FORMAT_XATTR_NAMES,
+        if self.xattrs.iter().all(is_old) {
+            FORMAT
+        } else {
+            FORMAT_XATTR_NAMES
         }
     }
 

@@ -207,9 +207,10 @@ fn first_paths(paths: &[ObjectPath]) -> Vec<Vec<u8>> {
 
 fn answer(published: &Published, with_ids: bool) -> v1::CommitResponse {
     let counts = published.record.counts;
-    let rows = match published.is_new {
-        true => counts.added + counts.removed + counts.modified,
-        false => 0,
+    let rows = if published.is_new {
+        counts.added + counts.removed + counts.modified
+    } else {
+        0
     };
     let made = |made: u64, id: u64| v1::MadeId {
         made: made - DirId::SESSION_FIRST.0,

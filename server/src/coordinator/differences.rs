@@ -35,9 +35,10 @@ pub(super) fn diff(
 ) -> Result<Answers<v1::DiffEntry>, Fault> {
     let project = project_id(&request.project_id)?;
     let (from, to) = (VersionNumber(request.from), VersionNumber(request.to));
-    let renames = match request.expand_renames {
-        true => Renames::Expanded,
-        false => Renames::Told,
+    let renames = if request.expand_renames {
+        Renames::Expanded
+    } else {
+        Renames::Told
     };
     let metadata = coordinator.metadata.clone();
     Ok(coordinator.tasks.answer(call, move |sink| {

@@ -79,7 +79,7 @@ pub(super) async fn plan(
     let now = coordinator.clock.monotonic();
     coordinator
         .plans()
-        .open(session, (plan, ids.collect()), holder, now)?;
+        .open(session, plan, ids.collect(), holder, now)?;
     Ok(v1::UploadFileResponse {
         session_id: session.as_bytes().to_vec(),
         slots,

@@ -32,6 +32,15 @@ pub(super) struct Holder {
     pub(super) project: ProjectId,
 }
 
+/// A thing that a client is about to hold.
+#[derive(Debug)]
+pub(super) struct NewThing<T> {
+    pub(super) thing: T,
+    pub(super) holder: Holder,
+    /// How much of the limits it takes.
+    pub(super) weight: usize,
+}
+
 /// The things that are held.
 #[derive(Debug)]
 pub(super) struct Holdings<T> {
@@ -77,10 +86,14 @@ impl<T> Holdings<T> {
     pub(super) fn add(
         &mut self,
         id: SessionId,
-        thing: T,
-        (holder, weight): (Holder, usize),
+        new: NewThing<T>,
         now: Instant,
     ) -> Result<Vec<T>, Fault> {
+        let NewThing {
+            thing,
+            holder,
+            weight,
+        } = new;
         let mut gone = self.sweep(now);
         for (scope, max) in [
             (
@@ -201,10 +214,15 @@ mod tests {
     fn add(
         held: &mut Holdings<u8>,
         number: u8,
-        (port, project): (u16, u8),
+        holder: Holder,
         now: Instant,
     ) -> Result<Vec<u8>, FaultKind> {
-        let added = held.add(id(number), number, (holder(port, project), 1), now);
+        let new = NewThing {
+            thing: number,
+            holder,
+            weight: 1,
+        };
+        let added = held.add(id(number), new, now);
         added.map_err(|fault| fault.kind)
     }
 
@@ -212,13 +230,13 @@ mod tests {
     fn a_connection_that_holds_too_much_loses_its_own_oldest() {
         let now = Instant::now();
         let mut held = Holdings::new(LIMITS);
-        assert_eq!(add(&mut held, 100, (1, 1), now), Ok(vec![]));
+        assert_eq!(add(&mut held, 100, holder(1, 1), now), Ok(vec![]));
         for number in 0..4 {
             let later = now + Duration::from_secs(u64::from(number));
-            assert_eq!(add(&mut held, number, (2, 2), later), Ok(vec![]));
+            assert_eq!(add(&mut held, number, holder(2, 2), later), Ok(vec![]));
         }
         let later = now + Duration::from_secs(9);
-        assert_eq!(add(&mut held, 4, (2, 2), later), Ok(vec![0]));
+        assert_eq!(add(&mut held, 4, holder(2, 2), later), Ok(vec![0]));
         assert!(held.find(id(100), later).is_some(), "another connection's");
         assert!(held.find(id(0), later).is_none());
     }
@@ -228,14 +246,14 @@ mod tests {
         let now = Instant::now();
         let mut held = Holdings::new(LIMITS);
         for (number, port) in [(0, 1), (1, 2), (2, 2), (3, 2), (4, 3), (5, 3)] {
-            add(&mut held, number, (port, 1), now).unwrap();
+            add(&mut held, number, holder(port, 1), now).unwrap();
         }
-        let gone = add(&mut held, 6, (4, 1), now).unwrap();
+        let gone = add(&mut held, 6, holder(4, 1), now).unwrap();
         assert!([[1], [2], [3]].contains(&[gone[0]]), "{gone:?}");
         for (number, port) in [(7, 5), (8, 6)] {
-            assert_eq!(add(&mut held, number, (port, 2), now), Ok(vec![]));
+            assert_eq!(add(&mut held, number, holder(port, 2), now), Ok(vec![]));
         }
-        assert_eq!(add(&mut held, 9, (7, 3), now).unwrap().len(), 1);
+        assert_eq!(add(&mut held, 9, holder(7, 3), now).unwrap().len(), 1);
         assert!(held.find(id(0), now).is_some());
     }
 
@@ -244,22 +262,22 @@ mod tests {
         let now = Instant::now();
         let mut held = Holdings::new(LIMITS);
         for number in 0..4 {
-            add(&mut held, number, (1, 1), now).unwrap();
+            add(&mut held, number, holder(1, 1), now).unwrap();
             held.begin_use(id(number));
         }
-        let refused = add(&mut held, 4, (1, 1), now);
+        let refused = add(&mut held, 4, holder(1, 1), now);
         assert_eq!(refused, Err(FaultKind::Unavailable));
         let later = now + 2 * LIMITS.idle_max;
         assert!(held.find(id(0), later).is_some(), "it is used all the time");
         assert_eq!(held.end(id(0)), Some(0));
-        assert_eq!(add(&mut held, 4, (1, 1), later), Ok(vec![]));
+        assert_eq!(add(&mut held, 4, holder(1, 1), later), Ok(vec![]));
     }
 
     #[test]
     fn what_is_idle_for_too_long_is_gone() {
         let now = Instant::now();
         let mut held = Holdings::new(LIMITS);
-        add(&mut held, 1, (1, 1), now).unwrap();
+        add(&mut held, 1, holder(1, 1), now).unwrap();
         let later = now + LIMITS.idle_max / 2;
         assert!(held.find(id(1), later).is_some());
         assert!(held.find(id(1), later + LIMITS.idle_max / 2).is_some());

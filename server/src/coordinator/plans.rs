@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use lfsfs_proto::status::{Fault, FaultKind};
 use lfsfs_types::{ChunkId, ObjectPath, ProjectId, SessionId, Sha256, VersionId};
 
-use super::holdings::{Holder, Holdings, Limits};
+use super::holdings::{Holder, Holdings, Limits, NewThing};
 
 /// A plan weighs as many slots as it has, and one for itself.
 const LIMITS: Limits = Limits {
@@ -62,7 +62,8 @@ impl Plans {
     pub(super) fn open(
         &mut self,
         id: SessionId,
-        (plan, slots): (FilePlan, Vec<SessionId>),
+        plan: FilePlan,
+        slots: Vec<SessionId>,
         holder: Holder,
         now: Instant,
     ) -> Result<(), Fault> {
@@ -72,7 +73,12 @@ impl Plans {
             plan,
             slots: slots.clone(),
         };
-        let gone = self.open.add(id, open, (holder, weight), now)?;
+        let new = NewThing {
+            thing: open,
+            holder,
+            weight,
+        };
+        let gone = self.open.add(id, new, now)?;
         self.forget_slots(&gone);
         for slot in slots {
             let (upload, chunk) = (id, None);
@@ -151,11 +157,9 @@ mod tests {
     fn only_a_receipt_for_the_slot_confirms_a_chunk() {
         let now = Instant::now();
         let mut plans = Plans::default();
-        plans.open(ID, (plan(), vec![SLOT]), HOLDER, now).unwrap();
+        plans.open(ID, plan(), vec![SLOT], HOLDER, now).unwrap();
         let other = SessionId([9; 16]);
-        plans
-            .open(other, (plan(), vec![other]), HOLDER, now)
-            .unwrap();
+        plans.open(other, plan(), vec![other], HOLDER, now).unwrap();
 
         let refused = plans.confirm(ID, &[(SLOT, CHUNK)], now).unwrap_err();
         assert_eq!(refused.kind, FaultKind::ChunkNotFound, "no receipt");
@@ -176,7 +180,7 @@ mod tests {
     fn an_idle_plan_expires_with_its_slots() {
         let now = Instant::now();
         let mut plans = Plans::default();
-        plans.open(ID, (plan(), vec![SLOT]), HOLDER, now).unwrap();
+        plans.open(ID, plan(), vec![SLOT], HOLDER, now).unwrap();
         let expired = plans.confirm(ID, &[], now + LIMITS.idle_max).unwrap_err();
         assert_eq!(expired.kind, FaultKind::SessionNotFound);
         assert!(plans.slots.is_empty());
@@ -190,13 +194,13 @@ mod tests {
             connection: Some(([127, 0, 0, 1], 1).into()),
             ..HOLDER
         };
-        plans.open(ID, (plan(), vec![SLOT]), other, now).unwrap();
+        plans.open(ID, plan(), vec![SLOT], other, now).unwrap();
         for number in 0..100_u128 {
             let slots =
                 (0..16_000_u128).map(|slot| SessionId(((number << 64) | slot).to_be_bytes()));
             let id = SessionId(((number << 64) | u128::from(u64::MAX)).to_be_bytes());
             plans
-                .open(id, (plan(), slots.collect()), HOLDER, now)
+                .open(id, plan(), slots.collect(), HOLDER, now)
                 .unwrap();
             assert!(plans.slots.len() <= LIMITS.of_connection);
         }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use lfsfs_proto::status::{Fault, FaultKind};
 use lfsfs_types::{ProjectId, SessionId, VersionId, VersionNumber};
 
-use super::holdings::{Holder, Holdings, Limits};
+use super::holdings::{Holder, Holdings, Limits, NewThing};
 
 /// A commit follows the opening of its session within moments.
 const LIMITS: Limits = Limits {
@@ -47,7 +47,12 @@ impl CommitSessions {
         holder: Holder,
         now: Instant,
     ) -> Result<(), Fault> {
-        self.open.add(id, plan, (holder, 1), now).map(drop)
+        let new = NewThing {
+            thing: plan,
+            holder,
+            weight: 1,
+        };
+        self.open.add(id, new, now).map(drop)
     }
 
     /// Begins the commit of a session, which stays until it is closed.

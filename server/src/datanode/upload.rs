@@ -108,9 +108,10 @@ pub(super) async fn receive(
     let mut message = Some(first);
     while let Some(frame) = message {
         upload.take(frame).await?;
-        message = match upload.receiver.is_complete() {
-            true => None,
-            false => next_in_time(&place, &mut stream).await?,
+        message = if upload.receiver.is_complete() {
+            None
+        } else {
+            next_in_time(&place, &mut stream).await?
         };
     }
     upload.finish(&node).await
@@ -169,9 +170,10 @@ async fn next_in_time(
         () = place.give_way.cancelled() => return Err(gave_way()),
     };
     let bytes = message.as_ref().map_or(0, |frame| frame.data.len() as u64);
-    match place.received(bytes, Instant::now()).is_too_slow() {
-        true => Err(too_slow()),
-        false => Ok(message),
+    if place.received(bytes, Instant::now()).is_too_slow() {
+        Err(too_slow())
+    } else {
+        Ok(message)
     }
 }
 

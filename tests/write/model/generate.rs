@@ -141,16 +141,18 @@ impl Generator {
     }
 
     fn part(&mut self) -> &'static str {
-        match self.edges && self.one_in(3) {
-            true => LONG_PART,
-            false => self.pick(&PARTS),
+        if self.edges && self.one_in(3) {
+            LONG_PART
+        } else {
+            self.pick(&PARTS)
         }
     }
 
     fn xattr(&mut self) -> &'static str {
-        match self.edges && self.one_in(3) {
-            true => self.pick(&ODD_XATTRS),
-            false => self.pick(&XATTRS),
+        if self.edges && self.one_in(3) {
+            self.pick(&ODD_XATTRS)
+        } else {
+            self.pick(&XATTRS)
         }
     }
 

@@ -162,9 +162,10 @@ impl<'a> List<'a> {
         if self.args.json {
             return self.out.json(&json(path, record));
         }
-        let before = match self.args.long {
-            true => self.long.columns(record),
-            false => String::new(),
+        let before = if self.args.long {
+            self.long.columns(record)
+        } else {
+            String::new()
         };
         if self.args.nul {
             return self.out.nul(&before, path.as_bytes());

@@ -250,12 +250,11 @@ impl Sides<'_> {
             }
             (Step::State, _) if link_conflicts => Verdict::Conflict,
             (Step::State, _) => {
-                match self
-                    .above_mine(planner, change.dir, &self.theirs.changed)?
-                    .is_empty()
-                {
-                    true => Verdict::Make,
-                    false => Verdict::Conflict,
+                let above = self.above_mine(planner, change.dir, &self.theirs.changed)?;
+                if above.is_empty() {
+                    Verdict::Make
+                } else {
+                    Verdict::Conflict
                 }
             }
         })
@@ -282,9 +281,10 @@ impl Sides<'_> {
             kind: mine.kind.clone(),
             ..theirs.clone()
         });
-        Ok(match new && alike {
-            true => Verdict::Unite(their_dir),
-            false => Verdict::Conflict,
+        Ok(if new && alike {
+            Verdict::Unite(their_dir)
+        } else {
+            Verdict::Conflict
         })
     }
 
@@ -336,9 +336,10 @@ impl Sides<'_> {
         let Some((before, theirs)) = self.link_before(planner, link)?.filter(|_| !both) else {
             return Ok(None);
         };
-        let kept = match self.mine.changed_link(link) {
-            true => mine,
-            false => &theirs,
+        let kept = if self.mine.changed_link(link) {
+            mine
+        } else {
+            &theirs
         };
         if kept.same_state(&before) {
             let merged = Merged::of(&before, mine, &theirs);

@@ -43,9 +43,10 @@ impl<'a> ContentCheck<'a> {
         for named in record.named_contents() {
             self.named.push((dir, name.cloned(), named));
         }
-        match self.named.len() < CONTENTS_PER_MESSAGE_MAX {
-            true => Ok(()),
-            false => self.look(),
+        if self.named.len() < CONTENTS_PER_MESSAGE_MAX {
+            Ok(())
+        } else {
+            self.look()
         }
     }
 

@@ -261,9 +261,10 @@ impl Force<'_, '_> {
             None => false,
             Some(mine) => mine.dir().is_none() || mine.dir() == before.dir(),
         };
-        match stays {
-            true => Ok(()),
-            false => self.remove(dir, name, &before),
+        if stays {
+            Ok(())
+        } else {
+            self.remove(dir, name, &before)
         }
     }
 
@@ -288,9 +289,10 @@ impl Force<'_, '_> {
         let Some(at) = self.stand_in_if_there(dir)? else {
             return Ok(());
         };
-        let found = match at.is_session() {
-            true => None,
-            false => self.sides.head.state(at, name)?,
+        let found = if at.is_session() {
+            None
+        } else {
+            self.sides.head.state(at, name)?
         };
         match (before.dir(), found.as_ref().and_then(Record::dir)) {
             (_, None) if found.is_none() => Ok(()),
@@ -352,9 +354,10 @@ impl Force<'_, '_> {
             let Some((above, name)) = found[at].above.clone() else {
                 continue;
             };
-            match found[at].keeps {
-                true => found[above].keeps = true,
-                false => self.put(found[above].dir, Some(&name), None)?,
+            if found[at].keeps {
+                found[above].keeps = true;
+            } else {
+                self.put(found[above].dir, Some(&name), None)?;
             }
         }
         Ok(!found[0].keeps)
@@ -375,9 +378,10 @@ impl Force<'_, '_> {
             return self.make_times(dir, name, before.as_ref(), &record);
         }
         let at = self.stand_in(dir)?;
-        let below = match self.keeps_rename(made) {
-            true => made,
-            false => self.stand_in(made)?,
+        let below = if self.keeps_rename(made) {
+            made
+        } else {
+            self.stand_in(made)?
         };
         self.put(at, name, Some(of_directory(record, below)))?;
         if !self.planner.plan.is_fresh(made) && self.is_made_anew(made)? {

@@ -31,7 +31,8 @@ pub(super) fn spread<'a>(planner: &mut Planner<'a>, head: View<'a>) -> Result<()
     let mut links = stated_links(planner)?;
     for (link, is_known) in &mut links {
         for named in live_names(head, *link) {
-            *is_known |= give_record(planner, *link, named?)?;
+            let (dir, name) = named?;
+            *is_known |= give_record(planner, *link, dir, name)?;
         }
     }
     planner.edits.finish()?;
@@ -43,7 +44,7 @@ pub(super) fn spread<'a>(planner: &mut Planner<'a>, head: View<'a>) -> Result<()
             if let Some(is_known) = link.and_then(|link| links.get_mut(&link))
                 && let Some(link) = link
             {
-                *is_known |= give_record(planner, link, (dir, name))?;
+                *is_known |= give_record(planner, link, dir, name)?;
             }
             Ok(())
         })?;
@@ -82,7 +83,8 @@ fn stated_links(planner: &Planner<'_>) -> Result<BTreeMap<LinkId, bool>> {
 fn give_record(
     planner: &mut Planner<'_>,
     link: LinkId,
-    (dir, name): (DirId, Option<Name>),
+    dir: DirId,
+    name: Option<Name>,
 ) -> Result<bool> {
     let before = planner.base.state(dir, name.as_ref())?;
     if !before.is_some_and(|record| has(&record, link)) {

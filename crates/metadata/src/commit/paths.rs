@@ -68,9 +68,10 @@ impl Planner<'_> {
             let len = self.path_len(dir)?;
             let is_touched = self.plan.touched.contains(&dir);
             self.for_each_entry(dir, |planner, name, record| {
-                let staged = match is_touched {
-                    true => planner.staged(dir, Some(name))?,
-                    false => None,
+                let staged = if is_touched {
+                    planner.staged(dir, Some(name))?
+                } else {
+                    None
                 };
                 let now = match staged {
                     Some(row) => row.state.map(|state| planner.plan.record(state)),

@@ -168,9 +168,10 @@ impl CommitSession {
                 head: head.number,
             });
         }
-        match self.metadata.version(self.params.project, base)?.id == id {
-            true => Ok(()),
-            false => Err(MetadataError::ForeignBase { number: base }),
+        if self.metadata.version(self.params.project, base)?.id == id {
+            Ok(())
+        } else {
+            Err(MetadataError::ForeignBase { number: base })
         }
     }
 
@@ -347,8 +348,7 @@ impl Publication<'_> {
         if let Err(refusal) = self.count(old.as_ref(), new.as_ref()) {
             return Err(refusal.at(dir, change.name));
         }
-        let place = (dir, change.name);
-        writes.extend(self.directory_of(place, old.as_ref(), new.as_ref())?);
+        writes.extend(self.directory_of(dir, change.name, old.as_ref(), new.as_ref())?);
         writes.extend(self.listing_of(dir)?);
         Ok(writes)
     }
@@ -364,7 +364,8 @@ impl Publication<'_> {
     /// Returns the row of the directory that a change places or removes.
     fn directory_of(
         &mut self,
-        (dir, name): (DirId, Option<lfsfs_types::Name>),
+        dir: DirId,
+        name: Option<lfsfs_types::Name>,
         old: Option<&Record>,
         new: Option<&Record>,
     ) -> Result<Vec<Write>> {
@@ -423,9 +424,10 @@ impl Publication<'_> {
                 .is_some_and(|dir| self.plan.moved.contains(&dir))
         };
         let stays = old.and_then(Record::dir) == new.and_then(Record::dir);
-        let (left, came) = match stays {
-            true => (false, false),
-            false => (old.filter(moved).is_some(), new.filter(moved).is_some()),
+        let (left, came) = if stays {
+            (false, false)
+        } else {
+            (old.filter(moved).is_some(), new.filter(moved).is_some())
         };
         let counts = &mut self.counts;
         let size = new.map_or(0, file_size);

@@ -80,9 +80,10 @@ impl<'a> PresenceCheck<'a> {
     }
 
     fn of_chunk(&mut self, chunk: ChunkId) -> Result<Presence> {
-        Ok(match self.has_chunk(chunk)? {
-            true => Presence::Present,
-            false => Presence::Lost,
+        Ok(if self.has_chunk(chunk)? {
+            Presence::Present
+        } else {
+            Presence::Lost
         })
     }
 
@@ -123,9 +124,10 @@ impl<'a> PresenceCheck<'a> {
             }
         }
         let is_present = |hash| self.pieces.get(hash) == Some(&Presence::Present);
-        Ok(match list.pieces().iter().all(|it| is_present(&it.hash)) {
-            true => Presence::Present,
-            false => Presence::Lost,
+        Ok(if list.pieces().iter().all(|it| is_present(&it.hash)) {
+            Presence::Present
+        } else {
+            Presence::Lost
         })
     }
 

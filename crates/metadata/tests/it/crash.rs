@@ -595,9 +595,10 @@ fn a_deleted_project_is_whole_or_gone() {
         assert_clean(&metadata);
         let is_there = metadata.project_by_id(project.id).is_ok();
         assert!(!(answered && is_there), "a deleted project is back");
-        match is_there {
-            true => check_trees(&metadata, &project, &trees),
-            false => assert_no_row_of(after, &project),
+        if is_there {
+            check_trees(&metadata, &project, &trees);
+        } else {
+            assert_no_row_of(after, &project);
         }
         let found = Tree::read(&metadata, &other, VersionNumber(1), 100);
         assert_eq!(found, others);

@@ -214,9 +214,10 @@ fn a_name_that_moves_keeps_the_times_that_others_set() {
     for moves_first in [true, false] {
         for force in [true, false] {
             let scene = scene();
-            let ((first, _), (second, _)) = match moves_first {
-                true => (moved(&scene), touch(&scene)),
-                false => (touch(&scene), moved(&scene)),
+            let ((first, _), (second, _)) = if moves_first {
+                (moved(&scene), touch(&scene))
+            } else {
+                (touch(&scene), moved(&scene))
             };
             let (_, expected) = touch(&scene);
             scene.commit(scene.params(2), first).unwrap();

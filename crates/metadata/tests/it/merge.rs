@@ -259,9 +259,10 @@ fn unite_links(
             (true, false) => &my_record,
             (false, _) => &their_record,
         };
-        *record = match without_link(kept) == without_link(&before) {
-            true => with_later_times(kept, [&before, &my_record, &their_record]),
-            false => kept.clone(),
+        *record = if without_link(kept) == without_link(&before) {
+            with_later_times(kept, [&before, &my_record, &their_record])
+        } else {
+            kept.clone()
         };
     }
 }
@@ -348,9 +349,10 @@ pub(crate) fn check_forced(base: &Tree, mine: &Tree, theirs: &Tree, forced: &Tre
         // How many other names there are is no change of this one.
         let link = |record: Option<&Option<Record>>| record?.as_ref()?.link.map(|link| link.id);
         let same = link(mine).is_some() && link(mine) == link(before);
-        let mine = match same && unlinked(mine) == unlinked(before) {
-            true => before,
-            false => mine,
+        let mine = if same && unlinked(mine) == unlinked(before) {
+            before
+        } else {
+            mine
         };
         let above = above(path);
         let in_file = above

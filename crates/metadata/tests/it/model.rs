@@ -183,9 +183,10 @@ impl History {
 
     fn commit(&mut self) {
         let head = self.trees.last().unwrap().clone();
-        let age = match self.stale && self.random.chance(70) {
-            true => self.random.below(self.trees.len().min(4)),
-            false => 0,
+        let age = if self.stale && self.random.chance(70) {
+            self.random.below(self.trees.len().min(4))
+        } else {
+            0
         };
         let on = self.trees.len() - 1 - age;
         if self.stale && self.random.chance(5) {
@@ -209,9 +210,10 @@ impl History {
         if self.edges && self.random.chance(10) {
             self.refuse_beyond(&params, &base, &mine);
         }
-        let merged = match on == self.head() {
-            true => Some(mine.clone()),
-            false => merge(&base, &mine, &head),
+        let merged = if on == self.head() {
+            Some(mine.clone())
+        } else {
+            merge(&base, &mine, &head)
         };
         let told = self.publish(params.clone(), changes.clone());
         let Some(wanted) = merged else {

@@ -327,9 +327,10 @@ impl<'r> Work<'r> {
     }
 
     pub(crate) fn step(&mut self) {
-        match self.edges {
-            true => self.step_at_an_edge(),
-            false => self.step_anywhere(),
+        if self.edges {
+            self.step_at_an_edge();
+        } else {
+            self.step_anywhere();
         }
     }
 

@@ -344,9 +344,10 @@ fn owners(plan: &mut Plan, random: &mut Random) {
 
 fn large_file(plan: &mut Plan, large: LargeFile, random: &mut Random) {
     let (seed, bytes) = (random.random(), large.bytes);
-    let content = match large.compressible {
-        true => Content::Text { seed, bytes },
-        false => Content::Noise { seed, bytes },
+    let content = if large.compressible {
+        Content::Text { seed, bytes }
+    } else {
+        Content::Noise { seed, bytes }
     };
     plan.file("large-file", content);
 }

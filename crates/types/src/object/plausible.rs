@@ -120,7 +120,12 @@ impl Record {
                 Some(named(*listing, None, "listing")),
                 Some(named(*attributes, None, "attributes")),
             ),
-            _ => (None, None),
+            Kind::Directory { .. }
+            | Kind::Symlink { .. }
+            | Kind::Fifo
+            | Kind::Socket
+            | Kind::BlockDevice { .. }
+            | Kind::CharDevice { .. } => (None, None),
         };
         let xattrs = self
             .xattrs

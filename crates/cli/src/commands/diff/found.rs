@@ -77,9 +77,10 @@ impl Found {
             from: from.version.number,
             to: to.version.number,
         };
-        let renames = match no_renames {
-            true => Renames::Expanded,
-            false => Renames::Shown,
+        let renames = if no_renames {
+            Renames::Expanded
+        } else {
+            Renames::Shown
         };
         // What came before the stream broke comes again.
         let ask = || async {

@@ -47,9 +47,10 @@ impl Long {
 
     fn fields(&mut self, record: &Record) -> [String; 5] {
         let links = record.link.map_or(1, |link| link.nlink);
-        let size = match self.is_human {
-            true => HumanBytes(record.size()).to_string(),
-            false => record.size().to_string(),
+        let size = if self.is_human {
+            HumanBytes(record.size()).to_string()
+        } else {
+            record.size().to_string()
         };
         [
             links.to_string(),

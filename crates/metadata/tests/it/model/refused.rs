@@ -31,9 +31,10 @@ impl Beyond {
                     secs: random.pick(&secs)?,
                     nanos: 999_999_999,
                 };
-                match random.chance(50) {
-                    true => record.mtime = time,
-                    false => record.ctime = time,
+                if random.chance(50) {
+                    record.mtime = time;
+                } else {
+                    record.ctime = time;
                 }
             }
             Self::Owner => record.gid = u32::MAX,

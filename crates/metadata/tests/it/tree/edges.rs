@@ -255,9 +255,10 @@ impl Work<'_> {
 
     fn change_xattrs(&mut self) {
         let has_some = |record: &Record| !record.xattrs.is_empty();
-        let wanted = match self.random.chance(60) {
-            true => has_some,
-            false => |_: &Record| true,
+        let wanted = if self.random.chance(60) {
+            has_some
+        } else {
+            |_: &Record| true
         };
         if let Some((dir, name, mut record)) = self.some_entry(wanted) {
             self.change_xattrs_of(&mut record);

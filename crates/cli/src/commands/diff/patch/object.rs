@@ -124,7 +124,12 @@ impl VersionFiles {
                 self.contents.read(&path, take).await?;
                 Ok(Some(PatchObject::of_file(record.mode, bytes)))
             }
-            _ => Ok(None),
+            Kind::Directory { .. }
+            | Kind::Pack { .. }
+            | Kind::Fifo
+            | Kind::Socket
+            | Kind::BlockDevice { .. }
+            | Kind::CharDevice { .. } => Ok(None),
         }
     }
 
