@@ -6,8 +6,7 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
-use lfsfs_types::content::small_content_id;
-use lfsfs_types::limits::{XATTR_INLINE_LEN_MAX, XATTRS_MAX};
+use lfsfs_types::limits::XATTRS_MAX;
 use lfsfs_types::{
     ACCESS_LIST, AccessList, ContentId, Kind, Name, Record, Xattr, XattrName, XattrValue,
 };
@@ -64,14 +63,10 @@ impl Xattrs {
         if name.as_bytes() == ACCESS_LIST {
             self.access_list = AccessList::parse(&bytes);
         }
-        let value = match u32::try_from(bytes.len()) {
-            Ok(len) if bytes.len() > XATTR_INLINE_LEN_MAX => {
-                let content = small_content_id(&bytes);
-                self.contents.push((content, bytes));
-                XattrValue::Content { content, len }
-            }
-            _ => XattrValue::Inline(bytes.into()),
-        };
+        let value = XattrValue::of(&bytes);
+        if let XattrValue::Content { content, .. } = value {
+            self.contents.push((content, bytes));
+        }
         self.xattrs.push(Xattr { name, value });
     }
 }

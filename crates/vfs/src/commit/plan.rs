@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use lfsfs_overlay::{BaseObject, ChangedEntry, DirectoryRef, Entry, FileData, Inode, Node, Sealed};
-use lfsfs_types::content::small_content_id;
-use lfsfs_types::limits::XATTR_INLINE_LEN_MAX;
-use lfsfs_types::{ContentId, DirId, Kind, Link, Name, Record, Xattr, XattrName, XattrValue};
+use lfsfs_types::{
+    Aspect, ContentId, DirId, Kind, Link, Name, Record, Xattr, XattrName, XattrValue,
+};
 use lfsfs_upload::{ChangeSink, ContentSender, Progress};
 use tokio::runtime::Handle;
 
@@ -310,7 +310,12 @@ impl<'a> Planner<'a> {
             return Ok(());
         }
         let now = self.record_now(base)?;
-        let is_same = |now: &Record| now.same_state(&base.record) && now.link == base.record.link;
+        // Times are merged and conflict with nothing; the hash says nothing that the content id does
+        // not say. The number of names counts, since the record of this commit says how many there are.
+        let is_same = |now: &Record| {
+            let differences = now.differences(&base.record);
+            !differences.has_any(&Aspect::STATE) && !differences.has_any(&Aspect::LINK)
+        };
         if !now.as_ref().is_some_and(is_same) {
             self.conflicts.add((base.directory, base.name.clone()));
         }
@@ -375,15 +380,15 @@ fn record(
 /// Returns an extended attribute as a record has it.
 fn xattr(name: &XattrName, value: &XattrValue, offer: &mut Vec<(ContentId, Vec<u8>)>) -> Xattr {
     let value = match value {
-        XattrValue::Inline(bytes) if bytes.len() > XATTR_INLINE_LEN_MAX => {
-            let content = small_content_id(bytes);
-            offer.push((content, bytes.to_vec()));
-            XattrValue::Content {
-                content,
-                len: u32::try_from(bytes.len()).unwrap_or(u32::MAX),
+        XattrValue::Inline(bytes) => {
+            let value = XattrValue::of(bytes);
+            if let XattrValue::Content { content, .. } = value {
+                offer.push((content, bytes.to_vec()));
             }
+            value
         }
-        value => value.clone(),
+        // The base has it as a content already.
+        XattrValue::Content { .. } => value.clone(),
     };
     Xattr {
         name: name.clone(),
