@@ -9,10 +9,10 @@
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
 
 use lfsfs_client::{RemoteRead, Snapshot};
+use lfsfs_common::WorkerPool;
 use lfsfs_types::{Name, ObjectPath, Record};
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
@@ -150,37 +150,20 @@ impl Export {
         shop: &Arc<Workshop>,
         top: Option<(ObjectPath, Name, Record)>,
     ) -> Result<Rest, ExportError> {
-        let (batches, queue) = sync_channel(BATCHES_QUEUED_MAX);
-        let queue = Arc::new(Mutex::new(queue));
-        let workers: Vec<_> = (0..workers_count())
-            .map(|_| {
-                let (shop, queue) = (Arc::clone(shop), Arc::clone(&queue));
-                spawn_blocking(move || shop.work(&queue))
-            })
-            .collect();
-        // The workers hold the queue; when the last of them has failed, the walk must notice.
-        drop(queue);
+        let pool = WorkerPool {
+            workers: workers_count(),
+            queued_max: BATCHES_QUEUED_MAX,
+        };
         let (remote, snapshot) = (Arc::clone(&self.remote), self.snapshot.clone());
-        let shop = Arc::clone(shop);
-        let walk = spawn_blocking(move || {
-            let walk = Walk::new(&*remote, &snapshot, &shop, batches);
+        let (walking, working) = (Arc::clone(shop), Arc::clone(shop));
+        let walk = move |batches| {
+            let walk = Walk::new(&*remote, &snapshot, &walking, batches);
             match top {
                 None => walk.run(None, snapshot.root.clone()),
                 Some((dir, name, record)) => walk.run(Some((&dir, &name)), record),
             }
-        });
-        let walked = walk.await.map_err(panicked)?;
-        let mut failure = None;
-        for worker in workers {
-            if let Err(error) = worker.await.map_err(panicked)? {
-                failure.get_or_insert(error);
-            }
-        }
-        match (walked, failure) {
-            // What stopped a worker is the reason that the walk found none left.
-            (Err(ExportError::Stopped(_)) | Ok(_), Some(failure)) => Err(failure),
-            (walked, _) => walked,
-        }
+        };
+        pool.run(walk, move |batch| working.process(batch)).await
     }
 }
 

@@ -1,14 +1,14 @@
 //! One import from start to end.
 
 use std::path::PathBuf;
-use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
 
 use lfsfs_client::{Client, Opened, Published, Remote, Retry, SessionParams, Snapshot};
+use lfsfs_common::WorkerPool;
 use lfsfs_common::random::random_bytes;
 use lfsfs_types::{Origin, ProjectName, Source, VersionId, VersionRecord, VersionRef};
 use lfsfs_upload::{ChangeSink, ContentSender, Progress, ProgressFigures, Publishing, SendMode};
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::spawn_blocking;
 
 use crate::count::{CountEnd, Counter};
 use crate::directories::Directories;
@@ -225,34 +225,17 @@ impl Import {
         base: Snapshot,
         workshop: &Arc<Workshop>,
     ) -> Result<Skipped, ImportError> {
-        let (batches, queue) = sync_channel(BATCHES_QUEUED_MAX);
-        let queue = Arc::new(Mutex::new(queue));
-        let workers: Vec<JoinHandle<Result<(), ImportError>>> = (0..workers_count())
-            .map(|_| {
-                let (workshop, queue) = (Arc::clone(workshop), Arc::clone(&queue));
-                spawn_blocking(move || workshop.work(&queue))
-            })
-            .collect();
-        // The workers hold the queue; when the last of them has failed, the walk must notice.
-        drop(queue);
+        let pool = WorkerPool {
+            workers: workers_count(),
+            queued_max: BATCHES_QUEUED_MAX,
+        };
         let remote = Arc::clone(&self.remote);
         let filter = Arc::clone(&self.filter);
         let (shop, dir) = (Arc::clone(workshop), self.params.dir.clone());
-        let walk = spawn_blocking(move || {
-            Walk::new(&*remote, &base, &filter, &shop, batches).run(root, &dir)
-        });
-        let walked = walk.await.map_err(stopped)?;
-        let mut failure = None;
-        for worker in workers {
-            if let Err(error) = worker.await.map_err(stopped)? {
-                failure.get_or_insert(error);
-            }
-        }
-        match (walked, failure) {
-            // What stopped a worker is the reason that the walk found none left.
-            (Err(ImportError::Stopped(_)) | Ok(_), Some(failure)) => Err(failure),
-            (walked, _) => walked,
-        }
+        let walk =
+            move |batches| Walk::new(&*remote, &base, &filter, &shop, batches).run(root, &dir);
+        let shop = Arc::clone(workshop);
+        pool.run(walk, move |batch| shop.process(batch)).await
     }
 
     fn session(&self, base: &Snapshot, id: VersionId) -> SessionParams {

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::SyncSender;
 
 use lfsfs_client::{RemoteRead, Snapshot};
+use lfsfs_common::JobQueue;
 use lfsfs_types::{DirId, Kind, Name, ObjectPath, Record};
 use rustix::fs::FileType;
 use rustix::io::Errno;
@@ -45,7 +45,7 @@ pub(crate) struct Walk<'a> {
     pub(crate) base: &'a Snapshot,
     pub(crate) filter: &'a Filter,
     pub(crate) workshop: &'a Workshop,
-    pub(crate) batches: SyncSender<Vec<FileJob>>,
+    pub(crate) batches: JobQueue<Vec<FileJob>>,
     runtime: Handle,
     device: u64,
     next_dir: u64,
@@ -60,7 +60,7 @@ impl<'a> Walk<'a> {
         base: &'a Snapshot,
         filter: &'a Filter,
         workshop: &'a Workshop,
-        batches: SyncSender<Vec<FileJob>>,
+        batches: JobQueue<Vec<FileJob>>,
     ) -> Self {
         Self {
             remote,
@@ -353,9 +353,7 @@ impl<'a> Walk<'a> {
         if batch.is_empty() {
             return Ok(());
         }
-        self.batches
-            .send(batch)
-            .map_err(|_| ImportError::Stopped("no worker is left"))
+        Ok(self.batches.push(batch)?)
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{Read, Seek as _};
-use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lfsfs_types::content::{Content, Piece, PieceList, cut, small_content_id};
@@ -57,19 +56,8 @@ pub(crate) struct ReadFile {
 }
 
 impl Workshop {
-    /// Works on batches until there are no more.
-    pub(crate) fn work(&self, batches: &Mutex<Receiver<Vec<FileJob>>>) -> Result<(), ImportError> {
-        loop {
-            let batch = batches
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .recv();
-            let Ok(batch) = batch else { return Ok(()) };
-            self.process(batch)?;
-        }
-    }
-
-    fn process(&self, batch: Vec<FileJob>) -> Result<(), ImportError> {
+    /// Reads files and sends what is new of them.
+    pub(crate) fn process(&self, batch: Vec<FileJob>) -> Result<(), ImportError> {
         let mut offer = Vec::new();
         for job in batch {
             match (self.read(&job.entry), job.group) {

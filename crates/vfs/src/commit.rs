@@ -280,17 +280,15 @@ impl<'a> Commit<'a> {
             Arc::clone(self.progress),
         );
         let publishing = Publishing::start(remote, session, params.clone(), stream);
-        let workshop = Workshop {
+        let workshop = Arc::new(Workshop {
             base: Arc::clone(&self.base),
             runtime: Handle::current(),
             sealed: sealed.clone(),
             contents,
             changes,
             progress: Arc::clone(self.progress),
-        };
-        let force = self.params.force;
-        let told = blocking(move || workshop.run(force)).await;
-        let made = match told.map_err(Failure::before)? {
+        });
+        let made = match workshop.run(self.params.force).await {
             Ok(made) => made,
             Err(unsent) => return Err(self.unsent(unsent, publishing).await),
         };

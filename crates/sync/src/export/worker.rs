@@ -5,7 +5,6 @@ use std::fs::File;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
-use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::stream::{self, StreamExt as _};
@@ -68,18 +67,6 @@ pub(crate) struct Workshop {
 }
 
 impl Workshop {
-    /// Works on batches until there are no more.
-    pub(crate) fn work(&self, batches: &Mutex<Receiver<Vec<Job>>>) -> Result<(), ExportError> {
-        loop {
-            let batch = batches
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .recv();
-            let Ok(batch) = batch else { return Ok(()) };
-            self.process(batch)?;
-        }
-    }
-
     /// Fails once somebody wants the work to end.
     pub(crate) fn go_on(&self) -> Result<(), ExportError> {
         if self.progress.is_stopped() {
@@ -95,7 +82,8 @@ impl Workshop {
         }
     }
 
-    fn process(&self, batch: Vec<Job>) -> Result<(), ExportError> {
+    /// Makes entries, or changes them to what they are in the version.
+    pub(crate) fn process(&self, batch: Vec<Job>) -> Result<(), ExportError> {
         let mut parents = Parents::new(&self.target);
         let mut missing = Vec::new();
         for job in batch {

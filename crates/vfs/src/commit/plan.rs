@@ -5,10 +5,10 @@
 //! way, except the ids of new directories and the records of files with several names.
 
 use std::collections::HashMap;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread;
 
+use lfsfs_common::{JobQueue, WorkerPool};
 use lfsfs_overlay::{BaseObject, ChangedEntry, DirectoryRef, Entry, FileData, Inode, Node, Sealed};
 use lfsfs_types::{
     Aspect, ContentId, DirId, Kind, Link, Name, Record, Xattr, XattrName, XattrValue,
@@ -16,6 +16,7 @@ use lfsfs_types::{
 use lfsfs_upload::{ChangeSink, ContentSender, Progress};
 use tokio::runtime::Handle;
 
+use super::blocking;
 use super::conflicts::Conflicts;
 use super::error::CommitError;
 use super::made::Made;
@@ -29,7 +30,7 @@ const BATCH_LEN_MAX: u64 = 8 * 1024 * 1024;
 /// Batches that wait for a worker.
 const BATCHES_QUEUED_MAX: usize = 2;
 
-/// What everybody who works on a commit needs.
+/// What the planner and the workers of a commit share.
 #[derive(Debug)]
 pub(super) struct Workshop {
     /// The version below.
@@ -68,43 +69,33 @@ pub(super) struct FileJob {
 
 impl Workshop {
     /// Tells every change and sends every content, and ends the stream of changes.
-    pub(super) fn run(&self, force: bool) -> Result<Made, Unsent> {
-        let (batches, queue) = sync_channel(BATCHES_QUEUED_MAX);
-        let queue = Arc::new(Mutex::new(queue));
-        let (made, worked) = thread::scope(|scope| {
-            let worker = |_| {
-                let queue = Arc::clone(&queue);
-                scope.spawn(move || self.work(&queue))
-            };
-            let workers: Vec<_> = (0..workers_count()).map(worker).collect();
-            // The workers hold the queue; when the last of them has failed, that must be noticed.
-            drop(queue);
-            let made = Planner::new(self, batches, force).plan();
-            let worked = workers.into_iter().map(|worker| {
-                let panicked = |_| Err(CommitError::Stopped("a worker panicked"));
-                worker.join().unwrap_or_else(panicked)
-            });
-            (made, worked.collect::<Result<Vec<()>, _>>())
-        });
-        // What stopped a worker is why nobody takes files any more.
-        worked?;
-        let made = made?;
-        self.contents.finish()?;
-        self.changes.end()?;
+    pub(super) async fn run(self: &Arc<Self>, force: bool) -> Result<Made, Unsent> {
+        let pool = WorkerPool {
+            workers: workers_count(),
+            queued_max: BATCHES_QUEUED_MAX,
+        };
+        let (planning, working) = (Arc::clone(self), Arc::clone(self));
+        let plan = move |batches| Planner::new(&planning, batches, force).plan();
+        let made = pool
+            .run(plan, move |batch| Ok(working.tell_files(batch)?))
+            .await?;
+        let ending = Arc::clone(self);
+        blocking(move || ending.finish()).await??;
         Ok(made)
     }
 
-    /// Works on batches until there are no more.
-    fn work(&self, queue: &Mutex<Receiver<Vec<FileJob>>>) -> Result<(), CommitError> {
-        loop {
-            let batch = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-            let Ok(batch) = batch else { return Ok(()) };
-            let mut offer = Vec::new();
-            for job in batch {
-                self.tell_file(&job, &mut offer)?;
-            }
-            self.contents.offer(&offer)?;
+    /// Sends what had to wait for the end. No worker is busy any more.
+    fn finish(&self) -> Result<(), CommitError> {
+        self.contents.finish()?;
+        Ok(self.changes.end()?)
+    }
+
+    fn tell_files(&self, batch: Vec<FileJob>) -> Result<(), CommitError> {
+        let mut offer = Vec::new();
+        for job in batch {
+            self.tell_file(&job, &mut offer)?;
         }
+        Ok(self.contents.offer(&offer)?)
     }
 
     fn tell_file(
@@ -142,7 +133,7 @@ impl Workshop {
 /// Goes over the entries.
 struct Planner<'a> {
     workshop: &'a Workshop,
-    batches: SyncSender<Vec<FileJob>>,
+    batches: JobQueue<Vec<FileJob>>,
     force: bool,
     made: Made,
     /// Files with several names: each is read once, and all names get one record.
@@ -155,7 +146,7 @@ struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
-    fn new(workshop: &'a Workshop, batches: SyncSender<Vec<FileJob>>, force: bool) -> Self {
+    fn new(workshop: &'a Workshop, batches: JobQueue<Vec<FileJob>>, force: bool) -> Self {
         Self {
             workshop,
             batches,
@@ -290,9 +281,7 @@ impl<'a> Planner<'a> {
 
     fn hand_over(&mut self) -> Result<(), CommitError> {
         self.batch_len = 0;
-        let stopped = |_| CommitError::Stopped("no worker is left");
-        let batch = std::mem::take(&mut self.batch);
-        self.batches.send(batch).map_err(stopped)
+        Ok(self.batches.push(std::mem::take(&mut self.batch))?)
     }
 
     /// Notes a conflict if the base does not have any more what an object was made from.
