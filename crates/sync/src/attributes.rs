@@ -7,9 +7,8 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
 use lfsfs_types::limits::XATTRS_MAX;
-use lfsfs_types::{
-    ACCESS_LIST, AccessList, ContentId, Kind, Name, Record, Xattr, XattrName, XattrValue,
-};
+use lfsfs_types::{ACCESS_LIST, AccessList, Kind, Name, Record, Xattr, XattrName, XattrValue};
+use lfsfs_upload::ContentBytes;
 
 use crate::failure::Failure;
 use crate::local::{DirHandle, LocalStat};
@@ -20,7 +19,7 @@ use crate::problems::Reason;
 #[derive(Debug, Default)]
 pub(crate) struct Xattrs {
     pub(crate) xattrs: Vec<Xattr>,
-    pub(crate) contents: Vec<(ContentId, Vec<u8>)>,
+    pub(crate) contents: Vec<ContentBytes>,
     access_list: Option<AccessList>,
 }
 
@@ -65,18 +64,14 @@ impl Xattrs {
         }
         let value = XattrValue::of(&bytes);
         if let XattrValue::Content { content, .. } = value {
-            self.contents.push((content, bytes));
+            self.contents.push(ContentBytes { id: content, bytes });
         }
         self.xattrs.push(Xattr { name, value });
     }
 }
 
 /// Returns the record of a local entry, and the contents that its extended attributes need.
-pub(crate) fn record(
-    kind: Kind,
-    stat: &LocalStat,
-    xattrs: Xattrs,
-) -> (Record, Vec<(ContentId, Vec<u8>)>) {
+pub(crate) fn record(kind: Kind, stat: &LocalStat, xattrs: Xattrs) -> (Record, Vec<ContentBytes>) {
     let record = Record {
         kind,
         mode: xattrs.mode_of(stat),

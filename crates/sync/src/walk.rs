@@ -6,6 +6,7 @@ use std::sync::Arc;
 use lfsfs_client::{RemoteRead, Snapshot};
 use lfsfs_common::JobQueue;
 use lfsfs_types::{DirId, Kind, Name, ObjectPath, Record};
+use lfsfs_upload::{ContentBytes, OFFER_LEN};
 use rustix::fs::FileType;
 use rustix::io::Errno;
 use tokio::runtime::Handle;
@@ -19,7 +20,7 @@ use crate::failure::Failure;
 use crate::filter::Filter;
 use crate::local::{self, DirHandle, LocalStat};
 use crate::problems::Reason;
-use crate::worker::{FileJob, OFFER_LEN, Workshop};
+use crate::worker::{FileJob, Workshop};
 
 /// Files of one batch.
 const BATCH_FILES_MAX: usize = 1024;
@@ -364,7 +365,7 @@ struct Directory {
     is_in_base: bool,
     entries: crate::compare::LocalEntries,
     record: Record,
-    contents: Vec<(lfsfs_types::ContentId, Vec<u8>)>,
+    contents: Vec<ContentBytes>,
 }
 
 /// What an entry turned out to be.
@@ -374,7 +375,7 @@ enum Visited {
     /// A directory to go down into.
     Directory(Box<Directory>),
     /// Anything else, with the contents of its extended attributes.
-    Other(Record, Vec<(lfsfs_types::ContentId, Vec<u8>)>),
+    Other(Record, Vec<ContentBytes>),
     /// Not for a version.
     Skipped,
 }

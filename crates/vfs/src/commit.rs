@@ -35,10 +35,9 @@ mod contents;
 mod error;
 mod made;
 mod plan;
-mod recut;
 
 pub use self::error::CommitError;
-pub(crate) use self::recut::OldPiece;
+pub(crate) use lfsfs_types::content::PlacedPiece as OldPiece;
 
 use self::error::is_refusal;
 use self::made::{Finder, Made};

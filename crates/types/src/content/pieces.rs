@@ -25,6 +25,15 @@ pub struct Piece {
     pub len: u32,
 }
 
+/// A piece of a large content, and where in the content it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlacedPiece {
+    /// Where it starts, in bytes from the start of the content.
+    pub start: u64,
+    /// What it is.
+    pub piece: Piece,
+}
+
 impl Piece {
     /// Names bytes that the cutter gave.
     pub(super) fn of(bytes: &[u8]) -> Self {
@@ -130,7 +139,7 @@ impl PieceList {
     /// Returns the name of the content.
     ///
     /// The digest is inverted, bit by bit. Without that a small content whose bytes are the hashed
-    /// list would have the same name, and whoever stored it first would have taken the name of a
+    /// list would have the same name, and a user who stored it first would have taken the name of a
     /// large content from its owner.
     #[must_use]
     pub fn content_id(&self) -> ContentId {

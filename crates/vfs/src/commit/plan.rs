@@ -10,14 +10,13 @@ use std::thread;
 
 use lfsfs_common::{JobQueue, WorkerPool};
 use lfsfs_overlay::{BaseObject, ChangedEntry, DirectoryRef, Entry, FileData, Inode, Node, Sealed};
-use lfsfs_types::{
-    Aspect, ContentId, DirId, Kind, Link, Name, Record, Xattr, XattrName, XattrValue,
-};
-use lfsfs_upload::{ChangeSink, ContentSender, Progress};
+use lfsfs_types::{Aspect, DirId, Kind, Link, Name, Record, Xattr, XattrName, XattrValue};
+use lfsfs_upload::{ChangeSink, ContentBytes, ContentSender, OFFER_LEN, Progress};
 use tokio::runtime::Handle;
 
 use super::blocking;
 use super::conflicts::Conflicts;
+use super::contents::FileKind;
 use super::error::CommitError;
 use super::made::Made;
 use crate::error::VfsError;
@@ -26,7 +25,7 @@ use crate::vfs::Vfs;
 
 /// Files of one batch, and the bytes that end one earlier.
 const BATCH_FILES_MAX: usize = 256;
-const BATCH_LEN_MAX: u64 = 8 * 1024 * 1024;
+const BATCH_LEN_MAX: u64 = OFFER_LEN;
 /// Batches that wait for a worker.
 const BATCHES_QUEUED_MAX: usize = 2;
 
@@ -98,13 +97,9 @@ impl Workshop {
         Ok(self.contents.offer(&offer)?)
     }
 
-    fn tell_file(
-        &self,
-        job: &FileJob,
-        offer: &mut Vec<(ContentId, Vec<u8>)>,
-    ) -> Result<(), CommitError> {
+    fn tell_file(&self, job: &FileJob, offer: &mut Vec<ContentBytes>) -> Result<(), CommitError> {
         let inode = self.inode(job.ino)?;
-        let record = self.file_record((job.ino, inode), None, offer)?;
+        let record = self.file_record(job.ino, inode, None, offer)?;
         let base = inode.base.as_ref().filter(|_| job.in_place);
         let base = base.map(|base| &base.record);
         Ok(self.changes.put(job.dir, job.name.as_ref(), record, base)?)
@@ -117,15 +112,14 @@ impl Workshop {
     /// Returns the record of a regular file, and the bytes that the server may lack.
     fn file_record(
         &self,
-        (ino, inode): (u64, &Inode),
+        ino: u64,
+        inode: &Inode,
         link: Option<Link>,
-        offer: &mut Vec<(ContentId, Vec<u8>)>,
+        offer: &mut Vec<ContentBytes>,
     ) -> Result<Record, CommitError> {
-        let (kind, bytes) = self.file_kind((ino, inode))?;
+        let FileKind { kind, bytes } = self.file_kind(ino, inode)?;
         // What the base names is offered too: the server may have lost it since.
-        if let (Kind::File { content, .. }, Some(bytes)) = (&kind, bytes) {
-            offer.push((*content, bytes));
-        }
+        offer.extend(bytes);
         Ok(record(inode, kind, link, offer))
     }
 }
@@ -167,9 +161,10 @@ impl<'a> Planner<'a> {
             self.take(&entry)?;
         }
         self.hand_over()?;
-        match self.conflicts.is_empty() {
-            true => Ok(self.made),
-            false => Err(Unsent::Touched(self.conflicts)),
+        if self.conflicts.is_empty() {
+            Ok(self.made)
+        } else {
+            Err(Unsent::Touched(self.conflicts))
         }
     }
 
@@ -229,7 +224,7 @@ impl<'a> Planner<'a> {
         let mut offer = Vec::new();
         let record = match self.other_kind(ino, &inode.node) {
             Some(kind) => record(inode, kind, link, &mut offer),
-            None => self.workshop.file_record((ino, inode), link, &mut offer)?,
+            None => self.workshop.file_record(ino, inode, link, &mut offer)?,
         };
         self.workshop.contents.offer(&offer)?;
         if link.is_some() {
@@ -342,12 +337,7 @@ fn is_in_place(base: Option<&BaseObject>, dir: DirId, name: Option<&Name>) -> bo
 }
 
 /// Returns the record of an object; attributes too large for it go to `offer`.
-fn record(
-    inode: &Inode,
-    kind: Kind,
-    link: Option<Link>,
-    offer: &mut Vec<(ContentId, Vec<u8>)>,
-) -> Record {
+fn record(inode: &Inode, kind: Kind, link: Option<Link>, offer: &mut Vec<ContentBytes>) -> Record {
     let attributes = &inode.attributes;
     let base = inode.base.as_ref().map(|base| &base.record);
     let xattrs = attributes.xattrs.iter();
@@ -367,12 +357,15 @@ fn record(
 }
 
 /// Returns an extended attribute as a record has it.
-fn xattr(name: &XattrName, value: &XattrValue, offer: &mut Vec<(ContentId, Vec<u8>)>) -> Xattr {
+fn xattr(name: &XattrName, value: &XattrValue, offer: &mut Vec<ContentBytes>) -> Xattr {
     let value = match value {
         XattrValue::Inline(bytes) => {
             let value = XattrValue::of(bytes);
             if let XattrValue::Content { content, .. } = value {
-                offer.push((content, bytes.to_vec()));
+                offer.push(ContentBytes {
+                    id: content,
+                    bytes: bytes.to_vec(),
+                });
             }
             value
         }
