@@ -2,9 +2,9 @@
 //!
 //! [`Export`] walks a version from its listings, makes directories, and has everything else made by
 //! workers that fetch contents together, verify them and write them. Into a directory of its own it
-//! works in place and takes everything away if it fails (one damaged object is no failure); in somebody's work tree, where
-//! [`Export::restore`] works, each entry is made beside its place and moved there when it is whole,
-//! and what is the same already stays untouched.
+//! works in place and takes everything away if it fails (one damaged object is no failure). In a user's
+//! work tree, where [`Export::restore`] works, each entry is made beside its place and moved there when
+//! it is whole, and what is the same already stays untouched.
 
 use std::fs;
 use std::io;
@@ -17,8 +17,8 @@ use lfsfs_types::{Name, ObjectPath, Record};
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 
+use self::apply::Owners;
 use self::contents::Contents;
-use self::dress::Owners;
 use self::target::{Target, is_marked};
 use self::walk::{Rest, Walk, way_to};
 use self::worker::{Manner, Workshop};
@@ -26,8 +26,8 @@ use self::worker::{Manner, Workshop};
 pub use self::error::ExportError;
 pub use self::progress::{ExportFigures, ExportProgress, LeftOut};
 
+mod apply;
 mod contents;
-mod dress;
 mod error;
 mod finish;
 mod progress;
@@ -82,7 +82,7 @@ impl Export {
         let found = prepare(dir)?;
         let target = Target::open_marked(dir).inspect_err(|_| {
             if found == Found::Made {
-                // What failed first is what is told.
+                // The caller is told what failed first.
                 let _ = fs::remove_dir(dir);
             }
         })?;

@@ -69,6 +69,23 @@ struct Walked {
     problems: (Vec<Problem>, u64),
 }
 
+/// The version at the end of an import.
+struct Ended {
+    version: VersionRecord,
+    is_new: bool,
+    rows: u64,
+}
+
+impl Ended {
+    fn nothing_done(version: VersionRecord) -> Self {
+        Self {
+            version,
+            is_new: false,
+            rows: 0,
+        }
+    }
+}
+
 /// An import that is about to start.
 #[derive(Debug)]
 pub struct Import {
@@ -147,13 +164,18 @@ impl Import {
             let counted = tokio::spawn(futures::StreamExt::count(stream));
             let done = self.walk(root, base.clone(), sink).await;
             counted.abort();
-            return Ok(self.outcome((base.version, false), 0, done?));
+            return Ok(self.outcome(Ended::nothing_done(base.version), done?));
         }
         let params = self.session(&base, id);
         let session = match self.remote.open_session(&params).await? {
             Opened::Session(session) => session,
             Opened::Published(version) => {
-                return Ok(self.outcome((version, true), 0, std::mem::take(walked)));
+                let ended = Ended {
+                    version,
+                    is_new: true,
+                    rows: 0,
+                };
+                return Ok(self.outcome(ended, std::mem::take(walked)));
             }
         };
         let remote = Arc::clone(&self.remote);
@@ -163,8 +185,12 @@ impl Import {
             Ok(done) => {
                 *walked = done;
                 let Published { version, rows, .. } = commit.finish().await?;
-                let is_new = version.id != base_id;
-                Ok(self.outcome((version, is_new), rows, std::mem::take(walked)))
+                let ended = Ended {
+                    is_new: version.id != base_id,
+                    version,
+                    rows,
+                };
+                Ok(self.outcome(ended, std::mem::take(walked)))
             }
             // The walk stops when the commit fails, and then that is the reason to tell.
             Err(ImportError::Stopped(what)) => match commit.failure().await {
@@ -251,16 +277,12 @@ impl Import {
         }
     }
 
-    fn outcome(
-        &self,
-        (version, is_new): (VersionRecord, bool),
-        rows: u64,
-        Walked { skipped, problems }: Walked,
-    ) -> ImportOutcome {
+    fn outcome(&self, ended: Ended, walked: Walked) -> ImportOutcome {
+        let Walked { skipped, problems } = walked;
         ImportOutcome {
-            version,
-            is_new,
-            rows,
+            version: ended.version,
+            is_new: ended.is_new,
+            rows: ended.rows,
             figures: self.progress.figures(),
             problems,
             sockets: skipped.sockets,

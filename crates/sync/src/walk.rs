@@ -370,7 +370,7 @@ struct Directory {
 
 /// What an entry turned out to be.
 enum Visited {
-    /// A file: its record is made by whoever reads it.
+    /// A file: the worker that reads it makes its record.
     File(LocalStat),
     /// A directory to go down into.
     Directory(Box<Directory>),
