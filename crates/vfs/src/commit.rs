@@ -35,10 +35,9 @@ mod contents;
 mod error;
 mod made;
 mod plan;
-mod recut;
 
 pub use self::error::CommitError;
-pub(crate) use self::recut::OldPiece;
+pub(crate) use lfsfs_types::content::PlacedPiece as OldPiece;
 
 use self::error::is_refusal;
 use self::made::{Finder, Made};
@@ -280,17 +279,15 @@ impl<'a> Commit<'a> {
             Arc::clone(self.progress),
         );
         let publishing = Publishing::start(remote, session, params.clone(), stream);
-        let workshop = Workshop {
+        let workshop = Arc::new(Workshop {
             base: Arc::clone(&self.base),
             runtime: Handle::current(),
             sealed: sealed.clone(),
             contents,
             changes,
             progress: Arc::clone(self.progress),
-        };
-        let force = self.params.force;
-        let told = blocking(move || workshop.run(force)).await;
-        let made = match told.map_err(Failure::before)? {
+        });
+        let made = match workshop.run(self.params.force).await {
             Ok(made) => made,
             Err(unsent) => return Err(self.unsent(unsent, publishing).await),
         };

@@ -3,6 +3,7 @@
 use std::io;
 
 use lfsfs_client::RemoteError;
+use lfsfs_common::PoolError;
 use lfsfs_overlay::OverlayError;
 use lfsfs_types::VersionNumber;
 use lfsfs_upload::UploadError;
@@ -141,6 +142,12 @@ impl From<UploadError> for CommitError {
             UploadError::Remote(error) => error.into(),
             UploadError::Stopped(what) => Self::Stopped(what),
         }
+    }
+}
+
+impl From<PoolError> for CommitError {
+    fn from(error: PoolError) -> Self {
+        Self::Stopped(error.text())
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use lfsfs_overlay::{Attributes, Inode, Node};
 use lfsfs_types::content::small_content_id;
 use lfsfs_types::limits::SMALL_CONTENT_LEN_MAX;
-use lfsfs_types::{ContentId, Kind, Record, XattrValue};
+use lfsfs_types::{Aspect, ContentId, Kind, Record, Xattr, XattrValue};
 
 use crate::error::VfsError;
 use crate::writable::changes::Comparison;
@@ -28,17 +28,15 @@ impl Comparison<'_> {
         before: &Record,
         after: &Inode,
     ) -> Result<Difference, VfsError> {
-        let attributes = &after.attributes;
-        let owner = (attributes.mode, attributes.uid, attributes.gid);
-        let same = owner == (before.mode, before.uid, before.gid)
-            && same_xattrs(before, attributes)
+        let differences = before.differences(&with_attributes(before, &after.attributes));
+        let same = !differences.has_any(&[Aspect::Mode, Aspect::Owner, Aspect::Xattrs])
             && self.same_kind(&before.kind, after).await?;
-        Ok(match same {
-            false => Difference::State,
-            true if attributes.mtime == before.mtime || after.directory().is_some() => {
-                Difference::None
-            }
-            true => Difference::Times,
+        // Other times of a directory make no version, and no line tells of the ctime or of a link.
+        let same_time = !differences.has(Aspect::Mtime) || after.directory().is_some();
+        Ok(match (same, same_time) {
+            (false, _) => Difference::State,
+            (true, true) => Difference::None,
+            (true, false) => Difference::Times,
         })
     }
 
@@ -87,16 +85,24 @@ fn content_below(inode: &Inode) -> Option<ContentId> {
     }
 }
 
-fn same_xattrs(before: &Record, after: &Attributes) -> bool {
-    let same = |value: &XattrValue, now: &XattrValue| match (value, now) {
-        (XattrValue::Content { content, len }, XattrValue::Inline(bytes)) => {
-            *len as usize == bytes.len() && small_content_id(bytes) == *content
-        }
-        (value, now) => value == now,
-    };
-    before.xattrs.len() == after.xattrs.size()
-        && before.xattrs.iter().all(|xattr| {
-            let now = after.xattrs.get(&xattr.name);
-            now.is_some_and(|now| same(&xattr.value, now))
-        })
+/// Returns a record with the attributes of an object of the overlay. What it holds is left as it was:
+/// whether that differs may have to be read, so it is looked at last.
+fn with_attributes(before: &Record, attributes: &Attributes) -> Record {
+    let xattrs = attributes.xattrs.iter();
+    let xattrs = xattrs.map(|(name, value)| Xattr {
+        name: name.clone(),
+        value: match value {
+            XattrValue::Inline(bytes) => XattrValue::of(bytes),
+            XattrValue::Content { .. } => value.clone(),
+        },
+    });
+    Record {
+        mode: attributes.mode,
+        uid: attributes.uid,
+        gid: attributes.gid,
+        mtime: attributes.mtime,
+        xattrs: xattrs.collect(),
+        kind: before.kind.clone(),
+        ..*before
+    }
 }

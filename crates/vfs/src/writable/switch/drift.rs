@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use lfsfs_client::ChangedName;
-use lfsfs_types::{DirId, LinkId, Name, Record};
+use lfsfs_types::{Aspect, DirId, LinkId, Name, Record};
 use tokio::task::JoinSet;
 
 use crate::error::VfsError;
@@ -172,7 +172,10 @@ impl Drift {
         let records = (record(&old, name)?, record(&new, name)?);
         Ok(match records {
             // One object may have been two, or the other way round.
-            (Some(old), Some(new)) => !is_same(&old, &new) || link_of(&old) != link_of(&new),
+            // How many names there are is no reason to take it for another one.
+            (Some(old), Some(new)) => {
+                !is_same(&old, &new) || old.differences(&new).has(Aspect::Link)
+            }
             _ => true,
         })
     }
@@ -253,10 +256,11 @@ impl Drift {
 /// Returns true if the two records are of one object: same content and kind, or same directory. Its
 /// attributes may differ.
 pub(super) fn is_same(old: &Record, new: &Record) -> bool {
-    match (old.dir(), new.dir()) {
-        (Some(old), Some(new)) => old == new,
-        (None, None) => old.kind == new.kind,
-        _ => false,
+    let differences = old.differences(new);
+    // A directory is one object whatever it has become, a pack too; anything else is what it holds.
+    match old.dir() {
+        Some(_) => !differences.has(Aspect::Directory),
+        None => !differences.has(Aspect::Content),
     }
 }
 

@@ -1,5 +1,5 @@
-//! Attributes of entries: owner, extended attributes, mode, times, in an order in which none undoes
-//! another.
+//! Applying attributes to entries: owner, extended attributes, mode, times, in an order in which none
+//! undoes another.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -44,16 +44,16 @@ impl Owners {
     }
 }
 
-/// Gives entries what a version says of them.
+/// Applies the attributes of a version to entries.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Dresser<'a> {
+pub(crate) struct Applier<'a> {
     pub(crate) owners: Owners,
     pub(crate) progress: &'a ExportProgress,
 }
 
-impl Dresser<'_> {
+impl Applier<'_> {
     /// Returns true if an entry of the same kind and content has all attributes already.
-    pub(crate) fn is_dressed(
+    pub(crate) fn has_attributes(
         &self,
         parent: &DirHandle,
         name: Option<&Name>,
@@ -72,12 +72,12 @@ impl Dresser<'_> {
     }
 
     /// Sets all attributes of the entry at `path`, which is a short one: see `handle_path`.
-    pub(crate) fn dress(
+    pub(crate) fn apply(
         &self,
         path: &Path,
         record: &Record,
         contents: &Loaded,
-    ) -> Result<(), DressError> {
+    ) -> Result<(), ApplyError> {
         let has_owner = self.set_owner(path, record)?;
         // Changing the owner takes file capabilities away, and a mode without write permission takes
         // the right to set attributes: so these come between the two.
@@ -96,8 +96,8 @@ impl Dresser<'_> {
         Ok(fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)?)
     }
 
-    /// Returns whether the entry belongs to whom it did.
-    fn set_owner(&self, path: &Path, record: &Record) -> Result<bool, DressError> {
+    /// Sets the owner. Returns true if the entry then has the one that the version says.
+    fn set_owner(&self, path: &Path, record: &Record) -> Result<bool, ApplyError> {
         if self.owners == Owners::Own {
             let user = rustix::process::geteuid().as_raw();
             let group = rustix::process::getegid().as_raw();
@@ -121,7 +121,7 @@ impl Dresser<'_> {
         path: &Path,
         record: &Record,
         contents: &Loaded,
-    ) -> Result<u32, DressError> {
+    ) -> Result<u32, ApplyError> {
         for name in present_xattrs(path)? {
             let is_wanted = |xattr: &Xattr| xattr.name.as_bytes() == name.as_bytes();
             if !record.xattrs.iter().any(is_wanted) {
@@ -145,7 +145,7 @@ impl Dresser<'_> {
 
     /// Returns false, and counts it, if an attribute cannot be changed: some are root's, some file
     /// systems have none, and each has its own rules for names and sizes.
-    fn is_done(&self, path: &Path, result: io::Result<()>) -> Result<bool, DressError> {
+    fn is_done(&self, path: &Path, result: io::Result<()>) -> Result<bool, ApplyError> {
         let Err(error) = result else { return Ok(true) };
         match Errno::from_io_error(&error) {
             Some(
@@ -165,7 +165,8 @@ impl Dresser<'_> {
         Ok(false)
     }
 
-    /// Who does not get the owner must not get the owner's rights.
+    /// Returns the mode that an entry gets. Without the owner of the version it loses set-user-id and
+    /// set-group-id: programs must not run with the rights of the user who has it instead.
     fn mode(&self, mode: u32, record: &Record, has_owner: bool) -> u32 {
         if has_owner || record.kind.is_directory() {
             mode
@@ -180,7 +181,7 @@ impl Dresser<'_> {
 fn mode_with_list(mode: u32, list: &[u8], is_set: bool) -> u32 {
     let list = AccessList::parse(list);
     let beside = list.map_or(mode & 0o777, |list| u32::from(list.mode_bits()));
-    // What cannot be read is there to deny something, whatever it says.
+    // A list that is not understood may deny any right to the group and to others, so they keep none.
     let left = list.map_or(0, |list| u32::from(list.class_bits()));
     let mode = mode & !0o777 | beside;
     if is_set { mode } else { mode & (0o7700 | left) }
@@ -215,12 +216,12 @@ fn timespec(time: Timestamp) -> Timespec {
 
 /// Why an entry did not get its attributes.
 #[derive(Debug)]
-pub(crate) enum DressError {
+pub(crate) enum ApplyError {
     Local(io::Error),
     Remote(RemoteError),
 }
 
-impl DressError {
+impl ApplyError {
     /// Names the entry.
     pub(crate) fn of(self, path: &ObjectPath) -> ExportError {
         match self {
@@ -230,19 +231,19 @@ impl DressError {
     }
 }
 
-impl From<io::Error> for DressError {
+impl From<io::Error> for ApplyError {
     fn from(error: io::Error) -> Self {
         Self::Local(error)
     }
 }
 
-impl From<Errno> for DressError {
+impl From<Errno> for ApplyError {
     fn from(error: Errno) -> Self {
         Self::Local(error.into())
     }
 }
 
-impl From<RemoteError> for DressError {
+impl From<RemoteError> for ApplyError {
     fn from(error: RemoteError) -> Self {
         Self::Remote(error)
     }

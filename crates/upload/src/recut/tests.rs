@@ -12,7 +12,7 @@ const MIB: usize = 1 << 20;
 /// A file: bytes, and what they are made of.
 struct Made {
     bytes: Vec<u8>,
-    runs: Vec<Run>,
+    stretches: Vec<Stretch>,
 }
 
 fn noise(seed: u64, len: usize) -> Vec<u8> {
@@ -36,46 +36,44 @@ enum Edit {
 impl Made {
     /// Returns the base changed by the edits, as the overlay would have it.
     fn of(base: &[u8], edits: &[Edit]) -> Self {
-        let location = lfsfs_overlay::Location {
-            segment: 0,
-            record: 0,
-            record_len: 0,
-            skip: 0,
-        };
         let mut bytes = base.to_vec();
-        let mut sources = vec![PieceSource::Base; base.len()];
+        let mut origins = vec![StretchOrigin::Base; base.len()];
         for (seed, edit) in edits.iter().enumerate() {
             match *edit {
                 Edit::Resize { size } => {
                     bytes.resize(size, 0);
-                    sources.resize(size, PieceSource::Zeros);
+                    origins.resize(size, StretchOrigin::Zeros);
                 }
                 Edit::Write { at, len } => {
                     let at = at.min(bytes.len());
                     let end = (at + len).min(bytes.len());
                     bytes[at..end].copy_from_slice(&noise(seed as u64 + 77, end - at));
-                    sources[at..end].fill(PieceSource::Log(location));
+                    origins[at..end].fill(StretchOrigin::Written);
                 }
             }
         }
-        let mut runs: Vec<Run> = Vec::new();
-        for (offset, source) in sources.into_iter().enumerate() {
-            match runs.last_mut().filter(|run| run.source == source) {
-                Some(run) => run.len += 1,
-                None => runs.push(Run {
+        let mut stretches: Vec<Stretch> = Vec::new();
+        for (offset, origin) in origins.into_iter().enumerate() {
+            match stretches.last_mut().filter(|it| it.origin == origin) {
+                Some(stretch) => stretch.len += 1,
+                None => stretches.push(Stretch {
                     offset: offset as u64,
                     len: 1,
-                    source,
+                    origin,
                 }),
             }
         }
-        Self { bytes, runs }
+        Self { bytes, stretches }
     }
 
     /// Recuts it. Returns the pieces and how many bytes were read.
     fn recut(&self, base: &[u8]) -> (Vec<Piece>, u64) {
         let old = old_pieces(base);
-        let mut recut = Recut::new(self.bytes.len() as u64, &self.runs, &old);
+        let mut recut = Recut::new(ChangedFile {
+            size: self.bytes.len() as u64,
+            stretches: &self.stretches,
+            base: &old,
+        });
         let (mut pieces, mut bytes_read) = (Vec::new(), 0);
         loop {
             let read = |offset: u64, len: u64| {
@@ -103,10 +101,10 @@ impl Made {
     }
 }
 
-fn old_pieces(base: &[u8]) -> Vec<OldPiece> {
+fn old_pieces(base: &[u8]) -> Vec<PlacedPiece> {
     let list = Content::of_bytes(base).pieces;
     let ranges = list.iter().flat_map(PieceList::ranges);
-    let old = ranges.map(|(range, piece)| OldPiece {
+    let old = ranges.map(|(range, piece)| PlacedPiece {
         start: range.start,
         piece,
     });
