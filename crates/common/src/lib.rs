@@ -2,8 +2,8 @@
 //!
 //! Owns: time ([`clock`]), retry delays ([`backoff`]), file operations that survive power loss
 //! ([`durable`]), advisory locks ([`flock`]), the limit of open files ([`open_files`]), log set-up of
-//! programs ([`telemetry`]), random bytes ([`random`]), completions and manual pages of programs
-//! ([`documents`]). It knows nothing of projects, versions or chunks, and it is no place for
+//! programs ([`telemetry`]), random bytes ([`random`]), tasks that end with their owner ([`tasks`]),
+//! completions and manual pages of programs ([`documents`]). It knows nothing of projects, versions or chunks, and it is no place for
 //! miscellaneous helpers: a new module needs a second user first.
 
 #![forbid(unsafe_code)]
@@ -17,6 +17,7 @@ pub mod open_files;
 mod path_error;
 pub mod random;
 pub mod request;
+pub mod tasks;
 pub mod telemetry;
 
 pub use path_error::PathError;

@@ -38,7 +38,6 @@ mod plan;
 mod recut;
 
 pub use self::error::CommitError;
-pub(crate) use self::recut::OldPiece;
 
 use self::error::is_refusal;
 use self::made::{Finder, Made};

@@ -5,6 +5,7 @@
 //! the edits, and the pieces are those that cutting the whole file would give.
 
 use lfsfs_overlay::{Piece as Run, PieceSource};
+use lfsfs_reader::PlacedPiece;
 use lfsfs_types::content::{Piece, first_piece};
 use lfsfs_types::limits::PIECE_LEN_MAX;
 
@@ -12,22 +13,13 @@ use lfsfs_types::limits::PIECE_LEN_MAX;
 const LOOK_AHEAD: u64 = 2;
 const WINDOW_LEN: u64 = PIECE_LEN_MAX as u64;
 
-/// A piece of the base's content.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct OldPiece {
-    /// Where it starts.
-    pub(crate) start: u64,
-    /// What it is.
-    pub(crate) piece: Piece,
-}
-
 /// A file that is being cut. Give it what the file is made of, in order and without gaps, and what
 /// the base's content is cut into.
 #[derive(Debug)]
 pub(super) struct Recut<'a> {
     size: u64,
     runs: &'a [Run],
-    old: &'a [OldPiece],
+    old: &'a [PlacedPiece],
     at: u64,
     /// Bytes that were read and not cut yet, from `at` on.
     window: Vec<u8>,
@@ -45,7 +37,7 @@ pub(super) enum Cut {
 }
 
 impl<'a> Recut<'a> {
-    pub(super) fn new(size: u64, runs: &'a [Run], old: &'a [OldPiece]) -> Self {
+    pub(super) fn new(size: u64, runs: &'a [Run], old: &'a [PlacedPiece]) -> Self {
         Self {
             size,
             runs,
@@ -87,7 +79,7 @@ impl<'a> Recut<'a> {
     /// Returns the old piece that starts here, if it ends here too.
     fn kept(&self) -> Option<Piece> {
         let found = self.old.binary_search_by_key(&self.at, |old| old.start);
-        let OldPiece { start, piece } = self.old[found.ok()?];
+        let PlacedPiece { start, piece } = self.old[found.ok()?];
         let end = start + u64::from(piece.len);
         let decided_by = if end == self.size {
             end

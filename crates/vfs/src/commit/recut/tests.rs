@@ -103,10 +103,10 @@ impl Made {
     }
 }
 
-fn old_pieces(base: &[u8]) -> Vec<OldPiece> {
+fn old_pieces(base: &[u8]) -> Vec<PlacedPiece> {
     let list = Content::of_bytes(base).pieces;
     let ranges = list.iter().flat_map(PieceList::ranges);
-    let old = ranges.map(|(range, piece)| OldPiece {
+    let old = ranges.map(|(range, piece)| PlacedPiece {
         start: range.start,
         piece,
     });
