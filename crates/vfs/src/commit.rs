@@ -37,7 +37,6 @@ mod made;
 mod plan;
 
 pub use self::error::CommitError;
-pub(crate) use lfsfs_types::content::PlacedPiece as OldPiece;
 
 use self::error::is_refusal;
 use self::made::{Finder, Made};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use lfsfs_client::RemoteError;
 use lfsfs_overlay::OverlayError;
+use lfsfs_reader::ReadError;
 use lfsfs_types::limits::PATH_LEN_MAX;
 use lfsfs_types::{DecodeError, DirId, ObjectPath};
 use thiserror::Error;
@@ -213,6 +214,15 @@ impl From<OverlayError> for Stop {
 impl From<Moved> for Stop {
     fn from(_: Moved) -> Self {
         Self::Moved
+    }
+}
+
+impl From<ReadError> for VfsError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Timeout { what, seconds } => Self::Timeout { what, seconds },
+            ReadError::Remote { action, source } => Self::Io { action, source },
+        }
     }
 }
 

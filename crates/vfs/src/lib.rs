@@ -5,33 +5,28 @@
 //! and tests can drive it. What it shows never changes. [`WritableVfs`] is the same with changes:
 //! an overlay above it.
 //!
-//! No lock is held across an await. One is taken while another is held only in `chunks`, in the
-//! order stated there, and for memory caches, which are always last.
+//! Contents are read by [`lfsfs_reader`]. Tasks that fetch belong to [`Vfs::tasks`], which ends them.
+//!
+//! No lock is held across an await. One is taken while another is held only for memory caches, which
+//! are always last.
 
 #![forbid(unsafe_code)]
 
 mod access;
 mod attr;
-mod chunks;
 mod commit;
 mod config;
-mod deadline;
 mod directory;
 mod error;
-mod flight;
-mod given_up;
 mod inode;
 mod kernel;
 mod listing;
 mod listings;
-mod places;
-mod read;
 mod stats;
+mod stretch;
 mod tries;
 mod vfs;
-mod weighted;
 mod writable;
-mod writer;
 mod xattr;
 
 pub use attr::{Attr, BLOCK_LEN, FileKind};

@@ -6,12 +6,12 @@
 
 use bytes::Bytes;
 use lfsfs_overlay::BaseObject;
+use lfsfs_reader::Weight;
 use lfsfs_types::limits::NAME_LEN_MAX;
-use lfsfs_types::{DecodeError, Name, Reader, Record, Writer};
+use lfsfs_types::{DecodeError, Name, Reader, Record, VersionId, Writer};
 
 use crate::error::VfsError;
 use crate::inode::Place;
-use crate::weighted::Weight;
 
 const FORMAT: u8 = 1;
 const HEADER_LEN: usize = 5;
@@ -22,6 +22,7 @@ const END_LEN: usize = 4;
 pub(crate) struct Listing {
     bytes: Bytes,
     count: u32,
+    version: Option<VersionId>,
 }
 
 impl Listing {
@@ -43,6 +44,7 @@ impl Listing {
         Some(Self {
             bytes: table.finish().into(),
             count,
+            version: None,
         })
     }
 
@@ -63,6 +65,7 @@ impl Listing {
         let listing = Self {
             bytes: bytes.clone(),
             count,
+            version: None,
         };
         let names = (0..count).map(|index| listing.parts(index).map(|parts| parts.0));
         let names = names.collect::<Result<Vec<_>, _>>()?;
@@ -70,6 +73,19 @@ impl Listing {
             return Err(reader.error("names make no sense"));
         }
         Ok(listing)
+    }
+
+    /// Says which version changed the listing last.
+    pub(crate) fn of_version(self, version: VersionId) -> Self {
+        Self {
+            version: Some(version),
+            ..self
+        }
+    }
+
+    /// Returns the version that changed the listing last; `None` for a listing that no version has.
+    pub(crate) fn version(&self) -> Option<VersionId> {
+        self.version
     }
 
     pub(crate) fn encoded(&self) -> &Bytes {
@@ -147,7 +163,7 @@ impl Listing {
     }
 }
 
-impl Weight for std::sync::Arc<Listing> {
+impl Weight for Listing {
     fn weight(&self) -> usize {
         self.bytes.len() + 128
     }

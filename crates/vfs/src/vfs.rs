@@ -5,29 +5,27 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
 use lfsfs_cache::DiskCache;
 use lfsfs_client::{ChangedName, RemoteRead, Snapshot, VersionRange};
+use lfsfs_common::tasks::Tasks;
+use lfsfs_reader::{
+    ContentReader, Deadline, ReadError, Source as ContentSource, Wanted, WriteBehindCache,
+};
+use lfsfs_types::content::PlacedPiece;
 use lfsfs_types::limits::{DIRS_PER_MESSAGE_MAX, NAME_LEN_MAX};
 use lfsfs_types::{ContentId, DirId, Kind, Name, Record, Source as SourceName, nodeid};
 
 use crate::attr::{Attr, BLOCK_LEN};
-use crate::chunks::Chunks;
-use crate::commit::OldPiece;
 use crate::config::VfsConfig;
-use crate::deadline::Deadline;
 use crate::directory::{DirReader, EntrySink, candidate};
 use crate::error::{Stop, VfsError};
-use crate::given_up::GivenUp;
 use crate::inode::{Directory, Inodes, Moved, Place, Searched, Standing};
 use crate::listing::Listing;
 use crate::listings::{Listings, Source};
-use crate::places::Places;
-use crate::read::{ContentReader, Wanted};
 use crate::stats::{Counters, Statfs, VfsStats};
-use crate::writer::Writer;
+use crate::stretch::{Listed, group_of, key_of};
 use crate::xattr::{self, Value};
 
 /// An entry that was looked up.
@@ -46,9 +44,9 @@ pub struct Vfs {
     config: VfsConfig,
     inodes: Inodes,
     listings: Arc<Listings>,
-    chunks: Arc<Chunks>,
-    contents: ContentReader,
-    given_up: Arc<GivenUp>,
+    contents: Arc<ContentReader>,
+    /// Stops what still fetches when the last version of the mount is dropped.
+    tasks: Arc<Tasks>,
 }
 
 /// A record, and where it is with its neighbours if it is in a listing of this version.
@@ -69,7 +67,7 @@ impl Vfs {
         const ACTION: &str = "open the version";
         let call = async {
             let snapshot = remote.resolve_source(source).await;
-            snapshot.map_err(VfsError::io(ACTION))
+            snapshot.map_err(ReadError::remote(ACTION))
         };
         let snapshot = Deadline::after(config.open_timeout)
             .bound(ACTION, call)
@@ -85,33 +83,27 @@ impl Vfs {
         snapshot: Snapshot,
         config: VfsConfig,
     ) -> Self {
+        let tasks = Tasks::new();
         let source = Source {
             remote,
-            writer: Arc::new(Writer::start(cache.clone())),
-            cache,
+            cache: WriteBehindCache::start(cache),
             snapshot: Arc::new(snapshot),
             counters: Arc::new(Counters::default()),
+            spawner: tasks.spawner().clone(),
         };
-        let chunks = Arc::new(Chunks::new(source.clone(), &config));
-        Self::over(source, config, Inodes::new(), chunks)
-    }
-
-    fn over(source: Source, config: VfsConfig, inodes: Inodes, chunks: Arc<Chunks>) -> Self {
-        let listings = Arc::new(Listings::new(source.clone(), config.listings_len_max));
-        let places = Places::new(
-            source.clone(),
-            Arc::clone(&listings),
-            Arc::clone(&chunks),
-            config.places_len_max,
-        );
+        let contents = ContentSource {
+            remote: Arc::clone(&source.remote),
+            project: source.snapshot.project.id,
+            cache: Some(Arc::clone(&source.cache)),
+            spawner: source.spawner.clone(),
+        };
         Self {
+            listings: Arc::new(Listings::new(source.clone(), &config)),
+            contents: Arc::new(ContentReader::new(contents, &config.reader)),
             source,
             config,
-            inodes,
-            listings,
-            contents: ContentReader::new(Arc::new(places), Arc::clone(&chunks)),
-            chunks,
-            given_up: Arc::default(),
+            inodes: Inodes::new(),
+            tasks: Arc::new(tasks),
         }
     }
 
@@ -122,8 +114,23 @@ impl Vfs {
             snapshot: Arc::new(snapshot),
             ..self.source.clone()
         };
-        let chunks = Arc::clone(&self.chunks);
-        Self::over(source, self.config, self.inodes.next(), chunks)
+        Self {
+            listings: Arc::new(Listings::new(source.clone(), &self.config)),
+            contents: Arc::clone(&self.contents),
+            source,
+            config: self.config,
+            inodes: self.inodes.next(),
+            tasks: Arc::clone(&self.tasks),
+        }
+    }
+
+    /// Returns the owner of all tasks that fetch for the mount, whatever version it shows by now.
+    ///
+    /// The mount's process ends them at its end ([`Tasks::end`]). Dropping the file system stops them
+    /// too, and does not wait for them.
+    #[must_use]
+    pub fn tasks(&self) -> &Arc<Tasks> {
+        &self.tasks
     }
 
     /// Returns the names that differ between two versions of the project.
@@ -138,8 +145,7 @@ impl Vfs {
 
     /// Takes over what `before` has in memory of directories that are the same in both versions.
     pub(crate) fn inherit(&self, before: &Self, changed: &HashSet<DirId>) {
-        let lens = self.listings.inherit(&before.listings, changed);
-        self.contents.inherit(&before.contents, &lens);
+        self.listings.inherit(&before.listings, changed);
     }
 
     /// Returns the version that this shows.
@@ -234,9 +240,9 @@ impl Vfs {
         offset: u64,
         size: u32,
     ) -> Result<Bytes, VfsError> {
-        let content = content_of(&found.record)?;
-        let wanted = Wanted::new(found.place, content, offset, u64::from(size));
-        self.read_content(wanted, found.listing.as_ref()).await
+        let (content, len) = content_of(&found.record)?;
+        let wanted = Wanted::new(content, len, range_of(offset, size));
+        self.read_content(wanted, found.listed().as_ref()).await
     }
 
     /// Like [`read`](Self::read), from memory.
@@ -245,13 +251,17 @@ impl Vfs {
             Ok(found) => found,
             Err(error) => return Some(Err(error)),
         };
-        let content = match content_of(&found.record) {
+        let (content, len) = match content_of(&found.record) {
             Ok(content) => content,
             Err(error) => return Some(Err(error)),
         };
-        match Wanted::new(found.place, content, offset, u64::from(size)) {
+        match Wanted::new(content, len, range_of(offset, size)) {
             None => Some(Ok(Bytes::new())),
-            Some(wanted) => self.contents.read_in_memory(&wanted).map(Ok),
+            Some(wanted) => {
+                let project = &self.source.snapshot.project.id;
+                let key = key_of(project, content, found.listed().as_ref());
+                self.contents.read_in_memory(&key, &wanted).map(Ok)
+            }
         }
     }
 
@@ -271,8 +281,8 @@ impl Vfs {
         match self.xattr(ino, &found.record, name)? {
             Value::Known(bytes) => Ok(bytes),
             Value::Content(content, len) => {
-                let wanted = Wanted::new(found.place, (content, len), 0, len);
-                self.read_content(wanted, found.listing.as_ref()).await
+                let wanted = Wanted::new(content, len, 0..len);
+                self.read_content(wanted, found.listed().as_ref()).await
             }
         }
     }
@@ -326,28 +336,28 @@ impl Vfs {
     pub fn stats(&self) -> VfsStats {
         let (inodes, directories) = self.inodes.count();
         let (listings, listings_len) = self.listings.load_in_memory();
-        let (blocks, blocks_len) = self.chunks.load_in_memory();
+        let contents = self.contents.stats();
         let counters = &self.source.counters;
         VfsStats {
             inodes: inodes as u64,
             directories: directories as u64,
             listings: listings as u64,
             listings_len: listings_len as u64,
-            blocks: blocks as u64,
-            blocks_len: blocks_len as u64,
+            blocks: contents.blocks,
+            blocks_len: contents.blocks_len,
             remote_listings: counters.listings.load(),
-            remote_resolves: counters.resolves.load(),
-            remote_reads: counters.reads.load(),
-            remote_bytes: counters.bytes.load(),
-            remote_damaged: counters.damaged.load(),
+            remote_resolves: contents.resolves,
+            remote_reads: contents.reads,
+            remote_bytes: contents.bytes,
+            remote_damaged: counters.damaged.load() + contents.damaged,
             read_errors: counters.read_errors.load(),
-            cache: self.source.cache.stats(),
+            cache: self.source.cache.disk().stats(),
         }
     }
 
     /// Waits until what was fetched so far is in the disk cache, as far as it can be stored.
     pub async fn settle(&self) {
-        self.source.writer.settle().await;
+        self.source.cache.settle().await;
     }
 
     fn directory_to_search(&self, parent: u64, name: &[u8]) -> Result<Directory, VfsError> {
@@ -443,10 +453,10 @@ impl Vfs {
             let ask = || async {
                 let remote = &self.source.remote;
                 let found = remote.directory_places(project.id, version.number, part);
-                found.await.map_err(VfsError::io(ACTION))
+                found.await.map_err(ReadError::remote(ACTION))
             };
             let deadline = Deadline::after(self.config.timeout);
-            let found = deadline.insist(ACTION, ask).await?.into_iter();
+            let found = deadline.retry(ACTION, ask).await?.into_iter();
             places.extend(found.map(|(dir, above, name)| (dir, (above, name))));
         }
         Ok(places)
@@ -494,45 +504,49 @@ impl Vfs {
     pub(crate) async fn read_content(
         &self,
         wanted: Option<Wanted>,
-        listing: Option<&Arc<Listing>>,
+        listed: Option<&Listed>,
     ) -> Result<Bytes, VfsError> {
         let Some(wanted) = wanted else {
             return Ok(Bytes::new());
         };
-        if let Some(bytes) = self.contents.read_in_memory(&wanted) {
+        let project = &self.source.snapshot.project.id;
+        let key = key_of(project, wanted.content, listed);
+        if let Some(bytes) = self.contents.read_in_memory(&key, &wanted) {
             return Ok(bytes);
         }
-        let full = self.config.timeout;
-        let patience = self
-            .given_up
-            .patience(&wanted.content, full, Instant::now());
-        let deadline = Deadline::after(patience);
-        let result = self.contents.read(&wanted, listing, deadline).await;
-        result.inspect_err(|error| {
-            if error.is_retryable() {
-                let had = (patience, full);
-                self.given_up.note(wanted.content, had, Instant::now());
-            }
+        let group = group_of(project, wanted.content, listed);
+        let read = self.contents.read(&group, &wanted, self.config.timeout);
+        let read = read.await.inspect_err(|error| {
             self.source.counters.read_errors.add(1);
             if !error.is_logged() {
                 let error = error as &dyn std::error::Error;
                 tracing::warn!(content = %wanted.content, error, "cannot read a file");
             }
-        })
+        });
+        Ok(read?)
     }
 
-    /// Returns what a large content is cut into; nothing if nobody knows.
+    /// Returns what a large content is cut into; nothing if the server does not have it.
     pub(crate) async fn pieces(
         &self,
         whole: &Wanted,
-        listing: Option<&Arc<Listing>>,
-    ) -> Result<Vec<OldPiece>, VfsError> {
-        let deadline = Deadline::after(self.config.timeout);
-        self.contents.pieces(whole, listing, deadline).await
+        listed: Option<&Listed>,
+    ) -> Result<Vec<PlacedPiece>, VfsError> {
+        let group = group_of(&self.source.snapshot.project.id, whole.content, listed);
+        let pieces = self.contents.pieces(&group, whole, self.config.timeout);
+        Ok(pieces.await?)
     }
 }
 
 impl Found {
+    /// Returns the entry of a listing that it was found at.
+    fn listed(&self) -> Option<Listed> {
+        Some(Listed {
+            place: self.place?,
+            listing: Arc::clone(self.listing.as_ref()?),
+        })
+    }
+
     fn at(place: Place, listing: Arc<Listing>) -> Result<Self, VfsError> {
         let record = listing.record(place.index);
         Ok(Self {
@@ -556,6 +570,10 @@ pub(crate) fn target_of(found: &Found) -> Result<Bytes, VfsError> {
         Kind::Symlink { target } => Ok(Bytes::copy_from_slice(target)),
         _ => Err(VfsError::Invalid),
     }
+}
+
+fn range_of(offset: u64, size: u32) -> std::ops::Range<u64> {
+    offset..offset.saturating_add(u64::from(size))
 }
 
 fn content_of(record: &Record) -> Result<(ContentId, u64), VfsError> {

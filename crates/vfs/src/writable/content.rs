@@ -1,21 +1,19 @@
 //! Bytes of files: the log's where something was written, the base's or none elsewhere.
 
-use std::sync::Arc;
-
 use bytes::{Bytes, BytesMut};
 use lfsfs_client::RemoteError;
 use lfsfs_overlay::{
     BaseObject, FileData, Inode, NewAttributes, Node, Operation, Piece, PieceSource, View,
 };
+use lfsfs_reader::Wanted;
+use lfsfs_types::content::PlacedPiece;
 use lfsfs_types::limits::SMALL_CONTENT_LEN_MAX;
 use lfsfs_types::{ContentId, Kind};
 
 use crate::attr::{Attr, FileKind};
-use crate::commit::OldPiece;
 use crate::error::VfsError;
 use crate::inode::Place;
-use crate::listing::Listing;
-use crate::read::Wanted;
+use crate::stretch::Listed;
 use crate::vfs::Vfs;
 use crate::writable::WritableVfs;
 use crate::writable::attributes::plan_privileges;
@@ -204,16 +202,19 @@ pub(crate) async fn read_changed(
 }
 
 /// Returns what the content of a file of the base is cut into; nothing if that is small.
-pub(crate) async fn pieces_below(vfs: &Vfs, base: &BaseObject) -> Result<Vec<OldPiece>, VfsError> {
+pub(crate) async fn pieces_below(
+    vfs: &Vfs,
+    base: &BaseObject,
+) -> Result<Vec<PlacedPiece>, VfsError> {
     let Kind::File { content, size } = base.record.kind else {
         return Ok(Vec::new());
     };
     if size <= SMALL_CONTENT_LEN_MAX {
         return Ok(Vec::new());
     }
-    let (place, listing) = listed(vfs, base, content).await?.unzip();
-    match Wanted::new(place, (content, size), 0, size) {
-        Some(whole) => vfs.pieces(&whole, listing.as_ref()).await,
+    let listed = listed(vfs, base, content).await?;
+    match Wanted::new(content, size, 0..size) {
+        Some(whole) => vfs.pieces(&whole, listed.as_ref()).await,
         None => Ok(Vec::new()),
     }
 }
@@ -244,9 +245,8 @@ pub(super) async fn read_below(
     (offset, len): (u64, u64),
 ) -> Result<Bytes, VfsError> {
     let listed = listed(vfs, base, content).await?;
-    let (place, listing) = listed.unzip();
-    let wanted = Wanted::new(place, (content, size), offset, len);
-    let bytes = vfs.read_content(wanted, listing.as_ref()).await?;
+    let wanted = Wanted::new(content, size, offset..offset.saturating_add(len));
+    let bytes = vfs.read_content(wanted, listed.as_ref()).await?;
     match bytes.len() as u64 == len {
         true => Ok(bytes),
         false => Err(not_below()),
@@ -259,7 +259,7 @@ async fn listed(
     vfs: &Vfs,
     base: &BaseObject,
     content: ContentId,
-) -> Result<Option<(Place, Arc<Listing>)>, VfsError> {
+) -> Result<Option<Listed>, VfsError> {
     let Some(name) = &base.name else {
         return Ok(None);
     };
@@ -277,7 +277,7 @@ async fn listed(
         index,
     };
     let is_it = record.contents().any(|it| it == content);
-    Ok(is_it.then_some((place, listing)))
+    Ok(is_it.then_some(Listed { place, listing }))
 }
 
 fn file_of(inode: &Inode) -> Result<&FileData, VfsError> {

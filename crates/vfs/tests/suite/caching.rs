@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use lfsfs_client::Call;
 use lfsfs_client::memory::Calls;
+use lfsfs_reader::ReaderConfig;
 use lfsfs_types::nodeid;
 use lfsfs_vfs::{FileKind, VfsConfig};
 
@@ -48,10 +49,13 @@ async fn a_remount_with_a_warm_cache_only_resolves_its_source() {
 async fn tiny_memory_is_made_up_for_by_the_disk() {
     let setup = Setup::new();
     let tiny = VfsConfig {
-        blocks_len_max: 1,
         listings_len_max: 1,
-        places_len_max: 1,
-        footers_len_max: 1,
+        reader: ReaderConfig {
+            blocks_len_max: 1,
+            places_len_max: 1,
+            footers_len_max: 1,
+            ..ReaderConfig::default()
+        },
         ..config()
     };
     let vfs = setup.mount_with(tiny).await;

@@ -209,8 +209,11 @@ async fn cut_files_are_fetched_again() {
 async fn the_cache_may_be_deleted_while_mounted() {
     let (setup, whole) = warm().await;
     let tiny = lfsfs_vfs::VfsConfig {
-        blocks_len_max: 1,
         listings_len_max: 1,
+        reader: lfsfs_reader::ReaderConfig {
+            blocks_len_max: 1,
+            ..lfsfs_reader::ReaderConfig::default()
+        },
         ..crate::support::config()
     };
     let vfs = setup.mount_with(tiny).await;

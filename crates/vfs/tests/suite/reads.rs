@@ -2,6 +2,7 @@
 
 use lfsfs_client::MemoryRemote;
 use lfsfs_client::memory::MemoryTree;
+use lfsfs_reader::ReaderConfig;
 use lfsfs_testkit::tempdir::ThreadDir;
 use lfsfs_vfs::{Vfs, VfsConfig};
 use proptest::prelude::*;
@@ -52,9 +53,12 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let dir = ThreadDir::new().unwrap();
         let config = VfsConfig {
-            blocks_len_max: if tiny { 1 } else { 64 << 20 },
-            in_flight_len_max: if tiny { 1000 } else { 32 << 20 },
-            window_len_first: if tiny { 1 } else { 512 << 10 },
+            reader: ReaderConfig {
+                blocks_len_max: if tiny { 1 } else { 64 << 20 },
+                in_flight_len_max: if tiny { 1000 } else { 32 << 20 },
+                window_len_first: if tiny { 1 } else { 512 << 10 },
+                ..ReaderConfig::default()
+            },
             ..config()
         };
         runtime.block_on(async {

@@ -16,7 +16,7 @@ const NODE_LEN_MAX: usize = 300;
 /// A small content, or one piece of a large one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Part {
-    /// Its name in the index of the chunk.
+    /// Its name in the footer of the chunk.
     pub(crate) id: ContentId,
     /// Where it starts in the content.
     pub(crate) start: u64,
@@ -31,6 +31,15 @@ impl Part {
     }
 }
 
+/// A part, and where the coordinator says that it is.
+#[derive(Debug, Clone)]
+pub(crate) struct LocatedPart {
+    /// Its name in the footer of the chunk.
+    pub(crate) id: ContentId,
+    pub(crate) len: u32,
+    pub(crate) location: Arc<ChunkLocation>,
+}
+
 /// The parts of contents and the chunks that they lie in.
 #[derive(Debug, Default)]
 pub(crate) struct PlaceTable {
@@ -43,11 +52,7 @@ pub(crate) struct PlaceTable {
 
 impl PlaceTable {
     /// Adds a content that is not there yet, with its parts in order.
-    pub(crate) fn add(
-        &mut self,
-        content: ContentId,
-        parts: impl IntoIterator<Item = (ContentId, u32, Arc<ChunkLocation>)>,
-    ) {
+    pub(crate) fn add(&mut self, content: ContentId, parts: impl IntoIterator<Item = LocatedPart>) {
         self.open(content);
         self.extend(parts);
     }
@@ -59,14 +64,11 @@ impl PlaceTable {
     }
 
     /// Adds the next parts of the content that was added last.
-    pub(crate) fn extend(
-        &mut self,
-        parts: impl IntoIterator<Item = (ContentId, u32, Arc<ChunkLocation>)>,
-    ) {
+    pub(crate) fn extend(&mut self, parts: impl IntoIterator<Item = LocatedPart>) {
         let is_first = self.contents.last().is_none_or(|it| it.1.is_empty());
         let last = self.parts.last().filter(|_| !is_first);
         let mut start = last.map_or(0, Part::end);
-        for (id, len, location) in parts {
+        for LocatedPart { id, len, location } in parts {
             let chunk = self.chunk_number(location);
             self.parts.push(Part {
                 id,
@@ -188,7 +190,7 @@ impl PlaceTable {
     }
 }
 
-impl Weight for Arc<PlaceTable> {
+impl Weight for PlaceTable {
     fn weight(&self) -> usize {
         let nodes: usize = self.chunks.iter().map(|it| it.nodes.len() * 48).sum();
         256 + nodes
@@ -226,6 +228,10 @@ fn number(count: usize) -> u32 {
 mod tests {
     use super::*;
 
+    fn part(id: ContentId, len: u32, location: Arc<ChunkLocation>) -> LocatedPart {
+        LocatedPart { id, len, location }
+    }
+
     fn location(byte: u8) -> Arc<ChunkLocation> {
         Arc::new(ChunkLocation {
             info: ChunkInfo {
@@ -242,13 +248,13 @@ mod tests {
     fn parts_may_come_one_after_the_other_and_be_taken_back() {
         let mut table = PlaceTable::default();
         let id = |byte| ContentId([byte; 32]);
-        table.add(id(3), [(id(3), 44, location(8))]);
+        table.add(id(3), [part(id(3), 44, location(8))]);
         table.open(id(7));
-        table.extend([(id(1), 1, location(8))]);
+        table.extend([part(id(1), 1, location(8))]);
         table.withdraw();
         table.open(id(9));
-        table.extend([(id(1), 700, location(8))]);
-        table.extend([(id(2), 300, location(9))]);
+        table.extend([part(id(1), 700, location(8))]);
+        table.extend([part(id(2), 300, location(9))]);
         table.seal();
         assert_eq!(table.find(&id(7)), None);
         check(&table);
@@ -257,9 +263,9 @@ mod tests {
     fn table() -> PlaceTable {
         let mut table = PlaceTable::default();
         let id = |byte| ContentId([byte; 32]);
-        let pieces = [(id(1), 700, location(8)), (id(2), 300, location(9))];
+        let pieces = [part(id(1), 700, location(8)), part(id(2), 300, location(9))];
         table.add(id(9), pieces);
-        table.add(id(3), [(id(3), 44, location(8))]);
+        table.add(id(3), [part(id(3), 44, location(8))]);
         table.seal();
         table
     }

@@ -43,9 +43,10 @@ impl Window {
         is_wanted: impl Fn(u32) -> bool,
     ) -> Range<u32> {
         let is_sequence = self.len > 0 && index == self.next;
-        self.len = match is_sequence {
-            true => self.len.saturating_mul(2).min(limits.max),
-            false => limits.first.min(limits.max),
+        self.len = if is_sequence {
+            self.len.saturating_mul(2).min(limits.max)
+        } else {
+            limits.first.min(limits.max)
         };
         let len = u64::from(self.len);
         let mut load = Load::default();
@@ -63,9 +64,10 @@ impl Window {
             range.start -= 1;
         }
         self.next = range.end;
-        self.ahead_from = match is_sequence {
-            true => range.end - (range.end - range.start).div_ceil(2),
-            false => u32::MAX,
+        self.ahead_from = if is_sequence {
+            range.end - (range.end - range.start).div_ceil(2)
+        } else {
+            u32::MAX
         };
         range
     }
@@ -159,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_stops_at_what_nobody_wants_and_at_the_ends() {
+    fn a_window_stops_at_what_is_not_wanted_and_at_the_ends() {
         let footer = footer();
         let range = Window::new().open(&footer, 10, LIMITS, |index| index != 9 && index != 12);
         assert_eq!(range, 10..12);

@@ -1,4 +1,4 @@
-//! The end of patience: every wait for a server is bounded here, and every attempt is repeated here.
+//! Deadlines: every wait for a server is bounded here, and every attempt is repeated here.
 
 use std::future::Future;
 use std::time::Duration;
@@ -7,51 +7,69 @@ use lfsfs_client::PAUSES;
 use lfsfs_common::backoff;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::error::VfsError;
+use crate::error::ReadError;
 
 /// A point in time after which an operation fails.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Deadline {
-    at: Instant,
-    patience: Duration,
+pub struct Deadline {
+    /// `None`: never.
+    at: Option<Instant>,
+    timeout: Duration,
 }
 
 impl Deadline {
-    pub(crate) fn after(patience: Duration) -> Self {
+    /// Returns the point in time that comes after `timeout`.
+    #[must_use]
+    pub fn after(timeout: Duration) -> Self {
         Self {
-            at: Instant::now() + patience,
-            patience,
+            at: Some(Instant::now() + timeout),
+            timeout,
+        }
+    }
+
+    /// Returns a point in time that never comes, for readers whose remote bounds and repeats its calls
+    /// itself.
+    #[must_use]
+    pub const fn of_the_remote() -> Self {
+        Self {
+            at: None,
+            timeout: Duration::MAX,
         }
     }
 
     /// Moves this point away, because there was progress.
-    pub(crate) fn renew(&mut self) {
-        *self = Self::after(self.patience);
+    pub fn renew(&mut self) {
+        if self.at.is_some() {
+            *self = Self::after(self.timeout);
+        }
     }
 
     /// Waits for `work`, which is to `what`, but not beyond this point.
-    pub(crate) async fn bound<T>(
+    pub async fn bound<T>(
         &self,
         what: &'static str,
-        work: impl Future<Output = Result<T, VfsError>>,
-    ) -> Result<T, VfsError> {
-        match timeout_at(self.at, work).await {
+        work: impl Future<Output = Result<T, ReadError>>,
+    ) -> Result<T, ReadError> {
+        let Some(at) = self.at else {
+            return work.await;
+        };
+        match timeout_at(at, work).await {
             Ok(result) => result,
-            Err(_) => Err(VfsError::Timeout {
+            Err(_) => Err(ReadError::Timeout {
                 what,
-                seconds: self.patience.as_secs(),
+                seconds: self.timeout.as_secs(),
             }),
         }
     }
 
     /// Tries until it works or makes no sense to try again, or the time is over.
-    pub(crate) async fn insist<T, Fut>(
+    pub async fn retry<T, Fut>(
         &self,
         what: &'static str,
         mut attempt: impl FnMut() -> Fut,
-    ) -> Result<T, VfsError>
+    ) -> Result<T, ReadError>
     where
-        Fut: Future<Output = Result<T, VfsError>>,
+        Fut: Future<Output = Result<T, ReadError>>,
     {
         let mut pauses = self.pauses();
         loop {
@@ -64,8 +82,11 @@ impl Deadline {
 
     /// Returns the pauses between attempts.
     pub(crate) fn pauses(&self) -> Pauses {
-        let left = self.at.saturating_duration_since(Instant::now());
-        Pauses(PAUSES.delays(u64::from(left.subsec_nanos())))
+        let left = self
+            .at
+            .map(|at| at.saturating_duration_since(Instant::now()));
+        let seed = left.map_or(0, |left| left.subsec_nanos());
+        Pauses(PAUSES.delays(u64::from(seed)))
     }
 }
 
@@ -106,10 +127,12 @@ impl Progress {
 pub(crate) struct Pauses(backoff::Delays);
 
 impl Pauses {
-    /// Pauses. Returns false, at once, if the next attempt would come after `deadline`.
+    /// Pauses. Returns false, at once, if the next attempt would come after `deadline`, and where the
+    /// remote repeats its calls itself.
     pub(crate) async fn pause(&mut self, deadline: Deadline) -> bool {
         let next = self.0.next().map(|delay| Instant::now() + delay);
-        match next.filter(|next| *next < deadline.at) {
+        let is_in_time = |next: &Instant| deadline.at.is_some_and(|at| *next < at);
+        match next.filter(is_in_time) {
             Some(next) => {
                 sleep_until(next).await;
                 true

@@ -1,4 +1,5 @@
-//! Writes to the disk cache that nobody waits for: one thread does them one after the other.
+//! A disk cache that is read by its callers and written behind them: one thread does all writes, one
+//! after the other.
 //!
 //! One, because thousands of small files made by many threads at once only wait for each other. The
 //! queue is bounded, so a slow disk slows down those who fill the cache instead of filling memory.
@@ -18,26 +19,29 @@ const END_TIMEOUT: Duration = Duration::from_secs(2);
 
 type Job = Box<dyn FnOnce(&DiskCache) + Send>;
 
-/// The queue to the thread. When this is dropped the thread ends; what was not written is not.
+/// The cache and the queue to its thread. When this is dropped the thread ends; what was not written
+/// is not.
 #[derive(Debug)]
-pub(crate) struct Writer {
+pub struct WriteBehindCache {
+    cache: DiskCache,
     queue: mpsc::Sender<Job>,
     is_over: Arc<AtomicBool>,
     ended: Mutex<Receiver<()>>,
 }
 
-impl Writer {
+impl WriteBehindCache {
     /// Starts the thread. Without one nothing is written, which costs speed later and nothing else.
-    pub(crate) fn start(cache: DiskCache) -> Self {
+    #[must_use]
+    pub fn start(cache: DiskCache) -> Arc<Self> {
         let (queue, mut jobs) = mpsc::channel::<Job>(QUEUE_LEN);
         let (end, ended) = sync_channel(1);
         let is_over = Arc::new(AtomicBool::new(false));
-        let over = Arc::clone(&is_over);
+        let (over, written) = (Arc::clone(&is_over), cache.clone());
         let work = move || {
             while let Some(job) = jobs.blocking_recv()
                 && !over.load(Ordering::Relaxed)
             {
-                job(&cache);
+                job(&written);
             }
             drop(end);
         };
@@ -45,22 +49,29 @@ impl Writer {
         if let Err(error) = thread.spawn(work) {
             tracing::warn!(%error, "cannot start a thread, nothing is cached on disk");
         }
-        Self {
+        Arc::new(Self {
+            cache,
             queue,
             is_over,
             ended: Mutex::new(ended),
-        }
+        })
+    }
+
+    /// Returns the cache, to be read.
+    #[must_use]
+    pub fn disk(&self) -> &DiskCache {
+        &self.cache
     }
 
     /// Adds a write; waits while too many are pending.
-    pub(crate) async fn write(&self, job: impl FnOnce(&DiskCache) + Send + 'static) {
+    pub async fn write(&self, job: impl FnOnce(&DiskCache) + Send + 'static) {
         if self.queue.send(Box::new(job)).await.is_err() {
-            tracing::debug!("nobody writes to the disk cache");
+            tracing::debug!("nothing is written to the disk cache any more");
         }
     }
 
     /// Waits until everything added so far is written.
-    pub(crate) async fn settle(&self) {
+    pub async fn settle(&self) {
         let (done, settled) = oneshot::channel::<()>();
         self.write(move |_| drop(done)).await;
         // There is nothing to receive: the job is done when its sender is gone.
@@ -68,7 +79,7 @@ impl Writer {
     }
 }
 
-impl Drop for Writer {
+impl Drop for WriteBehindCache {
     /// Nothing is written any more on return, unless the disk hangs.
     fn drop(&mut self) {
         self.is_over.store(true, Ordering::Relaxed);

@@ -8,24 +8,49 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use lfsfs_client::{Resolved, StoredList};
+use lfsfs_client::{RemoteError, Resolved, StoredList};
 use lfsfs_types::ContentId;
 use lfsfs_types::content::{Piece, PieceList};
 use lfsfs_types::limits::CONTENTS_PER_MESSAGE_MAX;
 
-use super::{ACTION, LocatedPart, PlaceTable, Places, located, names_content};
+use super::{ACTION, Places, located, names_content, pieces_at};
 use crate::deadline::{Deadline, Progress};
-use crate::error::VfsError;
-use crate::read::{Wanted, read_located};
+use crate::error::ReadError;
+use crate::located::{Wanted, missing, read_located};
+use crate::place_table::{LocatedPart, PlaceTable};
 
 impl Places {
+    /// Returns what a large content is cut into. The coordinator is asked, and what it says has the id
+    /// of the content.
+    pub(crate) async fn piece_list(
+        &self,
+        content: ContentId,
+        mut deadline: Deadline,
+    ) -> Result<PieceList, ReadError> {
+        let resolved = self.backend.resolve(&[content], deadline).await?;
+        let pieces = match (
+            resolved.lists.get(&content),
+            resolved.contents.get(&content),
+        ) {
+            (Some(list), _) => self.read_list(*list, &mut deadline).await?,
+            (None, Some(places)) => {
+                pieces_at(places).map_err(|error| damaged(&content, &error.to_string()))?
+            }
+            (None, None) => return Err(missing(&content)),
+        };
+        if pieces.content_id() != content {
+            return Err(damaged(&content, "its pieces make up another content"));
+        }
+        Ok(pieces)
+    }
+
     /// Adds the contents that have a list. One whose list or pieces are wrong is left out.
     pub(super) async fn take_lists(
         &self,
         table: &mut PlaceTable,
         resolved: &Resolved,
         deadline: &mut Deadline,
-    ) -> Result<(), VfsError> {
+    ) -> Result<(), ReadError> {
         for (content, list) in &resolved.lists {
             match self.take_list(table, *content, *list, deadline).await {
                 Err(error) if error.is_corrupt() => self.note_damage(content, &error.to_string()),
@@ -41,16 +66,16 @@ impl Places {
         content: ContentId,
         list: StoredList,
         deadline: &mut Deadline,
-    ) -> Result<(), VfsError> {
+    ) -> Result<(), ReadError> {
         let pieces = self.read_list(list, deadline).await?;
         if pieces.content_id() != content {
-            return Err(VfsError::corrupt(ACTION, "its list is that of another"));
+            return Err(ReadError::corrupt(ACTION, "its list is that of another"));
         }
         table.open(content);
         for group in pieces.pieces().chunks(CONTENTS_PER_MESSAGE_MAX) {
             let ids: BTreeSet<ContentId> = group.iter().map(|piece| piece.hash).collect();
             let ids: Vec<_> = ids.into_iter().collect();
-            let parts = match self.ask(&ids, *deadline).await {
+            let parts = match self.backend.resolve(&ids, *deadline).await {
                 Ok(resolved) => parts_of(group, &resolved),
                 Err(error) => Err(error),
             };
@@ -70,18 +95,17 @@ impl Places {
         &self,
         list: StoredList,
         deadline: &mut Deadline,
-    ) -> Result<PieceList, VfsError> {
-        let resolved = self.ask(&[list.content], *deadline).await?;
+    ) -> Result<PieceList, ReadError> {
+        let resolved = self.backend.resolve(&[list.content], *deadline).await?;
         let places = resolved.contents.get(&list.content);
         let parts = places
             .filter(|places| names_content(places, &list.content))
             .and_then(|places| located(places, &resolved))
-            .ok_or_else(|| VfsError::corrupt(ACTION, "its list is nowhere"))?;
+            .ok_or_else(|| ReadError::corrupt(ACTION, "its list is nowhere"))?;
         let mut lists = PlaceTable::default();
         lists.add(list.content, parts);
         let size = PieceList::encoded_len(list.count);
         let wanted = Wanted {
-            place: None,
             content: list.content,
             size,
             range: 0..size,
@@ -89,12 +113,12 @@ impl Places {
         let mut progress = Progress::within(*deadline);
         let bytes = read_located(&self.chunks, &lists, &wanted, &mut progress).await?;
         *deadline = progress.deadline();
-        PieceList::decode(&bytes).map_err(|error| VfsError::corrupt(ACTION, error.to_string()))
+        PieceList::decode(&bytes).map_err(|error| ReadError::corrupt(ACTION, error.to_string()))
     }
 }
 
 /// Returns where each piece is, in order.
-fn parts_of(pieces: &[Piece], resolved: &Resolved) -> Result<Vec<LocatedPart>, VfsError> {
+fn parts_of(pieces: &[Piece], resolved: &Resolved) -> Result<Vec<LocatedPart>, ReadError> {
     let part = |piece: &Piece| {
         let [place] = resolved.contents.get(&piece.hash)?.as_slice() else {
             return None;
@@ -102,8 +126,18 @@ fn parts_of(pieces: &[Piece], resolved: &Resolved) -> Result<Vec<LocatedPart>, V
         let is_it = place.content == piece.hash && place.len == piece.len;
         let location = resolved.chunks.get(&place.chunk).filter(|_| is_it)?;
         let is_there = location.info.id == place.chunk;
-        is_there.then(|| (piece.hash, piece.len, Arc::clone(location)))
+        is_there.then(|| LocatedPart {
+            id: piece.hash,
+            len: piece.len,
+            location: Arc::clone(location),
+        })
     };
     let parts = pieces.iter().map(part).collect::<Option<_>>();
-    parts.ok_or_else(|| VfsError::corrupt(ACTION, "a piece is not where it should be"))
+    parts.ok_or_else(|| ReadError::corrupt(ACTION, "a piece is not where it should be"))
+}
+
+fn damaged(content: &ContentId, problem: &str) -> ReadError {
+    ReadError::remote(ACTION)(RemoteError::Corrupt(format!(
+        "content {content}: {problem}"
+    )))
 }

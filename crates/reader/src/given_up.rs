@@ -23,7 +23,7 @@ pub(crate) struct GivenUp {
 
 impl GivenUp {
     /// Returns how long a read of a content may go without progress, where others have `full`.
-    pub(crate) fn patience(&self, content: &ContentId, full: Duration, now: Instant) -> Duration {
+    pub(crate) fn timeout(&self, content: &ContentId, full: Duration, now: Instant) -> Duration {
         let given_up = self.lock().get(content).copied();
         match given_up.filter(|at| is_recent(*at, now)) {
             Some(_) => full.min(ATTEMPT_TIMEOUT),
@@ -31,14 +31,12 @@ impl GivenUp {
         }
     }
 
-    /// Notes that a read was given up which had `had` of `full`. One that had less counts for nothing:
-    /// who asks again and again gets the full time every now and then.
-    pub(crate) fn note(&self, content: ContentId, (had, full): (Duration, Duration), now: Instant) {
-        if had == full {
-            let mut contents = self.lock();
-            contents.retain(|_, at| is_recent(*at, now));
-            contents.insert(content, now);
-        }
+    /// Notes that a read was given up that had the full time. One that had less must not be noted, so
+    /// that a program that asks again and again gets the full time every now and then.
+    pub(crate) fn note(&self, content: ContentId, now: Instant) {
+        let mut contents = self.lock();
+        contents.retain(|_, at| is_recent(*at, now));
+        contents.insert(content, now);
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<ContentId, Instant>> {
@@ -61,17 +59,15 @@ mod tests {
         let given_up = GivenUp::default();
         let (content, other) = (ContentId::EMPTY, ContentId([7; 32]));
         let start = Instant::now();
-        assert_eq!(given_up.patience(&content, FULL, start), FULL);
-        given_up.note(content, (FULL, FULL), start);
-        let short = given_up.patience(&content, FULL, start);
+        assert_eq!(given_up.timeout(&content, FULL, start), FULL);
+        given_up.note(content, start);
+        let short = given_up.timeout(&content, FULL, start);
         assert_eq!(short, ATTEMPT_TIMEOUT);
-        assert_eq!(given_up.patience(&other, FULL, start), FULL);
+        assert_eq!(given_up.timeout(&other, FULL, start), FULL);
 
-        // Short ones do not make each other short for ever.
-        given_up.note(content, (short, FULL), start + MEMORY / 2);
         let later = start + MEMORY;
-        assert_eq!(given_up.patience(&content, FULL, later), FULL);
-        given_up.note(other, (FULL, FULL), later);
+        assert_eq!(given_up.timeout(&content, FULL, later), FULL);
+        given_up.note(other, later);
         assert_eq!(given_up.lock().len(), 1, "what is old is dropped");
     }
 }

@@ -1,18 +1,25 @@
 //! A map that forgets what was used least recently when its values weigh too much together.
 
 use std::hash::Hash;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use lru::LruCache;
 
 /// What a value takes in memory, about.
-pub(crate) trait Weight {
+pub trait Weight {
+    /// Returns the bytes.
     fn weight(&self) -> usize;
+}
+
+impl<T: Weight> Weight for Arc<T> {
+    fn weight(&self) -> usize {
+        (**self).weight()
+    }
 }
 
 /// A bounded map for several threads; values are cheap to clone.
 #[derive(Debug)]
-pub(crate) struct WeightedCache<K: Hash + Eq, V> {
+pub struct WeightedCache<K: Hash + Eq, V> {
     weight_max: usize,
     state: Mutex<State<K, V>>,
 }
@@ -24,7 +31,9 @@ struct State<K: Hash + Eq, V> {
 }
 
 impl<K: Hash + Eq, V: Weight + Clone> WeightedCache<K, V> {
-    pub(crate) fn new(weight_max: usize) -> Self {
+    /// Returns an empty map for values of so many bytes together. One value always fits.
+    #[must_use]
+    pub fn new(weight_max: usize) -> Self {
         let state = State {
             entries: LruCache::unbounded(),
             weight: 0,
@@ -35,15 +44,18 @@ impl<K: Hash + Eq, V: Weight + Clone> WeightedCache<K, V> {
         }
     }
 
-    pub(crate) fn find(&self, key: &K) -> Option<V> {
+    /// Returns a value, which counts as used now.
+    pub fn find(&self, key: &K) -> Option<V> {
         self.with(|state| state.entries.get(key).cloned())
     }
 
-    pub(crate) fn contains(&self, key: &K) -> bool {
+    /// Returns true if there is a value. It does not count as used.
+    pub fn contains(&self, key: &K) -> bool {
         self.with(|state| state.entries.contains(key))
     }
 
-    pub(crate) fn insert(&self, key: K, value: V) {
+    /// Adds a value, or replaces it, and drops others if there is no room.
+    pub fn insert(&self, key: K, value: V) {
         self.with(|state| {
             state.weight += self.weigh(&value);
             if let Some((_, old)) = state.entries.push(key, value) {
@@ -57,7 +69,8 @@ impl<K: Hash + Eq, V: Weight + Clone> WeightedCache<K, V> {
         });
     }
 
-    pub(crate) fn remove(&self, key: &K) {
+    /// Drops a value.
+    pub fn remove(&self, key: &K) {
         self.with(|state| {
             if let Some(old) = state.entries.pop(key) {
                 state.weight -= self.weigh(&old);
@@ -65,42 +78,35 @@ impl<K: Hash + Eq, V: Weight + Clone> WeightedCache<K, V> {
         });
     }
 
-    /// Takes all of `other`, which is left empty, but for these keys, whose values it returns. What
+    /// Takes all of `other`, which is left empty, but for these keys, whose values are dropped. What
     /// is here stays.
-    pub(crate) fn inherit<'k>(
-        &self,
-        other: &Self,
-        without: impl IntoIterator<Item = &'k K>,
-    ) -> Vec<(K, V)>
+    pub fn inherit<'k>(&self, other: &Self, without: impl IntoIterator<Item = &'k K>)
     where
-        K: Clone + 'k,
+        K: 'k,
     {
         let empty = State {
             entries: LruCache::unbounded(),
             weight: 0,
         };
         let mut taken = other.with(|state| std::mem::replace(state, empty));
-        let mut left = Vec::new();
         for key in without {
             if let Some(value) = taken.entries.pop(key) {
                 taken.weight -= self.weigh(&value);
-                left.push((key.clone(), value));
             }
         }
         let own = self.with(|state| std::mem::replace(state, taken));
         for (key, value) in own.entries {
             self.insert(key, value);
         }
-        left
     }
 
     /// Returns the first answer of `look`, asking the values used last first.
-    pub(crate) fn find_map<R>(&self, look: impl FnMut((&K, &V)) -> Option<R>) -> Option<R> {
+    pub fn find_map<R>(&self, look: impl FnMut((&K, &V)) -> Option<R>) -> Option<R> {
         self.with(|state| state.entries.iter().find_map(look))
     }
 
-    /// Returns the number of values and their weight.
-    pub(crate) fn load(&self) -> (usize, usize) {
+    /// Returns the number of values and their weight in bytes.
+    pub fn load(&self) -> (usize, usize) {
         self.with(|state| (state.entries.len(), state.weight))
     }
 
