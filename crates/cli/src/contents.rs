@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use lfsfs_cache::{CacheConfig, DiskCache};
 use lfsfs_client::{RemoteRead, Snapshot};
+use lfsfs_common::clock::SystemClock;
 use lfsfs_mount::{MountOptions, Places};
 use lfsfs_types::{ObjectPath, nodeid};
-use lfsfs_vfs::{Attr, FileKind, Vfs, VfsConfig, VfsError};
+use lfsfs_vfs::{Attr, FileKind, Vfs, VfsConfig, VfsError, WritableVfs};
 
 use crate::error::{CommandError, no_such_path};
 use crate::output::quoted;
@@ -17,7 +18,7 @@ const READ_LEN: u32 = 1024 * 1024;
 /// The files of one version.
 #[derive(Debug)]
 pub(crate) struct Contents {
-    vfs: Vfs,
+    vfs: WritableVfs,
 }
 
 impl Contents {
@@ -29,7 +30,8 @@ impl Contents {
         let cache = DiskCache::open(&places.cache, CacheConfig::default())
             .map_err(|error| CommandError::failed(error.to_string()))?;
         let (remote, snapshot) = (Arc::clone(remote), snapshot.clone());
-        let vfs = Vfs::new(remote, cache, snapshot, VfsConfig::default());
+        let base = Vfs::new(remote, cache, snapshot, VfsConfig::default());
+        let vfs = WritableVfs::read_only(base, Arc::new(SystemClock))?;
         Ok(Self { vfs })
     }
 
@@ -69,6 +71,6 @@ impl Contents {
 
     /// Waits until the cache has what was fetched.
     pub(crate) async fn close(self) {
-        self.vfs.settle().await;
+        self.vfs.base().settle().await;
     }
 }

@@ -1,9 +1,9 @@
 //! The file system core: inodes, directories and reads, without a kernel.
 //!
-//! [`Vfs`] is one version of one project as a file system sees it: operations on inode numbers,
-//! with owned buffers and typed errors. It knows no FUSE type, so that a second kernel transport
-//! and tests can drive it. What it shows never changes. [`WritableVfs`] is the same with changes:
-//! an overlay above it.
+//! [`WritableVfs`] is the file system of a mount: operations on inode numbers, with owned buffers and
+//! typed errors. It knows no FUSE type, so that a second kernel transport and tests can drive it. Below
+//! it is one version of one project, a [`Vfs`], which never changes; above that an overlay has the
+//! changes of the mount, if it can have any.
 //!
 //! No lock is held across an await. One is taken while another is held only in `chunks`, in the
 //! order stated there, and for memory caches, which are always last.

@@ -3,7 +3,7 @@
 use lfsfs_client::MemoryRemote;
 use lfsfs_client::memory::MemoryTree;
 use lfsfs_testkit::tempdir::ThreadDir;
-use lfsfs_vfs::{Vfs, VfsConfig};
+use lfsfs_vfs::{VfsConfig, WritableVfs};
 use proptest::prelude::*;
 
 use crate::support::{config, find, noise, open};
@@ -17,7 +17,7 @@ fn bytes() -> Vec<u8> {
     bytes
 }
 
-async fn mount(dir: &std::path::Path, config: VfsConfig) -> (Vfs, u64) {
+async fn mount(dir: &std::path::Path, config: VfsConfig) -> (WritableVfs, u64) {
     let remote = MemoryRemote::new();
     let mut tree = MemoryTree::new();
     tree.file("small", b"before").file("large", &bytes());
@@ -64,7 +64,7 @@ proptest! {
                 let read = vfs.read(ino, offset, size).await.unwrap();
                 assert!(read == expected(&whole, offset, size), "{size} bytes at {offset}");
             }
-            vfs.settle().await;
+            vfs.base().settle().await;
         });
     }
 }
@@ -78,8 +78,8 @@ async fn reading_in_order_fetches_each_byte_once_in_few_calls() {
         let read = vfs.read(ino, offset, 128 << 10).await.unwrap();
         assert!(read == expected(&whole, offset, 128 << 10));
     }
-    vfs.settle().await;
-    let stats = vfs.stats();
+    vfs.base().settle().await;
+    let stats = vfs.base().stats();
     assert!(stats.remote_bytes < 4_400_000, "{stats:?}");
     assert!(stats.remote_reads <= 25, "{stats:?}");
 }

@@ -1,17 +1,21 @@
 //! A tree, a server, a cache, and a walk over everything.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
 use lfsfs_cache::{CacheConfig, DiskCache};
 use lfsfs_client::MemoryRemote;
 use lfsfs_client::memory::{MemoryTree, plain};
+use lfsfs_common::clock::SystemClock;
 use lfsfs_testkit::tempdir::ThreadDir;
 use lfsfs_types::{DirId, Kind, Link, LinkId, Source, Xattr, XattrName, XattrValue, nodeid};
-use lfsfs_vfs::{Attr, FileKind, Vfs, VfsConfig, VfsError};
+use lfsfs_vfs::{Attr, FileKind, Vfs, VfsConfig, VfsError, WritableVfs};
 
 pub(crate) const CHUNK_LEN: u64 = 1 << 20;
 
@@ -100,11 +104,11 @@ impl Setup {
         self.dir.path()
     }
 
-    pub(crate) async fn mount(&self) -> Vfs {
+    pub(crate) async fn mount(&self) -> WritableVfs {
         self.mount_with(config()).await
     }
 
-    pub(crate) async fn mount_with(&self, config: VfsConfig) -> Vfs {
+    pub(crate) async fn mount_with(&self, config: VfsConfig) -> WritableVfs {
         open(&self.remote, self.cache_dir(), config).await.unwrap()
     }
 }
@@ -116,7 +120,18 @@ pub(crate) fn config() -> VfsConfig {
     }
 }
 
+/// Opens the newest version as a mount that cannot be written does.
 pub(crate) async fn open(
+    remote: &Arc<MemoryRemote>,
+    dir: &Path,
+    config: VfsConfig,
+) -> Result<WritableVfs, VfsError> {
+    let base = open_base(remote, dir, config).await?;
+    WritableVfs::read_only(base, Arc::new(SystemClock))
+}
+
+/// Opens the newest version, to put a file system above it.
+pub(crate) async fn open_base(
     remote: &Arc<MemoryRemote>,
     dir: &Path,
     config: VfsConfig,
@@ -135,7 +150,7 @@ pub(crate) struct Seen {
 }
 
 /// Reads everything below the root, by path.
-pub(crate) async fn walk(vfs: &Vfs) -> Result<BTreeMap<String, Seen>, VfsError> {
+pub(crate) async fn walk(vfs: &WritableVfs) -> Result<BTreeMap<String, Seen>, VfsError> {
     let mut seen = BTreeMap::new();
     let mut open = vec![(String::new(), nodeid::ROOT)];
     while let Some((dir, ino)) = open.pop() {
@@ -156,7 +171,7 @@ pub(crate) async fn walk(vfs: &Vfs) -> Result<BTreeMap<String, Seen>, VfsError> 
 }
 
 /// Lists a directory as a kernel would, in small replies.
-pub(crate) async fn list(vfs: &Vfs, ino: u64) -> Result<Vec<(String, Attr)>, VfsError> {
+pub(crate) async fn list(vfs: &WritableVfs, ino: u64) -> Result<Vec<(String, Attr)>, VfsError> {
     let (mut entries, mut offset) = (Vec::new(), 0);
     loop {
         let before = offset;
@@ -179,7 +194,7 @@ pub(crate) async fn list(vfs: &Vfs, ino: u64) -> Result<Vec<(String, Attr)>, Vfs
     }
 }
 
-pub(crate) async fn read_all(vfs: &Vfs, attr: &Attr) -> Result<Bytes, VfsError> {
+pub(crate) async fn read_all(vfs: &WritableVfs, attr: &Attr) -> Result<Bytes, VfsError> {
     let mut bytes = Vec::new();
     while (bytes.len() as u64) < attr.size {
         let part = vfs.read(attr.ino, bytes.len() as u64, 128 << 10).await?;
@@ -189,10 +204,21 @@ pub(crate) async fn read_all(vfs: &Vfs, attr: &Attr) -> Result<Bytes, VfsError> 
     Ok(bytes.into())
 }
 
-pub(crate) async fn find(vfs: &Vfs, path: &str) -> Result<Attr, VfsError> {
+/// Looks up a path; every part keeps its lookup.
+pub(crate) async fn find(vfs: &WritableVfs, path: &str) -> Result<Attr, VfsError> {
     let mut attr = vfs.getattr(nodeid::ROOT).await?;
-    for name in path.split('/') {
+    for name in path.split('/').filter(|it| !it.is_empty()) {
         attr = vfs.lookup(attr.ino, name.as_bytes()).await?.attr;
     }
     Ok(attr)
+}
+
+/// Returns what a call answers at once, as a kernel transport asks where it received the request;
+/// `None` if the call waits for something.
+pub(crate) fn at_once<T>(call: impl Future<Output = T>) -> Option<T> {
+    let mut context = Context::from_waker(Waker::noop());
+    match pin!(call).poll(&mut context) {
+        Poll::Ready(answer) => Some(answer),
+        Poll::Pending => None,
+    }
 }

@@ -10,8 +10,9 @@ use lfsfs_common::clock::{TestClock, WallTime};
 use lfsfs_overlay::OverlayOptions;
 use lfsfs_testkit::tempdir::ThreadDir;
 use lfsfs_types::{DirId, Kind, Link, LinkId, Record, Timestamp, nodeid};
-use lfsfs_vfs::{Attr, OverlayPlace, Owner, Vfs, VfsError, WritableVfs};
+use lfsfs_vfs::{OverlayPlace, Owner, Vfs, VfsError, WritableVfs};
 
+pub(crate) use crate::support::find;
 use crate::support::{self, CHUNK_LEN, noise};
 
 pub(crate) const ROOT: u64 = nodeid::ROOT;
@@ -137,7 +138,7 @@ impl Machine {
 
     pub(crate) async fn base(&self) -> Result<Vfs, VfsError> {
         let cache = self.dir.path().join("cache");
-        support::open(&self.remote, &cache, support::config()).await
+        support::open_base(&self.remote, &cache, support::config()).await
     }
 
     pub(crate) async fn try_mount(&self, overlay: &Path) -> Result<WritableVfs, VfsError> {
@@ -168,15 +169,6 @@ impl Machine {
         });
         logs.sum()
     }
-}
-
-/// Looks up a path; every part keeps its lookup.
-pub(crate) async fn find(vfs: &WritableVfs, path: &str) -> Result<Attr, VfsError> {
-    let mut attr = vfs.getattr(ROOT).await?;
-    for name in path.split('/').filter(|it| !it.is_empty()) {
-        attr = vfs.lookup(attr.ino, name.as_bytes()).await?.attr;
-    }
-    Ok(attr)
 }
 
 pub(crate) async fn ino(vfs: &WritableVfs, path: &str) -> u64 {
