@@ -10,7 +10,7 @@ pub(crate) fn of(error: &VfsError) -> Errno {
         VfsError::NotFound => Errno::ENOENT,
         VfsError::NotDirectory => Errno::ENOTDIR,
         VfsError::IsDirectory => Errno::EISDIR,
-        VfsError::NameTooLong | VfsError::PathTooLong { .. } => Errno::ENAMETOOLONG,
+        VfsError::NameTooLong => Errno::ENAMETOOLONG,
         VfsError::Stale => Errno::ESTALE,
         VfsError::NoAttribute => Errno::NO_XATTR,
         VfsError::ReadOnly => Errno::EROFS,
@@ -24,7 +24,6 @@ pub(crate) fn of(error: &VfsError) -> Errno {
         VfsError::AttributeTooLarge => Errno::E2BIG,
         VfsError::AttributeNameTooLong => Errno::ERANGE,
         VfsError::NoSpace => Errno::ENOSPC,
-        VfsError::HasChanges { .. } => Errno::EBUSY,
         VfsError::Unsupported { .. } => Errno::EOPNOTSUPP,
         VfsError::Overlay { source } if matches!(**source, OverlayError::InUse { .. }) => {
             Errno::EBUSY
@@ -34,10 +33,8 @@ pub(crate) fn of(error: &VfsError) -> Errno {
         // A deadline that passed is an input/output error to programs: few expect ETIMEDOUT of a
         // file.
         VfsError::Io { .. } | VfsError::Timeout { .. } => Errno::EIO,
-        // Only verbs end so, and no verb comes as a request of the kernel.
-        VfsError::NoSuchPath { .. }
-        | VfsError::DiscardBlocked { .. }
-        | VfsError::CommitUnderWay => Errno::EIO,
+        // A defect of this program, which was logged. Not ESTALE: the inode may be as good as ever.
+        VfsError::Internal { .. } => Errno::EIO,
     }
 }
 
@@ -80,6 +77,7 @@ mod tests {
             (VfsError::NoSpace, libc::ENOSPC),
             (io, libc::EIO),
             (timeout, libc::EIO),
+            (VfsError::Internal { what: "a panic" }, libc::EIO),
         ];
         for (error, number) in cases {
             assert_eq!(of(&error).code(), number, "{error:?}");

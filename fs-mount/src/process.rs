@@ -12,10 +12,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lfsfs_client::{Layered, Remote};
-use lfsfs_vfs::Vfs;
+use lfsfs_vfs::{Kernel, Vfs};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Mutex, Notify, mpsc};
+use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tracing::{error, info, warn};
 
@@ -171,12 +171,11 @@ async fn mount(
         vfs,
         server,
         client: version::client_config(request),
-        kernel: Arc::new(MountedKernel::new(
-            served.notifier().clone(),
-            Arc::clone(&cut),
-        )),
+        kernel: Kernel {
+            cache: Arc::new(MountedKernel::new(served.notifier().clone())),
+            barrier: Arc::<Cut>::clone(&cut),
+        },
         cut,
-        changing: Mutex::default(),
         orders: sender,
     };
     Ok(Mounted {

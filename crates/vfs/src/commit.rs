@@ -3,7 +3,7 @@
 //! Owns the way from what changed in a mount to a version that the server has: `plan` decides what
 //! is told about each entry, `contents` and `recut` hash and send what the server may lack, `made`
 //! remembers the ids of what is new. What the mount shows afterwards is not its business:
-//! [`WritableVfs::land`] does that.
+//! [`Exclusive::land`] does that.
 //!
 //! A commit is in one of three states. *Not sealed*: nothing was taken. *Sealed*: the changes so far
 //! are told to the server under the id that the version will have; a failure gives the seal up and
@@ -22,13 +22,13 @@ use lfsfs_upload::{
     ContentSender, Progress, ProgressFigures, Publishing, SendMode, UploadError, channel,
 };
 use tokio::runtime::Handle;
-use tokio::task::spawn_blocking;
 
-use crate::error::VfsError;
-use crate::kernel::KernelCache;
+use crate::blocking::blocking;
+use crate::kernel::Kernel;
 use crate::tries::tried;
+use crate::verb_error::SwitchError;
 use crate::vfs::Vfs;
-use crate::writable::{Landing, WritableVfs};
+use crate::writable::{Exclusive, Landing};
 
 mod conflicts;
 mod contents;
@@ -80,7 +80,7 @@ pub struct CommitOutcome {
 
 /// One commit: what all its steps need.
 struct Commit<'a> {
-    vfs: &'a Arc<WritableVfs>,
+    exclusive: &'a Exclusive<'a>,
     remote: &'a Arc<dyn Remote>,
     params: &'a CommitParams,
     progress: &'a Arc<Progress>,
@@ -110,40 +110,40 @@ struct Failure {
     may_be_published: bool,
 }
 
-impl WritableVfs {
+impl Exclusive<'_> {
     /// Makes the changes so far the next version, and goes on from there.
     ///
     /// Writers go on meanwhile; what they change after the start is in the next commit. On an error
     /// all changes stay. If it is [`CommitError::AnswerLost`] the version may be there; the next
     /// commit finds out. Dropping the future gives the commit up at the same terms.
     pub async fn commit(
-        self: &Arc<Self>,
+        &self,
         remote: &Arc<dyn Remote>,
         params: &CommitParams,
-        kernel: Arc<dyn KernelCache>,
+        kernel: &Kernel,
         progress: &Arc<Progress>,
     ) -> Result<CommitOutcome, CommitError> {
-        let _turn = self.take_turn().await;
+        kernel.barrier.settle().await;
         let before = progress.figures();
         let mut outcome = None;
         // One that an earlier process or call left behind comes first.
-        if let Some(sealed) = self.overlay().and_then(|overlay| overlay.sealed()) {
+        if let Some(sealed) = self.vfs.overlay().and_then(|overlay| overlay.sealed()) {
             let commit = Commit::new(self, (remote, params), progress);
-            let done = commit.finish((sealed, Seal::LeftBehind), &kernel).await?;
+            let done = commit.finish((sealed, Seal::LeftBehind), kernel).await?;
             outcome = Some(done);
         }
-        if let Some(sealed) = self.seal(&kernel).await? {
+        if let Some(sealed) = self.seal(kernel).await? {
             let commit = Commit::new(self, (remote, params), progress);
-            let done = commit.finish((sealed, Seal::New), &kernel).await?;
+            let done = commit.finish((sealed, Seal::New), kernel).await?;
             outcome = Some(done.after(outcome));
         }
-        let outcome = outcome.unwrap_or_else(|| CommitOutcome::none(self.base().snapshot()));
+        let outcome = outcome.unwrap_or_else(|| CommitOutcome::none(self.vfs.base().snapshot()));
         Ok(outcome.counted(&before, &progress.figures()))
     }
 
     /// Takes the changes so far, if there are any.
-    async fn seal(&self, kernel: &Arc<dyn KernelCache>) -> Result<Option<Sealed>, CommitError> {
-        let Some(overlay) = self.overlay().cloned() else {
+    async fn seal(&self, kernel: &Kernel) -> Result<Option<Sealed>, CommitError> {
+        let Some(overlay) = self.vfs.overlay().cloned() else {
             return Ok(None);
         };
         // Times of directories alone make no version, but a commit gives them up.
@@ -151,32 +151,33 @@ impl WritableVfs {
             return Ok(None);
         }
         let id = VersionId(random_bytes().map_err(CommitError::Random)?);
-        let kernel = Arc::clone(kernel);
+        let barrier = Arc::clone(&kernel.barrier);
         let seal = move || {
-            let _held = kernel.hold_writes();
+            let _held = barrier.hold();
             overlay.seal(id)
         };
-        Ok(Some(blocking(seal).await??))
+        Ok(Some(blocking("the seal of the overlay", seal).await??))
     }
 
     /// Gives a seal up; all changes stay.
     async fn give_up(&self, commit: VersionId) -> Result<(), CommitError> {
-        match self.overlay().cloned() {
-            Some(overlay) => Ok(blocking(move || overlay.aborted(commit)).await??),
-            None => Ok(()),
-        }
+        let Some(overlay) = self.vfs.overlay().cloned() else {
+            return Ok(());
+        };
+        let give_up = move || overlay.aborted(commit);
+        Ok(blocking("the end of a seal", give_up).await??)
     }
 }
 
 impl<'a> Commit<'a> {
     fn new(
-        vfs: &'a Arc<WritableVfs>,
+        exclusive: &'a Exclusive<'a>,
         (remote, params): (&'a Arc<dyn Remote>, &'a CommitParams),
         progress: &'a Arc<Progress>,
     ) -> Self {
         Self {
-            base: vfs.base(),
-            vfs,
+            base: exclusive.vfs.base(),
+            exclusive,
             remote,
             params,
             progress,
@@ -187,14 +188,14 @@ impl<'a> Commit<'a> {
     async fn finish(
         &self,
         (sealed, seal): (Sealed, Seal),
-        kernel: &Arc<dyn KernelCache>,
+        kernel: &Kernel,
     ) -> Result<CommitOutcome, CommitError> {
         let commit = sealed.commit();
         let Finished { published, ids } = match self.publish(sealed, seal).await {
             Ok(finished) => finished,
             Err(failure) => {
                 if !failure.may_be_published {
-                    self.vfs.give_up(commit).await?;
+                    self.exclusive.give_up(commit).await?;
                 }
                 return Err(failure.error);
             }
@@ -210,13 +211,14 @@ impl<'a> Commit<'a> {
         };
         self.land(&landing, kernel)
             .await
-            .map_err(|source| CommitError::Landing { version, source })?;
+            .map_err(|source| CommitError::Switch { version, source })?;
         Ok(CommitOutcome::of(published, is_new))
     }
 
     /// Moves the mount to the version that was made.
-    async fn land(&self, landing: &Landing, kernel: &Arc<dyn KernelCache>) -> Result<(), VfsError> {
-        tried(&self.params.retry, || self.vfs.land(landing, kernel)).await
+    async fn land(&self, landing: &Landing, kernel: &Kernel) -> Result<(), SwitchError> {
+        let land = || self.exclusive.land(landing, &kernel.cache);
+        tried(&self.params.retry, land).await
     }
 
     async fn publish(&self, sealed: Sealed, seal: Seal) -> Result<Finished, Failure> {
@@ -289,8 +291,8 @@ impl<'a> Commit<'a> {
             progress: Arc::clone(self.progress),
         };
         let force = self.params.force;
-        let told = blocking(move || workshop.run(force)).await;
-        let made = match told.map_err(Failure::before)? {
+        let told = blocking("the reading of what changed", move || workshop.run(force)).await;
+        let made = match told.map_err(|error| Failure::before(error.into()))? {
             Ok(made) => made,
             Err(unsent) => return Err(self.unsent(unsent, publishing).await),
         };
@@ -436,12 +438,4 @@ impl CommitOutcome {
             ..self
         }
     }
-}
-
-/// Does what blocks where it holds up nobody.
-async fn blocking<R: Send + 'static>(
-    work: impl FnOnce() -> R + Send + 'static,
-) -> Result<R, CommitError> {
-    let panicked = |_| CommitError::Stopped("a thread panicked");
-    spawn_blocking(work).await.map_err(panicked)
 }

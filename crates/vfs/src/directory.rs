@@ -3,7 +3,6 @@
 use lfsfs_types::{ContentId, DirId, Kind, Name, Record, nodeid};
 
 use crate::attr::{Attr, FileKind};
-use crate::error::VfsError;
 use crate::inode::{Candidate, Identity, Place};
 
 /// One entry of a directory.
@@ -29,10 +28,9 @@ pub(crate) fn candidate(
     project: &lfsfs_types::ProjectId,
     parent: u64,
     place: Place,
-    name: &[u8],
+    name: &Name,
     record: &Record,
-) -> Result<Candidate, VfsError> {
-    let name = Name::new(name).map_err(|_| VfsError::NotFound)?;
+) -> Candidate {
     let identity = match (&record.kind, record.link) {
         (kind, _) if FileKind::of(kind) == FileKind::Directory => {
             Identity::Directory(record.dir().unwrap_or(DirId::ABOVE_ROOT))
@@ -41,13 +39,13 @@ pub(crate) fn candidate(
         (_, Some(link)) => Identity::Link(link.id, ContentId::EMPTY),
         _ => Identity::Entry(place),
     };
-    Ok(Candidate {
-        nodeid: nodeid::of_entry(project, place.dir, &name, record),
+    Candidate {
+        nodeid: nodeid::of_entry(project, place.dir, name, record),
         identity,
         place,
         parent,
         name_len: u8::try_from(name.as_bytes().len()).unwrap_or(u8::MAX),
-    })
+    }
 }
 
 /// Returns how a directory gets its inode, wherever it is.

@@ -103,7 +103,7 @@ impl Detached {
 
 /// The base was replaced since: begin anew with the one that is there now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Moved;
+pub(crate) struct Replaced;
 
 /// All inodes with at least one lookup, and the root.
 #[derive(Debug)]
@@ -183,7 +183,7 @@ impl Inodes {
         &self,
         candidate: &Candidate,
         taken: &dyn Fn(u64) -> bool,
-    ) -> Result<u64, Moved> {
+    ) -> Result<u64, Replaced> {
         Ok(self.current()?.look_up(candidate, taken))
     }
 
@@ -192,23 +192,24 @@ impl Inodes {
         &self,
         candidate: &Candidate,
         taken: &dyn Fn(u64) -> bool,
-    ) -> Result<u64, Moved> {
+    ) -> Result<u64, Replaced> {
         Ok(self.current()?.choose(candidate, taken))
     }
 
-    pub(crate) fn standing(&self, ino: u64) -> Result<Option<Standing>, Moved> {
+    pub(crate) fn standing(&self, ino: u64) -> Result<Option<Standing>, Replaced> {
         Ok(self.current()?.standing(ino))
     }
 
-    pub(crate) fn directory(&self, ino: u64) -> Result<Searched, Moved> {
+    pub(crate) fn directory(&self, ino: u64) -> Result<Searched, Replaced> {
         Ok(self.current()?.directory(ino))
     }
 
-    fn current(&self) -> Result<MutexGuard<'_, State>, Moved> {
+    fn current(&self) -> Result<MutexGuard<'_, State>, Replaced> {
         let state = self.table.lock();
-        match state.epoch == self.epoch {
-            true => Ok(state),
-            false => Err(Moved),
+        if state.epoch == self.epoch {
+            Ok(state)
+        } else {
+            Err(Replaced)
         }
     }
 }

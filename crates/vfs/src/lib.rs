@@ -12,6 +12,9 @@
 
 mod access;
 mod attr;
+mod blocking;
+mod changed_file;
+mod changes;
 mod chunks;
 mod commit;
 mod config;
@@ -24,10 +27,13 @@ mod inode;
 mod kernel;
 mod listing;
 mod listings;
+mod merged;
 mod places;
 mod read;
+mod stack;
 mod stats;
 mod tries;
+mod verb_error;
 mod vfs;
 mod weighted;
 mod writable;
@@ -35,16 +41,18 @@ mod writer;
 mod xattr;
 
 pub use attr::{Attr, BLOCK_LEN, FileKind};
+pub use changes::{LocalChange, LocalLine};
 pub use commit::{CommitError, CommitOutcome, CommitParams};
 pub use config::VfsConfig;
 pub use directory::{DirEntry, EntrySink};
 pub use error::VfsError;
-pub use kernel::{Hold, KernelCache};
+pub use kernel::{Hold, Kernel, KernelCache, NoBarrier, WriteBarrier};
 pub use stats::{Statfs, VfsStats};
 pub use tries::tried;
+pub use verb_error::{ChangesError, DiscardError, ServerFailure, SwitchError};
 pub use vfs::{Entry, Vfs};
 pub use writable::{
-    Allocation, Existing, LocalChange, LocalLine, ModeEffect, OverlayPlace, Owner, Privileges,
+    Allocation, Exclusive, Existing, ModeEffect, OverlayPlace, Owner, PreparedSwitch, Privileges,
     RenameMode, SetAttr, SetTime, Sought, SpecialFile, SwitchReport, WritableVfs, Written,
     XattrMode,
 };

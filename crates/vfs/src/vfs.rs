@@ -18,7 +18,7 @@ use crate::chunks::Chunks;
 use crate::commit::OldPiece;
 use crate::config::VfsConfig;
 use crate::deadline::Deadline;
-use crate::error::{Stop, VfsError};
+use crate::error::{Interrupted, VfsError};
 use crate::given_up::GivenUp;
 use crate::inode::{Inodes, Place, Standing};
 use crate::listing::Listing;
@@ -264,7 +264,7 @@ impl Vfs {
     }
 
     /// Returns what a number stands for.
-    pub(crate) async fn find(&self, ino: u64) -> Result<Found, Stop> {
+    pub(crate) async fn find(&self, ino: u64) -> Result<Found, Interrupted> {
         let record = match self.inodes.standing(ino)? {
             None => return Err(VfsError::Stale.into()),
             Some(Standing::Detached(detached)) => detached.object.record.clone(),
@@ -318,7 +318,7 @@ impl Vfs {
         })
     }
 
-    /// Returns what a large content is cut into; nothing if nobody knows.
+    /// Returns what a large content is cut into; nothing if the server does not know.
     pub(crate) async fn pieces(
         &self,
         whole: &Wanted,
@@ -331,10 +331,9 @@ impl Vfs {
 
 impl Found {
     fn at(place: Place, listing: Arc<Listing>) -> Result<Self, VfsError> {
-        let record = listing.record(place.index);
         Ok(Self {
             place: Some(place),
-            record: record.map_err(VfsError::damaged_record)?,
+            record: listing.entry_record(place.index)?,
             listing: Some(listing),
         })
     }

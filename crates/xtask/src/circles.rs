@@ -41,8 +41,18 @@ const KNOWN: &[Known] = &[
     ),
     known(
         "crates/vfs",
-        &["commit", "places", "read", "vfs", "writable"],
-        "to be opened: the replaceable base and the overlay need a holder below both file systems",
+        &[
+            "changed_file",
+            "changes",
+            "commit",
+            "merged",
+            "places",
+            "read",
+            "stack",
+            "vfs",
+            "writable",
+        ],
+        "to be opened: what reads contents moves to a crate of its own, with `commit::OldPiece`",
     ),
     known(
         "fs-mount",
@@ -52,7 +62,6 @@ const KNOWN: &[Known] = &[
             "cut",
             "error",
             "flush",
-            "kernel_cache",
             "kernel_mount",
             "mount_point",
             "mounts",

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lfsfs_client::{ClientConfig, Layered, Retry};
-use lfsfs_vfs::{CommitParams, KernelCache, VfsStats, WritableVfs};
+use lfsfs_vfs::{CommitParams, Kernel, VfsStats, WritableVfs};
 use serde::Serialize;
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 use super::messages::{ControlError, ControlRequest, MountStats, MountStatus, Unmounted};
 use super::socket::{Answers, Notices};
@@ -62,9 +62,7 @@ pub(crate) struct Control {
     /// How it is reached, whatever its address.
     pub(crate) client: ClientConfig,
     pub(crate) cut: Arc<Cut>,
-    pub(crate) kernel: Arc<dyn KernelCache>,
-    /// Held while something changes what the mount shows.
-    pub(crate) changing: Mutex<()>,
+    pub(crate) kernel: Kernel,
     /// Where orders to unmount go.
     pub(crate) orders: mpsc::Sender<UmountOrder>,
 }

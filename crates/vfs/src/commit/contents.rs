@@ -8,9 +8,9 @@ use lfsfs_types::{ContentId, Kind, path_text};
 use super::error::CommitError;
 use super::plan::Workshop;
 use super::recut::{Cut, Recut};
+use crate::changed_file::{pieces_below, read_changed};
+use crate::changes::path_of;
 use crate::error::VfsError;
-use crate::writable::content::{pieces_below, read_changed};
-use crate::writable::path_of;
 
 /// Bytes of one file that are offered at once.
 const OFFER_LEN: u64 = 8 * 1024 * 1024;
@@ -98,9 +98,10 @@ impl Workshop {
     fn read(&self, inode: &Inode, range: (u64, u64)) -> Result<Vec<u8>, VfsError> {
         let read = read_changed(&self.base, (self.sealed.view(), inode), range);
         let bytes = self.runtime.block_on(read)?;
-        match bytes.len() as u64 == range.1 {
-            true => Ok(bytes.into()),
-            false => Err(VfsError::Stale),
+        if bytes.len() as u64 == range.1 {
+            Ok(bytes.into())
+        } else {
+            Err(VfsError::internal("a sealed file is shorter than it was"))
         }
     }
 }

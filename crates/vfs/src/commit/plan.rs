@@ -29,7 +29,7 @@ const BATCH_LEN_MAX: u64 = 8 * 1024 * 1024;
 /// Batches that wait for a worker.
 const BATCHES_QUEUED_MAX: usize = 2;
 
-/// What everybody who works on a commit needs.
+/// What all workers of a commit need.
 #[derive(Debug)]
 pub(super) struct Workshop {
     /// The version below.
@@ -86,7 +86,7 @@ impl Workshop {
             });
             (made, worked.collect::<Result<Vec<()>, _>>())
         });
-        // What stopped a worker is why nobody takes files any more.
+        // What stopped a worker is why no worker takes files any more.
         worked?;
         let made = made?;
         self.contents.finish()?;
@@ -120,7 +120,8 @@ impl Workshop {
     }
 
     fn inode(&self, ino: u64) -> Result<&Inode, VfsError> {
-        self.sealed.view().state().inode(ino).ok_or(VfsError::Stale)
+        let inode = self.sealed.view().state().inode(ino);
+        inode.ok_or_else(|| VfsError::internal("a seal lost an inode"))
     }
 
     /// Returns the record of a regular file, and the bytes that the server may lack.
@@ -176,9 +177,10 @@ impl<'a> Planner<'a> {
             self.take(&entry)?;
         }
         self.hand_over()?;
-        match self.conflicts.is_empty() {
-            true => Ok(self.made),
-            false => Err(Unsent::Touched(self.conflicts)),
+        if self.conflicts.is_empty() {
+            Ok(self.made)
+        } else {
+            Err(Unsent::Touched(self.conflicts))
         }
     }
 
@@ -192,7 +194,9 @@ impl<'a> Planner<'a> {
         let (ino, inode) = match (entry.entry, name) {
             (Entry::Present { ino, inode }, _) => (ino, inode),
             (Entry::Removed, Some(name)) => return Ok(self.workshop.changes.remove(dir, name)?),
-            (Entry::Removed, None) => return Err(VfsError::Stale.into()),
+            (Entry::Removed, None) => {
+                return Err(VfsError::internal("a seal removes the root").into());
+            }
         };
         self.check(inode)?;
         let in_place = is_in_place(inode.base.as_deref(), dir, name);
@@ -217,7 +221,7 @@ impl<'a> Planner<'a> {
     /// Tells the state of all names of a link that are still those of the base.
     fn take_link(&mut self, entry: &ChangedEntry<'_>) -> Result<(), CommitError> {
         let Entry::Present { ino, inode } = entry.entry else {
-            return Err(VfsError::Stale.into());
+            return Err(VfsError::internal("a seal has names of what is not there").into());
         };
         self.check(inode)?;
         let link = self.link(ino, inode);
@@ -336,9 +340,7 @@ impl<'a> Planner<'a> {
             },
         };
         self.listing = Some((base.directory, Arc::clone(&listing)));
-        let index = listing.find(name.as_bytes());
-        let record = index.map(|index| listing.record(index));
-        record.transpose().map_err(VfsError::damaged_record)
+        listing.record_of(name)
     }
 }
 

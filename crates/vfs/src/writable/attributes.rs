@@ -5,33 +5,32 @@ use lfsfs_types::{ACCESS_LIST, Timestamp, XattrName};
 
 use crate::access;
 use crate::attr::{Attr, FileKind};
-use crate::error::{Stop, VfsError};
+use crate::error::{Interrupted, VfsError};
+use crate::merged::Object;
+use crate::stack::Resolved;
 use crate::writable::WritableVfs;
 use crate::writable::plan::{Plan, check_range};
 use crate::writable::request::{Privileges, SetAttr, SetTime};
-use crate::writable::scene::Object;
 
 const SETUID: u16 = 0o4000;
 const SETGID: u16 = 0o2000;
 const GROUP_EXEC: u16 = 0o010;
-/// Capabilities that a file gives; they go whenever its content or owner changes, whoever does it.
+/// Capabilities that a file gives; they go whenever its content or owner changes, also if root changes it.
 const CAPABILITY: &[u8] = b"security.capability";
 
 impl WritableVfs {
     /// Returns the attributes of an inode.
     pub async fn getattr(&self, ino: u64) -> Result<Attr, VfsError> {
-        let (moment, found) = self.stand(ino).await?;
-        match (found, moment.upper(ino)) {
-            (Some(found), _) => Ok(Attr::of(ino, &found.record)),
-            (None, Some((_, inode))) => Ok(Attr::of_inode(ino, inode)),
-            (None, None) => Err(VfsError::Stale),
+        match self.stack.resolve(ino).await? {
+            Resolved::Base(_, found) => Ok(Attr::of(ino, &found.record)),
+            Resolved::Upper(upper) => Ok(Attr::of_inode(ino, upper.get()?.1)),
         }
     }
 
     /// Sets attributes, all or none, and returns what they are then.
     pub async fn setattr(&self, ino: u64, new: SetAttr) -> Result<Attr, VfsError> {
         self.change(|plan| {
-            let object = plan.scene.object(ino)?;
+            let object = plan.merged.object(ino)?;
             plan_attributes(plan, &object, &new)
         })
         .await?;
@@ -43,7 +42,7 @@ fn plan_attributes(
     plan: &mut Plan<'_, '_>,
     object: &Object<'_>,
     new: &SetAttr,
-) -> Result<(), Stop> {
+) -> Result<(), Interrupted> {
     let old = object.attr();
     let (ino, time) = (old.ino, new.ctime.unwrap_or(plan.time));
     let changes_owner = new.uid.is_some() || new.gid.is_some();

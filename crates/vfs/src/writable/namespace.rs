@@ -4,12 +4,12 @@ use lfsfs_overlay::{Creation, NewNode, Operation, Place};
 use lfsfs_types::Name;
 use lfsfs_types::limits::TARGET_LEN_MAX;
 
-use crate::error::{Stop, VfsError};
+use crate::error::{Interrupted, VfsError};
+use crate::merged::{Fetched, MergedDir, MergedView, name_of};
 use crate::vfs::Entry;
 use crate::writable::plan::Plan;
 use crate::writable::request::{Existing, Owner, SpecialFile};
-use crate::writable::scene::{Dir, Held, name_of};
-use crate::writable::{Known, WritableVfs, depth, scene};
+use crate::writable::{Known, WritableVfs, depth};
 
 /// Setgid: what is made in such a directory gets its group, and a directory the bit too.
 const SETGID: u32 = 0o2000;
@@ -106,8 +106,8 @@ impl WritableVfs {
     pub async fn link(&self, ino: u64, parent: u64, name: &[u8]) -> Result<Entry, VfsError> {
         let name = name_of(name)?;
         self.change_names(|plan, known| {
-            let object = plan.scene.object(ino)?;
-            expect_vacant(plan, &plan.scene.directory(parent)?, &name)?;
+            let object = plan.merged.object(ino)?;
+            expect_vacant(plan, &plan.merged.directory(parent)?, &name)?;
             if object.is_directory() {
                 return Err(VfsError::NotPermitted.into());
             }
@@ -125,7 +125,7 @@ impl WritableVfs {
             Ok(counted(ino, (parent, &name), longest))
         })
         .await?
-        .ok_or(VfsError::Stale)
+        .ok_or_else(|| VfsError::internal("what was made is not there"))
     }
 
     /// Takes a name away from anything but a directory. Without a name it lives until it is
@@ -133,8 +133,8 @@ impl WritableVfs {
     pub async fn unlink(&self, parent: u64, name: &[u8]) -> Result<(), VfsError> {
         let name = name_of(name)?;
         self.change_names(|plan, _| {
-            let dir = plan.scene.directory(parent)?;
-            let object = plan.scene.find_known(&dir, &name)?;
+            let dir = plan.merged.directory(parent)?;
+            let object = plan.merged.find_known(&dir, &name)?;
             if object.is_directory() {
                 return Err(VfsError::IsDirectory.into());
             }
@@ -152,12 +152,12 @@ impl WritableVfs {
     pub async fn rmdir(&self, parent: u64, name: &[u8]) -> Result<(), VfsError> {
         let name = name_of(name)?;
         self.change_names(|plan, _| {
-            let dir = plan.scene.directory(parent)?;
-            let object = plan.scene.find_known(&dir, &name)?;
+            let dir = plan.merged.directory(parent)?;
+            let object = plan.merged.find_known(&dir, &name)?;
             if !object.is_directory() {
                 return Err(VfsError::NotDirectory.into());
             }
-            if !plan.scene.is_empty(&object)? {
+            if !plan.merged.is_empty(&object)? {
                 return Err(VfsError::NotEmpty.into());
             }
             plan.adopt_ino(parent)?;
@@ -180,9 +180,9 @@ impl WritableVfs {
     ) -> Result<Entry, VfsError> {
         let name = name_of(name)?;
         self.change_names(|plan, known| {
-            expect_vacant(plan, &plan.scene.directory(parent)?, &name)?;
+            expect_vacant(plan, &plan.merged.directory(parent)?, &name)?;
             let longest = depth::check(plan, known, parent, &name)?;
-            let directory = plan.scene.object(parent)?;
+            let directory = plan.merged.object(parent)?;
             plan.adopt(&directory);
             let ino = plan.new_number();
             let directory = directory.attr();
@@ -199,22 +199,22 @@ impl WritableVfs {
             Ok(counted(ino, (parent, &name), longest))
         })
         .await?
-        .ok_or(VfsError::Stale)
+        .ok_or_else(|| VfsError::internal("what was made is not there"))
     }
 
     /// Decides and makes a change of names, and brings what the kernel knows up to date before
-    /// anybody looks a name up. Returns the entry that got a lookup.
+    /// another call looks a name up. Returns the entry that got a lookup.
     pub(super) async fn change_names<'d>(
         &self,
-        decide: impl Fn(&mut Plan<'_, 'd>, &Known) -> Result<Renamed, Stop>,
+        decide: impl Fn(&mut Plan<'_, 'd>, &Known) -> Result<Renamed, Interrupted>,
     ) -> Result<Option<Entry>, VfsError> {
         self.prepare(|plan: &mut Plan<'_, 'd>| decide(plan, &self.lock_known()))
             .await?;
-        self.with_listings(|held: &Held| {
+        self.with_listings::<_, VfsError>(|fetched: &Fetched| {
             let mut known = self.lock_known();
-            self.expect_current(&held.ground)?;
-            let renamed = self.attempt(held, |plan| decide(plan, &known))?;
-            Ok(self.settle(&mut known, renamed, held))
+            self.stack.expect_current(&fetched.pinned)?;
+            let renamed = self.attempt(fetched, |plan| decide(plan, &known))?;
+            Ok(self.settle(&mut known, renamed, fetched))
         })
         .await?
         .transpose()
@@ -224,7 +224,7 @@ impl WritableVfs {
         &self,
         known: &mut Known,
         renamed: Renamed,
-        held: &Held,
+        fetched: &Fetched,
     ) -> Option<Result<Entry, VfsError>> {
         for (directory, (parent, name)) in &renamed.moved {
             known.put(*directory, *parent, name);
@@ -236,13 +236,15 @@ impl WritableVfs {
             self.note_gone(known, ino);
         }
         let (ino, (parent, name)) = renamed.counted?;
-        let moment = self.moment_above(&held.ground);
-        let attr = moment.and_then(|moment| {
-            let scene = scene(moment.state(), held);
-            let object = scene.object(ino)?;
-            self.count(known, scene, (parent, &name, &object))
+        let view = self.stack.view_above(&fetched.pinned);
+        let attr = view.and_then(|view| {
+            let merged = MergedView::new(view.state(), fetched);
+            let object = merged.object(ino)?;
+            self.count(known, merged, (parent, &name, &object))
         });
-        Some(attr.map(|attr| Entry { attr }).map_err(|_| VfsError::Stale))
+        // The base stays while `known` is locked, and the overlay has the object.
+        let counted = attr.map(|attr| Entry { attr });
+        Some(counted.map_err(|_| VfsError::internal("what was made cannot be counted")))
     }
 }
 
@@ -269,11 +271,11 @@ fn lost(ino: u64) -> Renamed {
 }
 
 /// Fails if the name is taken, or nothing can be made in the directory any more.
-fn expect_vacant(plan: &Plan<'_, '_>, dir: &Dir<'_>, name: &Name) -> Result<(), Stop> {
+fn expect_vacant(plan: &Plan<'_, '_>, dir: &MergedDir<'_>, name: &Name) -> Result<(), Interrupted> {
     if dir.is_removed() {
         return Err(VfsError::NotFound.into());
     }
-    match plan.scene.find(dir, name)? {
+    match plan.merged.find(dir, name)? {
         Some(_) => Err(VfsError::Exists.into()),
         None => Ok(()),
     }

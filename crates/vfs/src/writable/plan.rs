@@ -7,8 +7,8 @@ use lfsfs_overlay::{Change, Operation};
 use lfsfs_types::limits::FILE_SIZE_MAX;
 use lfsfs_types::{Timestamp, nodeid};
 
-use crate::error::{Stop, VfsError};
-use crate::writable::scene::{Object, Scene};
+use crate::error::{Interrupted, VfsError};
+use crate::merged::{MergedView, Object};
 
 /// Where numbers of new inodes come from: one after the other, from a random one on.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ impl Numbers {
 
 /// Changes that are made together.
 pub(crate) struct Plan<'s, 'd> {
-    pub(crate) scene: Scene<'s>,
+    pub(crate) merged: MergedView<'s>,
     pub(crate) time: Timestamp,
     numbers: &'s Numbers,
     adopted: Vec<u64>,
@@ -35,9 +35,9 @@ pub(crate) struct Plan<'s, 'd> {
 }
 
 impl<'s, 'd> Plan<'s, 'd> {
-    pub(crate) fn new(scene: Scene<'s>, time: Timestamp, numbers: &'s Numbers) -> Self {
+    pub(crate) fn new(merged: MergedView<'s>, time: Timestamp, numbers: &'s Numbers) -> Self {
         Self {
-            scene,
+            merged,
             time,
             numbers,
             adopted: Vec::new(),
@@ -73,18 +73,18 @@ impl<'s, 'd> Plan<'s, 'd> {
     }
 
     /// Like [`adopt`](Self::adopt), by the number.
-    pub(crate) fn adopt_ino(&mut self, ino: u64) -> Result<(), Stop> {
-        let object = self.scene.object(ino)?;
+    pub(crate) fn adopt_ino(&mut self, ino: u64) -> Result<(), Interrupted> {
+        let object = self.merged.object(ino)?;
         self.adopt(&object);
         Ok(())
     }
 
     /// Returns a number that nothing has.
     pub(crate) fn new_number(&self) -> u64 {
-        let inodes = self.scene.base().inodes();
+        let inodes = self.merged.base().inodes();
         loop {
             let ino = self.numbers.next();
-            if !self.scene.is_taken(ino) && !inodes.knows(ino) {
+            if !self.merged.is_taken(ino) && !inodes.knows(ino) {
                 return ino;
             }
         }

@@ -24,18 +24,20 @@ use std::sync::Arc;
 use lfsfs_client::{ChangedName, Snapshot, VersionRange};
 use lfsfs_overlay::{CommitIds, NumberRow, Overlay};
 use lfsfs_types::{Name, VersionId};
-use tokio::sync::MutexGuard;
-use tokio::task::spawn_blocking;
 
 use self::drift::{Drift, Needs};
 use self::fates::{Halt, Outcome, known_directory, slots};
 use self::flip::{Step, refuse_changes};
 use self::landings::Landings;
+use crate::blocking::blocking;
 use crate::error::VfsError;
 use crate::inode::{InodeTable, Searched};
 use crate::kernel::KernelCache;
-use crate::writable::ground::Ground;
-use crate::writable::{WritableVfs, in_background};
+use crate::stack::PinnedBase;
+use crate::verb_error::SwitchError;
+use crate::writable::{Exclusive, SYNC, WritableVfs};
+
+const TELL: &str = "telling the kernel";
 
 /// What a switch did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -61,45 +63,70 @@ pub(crate) struct Landing {
     pub(crate) ids: CommitIds,
 }
 
-impl WritableVfs {
-    /// Returns false while entries of this directory are being drained: a reply about one must then
-    /// have the lifetime 0, for entry and attributes alike.
+/// A switch whose changed names are known.
+#[derive(Debug)]
+pub struct PreparedSwitch<'a> {
+    vfs: &'a WritableVfs,
+    pinned: Arc<PinnedBase>,
+    next: Arc<PinnedBase>,
+    changed: Vec<ChangedName>,
+}
+
+impl Exclusive<'_> {
+    /// Asks which names a switch to another version of the same project changes, up or down.
     ///
-    /// To be asked before the call that the reply answers, not after it: what was found out before
-    /// the drain began is safe, because the kernel drops an entry only when it has the replies to
-    /// all requests for the directory that it sent before.
-    #[must_use]
-    pub fn may_keep(&self, parent: u64) -> bool {
-        if !self.drain.is_active() {
-            return true;
+    /// Refused with [`SwitchError::HasChanges`] if there is anything that no commit took.
+    pub async fn prepare_switch(&self, to: Snapshot) -> Result<PreparedSwitch<'_>, SwitchError> {
+        let vfs = self.vfs;
+        refuse_changes(vfs.stack.view().state())?;
+        let pinned = vfs.stack.pin();
+        let from = pinned.base.snapshot();
+        if from.project.id != to.project.id {
+            return Err(SwitchError::OtherProject);
         }
-        let moment = self.moment();
-        let upper = moment.upper(parent).and_then(|it| it.1.directory()?.base);
-        let dir = upper.or_else(|| match moment.base().inodes().directory(parent) {
-            Ok(Searched::Directory(directory)) => Some(directory.dir),
-            _ => None,
-        });
-        dir.is_none_or(|dir| !self.drain.covers(dir))
+        let changed = if from.version.id == to.version.id {
+            Vec::new()
+        } else {
+            let range = VersionRange {
+                from: from.version.number,
+                to: to.version.number,
+            };
+            pinned.base.changed_names(range).await?
+        };
+        Ok(PreparedSwitch {
+            vfs,
+            next: next_base(&pinned, &to),
+            pinned,
+            changed,
+        })
     }
 
-    /// Returns those of the names that `matter` which a switch would make stand for another object:
-    /// the kernel drops them, with what is mounted below.
-    pub async fn replaced_by(
+    /// Ends a commit: the mount goes on from the version that has what it took.
+    pub(crate) async fn land(
         &self,
-        to: &Snapshot,
+        landing: &Landing,
+        kernel: &Arc<dyn KernelCache>,
+    ) -> Result<(), SwitchError> {
+        self.vfs.land(landing, kernel).await
+    }
+}
+
+impl PreparedSwitch<'_> {
+    /// Returns those of the changed names that `matter` which the switch would make stand for another
+    /// object: the kernel drops them, with what is mounted below.
+    pub async fn replaced(
+        &self,
         matter: impl Fn(&ChangedName) -> bool,
-    ) -> Result<Vec<ChangedName>, VfsError> {
-        let ground = self.ground();
-        let mut names = changed_between(&ground, to).await?;
+    ) -> Result<Vec<ChangedName>, SwitchError> {
+        let mut names = self.changed.clone();
         names.retain(matter);
-        let next = ground.base.successor(to.clone());
-        let mut drift = Drift::new((ground, next), names.clone(), None);
+        let mut drift = self.drift(names.clone());
         loop {
             let mut needs = Needs::default();
             let mut replaced = HashSet::new();
             for dir in drift.dirs() {
-                let visible = drift.visible(*dir, &mut needs)?.into_iter();
-                replaced.extend(visible.map(|name| (*dir, name.clone())));
+                let visible = drift.visible(dir, &mut needs)?.into_iter();
+                replaced.extend(visible.map(|name| (dir, name.clone())));
             }
             if needs.is_empty() {
                 names.retain(|it| {
@@ -112,54 +139,72 @@ impl WritableVfs {
         }
     }
 
-    /// Moves to another version of the same project, up or down.
+    /// Moves the mount to the version.
     ///
-    /// Refused with [`VfsError::HasChanges`] if there is anything that no commit took; then, and on
-    /// every other error, the mount shows what it showed.
-    pub async fn switch(
-        &self,
-        to: Snapshot,
-        kernel: Arc<dyn KernelCache>,
-    ) -> Result<SwitchReport, VfsError> {
-        let _turn = self.take_turn().await;
-        refuse_changes(self.moment().state())?;
-        let ground = self.ground();
-        if ground.base.snapshot().version.id == to.version.id {
+    /// Refused with [`SwitchError::HasChanges`] if something was changed meanwhile; then, and on every
+    /// other error, the mount shows what it showed.
+    pub async fn run(&self, kernel: &Arc<dyn KernelCache>) -> Result<SwitchReport, SwitchError> {
+        refuse_changes(self.vfs.stack.view().state())?;
+        if self.pinned.untouched.base() == self.next.untouched.base() {
             return Ok(SwitchReport::default());
         }
-        let changed = changed_between(&ground, &to).await?;
-        let next = ground.base.successor(to);
-        let drift = Drift::new((ground, next), changed, None);
-        self.replace(drift, Step::Switch, &kernel).await
+        let drift = self.drift(self.changed.clone());
+        self.vfs.replace(drift, Step::Switch, kernel).await
+    }
+
+    fn drift(&self, changed: Vec<ChangedName>) -> Drift {
+        Drift::new(
+            Arc::clone(&self.pinned),
+            Arc::clone(&self.next),
+            changed,
+            None,
+        )
+    }
+}
+
+impl WritableVfs {
+    /// Returns false while entries of this directory are being drained: a reply about one must then
+    /// have the lifetime 0, for entry and attributes alike.
+    ///
+    /// To be asked before the call that the reply answers, not after it: what was found out before
+    /// the drain began is safe, because the kernel drops an entry only when it has the replies to
+    /// all requests for the directory that it sent before.
+    #[must_use]
+    pub fn may_keep(&self, parent: u64) -> bool {
+        if !self.drain.is_active() {
+            return true;
+        }
+        let view = self.stack.view();
+        let upper = view.upper(parent).and_then(|it| it.directory()?.base);
+        let dir = upper.or_else(|| match view.base().inodes().directory(parent) {
+            Ok(Searched::Directory(directory)) => Some(directory.dir),
+            _ => None,
+        });
+        dir.is_none_or(|dir| !self.drain.covers(dir))
     }
 
     /// Ends a commit: the mount goes on from the version that has what it took, and shows what
     /// others changed in it. Numbers and caches are kept; on return this survives a power loss.
-    ///
-    /// The caller has the turn.
-    pub(crate) async fn land(
+    async fn land(
         &self,
         landing: &Landing,
         kernel: &Arc<dyn KernelCache>,
-    ) -> Result<(), VfsError> {
-        let overlay = self.overlay.get().ok_or(VfsError::Stale)?;
-        let sealed = overlay.sealed().ok_or(VfsError::Stale)?;
-        let ground = self.ground();
-        let (changed, others) = changed_by_commit(&ground, landing).await?;
-        let next = ground.base.successor(landing.snapshot.clone());
-        let drift = Drift::new((ground, next), changed, Some(others));
+    ) -> Result<(), SwitchError> {
+        let overlay = self.stack.overlay();
+        let sealed = overlay.and_then(|overlay| Some((overlay, overlay.sealed()?)));
+        let (overlay, sealed) =
+            sealed.ok_or_else(|| VfsError::internal("a commit ends that has no seal"))?;
+        let pinned = self.stack.pin();
+        let (changed, others) = changed_by_commit(&pinned, landing).await?;
+        let next = next_base(&pinned, &landing.snapshot);
+        let drift = Drift::new(pinned, next, changed, Some(others));
         let step = Step::Land {
             commit: landing.commit,
             landings: Box::new(Landings::new(&sealed, landing.ids.clone())),
         };
         self.replace(drift, step, kernel).await?;
         let overlay = Arc::clone(overlay);
-        in_background(move || overlay.sync()).await
-    }
-
-    /// Waits until nobody else switches, commits or discards, and lets nobody until it is dropped.
-    pub(crate) async fn take_turn(&self) -> MutexGuard<'_, ()> {
-        self.turn.lock().await
+        Ok(blocking(SYNC, move || overlay.sync()).await??)
     }
 
     async fn replace(
@@ -167,7 +212,7 @@ impl WritableVfs {
         mut drift: Drift,
         step: Step,
         kernel: &Arc<dyn KernelCache>,
-    ) -> Result<SwitchReport, VfsError> {
+    ) -> Result<SwitchReport, SwitchError> {
         // What is known is loaded before anything is drained, and again what gets known meanwhile.
         self.entries(&mut drift).await?;
         let drained = self.drain.begin(drift.drained());
@@ -178,7 +223,7 @@ impl WritableVfs {
             ..SwitchReport::default()
         };
         let cache = Arc::clone(kernel);
-        tell(move || drop_entries(&*cache, &entries)).await?;
+        blocking(TELL, move || drop_entries(&*cache, &entries)).await?;
         let outcome = loop {
             match self.flip(&drift, &step) {
                 Ok(outcome) => break outcome,
@@ -190,9 +235,9 @@ impl WritableVfs {
         report.directories = outcome.directories.len() as u64;
         report.attributes = outcome.stale_attributes().count() as u64;
         let cache = Arc::clone(kernel);
-        let (overlay, inodes) = (self.overlay.get().cloned(), Arc::clone(&self.inodes));
-        // Goes to its end even if nobody waits for it any more.
-        tell(move || {
+        let (overlay, inodes) = (self.stack.overlay().cloned(), Arc::clone(&self.inodes));
+        // Goes to its end even if the caller is dropped.
+        blocking(TELL, move || {
             drop_stale(&*cache, &outcome);
             drop(drained);
             if let Some(overlay) = overlay {
@@ -220,14 +265,14 @@ impl WritableVfs {
         drift: &Drift,
         needs: &mut Needs,
     ) -> Result<Vec<(u64, Name)>, VfsError> {
-        let moment = self.moment();
-        let project = &drift.ground.base.snapshot().project.id;
+        let view = self.stack.view();
+        let project = &drift.pinned.base.snapshot().project.id;
         let mut entries = Vec::new();
         for dir in drift.drained() {
-            let Some(ino) = known_directory(project, dir, moment.state(), &self.inodes) else {
+            let Some(ino) = known_directory(project, dir, view.state(), &self.inodes) else {
                 continue;
             };
-            let covered = slots(moment.state(), ino);
+            let covered = slots(view.state(), ino);
             let visible = drift.visible(dir, needs)?.into_iter();
             let shown = visible.filter(|name| !covered(name));
             entries.extend(shown.map(|name| (ino, name.clone())));
@@ -245,23 +290,17 @@ impl Outcome {
     }
 }
 
-/// Returns what differs between the base and another version of its project.
-async fn changed_between(ground: &Ground, to: &Snapshot) -> Result<Vec<ChangedName>, VfsError> {
-    let from = ground.base.snapshot();
-    if from.project.id != to.project.id {
-        return Err(VfsError::Invalid);
-    }
-    let (from, to) = (from.version.number, to.version.number);
-    ground.base.changed_names(VersionRange { from, to }).await
+fn next_base(pinned: &PinnedBase, snapshot: &Snapshot) -> Arc<PinnedBase> {
+    Arc::new(PinnedBase::new(pinned.base.successor(snapshot.clone())))
 }
 
 /// Returns what differs between the base and what a commit led to, and which of it others changed.
 async fn changed_by_commit(
-    ground: &Ground,
+    pinned: &PinnedBase,
     landing: &Landing,
 ) -> Result<(Vec<ChangedName>, Vec<ChangedName>), VfsError> {
-    let from = ground.untouched.base();
-    let base = &ground.base;
+    let from = pinned.untouched.base();
+    let base = &pinned.base;
     let to = &landing.snapshot.version;
     let changed_to = |to| {
         let from = from.number;
@@ -269,13 +308,15 @@ async fn changed_by_commit(
     };
     let changed = changed_to(to.number).await?;
     // A head that had everything already is the work of others.
-    let theirs = match to.id == landing.commit {
-        true => to.parent,
-        false => to.number,
+    let theirs = if to.id == landing.commit {
+        to.parent
+    } else {
+        to.number
     };
-    let others = match theirs == from.number {
-        true => Vec::new(),
-        false => changed_to(theirs).await?,
+    let others = if theirs == from.number {
+        Vec::new()
+    } else {
+        changed_to(theirs).await?
     };
     Ok((changed, others))
 }
@@ -311,10 +352,4 @@ fn keep_numbers(overlay: &Overlay, inodes: &InodeTable, rows: &[NumberRow]) {
             "the next mount shows other inode numbers for what was committed"
         );
     }
-}
-
-/// Tells the kernel something where it holds up nobody.
-async fn tell(work: impl FnOnce() + Send + 'static) -> Result<(), VfsError> {
-    // The runtime ends, or the work panicked, which was told already.
-    spawn_blocking(work).await.map_err(|_| VfsError::Stale)
 }

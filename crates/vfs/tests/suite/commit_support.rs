@@ -16,8 +16,9 @@ use lfsfs_testkit::tempdir::ThreadDir;
 use lfsfs_types::{ObjectPath, ProjectName, Source};
 use lfsfs_upload::Progress;
 use lfsfs_vfs::{
-    Attr, CommitError, CommitOutcome, CommitParams, Existing, FileKind, Hold, KernelCache,
-    OverlayPlace, Privileges, RenameMode, SetAttr, Vfs, VfsConfig, VfsError, WritableVfs,
+    Attr, CommitError, CommitOutcome, CommitParams, Existing, FileKind, Kernel, KernelCache,
+    NoBarrier, OverlayPlace, Privileges, RenameMode, SetAttr, Vfs, VfsConfig, VfsError,
+    WritableVfs,
 };
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -194,10 +195,6 @@ impl KernelCache for NoKernel {
     fn drop_entry(&self, _: u64, _: &[u8]) {}
     fn drop_attributes(&self, _: u64) {}
     fn drop_data(&self, _: u64) {}
-
-    fn hold_writes(&self) -> Box<dyn Hold> {
-        Box::new(())
-    }
 }
 
 /// A mount, driven by paths. Every change comes a millisecond after the last.
@@ -222,8 +219,13 @@ impl Mount {
         progress: &Arc<Progress>,
     ) -> Result<CommitOutcome, CommitError> {
         let remote: Arc<dyn Remote> = Arc::new(self.remote.clone());
-        self.vfs
-            .commit(&remote, &params(force), Arc::new(NoKernel), progress)
+        let kernel = Kernel {
+            cache: Arc::new(NoKernel),
+            barrier: Arc::new(NoBarrier),
+        };
+        let exclusive = self.vfs.exclusive().await;
+        exclusive
+            .commit(&remote, &params(force), &kernel, progress)
             .await
     }
 
@@ -337,7 +339,12 @@ impl Mount {
 
     pub(crate) async fn discard(&self, path: &str) {
         let path = ObjectPath::new(path.as_bytes()).unwrap();
-        let discarded = self.vfs.discard(&[path], Arc::new(NoKernel)).await;
+        let discarded = self
+            .vfs
+            .exclusive()
+            .await
+            .discard(&[path], Arc::new(NoKernel))
+            .await;
         discarded.unwrap();
     }
 

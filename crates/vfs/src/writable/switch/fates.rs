@@ -12,13 +12,14 @@ use std::sync::Arc;
 use lfsfs_overlay::{BaseKey, BaseObject, Inode, NumberRow, State};
 use lfsfs_types::{DirId, Name, ProjectId, Record, nodeid};
 
-use super::drift::{Drift, Needs, record};
+use super::drift::{Drift, Needs};
 use super::landings::Landings;
 use super::successors::{Successor, Successors};
 use crate::attr::Attr;
 use crate::directory::{candidate, directory_candidate};
 use crate::error::VfsError;
 use crate::inode::{Candidate, Change, Detached, Fate, Former, Identity, InodeTable, Place};
+use crate::verb_error::SwitchError;
 use crate::writable::known::Known;
 
 /// Why a step could not be taken.
@@ -26,7 +27,7 @@ use crate::writable::known::Known;
 pub(in crate::writable) enum Halt {
     /// This must be loaded first.
     Needs(Needs),
-    Failed(VfsError),
+    Failed(SwitchError),
 }
 
 /// What to change and whom to tell.
@@ -45,7 +46,7 @@ pub(super) struct Outcome {
     pub(super) entries: Vec<(u64, Name)>,
     /// Directories with other entries than before, each with one of the names.
     pub(super) directories: Vec<(u64, Name)>,
-    /// Who becomes what: two numbers are never one object.
+    /// The number that each object gets, so that no other number gets it too.
     claims: HashMap<Identity, u64>,
 }
 
@@ -62,6 +63,12 @@ pub(super) struct Fates<'a> {
 
 impl From<VfsError> for Halt {
     fn from(error: VfsError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl From<SwitchError> for Halt {
+    fn from(error: SwitchError) -> Self {
         Self::Failed(error)
     }
 }
@@ -86,7 +93,7 @@ impl Fates<'_> {
         for ino in self.landings.inodes() {
             self.settle_landed(ino, &mut outcome, &mut needs)?;
         }
-        for (ino, place) in self.table.within(self.drift.dirs()) {
+        for (ino, place) in self.table.within(&self.drift.dirs()) {
             self.settle_slot(ino, place, &mut outcome, &mut needs)?;
         }
         let touched = self.states.0.touched();
@@ -99,14 +106,15 @@ impl Fates<'_> {
         }
         self.settle_directories(&mut outcome, &mut needs)?;
         self.settle_former(&mut outcome)?;
-        match needs.is_empty() {
-            true => Ok(outcome),
-            false => Err(needs.into()),
+        if needs.is_empty() {
+            Ok(outcome)
+        } else {
+            Err(needs.into())
         }
     }
 
     fn project(&self) -> &ProjectId {
-        &self.drift.ground.base.snapshot().project.id
+        &self.drift.pinned.base.snapshot().project.id
     }
 
     /// Returns true if the overlay gives the inode back to the base.
@@ -118,7 +126,7 @@ impl Fates<'_> {
         let (before, after) = self.states;
         let old = match before.inode(nodeid::ROOT) {
             Some(inode) => Attr::of_inode(nodeid::ROOT, inode),
-            None => Attr::of(nodeid::ROOT, &self.drift.ground.base.snapshot().root),
+            None => Attr::of(nodeid::ROOT, &self.drift.pinned.base.snapshot().root),
         };
         let new = match after.inode(nodeid::ROOT) {
             Some(inode) => Attr::of_inode(nodeid::ROOT, inode),
@@ -227,7 +235,7 @@ impl Fates<'_> {
         outcome: &mut Outcome,
         needs: &mut Needs,
     ) -> Result<(), VfsError> {
-        let is_touched = self.drift.dirs().contains(&object.directory);
+        let is_touched = self.drift.has_dir(object.directory);
         if object.record.dir().is_some() || !(is_touched || object.record.link.is_some()) {
             return Ok(());
         }
@@ -262,7 +270,7 @@ impl Fates<'_> {
         let claimed = outcome.claims.get(&candidate.identity).copied();
         let holder = claimed.or_else(|| match candidate.identity {
             Identity::Link(..) => self.table.known(candidate, &|_| false),
-            // Its place is of the version that comes, so nobody has it yet.
+            // Its place is of the version that comes, so no number stands for it yet.
             Identity::Directory(_) | Identity::Entry(_) => None,
         });
         holder.is_some_and(|holder| holder != ino)
@@ -277,14 +285,17 @@ impl Fates<'_> {
         let Some(listing) = self.drift.new_listing(dir, needs) else {
             return Ok(None);
         };
-        let index = listing.find(name.as_bytes()).ok_or(VfsError::Stale)?;
-        let record = listing.record(index).map_err(VfsError::damaged_record)?;
+        let index = listing.find(name.as_bytes()).ok_or_else(|| {
+            let problem = format!("directory {dir} lacks what the version has in it");
+            VfsError::corrupt("compare two versions", problem)
+        })?;
+        let record = listing.entry_record(index)?;
         let place = Place { dir, index };
         let parent = match record.dir() {
             Some(_) => self.number(dir),
             None => nodeid::ROOT,
         };
-        let candidate = candidate(self.project(), parent, place, name.as_bytes(), &record)?;
+        let candidate = candidate(self.project(), parent, place, name, &record);
         Ok(Some((candidate, record)))
     }
 
@@ -339,11 +350,12 @@ impl Fates<'_> {
         let Some(listing) = self.drift.new_listing(dir, needs) else {
             return Ok(());
         };
-        let record = record(&listing, &name)?;
+        let record = listing.record_of(&name)?;
         let is_mine = record.is_some_and(|record| self.is_mine((dir, &name), inode, &record));
-        let found = match is_mine {
-            true => self.find((dir, &name), needs)?,
-            false => None,
+        let found = if is_mine {
+            self.find((dir, &name), needs)?
+        } else {
+            None
         };
         if let Some((candidate, _)) = &found {
             outcome.former.made.push((candidate.nodeid, ino));
@@ -384,10 +396,10 @@ impl Fates<'_> {
         if !self.drift.is_commit() || self.table.former().is_empty() {
             return Ok(());
         }
-        for (dir, name, before, after) in self.drift.replaced_at_hand()? {
-            let of = |record: &Record| nodeid::of_entry(self.project(), dir, name, record);
-            let before = of(&before);
-            if after.as_ref().map(of) != Some(before) {
+        for it in self.drift.replaced_at_hand()? {
+            let of = |record: &Record| nodeid::of_entry(self.project(), it.dir, it.name, record);
+            let before = of(&it.before);
+            if it.after.as_ref().map(of) != Some(before) {
                 outcome.former.gone.push(before);
             }
         }

@@ -1,11 +1,11 @@
 //! The moment at which another version takes the place of the base.
 //!
 //! Everything that is needed is at hand before: nothing waits for the network here, and for the disk
-//! only as any change does, for one write to the overlay's log. While it lasts, whoever wants the
-//! base, the overlay or the table of inodes waits for the ground; then all three are of the new
+//! only as any change does, for one write to the overlay's log. While it lasts, requests that want the
+//! base, the overlay or the table of inodes wait for the base; then all three are of the new
 //! version.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use lfsfs_overlay::{BaseObject, Overlay, State};
 use lfsfs_types::{VersionId, nodeid};
@@ -14,7 +14,7 @@ use super::drift::{Drift, Needs};
 use super::fates::{Fates, Halt, Outcome};
 use super::landings::Landings;
 use super::successors::Successors;
-use crate::error::VfsError;
+use crate::verb_error::SwitchError;
 use crate::writable::{WritableVfs, depth};
 
 /// What makes another version the base.
@@ -33,8 +33,8 @@ impl WritableVfs {
     /// Puts the next version in the place of the base, or changes nothing.
     pub(super) fn flip(&self, drift: &Drift, step: &Step) -> Result<Outcome, Halt> {
         let mut known = self.lock_known();
-        let mut ground = self.ground.write().unwrap_or_else(PoisonError::into_inner);
-        let closed = drift.ground.base.inodes().close();
+        let mut pinned = self.stack.lock();
+        let closed = drift.pinned.base.inodes().close();
         let none = Landings::default();
         let decide = |before: &State, after: &State| {
             let fates = Fates {
@@ -50,21 +50,21 @@ impl WritableVfs {
             };
             fates.decide()
         };
-        let mut outcome = match self.overlay.get() {
+        let mut outcome = match self.stack.overlay() {
             Some(overlay) => step_overlay(overlay, drift, step, decide)?,
-            None => decide(&drift.ground.untouched, &drift.next.untouched)?,
+            None => decide(&drift.pinned.untouched, &drift.next.untouched)?,
         };
         outcome.numbers = closed.replace(&outcome.changes, &outcome.former);
         for ino in &outcome.released {
             known.release(*ino);
         }
         let base = depth::longest_of(&drift.next.base);
-        known.set_longest(match self.overlay.get() {
+        known.set_longest(match self.stack.overlay() {
             Some(overlay) => depth::longest_in(&overlay.state(), base),
             None => 0,
         });
-        *ground = Arc::clone(&drift.next);
-        drift.next.base.inherit(&drift.ground.base, drift.dirs());
+        *pinned = Arc::clone(&drift.next);
+        drift.next.base.inherit(&drift.pinned.base, &drift.dirs());
         Ok(outcome)
     }
 }
@@ -80,7 +80,7 @@ fn step_overlay(
         Step::Switch => {
             refuse_changes(&overlay.state())?;
             let switched = overlay.switch(base, decide);
-            // Somebody may have changed something since.
+            // A program may have changed something since.
             switched.map_err(|halt| match refuse_changes(&overlay.state()) {
                 Ok(()) => halt,
                 Err(error) => error.into(),
@@ -95,14 +95,14 @@ fn step_overlay(
 }
 
 /// Fails if there is something that no commit took.
-pub(super) fn refuse_changes(state: &State) -> Result<(), VfsError> {
+pub(super) fn refuse_changes(state: &State) -> Result<(), SwitchError> {
     let sealed = state.sealed_state().map_or(0, State::changes_len);
-    match state.is_unchanged() && state.sealed_commit().is_none() {
-        true => Ok(()),
-        false => Err(VfsError::HasChanges {
-            count: state.changes_len().max(sealed) as u64,
-        }),
+    if state.is_unchanged() && state.sealed_commit().is_none() {
+        return Ok(());
     }
+    Err(SwitchError::HasChanges {
+        count: state.changes_len().max(sealed) as u64,
+    })
 }
 
 /// Returns what the inodes became that a commit took and that changed since.
@@ -125,7 +125,7 @@ fn landed(
             None if ino == nodeid::ROOT => Some(drift.next.base.snapshot().root.clone()),
             None => None,
             Some(name) => match drift.new_listing(directory, &mut needs) {
-                Some(listing) => super::drift::record(&listing, name)?,
+                Some(listing) => listing.record_of(name)?,
                 None => continue,
             },
         };
@@ -136,8 +136,9 @@ fn landed(
         });
         landed.extend(object.map(|object| (ino, object)));
     }
-    match needs.is_empty() {
-        true => Ok(landed),
-        false => Err(needs.into()),
+    if needs.is_empty() {
+        Ok(landed)
+    } else {
+        Err(needs.into())
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use lfsfs_overlay::{CommitIds, DirectoryRef, Entry, Inode, Sealed};
 use lfsfs_types::{DirId, LinkId, Name};
 
-use super::drift::{Drift, Needs, record};
+use super::drift::{Drift, Needs};
 use crate::error::VfsError;
 
 /// A place in the new version; only the root has no name.
@@ -14,11 +14,11 @@ pub(super) type Landed = (DirId, Option<Name>);
 /// Where a commit put what it took. Takes memory for each object that it took, as the overlay does.
 #[derive(Debug, Default)]
 pub(in crate::writable) struct Landings {
-    ids: CommitIds,
     /// By inode; `None` for a hard-linked file of which only names are left that it was not changed
     /// by.
     places: HashMap<u64, Option<Landed>>,
-    directories: HashMap<u64, DirId>,
+    /// The directories that are new: inode and id.
+    directories: Vec<(u64, DirId)>,
     /// The inodes of the directories that are new.
     made: HashMap<DirId, u64>,
     links: HashMap<u64, LinkId>,
@@ -27,12 +27,12 @@ pub(in crate::writable) struct Landings {
 impl Landings {
     /// Finds the places of what a seal took.
     pub(in crate::writable) fn new(sealed: &Sealed, ids: CommitIds) -> Self {
+        let directories: HashMap<u64, DirId> = ids.directories.iter().copied().collect();
         let mut landings = Self {
-            directories: ids.directories.iter().copied().collect(),
             made: ids.directories.iter().map(|it| (it.1, it.0)).collect(),
-            links: ids.links.iter().copied().collect(),
+            links: ids.links.into_iter().collect(),
+            directories: ids.directories,
             places: HashMap::new(),
-            ids,
         };
         for change in sealed.changes() {
             let Entry::Present { ino, .. } = change.entry else {
@@ -40,7 +40,7 @@ impl Landings {
             };
             let directory = match change.directory {
                 DirectoryRef::Base(dir) => Some(dir),
-                DirectoryRef::New(ino) => landings.directories.get(&ino).copied(),
+                DirectoryRef::New(ino) => directories.get(&ino).copied(),
                 DirectoryRef::NamesOf(_) => None,
             };
             let place = directory.map(|dir| (dir, change.name.cloned()));
@@ -62,7 +62,7 @@ impl Landings {
 
     /// Returns the ids that new directories have.
     pub(super) fn directories(&self) -> &[(u64, DirId)] {
-        &self.ids.directories
+        &self.directories
     }
 
     /// Returns the inode of a directory that is new.
@@ -87,7 +87,7 @@ impl Landings {
         };
         for (dir, name, _) in drift.changed().filter(|it| it.2.new) {
             let listing = drift.new_listing(dir, needs);
-            let found = listing.map(|listing| record(&listing, name)).transpose()?;
+            let found = listing.map(|listing| listing.record_of(name)).transpose()?;
             let found = found.flatten().and_then(|record| record.link);
             if found.is_some_and(|it| it.id == link) {
                 return Ok(Some((dir, Some(name.clone()))));

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use lfsfs_overlay::BaseObject;
 use lfsfs_types::{DirId, LinkId, Name, Record};
 
-use super::drift::{Drift, Needs, is_same, link_of, record};
+use super::drift::{Drift, Needs, is_same, link_of};
 use crate::error::VfsError;
 
 type Names = HashMap<LinkId, Vec<(DirId, Name)>>;
@@ -46,7 +46,9 @@ impl<'a> Successors<'a> {
         let Some(listing) = self.drift.new_listing(object.directory, needs) else {
             return Ok(Successor::Needed);
         };
-        let here = record(&listing, name)?.filter(|it| is_same(&object.record, it));
+        let here = listing
+            .record_of(name)?
+            .filter(|it| is_same(&object.record, it));
         let is_linked_otherwise = |it: &Record| link_of(it) != link_of(&object.record);
         match (here, object.record.link, object.record.dir()) {
             (Some(here), Some(link), _) if is_linked_otherwise(&here) => {
@@ -85,7 +87,9 @@ impl<'a> Successors<'a> {
             let Some(listing) = self.drift.new_listing(*dir, needs) else {
                 return Ok(Successor::Needed);
             };
-            let found = record(&listing, name)?.filter(|it| is_same(&object.record, it));
+            let found = listing
+                .record_of(name)?
+                .filter(|it| is_same(&object.record, it));
             let Some(found) = found else { continue };
             if link_of(&found) == Some(link) {
                 return Ok(Successor::At(*dir, name.clone()));
@@ -110,7 +114,7 @@ impl<'a> Successors<'a> {
                     is_whole = false;
                     continue;
                 };
-                let link = record(&listing, name)?.as_ref().and_then(link_of);
+                let link = listing.record_of(name)?.as_ref().and_then(link_of);
                 if let Some(link) = link {
                     links.entry(link).or_default().push((dir, name.clone()));
                 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use lfsfs_client::memory::MemoryTree;
 
 use super::world::{ROOT, World};
-use crate::error::VfsError;
+use crate::verb_error::SwitchError;
 use crate::writable::WritableVfs;
 
 const FLIPS: usize = 150;
@@ -108,7 +108,7 @@ async fn writers_and_switches_never_lose_a_change() {
     for flip in 0..FLIPS {
         // Once something was written it is refused; until then it may go through.
         match world.switch(&snapshots[flip % 2]).await {
-            Ok(_) | Err(VfsError::HasChanges { .. }) => {}
+            Ok(_) | Err(SwitchError::HasChanges { .. }) => {}
             Err(error) => panic!("{error:?}"),
         }
         tokio::task::yield_now().await;

@@ -17,6 +17,7 @@ use crate::attr::{Attr, FileKind};
 use crate::config::VfsConfig;
 use crate::error::VfsError;
 use crate::kernel::KernelCache;
+use crate::verb_error::SwitchError;
 use crate::vfs::Vfs;
 use crate::writable::WritableVfs;
 use crate::writable::request::{Existing, OverlayPlace, Owner, Privileges, RenameMode};
@@ -93,8 +94,10 @@ impl World {
         self.snapshots.lock().unwrap().len()
     }
 
-    pub(crate) async fn switch(&self, to: &Snapshot) -> Result<SwitchReport, VfsError> {
-        self.vfs.switch(to.clone(), self.cache()).await
+    pub(crate) async fn switch(&self, to: &Snapshot) -> Result<SwitchReport, SwitchError> {
+        let exclusive = self.vfs.exclusive().await;
+        let switch = exclusive.prepare_switch(to.clone()).await?;
+        switch.run(&self.cache()).await
     }
 
     fn cache(&self) -> Arc<dyn KernelCache> {
@@ -481,7 +484,8 @@ impl World {
             snapshot,
             ids,
         };
-        self.vfs.land(&landing, &self.cache()).await.unwrap();
+        let exclusive = self.vfs.exclusive().await;
+        exclusive.land(&landing, &self.cache()).await.unwrap();
     }
 
     pub(crate) async fn commit(&mut self) {

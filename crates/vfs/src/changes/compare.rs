@@ -7,9 +7,9 @@ use lfsfs_types::content::small_content_id;
 use lfsfs_types::limits::SMALL_CONTENT_LEN_MAX;
 use lfsfs_types::{ContentId, Kind, Record, XattrValue};
 
+use crate::changed_file::read_changed;
+use crate::changes::Comparison;
 use crate::error::VfsError;
-use crate::writable::changes::Comparison;
-use crate::writable::content::read_changed;
 
 /// How much two states of one place differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,12 +33,12 @@ impl Comparison<'_> {
         let same = owner == (before.mode, before.uid, before.gid)
             && same_xattrs(before, attributes)
             && self.same_kind(&before.kind, after).await?;
-        Ok(match same {
-            false => Difference::State,
-            true if attributes.mtime == before.mtime || after.directory().is_some() => {
-                Difference::None
-            }
-            true => Difference::Times,
+        Ok(if !same {
+            Difference::State
+        } else if attributes.mtime == before.mtime || after.directory().is_some() {
+            Difference::None
+        } else {
+            Difference::Times
         })
     }
 
