@@ -285,7 +285,7 @@ impl Comparison<'_> {
         // One that the mount has elsewhere is in the overlay, since its name here was taken away.
         let kept = record
             .dir()
-            .and_then(|dir| self.state().adopted(&BaseKey::Directory(dir)));
+            .and_then(|dir| self.state().copy_of(&BaseKey::Directory(dir)));
         Ok(kept.is_none().then_some(record))
     }
 

@@ -3,7 +3,7 @@
 //! Owns the way from what changed in a mount to a version that the server has: `plan` decides what
 //! is told about each entry, `contents` and `recut` hash and send what the server may lack, `made`
 //! remembers the ids of what is new. What the mount shows afterwards is not its business:
-//! [`Exclusive::land`] does that.
+//! [`Exclusive::end_commit`] does that.
 //!
 //! A commit is in one of three states. *Not sealed*: nothing was taken. *Sealed*: the changes so far
 //! are told to the server under the id that the version will have; a failure gives the seal up and
@@ -28,7 +28,7 @@ use crate::kernel::Kernel;
 use crate::tries::tried;
 use crate::verb_error::SwitchError;
 use crate::vfs::Vfs;
-use crate::writable::{Exclusive, Landing};
+use crate::writable::{Exclusive, PublishedCommit};
 
 mod conflicts;
 mod contents;
@@ -204,21 +204,21 @@ impl<'a> Commit<'a> {
         let is_new = published.version.id == commit;
         let version = published.version.number;
         let snapshot = self.snapshot(&published.version).await;
-        let landing = Landing {
+        let end = PublishedCommit {
             commit,
             snapshot: snapshot.map_err(|source| CommitError::AnswerLost { source })?,
             ids,
         };
-        self.land(&landing, kernel)
+        self.end_commit(&end, kernel)
             .await
             .map_err(|source| CommitError::Switch { version, source })?;
         Ok(CommitOutcome::of(published, is_new))
     }
 
     /// Moves the mount to the version that was made.
-    async fn land(&self, landing: &Landing, kernel: &Kernel) -> Result<(), SwitchError> {
-        let land = || self.exclusive.land(landing, &kernel.cache);
-        tried(&self.params.retry, land).await
+    async fn end_commit(&self, end: &PublishedCommit, kernel: &Kernel) -> Result<(), SwitchError> {
+        let attempt = || self.exclusive.end_commit(end, &kernel.cache);
+        tried(&self.params.retry, attempt).await
     }
 
     async fn publish(&self, sealed: Sealed, seal: Seal) -> Result<Finished, Failure> {

@@ -23,6 +23,14 @@ pub struct DirEntry<'a> {
 /// Takes entries; returns false if it has no room for this one.
 pub type EntrySink<'a> = dyn FnMut(DirEntry<'_>) -> bool + Send + 'a;
 
+/// An entry of a version, by name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct VersionPlace {
+    pub(crate) dir: DirId,
+    /// `None` for the root.
+    pub(crate) name: Option<Name>,
+}
+
 /// Returns how the entry at `place` gets its inode.
 pub(crate) fn candidate(
     project: &lfsfs_types::ProjectId,

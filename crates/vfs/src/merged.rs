@@ -12,7 +12,7 @@ use lfsfs_types::{DirId, Kind, Name, NameError, XattrValue, nodeid};
 use crate::attr::{Attr, FileKind, bits, list_of, list_of_inode};
 use crate::directory::candidate;
 use crate::error::{Interrupted, VfsError};
-use crate::inode::{Candidate, Place, Searched, Standing};
+use crate::inode::{Candidate, DirectoryLookup, InodeState, Place};
 use crate::listing::Listing;
 use crate::stack::PinnedBase;
 use crate::vfs::Vfs;
@@ -191,16 +191,16 @@ impl<'a> MergedView<'a> {
             });
         }
         match self.base().inodes().directory(ino)? {
-            Searched::Directory(directory) => Ok(MergedDir {
+            DirectoryLookup::Directory(directory) => Ok(MergedDir {
                 base: Some(directory.dir),
                 ..dir
             }),
-            Searched::Removed => Ok(MergedDir {
+            DirectoryLookup::Removed => Ok(MergedDir {
                 is_detached: true,
                 ..dir
             }),
-            Searched::NotDirectory => Err(VfsError::NotDirectory.into()),
-            Searched::Unknown => Err(VfsError::Stale.into()),
+            DirectoryLookup::NotDirectory => Err(VfsError::NotDirectory.into()),
+            DirectoryLookup::Unknown => Err(VfsError::Stale.into()),
         }
     }
 
@@ -209,15 +209,15 @@ impl<'a> MergedView<'a> {
         if let Some(inode) = self.state.inode(ino) {
             return Ok(Object::Upper { ino, inode });
         }
-        let object = match self.base().inodes().standing(ino)? {
+        let object = match self.base().inodes().state_of(ino)? {
             // What no version below has any more can be read; there is no place for changes of it.
-            None | Some(Standing::Detached(_)) => return Err(VfsError::Stale.into()),
-            Some(Standing::Listed(_)) if ino == nodeid::ROOT => BaseObject {
+            None | Some(InodeState::Detached(_)) => return Err(VfsError::Stale.into()),
+            Some(InodeState::Listed(_)) if ino == nodeid::ROOT => BaseObject {
                 directory: DirId::ABOVE_ROOT,
                 name: None,
                 record: self.base().snapshot().root.clone(),
             },
-            Some(Standing::Listed(place)) => self.listing(place.dir)?.object(place)?,
+            Some(InodeState::Listed(place)) => self.listing(place.dir)?.object(place)?,
         };
         Ok(Object::Base(Box::new(BaseFound {
             ino,
@@ -267,7 +267,7 @@ impl<'a> MergedView<'a> {
         listing: &Listing,
     ) -> Result<Object<'a>, Interrupted> {
         let object = listing.object(place)?;
-        if let Some(ino) = self.state.adopted(&object.key()) {
+        if let Some(ino) = self.state.copy_of(&object.key()) {
             return self.upper(ino);
         }
         let project = &self.base().snapshot().project.id;

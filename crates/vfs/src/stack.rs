@@ -7,7 +7,7 @@
 
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockWriteGuard};
 
-use lfsfs_overlay::{Base, Inode, Overlay, Source, State, View};
+use lfsfs_overlay::{Base, Inode, Overlay, ProjectBase, State, View};
 
 use crate::error::{Interrupted, VfsError};
 use crate::vfs::{Found, Vfs};
@@ -56,8 +56,8 @@ impl PinnedBase {
     }
 
     /// Returns what an overlay above this lies above.
-    pub(crate) fn source(&self) -> Source {
-        Source {
+    pub(crate) fn source(&self) -> ProjectBase {
+        ProjectBase {
             project: self.base.snapshot().project.id,
             base: self.untouched.base(),
         }

@@ -20,7 +20,7 @@ use crate::config::VfsConfig;
 use crate::deadline::Deadline;
 use crate::error::{Interrupted, VfsError};
 use crate::given_up::GivenUp;
-use crate::inode::{Inodes, Place, Standing};
+use crate::inode::{InodeState, Inodes, Place};
 use crate::listing::Listing;
 use crate::listings::{Listings, Source};
 use crate::places::Places;
@@ -116,7 +116,7 @@ impl Vfs {
 
     /// Returns another version of the project over the same caches and inodes, which are its own
     /// once it took the place of this one.
-    pub(crate) fn successor(&self, snapshot: Snapshot) -> Self {
+    pub(crate) fn next_version(&self, snapshot: Snapshot) -> Self {
         let source = Source {
             snapshot: Arc::new(snapshot),
             ..self.source.clone()
@@ -265,11 +265,11 @@ impl Vfs {
 
     /// Returns what a number stands for.
     pub(crate) async fn find(&self, ino: u64) -> Result<Found, Interrupted> {
-        let record = match self.inodes.standing(ino)? {
+        let record = match self.inodes.state_of(ino)? {
             None => return Err(VfsError::Stale.into()),
-            Some(Standing::Detached(detached)) => detached.object.record.clone(),
-            Some(Standing::Listed(_)) if ino == nodeid::ROOT => self.source.snapshot.root.clone(),
-            Some(Standing::Listed(place)) => {
+            Some(InodeState::Detached(detached)) => detached.object.record.clone(),
+            Some(InodeState::Listed(_)) if ino == nodeid::ROOT => self.source.snapshot.root.clone(),
+            Some(InodeState::Listed(place)) => {
                 return Ok(Found::at(place, self.listing(place.dir).await?)?);
             }
         };

@@ -60,7 +60,7 @@ pub use self::request::{
 };
 
 pub use self::exclusive::Exclusive;
-pub(crate) use self::switch::Landing;
+pub(crate) use self::switch::PublishedCommit;
 pub use self::switch::{PreparedSwitch, SwitchReport};
 
 use self::drain::Drain;
@@ -365,7 +365,7 @@ impl WritableVfs {
         Ok((result, plan.into_changes()))
     }
 
-    /// Counts one lookup of an entry that was found in `scene` while `known` was locked.
+    /// Counts one lookup of an entry that was found in `merged` while `known` was locked.
     fn count(
         &self,
         known: &mut Known,

@@ -188,7 +188,7 @@ fn check_droppable(
     broken: &Break,
     boot: [u8; 16],
 ) -> Result<(), OverlayError> {
-    // Without a header nobody knows when it was written: as strict as can be.
+    // Without a header it is not known when it was written: as strict as can be.
     let same_boot = broken.header.is_none_or(|header| header.boot == boot);
     let counts = |record: &Record<'_>| {
         record.sequence >= broken.sequence && (same_boot || record.synced >= broken.sequence)

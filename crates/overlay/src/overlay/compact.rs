@@ -1,4 +1,4 @@
-//! Giving back the space of what nobody needs any more.
+//! Giving back the space of bytes that no file has any more.
 //!
 //! Steps, each safe to be the last: (1) data that is still needed is copied out of segments that hold
 //! little of it, record by record, as ordinary appends; (2) the log goes on in a new segment and the

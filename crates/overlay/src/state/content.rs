@@ -12,7 +12,12 @@ use crate::state::State;
 const SIZE_MAX: u64 = i64::MAX as u64;
 
 /// When content changed, and the mode that it left.
-type Stamp = (Timestamp, Option<u32>);
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stamp {
+    pub(super) time: Timestamp,
+    /// `None` if the mode is as it was.
+    pub(super) mode: Option<u32>,
+}
 
 impl State {
     pub(super) fn write(
@@ -160,7 +165,7 @@ impl State {
     fn change_file(
         &mut self,
         ino: u64,
-        (time, mode): Stamp,
+        Stamp { time, mode }: Stamp,
         change: impl FnOnce(&mut FileData) -> u64,
     ) -> Result<(), ApplyError> {
         self.known(ino)?.file().ok_or(ApplyError::NotFile { ino })?;

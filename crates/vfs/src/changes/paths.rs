@@ -65,8 +65,8 @@ impl<'a> Paths<'a> {
     }
 
     /// Returns the inode of a directory of the base, if the mount still has it and changed it.
-    pub(crate) fn adopted(&self, dir: DirId) -> Option<u64> {
-        self.state.adopted(&BaseKey::Directory(dir))
+    pub(crate) fn copy_of(&self, dir: DirId) -> Option<u64> {
+        self.state.copy_of(&BaseKey::Directory(dir))
     }
 
     /// Returns which directory an inode is.
@@ -84,7 +84,7 @@ impl<'a> Paths<'a> {
     pub(crate) fn above(&self, dir: Dir) -> Result<Option<(Dir, &Name)>, VfsError> {
         let ino = match dir {
             Dir::Base(DirId::ROOT) => return Ok(None),
-            Dir::Base(id) => self.adopted(id),
+            Dir::Base(id) => self.copy_of(id),
             Dir::New(ino) => Some(ino),
         };
         if let Some((above, name)) = ino.and_then(|ino| self.names(ino).first()) {
@@ -126,8 +126,8 @@ impl<'a> Paths<'a> {
 
     /// Returns where the base has a directory, as far as that is known here.
     pub(crate) fn place(&self, dir: DirId) -> Option<(DirId, &Name)> {
-        let adopted = self.adopted(dir).and_then(|ino| self.state.inode(ino));
-        if let Some(base) = adopted.and_then(|inode| inode.base.as_ref()) {
+        let copy = self.copy_of(dir).and_then(|ino| self.state.inode(ino));
+        if let Some(base) = copy.and_then(|inode| inode.base.as_ref()) {
             return Some((base.directory, base.name.as_ref()?));
         }
         self.places.get(&dir).map(|(above, name)| (*above, name))

@@ -19,6 +19,7 @@ use tokio::runtime::Handle;
 use super::conflicts::Conflicts;
 use super::error::CommitError;
 use super::made::Made;
+use crate::directory::VersionPlace;
 use crate::error::VfsError;
 use crate::listing::Listing;
 use crate::vfs::Vfs;
@@ -316,7 +317,10 @@ impl<'a> Planner<'a> {
         let now = self.record_now(base)?;
         let is_same = |now: &Record| now.same_state(&base.record) && now.link == base.record.link;
         if !now.as_ref().is_some_and(is_same) {
-            self.conflicts.add((base.directory, base.name.clone()));
+            self.conflicts.add(VersionPlace {
+                dir: base.directory,
+                name: base.name.clone(),
+            });
         }
         Ok(())
     }

@@ -53,7 +53,7 @@ fn plan_attributes(
     if let Some(size) = new.size {
         object.expect_file()?;
         check_range(size, 0)?;
-        plan.adopt(object);
+        plan.copy_up(object);
         drop_capability(plan, object);
         let mode = mode.map(u32::from);
         plan.push(Operation::Truncate {
@@ -65,7 +65,7 @@ fn plan_attributes(
     }
     let changes_times = new.mtime.is_some() || new.ctime.is_some();
     if changes_owner || new.mode.is_some() || changes_times {
-        plan.adopt(object);
+        plan.copy_up(object);
         if changes_owner && new.size.is_none() {
             drop_capability(plan, object);
         }
@@ -88,7 +88,7 @@ fn plan_attributes(
     Ok(())
 }
 
-/// Plans what a mode that was set makes of an access list. The object was adopted before.
+/// Plans what a mode that was set makes of an access list. The object was copied up before.
 fn plan_access_list(plan: &mut Plan<'_, '_>, object: &Object<'_>, mode: u16) {
     let list = object.access_list();
     let changed = list.and_then(|list| access::with_mode(list, mode));
@@ -113,7 +113,7 @@ fn plan_access_time(plan: &mut Plan<'_, '_>, object: &Object<'_>, new: &SetAttr)
     let Some(atime) = new.atime.or(kept).map(|atime| resolve(atime, time)) else {
         return;
     };
-    plan.adopt(object);
+    plan.copy_up(object);
     plan.push(Operation::SetAccessTime {
         ino: old.ino,
         atime,

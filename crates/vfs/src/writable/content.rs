@@ -71,7 +71,7 @@ impl WritableVfs {
                 let mode = ModeEffect::Kept;
                 return Ok(Written { len, mode });
             }
-            plan.adopt(&object);
+            plan.copy_up(&object);
             let mode = plan_privileges(plan, &object, privileges);
             let attr = object.attr();
             let time = match times {
@@ -156,7 +156,7 @@ impl WritableVfs {
                 Allocation::PunchHole | Allocation::ZeroRangeKeepSize => (len, before),
                 Allocation::ZeroRange => (len, before.max(end)),
             };
-            plan.adopt(&object);
+            plan.copy_up(&object);
             let mode = plan_privileges(plan, &object, privileges);
             plan.push(Operation::Fallocate {
                 ino,

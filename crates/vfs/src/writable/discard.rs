@@ -101,8 +101,8 @@ impl WritableVfs {
     }
 
     fn settle_dropped(&self, known: &mut Known, dropped: &Dropped) {
-        for (directory, (parent, name)) in &dropped.home {
-            known.put(*directory, *parent, name);
+        for (directory, home) in &dropped.home {
+            known.put(*directory, home.directory, &home.name);
         }
         for ino in &dropped.nameless {
             if !known.is_known(&self.inodes, *ino) {

@@ -1,6 +1,6 @@
 //! Making, linking and removing names.
 
-use lfsfs_overlay::{Creation, NewNode, Operation, Place};
+use lfsfs_overlay::{Creation, EntryName, NewNode, Operation};
 use lfsfs_types::Name;
 use lfsfs_types::limits::TARGET_LEN_MAX;
 
@@ -19,11 +19,11 @@ const SYMLINK_MODE: u16 = 0o777;
 #[derive(Debug, Default)]
 pub(super) struct Renamed {
     /// Gets a lookup, under this name of this directory.
-    pub(super) counted: Option<(u64, (u64, Name))>,
+    pub(super) counted: Option<(u64, EntryName)>,
     /// May have lost its last name.
     pub(super) lost: Option<u64>,
     /// Directories, and where they are now.
-    pub(super) moved: Vec<(u64, (u64, Name))>,
+    pub(super) moved: Vec<(u64, EntryName)>,
     /// How long the paths of what was made or moved are at most.
     pub(super) longest: usize,
 }
@@ -117,12 +117,15 @@ impl WritableVfs {
                 _ => {}
             }
             let longest = depth::check(plan, known, parent, &name)?;
-            plan.adopt_ino(parent)?;
-            plan.adopt(&object);
+            plan.copy_up_ino(parent)?;
+            plan.copy_up(&object);
             let place = place(parent, &name);
-            let time = plan.time;
-            plan.push(Operation::Link { ino, place, time });
-            Ok(counted(ino, (parent, &name), longest))
+            plan.push(Operation::Link {
+                ino,
+                place: place.clone(),
+                time: plan.time,
+            });
+            Ok(counted(ino, place, longest))
         })
         .await?
         .ok_or_else(|| VfsError::internal("what was made is not there"))
@@ -138,8 +141,8 @@ impl WritableVfs {
             if object.is_directory() {
                 return Err(VfsError::IsDirectory.into());
             }
-            plan.adopt_ino(parent)?;
-            let (ino, place) = (plan.adopt(&object), place(parent, &name));
+            plan.copy_up_ino(parent)?;
+            let (ino, place) = (plan.copy_up(&object), place(parent, &name));
             let time = plan.time;
             plan.push(Operation::Unlink { place, ino, time });
             Ok(lost(ino))
@@ -160,8 +163,8 @@ impl WritableVfs {
             if !plan.merged.is_empty(&object)? {
                 return Err(VfsError::NotEmpty.into());
             }
-            plan.adopt_ino(parent)?;
-            let (ino, place) = (plan.adopt(&object), place(parent, &name));
+            plan.copy_up_ino(parent)?;
+            let (ino, place) = (plan.copy_up(&object), place(parent, &name));
             let time = plan.time;
             plan.push(Operation::Rmdir { place, ino, time });
             Ok(lost(ino))
@@ -183,7 +186,7 @@ impl WritableVfs {
             expect_vacant(plan, &plan.merged.directory(parent)?, &name)?;
             let longest = depth::check(plan, known, parent, &name)?;
             let directory = plan.merged.object(parent)?;
-            plan.adopt(&directory);
+            plan.copy_up(&directory);
             let ino = plan.new_number();
             let directory = directory.attr();
             let creation = inherit(&node, mode, owner, (directory.mode, directory.gid));
@@ -196,7 +199,7 @@ impl WritableVfs {
                     ..creation
                 },
             });
-            Ok(counted(ino, (parent, &name), longest))
+            Ok(counted(ino, place(parent, &name), longest))
         })
         .await?
         .ok_or_else(|| VfsError::internal("what was made is not there"))
@@ -226,8 +229,8 @@ impl WritableVfs {
         renamed: Renamed,
         fetched: &Fetched,
     ) -> Option<Result<Entry, VfsError>> {
-        for (directory, (parent, name)) in &renamed.moved {
-            known.put(*directory, *parent, name);
+        for (directory, place) in &renamed.moved {
+            known.put(*directory, place.directory, &place.name);
         }
         known.note_longest(renamed.longest);
         if let Some(ino) = renamed.lost
@@ -235,12 +238,12 @@ impl WritableVfs {
         {
             self.note_gone(known, ino);
         }
-        let (ino, (parent, name)) = renamed.counted?;
+        let (ino, place) = renamed.counted?;
         let view = self.stack.view_above(&fetched.pinned);
         let attr = view.and_then(|view| {
             let merged = MergedView::new(view.state(), fetched);
             let object = merged.object(ino)?;
-            self.count(known, merged, (parent, &name, &object))
+            self.count(known, merged, (place.directory, &place.name, &object))
         });
         // The base stays while `known` is locked, and the overlay has the object.
         let counted = attr.map(|attr| Entry { attr });
@@ -248,16 +251,16 @@ impl WritableVfs {
     }
 }
 
-pub(super) fn place(directory: u64, name: &Name) -> Place {
-    Place {
+pub(super) fn place(directory: u64, name: &Name) -> EntryName {
+    EntryName {
         directory,
         name: name.clone(),
     }
 }
 
-fn counted(ino: u64, (parent, name): (u64, &Name), longest: usize) -> Renamed {
+fn counted(ino: u64, place: EntryName, longest: usize) -> Renamed {
     Renamed {
-        counted: Some((ino, (parent, name.clone()))),
+        counted: Some((ino, place)),
         longest,
         ..Renamed::default()
     }

@@ -30,7 +30,7 @@ pub(crate) struct Plan<'s, 'd> {
     pub(crate) merged: MergedView<'s>,
     pub(crate) time: Timestamp,
     numbers: &'s Numbers,
-    adopted: Vec<u64>,
+    copied: Vec<u64>,
     changes: Vec<Change<'d>>,
 }
 
@@ -40,7 +40,7 @@ impl<'s, 'd> Plan<'s, 'd> {
             merged,
             time,
             numbers,
-            adopted: Vec::new(),
+            copied: Vec::new(),
             changes: Vec::new(),
         }
     }
@@ -59,23 +59,23 @@ impl<'s, 'd> Plan<'s, 'd> {
     }
 
     /// Makes sure that the overlay has an object, and returns its inode. It keeps its number.
-    pub(crate) fn adopt(&mut self, object: &Object<'_>) -> u64 {
+    pub(crate) fn copy_up(&mut self, object: &Object<'_>) -> u64 {
         let Object::Base(found) = object else {
             return object.ino();
         };
         // One call may meet a hard-linked file under two names, and a directory twice.
-        if !self.adopted.contains(&found.ino) {
-            self.adopted.push(found.ino);
+        if !self.copied.contains(&found.ino) {
+            self.copied.push(found.ino);
             let (ino, base) = (found.ino, Arc::new(found.object.clone()));
-            self.push(Operation::Adopt { ino, base });
+            self.push(Operation::CopyUp { ino, base });
         }
         found.ino
     }
 
-    /// Like [`adopt`](Self::adopt), by the number.
-    pub(crate) fn adopt_ino(&mut self, ino: u64) -> Result<(), Interrupted> {
+    /// Like [`copy_up`](Self::copy_up), by the number.
+    pub(crate) fn copy_up_ino(&mut self, ino: u64) -> Result<(), Interrupted> {
         let object = self.merged.object(ino)?;
-        self.adopt(&object);
+        self.copy_up(&object);
         Ok(())
     }
 

@@ -159,7 +159,7 @@ impl Reader<'_> {
         let is_current = match object {
             Object::Upper { ino, .. } => state.inode(*ino).is_some_and(|it| !it.is_orphan()),
             Object::Base(found) => {
-                state.adopted(&found.object.key()).is_none() && !state_removed(state, parent, found)
+                state.copy_of(&found.object.key()).is_none() && !state_removed(state, parent, found)
             }
         };
         let merged = MergedView::new(state, self.merged.fetched);

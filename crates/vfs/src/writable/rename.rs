@@ -49,8 +49,8 @@ impl WritableVfs {
             }
             let names = [(parent, &name), (new_parent, &new_name)];
             let longest = moved.check_paths(plan, known, names)?;
-            plan.adopt_ino(parent)?;
-            plan.adopt_ino(new_parent)?;
+            plan.copy_up_ino(parent)?;
+            plan.copy_up_ino(new_parent)?;
             let places = (place(parent, &name), place(new_parent, &new_name));
             Ok(Renamed {
                 longest,
@@ -140,21 +140,19 @@ impl Move<'_> {
     fn plan(
         &self,
         plan: &mut Plan<'_, '_>,
-        (from, to): (lfsfs_overlay::Place, lfsfs_overlay::Place),
+        (from, to): (lfsfs_overlay::EntryName, lfsfs_overlay::EntryName),
     ) -> Renamed {
-        let ino = plan.adopt(&self.source);
-        let other = self.target.as_ref().map(|target| plan.adopt(target));
+        let ino = plan.copy_up(&self.source);
+        let other = self.target.as_ref().map(|target| plan.copy_up(target));
         let time = plan.time;
         let mut renamed = Renamed::default();
         if self.source.is_directory() {
-            let place = (self.to.ino, to.name.clone());
-            renamed.moved.push((ino, place));
+            renamed.moved.push((ino, to.clone()));
         }
         match (self.mode, other) {
             (RenameMode::Exchange, Some(other)) => {
                 if self.target.as_ref().is_some_and(Object::is_directory) {
-                    let place = (self.from.ino, from.name.clone());
-                    renamed.moved.push((other, place));
+                    renamed.moved.push((other, from.clone()));
                 }
                 plan.push(Operation::Exchange {
                     first: from,

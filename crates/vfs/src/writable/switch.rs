@@ -10,11 +10,11 @@
 //! No lock is held and no request waits while the kernel is told something: it may wait itself for
 //! a request in that directory.
 
-mod drift;
-mod fates;
+mod commit_mapping;
+mod delta;
 mod flip;
-mod landings;
-mod successors;
+mod object_tracker;
+mod remap;
 #[cfg(test)]
 mod tests;
 
@@ -25,13 +25,13 @@ use lfsfs_client::{ChangedName, Snapshot, VersionRange};
 use lfsfs_overlay::{CommitIds, NumberRow, Overlay};
 use lfsfs_types::{Name, VersionId};
 
-use self::drift::{Drift, Needs};
-use self::fates::{Halt, Outcome, known_directory, slots};
+use self::commit_mapping::CommitMapping;
+use self::delta::{Needs, VersionDelta};
 use self::flip::{Step, refuse_changes};
-use self::landings::Landings;
+use self::remap::{NotReady, Outcome, known_directory, slots};
 use crate::blocking::blocking;
 use crate::error::VfsError;
-use crate::inode::{InodeTable, Searched};
+use crate::inode::{DirectoryLookup, InodeTable};
 use crate::kernel::KernelCache;
 use crate::stack::PinnedBase;
 use crate::verb_error::SwitchError;
@@ -54,7 +54,7 @@ pub struct SwitchReport {
 
 /// A commit that was published.
 #[derive(Debug)]
-pub(crate) struct Landing {
+pub(crate) struct PublishedCommit {
     /// The seal that it was made of.
     pub(crate) commit: VersionId,
     /// The version that has what it took: the one that it made, or the head if that had it already.
@@ -102,12 +102,12 @@ impl Exclusive<'_> {
     }
 
     /// Ends a commit: the mount goes on from the version that has what it took.
-    pub(crate) async fn land(
+    pub(crate) async fn end_commit(
         &self,
-        landing: &Landing,
+        published: &PublishedCommit,
         kernel: &Arc<dyn KernelCache>,
     ) -> Result<(), SwitchError> {
-        self.vfs.land(landing, kernel).await
+        self.vfs.end_commit(published, kernel).await
     }
 }
 
@@ -120,12 +120,12 @@ impl PreparedSwitch<'_> {
     ) -> Result<Vec<ChangedName>, SwitchError> {
         let mut names = self.changed.clone();
         names.retain(matter);
-        let mut drift = self.drift(names.clone());
+        let mut delta = self.delta(names.clone());
         loop {
             let mut needs = Needs::default();
             let mut replaced = HashSet::new();
-            for dir in drift.dirs() {
-                let visible = drift.visible(dir, &mut needs)?.into_iter();
+            for dir in delta.dirs() {
+                let visible = delta.visible(dir, &mut needs)?.into_iter();
                 replaced.extend(visible.map(|name| (dir, name.clone())));
             }
             if needs.is_empty() {
@@ -135,7 +135,7 @@ impl PreparedSwitch<'_> {
                 });
                 return Ok(names);
             }
-            drift.load(needs).await?;
+            delta.load(needs).await?;
         }
     }
 
@@ -148,12 +148,12 @@ impl PreparedSwitch<'_> {
         if self.pinned.untouched.base() == self.next.untouched.base() {
             return Ok(SwitchReport::default());
         }
-        let drift = self.drift(self.changed.clone());
-        self.vfs.replace(drift, Step::Switch, kernel).await
+        let delta = self.delta(self.changed.clone());
+        self.vfs.replace(delta, Step::Switch, kernel).await
     }
 
-    fn drift(&self, changed: Vec<ChangedName>) -> Drift {
-        Drift::new(
+    fn delta(&self, changed: Vec<ChangedName>) -> VersionDelta {
+        VersionDelta::new(
             Arc::clone(&self.pinned),
             Arc::clone(&self.next),
             changed,
@@ -177,7 +177,7 @@ impl WritableVfs {
         let view = self.stack.view();
         let upper = view.upper(parent).and_then(|it| it.directory()?.base);
         let dir = upper.or_else(|| match view.base().inodes().directory(parent) {
-            Ok(Searched::Directory(directory)) => Some(directory.dir),
+            Ok(DirectoryLookup::Directory(directory)) => Some(directory.dir),
             _ => None,
         });
         dir.is_none_or(|dir| !self.drain.covers(dir))
@@ -185,9 +185,9 @@ impl WritableVfs {
 
     /// Ends a commit: the mount goes on from the version that has what it took, and shows what
     /// others changed in it. Numbers and caches are kept; on return this survives a power loss.
-    async fn land(
+    async fn end_commit(
         &self,
-        landing: &Landing,
+        published: &PublishedCommit,
         kernel: &Arc<dyn KernelCache>,
     ) -> Result<(), SwitchError> {
         let overlay = self.stack.overlay();
@@ -195,40 +195,40 @@ impl WritableVfs {
         let (overlay, sealed) =
             sealed.ok_or_else(|| VfsError::internal("a commit ends that has no seal"))?;
         let pinned = self.stack.pin();
-        let (changed, others) = changed_by_commit(&pinned, landing).await?;
-        let next = next_base(&pinned, &landing.snapshot);
-        let drift = Drift::new(pinned, next, changed, Some(others));
-        let step = Step::Land {
-            commit: landing.commit,
-            landings: Box::new(Landings::new(&sealed, landing.ids.clone())),
+        let (changed, others) = changed_by_commit(&pinned, published).await?;
+        let next = next_base(&pinned, &published.snapshot);
+        let delta = VersionDelta::new(pinned, next, changed, Some(others));
+        let step = Step::Commit {
+            commit: published.commit,
+            mapping: Box::new(CommitMapping::new(&sealed, published.ids.clone())),
         };
-        self.replace(drift, step, kernel).await?;
+        self.replace(delta, step, kernel).await?;
         let overlay = Arc::clone(overlay);
         Ok(blocking(SYNC, move || overlay.sync()).await??)
     }
 
     async fn replace(
         &self,
-        mut drift: Drift,
+        mut delta: VersionDelta,
         step: Step,
         kernel: &Arc<dyn KernelCache>,
     ) -> Result<SwitchReport, SwitchError> {
         // What is known is loaded before anything is drained, and again what gets known meanwhile.
-        self.entries(&mut drift).await?;
-        let drained = self.drain.begin(drift.drained());
-        let entries = self.entries(&mut drift).await?;
+        self.entries(&mut delta).await?;
+        let drained = self.drain.begin(delta.drained());
+        let entries = self.entries(&mut delta).await?;
         let mut report = SwitchReport {
-            changed: drift.changed().count() as u64,
+            changed: delta.changed().count() as u64,
             entries: entries.len() as u64,
             ..SwitchReport::default()
         };
         let cache = Arc::clone(kernel);
         blocking(TELL, move || drop_entries(&*cache, &entries)).await?;
         let outcome = loop {
-            match self.flip(&drift, &step) {
+            match self.flip(&delta, &step) {
                 Ok(outcome) => break outcome,
-                Err(Halt::Needs(needs)) => drift.load(needs).await?,
-                Err(Halt::Failed(error)) => return Err(error),
+                Err(NotReady::Needs(needs)) => delta.load(needs).await?,
+                Err(NotReady::Failed(error)) => return Err(error),
             }
         };
         report.entries += outcome.entries.len() as u64;
@@ -249,31 +249,31 @@ impl WritableVfs {
     }
 
     /// Returns the entries that the kernel may know and that will stand for something else.
-    async fn entries(&self, drift: &mut Drift) -> Result<Vec<(u64, Name)>, VfsError> {
+    async fn entries(&self, delta: &mut VersionDelta) -> Result<Vec<(u64, Name)>, VfsError> {
         loop {
             let mut needs = Needs::default();
-            let entries = self.known_entries(drift, &mut needs)?;
+            let entries = self.known_entries(delta, &mut needs)?;
             if needs.is_empty() {
                 return Ok(entries);
             }
-            drift.load(needs).await?;
+            delta.load(needs).await?;
         }
     }
 
     fn known_entries(
         &self,
-        drift: &Drift,
+        delta: &VersionDelta,
         needs: &mut Needs,
     ) -> Result<Vec<(u64, Name)>, VfsError> {
         let view = self.stack.view();
-        let project = &drift.pinned.base.snapshot().project.id;
+        let project = &delta.pinned.base.snapshot().project.id;
         let mut entries = Vec::new();
-        for dir in drift.drained() {
+        for dir in delta.drained() {
             let Some(ino) = known_directory(project, dir, view.state(), &self.inodes) else {
                 continue;
             };
             let covered = slots(view.state(), ino);
-            let visible = drift.visible(dir, needs)?.into_iter();
+            let visible = delta.visible(dir, needs)?.into_iter();
             let shown = visible.filter(|name| !covered(name));
             entries.extend(shown.map(|name| (ino, name.clone())));
         }
@@ -291,24 +291,24 @@ impl Outcome {
 }
 
 fn next_base(pinned: &PinnedBase, snapshot: &Snapshot) -> Arc<PinnedBase> {
-    Arc::new(PinnedBase::new(pinned.base.successor(snapshot.clone())))
+    Arc::new(PinnedBase::new(pinned.base.next_version(snapshot.clone())))
 }
 
 /// Returns what differs between the base and what a commit led to, and which of it others changed.
 async fn changed_by_commit(
     pinned: &PinnedBase,
-    landing: &Landing,
+    published: &PublishedCommit,
 ) -> Result<(Vec<ChangedName>, Vec<ChangedName>), VfsError> {
     let from = pinned.untouched.base();
     let base = &pinned.base;
-    let to = &landing.snapshot.version;
+    let to = &published.snapshot.version;
     let changed_to = |to| {
         let from = from.number;
         base.changed_names(VersionRange { from, to })
     };
     let changed = changed_to(to.number).await?;
     // A head that had everything already is the work of others.
-    let theirs = if to.id == landing.commit {
+    let theirs = if to.id == published.commit {
         to.parent
     } else {
         to.number

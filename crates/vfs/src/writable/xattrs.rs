@@ -72,7 +72,7 @@ impl WritableVfs {
             if value_of(&object, &name) == Some(&XattrValue::Inline(value.into())) {
                 return Ok(());
             }
-            plan.adopt(&object);
+            plan.copy_up(&object);
             plan.push(Operation::SetXattr {
                 ino,
                 name: name.clone(),
@@ -100,7 +100,7 @@ fn plan_removal(plan: &mut Plan<'_, '_>, ino: u64, name: &XattrName) -> Result<(
     if !Attributes::of(&object, name).has_name {
         return Err(xattr::absent(name.as_bytes()).into());
     }
-    plan.adopt(&object);
+    plan.copy_up(&object);
     let (name, time) = (name.clone(), plan.time);
     plan.push(Operation::RemoveXattr { ino, name, time });
     Ok(())

@@ -145,7 +145,7 @@ impl Client {
         Vfs::open(remote, cache.unwrap(), &source, VfsConfig::default()).await
     }
 
-    /// Returns what a version is, read through a cache that nobody has used.
+    /// Returns what a version is, read through a new cache.
     pub(crate) async fn version(&self, source: &str) -> Tree {
         let cache = tempfile::tempdir_in(self.dir.path()).unwrap();
         let cache = DiskCache::open(cache.path(), CacheConfig::default());

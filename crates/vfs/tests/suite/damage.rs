@@ -238,7 +238,7 @@ async fn rewritten_chunks_are_found_again() {
 }
 
 #[tokio::test]
-async fn content_that_nobody_has_is_an_error() {
+async fn content_that_no_datanode_has_is_an_error() {
     let setup = Setup::new();
     let vfs = setup.mount().await;
     let ino = find(&vfs, "lib/tool.js").await.unwrap().ino;

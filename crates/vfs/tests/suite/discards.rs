@@ -169,7 +169,7 @@ async fn what_was_below_a_removed_directory_needs_that_directory() {
 }
 
 #[tokio::test]
-async fn a_path_that_nobody_has_is_an_error_and_one_without_changes_is_none() {
+async fn a_path_that_neither_side_has_is_an_error_and_one_without_changes_is_none() {
     let mounted = after(&[write("d")]).await;
     assert_eq!(discard(&mounted.vfs, &["a/c"]).await.unwrap(), 0);
     let missing = discard(&mounted.vfs, &["d", "a/nothing"]).await;

@@ -94,7 +94,7 @@ async fn a_list_of_another_content_or_with_a_piece_lost_is_refused() {
     tree.pieces(wrong, list.clone())
         .add("wrong", file(size, wrong));
     let mut pieces = list.pieces().to_vec();
-    pieces[5000].hash = small_content_id(b"a piece that nobody has");
+    pieces[5000].hash = small_content_id(b"a piece that no datanode has");
     let lost = PieceList::new(pieces).unwrap();
     let content = lost.content_id();
     tree.pieces(content, lost)

@@ -1,4 +1,4 @@
-//! Servers that are away, silent, or somebody else.
+//! Servers that are away, silent, or another one.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

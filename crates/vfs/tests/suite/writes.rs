@@ -271,7 +271,7 @@ async fn an_access_time_stays_what_it_was_set_to() {
         ..SetAttr::default()
     };
     let before = vfs.getattr(file).await.unwrap();
-    assert_eq!(before.atime, before.mtime, "nobody set it");
+    assert_eq!(before.atime, before.mtime, "no program set it");
     // The mtime alone leaves it as it was seen.
     let attr = vfs.setattr(file, times(None, at(7_000))).await.unwrap();
     assert_eq!((attr.atime, attr.mtime.secs), (before.atime, 7_000));
@@ -487,7 +487,7 @@ async fn what_a_caller_may_not_keep_is_cleared_with_the_content() {
         0o2745,
         "no group may run it"
     );
-    // A new owner takes them away whoever gives it, and the capabilities of the file too.
+    // A new owner takes them away, also if root gives it, and the capabilities of the file too.
     vfs.setattr(file, mode(0o6755)).await.unwrap();
     vfs.setxattr(file, b"security.capability", b"all", XattrMode::Set)
         .await

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use lfsfs_overlay::{BaseKey, BaseObject, Inode, Operation, Place, Slot, State};
+use lfsfs_overlay::{BaseKey, BaseObject, EntryName, Inode, Operation, Slot, State};
 use lfsfs_types::{DirId, Name, ObjectPath, Record};
 
 use crate::changes::{Dir, Paths, join};
@@ -30,7 +30,7 @@ pub(super) struct Dropped {
     /// Inodes of the base that do not differ from it any more.
     pub(super) clean: Vec<u64>,
     /// Directories that went back, and where they are.
-    pub(super) home: Vec<(u64, (u64, Name))>,
+    pub(super) home: Vec<(u64, EntryName)>,
 }
 
 /// Plans the drop of what is at and below `wanted`, or of everything; `None` if `places` lacks some.
@@ -192,7 +192,7 @@ impl Drops<'_> {
         let base = inode.base.as_deref().filter(|_| !inode.in_place);
         base.is_some_and(|base| {
             base.record.link.is_none()
-                && self.paths.adopted(base.directory).is_none()
+                && self.paths.copy_of(base.directory).is_none()
                 && !self.is_gone(base.directory)
         })
     }
@@ -280,7 +280,7 @@ impl Drops<'_> {
         let mut at = Some(Dir::Base(base.directory));
         while let Some(dir) = at {
             let ino = match dir {
-                Dir::Base(dir) => self.paths.adopted(dir),
+                Dir::Base(dir) => self.paths.copy_of(dir),
                 Dir::New(ino) => Some(ino),
             };
             if ino.is_some_and(|ino| self.objects.contains(&ino)) {
@@ -301,7 +301,7 @@ impl Drops<'_> {
             let Some((base, name)) = base.and_then(|it| Some((it, it.name.as_ref()?))) else {
                 continue;
             };
-            let home = self.paths.adopted(base.directory);
+            let home = self.paths.copy_of(base.directory);
             let taken = home.is_some_and(|home| self.stays(home, name));
             if taken || home.is_none() && self.is_gone(base.directory) {
                 let path = self.paths.before(base.directory)?;
@@ -329,9 +329,9 @@ impl Drops<'_> {
                 path = join(&path, &name)?;
                 let stays = self
                     .paths
-                    .adopted(dir)
+                    .copy_of(dir)
                     .is_some_and(|ino| self.stays(ino, &name));
-                is_gone = stays && self.paths.adopted(below).is_none();
+                is_gone = stays && self.paths.copy_of(below).is_none();
                 dir = below;
             }
         }
@@ -347,7 +347,7 @@ impl Drops<'_> {
     fn is_gone(&self, dir: DirId) -> bool {
         let mut at = dir;
         while let Some((above, name)) = self.paths.place(at) {
-            if let Some(ino) = self.paths.adopted(above) {
+            if let Some(ino) = self.paths.copy_of(above) {
                 return self.stays(ino, name);
             }
             at = above;
@@ -356,7 +356,7 @@ impl Drops<'_> {
     }
 
     fn home<'b>(&self, base: &'b BaseObject) -> Option<(u64, &'b Name)> {
-        Some((self.paths.adopted(base.directory)?, base.name.as_ref()?))
+        Some((self.paths.copy_of(base.directory)?, base.name.as_ref()?))
     }
 
     fn slot(&self, directory: u64, name: &Name) -> Option<Slot> {
@@ -374,11 +374,11 @@ impl Drops<'_> {
                 continue;
             };
             let link = record.link.map(|link| BaseKey::Link(link.id));
-            if let Some(ino) = link.and_then(|link| self.state.adopted(&link)) {
+            if let Some(ino) = link.and_then(|link| self.state.copy_of(&link)) {
                 self.revealed.insert((ino, (dir, name)));
                 self.reset(ino);
             } else if let Some(below) = record.dir()
-                && self.paths.adopted(below).is_none()
+                && self.paths.copy_of(below).is_none()
             {
                 let listing = self.fetched.listing(below)?;
                 for index in 0..listing.len() {
@@ -394,7 +394,7 @@ impl Drops<'_> {
         if self.slots.is_empty() && self.objects.is_empty() {
             return None;
         }
-        let places = self.slots.iter().map(|(directory, name)| Place {
+        let places = self.slots.iter().map(|(directory, name)| EntryName {
             directory: *directory,
             name: name.clone(),
         });
@@ -419,7 +419,11 @@ impl Drops<'_> {
                 .as_deref()
                 .filter(|_| inode.directory().is_some());
             if let Some((home, name)) = base.and_then(|base| self.home(base)) {
-                dropped.home.push((*ino, (home, name.clone())));
+                let home = EntryName {
+                    directory: home,
+                    name: name.clone(),
+                };
+                dropped.home.push((*ino, home));
             }
         }
         for (directory, name) in &self.slots {

@@ -204,7 +204,7 @@ async fn what_changes_while_a_commit_is_under_way_stays_a_change() {
     world.rename("a/new", "renamed").await;
     world.create("late", b"late").await;
     let before = world.walk().await;
-    world.land(sealed).await;
+    world.end_commit(sealed).await;
     world.check().await;
     assert_eq!(before, world.walk().await);
     assert!(!world.vfs.overlay().unwrap().state().is_unchanged());

@@ -21,7 +21,7 @@ use crate::verb_error::SwitchError;
 use crate::vfs::Vfs;
 use crate::writable::WritableVfs;
 use crate::writable::request::{Existing, OverlayPlace, Owner, Privileges, RenameMode};
-use crate::writable::switch::{Landing, SwitchReport};
+use crate::writable::switch::{PublishedCommit, SwitchReport};
 
 pub(crate) const ROOT: u64 = nodeid::ROOT;
 const OWNER: Owner = Owner { uid: 0, gid: 0 };
@@ -470,27 +470,30 @@ impl World {
     }
 
     /// Publishes what was sealed and ends the commit.
-    pub(crate) async fn land(&self, sealing: Sealing) {
+    pub(crate) async fn end_commit(&self, sealing: Sealing) {
         let tree = sealing.memory_tree();
-        self.land_as(sealing, &tree).await;
+        self.end_commit_as(sealing, &tree).await;
     }
 
-    pub(crate) async fn land_as(&self, sealing: Sealing, tree: &MemoryTree) {
+    pub(crate) async fn end_commit_as(&self, sealing: Sealing, tree: &MemoryTree) {
         let snapshot = self.serve(tree);
         assert_eq!(snapshot.version.id, sealing.commit);
         let ids = self.ids(&snapshot).await;
-        let landing = Landing {
+        let published = PublishedCommit {
             commit: sealing.commit,
             snapshot,
             ids,
         };
         let exclusive = self.vfs.exclusive().await;
-        exclusive.land(&landing, &self.cache()).await.unwrap();
+        exclusive
+            .end_commit(&published, &self.cache())
+            .await
+            .unwrap();
     }
 
     pub(crate) async fn commit(&mut self) {
         let sealing = self.seal().await;
-        self.land(sealing).await;
+        self.end_commit(sealing).await;
     }
 
     /// Returns the ids that a version gave to what is new in the seal.

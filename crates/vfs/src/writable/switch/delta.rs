@@ -47,7 +47,7 @@ pub(super) struct ReplacedName<'a> {
 
 /// Two versions, and what differs.
 #[derive(Debug)]
-pub(super) struct Drift {
+pub(super) struct VersionDelta {
     pub(super) pinned: Arc<PinnedBase>,
     pub(super) next: Arc<PinnedBase>,
     names: HashMap<DirId, BTreeMap<Name, Sides>>,
@@ -64,7 +64,7 @@ impl Needs {
     }
 }
 
-impl Drift {
+impl VersionDelta {
     pub(super) fn new(
         pinned: Arc<PinnedBase>,
         next: Arc<PinnedBase>,
