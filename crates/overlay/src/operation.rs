@@ -1,6 +1,6 @@
 //! The changes of a writable mount, each with every value that was chosen.
 //!
-//! An operation is decided by the file system, which checks permissions and POSIX rules. What stands here can be
+//! An operation is decided by the file system, which checks permissions and POSIX rules. It can be
 //! applied without asking a clock, a counter or the base, so replaying the log gives the same state.
 //! The tags and the order of the fields are a durable format: docs/formats.md "Overlay log".
 
@@ -88,7 +88,8 @@ records! {
     /// `mode` is set where a change of content clears setuid and setgid.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub enum Operation ("operation of the overlay log") {
-        /// Copies an object of the base up: it has an inode in the overlay. Changes nothing that a reader sees.
+        /// Copies an object of the base up: it has an inode in the overlay. Changes nothing that a reader
+        /// sees.
         1 => CopyUp {
             /// Its inode number.
             ino: u64,

@@ -26,7 +26,7 @@ use crate::log::files::{self, Identity};
 use crate::log::record::{DATA_LEN_MAX, HEADER_LEN, RECORD_LEN_MAX, Record};
 use crate::log::replay::{self, Replayed};
 use crate::log::segment::Segment;
-use crate::log::writer::LogWriter;
+use crate::log::writer::{LogParams, LogWriter};
 use crate::numbers::{NumberFile, NumberRow};
 use crate::operation::{Change, Operation};
 use crate::state::{State, carries_data};
@@ -158,12 +158,16 @@ impl Overlay {
             next_number,
             next_sequence,
         } = replayed;
-        let writer = LogWriter::new(
-            (dir.to_owned(), identity.overlay, boot),
-            (options.durability, options.segment_len_max),
-            (next_number, next_sequence),
+        let writer = LogWriter::new(LogParams {
+            dir: dir.to_owned(),
+            overlay: identity.overlay,
+            boot,
+            durability: options.durability,
+            segment_len_max: options.segment_len_max,
+            next_number,
+            next_sequence,
             unsynced,
-        );
+        });
         let (number_file, numbers) = NumberFile::open(dir, identity.overlay);
         let overlay = Self {
             dir: dir.to_owned(),
@@ -348,13 +352,14 @@ impl Overlay {
     }
 
     /// Ends a commit: what it led to is the base, and what the seal held is dropped unless it changed
-    /// since. `mapped` tells what those became that changed
-    /// ([`State::changed_since_seal`]), `directories` the ids of the new ones; `accept` sees the state before and after, and nothing
+    /// since. `mapped` tells what those became that changed ([`State::changed_since_seal`]),
+    /// `directories` the ids of the new ones; `accept` sees the state before and after, and nothing
     /// happens if it fails. Survives a power loss once [`sync`](Self::sync) returned.
     pub fn committed<R, E: From<OverlayError>>(
         &self,
         commit: VersionId,
-        (base, directories): (Base, &[(u64, DirId)]),
+        base: Base,
+        directories: &[(u64, DirId)],
         mapped: impl FnOnce(&State) -> Result<Vec<(u64, BaseObject)>, E>,
         accept: impl FnOnce(&State, &State) -> Result<R, E>,
     ) -> Result<R, E> {

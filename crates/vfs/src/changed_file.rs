@@ -17,25 +17,49 @@ use crate::vfs::Vfs;
 
 const ACTION: &str = "read what is below a changed file";
 
-/// Reads bytes of a file of the overlay: fewer than `len` only at its end.
-pub(crate) async fn read_changed(
-    vfs: &Vfs,
-    (view, inode): (&View, &Inode),
-    (offset, len): (u64, u64),
-) -> Result<Bytes, VfsError> {
-    let pieces = file_of(inode)?.pieces(offset, len);
-    let mut joined = BytesMut::new();
-    for (index, piece) in pieces.iter().enumerate() {
-        let bytes = read_piece(vfs, (view, inode), piece).await?;
-        if pieces.len() == 1 {
-            return Ok(bytes);
+/// A file of the overlay, with what its bytes are read from.
+#[derive(Clone, Copy)]
+pub(crate) struct ChangedFile<'a> {
+    /// The base of the view.
+    pub(crate) base: &'a Vfs,
+    /// Where the log is read.
+    pub(crate) view: &'a View,
+    /// The file.
+    pub(crate) inode: &'a Inode,
+}
+
+impl ChangedFile<'_> {
+    /// Returns bytes of the file: fewer than `len` only at its end.
+    pub(crate) async fn read(&self, offset: u64, len: u64) -> Result<Bytes, VfsError> {
+        let pieces = file_of(self.inode)?.pieces(offset, len);
+        let mut joined = BytesMut::new();
+        for (index, piece) in pieces.iter().enumerate() {
+            let bytes = self.read_piece(piece).await?;
+            if pieces.len() == 1 {
+                return Ok(bytes);
+            }
+            if index == 0 {
+                joined.reserve(pieces.iter().map(len_of).sum());
+            }
+            joined.extend_from_slice(&bytes);
         }
-        if index == 0 {
-            joined.reserve(pieces.iter().map(len_of).sum());
-        }
-        joined.extend_from_slice(&bytes);
+        Ok(joined.freeze())
     }
-    Ok(joined.freeze())
+
+    async fn read_piece(&self, piece: &Piece) -> Result<Bytes, VfsError> {
+        match piece.source {
+            PieceSource::Zeros => Ok(vec![0; len_of(piece)].into()),
+            PieceSource::Log(location) => Ok(self.view.read(location, len_of(piece))?.into()),
+            PieceSource::Base => {
+                let below = self.inode.base.as_deref().ok_or_else(not_below)?;
+                let Kind::File { content, size } = below.record.kind else {
+                    return Err(not_below());
+                };
+                let range = (piece.offset, piece.len);
+                read_below(self.base, below, (content, size), range).await
+            }
+        }
+    }
 }
 
 /// Returns what the content of a file of the base is cut into; nothing if that is small.
@@ -50,24 +74,6 @@ pub(crate) async fn pieces_below(vfs: &Vfs, base: &BaseObject) -> Result<Vec<Old
     match Wanted::new(place, (content, size), 0, size) {
         Some(whole) => vfs.pieces(&whole, listing.as_ref()).await,
         None => Ok(Vec::new()),
-    }
-}
-
-async fn read_piece(
-    vfs: &Vfs,
-    (view, inode): (&View, &Inode),
-    piece: &Piece,
-) -> Result<Bytes, VfsError> {
-    match piece.source {
-        PieceSource::Zeros => Ok(vec![0; len_of(piece)].into()),
-        PieceSource::Log(location) => Ok(view.read(location, len_of(piece))?.into()),
-        PieceSource::Base => {
-            let base = inode.base.as_deref().ok_or_else(not_below)?;
-            let Kind::File { content, size } = base.record.kind else {
-                return Err(not_below());
-            };
-            read_below(vfs, base, (content, size), (piece.offset, piece.len)).await
-        }
     }
 }
 

@@ -128,13 +128,13 @@ impl Exclusive<'_> {
         let mut outcome = None;
         // One that an earlier process or call left behind comes first.
         if let Some(sealed) = self.vfs.overlay().and_then(|overlay| overlay.sealed()) {
-            let commit = Commit::new(self, (remote, params), progress);
-            let done = commit.finish((sealed, Seal::LeftBehind), kernel).await?;
+            let commit = Commit::new(self, remote, params, progress);
+            let done = commit.finish(sealed, Seal::LeftBehind, kernel).await?;
             outcome = Some(done);
         }
         if let Some(sealed) = self.seal(kernel).await? {
-            let commit = Commit::new(self, (remote, params), progress);
-            let done = commit.finish((sealed, Seal::New), kernel).await?;
+            let commit = Commit::new(self, remote, params, progress);
+            let done = commit.finish(sealed, Seal::New, kernel).await?;
             outcome = Some(done.after(outcome));
         }
         let outcome = outcome.unwrap_or_else(|| CommitOutcome::none(self.vfs.base().snapshot()));
@@ -172,7 +172,8 @@ impl Exclusive<'_> {
 impl<'a> Commit<'a> {
     fn new(
         exclusive: &'a Exclusive<'a>,
-        (remote, params): (&'a Arc<dyn Remote>, &'a CommitParams),
+        remote: &'a Arc<dyn Remote>,
+        params: &'a CommitParams,
         progress: &'a Arc<Progress>,
     ) -> Self {
         Self {
@@ -187,7 +188,8 @@ impl<'a> Commit<'a> {
     /// Publishes a seal and moves the mount to what came of it.
     async fn finish(
         &self,
-        (sealed, seal): (Sealed, Seal),
+        sealed: Sealed,
+        seal: Seal,
         kernel: &Kernel,
     ) -> Result<CommitOutcome, CommitError> {
         let commit = sealed.commit();
@@ -355,8 +357,8 @@ impl<'a> Commit<'a> {
     /// Returns a version that had the changes before.
     async fn found(&self, sealed: &Sealed, version: VersionRecord) -> Result<Finished, Failure> {
         let project = self.base.snapshot().project.id;
-        let versions = (sealed.base().number, version.number);
-        let finder = Finder::new(&**self.remote, project, versions);
+        let base = sealed.base().number;
+        let finder = Finder::new(&**self.remote, project, base, version.number);
         let ids = finder.find(sealed).await.map_err(|source| Failure {
             may_be_published: version.id == sealed.commit(),
             error: source.into(),

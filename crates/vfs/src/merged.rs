@@ -39,6 +39,15 @@ pub(crate) enum Object<'a> {
     Base(Box<BaseFound>),
 }
 
+/// An object with the name that it was found by.
+#[derive(Clone, Copy)]
+pub(crate) struct NamedObject<'a> {
+    /// The inode of the directory.
+    pub(crate) parent: u64,
+    pub(crate) name: &'a Name,
+    pub(crate) object: &'a Object<'a>,
+}
+
 /// An object of the base that the overlay does not have.
 pub(crate) struct BaseFound {
     pub(crate) ino: u64,

@@ -11,9 +11,9 @@
 //!
 //! The overlay is made by the first change. Until then this costs what the read-only core costs.
 //!
-//! Lock order: `known`, then the base of the stack, then the overlay's own, then the table of inodes. Calls that
-//! change names, lookups and forgets take `known`; reads, getattr and changes of one object do not. A
-//! read works on a view of the state and waits for no writer.
+//! Lock order: `known`, then the base of the stack, then the overlay's own, then the table of inodes.
+//! Calls that change names, lookups and forgets take `known`; reads, getattr and changes of one object do
+//! not. A read works on a view of the state and waits for no writer.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -25,14 +25,14 @@ use lfsfs_common::PathError;
 use lfsfs_common::clock::Clock;
 use lfsfs_common::random::random_bytes;
 use lfsfs_overlay::{Change, Inode, Node, Operation, Overlay, OverlayError, State};
-use lfsfs_types::{Name, Timestamp};
+use lfsfs_types::Timestamp;
 
 use crate::attr::Attr;
 use crate::blocking::blocking;
 use crate::changes::{LocalChange, changes_of};
 use crate::error::{Interrupted, VfsError};
 use crate::inode::InodeTable;
-use crate::merged::{Fetched, MergedView, Object, name_of};
+use crate::merged::{Fetched, MergedView, NamedObject, Object, name_of};
 use crate::stack::{Resolved, Stack};
 use crate::verb_error::ChangesError;
 use crate::vfs::{Entry, Vfs, target_of};
@@ -179,7 +179,12 @@ impl WritableVfs {
             let view = self.stack.view_above(&fetched.pinned)?;
             let merged = MergedView::new(view.state(), fetched);
             let object = merged.find_known(&merged.directory(parent)?, &name)?;
-            self.count(&mut known, merged, (parent, &name, &object))
+            let found = NamedObject {
+                parent,
+                name: &name,
+                object: &object,
+            };
+            self.count(&mut known, merged, found)
         };
         let attr = self.with_listings(attempt).await?;
         Ok(Entry { attr })
@@ -370,16 +375,16 @@ impl WritableVfs {
         &self,
         known: &mut Known,
         merged: MergedView<'_>,
-        (parent, name, object): (u64, &Name, &Object<'_>),
+        named: NamedObject<'_>,
     ) -> Result<Attr, Interrupted> {
-        let found = match object {
+        let found = match named.object {
             Object::Base(found) => found,
             Object::Upper { ino, .. } => {
                 known.count(*ino);
-                if object.is_directory() {
-                    known.put(*ino, parent, name);
+                if named.object.is_directory() {
+                    known.put(*ino, named.parent, named.name);
                 }
-                return Ok(object.attr());
+                return Ok(named.object.attr());
             }
         };
         let ino = match &found.candidate {
@@ -399,8 +404,8 @@ impl WritableVfs {
         }
     }
 
-    /// Drops the orphans that the kernel does not know. What cannot be written now is dropped later, or at the
-    /// next start.
+    /// Drops the orphans that the kernel does not know. What cannot be written now is dropped later, or at
+    /// the next start.
     fn drop_gone(&self, known: &mut Known) {
         let Some(overlay) = self.stack.overlay().filter(|_| !known.gone.is_empty()) else {
             return;

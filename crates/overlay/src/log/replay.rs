@@ -150,8 +150,7 @@ impl SegmentReplay<'_> {
             let Some(record) = record.filter(|record| record.sequence == *sequence) else {
                 return Ok(Some(stop(at as u64, *sequence)));
             };
-            let place = (self.number, at);
-            apply(state, &record, place).map_err(|problem| OverlayError::Damaged {
+            apply(state, &record, self.number, at).map_err(|problem| OverlayError::Damaged {
                 path: path.clone(),
                 position: at as u64,
                 problem,
@@ -163,11 +162,7 @@ impl SegmentReplay<'_> {
     }
 }
 
-fn apply(
-    state: &mut State,
-    record: &Record<'_>,
-    (segment, at): (u32, usize),
-) -> Result<(), Damage> {
+fn apply(state: &mut State, record: &Record<'_>, segment: u32, at: usize) -> Result<(), Damage> {
     let operation = Operation::decode(record.operation)?;
     let number = |value: usize| u32::try_from(value).map_err(|_| Damage::Record);
     let location = Location {

@@ -40,14 +40,13 @@ impl State {
                 offset,
                 time,
                 mode,
-            } => self.write(
-                *ino,
-                *offset,
-                data.ok_or(ApplyError::Data)?,
-                stamp(*time, *mode),
-            ),
+            } => {
+                let (location, len) = data.ok_or(ApplyError::Data)?;
+                self.write(*ino, *offset, location, len, stamp(*time, *mode))
+            }
             O::Move { ino, offset, from } => {
-                self.move_extent(*ino, *offset, *from, data.ok_or(ApplyError::Data)?)
+                let (to, len) = data.ok_or(ApplyError::Data)?;
+                self.move_extent(*ino, *offset, *from, to, len)
             }
             O::Truncate {
                 ino,
@@ -70,14 +69,14 @@ impl State {
                 ino,
                 replaced,
                 time,
-            } => self.rename((from, to), *ino, *replaced, *time),
+            } => self.rename(from, to, *ino, *replaced, *time),
             O::Exchange {
                 first,
                 first_ino,
                 second,
                 second_ino,
                 time,
-            } => self.exchange((first, *first_ino), (second, *second_ino), *time),
+            } => self.exchange(first, *first_ino, second, *second_ino, *time),
             O::SetXattr {
                 ino,
                 name,
@@ -92,7 +91,7 @@ impl State {
                 size,
                 time,
                 mode,
-            } => self.fallocate(*ino, (*offset, *len), *size, stamp(*time, *mode)),
+            } => self.fallocate(*ino, *offset, *len, *size, stamp(*time, *mode)),
             O::Forget { ino } => self.forget(*ino),
             O::DiscardAll {} => self.discard_all(),
             O::Discard {

@@ -24,7 +24,8 @@ impl State {
         &mut self,
         ino: u64,
         offset: u64,
-        (location, len): (Location, u64),
+        location: Location,
+        len: u64,
         stamp: Stamp,
     ) -> Result<(), ApplyError> {
         check_range(ino, offset, len)?;
@@ -46,7 +47,8 @@ impl State {
     pub(super) fn fallocate(
         &mut self,
         ino: u64,
-        (offset, len): (u64, u64),
+        offset: u64,
+        len: u64,
         size: u64,
         stamp: Stamp,
     ) -> Result<(), ApplyError> {
@@ -79,7 +81,8 @@ impl State {
         ino: u64,
         offset: u64,
         from: Location,
-        (to, len): (Location, u64),
+        to: Location,
+        len: u64,
     ) -> Result<(), ApplyError> {
         let file = self.known(ino)?.file().ok_or(ApplyError::NotFile { ino })?;
         match file.extent_at(offset) {

@@ -98,7 +98,8 @@ impl State {
 
     pub(super) fn rename(
         &mut self,
-        (from, to): (&EntryName, &EntryName),
+        from: &EntryName,
+        to: &EntryName,
         ino: u64,
         replaced: Option<u64>,
         time: Timestamp,
@@ -126,8 +127,10 @@ impl State {
 
     pub(super) fn exchange(
         &mut self,
-        (first, first_ino): (&EntryName, u64),
-        (second, second_ino): (&EntryName, u64),
+        first: &EntryName,
+        first_ino: u64,
+        second: &EntryName,
+        second_ino: u64,
         time: Timestamp,
     ) -> Result<(), ApplyError> {
         self.check_named(first, first_ino)?;

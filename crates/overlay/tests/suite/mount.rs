@@ -213,9 +213,11 @@ impl Mount {
             number: base.version(),
             id: commit,
         };
-        let end = (version, &outcome.ids.directories[..]);
+        let directories = &outcome.ids.directories[..];
         let accept = |_: &State, _: &State| Ok(());
-        self.overlay.committed(commit, end, mapped, accept).unwrap();
+        self.overlay
+            .committed(commit, version, directories, mapped, accept)
+            .unwrap();
         self.overlay.sync().unwrap();
         self.base = base;
     }

@@ -7,7 +7,7 @@ use lfsfs_types::content::small_content_id;
 use lfsfs_types::limits::SMALL_CONTENT_LEN_MAX;
 use lfsfs_types::{ContentId, Kind, Record, XattrValue};
 
-use crate::changed_file::read_changed;
+use crate::changed_file::ChangedFile;
 use crate::changes::Comparison;
 use crate::error::VfsError;
 
@@ -68,8 +68,12 @@ impl Comparison<'_> {
         if file.size() > SMALL_CONTENT_LEN_MAX {
             return Ok(false);
         }
-        let bytes = read_changed(self.base, (self.view, after), (0, file.size()));
-        match bytes.await {
+        let changed = ChangedFile {
+            base: self.base,
+            view: self.view,
+            inode: after,
+        };
+        match changed.read(0, file.size()).await {
             Ok(bytes) => Ok(small_content_id(&bytes) == content),
             // What was written can be told all the same, and must be: the user may want to discard it.
             Err(error) if error.is_corrupt() || error.is_not_found() => Ok(false),

@@ -8,7 +8,7 @@ use lfsfs_types::{ContentId, Kind, path_text};
 use super::error::CommitError;
 use super::plan::Workshop;
 use super::recut::{Cut, Recut};
-use crate::changed_file::{pieces_below, read_changed};
+use crate::changed_file::{ChangedFile, pieces_below};
 use crate::changes::path_of;
 use crate::error::VfsError;
 
@@ -20,7 +20,8 @@ impl Workshop {
     /// are offered here.
     pub(super) fn file_kind(
         &self,
-        (ino, inode): (u64, &Inode),
+        ino: u64,
+        inode: &Inode,
     ) -> Result<(Kind, Option<Vec<u8>>), CommitError> {
         self.kind_of(inode).map_err(|error| match error {
             CommitError::Vfs(source) => CommitError::of_file(self.path_text(ino), source),
@@ -50,7 +51,7 @@ impl Workshop {
             let content = self.cut(inode, file)?;
             return Ok((Kind::File { size, content }, None));
         }
-        let bytes = self.read(inode, (0, size))?;
+        let bytes = self.read(inode, 0, size)?;
         self.progress.read(size);
         let content = small_content_id(&bytes);
         Ok((Kind::File { size, content }, Some(bytes)))
@@ -66,7 +67,7 @@ impl Workshop {
         };
         let mut recut = Recut::new(size, &runs, &old);
         let (mut pieces, mut offer, mut offer_len) = (Vec::new(), Vec::new(), 0);
-        let read = |offset, len| self.read(inode, (offset, len));
+        let read = |offset, len| self.read(inode, offset, len);
         while let Some(cut) = recut.next(read)? {
             if pieces.len() == PIECES_MAX {
                 return Err(VfsError::FileTooLarge.into());
@@ -95,10 +96,14 @@ impl Workshop {
     }
 
     /// Returns all bytes of a range of a file.
-    fn read(&self, inode: &Inode, range: (u64, u64)) -> Result<Vec<u8>, VfsError> {
-        let read = read_changed(&self.base, (self.sealed.view(), inode), range);
-        let bytes = self.runtime.block_on(read)?;
-        if bytes.len() as u64 == range.1 {
+    fn read(&self, inode: &Inode, offset: u64, len: u64) -> Result<Vec<u8>, VfsError> {
+        let file = ChangedFile {
+            base: &self.base,
+            view: self.sealed.view(),
+            inode,
+        };
+        let bytes = self.runtime.block_on(file.read(offset, len))?;
+        if bytes.len() as u64 == len {
             Ok(bytes.into())
         } else {
             Err(VfsError::internal("a sealed file is shorter than it was"))

@@ -70,7 +70,8 @@ impl<'a> Finder<'a> {
     pub(super) fn new(
         remote: &'a dyn RemoteRead,
         project: ProjectId,
-        (base, version): (VersionNumber, VersionNumber),
+        base: VersionNumber,
+        version: VersionNumber,
     ) -> Self {
         Self {
             remote,

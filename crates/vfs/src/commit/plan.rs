@@ -114,7 +114,7 @@ impl Workshop {
         offer: &mut Vec<(ContentId, Vec<u8>)>,
     ) -> Result<(), CommitError> {
         let inode = self.inode(job.ino)?;
-        let record = self.file_record((job.ino, inode), None, offer)?;
+        let record = self.file_record(job.ino, inode, None, offer)?;
         let base = inode.base.as_ref().filter(|_| job.in_place);
         let base = base.map(|base| &base.record);
         Ok(self.changes.put(job.dir, job.name.as_ref(), record, base)?)
@@ -128,11 +128,12 @@ impl Workshop {
     /// Returns the record of a regular file, and the bytes that the server may lack.
     fn file_record(
         &self,
-        (ino, inode): (u64, &Inode),
+        ino: u64,
+        inode: &Inode,
         link: Option<Link>,
         offer: &mut Vec<(ContentId, Vec<u8>)>,
     ) -> Result<Record, CommitError> {
-        let (kind, bytes) = self.file_kind((ino, inode))?;
+        let (kind, bytes) = self.file_kind(ino, inode)?;
         // What the base names is offered too: the server may have lost it since.
         if let (Kind::File { content, .. }, Some(bytes)) = (&kind, bytes) {
             offer.push((*content, bytes));
@@ -243,7 +244,7 @@ impl<'a> Planner<'a> {
         let mut offer = Vec::new();
         let record = match self.other_kind(ino, &inode.node) {
             Some(kind) => record(inode, kind, link, &mut offer),
-            None => self.workshop.file_record((ino, inode), link, &mut offer)?,
+            None => self.workshop.file_record(ino, inode, link, &mut offer)?,
         };
         self.workshop.contents.offer(&offer)?;
         if link.is_some() {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use lfsfs_overlay::{Inode, NewAttributes, Operation};
 
 use crate::attr::{Attr, FileKind};
-use crate::changed_file::{file_of, read_changed};
+use crate::changed_file::{ChangedFile, file_of};
 use crate::error::VfsError;
 use crate::stack::Resolved;
 use crate::writable::WritableVfs;
@@ -19,6 +19,14 @@ enum WriteTimes {
     Kept,
 }
 
+/// What one call writes.
+struct Write<'a> {
+    offset: u64,
+    data: &'a [u8],
+    privileges: Privileges,
+    times: WriteTimes,
+}
+
 impl WritableVfs {
     /// Returns bytes of a file as of one moment: fewer than `size` only at its end. Blocks of the
     /// base are fetched where nothing was written.
@@ -26,7 +34,10 @@ impl WritableVfs {
         match self.stack.resolve(ino).await? {
             Resolved::Base(view, found) => view.base().read_found(&found, offset, size).await,
             Resolved::Upper(upper) => {
-                read_changed(upper.base(), upper.get()?, (offset, u64::from(size))).await
+                let (view, inode) = upper.get()?;
+                let base = upper.base();
+                let file = ChangedFile { base, view, inode };
+                file.read(offset, u64::from(size)).await
             }
         }
     }
@@ -39,8 +50,16 @@ impl WritableVfs {
         data: &[u8],
         privileges: Privileges,
     ) -> Result<Written, VfsError> {
-        let write = (offset, data, privileges);
-        self.write_with(ino, write, WriteTimes::Now).await
+        self.write_with(
+            ino,
+            Write {
+                offset,
+                data,
+                privileges,
+                times: WriteTimes::Now,
+            },
+        )
+        .await
     }
 
     /// As [`write`](Self::write), of bytes that a kernel gathered which keeps the times of the file
@@ -52,16 +71,25 @@ impl WritableVfs {
         data: &[u8],
         privileges: Privileges,
     ) -> Result<Written, VfsError> {
-        let write = (offset, data, privileges);
-        self.write_with(ino, write, WriteTimes::Kept).await
+        self.write_with(
+            ino,
+            Write {
+                offset,
+                data,
+                privileges,
+                times: WriteTimes::Kept,
+            },
+        )
+        .await
     }
 
-    async fn write_with(
-        &self,
-        ino: u64,
-        (offset, data, privileges): (u64, &[u8], Privileges),
-        times: WriteTimes,
-    ) -> Result<Written, VfsError> {
+    async fn write_with(&self, ino: u64, write: Write<'_>) -> Result<Written, VfsError> {
+        let Write {
+            offset,
+            data,
+            privileges,
+            times,
+        } = write;
         let len = u32::try_from(data.len()).map_err(|_| VfsError::Invalid)?;
         self.change(|plan| {
             let object = plan.merged.object(ino)?;

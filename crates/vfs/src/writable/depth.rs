@@ -39,7 +39,8 @@ pub(super) fn check_move(
     merged: &MergedView<'_>,
     known: &Known,
     object: &Object<'_>,
-    (from, to): (usize, usize),
+    from: usize,
+    to: usize,
 ) -> Result<usize, Interrupted> {
     let Some(growth) = to.checked_sub(from).filter(|growth| *growth > 0) else {
         return Ok(to);

@@ -5,7 +5,7 @@ use lfsfs_types::Name;
 use lfsfs_types::limits::TARGET_LEN_MAX;
 
 use crate::error::{Interrupted, VfsError};
-use crate::merged::{Fetched, MergedDir, MergedView, name_of};
+use crate::merged::{Fetched, MergedDir, MergedView, NamedObject, name_of};
 use crate::vfs::Entry;
 use crate::writable::plan::Plan;
 use crate::writable::request::{Existing, Owner, SpecialFile};
@@ -243,7 +243,12 @@ impl WritableVfs {
         let attr = view.and_then(|view| {
             let merged = MergedView::new(view.state(), fetched);
             let object = merged.object(ino)?;
-            self.count(known, merged, (place.directory, &place.name, &object))
+            let made = NamedObject {
+                parent: place.directory,
+                name: &place.name,
+                object: &object,
+            };
+            self.count(known, merged, made)
         });
         // The base stays while `known` is locked, and the overlay has the object.
         let counted = attr.map(|attr| Entry { attr });

@@ -10,7 +10,7 @@ use lfsfs_types::{Name, nodeid};
 use crate::attr::{Attr, FileKind};
 use crate::directory::{DirEntry, EntrySink};
 use crate::error::{Interrupted, VfsError};
-use crate::merged::{BaseFound, Fetched, MergedDir, MergedView, Object};
+use crate::merged::{BaseFound, Fetched, MergedDir, MergedView, NamedObject, Object};
 use crate::writable::WritableVfs;
 use crate::writable::order::{DOTS, EntrySource};
 
@@ -132,7 +132,11 @@ impl Reader<'_> {
         sink: &mut EntrySink<'_>,
     ) -> bool {
         let attr = if self.plus && !object.is_pack() {
-            self.count_shown((parent, name), object)
+            self.count_shown(NamedObject {
+                parent,
+                name,
+                object,
+            })
         } else {
             None
         };
@@ -150,21 +154,21 @@ impl Reader<'_> {
     }
 
     /// Counts a lookup, unless the object was dropped or changed its place since it was found.
-    fn count_shown(&self, (parent, name): (u64, &Name), object: &Object<'_>) -> Option<Attr> {
+    fn count_shown(&self, named: NamedObject<'_>) -> Option<Attr> {
         let mut known = self.vfs.lock_known();
         let pinned = &self.merged.fetched.pinned;
         self.vfs.stack.expect_current(pinned).ok()?;
         let view = self.vfs.stack.view_above(pinned).ok()?;
         let state = view.state();
-        let is_current = match object {
+        let is_current = match named.object {
             Object::Upper { ino, .. } => state.inode(*ino).is_some_and(|it| !it.is_orphan()),
             Object::Base(found) => {
-                state.copy_of(&found.object.key()).is_none() && !state_removed(state, parent, found)
+                state.copy_of(&found.object.key()).is_none()
+                    && !state_removed(state, named.parent, found)
             }
         };
         let merged = MergedView::new(state, self.merged.fetched);
-        let counted =
-            is_current.then(|| self.vfs.count(&mut known, merged, (parent, name, object)));
+        let counted = is_current.then(|| self.vfs.count(&mut known, merged, named));
         counted?.ok()
     }
 }

@@ -1,6 +1,6 @@
 //! Moving names, with every case that POSIX and Linux tell apart.
 
-use lfsfs_overlay::Operation;
+use lfsfs_overlay::{EntryName, Operation};
 use lfsfs_types::Name;
 use lfsfs_types::limits::PATH_LEN_MAX;
 
@@ -51,10 +51,10 @@ impl WritableVfs {
             let longest = moved.check_paths(plan, known, names)?;
             plan.copy_up_ino(parent)?;
             plan.copy_up_ino(new_parent)?;
-            let places = (place(parent, &name), place(new_parent, &new_name));
+            let (from, to) = (place(parent, &name), place(new_parent, &new_name));
             Ok(Renamed {
                 longest,
-                ..moved.plan(plan, places)
+                ..moved.plan(plan, from, to)
             })
         })
         .await
@@ -127,21 +127,17 @@ impl Move<'_> {
         let (from, to) = (from.unwrap_or(PATH_LEN_MAX), to?);
         let mut longest = to;
         if self.source.is_directory() {
-            longest = depth::check_move(&plan.merged, known, &self.source, (from, to))?;
+            longest = depth::check_move(&plan.merged, known, &self.source, from, to)?;
         }
         let other = self.target.as_ref().filter(|it| it.is_directory());
         if let (RenameMode::Exchange, Some(other)) = (self.mode, other) {
-            let other = depth::check_move(&plan.merged, known, other, (to, from))?;
+            let other = depth::check_move(&plan.merged, known, other, to, from)?;
             longest = longest.max(other);
         }
         Ok(longest)
     }
 
-    fn plan(
-        &self,
-        plan: &mut Plan<'_, '_>,
-        (from, to): (lfsfs_overlay::EntryName, lfsfs_overlay::EntryName),
-    ) -> Renamed {
+    fn plan(&self, plan: &mut Plan<'_, '_>, from: EntryName, to: EntryName) -> Renamed {
         let ino = plan.copy_up(&self.source);
         let other = self.target.as_ref().map(|target| plan.copy_up(target));
         let time = plan.time;

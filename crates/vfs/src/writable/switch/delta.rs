@@ -162,7 +162,7 @@ impl VersionDelta {
     pub(super) fn visible(&self, dir: DirId, needs: &mut Needs) -> Result<Vec<&Name>, VfsError> {
         let mut visible = Vec::new();
         for (name, sides) in self.names.get(&dir).into_iter().flatten() {
-            if self.is_others(dir, name) && self.differs(dir, (name, *sides), needs)? {
+            if self.is_others(dir, name) && self.differs(dir, name, *sides, needs)? {
                 visible.push(name);
             }
         }
@@ -172,7 +172,8 @@ impl VersionDelta {
     fn differs(
         &self,
         dir: DirId,
-        (name, sides): (&Name, Sides),
+        name: &Name,
+        sides: Sides,
         needs: &mut Needs,
     ) -> Result<bool, VfsError> {
         if !(sides.old && sides.new) {

@@ -89,9 +89,8 @@ fn step_overlay(
             })
         }
         Step::Commit { commit, mapping } => {
-            let end = (base, mapping.directories());
             let mapped = |state: &State| mapped(state, delta, mapping);
-            overlay.committed(*commit, end, mapped, decide)
+            overlay.committed(*commit, base, mapping.directories(), mapped, decide)
         }
     }
 }

@@ -52,11 +52,11 @@ impl<'a> ObjectTracker<'a> {
         let is_linked_otherwise = |it: &Record| link_of(it) != link_of(&object.record);
         match (here, object.record.link, object.record.dir()) {
             (Some(here), Some(link), _) if is_linked_otherwise(&here) => {
-                self.of_link(object, (link.id, name), needs)
+                self.of_link(object, link.id, name, needs)
             }
             (Some(_), ..) => Ok(Tracked::At(object.directory, name.clone())),
             (None, _, Some(dir)) => Ok(self.of_directory(dir, needs)),
-            (None, Some(link), None) => self.of_link(object, (link.id, name), needs),
+            (None, Some(link), None) => self.of_link(object, link.id, name, needs),
             (None, None, None) => Ok(Tracked::Gone),
         }
     }
@@ -74,7 +74,8 @@ impl<'a> ObjectTracker<'a> {
     fn of_link(
         &self,
         object: &BaseObject,
-        (link, name): (LinkId, &Name),
+        link: LinkId,
+        name: &Name,
         needs: &mut Needs,
     ) -> Result<Tracked, VfsError> {
         let Some(links) = self.links(needs)? else {

@@ -119,7 +119,7 @@ impl Remapper<'_> {
             self.settle_unchanged(ino, &mut outcome, &mut needs)?;
         }
         for (ino, detached) in self.table.detached() {
-            self.settle_detached((ino, &detached.object), &mut outcome, &mut needs)?;
+            self.settle_detached(ino, &detached.object, &mut outcome, &mut needs)?;
         }
         self.settle_directories(&mut outcome, &mut needs)?;
         self.settle_former(&mut outcome)?;
@@ -238,7 +238,7 @@ impl Remapper<'_> {
             Tracked::Needed => return Ok(()),
             Tracked::Gone => {}
             Tracked::At(dir, name) => {
-                let Some(found) = self.find((dir, &name), needs)? else {
+                let Some(found) = self.find(dir, &name, needs)? else {
                     return Ok(());
                 };
                 if !self.is_anothers(subject.ino, &found.candidate, outcome) {
@@ -256,7 +256,8 @@ impl Remapper<'_> {
     /// directory does not get one: the kernel may keep that names are not in it.
     fn settle_detached(
         &self,
-        (ino, object): (u64, &BaseObject),
+        ino: u64,
+        object: &BaseObject,
         outcome: &mut Outcome,
         needs: &mut Needs,
     ) -> Result<(), VfsError> {
@@ -267,12 +268,12 @@ impl Remapper<'_> {
         let Tracked::At(dir, name) = self.tracker.of(object, needs)? else {
             return Ok(());
         };
-        let Some(found) = self.find((dir, &name), needs)? else {
+        let Some(found) = self.find(dir, &name, needs)? else {
             return Ok(());
         };
         // What was there before has a number already.
         let is_back =
-            self.delta.is_changed(dir, &name) && !self.is_covered((dir, &name), &found.record);
+            self.delta.is_changed(dir, &name) && !self.is_covered(dir, &name, &found.record);
         if is_back && !self.is_anothers(ino, &found.candidate, outcome) {
             let subject = Subject {
                 ino,
@@ -285,7 +286,7 @@ impl Remapper<'_> {
     }
 
     /// Returns true if the overlay has something above an entry.
-    fn is_covered(&self, (dir, name): (DirId, &Name), record: &Record) -> bool {
+    fn is_covered(&self, dir: DirId, name: &Name, record: &Record) -> bool {
         let object = BaseObject {
             directory: dir,
             name: Some(name.clone()),
@@ -309,7 +310,8 @@ impl Remapper<'_> {
     /// Returns an entry of the version that comes; `None` if its listing is missing.
     fn find(
         &self,
-        (dir, name): (DirId, &Name),
+        dir: DirId,
+        name: &Name,
         needs: &mut Needs,
     ) -> Result<Option<FoundEntry>, VfsError> {
         let Some(listing) = self.delta.new_listing(dir, needs) else {
@@ -372,9 +374,9 @@ impl Remapper<'_> {
             return Ok(());
         };
         let record = listing.record_of(&name)?;
-        let is_mine = record.is_some_and(|record| self.is_mine((dir, &name), inode, &record));
+        let is_mine = record.is_some_and(|record| self.is_mine(dir, &name, inode, &record));
         let found = if is_mine {
-            self.find((dir, &name), needs)?
+            self.find(dir, &name, needs)?
         } else {
             None
         };
@@ -432,7 +434,7 @@ impl Remapper<'_> {
     }
 
     /// Returns true if a record is what the mount showed of an inode that it committed.
-    fn is_mine(&self, (dir, name): (DirId, &Name), inode: &Inode, record: &Record) -> bool {
+    fn is_mine(&self, dir: DirId, name: &Name, inode: &Inode, record: &Record) -> bool {
         // What is new here and there is one object: both made it alike.
         if !self.delta.is_others(dir, name) || inode.base.is_none() {
             return true;
