@@ -30,7 +30,7 @@ use std::time::Duration;
 
 use fuser::{Errno, Generation, InitFlags, KernelConfig, ReplyEmpty, Request};
 use lfsfs_common::request::{RequestId, carried};
-use lfsfs_vfs::{VfsError, WritableVfs};
+use lfsfs_vfs::{Vfs, VfsError};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tracing::{debug, info_span, warn};
@@ -90,7 +90,7 @@ pub(crate) struct AdapterConfig {
 /// Serves a version through fuser.
 #[derive(Debug)]
 pub(crate) struct Adapter {
-    vfs: Arc<WritableVfs>,
+    vfs: Arc<Vfs>,
     config: AdapterConfig,
     counters: Arc<Counters>,
     writes: Arc<Writes>,
@@ -112,7 +112,7 @@ struct Shown {
 impl Adapter {
     /// Serves `vfs`; what must wait does so on `runtime`.
     pub(crate) fn new(
-        vfs: Arc<WritableVfs>,
+        vfs: Arc<Vfs>,
         config: AdapterConfig,
         counters: Arc<Counters>,
         (writes, pages): (Arc<Writes>, Option<PageSender>),
@@ -234,7 +234,7 @@ impl Asked<'_> {
         &self,
         opcode: Opcode,
         reply: R,
-        call: impl Fn(Arc<WritableVfs>) -> F,
+        call: impl Fn(Arc<Vfs>) -> F,
         respond: impl FnOnce(R, Result<T, VfsError>) + Send + 'static,
     ) where
         R: Send + 'static,

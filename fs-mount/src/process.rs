@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lfsfs_client::{Layered, Remote};
-use lfsfs_vfs::{Kernel, Vfs};
+use lfsfs_vfs::{BaseVersion, Kernel};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
@@ -213,7 +213,7 @@ async fn open(
     request: &MountRequest,
     server: &Arc<Layered<Server>>,
     places: &Places,
-) -> Result<Vfs, MountError> {
+) -> Result<BaseVersion, MountError> {
     let mut tries_left = request.options.retry;
     loop {
         let slot_end = Instant::now() + OPEN_TIMEOUT;

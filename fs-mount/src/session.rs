@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use fuser::{Config, Notifier, Session, SessionACL};
-use lfsfs_vfs::WritableVfs;
+use lfsfs_vfs::Vfs;
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info};
@@ -50,7 +50,7 @@ impl ServedMount {
     /// Mounts and serves `vfs`. On an error nothing stays mounted.
     pub(crate) async fn start(
         spec: &MountSpec,
-        vfs: Arc<WritableVfs>,
+        vfs: Arc<Vfs>,
         config: SessionConfig,
     ) -> Result<Self, MountError> {
         let counters = Arc::new(Counters::default());

@@ -7,7 +7,7 @@ use lfsfs_client::{RemoteRead, Snapshot};
 use lfsfs_common::clock::SystemClock;
 use lfsfs_mount::{MountOptions, Places};
 use lfsfs_types::{ObjectPath, nodeid};
-use lfsfs_vfs::{Attr, FileKind, Vfs, VfsConfig, VfsError, WritableVfs};
+use lfsfs_vfs::{Attr, BaseVersion, FileKind, Vfs, VfsConfig, VfsError};
 
 use crate::error::{CommandError, no_such_path};
 use crate::output::quoted;
@@ -18,7 +18,7 @@ const READ_LEN: u32 = 1024 * 1024;
 /// The files of one version.
 #[derive(Debug)]
 pub(crate) struct Contents {
-    vfs: WritableVfs,
+    vfs: Vfs,
 }
 
 impl Contents {
@@ -30,8 +30,8 @@ impl Contents {
         let cache = DiskCache::open(&places.cache, CacheConfig::default())
             .map_err(|error| CommandError::failed(error.to_string()))?;
         let (remote, snapshot) = (Arc::clone(remote), snapshot.clone());
-        let base = Vfs::new(remote, cache, snapshot, VfsConfig::default());
-        let vfs = WritableVfs::read_only(base, Arc::new(SystemClock))?;
+        let base = BaseVersion::new(remote, cache, snapshot, VfsConfig::default());
+        let vfs = Vfs::read_only(base, Arc::new(SystemClock))?;
         Ok(Self { vfs })
     }
 

@@ -13,7 +13,7 @@ use crate::error::VfsError;
 use crate::inode::Place;
 use crate::listing::Listing;
 use crate::read::Wanted;
-use crate::vfs::Vfs;
+use crate::vfs::BaseVersion;
 
 const ACTION: &str = "read what is below a changed file";
 
@@ -21,7 +21,7 @@ const ACTION: &str = "read what is below a changed file";
 #[derive(Clone, Copy)]
 pub(crate) struct ChangedFile<'a> {
     /// The base of the view.
-    pub(crate) base: &'a Vfs,
+    pub(crate) base: &'a BaseVersion,
     /// Where the log is read.
     pub(crate) view: &'a View,
     /// The file.
@@ -63,7 +63,10 @@ impl ChangedFile<'_> {
 }
 
 /// Returns what the content of a file of the base is cut into; nothing if that is small.
-pub(crate) async fn pieces_below(vfs: &Vfs, base: &BaseObject) -> Result<Vec<OldPiece>, VfsError> {
+pub(crate) async fn pieces_below(
+    vfs: &BaseVersion,
+    base: &BaseObject,
+) -> Result<Vec<OldPiece>, VfsError> {
     let Kind::File { content, size } = base.record.kind else {
         return Ok(Vec::new());
     };
@@ -79,7 +82,7 @@ pub(crate) async fn pieces_below(vfs: &Vfs, base: &BaseObject) -> Result<Vec<Old
 
 /// Reads all of a range of a content that an object has in the base, or had in an earlier one.
 pub(crate) async fn read_below(
-    vfs: &Vfs,
+    vfs: &BaseVersion,
     base: &BaseObject,
     (content, size): (ContentId, u64),
     (offset, len): (u64, u64),
@@ -98,7 +101,7 @@ pub(crate) async fn read_below(
 /// Returns where the base lists an object with this content; `None` for the root, and where the base
 /// is a later one that has something else there.
 async fn listed(
-    vfs: &Vfs,
+    vfs: &BaseVersion,
     base: &BaseObject,
     content: ContentId,
 ) -> Result<Option<(Place, Arc<Listing>)>, VfsError> {

@@ -18,7 +18,7 @@ use crate::error::VfsError;
 use crate::listing::Listing;
 use crate::stack::ReadView;
 use crate::verb_error::ChangesError;
-use crate::vfs::Vfs;
+use crate::vfs::BaseVersion;
 
 use self::compare::Difference;
 use self::paths::misplaced;
@@ -74,7 +74,7 @@ struct Pair {
 }
 
 struct Comparison<'a> {
-    base: &'a Vfs,
+    base: &'a BaseVersion,
     view: &'a View,
     paths: Paths<'a>,
     lines: Vec<LocalChange>,

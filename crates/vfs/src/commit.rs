@@ -27,7 +27,7 @@ use crate::blocking::blocking;
 use crate::kernel::Kernel;
 use crate::tries::tried;
 use crate::verb_error::SwitchError;
-use crate::vfs::Vfs;
+use crate::vfs::BaseVersion;
 use crate::writable::{Exclusive, PublishedCommit};
 
 mod conflicts;
@@ -85,7 +85,7 @@ struct Commit<'a> {
     params: &'a CommitParams,
     progress: &'a Arc<Progress>,
     /// The version below, which stays until the commit lands.
-    base: Arc<Vfs>,
+    base: Arc<BaseVersion>,
 }
 
 /// What is known of a seal before it is told to the server.

@@ -1,8 +1,8 @@
 //! The file system core: inodes, directories and reads, without a kernel.
 //!
-//! [`WritableVfs`] is the file system of a mount: operations on inode numbers, with owned buffers and
+//! [`Vfs`] is the file system of a mount: operations on inode numbers, with owned buffers and
 //! typed errors. It knows no FUSE type, so that a second kernel transport and tests can drive it. Below
-//! it is one version of one project, a [`Vfs`], which never changes; above that an overlay has the
+//! it is one version of one project, a [`BaseVersion`], which never changes; above that an overlay has the
 //! changes of the mount, if it can have any.
 //!
 //! No lock is held across an await. One is taken while another is held only in `chunks`, in the
@@ -50,9 +50,8 @@ pub use kernel::{Hold, Kernel, KernelCache, NoBarrier, WriteBarrier};
 pub use stats::{Statfs, VfsStats};
 pub use tries::tried;
 pub use verb_error::{ChangesError, DiscardError, ServerFailure, SwitchError};
-pub use vfs::{Entry, Vfs};
+pub use vfs::{BaseVersion, Entry};
 pub use writable::{
     Allocation, Exclusive, Existing, ModeEffect, OverlayPlace, Owner, PreparedSwitch, Privileges,
-    RenameMode, SetAttr, SetTime, Sought, SpecialFile, SwitchReport, WritableVfs, Written,
-    XattrMode,
+    RenameMode, SetAttr, SetTime, Sought, SpecialFile, SwitchReport, Vfs, Written, XattrMode,
 };

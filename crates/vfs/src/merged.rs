@@ -15,7 +15,7 @@ use crate::error::{Interrupted, VfsError};
 use crate::inode::{Candidate, DirectoryLookup, InodeState, Place};
 use crate::listing::Listing;
 use crate::stack::PinnedBase;
-use crate::vfs::Vfs;
+use crate::vfs::BaseVersion;
 
 /// What one operation works on: the base as it was when it began, and the listings that it fetched,
 /// which stay at hand until it ends, whatever the caches do.
@@ -157,7 +157,7 @@ impl<'a> MergedView<'a> {
     }
 
     /// Returns the base.
-    pub(crate) fn base(&self) -> &'a Vfs {
+    pub(crate) fn base(&self) -> &'a BaseVersion {
         &self.fetched.pinned.base
     }
 

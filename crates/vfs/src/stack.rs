@@ -10,12 +10,12 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockWriteGuard};
 use lfsfs_overlay::{Base, Inode, Overlay, ProjectBase, State, View};
 
 use crate::error::{Interrupted, VfsError};
-use crate::vfs::{Found, Vfs};
+use crate::vfs::{BaseVersion, Found};
 
 /// A base as one request uses it, and the state above it while there is no overlay.
 #[derive(Debug)]
 pub(crate) struct PinnedBase {
-    pub(crate) base: Arc<Vfs>,
+    pub(crate) base: Arc<BaseVersion>,
     pub(crate) untouched: State,
 }
 
@@ -48,7 +48,7 @@ pub(crate) struct Stack {
 }
 
 impl PinnedBase {
-    pub(crate) fn new(base: Vfs) -> Self {
+    pub(crate) fn new(base: BaseVersion) -> Self {
         Self {
             untouched: State::new(base_of(&base)),
             base: Arc::new(base),
@@ -74,7 +74,7 @@ impl PinnedBase {
 }
 
 impl ReadView {
-    pub(crate) fn base(&self) -> &Vfs {
+    pub(crate) fn base(&self) -> &BaseVersion {
         &self.pinned.base
     }
 
@@ -105,13 +105,13 @@ impl UpperInode {
         found.ok_or_else(|| VfsError::internal("a view lost an inode"))
     }
 
-    pub(crate) fn base(&self) -> &Vfs {
+    pub(crate) fn base(&self) -> &BaseVersion {
         self.view.base()
     }
 }
 
 impl Stack {
-    pub(crate) fn new(base: Vfs) -> Self {
+    pub(crate) fn new(base: BaseVersion) -> Self {
         Self {
             pinned: RwLock::new(Arc::new(PinnedBase::new(base))),
             overlay: OnceLock::new(),
@@ -198,7 +198,7 @@ impl Stack {
     }
 }
 
-fn base_of(base: &Vfs) -> Base {
+fn base_of(base: &BaseVersion) -> Base {
     let version = &base.snapshot().version;
     Base {
         number: version.number,

@@ -1,7 +1,7 @@
 //! One version of one project: its listings, its contents, and what each inode number stands for in it.
 //!
 //! This is what lies below a mount. The calls of a file system are those of
-//! [`WritableVfs`](crate::WritableVfs).
+//! [`Vfs`](crate::Vfs).
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -40,7 +40,7 @@ pub struct Entry {
 ///
 /// Methods may be called from any number of tasks, inside a tokio runtime with time enabled.
 #[derive(Debug)]
-pub struct Vfs {
+pub struct BaseVersion {
     source: Source,
     config: VfsConfig,
     inodes: Inodes,
@@ -57,7 +57,7 @@ pub(crate) struct Found {
     pub(crate) listing: Option<Arc<Listing>>,
 }
 
-impl Vfs {
+impl BaseVersion {
     /// Resolves `source` and opens that version. No listing is asked for yet.
     pub async fn open(
         remote: Arc<dyn RemoteRead>,

@@ -35,7 +35,7 @@ use crate::inode::InodeTable;
 use crate::merged::{Fetched, MergedView, NamedObject, Object, name_of};
 use crate::stack::{Resolved, Stack};
 use crate::verb_error::ChangesError;
-use crate::vfs::{Entry, Vfs, target_of};
+use crate::vfs::{BaseVersion, Entry, target_of};
 
 mod attributes;
 mod content;
@@ -82,7 +82,7 @@ type Opened = (Overlay, HashMap<u64, u64>);
 /// Methods may be called from any number of tasks, inside a tokio runtime with time enabled.
 /// Permissions are the kernel's to check; what a call says about the caller is taken as it is.
 #[derive(Debug)]
-pub struct WritableVfs {
+pub struct Vfs {
     stack: Stack,
     /// What the kernel knows of all bases.
     inodes: Arc<InodeTable>,
@@ -99,12 +99,12 @@ pub struct WritableVfs {
     orders: Orders,
 }
 
-impl WritableVfs {
+impl Vfs {
     /// Opens a version with the changes of an earlier mount, if there are any at `place`.
     ///
     /// An overlay with changes of another version is refused; one that is in use too.
     pub async fn open(
-        base: Vfs,
+        base: BaseVersion,
         place: OverlayPlace,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, VfsError> {
@@ -118,12 +118,12 @@ impl WritableVfs {
 
     /// Opens a version that cannot be changed, whatever overlays there are. Changes fail with
     /// [`VfsError::ReadOnly`].
-    pub fn read_only(base: Vfs, clock: Arc<dyn Clock>) -> Result<Self, VfsError> {
+    pub fn read_only(base: BaseVersion, clock: Arc<dyn Clock>) -> Result<Self, VfsError> {
         Self::new(base, None, clock)
     }
 
     fn new(
-        base: Vfs,
+        base: BaseVersion,
         place: Option<OverlayPlace>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, VfsError> {
@@ -144,7 +144,7 @@ impl WritableVfs {
 
     /// Returns the version below as it is now; a switch or a commit puts another in its place.
     #[must_use]
-    pub fn base(&self) -> Arc<Vfs> {
+    pub fn base(&self) -> Arc<BaseVersion> {
         Arc::clone(&self.stack.pin().base)
     }
 

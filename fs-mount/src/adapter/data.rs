@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fuser::{Errno, ReplyData, ReplyEmpty, ReplyLseek, ReplyWrite, Request, WriteFlags};
-use lfsfs_vfs::{Allocation, ModeEffect, Privileges, Sought, VfsError, WritableVfs, Written};
+use lfsfs_vfs::{Allocation, ModeEffect, Privileges, Sought, Vfs, VfsError, Written};
 use tracing::debug;
 
 use super::attributes::privileges_of;
@@ -60,7 +60,7 @@ impl Asked<'_> {
         self.serve(Opcode::Write, || {
             let vfs = Arc::clone(&self.vfs);
             let writing = self.writes.begin(span);
-            let write = async move |vfs: Arc<WritableVfs>, data: &[u8]| match keeps_times {
+            let write = async move |vfs: Arc<Vfs>, data: &[u8]| match keeps_times {
                 true => vfs.write_gathered(ino, offset, data, privileges).await,
                 false => vfs.write(ino, offset, data, privileges).await,
             };
@@ -127,7 +127,7 @@ impl Asked<'_> {
         };
         let (vfs, writes) = (Arc::clone(&self.vfs), Arc::clone(&self.writes));
         let pages = self.pages.clone();
-        let find = move |vfs: Arc<WritableVfs>| async move { vfs.seek(ino, offset, sought).await };
+        let find = move |vfs: Arc<Vfs>| async move { vfs.seek(ino, offset, sought).await };
         if !vfs.has_holes(ino) {
             return self.answer(Opcode::Lseek, reply, find, move |reply, found| {
                 reply_offset(ino, reply, found);
@@ -194,7 +194,7 @@ async fn sent(pages: Option<&PageSender>, ino: u64) -> bool {
 
 /// Answers as for a file that is one run of data.
 async fn seek_without_holes(
-    vfs: &WritableVfs,
+    vfs: &Vfs,
     ino: u64,
     offset: u64,
     sought: Sought,

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 
 use fuser::{Errno, INodeNo, ReplyDirectory, ReplyDirectoryPlus};
-use lfsfs_vfs::{DirEntry, VfsError, WritableVfs};
+use lfsfs_vfs::{DirEntry, Vfs, VfsError};
 
 use super::attributes::{file_attr, file_type, without_attributes};
 use super::{Asked, GENERATION, Shown, failed};
@@ -82,7 +82,7 @@ impl Asked<'_> {
 }
 
 async fn read<R: Entries>(
-    vfs: &WritableVfs,
+    vfs: &Vfs,
     ino: u64,
     offset: u64,
     reply: &mut R,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lfsfs_client::{ClientConfig, Layered, Retry};
-use lfsfs_vfs::{CommitParams, Kernel, VfsStats, WritableVfs};
+use lfsfs_vfs::{CommitParams, Kernel, Vfs, VfsStats};
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
@@ -56,7 +56,7 @@ pub(crate) struct FixedStatus {
 pub(crate) struct Control {
     pub(crate) fixed: FixedStatus,
     pub(crate) counters: Arc<Counters>,
-    pub(crate) vfs: Arc<WritableVfs>,
+    pub(crate) vfs: Arc<Vfs>,
     /// Where tags and numbers of versions are known.
     pub(crate) server: Arc<Layered<Server>>,
     /// How it is reached, whatever its address.

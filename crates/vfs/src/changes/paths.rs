@@ -11,7 +11,7 @@ use lfsfs_types::{DirId, Name, ObjectPath, path_text};
 
 use crate::error::VfsError;
 use crate::verb_error::ChangesError;
-use crate::vfs::Vfs;
+use crate::vfs::BaseVersion;
 
 const ACTION: &str = "find where directories are";
 
@@ -167,7 +167,7 @@ impl<'a> Paths<'a> {
 /// Returns the places of all directories of the base that paths of changes go through, beyond what
 /// the overlay itself knows.
 pub(crate) async fn places_of_changes(
-    base: &Vfs,
+    base: &BaseVersion,
     state: &State,
 ) -> Result<HashMap<DirId, (DirId, Name)>, VfsError> {
     let none = HashMap::new();
@@ -191,7 +191,7 @@ pub(crate) async fn places_of_changes(
 
 /// Returns where a mount has an object that it changed.
 pub(crate) async fn path_of(
-    base: &Vfs,
+    base: &BaseVersion,
     state: &State,
     ino: u64,
 ) -> Result<ObjectPath, ChangesError> {

@@ -12,7 +12,7 @@ use lfsfs_types::{DirId, Name};
 
 use super::error::CommitError;
 use crate::directory::VersionPlace;
-use crate::vfs::Vfs;
+use crate::vfs::BaseVersion;
 
 /// Conflicts of which the paths are told.
 const TOLD_MAX: usize = 1000;
@@ -40,7 +40,7 @@ impl Conflicts {
     }
 
     /// Returns the error that tells them, by their paths in the base.
-    pub(super) async fn name(self, remote: &dyn RemoteRead, base: &Vfs) -> CommitError {
+    pub(super) async fn name(self, remote: &dyn RemoteRead, base: &BaseVersion) -> CommitError {
         let snapshot = base.snapshot();
         let dirs: BTreeSet<DirId> = self.first.iter().map(|it| it.dir).collect();
         let dirs: Vec<_> = dirs.into_iter().collect();

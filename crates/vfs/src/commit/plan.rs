@@ -22,7 +22,7 @@ use super::made::Made;
 use crate::directory::VersionPlace;
 use crate::error::VfsError;
 use crate::listing::Listing;
-use crate::vfs::Vfs;
+use crate::vfs::BaseVersion;
 
 /// Files of one batch, and the bytes that end one earlier.
 const BATCH_FILES_MAX: usize = 256;
@@ -34,7 +34,7 @@ const BATCHES_QUEUED_MAX: usize = 2;
 #[derive(Debug)]
 pub(super) struct Workshop {
     /// The version below.
-    pub(super) base: Arc<Vfs>,
+    pub(super) base: Arc<BaseVersion>,
     pub(super) runtime: Handle,
     pub(super) sealed: Sealed,
     pub(super) contents: ContentSender,

@@ -8,7 +8,7 @@ use crate::attr::{Attr, FileKind};
 use crate::error::{Interrupted, VfsError};
 use crate::merged::Object;
 use crate::stack::Resolved;
-use crate::writable::WritableVfs;
+use crate::writable::Vfs;
 use crate::writable::plan::{Plan, check_range};
 use crate::writable::request::{Privileges, SetAttr, SetTime};
 
@@ -18,7 +18,7 @@ const GROUP_EXEC: u16 = 0o010;
 /// Capabilities that a file gives; they go whenever its content or owner changes, also if root changes it.
 const CAPABILITY: &[u8] = b"security.capability";
 
-impl WritableVfs {
+impl Vfs {
     /// Returns the attributes of an inode.
     pub async fn getattr(&self, ino: u64) -> Result<Attr, VfsError> {
         match self.stack.resolve(ino).await? {

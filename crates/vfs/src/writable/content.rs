@@ -7,7 +7,7 @@ use crate::attr::{Attr, FileKind};
 use crate::changed_file::{ChangedFile, file_of};
 use crate::error::VfsError;
 use crate::stack::Resolved;
-use crate::writable::WritableVfs;
+use crate::writable::Vfs;
 use crate::writable::attributes::plan_privileges;
 use crate::writable::plan::check_range;
 use crate::writable::request::{Allocation, ModeEffect, Privileges, Sought, Written};
@@ -27,7 +27,7 @@ struct Write<'a> {
     times: WriteTimes,
 }
 
-impl WritableVfs {
+impl Vfs {
     /// Returns bytes of a file as of one moment: fewer than `size` only at its end. Blocks of the
     /// base are fetched where nothing was written.
     pub async fn read(&self, ino: u64, offset: u64, size: u32) -> Result<Bytes, VfsError> {

@@ -13,7 +13,7 @@ use lfsfs_types::{Name, nodeid};
 use crate::error::{Interrupted, VfsError};
 use crate::inode::Place;
 use crate::merged::{MergedDir, MergedView, Object};
-use crate::vfs::Vfs;
+use crate::vfs::BaseVersion;
 use crate::writable::Known;
 use crate::writable::plan::Plan;
 
@@ -54,7 +54,7 @@ pub(super) fn check_move(
 }
 
 /// Returns an upper bound of all paths of a version.
-pub(super) fn longest_of(base: &Vfs) -> usize {
+pub(super) fn longest_of(base: &BaseVersion) -> usize {
     let counted = base.snapshot().version.counts.path_len;
     counted.map_or(PATH_LEN_MAX, |len| len as usize)
 }

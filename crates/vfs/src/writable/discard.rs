@@ -20,7 +20,7 @@ use crate::kernel::KernelCache;
 use crate::merged::{Fetched, MergedView};
 use crate::verb_error::DiscardError;
 use crate::writable::known::Known;
-use crate::writable::{Exclusive, WritableVfs};
+use crate::writable::{Exclusive, Vfs};
 
 use self::plan::{Dropped, plan};
 
@@ -61,7 +61,7 @@ impl Exclusive<'_> {
     }
 }
 
-impl WritableVfs {
+impl Vfs {
     /// Drops the changes with what is at hand; `None` if places of directories are missing.
     fn try_discard(
         &self,

@@ -2,18 +2,18 @@
 
 use tokio::sync::MutexGuard;
 
-use crate::writable::WritableVfs;
+use crate::writable::Vfs;
 
 /// The right to commit, to switch and to discard, which one caller has until it is dropped.
 ///
 /// While it is held the base of the mount is replaced by calls of it only.
 #[derive(Debug)]
 pub struct Exclusive<'a> {
-    pub(crate) vfs: &'a WritableVfs,
+    pub(crate) vfs: &'a Vfs,
     _guard: MutexGuard<'a, ()>,
 }
 
-impl WritableVfs {
+impl Vfs {
     /// Waits until no other commit, switch or discard is under way, and begins an exclusive section.
     pub async fn exclusive(&self) -> Exclusive<'_> {
         Exclusive {

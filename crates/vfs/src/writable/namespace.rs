@@ -9,7 +9,7 @@ use crate::merged::{Fetched, MergedDir, MergedView, NamedObject, name_of};
 use crate::vfs::Entry;
 use crate::writable::plan::Plan;
 use crate::writable::request::{Existing, Owner, SpecialFile};
-use crate::writable::{Known, WritableVfs, depth};
+use crate::writable::{Known, Vfs, depth};
 
 /// Setgid: what is made in such a directory gets its group, and a directory the bit too.
 const SETGID: u32 = 0o2000;
@@ -28,7 +28,7 @@ pub(super) struct Renamed {
     pub(super) longest: usize,
 }
 
-impl WritableVfs {
+impl Vfs {
     /// Makes a regular file, or takes the object that has the name, and counts one lookup. There are
     /// no handles.
     pub async fn create(

@@ -11,10 +11,10 @@ use crate::attr::{Attr, FileKind};
 use crate::directory::{DirEntry, EntrySink};
 use crate::error::{Interrupted, VfsError};
 use crate::merged::{BaseFound, Fetched, MergedDir, MergedView, NamedObject, Object};
-use crate::writable::WritableVfs;
+use crate::writable::Vfs;
 use crate::writable::order::{DOTS, EntrySource};
 
-impl WritableVfs {
+impl Vfs {
     /// Gives the entries of a directory from `offset` on to `sink` until it is full.
     ///
     /// With `plus` entries have attributes, and each that `sink` takes, except `.` and `..`, counts
@@ -60,7 +60,7 @@ impl WritableVfs {
 
 /// A directory that is being read.
 struct Reader<'a> {
-    vfs: &'a WritableVfs,
+    vfs: &'a Vfs,
     merged: MergedView<'a>,
     plus: bool,
 }

@@ -10,7 +10,7 @@ use crate::merged::{MergedDir, Object, name_of};
 use crate::writable::namespace::{Renamed, place};
 use crate::writable::plan::Plan;
 use crate::writable::request::RenameMode;
-use crate::writable::{Known, WritableVfs, depth};
+use crate::writable::{Known, Vfs, depth};
 
 /// What a rename is about.
 struct Move<'a> {
@@ -21,7 +21,7 @@ struct Move<'a> {
     target: Option<Object<'a>>,
 }
 
-impl WritableVfs {
+impl Vfs {
     /// Moves a name. Costs the same whatever is below it.
     pub async fn rename(
         &self,

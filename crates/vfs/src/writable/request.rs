@@ -22,7 +22,7 @@ pub struct Owner {
     pub gid: u32,
 }
 
-/// What [`WritableVfs::mknod`](crate::WritableVfs::mknod) makes.
+/// What [`Vfs::mknod`](crate::Vfs::mknod) makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SpecialFile {
     /// An empty regular file.

@@ -6,9 +6,9 @@ use rustix::fs::{StatVfs, statvfs};
 
 use crate::attr::BLOCK_LEN;
 use crate::stats::Statfs;
-use crate::writable::WritableVfs;
+use crate::writable::Vfs;
 
-impl WritableVfs {
+impl Vfs {
     /// Returns the size of the version and the free space of the disk that changes go to. Never
     /// touches the network.
     #[must_use]

@@ -35,7 +35,7 @@ use crate::inode::{DirectoryLookup, InodeTable};
 use crate::kernel::KernelCache;
 use crate::stack::PinnedBase;
 use crate::verb_error::SwitchError;
-use crate::writable::{Exclusive, SYNC, WritableVfs};
+use crate::writable::{Exclusive, SYNC, Vfs};
 
 const TELL: &str = "telling the kernel";
 
@@ -66,7 +66,7 @@ pub(crate) struct PublishedCommit {
 /// A switch whose changed names are known.
 #[derive(Debug)]
 pub struct PreparedSwitch<'a> {
-    vfs: &'a WritableVfs,
+    vfs: &'a Vfs,
     pinned: Arc<PinnedBase>,
     next: Arc<PinnedBase>,
     changed: Vec<ChangedName>,
@@ -162,7 +162,7 @@ impl PreparedSwitch<'_> {
     }
 }
 
-impl WritableVfs {
+impl Vfs {
     /// Returns false while entries of this directory are being drained: a reply about one must then
     /// have the lifetime 0, for entry and attributes alike.
     ///

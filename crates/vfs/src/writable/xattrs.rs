@@ -9,12 +9,12 @@ use crate::changed_file::{not_below, read_below};
 use crate::error::{Interrupted, VfsError};
 use crate::merged::Object;
 use crate::stack::Resolved;
-use crate::writable::WritableVfs;
+use crate::writable::Vfs;
 use crate::writable::plan::Plan;
 use crate::writable::request::XattrMode;
 use crate::xattr;
 
-impl WritableVfs {
+impl Vfs {
     /// Returns the value of an extended attribute.
     pub async fn getxattr(&self, ino: u64, name: &[u8]) -> Result<Bytes, VfsError> {
         let upper = match self.stack.resolve(ino).await? {

@@ -16,9 +16,9 @@ use lfsfs_testkit::tempdir::ThreadDir;
 use lfsfs_types::{ObjectPath, ProjectName, Source};
 use lfsfs_upload::Progress;
 use lfsfs_vfs::{
-    Attr, CommitError, CommitOutcome, CommitParams, Existing, FileKind, Kernel, KernelCache,
-    NoBarrier, OverlayPlace, Privileges, RenameMode, SetAttr, Vfs, VfsConfig, VfsError,
-    WritableVfs,
+    Attr, BaseVersion, CommitError, CommitOutcome, CommitParams, Existing, FileKind, Kernel,
+    KernelCache, NoBarrier, OverlayPlace, Privileges, RenameMode, SetAttr, Vfs, VfsConfig,
+    VfsError,
 };
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -114,7 +114,7 @@ impl Client {
         self.mount_above(base, overlay).await
     }
 
-    async fn mount_above(&self, base: Vfs, overlay: &str) -> Result<Mount, VfsError> {
+    async fn mount_above(&self, base: BaseVersion, overlay: &str) -> Result<Mount, VfsError> {
         let place = OverlayPlace {
             dir: self.overlay_dir(overlay),
             options: OverlayOptions {
@@ -122,7 +122,7 @@ impl Client {
                 ..OverlayOptions::default()
             },
         };
-        let vfs = WritableVfs::open(base, place, self.clock.clone()).await?;
+        let vfs = Vfs::open(base, place, self.clock.clone()).await?;
         Ok(Mount {
             vfs: Arc::new(vfs),
             remote: self.remote.clone(),
@@ -139,10 +139,10 @@ impl Client {
         remote: Arc<dyn RemoteRead>,
         source: &str,
         cache: &str,
-    ) -> Result<Vfs, VfsError> {
+    ) -> Result<BaseVersion, VfsError> {
         let cache = DiskCache::open(&self.dir.path().join(cache), CacheConfig::default());
         let source: Source = source.parse().unwrap();
-        Vfs::open(remote, cache.unwrap(), &source, VfsConfig::default()).await
+        BaseVersion::open(remote, cache.unwrap(), &source, VfsConfig::default()).await
     }
 
     /// Returns what a version is, read through a new cache.
@@ -152,8 +152,8 @@ impl Client {
         let source: Source = source.parse().unwrap();
         let remote = Arc::new(self.remote.clone());
         let config = VfsConfig::default();
-        let base = Vfs::open(remote, cache.unwrap(), &source, config).await;
-        let vfs = WritableVfs::read_only(base.unwrap(), self.clock.clone()).unwrap();
+        let base = BaseVersion::open(remote, cache.unwrap(), &source, config).await;
+        let vfs = Vfs::read_only(base.unwrap(), self.clock.clone()).unwrap();
         tree(&vfs).await
     }
 }
@@ -199,7 +199,7 @@ impl KernelCache for NoKernel {
 
 /// A mount, driven by paths. Every change comes a millisecond after the last.
 pub(crate) struct Mount {
-    pub(crate) vfs: Arc<WritableVfs>,
+    pub(crate) vfs: Arc<Vfs>,
     pub(crate) remote: GrpcRemote,
     clock: Arc<TestClock>,
 }
@@ -375,7 +375,7 @@ pub(crate) struct Seen {
 pub(crate) type Tree = BTreeMap<String, Seen>;
 
 /// Reads everything. Inode numbers count only as far as they tell which names are one object.
-pub(crate) async fn tree(vfs: &WritableVfs) -> Tree {
+pub(crate) async fn tree(vfs: &Vfs) -> Tree {
     let mut tree = Tree::new();
     let mut numbers = BTreeMap::new();
     let mut open = vec![String::new()];
@@ -423,7 +423,7 @@ pub(crate) async fn tree(vfs: &WritableVfs) -> Tree {
     tree
 }
 
-async fn read_in_parts(vfs: &WritableVfs, ino: u64, size: u64) -> Vec<u8> {
+async fn read_in_parts(vfs: &Vfs, ino: u64, size: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     while (bytes.len() as u64) < size {
         let part = vfs.read(ino, bytes.len() as u64, 1 << 20).await.unwrap();

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use lfsfs_client::memory::{MemoryTree, plain};
 use lfsfs_types::{Kind, Link, LinkId, ObjectPath, VersionId};
-use lfsfs_vfs::{DiscardError, KernelCache, Privileges, WritableVfs};
+use lfsfs_vfs::{DiscardError, KernelCache, Privileges, Vfs};
 use proptest::prelude::*;
 
 use crate::local_changes::{config, lines};
@@ -31,7 +31,7 @@ impl KernelCache for Told {
     }
 }
 
-async fn discard(vfs: &WritableVfs, paths: &[&str]) -> Result<u64, DiscardError> {
+async fn discard(vfs: &Vfs, paths: &[&str]) -> Result<u64, DiscardError> {
     let paths: Vec<_> = paths.iter().map(|path| object_path(path)).collect();
     let exclusive = vfs.exclusive().await;
     exclusive.discard(&paths, Arc::new(Told::default())).await

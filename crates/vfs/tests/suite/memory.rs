@@ -12,7 +12,7 @@ use lfsfs_client::{DirectoryListing, MemoryRemote, RemoteRead};
 use lfsfs_common::clock::SystemClock;
 use lfsfs_testkit::tempdir::ThreadDir;
 use lfsfs_types::{ContentId, DirId, Kind, Name, Record, Source, VersionId, nodeid};
-use lfsfs_vfs::{Vfs, VfsConfig, WritableVfs};
+use lfsfs_vfs::{BaseVersion, Vfs, VfsConfig};
 
 /// How many entries a child is to make.
 pub(crate) const ENTRIES: &str = "LFSFS_VFS_TEST_ENTRIES";
@@ -100,9 +100,9 @@ async fn walk_as_a_child() {
     let before = anonymous_kib();
     let started = Instant::now();
     let source: Source = "app".parse().unwrap();
-    let base = Vfs::open(remote, cache, &source, VfsConfig::default());
+    let base = BaseVersion::open(remote, cache, &source, VfsConfig::default());
     let clock = Arc::new(SystemClock);
-    let vfs = WritableVfs::read_only(base.await.unwrap(), clock).unwrap();
+    let vfs = Vfs::read_only(base.await.unwrap(), clock).unwrap();
     let mut directories = Vec::new();
     vfs.readdir(nodeid::ROOT, 0, true, &mut |entry| {
         directories.extend(entry.attr.map(|attr| attr.ino));

@@ -3,7 +3,7 @@
 use lfsfs_client::MemoryRemote;
 use lfsfs_client::memory::MemoryTree;
 use lfsfs_testkit::tempdir::ThreadDir;
-use lfsfs_vfs::{VfsConfig, WritableVfs};
+use lfsfs_vfs::{Vfs, VfsConfig};
 use proptest::prelude::*;
 
 use crate::support::{config, find, noise, open};
@@ -17,7 +17,7 @@ fn bytes() -> Vec<u8> {
     bytes
 }
 
-async fn mount(dir: &std::path::Path, config: VfsConfig) -> (WritableVfs, u64) {
+async fn mount(dir: &std::path::Path, config: VfsConfig) -> (Vfs, u64) {
     let remote = MemoryRemote::new();
     let mut tree = MemoryTree::new();
     tree.file("small", b"before").file("large", &bytes());

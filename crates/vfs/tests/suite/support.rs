@@ -15,7 +15,7 @@ use lfsfs_client::memory::{MemoryTree, plain};
 use lfsfs_common::clock::SystemClock;
 use lfsfs_testkit::tempdir::ThreadDir;
 use lfsfs_types::{DirId, Kind, Link, LinkId, Source, Xattr, XattrName, XattrValue, nodeid};
-use lfsfs_vfs::{Attr, FileKind, Vfs, VfsConfig, VfsError, WritableVfs};
+use lfsfs_vfs::{Attr, BaseVersion, FileKind, Vfs, VfsConfig, VfsError};
 
 pub(crate) const CHUNK_LEN: u64 = 1 << 20;
 
@@ -104,11 +104,11 @@ impl Setup {
         self.dir.path()
     }
 
-    pub(crate) async fn mount(&self) -> WritableVfs {
+    pub(crate) async fn mount(&self) -> Vfs {
         self.mount_with(config()).await
     }
 
-    pub(crate) async fn mount_with(&self, config: VfsConfig) -> WritableVfs {
+    pub(crate) async fn mount_with(&self, config: VfsConfig) -> Vfs {
         open(&self.remote, self.cache_dir(), config).await.unwrap()
     }
 }
@@ -125,9 +125,9 @@ pub(crate) async fn open(
     remote: &Arc<MemoryRemote>,
     dir: &Path,
     config: VfsConfig,
-) -> Result<WritableVfs, VfsError> {
+) -> Result<Vfs, VfsError> {
     let base = open_base(remote, dir, config).await?;
-    WritableVfs::read_only(base, Arc::new(SystemClock))
+    Vfs::read_only(base, Arc::new(SystemClock))
 }
 
 /// Opens the newest version, to put a file system above it.
@@ -135,10 +135,10 @@ pub(crate) async fn open_base(
     remote: &Arc<MemoryRemote>,
     dir: &Path,
     config: VfsConfig,
-) -> Result<Vfs, VfsError> {
+) -> Result<BaseVersion, VfsError> {
     let cache = DiskCache::open(dir, CacheConfig::default()).unwrap();
     let source: Source = "app".parse().unwrap();
-    Vfs::open(remote.clone(), cache, &source, config).await
+    BaseVersion::open(remote.clone(), cache, &source, config).await
 }
 
 /// What a user sees of one object.
@@ -150,7 +150,7 @@ pub(crate) struct Seen {
 }
 
 /// Reads everything below the root, by path.
-pub(crate) async fn walk(vfs: &WritableVfs) -> Result<BTreeMap<String, Seen>, VfsError> {
+pub(crate) async fn walk(vfs: &Vfs) -> Result<BTreeMap<String, Seen>, VfsError> {
     let mut seen = BTreeMap::new();
     let mut open = vec![(String::new(), nodeid::ROOT)];
     while let Some((dir, ino)) = open.pop() {
@@ -171,7 +171,7 @@ pub(crate) async fn walk(vfs: &WritableVfs) -> Result<BTreeMap<String, Seen>, Vf
 }
 
 /// Lists a directory as a kernel would, in small replies.
-pub(crate) async fn list(vfs: &WritableVfs, ino: u64) -> Result<Vec<(String, Attr)>, VfsError> {
+pub(crate) async fn list(vfs: &Vfs, ino: u64) -> Result<Vec<(String, Attr)>, VfsError> {
     let (mut entries, mut offset) = (Vec::new(), 0);
     loop {
         let before = offset;
@@ -194,7 +194,7 @@ pub(crate) async fn list(vfs: &WritableVfs, ino: u64) -> Result<Vec<(String, Att
     }
 }
 
-pub(crate) async fn read_all(vfs: &WritableVfs, attr: &Attr) -> Result<Bytes, VfsError> {
+pub(crate) async fn read_all(vfs: &Vfs, attr: &Attr) -> Result<Bytes, VfsError> {
     let mut bytes = Vec::new();
     while (bytes.len() as u64) < attr.size {
         let part = vfs.read(attr.ino, bytes.len() as u64, 128 << 10).await?;
@@ -205,7 +205,7 @@ pub(crate) async fn read_all(vfs: &WritableVfs, attr: &Attr) -> Result<Bytes, Vf
 }
 
 /// Looks up a path; every part keeps its lookup.
-pub(crate) async fn find(vfs: &WritableVfs, path: &str) -> Result<Attr, VfsError> {
+pub(crate) async fn find(vfs: &Vfs, path: &str) -> Result<Attr, VfsError> {
     let mut attr = vfs.getattr(nodeid::ROOT).await?;
     for name in path.split('/').filter(|it| !it.is_empty()) {
         attr = vfs.lookup(attr.ino, name.as_bytes()).await?.attr;

@@ -9,8 +9,8 @@ use lfsfs_client::memory::MemoryTree;
 use lfsfs_overlay::OverlayError;
 use lfsfs_types::{Timestamp, nodeid};
 use lfsfs_vfs::{
-    Allocation, Existing, ModeEffect, Privileges, RenameMode, SetAttr, SetTime, SpecialFile,
-    VfsError, WritableVfs, XattrMode,
+    Allocation, Existing, ModeEffect, Privileges, RenameMode, SetAttr, SetTime, SpecialFile, Vfs,
+    VfsError, XattrMode,
 };
 
 use crate::support::noise;
@@ -82,7 +82,7 @@ async fn a_read_only_version_shows_no_overlay_and_takes_no_change() {
     let vfs = machine.mount().await;
     vfs.mkdir(ROOT, b"new", 0o755, OWNER).await.unwrap();
     let base = machine.base().await.unwrap();
-    let read_only = WritableVfs::read_only(base, machine.clock.clone()).unwrap();
+    let read_only = Vfs::read_only(base, machine.clock.clone()).unwrap();
 
     let absent = read_only.lookup(ROOT, b"new").await.unwrap_err();
     assert!(matches!(absent, VfsError::NotFound));

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use crate::error::VfsError;
 use crate::listing::Listing;
 use crate::stack::PinnedBase;
-use crate::vfs::Vfs;
+use crate::vfs::BaseVersion;
 
 /// Listings that are fetched at once.
 const LOADS_MAX: usize = 16;
@@ -287,7 +287,7 @@ fn empty() -> Result<Arc<Listing>, VfsError> {
 
 /// Fetches listings, some at once. A directory that the version does not have is empty.
 async fn listings(
-    vfs: &Arc<Vfs>,
+    vfs: &Arc<BaseVersion>,
     dirs: BTreeSet<DirId>,
 ) -> Result<HashMap<DirId, Arc<Listing>>, VfsError> {
     let mut loaded = HashMap::new();

@@ -16,7 +16,7 @@ use super::object_tracker::ObjectTracker;
 use super::remap::{NotReady, Outcome, Remapper};
 use crate::directory::VersionPlace;
 use crate::verb_error::SwitchError;
-use crate::writable::{WritableVfs, depth};
+use crate::writable::{Vfs, depth};
 
 /// What makes another version the base.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ pub(in crate::writable) enum Step {
     },
 }
 
-impl WritableVfs {
+impl Vfs {
     /// Puts the next version in the place of the base, or changes nothing.
     pub(super) fn flip(&self, delta: &VersionDelta, step: &Step) -> Result<Outcome, NotReady> {
         let mut known = self.lock_known();

@@ -9,7 +9,7 @@ use lfsfs_testkit::tempdir::ThreadDir;
 use lfsfs_types::Timestamp;
 use lfsfs_vfs::{
     Allocation, Attr, Existing, FileKind, Privileges, RenameMode, SetAttr, SetTime, SpecialFile,
-    VfsError, WritableVfs, XattrMode,
+    Vfs, VfsError, XattrMode,
 };
 use rustix::io::Errno;
 
@@ -20,7 +20,7 @@ use crate::writable_support::{self as base, Machine, OWNER, ROOT};
 
 pub(super) struct Ours {
     machine: Machine,
-    vfs: Option<WritableVfs>,
+    vfs: Option<Vfs>,
     /// Each holds one lookup.
     handles: [Option<u64>; 3],
 }
@@ -75,7 +75,7 @@ impl Ours {
         }
     }
 
-    fn vfs(&self) -> &WritableVfs {
+    fn vfs(&self) -> &Vfs {
         self.vfs.as_ref().unwrap()
     }
 
@@ -442,7 +442,7 @@ fn expect_user_xattrs(attr: &Attr) -> Result<(), i32> {
     }
 }
 
-async fn children(vfs: &WritableVfs, ino: u64) -> Vec<(String, Attr)> {
+async fn children(vfs: &Vfs, ino: u64) -> Vec<(String, Attr)> {
     let (mut entries, mut offset) = (Vec::new(), 0);
     loop {
         let before = offset;

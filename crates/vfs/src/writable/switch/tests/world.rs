@@ -18,8 +18,8 @@ use crate::config::VfsConfig;
 use crate::error::VfsError;
 use crate::kernel::KernelCache;
 use crate::verb_error::SwitchError;
-use crate::vfs::Vfs;
-use crate::writable::WritableVfs;
+use crate::vfs::BaseVersion;
+use crate::writable::Vfs;
 use crate::writable::request::{Existing, OverlayPlace, Owner, Privileges, RenameMode};
 use crate::writable::switch::{PublishedCommit, SwitchReport};
 
@@ -52,7 +52,7 @@ pub(crate) struct World {
     pub(crate) remote: Arc<MemoryRemote>,
     pub(crate) dir: Arc<ThreadDir>,
     pub(crate) clock: Arc<TestClock>,
-    pub(crate) vfs: Arc<WritableVfs>,
+    pub(crate) vfs: Arc<Vfs>,
     pub(crate) kernel: Arc<Kernel>,
     pub(crate) snapshots: Arc<std::sync::Mutex<Vec<Snapshot>>>,
     /// Where directories were in the version, by where they are; `None` for new ones. What is not
@@ -594,11 +594,11 @@ async fn mount(
     dir: &ThreadDir,
     clock: &Arc<TestClock>,
     source: &str,
-) -> Result<WritableVfs, VfsError> {
+) -> Result<Vfs, VfsError> {
     let config = CacheConfig { size_max: 1 << 30 };
     let cache = DiskCache::open(&dir.path().join("cache"), config).unwrap();
     let source: Source = source.parse().unwrap();
-    let base = Vfs::open(remote.clone(), cache, &source, VfsConfig::default()).await?;
+    let base = BaseVersion::open(remote.clone(), cache, &source, VfsConfig::default()).await?;
     let place = OverlayPlace {
         dir: dir.path().join("overlay"),
         options: OverlayOptions {
@@ -606,5 +606,5 @@ async fn mount(
             ..OverlayOptions::default()
         },
     };
-    WritableVfs::open(base, place, clock.clone()).await
+    Vfs::open(base, place, clock.clone()).await
 }
