@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lfsfs_reader::ReaderConfig;
 
-/// What a [`crate::Vfs`] may use.
+/// What a mount may use: a [`crate::Vfs`] with all the base versions that it shows one after the other.
 #[derive(Debug, Clone, Copy)]
 pub struct VfsConfig {
     /// How long an operation waits without progress before it fails.

@@ -1,9 +1,9 @@
 //! The file system core: inodes, directories and reads, without a kernel.
 //!
-//! [`Vfs`] is one version of one project as a file system sees it: operations on inode numbers,
-//! with owned buffers and typed errors. It knows no FUSE type, so that a second kernel transport
-//! and tests can drive it. What it shows never changes. [`WritableVfs`] is the same with changes:
-//! an overlay above it.
+//! [`Vfs`] is the file system of a mount: operations on inode numbers, with owned buffers and
+//! typed errors. It knows no FUSE type, so that a second kernel transport and tests can drive it. Below
+//! it is one version of one project, a [`BaseVersion`], which never changes; above that an overlay has the
+//! changes of the mount, if it can have any.
 //!
 //! Contents are read by [`lfsfs_reader`]. Tasks that fetch belong to [`Vfs::tasks`], which ends them.
 //!
@@ -14,6 +14,9 @@
 
 mod access;
 mod attr;
+mod blocking;
+mod changed_file;
+mod changes;
 mod commit;
 mod config;
 mod directory;
@@ -22,24 +25,28 @@ mod inode;
 mod kernel;
 mod listing;
 mod listings;
+mod merged;
+mod stack;
 mod stats;
 mod stretch;
 mod tries;
+mod verb_error;
 mod vfs;
 mod writable;
 mod xattr;
 
 pub use attr::{Attr, BLOCK_LEN, FileKind};
+pub use changes::{LocalChange, LocalLine};
 pub use commit::{CommitError, CommitOutcome, CommitParams};
 pub use config::VfsConfig;
 pub use directory::{DirEntry, EntrySink};
 pub use error::VfsError;
-pub use kernel::{Hold, KernelCache};
+pub use kernel::{Hold, Kernel, KernelCache, NoBarrier, WriteBarrier};
 pub use stats::{Statfs, VfsStats};
 pub use tries::tried;
-pub use vfs::{Entry, Vfs};
+pub use verb_error::{ChangesError, DiscardError, ServerFailure, SwitchError};
+pub use vfs::{BaseVersion, Entry};
 pub use writable::{
-    Allocation, Existing, LocalChange, LocalLine, ModeEffect, OverlayPlace, Owner, Privileges,
-    RenameMode, SetAttr, SetTime, Sought, SpecialFile, SwitchReport, WritableVfs, Written,
-    XattrMode,
+    Allocation, Exclusive, Existing, ModeEffect, OverlayPlace, Owner, PreparedSwitch, Privileges,
+    RenameMode, SetAttr, SetTime, Sought, SpecialFile, SwitchReport, Vfs, Written, XattrMode,
 };

@@ -106,6 +106,23 @@ impl Listing {
         Record::decode(self.parts(index)?.1)
     }
 
+    /// Returns the name of an entry, as a name.
+    pub(crate) fn entry_name(&self, index: u32) -> Result<Name, VfsError> {
+        let bytes = self.name(index).map_err(VfsError::damaged_record)?;
+        Name::new(bytes).map_err(|error| VfsError::corrupt("read a listing", error.to_string()))
+    }
+
+    /// Returns the record of an entry.
+    pub(crate) fn entry_record(&self, index: u32) -> Result<Record, VfsError> {
+        self.record(index).map_err(VfsError::damaged_record)
+    }
+
+    /// Returns the record of a name, if the listing has it.
+    pub(crate) fn record_of(&self, name: &Name) -> Result<Option<Record>, VfsError> {
+        let index = self.find(name.as_bytes());
+        index.map(|index| self.entry_record(index)).transpose()
+    }
+
     /// Returns the position of a name.
     pub(crate) fn find(&self, name: &[u8]) -> Option<u32> {
         let (mut low, mut high) = (0, self.count);
@@ -127,11 +144,10 @@ impl Listing {
 
     /// Returns the object at a place in this listing.
     pub(crate) fn object(&self, place: Place) -> Result<BaseObject, VfsError> {
-        let (name, record) = self.encoded_entry(place.index)?;
         Ok(BaseObject {
             directory: place.dir,
-            name: Some(Name::new(name).map_err(|_| VfsError::Stale)?),
-            record: Record::decode(record).map_err(VfsError::damaged_record)?,
+            name: Some(self.entry_name(place.index)?),
+            record: self.entry_record(place.index)?,
         })
     }
 
@@ -236,5 +252,18 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_decoded_is_corruption() {
+        let mut bytes = Listing::encode(&entries()).unwrap().encoded().to_vec();
+        // The last entry is a name behind its length, and a record, which begins with its format.
+        let record = entries().last().unwrap().1.encode();
+        let start = bytes.len() - record.len();
+        bytes[start] = 0xff;
+        let listing = Listing::decode(bytes.into()).unwrap();
+        assert!(listing.entry_name(3).is_ok());
+        let error = listing.entry_record(3).unwrap_err();
+        assert!(error.is_corrupt(), "{error:?}");
     }
 }

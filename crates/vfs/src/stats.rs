@@ -20,7 +20,7 @@ pub struct Statfs {
     pub name_len_max: u32,
 }
 
-/// What a [`crate::Vfs`] did since it was opened, and what it holds now.
+/// What a mount did since it was opened, and what it holds now.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct VfsStats {
     /// Inodes that the kernel knows, the root included.

@@ -1,7 +1,7 @@
-//! The operations of a file system on one version: one method each.
+//! One version of one project: its listings, its contents, and what each inode number stands for in it.
 //!
-//! Each has a form that waits and a `try_` form that answers at once if all it needs is in memory,
-//! so that a kernel transport can answer cached requests where it received them.
+//! This is what lies below a mount. The calls of a file system are those of
+//! [`Vfs`](crate::Vfs).
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -19,9 +19,8 @@ use lfsfs_types::{ContentId, DirId, Kind, Name, Record, Source as SourceName, no
 
 use crate::attr::{Attr, BLOCK_LEN};
 use crate::config::VfsConfig;
-use crate::directory::{DirReader, EntrySink, candidate};
-use crate::error::{Stop, VfsError};
-use crate::inode::{Directory, Inodes, Moved, Place, Searched, Standing};
+use crate::error::{Interrupted, VfsError};
+use crate::inode::{InodeState, Inodes, Place};
 use crate::listing::Listing;
 use crate::listings::{Listings, Source};
 use crate::stats::{Counters, Statfs, VfsStats};
@@ -35,11 +34,11 @@ pub struct Entry {
     pub attr: Attr,
 }
 
-/// One version of one project as a file system.
+/// One version of one project, below a mount.
 ///
 /// Methods may be called from any number of tasks, inside a tokio runtime with time enabled.
 #[derive(Debug)]
-pub struct Vfs {
+pub struct BaseVersion {
     source: Source,
     config: VfsConfig,
     inodes: Inodes,
@@ -56,8 +55,8 @@ pub(crate) struct Found {
     pub(crate) listing: Option<Arc<Listing>>,
 }
 
-impl Vfs {
-    /// Resolves `source` and opens that version. On return the root answers.
+impl BaseVersion {
+    /// Resolves `source` and opens that version. No listing is asked for yet.
     pub async fn open(
         remote: Arc<dyn RemoteRead>,
         cache: DiskCache,
@@ -109,7 +108,7 @@ impl Vfs {
 
     /// Returns another version of the project over the same caches and inodes, which are its own
     /// once it took the place of this one.
-    pub(crate) fn successor(&self, snapshot: Snapshot) -> Self {
+    pub(crate) fn next_version(&self, snapshot: Snapshot) -> Self {
         let source = Source {
             snapshot: Arc::new(snapshot),
             ..self.source.clone()
@@ -154,85 +153,6 @@ impl Vfs {
         &self.source.snapshot
     }
 
-    /// Looks up a name and counts one lookup of what it names.
-    pub async fn lookup(&self, parent: u64, name: &[u8]) -> Result<Entry, VfsError> {
-        let directory = self.directory_to_search(parent, name)?;
-        let listing = self.listing(directory.dir).await?;
-        self.lookup_in(parent, directory, &listing, name)
-    }
-
-    /// Like [`lookup`](Self::lookup), from memory.
-    pub fn try_lookup(&self, parent: u64, name: &[u8]) -> Option<Result<Entry, VfsError>> {
-        let directory = match self.directory_to_search(parent, name) {
-            Ok(directory) => directory,
-            Err(error) => return Some(Err(error)),
-        };
-        let listing = self.listings.in_memory(directory.dir)?;
-        Some(self.lookup_in(parent, directory, &listing, name))
-    }
-
-    /// Returns the attributes of an inode.
-    pub async fn getattr(&self, ino: u64) -> Result<Attr, VfsError> {
-        let found = self.find(ino).await.map_err(unmoved)?;
-        Ok(Attr::of(ino, &found.record))
-    }
-
-    /// Like [`getattr`](Self::getattr), from memory.
-    pub fn try_getattr(&self, ino: u64) -> Option<Result<Attr, VfsError>> {
-        let found = self.try_find(ino)?;
-        Some(found.map(|found| Attr::of(ino, &found.record)))
-    }
-
-    /// Returns where a symbolic link points.
-    pub async fn readlink(&self, ino: u64) -> Result<Bytes, VfsError> {
-        target_of(&self.find(ino).await.map_err(unmoved)?)
-    }
-
-    /// Like [`readlink`](Self::readlink), from memory.
-    pub fn try_readlink(&self, ino: u64) -> Option<Result<Bytes, VfsError>> {
-        Some(self.try_find(ino)?.and_then(|found| target_of(&found)))
-    }
-
-    /// Gives the entries of a directory from `offset` on to `sink` until it is full.
-    ///
-    /// With `plus` entries have attributes, and each that `sink` takes, except `.` and `..`, counts
-    /// one lookup.
-    pub async fn readdir(
-        &self,
-        ino: u64,
-        offset: u64,
-        plus: bool,
-        sink: &mut EntrySink<'_>,
-    ) -> Result<(), VfsError> {
-        let directory = self.directory(ino)?;
-        let listing = self.listing(directory.dir).await?;
-        let reader = self.reader(ino, directory, listing, plus);
-        reader.read(offset, sink).map_err(unmoved)
-    }
-
-    /// Like [`readdir`](Self::readdir), from memory.
-    pub fn try_readdir(
-        &self,
-        ino: u64,
-        offset: u64,
-        plus: bool,
-        sink: &mut EntrySink<'_>,
-    ) -> Option<Result<(), VfsError>> {
-        let directory = match self.directory(ino) {
-            Ok(directory) => directory,
-            Err(error) => return Some(Err(error)),
-        };
-        let listing = self.listings.in_memory(directory.dir)?;
-        let reader = self.reader(ino, directory, listing, plus);
-        Some(reader.read(offset, sink).map_err(unmoved))
-    }
-
-    /// Returns bytes of a file: fewer than `size` only at its end.
-    pub async fn read(&self, ino: u64, offset: u64, size: u32) -> Result<Bytes, VfsError> {
-        let found = self.find(ino).await.map_err(unmoved)?;
-        self.read_found(&found, offset, size).await
-    }
-
     /// Returns bytes of a file that was found.
     pub(crate) async fn read_found(
         &self,
@@ -243,32 +163,6 @@ impl Vfs {
         let (content, len) = content_of(&found.record)?;
         let wanted = Wanted::new(content, len, range_of(offset, size));
         self.read_content(wanted, found.listed().as_ref()).await
-    }
-
-    /// Like [`read`](Self::read), from memory.
-    pub fn try_read(&self, ino: u64, offset: u64, size: u32) -> Option<Result<Bytes, VfsError>> {
-        let found = match self.try_find(ino)? {
-            Ok(found) => found,
-            Err(error) => return Some(Err(error)),
-        };
-        let (content, len) = match content_of(&found.record) {
-            Ok(content) => content,
-            Err(error) => return Some(Err(error)),
-        };
-        match Wanted::new(content, len, range_of(offset, size)) {
-            None => Some(Ok(Bytes::new())),
-            Some(wanted) => {
-                let project = &self.source.snapshot.project.id;
-                let key = key_of(project, content, found.listed().as_ref());
-                self.contents.read_in_memory(&key, &wanted).map(Ok)
-            }
-        }
-    }
-
-    /// Returns the value of an extended attribute.
-    pub async fn getxattr(&self, ino: u64, name: &[u8]) -> Result<Bytes, VfsError> {
-        let found = self.find(ino).await.map_err(unmoved)?;
-        self.xattr_found(ino, &found, name).await
     }
 
     /// Returns the value of an extended attribute of what was found.
@@ -285,36 +179,6 @@ impl Vfs {
                 self.read_content(wanted, found.listed().as_ref()).await
             }
         }
-    }
-
-    /// Like [`getxattr`](Self::getxattr), from memory.
-    pub fn try_getxattr(&self, ino: u64, name: &[u8]) -> Option<Result<Bytes, VfsError>> {
-        let found = match self.try_find(ino)? {
-            Ok(found) => found,
-            Err(error) => return Some(Err(error)),
-        };
-        match self.xattr(ino, &found.record, name) {
-            Ok(Value::Known(bytes)) => Some(Ok(bytes)),
-            Ok(Value::Content(..)) => None,
-            Err(error) => Some(Err(error)),
-        }
-    }
-
-    /// Returns the names of an inode's extended attributes, each with a NUL behind it.
-    pub async fn listxattr(&self, ino: u64) -> Result<Bytes, VfsError> {
-        let found = self.find(ino).await.map_err(unmoved)?;
-        Ok(xattr::names(&found.record))
-    }
-
-    /// Like [`listxattr`](Self::listxattr), from memory.
-    pub fn try_listxattr(&self, ino: u64) -> Option<Result<Bytes, VfsError>> {
-        let found = self.try_find(ino)?;
-        Some(found.map(|found| xattr::names(&found.record)))
-    }
-
-    /// Takes back lookups of an inode; one without any is freed.
-    pub fn forget(&self, ino: u64, nlookup: u64) {
-        self.inodes.forget(ino, nlookup);
     }
 
     /// Returns the size of the version. Never touches network or disk.
@@ -358,63 +222,6 @@ impl Vfs {
     /// Waits until what was fetched so far is in the disk cache, as far as it can be stored.
     pub async fn settle(&self) {
         self.source.cache.settle().await;
-    }
-
-    fn directory_to_search(&self, parent: u64, name: &[u8]) -> Result<Directory, VfsError> {
-        if name.len() > NAME_LEN_MAX {
-            return Err(VfsError::NameTooLong);
-        }
-        self.directory(parent)
-    }
-
-    fn directory(&self, ino: u64) -> Result<Directory, VfsError> {
-        match self.inodes.directory(ino) {
-            Ok(Searched::Directory(directory)) => Ok(directory),
-            Ok(Searched::NotDirectory) => Err(VfsError::NotDirectory),
-            Ok(Searched::Removed | Searched::Unknown) | Err(Moved) => Err(VfsError::Stale),
-        }
-    }
-
-    fn reader(
-        &self,
-        ino: u64,
-        directory: Directory,
-        listing: Arc<Listing>,
-        plus: bool,
-    ) -> DirReader<'_> {
-        DirReader {
-            project: &self.source.snapshot.project.id,
-            inodes: &self.inodes,
-            ino,
-            directory,
-            listing,
-            plus,
-        }
-    }
-
-    fn lookup_in(
-        &self,
-        parent: u64,
-        directory: Directory,
-        listing: &Listing,
-        name: &[u8],
-    ) -> Result<Entry, VfsError> {
-        let index = listing.find(name).ok_or(VfsError::NotFound)?;
-        let record = listing.record(index).map_err(VfsError::damaged_record)?;
-        if matches!(record.kind, Kind::Pack { .. }) {
-            return Err(VfsError::Unsupported { what: "a pack" });
-        }
-        let place = Place {
-            dir: directory.dir,
-            index,
-        };
-        let project = &self.source.snapshot.project.id;
-        let candidate = candidate(project, parent, place, name, &record)?;
-        let ino = self.inodes.look_up(&candidate, &|_| false);
-        let ino = ino.map_err(|Moved| VfsError::Stale)?;
-        Ok(Entry {
-            attr: Attr::of(ino, &record),
-        })
     }
 
     /// Returns the table of inodes, which a writable mount shares.
@@ -463,34 +270,20 @@ impl Vfs {
     }
 
     /// Returns what a number stands for.
-    pub(crate) async fn find(&self, ino: u64) -> Result<Found, Stop> {
-        match self.find_alone(ino)? {
-            Ok(found) => Ok(found),
-            Err(place) => Ok(Found::at(place, self.listing(place.dir).await?)?),
-        }
-    }
-
-    fn try_find(&self, ino: u64) -> Option<Result<Found, VfsError>> {
-        match self.find_alone(ino) {
-            Err(stop) => Some(Err(unmoved(stop))),
-            Ok(Ok(found)) => Some(Ok(found)),
-            Ok(Err(place)) => Some(Found::at(place, self.listings.in_memory(place.dir)?)),
-        }
-    }
-
-    /// Returns what has a record without a listing, or else the place.
-    fn find_alone(&self, ino: u64) -> Result<Result<Found, Place>, Stop> {
-        let record = match self.inodes.standing(ino)? {
+    pub(crate) async fn find(&self, ino: u64) -> Result<Found, Interrupted> {
+        let record = match self.inodes.state_of(ino)? {
             None => return Err(VfsError::Stale.into()),
-            Some(Standing::Detached(detached)) => detached.object.record.clone(),
-            Some(Standing::Listed(_)) if ino == nodeid::ROOT => self.source.snapshot.root.clone(),
-            Some(Standing::Listed(place)) => return Ok(Err(place)),
+            Some(InodeState::Detached(detached)) => detached.object.record.clone(),
+            Some(InodeState::Listed(_)) if ino == nodeid::ROOT => self.source.snapshot.root.clone(),
+            Some(InodeState::Listed(place)) => {
+                return Ok(Found::at(place, self.listing(place.dir).await?)?);
+            }
         };
-        Ok(Ok(Found {
+        Ok(Found {
             place: None,
             record,
             listing: None,
-        }))
+        })
     }
 
     fn xattr(&self, ino: u64, record: &Record, name: &[u8]) -> Result<Value, VfsError> {
@@ -526,7 +319,7 @@ impl Vfs {
         Ok(read?)
     }
 
-    /// Returns what a large content is cut into; nothing if the server does not have it.
+    /// Returns what a large content is cut into; nothing if the server does not know.
     pub(crate) async fn pieces(
         &self,
         whole: &Wanted,
@@ -548,20 +341,11 @@ impl Found {
     }
 
     fn at(place: Place, listing: Arc<Listing>) -> Result<Self, VfsError> {
-        let record = listing.record(place.index);
         Ok(Self {
             place: Some(place),
-            record: record.map_err(VfsError::damaged_record)?,
+            record: listing.entry_record(place.index)?,
             listing: Some(listing),
         })
-    }
-}
-
-/// Returns why a version that nothing replaces fails.
-fn unmoved(stop: Stop) -> VfsError {
-    match stop {
-        Stop::Failed(error) => error,
-        Stop::Moved | Stop::Listing(_) => VfsError::Stale,
     }
 }
 

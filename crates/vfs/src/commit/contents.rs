@@ -7,9 +7,9 @@ use lfsfs_upload::{ChangedFile, ContentBytes, ReadError, Stretch, StretchOrigin}
 
 use super::error::CommitError;
 use super::plan::Workshop;
+use crate::changed_file::{self, pieces_below};
+use crate::changes::path_of;
 use crate::error::VfsError;
-use crate::writable::content::{pieces_below, read_changed};
-use crate::writable::path_of;
 
 /// What a file is.
 pub(super) struct FileKind {
@@ -71,12 +71,16 @@ impl Workshop {
 
     /// Returns all bytes of a range of a file.
     fn read(&self, inode: &Inode, offset: u64, len: u64) -> Result<Vec<u8>, VfsError> {
-        let read = read_changed(&self.base, (self.sealed.view(), inode), (offset, len));
-        let bytes = self.runtime.block_on(read)?;
+        let file = changed_file::ChangedFile {
+            base: &self.base,
+            view: self.sealed.view(),
+            inode,
+        };
+        let bytes = self.runtime.block_on(file.read(offset, len))?;
         if bytes.len() as u64 == len {
             Ok(bytes.into())
         } else {
-            Err(VfsError::Stale)
+            Err(VfsError::internal("a sealed file is shorter than it was"))
         }
     }
 }

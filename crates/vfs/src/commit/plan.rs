@@ -14,14 +14,15 @@ use lfsfs_types::{Aspect, DirId, Kind, Link, Name, Record, Xattr, XattrName, Xat
 use lfsfs_upload::{ChangeSink, ContentBytes, ContentSender, OFFER_LEN, Progress};
 use tokio::runtime::Handle;
 
-use super::blocking;
 use super::conflicts::Conflicts;
 use super::contents::FileKind;
 use super::error::CommitError;
 use super::made::Made;
+use crate::blocking::blocking;
+use crate::directory::VersionPlace;
 use crate::error::VfsError;
 use crate::listing::Listing;
-use crate::vfs::Vfs;
+use crate::vfs::BaseVersion;
 
 /// Files of one batch, and the bytes that end one earlier.
 const BATCH_FILES_MAX: usize = 256;
@@ -33,7 +34,7 @@ const BATCHES_QUEUED_MAX: usize = 2;
 #[derive(Debug)]
 pub(super) struct Workshop {
     /// The version below.
-    pub(super) base: Arc<Vfs>,
+    pub(super) base: Arc<BaseVersion>,
     pub(super) runtime: Handle,
     pub(super) sealed: Sealed,
     pub(super) contents: ContentSender,
@@ -79,7 +80,7 @@ impl Workshop {
             .run(plan, move |batch| Ok(working.tell_files(batch)?))
             .await?;
         let ending = Arc::clone(self);
-        blocking(move || ending.finish()).await??;
+        blocking("the end of a commit's streams", move || ending.finish()).await??;
         Ok(made)
     }
 
@@ -106,7 +107,8 @@ impl Workshop {
     }
 
     fn inode(&self, ino: u64) -> Result<&Inode, VfsError> {
-        self.sealed.view().state().inode(ino).ok_or(VfsError::Stale)
+        let inode = self.sealed.view().state().inode(ino);
+        inode.ok_or_else(|| VfsError::internal("a seal lost an inode"))
     }
 
     /// Returns the record of a regular file, and the bytes that the server may lack.
@@ -178,7 +180,9 @@ impl<'a> Planner<'a> {
         let (ino, inode) = match (entry.entry, name) {
             (Entry::Present { ino, inode }, _) => (ino, inode),
             (Entry::Removed, Some(name)) => return Ok(self.workshop.changes.remove(dir, name)?),
-            (Entry::Removed, None) => return Err(VfsError::Stale.into()),
+            (Entry::Removed, None) => {
+                return Err(VfsError::internal("a seal removes the root").into());
+            }
         };
         self.check(inode)?;
         let in_place = is_in_place(inode.base.as_deref(), dir, name);
@@ -203,7 +207,7 @@ impl<'a> Planner<'a> {
     /// Tells the state of all names of a link that are still those of the base.
     fn take_link(&mut self, entry: &ChangedEntry<'_>) -> Result<(), CommitError> {
         let Entry::Present { ino, inode } = entry.entry else {
-            return Err(VfsError::Stale.into());
+            return Err(VfsError::internal("a seal has names of what is not there").into());
         };
         self.check(inode)?;
         let link = self.link(ino, inode);
@@ -301,7 +305,10 @@ impl<'a> Planner<'a> {
             !differences.has_any(&Aspect::STATE) && !differences.has_any(&Aspect::LINK)
         };
         if !now.as_ref().is_some_and(is_same) {
-            self.conflicts.add((base.directory, base.name.clone()));
+            self.conflicts.add(VersionPlace {
+                dir: base.directory,
+                name: base.name.clone(),
+            });
         }
         Ok(())
     }
@@ -325,9 +332,7 @@ impl<'a> Planner<'a> {
             },
         };
         self.listing = Some((base.directory, Arc::clone(&listing)));
-        let index = listing.find(name.as_bytes());
-        let record = index.map(|index| listing.record(index));
-        record.transpose().map_err(VfsError::damaged_record)
+        listing.record_of(name)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Servers that are away, silent, or somebody else.
+//! Servers that are away, silent, or another one.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -77,7 +77,7 @@ async fn cached_data_is_served_while_the_server_is_down() {
     let setup = Setup::new();
     let vfs = setup.mount_with(impatient()).await;
     let whole = walk(&vfs).await.unwrap();
-    vfs.settle().await;
+    vfs.base().settle().await;
     let cold = ThreadDir::new().unwrap();
     let other = open(&setup.remote, cold.path(), impatient()).await.unwrap();
     let warm = setup.mount_with(impatient()).await;

@@ -68,7 +68,7 @@ proptest! {
                 let read = vfs.read(ino, offset, size).await.unwrap();
                 assert!(read == expected(&whole, offset, size), "{size} bytes at {offset}");
             }
-            vfs.settle().await;
+            vfs.base().settle().await;
         });
     }
 }
@@ -82,8 +82,8 @@ async fn reading_in_order_fetches_each_byte_once_in_few_calls() {
         let read = vfs.read(ino, offset, 128 << 10).await.unwrap();
         assert!(read == expected(&whole, offset, 128 << 10));
     }
-    vfs.settle().await;
-    let stats = vfs.stats();
+    vfs.base().settle().await;
+    let stats = vfs.base().stats();
     assert!(stats.remote_bytes < 4_400_000, "{stats:?}");
     assert!(stats.remote_reads <= 25, "{stats:?}");
 }

@@ -16,12 +16,13 @@ use lfsfs_types::{DirId, Name, ObjectPath, Record};
 
 use crate::error::VfsError;
 use crate::listing::Listing;
-use crate::vfs::Vfs;
-use crate::writable::WritableVfs;
+use crate::stack::ReadView;
+use crate::verb_error::ChangesError;
+use crate::vfs::BaseVersion;
 
 use self::compare::Difference;
-pub(crate) use self::paths::path_of;
-pub(in crate::writable) use self::paths::{Dir, Paths, join, places_of_changes};
+use self::paths::misplaced;
+pub(crate) use self::paths::{Dir, Paths, join, path_of, places_of_changes};
 
 /// What became of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -49,33 +50,19 @@ pub struct LocalChange {
     pub old: Option<ObjectPath>,
 }
 
-impl WritableVfs {
-    /// Returns about how many lines [`changes`](Self::changes) has, without looking at the base: what
-    /// was written back as it was counts, what is below a removed directory does not.
-    #[must_use]
-    pub fn changes_len(&self) -> u64 {
-        self.moment().state().changes_len() as u64
-    }
-
-    /// Returns what differs from the base, in the order of the paths.
-    ///
-    /// Costs what changed. Contents that were written again are compared up to 1 MiB, above that they
-    /// are modified unless nothing was written. Of a hard-linked file of the base the names are told
-    /// under which it was changed, renamed or removed.
-    pub async fn changes(&self) -> Result<Vec<LocalChange>, VfsError> {
-        let moment = self.moment();
-        let Some(view) = moment.view() else {
-            return Ok(Vec::new());
-        };
-        let places = places_of_changes(moment.base(), view.state()).await?;
-        let comparison = Comparison {
-            base: moment.base(),
-            view,
-            paths: Paths::new(view.state(), &places),
-            lines: Vec::new(),
-        };
-        comparison.run().await
-    }
+/// Returns what a view differs in from its base, in the order of the paths.
+pub(crate) async fn changes_of(view: &ReadView) -> Result<Vec<LocalChange>, ChangesError> {
+    let Some(changes) = view.changes() else {
+        return Ok(Vec::new());
+    };
+    let places = places_of_changes(view.base(), changes.state()).await?;
+    let comparison = Comparison {
+        base: view.base(),
+        view: changes,
+        paths: Paths::new(changes.state(), &places),
+        lines: Vec::new(),
+    };
+    comparison.run().await
 }
 
 /// What is at one place before and after, and the path of that place on both sides.
@@ -87,14 +74,14 @@ struct Pair {
 }
 
 struct Comparison<'a> {
-    base: &'a Vfs,
+    base: &'a BaseVersion,
     view: &'a View,
     paths: Paths<'a>,
     lines: Vec<LocalChange>,
 }
 
 impl Comparison<'_> {
-    async fn run(mut self) -> Result<Vec<LocalChange>, VfsError> {
+    async fn run(mut self) -> Result<Vec<LocalChange>, ChangesError> {
         let view = self.view;
         for (ino, inode) in view.state().changed() {
             match Dir::of(ino, inode) {
@@ -114,14 +101,16 @@ impl Comparison<'_> {
     }
 
     /// Compares something that is no directory and has the name that it has in the base.
-    async fn compare_in_place(&mut self, inode: &Inode) -> Result<(), VfsError> {
+    async fn compare_in_place(&mut self, inode: &Inode) -> Result<(), ChangesError> {
         let Some(base) = inode.base.as_deref().filter(|_| inode.in_place) else {
             return Ok(());
         };
         let difference = self.difference(&base.record, inode).await?;
         if difference != Difference::None {
             let above = self.paths.now(Dir::Base(base.directory))?;
-            let name = base.name.as_ref().ok_or(VfsError::Stale)?;
+            let name = base.name.as_ref();
+            let name =
+                name.ok_or_else(|| VfsError::internal("what is no directory has no name"))?;
             self.push_difference(difference, join(&above, name)?);
         }
         Ok(())
@@ -134,7 +123,7 @@ impl Comparison<'_> {
         ino: u64,
         inode: &Inode,
         dir: DirId,
-    ) -> Result<(), VfsError> {
+    ) -> Result<(), ChangesError> {
         let Some(base) = inode.base.as_deref() else {
             return Ok(());
         };
@@ -157,9 +146,10 @@ impl Comparison<'_> {
                 Slot::Removed => (true, None),
                 Slot::Inode { ino, covers_base } => (*covers_base, self.unless_kept(*ino)),
             };
-            let before = match covers_base {
-                true => self.before(dir, name).await?,
-                false => None,
+            let before = if covers_base {
+                self.before(dir, name).await?
+            } else {
+                None
             };
             let (old, new) = (join(&old, name)?, join(&new, name)?);
             self.compare(Pair {
@@ -175,7 +165,7 @@ impl Comparison<'_> {
 
     /// Tells the lines of a place and of all below it. Directories that both sides have are told for
     /// themselves, wherever they are.
-    async fn compare(&mut self, pair: Pair) -> Result<(), VfsError> {
+    async fn compare(&mut self, pair: Pair) -> Result<(), ChangesError> {
         let mut open = vec![pair];
         while let Some(pair) = open.pop() {
             self.compare_one(&pair).await?;
@@ -184,7 +174,7 @@ impl Comparison<'_> {
         Ok(())
     }
 
-    async fn compare_one(&mut self, pair: &Pair) -> Result<(), VfsError> {
+    async fn compare_one(&mut self, pair: &Pair) -> Result<(), ChangesError> {
         let view = self.view;
         let after = pair.after.and_then(|ino| view.state().inode(ino));
         match (&pair.before, after) {
@@ -200,7 +190,7 @@ impl Comparison<'_> {
     }
 
     /// Adds what is below a place to what is to be compared.
-    async fn open_below(&self, pair: &Pair, open: &mut Vec<Pair>) -> Result<(), VfsError> {
+    async fn open_below(&self, pair: &Pair, open: &mut Vec<Pair>) -> Result<(), ChangesError> {
         let view = self.view;
         let after = pair
             .after
@@ -213,10 +203,10 @@ impl Comparison<'_> {
             .into_iter()
             .flat_map(|it| it.entries.keys().cloned())
             .collect();
-        for index in 0..before.as_ref().map_or(0, |it| it.len()) {
-            let name = before.as_ref().map(|it| it.name(index)).transpose();
-            let name = name.map_err(VfsError::damaged_record)?.unwrap_or_default();
-            names.insert(Name::new(name).map_err(|_| VfsError::Stale)?);
+        if let Some(before) = &before {
+            for index in 0..before.len() {
+                names.insert(before.entry_name(index)?);
+            }
         }
         for name in names {
             let slot = after.and_then(|it| it.entries.get(&name));
@@ -244,27 +234,28 @@ impl Comparison<'_> {
         ino: u64,
         old: DirId,
         old_name: Option<&Name>,
-    ) -> Result<bool, VfsError> {
+    ) -> Result<bool, ChangesError> {
         let Some((above, name)) = self.paths.names(ino).first() else {
             return Ok(false);
         };
         if Some(*name) != old_name {
             return Ok(true);
         }
-        let above = self.paths.dir(*above).ok_or(VfsError::Stale)?;
+        let above = self.paths.known_dir(*above)?;
         Ok(self.stand_in(above).await? != Some(old))
     }
 
     /// Returns the directory of the base at the place of a directory of the mount: itself, or one
     /// that only the base has, below the stand-in of the directory above, under the same name.
-    async fn stand_in(&self, dir: Dir) -> Result<Option<DirId>, VfsError> {
+    async fn stand_in(&self, dir: Dir) -> Result<Option<DirId>, ChangesError> {
         let mut names = Vec::new();
         let mut at = dir;
         let mut found = loop {
             match at {
                 Dir::Base(id) => break id,
                 Dir::New(_) => {
-                    let (above, name) = self.paths.above(at)?.ok_or(VfsError::Stale)?;
+                    let above = self.paths.above(at)?;
+                    let (above, name) = above.ok_or_else(|| misplaced("a new directory"))?;
                     names.push(name);
                     at = above;
                 }
@@ -290,11 +281,11 @@ impl Comparison<'_> {
         let Some(index) = listing.find(name.as_bytes()) else {
             return Ok(None);
         };
-        let record = listing.record(index).map_err(VfsError::damaged_record)?;
+        let record = listing.entry_record(index)?;
         // One that the mount has elsewhere is in the overlay, since its name here was taken away.
         let kept = record
             .dir()
-            .and_then(|dir| self.state().adopted(&BaseKey::Directory(dir)));
+            .and_then(|dir| self.state().copy_of(&BaseKey::Directory(dir)));
         Ok(kept.is_none().then_some(record))
     }
 

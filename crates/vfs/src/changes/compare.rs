@@ -7,9 +7,9 @@ use lfsfs_types::content::small_content_id;
 use lfsfs_types::limits::SMALL_CONTENT_LEN_MAX;
 use lfsfs_types::{Aspect, ContentId, Kind, Record, Xattr, XattrValue};
 
+use crate::changed_file::ChangedFile;
+use crate::changes::Comparison;
 use crate::error::VfsError;
-use crate::writable::changes::Comparison;
-use crate::writable::content::read_changed;
 
 /// How much two states of one place differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,10 +33,12 @@ impl Comparison<'_> {
             && self.same_kind(&before.kind, after).await?;
         // Other times of a directory make no version, and no line tells of the ctime or of a link.
         let same_time = !differences.has(Aspect::Mtime) || after.directory().is_some();
-        Ok(match (same, same_time) {
-            (false, _) => Difference::State,
-            (true, true) => Difference::None,
-            (true, false) => Difference::Times,
+        Ok(if !same {
+            Difference::State
+        } else if same_time {
+            Difference::None
+        } else {
+            Difference::Times
         })
     }
 
@@ -66,8 +68,12 @@ impl Comparison<'_> {
         if file.size() > SMALL_CONTENT_LEN_MAX {
             return Ok(false);
         }
-        let bytes = read_changed(self.base, (self.view, after), (0, file.size()));
-        match bytes.await {
+        let changed = ChangedFile {
+            base: self.base,
+            view: self.view,
+            inode: after,
+        };
+        match changed.read(0, file.size()).await {
             Ok(bytes) => Ok(small_content_id(&bytes) == content),
             // What was written can be told all the same, and must be: the user may want to discard it.
             Err(error) if error.is_corrupt() || error.is_not_found() => Ok(false),

@@ -1,7 +1,7 @@
 //! What names and numbers stand for at one moment: the overlay's state over the base's listings.
 //!
-//! A scene never waits. Where it needs a listing that is not at hand it stops and says which; whoever
-//! asked fetches that and looks again, at the state as it is then.
+//! A merged view never waits. Where it needs a listing that is not at hand it stops and says which; the
+//! caller fetches that and looks again, at the state as it is then.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,24 +11,24 @@ use lfsfs_types::{DirId, Kind, Name, NameError, XattrValue, nodeid};
 
 use crate::attr::{Attr, FileKind, bits, list_of, list_of_inode};
 use crate::directory::candidate;
-use crate::error::{Stop, VfsError};
-use crate::inode::{Candidate, Place, Searched, Standing};
+use crate::error::{Interrupted, VfsError};
+use crate::inode::{Candidate, DirectoryLookup, InodeState, Place};
 use crate::listing::Listing;
-use crate::vfs::Vfs;
-use crate::writable::ground::Ground;
+use crate::stack::PinnedBase;
+use crate::vfs::BaseVersion;
 
 /// What one operation works on: the base as it was when it began, and the listings that it fetched,
 /// which stay at hand until it ends, whatever the caches do.
-pub(crate) struct Held {
-    pub(crate) ground: Arc<Ground>,
+pub(crate) struct Fetched {
+    pub(crate) pinned: Arc<PinnedBase>,
     pub(crate) listings: HashMap<DirId, Arc<Listing>>,
 }
 
-/// One moment of a mount.
+/// Overlay and base as one tree, at one moment.
 #[derive(Clone, Copy)]
-pub(crate) struct Scene<'a> {
+pub(crate) struct MergedView<'a> {
     pub(crate) state: &'a State,
-    pub(crate) held: &'a Held,
+    pub(crate) fetched: &'a Fetched,
 }
 
 /// An object as it was found.
@@ -37,6 +37,15 @@ pub(crate) enum Object<'a> {
     Upper { ino: u64, inode: &'a Inode },
     /// It is as in the base.
     Base(Box<BaseFound>),
+}
+
+/// An object with the name that it was found by.
+#[derive(Clone, Copy)]
+pub(crate) struct NamedObject<'a> {
+    /// The inode of the directory.
+    pub(crate) parent: u64,
+    pub(crate) name: &'a Name,
+    pub(crate) object: &'a Object<'a>,
 }
 
 /// An object of the base that the overlay does not have.
@@ -48,7 +57,7 @@ pub(crate) struct BaseFound {
 }
 
 /// A directory to look into.
-pub(crate) struct Dir<'a> {
+pub(crate) struct MergedDir<'a> {
     pub(crate) ino: u64,
     /// The directory of the base that shows through.
     pub(crate) base: Option<DirId>,
@@ -58,7 +67,7 @@ pub(crate) struct Dir<'a> {
     is_detached: bool,
 }
 
-impl Dir<'_> {
+impl MergedDir<'_> {
     /// Returns true if it was removed and is only open.
     pub(crate) fn is_removed(&self) -> bool {
         self.is_detached || self.upper.is_some_and(|(inode, _)| inode.is_orphan())
@@ -126,33 +135,38 @@ impl Object<'_> {
     }
 }
 
-impl Held {
-    pub(crate) fn new(ground: Arc<Ground>) -> Self {
+impl Fetched {
+    pub(crate) fn new(pinned: Arc<PinnedBase>) -> Self {
         Self {
-            ground,
+            pinned,
             listings: HashMap::new(),
         }
     }
 
-    pub(crate) fn listing(&self, dir: DirId) -> Result<Arc<Listing>, Stop> {
-        let held = self.listings.get(&dir).cloned();
-        held.or_else(|| self.ground.base.listing_in_memory(dir))
-            .ok_or(Stop::Listing(dir))
+    pub(crate) fn listing(&self, dir: DirId) -> Result<Arc<Listing>, Interrupted> {
+        let fetched = self.listings.get(&dir).cloned();
+        fetched
+            .or_else(|| self.pinned.base.listing_in_memory(dir))
+            .ok_or(Interrupted::NeedsListing(dir))
     }
 }
 
-impl<'a> Scene<'a> {
-    /// Returns the base.
-    pub(crate) fn base(&self) -> &'a Vfs {
-        &self.held.ground.base
+impl<'a> MergedView<'a> {
+    pub(crate) fn new(state: &'a State, fetched: &'a Fetched) -> Self {
+        Self { state, fetched }
     }
 
-    pub(crate) fn listing(&self, dir: DirId) -> Result<Arc<Listing>, Stop> {
-        self.held.listing(dir)
+    /// Returns the base.
+    pub(crate) fn base(&self) -> &'a BaseVersion {
+        &self.fetched.pinned.base
+    }
+
+    pub(crate) fn listing(&self, dir: DirId) -> Result<Arc<Listing>, Interrupted> {
+        self.fetched.listing(dir)
     }
 
     /// Returns an object as a directory to look into, if it is one.
-    pub(crate) fn directory_of(&self, object: &Object<'a>) -> Option<Dir<'a>> {
+    pub(crate) fn directory_of(&self, object: &Object<'a>) -> Option<MergedDir<'a>> {
         let (base, upper) = match object {
             Object::Upper { inode, .. } => {
                 let data = inode.directory()?;
@@ -160,7 +174,7 @@ impl<'a> Scene<'a> {
             }
             Object::Base(found) => (Some(found.object.record.dir()?), None),
         };
-        Some(Dir {
+        Some(MergedDir {
             ino: object.ino(),
             base,
             upper,
@@ -169,8 +183,8 @@ impl<'a> Scene<'a> {
     }
 
     /// Returns a directory by its number.
-    pub(crate) fn directory(&self, ino: u64) -> Result<Dir<'a>, Stop> {
-        let dir = Dir {
+    pub(crate) fn directory(&self, ino: u64) -> Result<MergedDir<'a>, Interrupted> {
+        let dir = MergedDir {
             ino,
             base: None,
             upper: None,
@@ -178,7 +192,7 @@ impl<'a> Scene<'a> {
         };
         if let Some(inode) = self.state.inode(ino) {
             let data = inode.directory().ok_or(VfsError::NotDirectory)?;
-            return Ok(Dir {
+            return Ok(MergedDir {
                 // A directory that was removed was empty, and the base may not have it any more.
                 base: data.base.filter(|_| !inode.is_orphan()),
                 upper: Some((inode, data)),
@@ -186,33 +200,33 @@ impl<'a> Scene<'a> {
             });
         }
         match self.base().inodes().directory(ino)? {
-            Searched::Directory(directory) => Ok(Dir {
+            DirectoryLookup::Directory(directory) => Ok(MergedDir {
                 base: Some(directory.dir),
                 ..dir
             }),
-            Searched::Removed => Ok(Dir {
+            DirectoryLookup::Removed => Ok(MergedDir {
                 is_detached: true,
                 ..dir
             }),
-            Searched::NotDirectory => Err(VfsError::NotDirectory.into()),
-            Searched::Unknown => Err(VfsError::Stale.into()),
+            DirectoryLookup::NotDirectory => Err(VfsError::NotDirectory.into()),
+            DirectoryLookup::Unknown => Err(VfsError::Stale.into()),
         }
     }
 
     /// Returns an object by its number.
-    pub(crate) fn object(&self, ino: u64) -> Result<Object<'a>, Stop> {
+    pub(crate) fn object(&self, ino: u64) -> Result<Object<'a>, Interrupted> {
         if let Some(inode) = self.state.inode(ino) {
             return Ok(Object::Upper { ino, inode });
         }
-        let object = match self.base().inodes().standing(ino)? {
+        let object = match self.base().inodes().state_of(ino)? {
             // What no version below has any more can be read; there is no place for changes of it.
-            None | Some(Standing::Detached(_)) => return Err(VfsError::Stale.into()),
-            Some(Standing::Listed(_)) if ino == nodeid::ROOT => BaseObject {
+            None | Some(InodeState::Detached(_)) => return Err(VfsError::Stale.into()),
+            Some(InodeState::Listed(_)) if ino == nodeid::ROOT => BaseObject {
                 directory: DirId::ABOVE_ROOT,
                 name: None,
                 record: self.base().snapshot().root.clone(),
             },
-            Some(Standing::Listed(place)) => self.listing(place.dir)?.object(place)?,
+            Some(InodeState::Listed(place)) => self.listing(place.dir)?.object(place)?,
         };
         Ok(Object::Base(Box::new(BaseFound {
             ino,
@@ -222,7 +236,11 @@ impl<'a> Scene<'a> {
     }
 
     /// Returns what a name stands for.
-    pub(crate) fn find(&self, dir: &Dir<'_>, name: &Name) -> Result<Option<Object<'a>>, Stop> {
+    pub(crate) fn find(
+        &self,
+        dir: &MergedDir<'_>,
+        name: &Name,
+    ) -> Result<Option<Object<'a>>, Interrupted> {
         match (dir.slot(name), dir.base) {
             (Some(Slot::Inode { ino, .. }), _) => Ok(Some(self.upper(ino)?)),
             (Some(Slot::Removed), _) | (None, None) => Ok(None),
@@ -233,16 +251,20 @@ impl<'a> Scene<'a> {
                 };
                 let place = Place { dir: base, index };
                 let object = self.entry(dir.ino, place, &listing)?;
-                match object.is_pack() {
-                    true => Err(VfsError::Unsupported { what: "a pack" }.into()),
-                    false => Ok(Some(object)),
+                if object.is_pack() {
+                    return Err(VfsError::Unsupported { what: "a pack" }.into());
                 }
+                Ok(Some(object))
             }
         }
     }
 
     /// Returns what a name stands for, which must be there.
-    pub(crate) fn find_known(&self, dir: &Dir<'_>, name: &Name) -> Result<Object<'a>, Stop> {
+    pub(crate) fn find_known(
+        &self,
+        dir: &MergedDir<'_>,
+        name: &Name,
+    ) -> Result<Object<'a>, Interrupted> {
         Ok(self.find(dir, name)?.ok_or(VfsError::NotFound)?)
     }
 
@@ -252,14 +274,14 @@ impl<'a> Scene<'a> {
         parent: u64,
         place: Place,
         listing: &Listing,
-    ) -> Result<Object<'a>, Stop> {
+    ) -> Result<Object<'a>, Interrupted> {
         let object = listing.object(place)?;
-        if let Some(ino) = self.state.adopted(&object.key()) {
+        if let Some(ino) = self.state.copy_of(&object.key()) {
             return self.upper(ino);
         }
-        let name = object.name.as_ref().map_or(&[][..], Name::as_bytes);
         let project = &self.base().snapshot().project.id;
-        let candidate = candidate(project, parent, place, name, &object.record)?;
+        let name = listing.entry_name(place.index)?;
+        let candidate = candidate(project, parent, place, &name, &object.record);
         let inodes = self.base().inodes();
         Ok(Object::Base(Box::new(BaseFound {
             ino: inodes.peek(&candidate, &|ino| self.is_taken(ino))?,
@@ -275,7 +297,7 @@ impl<'a> Scene<'a> {
     }
 
     /// Returns true if a directory has no entries.
-    pub(crate) fn is_empty(&self, object: &Object<'_>) -> Result<bool, Stop> {
+    pub(crate) fn is_empty(&self, object: &Object<'_>) -> Result<bool, Interrupted> {
         let data = match object {
             Object::Upper { inode, .. } => inode.directory(),
             Object::Base(_) => None,
@@ -291,8 +313,7 @@ impl<'a> Scene<'a> {
         let Some(base) = base else { return Ok(true) };
         let listing = self.listing(base)?;
         for index in 0..listing.len() {
-            let name = listing.name(index).map_err(VfsError::damaged_record)?;
-            let name = Name::new(name).map_err(|_| VfsError::Invalid)?;
+            let name = listing.entry_name(index)?;
             if data.is_none_or(|it| !it.entries.contains_key(&name)) {
                 return Ok(false);
             }
@@ -300,8 +321,9 @@ impl<'a> Scene<'a> {
         Ok(true)
     }
 
-    pub(crate) fn upper(&self, ino: u64) -> Result<Object<'a>, Stop> {
-        let inode = self.state.inode(ino).ok_or(VfsError::Stale)?;
+    pub(crate) fn upper(&self, ino: u64) -> Result<Object<'a>, Interrupted> {
+        let inode = self.state.inode(ino);
+        let inode = inode.ok_or_else(|| VfsError::internal("a slot stands for no inode"))?;
         Ok(Object::Upper { ino, inode })
     }
 }

@@ -10,11 +10,14 @@ use lfsfs_types::limits::PATH_LEN_MAX;
 use lfsfs_types::{DirId, Name, ObjectPath, path_text};
 
 use crate::error::VfsError;
-use crate::vfs::Vfs;
+use crate::verb_error::ChangesError;
+use crate::vfs::BaseVersion;
+
+const ACTION: &str = "find where directories are";
 
 /// A directory as the mount has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(in crate::writable) enum Dir {
+pub(crate) enum Dir {
     /// One that the base has too, wherever it is now.
     Base(DirId),
     /// A new one, by its inode.
@@ -23,7 +26,7 @@ pub(in crate::writable) enum Dir {
 
 impl Dir {
     /// Returns which one an inode is, if it is a directory.
-    pub(in crate::writable) fn of(ino: u64, inode: &Inode) -> Option<Self> {
+    pub(crate) fn of(ino: u64, inode: &Inode) -> Option<Self> {
         let base = inode.directory()?.base;
         Some(base.map_or(Self::New(ino), Self::Base))
     }
@@ -31,7 +34,7 @@ impl Dir {
 
 /// The way from names to directories above, in the mount and in its base.
 #[derive(Debug)]
-pub(in crate::writable) struct Paths<'a> {
+pub(crate) struct Paths<'a> {
     state: &'a State,
     /// The slots that stand for an inode: directory and name.
     names: HashMap<u64, Vec<(u64, &'a Name)>>,
@@ -40,10 +43,7 @@ pub(in crate::writable) struct Paths<'a> {
 }
 
 impl<'a> Paths<'a> {
-    pub(in crate::writable) fn new(
-        state: &'a State,
-        places: &'a HashMap<DirId, (DirId, Name)>,
-    ) -> Self {
+    pub(crate) fn new(state: &'a State, places: &'a HashMap<DirId, (DirId, Name)>) -> Self {
         let mut names: HashMap<u64, Vec<_>> = HashMap::new();
         for (directory, inode) in state.changed() {
             for (name, slot) in inode.directory().into_iter().flat_map(|it| &it.entries) {
@@ -60,25 +60,31 @@ impl<'a> Paths<'a> {
     }
 
     /// Returns the names that slots of the overlay give an inode.
-    pub(in crate::writable) fn names(&self, ino: u64) -> &[(u64, &'a Name)] {
+    pub(crate) fn names(&self, ino: u64) -> &[(u64, &'a Name)] {
         self.names.get(&ino).map_or(&[], Vec::as_slice)
     }
 
     /// Returns the inode of a directory of the base, if the mount still has it and changed it.
-    pub(in crate::writable) fn adopted(&self, dir: DirId) -> Option<u64> {
-        self.state.adopted(&BaseKey::Directory(dir))
+    pub(crate) fn copy_of(&self, dir: DirId) -> Option<u64> {
+        self.state.copy_of(&BaseKey::Directory(dir))
     }
 
     /// Returns which directory an inode is.
-    pub(in crate::writable) fn dir(&self, ino: u64) -> Option<Dir> {
+    pub(crate) fn dir(&self, ino: u64) -> Option<Dir> {
         Dir::of(ino, self.state.inode(ino)?)
     }
 
+    /// Returns which directory an inode is that names are in.
+    pub(crate) fn known_dir(&self, ino: u64) -> Result<Dir, VfsError> {
+        let dir = self.dir(ino);
+        dir.ok_or_else(|| VfsError::internal("names are in what is no directory"))
+    }
+
     /// Returns the directory above one in the mount, and its name there; `None` for the root.
-    pub(in crate::writable) fn above(&self, dir: Dir) -> Result<Option<(Dir, &Name)>, VfsError> {
+    pub(crate) fn above(&self, dir: Dir) -> Result<Option<(Dir, &Name)>, VfsError> {
         let ino = match dir {
             Dir::Base(DirId::ROOT) => return Ok(None),
-            Dir::Base(id) => self.adopted(id),
+            Dir::Base(id) => self.copy_of(id),
             Dir::New(ino) => Some(ino),
         };
         if let Some((above, name)) = ino.and_then(|ino| self.names(ino).first()) {
@@ -86,15 +92,15 @@ impl<'a> Paths<'a> {
         }
         match dir {
             Dir::Base(id) => {
-                let (above, name) = self.place(id).ok_or(VfsError::Stale)?;
+                let (above, name) = self.known_place(id)?;
                 Ok(Some((Dir::Base(above), name)))
             }
-            Dir::New(_) => Err(VfsError::Stale),
+            Dir::New(_) => Err(misplaced("a new directory")),
         }
     }
 
     /// Returns the path of a directory in the mount.
-    pub(in crate::writable) fn now(&self, dir: Dir) -> Result<ObjectPath, VfsError> {
+    pub(crate) fn now(&self, dir: Dir) -> Result<ObjectPath, ChangesError> {
         let mut names = Vec::new();
         let mut at = dir;
         while let Some((above, name)) = self.above(at)? {
@@ -106,11 +112,11 @@ impl<'a> Paths<'a> {
     }
 
     /// Returns the path of a directory in the base.
-    pub(in crate::writable) fn before(&self, dir: DirId) -> Result<ObjectPath, VfsError> {
+    pub(crate) fn before(&self, dir: DirId) -> Result<ObjectPath, ChangesError> {
         let mut names = Vec::new();
         let mut at = dir;
         while at != DirId::ROOT {
-            let (above, name) = self.place(at).ok_or(VfsError::Stale)?;
+            let (above, name) = self.known_place(at)?;
             names.push(name);
             at = above;
             check_depth(names.len())?;
@@ -119,16 +125,21 @@ impl<'a> Paths<'a> {
     }
 
     /// Returns where the base has a directory, as far as that is known here.
-    pub(in crate::writable) fn place(&self, dir: DirId) -> Option<(DirId, &Name)> {
-        let adopted = self.adopted(dir).and_then(|ino| self.state.inode(ino));
-        if let Some(base) = adopted.and_then(|inode| inode.base.as_ref()) {
+    pub(crate) fn place(&self, dir: DirId) -> Option<(DirId, &Name)> {
+        let copy = self.copy_of(dir).and_then(|ino| self.state.inode(ino));
+        if let Some(base) = copy.and_then(|inode| inode.base.as_ref()) {
             return Some((base.directory, base.name.as_ref()?));
         }
         self.places.get(&dir).map(|(above, name)| (*above, name))
     }
 
+    fn known_place(&self, dir: DirId) -> Result<(DirId, &Name), VfsError> {
+        let place = self.place(dir);
+        place.ok_or_else(|| misplaced(&format!("directory {dir}")))
+    }
+
     /// Returns true if paths of changes go through directories whose place is not known.
-    pub(in crate::writable) fn is_incomplete(&self) -> bool {
+    pub(crate) fn is_incomplete(&self) -> bool {
         let mut changed = self.state.changed();
         changed.any(|(_, inode)| {
             let base = inode.base.as_ref();
@@ -139,7 +150,7 @@ impl<'a> Paths<'a> {
     /// Returns the directory on the way from `dir` to the root whose place must be asked for.
     fn unknown(&self, dir: DirId) -> Option<DirId> {
         let mut at = dir;
-        // Ids that lead in a circle are an error of whoever asks for a path.
+        // Ids that lead in a circle are an error where a path is asked for.
         for _ in 0..PATH_LEN_MAX {
             if at == DirId::ROOT || at == DirId::ABOVE_ROOT {
                 return None;
@@ -155,8 +166,8 @@ impl<'a> Paths<'a> {
 
 /// Returns the places of all directories of the base that paths of changes go through, beyond what
 /// the overlay itself knows.
-pub(in crate::writable) async fn places_of_changes(
-    base: &Vfs,
+pub(crate) async fn places_of_changes(
+    base: &BaseVersion,
     state: &State,
 ) -> Result<HashMap<DirId, (DirId, Name)>, VfsError> {
     let none = HashMap::new();
@@ -171,38 +182,42 @@ pub(in crate::writable) async fn places_of_changes(
         return Ok(none);
     }
     let places = base.directory_places(&unknown).await?;
-    match Paths::new(state, &places).is_incomplete() {
-        // The version has every directory that an overlay above it names.
-        true => Err(VfsError::Stale),
-        false => Ok(places),
+    // The version has every directory that an overlay above it names.
+    if Paths::new(state, &places).is_incomplete() {
+        return Err(misplaced("a directory of what changed"));
     }
+    Ok(places)
 }
 
 /// Returns where a mount has an object that it changed.
-pub(crate) async fn path_of(base: &Vfs, state: &State, ino: u64) -> Result<ObjectPath, VfsError> {
+pub(crate) async fn path_of(
+    base: &BaseVersion,
+    state: &State,
+    ino: u64,
+) -> Result<ObjectPath, ChangesError> {
     let places = places_of_changes(base, state).await?;
     let paths = Paths::new(state, &places);
     if let Some((above, name)) = paths.names(ino).first() {
-        let above = paths.dir(*above).ok_or(VfsError::Stale)?;
+        let above = paths.known_dir(*above)?;
         return join(&paths.now(above)?, name);
     }
     let below = state.inode(ino).and_then(|inode| inode.base.as_ref());
-    let below = below.ok_or(VfsError::Stale)?;
-    let name = below.name.as_ref().ok_or(VfsError::Stale)?;
+    let named = below.and_then(|below| Some((below, below.name.as_ref()?)));
+    let (below, name) = named.ok_or_else(|| VfsError::internal("a changed object has no name"))?;
     join(&paths.now(Dir::Base(below.directory))?, name)
 }
 
 /// Returns the path of a name in a directory.
-pub(in crate::writable) fn join(path: &ObjectPath, name: &Name) -> Result<ObjectPath, VfsError> {
+pub(crate) fn join(path: &ObjectPath, name: &Name) -> Result<ObjectPath, ChangesError> {
     path.join(name).map_err(|_| {
         let names = [path.as_bytes(), name.as_bytes()];
-        VfsError::PathTooLong {
+        ChangesError::PathTooLong {
             path: path_text(names.into_iter()),
         }
     })
 }
 
-fn join_all(upwards: &[&Name]) -> Result<ObjectPath, VfsError> {
+fn join_all(upwards: &[&Name]) -> Result<ObjectPath, ChangesError> {
     let mut path = ObjectPath::ROOT;
     for name in upwards.iter().rev() {
         path = join(&path, name)?;
@@ -212,8 +227,15 @@ fn join_all(upwards: &[&Name]) -> Result<ObjectPath, VfsError> {
 
 /// Fails if the way up cannot end any more: paths are shorter than that.
 fn check_depth(len: usize) -> Result<(), VfsError> {
-    match len <= PATH_LEN_MAX {
-        true => Ok(()),
-        false => Err(VfsError::Stale),
+    if len <= PATH_LEN_MAX {
+        Ok(())
+    } else {
+        let problem = "directories lie in a circle";
+        Err(VfsError::corrupt(ACTION, problem))
     }
+}
+
+/// Returns the error for something that is in no directory of the version.
+pub(super) fn misplaced(what: &str) -> VfsError {
+    VfsError::corrupt(ACTION, format!("the version has no place for {what}"))
 }

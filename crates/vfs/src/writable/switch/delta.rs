@@ -13,8 +13,8 @@ use tokio::task::JoinSet;
 
 use crate::error::VfsError;
 use crate::listing::Listing;
-use crate::vfs::Vfs;
-use crate::writable::ground::Ground;
+use crate::stack::PinnedBase;
+use crate::vfs::BaseVersion;
 
 /// Listings that are fetched at once.
 const LOADS_MAX: usize = 16;
@@ -37,17 +37,20 @@ pub(super) struct Needs {
     homes: BTreeSet<DirId>,
 }
 
-/// A name of a directory, what it stood for, and what it stands for in the version that comes.
-pub(super) type Replaced<'a> = (DirId, &'a Name, Record, Option<Record>);
+/// A name that stood for an object, and the objects of both versions.
+pub(super) struct ReplacedName<'a> {
+    pub(super) dir: DirId,
+    pub(super) name: &'a Name,
+    pub(super) before: Record,
+    pub(super) after: Option<Record>,
+}
 
 /// Two versions, and what differs.
 #[derive(Debug)]
-pub(super) struct Drift {
-    pub(super) ground: Arc<Ground>,
-    pub(super) next: Arc<Ground>,
+pub(super) struct VersionDelta {
+    pub(super) pinned: Arc<PinnedBase>,
+    pub(super) next: Arc<PinnedBase>,
     names: HashMap<DirId, BTreeMap<Name, Sides>>,
-    /// The directories that have those names.
-    dirs: HashSet<DirId>,
     /// What others changed; `None` if that is all.
     others: Option<HashSet<(DirId, Name)>>,
     old: HashMap<DirId, Arc<Listing>>,
@@ -61,10 +64,11 @@ impl Needs {
     }
 }
 
-impl Drift {
+impl VersionDelta {
     pub(super) fn new(
-        (ground, next): (Arc<Ground>, Vfs),
-        changed: Vec<ChangedName>,
+        pinned: Arc<PinnedBase>,
+        next: Arc<PinnedBase>,
+        changed: impl IntoIterator<Item = ChangedName>,
         others: Option<Vec<ChangedName>>,
     ) -> Self {
         let mut names: HashMap<_, BTreeMap<_, _>> = HashMap::new();
@@ -79,9 +83,8 @@ impl Drift {
         }
         let key = |it: ChangedName| Some((it.dir, it.name?));
         Self {
-            ground,
-            next: Arc::new(Ground::new(next)),
-            dirs: names.keys().copied().collect(),
+            pinned,
+            next,
             names,
             others: others.map(|others| others.into_iter().filter_map(key).collect()),
             old: HashMap::new(),
@@ -91,19 +94,24 @@ impl Drift {
     }
 
     /// Returns the directories with changed names.
-    pub(super) fn dirs(&self) -> &HashSet<DirId> {
-        &self.dirs
+    pub(super) fn dirs(&self) -> HashSet<DirId> {
+        self.names.keys().copied().collect()
+    }
+
+    /// Returns true for a directory with changed names.
+    pub(super) fn has_dir(&self, dir: DirId) -> bool {
+        self.names.contains_key(&dir)
     }
 
     /// Returns the directories with names that others changed.
     pub(super) fn drained(&self) -> HashSet<DirId> {
         match &self.others {
-            None => self.dirs.clone(),
+            None => self.dirs(),
             Some(others) => others.iter().map(|it| it.0).collect(),
         }
     }
 
-    /// Returns true if somebody else than this mount changed the name.
+    /// Returns true if others than this mount changed the name.
     pub(super) fn is_others(&self, dir: DirId, name: &Name) -> bool {
         let others = self.others.as_ref();
         others.is_none_or(|others| others.contains(&(dir, name.clone())))
@@ -115,19 +123,24 @@ impl Drift {
     }
 
     /// Returns what changed names stood for and stand for, as far as both listings are in memory.
-    pub(super) fn replaced_at_hand(&self) -> Result<Vec<Replaced<'_>>, VfsError> {
+    pub(super) fn replaced_at_hand(&self) -> Result<Vec<ReplacedName<'_>>, VfsError> {
         let mut replaced = Vec::new();
         for (dir, name, sides) in self.changed().filter(|it| it.2.old) {
             let old = self.old.get(&dir).cloned();
-            let Some(old) = old.or_else(|| self.ground.base.listing_in_memory(dir)) else {
+            let Some(old) = old.or_else(|| self.pinned.base.listing_in_memory(dir)) else {
                 continue;
             };
             let after = match (sides.new, self.new.get(&dir)) {
                 (true, None) => continue,
-                (true, Some(new)) => record(new, name)?,
+                (true, Some(new)) => new.record_of(name)?,
                 (false, _) => None,
             };
-            replaced.extend(record(&old, name)?.map(|before| (dir, name, before, after)));
+            replaced.extend(old.record_of(name)?.map(|before| ReplacedName {
+                dir,
+                name,
+                before,
+                after,
+            }));
         }
         Ok(replaced)
     }
@@ -149,7 +162,7 @@ impl Drift {
     pub(super) fn visible(&self, dir: DirId, needs: &mut Needs) -> Result<Vec<&Name>, VfsError> {
         let mut visible = Vec::new();
         for (name, sides) in self.names.get(&dir).into_iter().flatten() {
-            if self.is_others(dir, name) && self.differs(dir, (name, *sides), needs)? {
+            if self.is_others(dir, name) && self.differs(dir, name, *sides, needs)? {
                 visible.push(name);
             }
         }
@@ -159,7 +172,8 @@ impl Drift {
     fn differs(
         &self,
         dir: DirId,
-        (name, sides): (&Name, Sides),
+        name: &Name,
+        sides: Sides,
         needs: &mut Needs,
     ) -> Result<bool, VfsError> {
         if !(sides.old && sides.new) {
@@ -169,7 +183,7 @@ impl Drift {
         let (Some(old), Some(new)) = (self.old(dir, needs), self.new_listing(dir, needs)) else {
             return Ok(false);
         };
-        let records = (record(&old, name)?, record(&new, name)?);
+        let records = (old.record_of(name)?, new.record_of(name)?);
         Ok(match records {
             // One object may have been two, or the other way round.
             // How many names there are is no reason to take it for another one.
@@ -182,8 +196,8 @@ impl Drift {
 
     /// Returns a listing of the version that is left.
     pub(super) fn old(&self, dir: DirId, needs: &mut Needs) -> Option<Arc<Listing>> {
-        let held = self.old.get(&dir).cloned();
-        let found = held.or_else(|| self.ground.base.listing_in_memory(dir));
+        let fetched = self.old.get(&dir).cloned();
+        let found = fetched.or_else(|| self.pinned.base.listing_in_memory(dir));
         if found.is_none() {
             needs.old.insert(dir);
         }
@@ -193,7 +207,7 @@ impl Drift {
     /// Returns a listing of the version that comes; an empty one for a directory that it does not
     /// have.
     pub(super) fn new_listing(&self, dir: DirId, needs: &mut Needs) -> Option<Arc<Listing>> {
-        if !self.dirs.contains(&dir) {
+        if !self.has_dir(dir) {
             return self.old(dir, needs);
         }
         let found = self.new.get(&dir).cloned();
@@ -215,7 +229,7 @@ impl Drift {
     /// Fetches what is missing.
     pub(super) async fn load(&mut self, needs: Needs) -> Result<(), VfsError> {
         self.load_homes(needs.homes).await?;
-        let old = listings(&self.ground.base, needs.old).await?;
+        let old = listings(&self.pinned.base, needs.old).await?;
         self.old.extend(old);
         let (gone, there) = needs.new.into_iter().partition(|dir| self.is_emptied(*dir));
         let new = listings(&self.next.base, there).await?;
@@ -243,7 +257,7 @@ impl Drift {
     /// Returns true if nothing is left in a directory, without asking for its listing.
     fn is_emptied(&self, dir: DirId) -> bool {
         let old = self.old.get(&dir).cloned();
-        let old = old.or_else(|| self.ground.base.listing_in_memory(dir));
+        let old = old.or_else(|| self.pinned.base.listing_in_memory(dir));
         let (Some(old), Some(names)) = (old, self.names.get(&dir)) else {
             return false;
         };
@@ -269,21 +283,15 @@ pub(super) fn link_of(record: &Record) -> Option<LinkId> {
     record.link.map(|link| link.id)
 }
 
-/// Returns the record of a name, if the listing has it.
-pub(super) fn record(listing: &Listing, name: &Name) -> Result<Option<Record>, VfsError> {
-    let index = listing.find(name.as_bytes());
-    let record = index.map(|index| listing.record(index));
-    record.transpose().map_err(VfsError::damaged_record)
-}
-
 fn empty() -> Result<Arc<Listing>, VfsError> {
     let listing = Listing::encode(&[]);
-    listing.map(Arc::new).ok_or(VfsError::Invalid)
+    let listing = listing.ok_or_else(|| VfsError::internal("no listing is empty"))?;
+    Ok(Arc::new(listing))
 }
 
 /// Fetches listings, some at once. A directory that the version does not have is empty.
 async fn listings(
-    vfs: &Arc<Vfs>,
+    vfs: &Arc<BaseVersion>,
     dirs: BTreeSet<DirId>,
 ) -> Result<HashMap<DirId, Arc<Listing>>, VfsError> {
     let mut loaded = HashMap::new();
@@ -296,10 +304,11 @@ async fn listings(
             let vfs = Arc::clone(vfs);
             running.spawn(async move { (dir, vfs.listing(dir).await) });
         }
-        // A task that was aborted belongs to a runtime that ends.
-        let Some(Ok((dir, listing))) = running.join_next().await else {
-            return Err(VfsError::Stale);
+        let Some(done) = running.join_next().await else {
+            break;
         };
+        let (dir, listing) =
+            done.map_err(|error| VfsError::unfinished("the load of a listing", &error))?;
         match listing {
             Err(VfsError::Stale) => loaded.insert(dir, empty()?),
             listing => loaded.insert(dir, listing?),

@@ -3,36 +3,34 @@
 use std::collections::HashMap;
 
 use lfsfs_overlay::{CommitIds, DirectoryRef, Entry, Inode, Sealed};
-use lfsfs_types::{DirId, LinkId, Name};
+use lfsfs_types::{DirId, LinkId};
 
-use super::drift::{Drift, Needs, record};
+use super::delta::{Needs, VersionDelta};
+use crate::directory::VersionPlace;
 use crate::error::VfsError;
-
-/// A place in the new version; only the root has no name.
-pub(super) type Landed = (DirId, Option<Name>);
 
 /// Where a commit put what it took. Takes memory for each object that it took, as the overlay does.
 #[derive(Debug, Default)]
-pub(in crate::writable) struct Landings {
-    ids: CommitIds,
+pub(in crate::writable) struct CommitMapping {
     /// By inode; `None` for a hard-linked file of which only names are left that it was not changed
     /// by.
-    places: HashMap<u64, Option<Landed>>,
-    directories: HashMap<u64, DirId>,
+    places: HashMap<u64, Option<VersionPlace>>,
+    /// The directories that are new: inode and id.
+    directories: Vec<(u64, DirId)>,
     /// The inodes of the directories that are new.
     made: HashMap<DirId, u64>,
     links: HashMap<u64, LinkId>,
 }
 
-impl Landings {
+impl CommitMapping {
     /// Finds the places of what a seal took.
     pub(in crate::writable) fn new(sealed: &Sealed, ids: CommitIds) -> Self {
-        let mut landings = Self {
-            directories: ids.directories.iter().copied().collect(),
+        let directories: HashMap<u64, DirId> = ids.directories.iter().copied().collect();
+        let mut mapping = Self {
             made: ids.directories.iter().map(|it| (it.1, it.0)).collect(),
-            links: ids.links.iter().copied().collect(),
+            links: ids.links.into_iter().collect(),
+            directories: ids.directories,
             places: HashMap::new(),
-            ids,
         };
         for change in sealed.changes() {
             let Entry::Present { ino, .. } = change.entry else {
@@ -40,14 +38,15 @@ impl Landings {
             };
             let directory = match change.directory {
                 DirectoryRef::Base(dir) => Some(dir),
-                DirectoryRef::New(ino) => landings.directories.get(&ino).copied(),
+                DirectoryRef::New(ino) => directories.get(&ino).copied(),
                 DirectoryRef::NamesOf(_) => None,
             };
-            let place = directory.map(|dir| (dir, change.name.cloned()));
-            let known = landings.places.entry(ino).or_default();
+            let name = change.name.cloned();
+            let place = directory.map(|dir| VersionPlace { dir, name });
+            let known = mapping.places.entry(ino).or_default();
             *known = known.take().or(place);
         }
-        landings
+        mapping
     }
 
     /// Returns what was taken.
@@ -62,7 +61,7 @@ impl Landings {
 
     /// Returns the ids that new directories have.
     pub(super) fn directories(&self) -> &[(u64, DirId)] {
-        &self.ids.directories
+        &self.directories
     }
 
     /// Returns the inode of a directory that is new.
@@ -75,9 +74,9 @@ impl Landings {
         &self,
         ino: u64,
         inode: &Inode,
-        drift: &Drift,
+        delta: &VersionDelta,
         needs: &mut Needs,
-    ) -> Result<Option<Landed>, VfsError> {
+    ) -> Result<Option<VersionPlace>, VfsError> {
         if let Some(Some(place)) = self.places.get(&ino) {
             return Ok(Some(place.clone()));
         }
@@ -85,12 +84,13 @@ impl Landings {
         let Some(link) = self.link(ino, inode) else {
             return Ok(None);
         };
-        for (dir, name, _) in drift.changed().filter(|it| it.2.new) {
-            let listing = drift.new_listing(dir, needs);
-            let found = listing.map(|listing| record(&listing, name)).transpose()?;
+        for (dir, name, _) in delta.changed().filter(|it| it.2.new) {
+            let listing = delta.new_listing(dir, needs);
+            let found = listing.map(|listing| listing.record_of(name)).transpose()?;
             let found = found.flatten().and_then(|record| record.link);
             if found.is_some_and(|it| it.id == link) {
-                return Ok(Some((dir, Some(name.clone()))));
+                let name = Some(name.clone());
+                return Ok(Some(VersionPlace { dir, name }));
             }
         }
         Ok(None)
