@@ -13,11 +13,14 @@ mod holder;
 mod sender;
 mod writes;
 
+use std::future::Future;
 use std::io;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use lfsfs_vfs::{Hold, WriteBarrier};
 use thiserror::Error;
 use tokio::time::sleep;
 use tracing::{debug, warn};
@@ -82,7 +85,7 @@ impl Cut {
     /// Returns when no call is half made, and lets none go on until the result is dropped. Blocks.
     ///
     /// Where that cannot be had, and for all but root, the moment lies between two requests.
-    pub(crate) fn hold(&self) -> Held {
+    fn hold(&self) -> Held {
         if !kernel_mount::is_root() {
             return Held::new(&self.writes);
         }
@@ -122,6 +125,18 @@ impl Cut {
         }
     }
 }
+
+impl WriteBarrier for Cut {
+    fn settle(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(settle(&self.writes))
+    }
+
+    fn hold(&self) -> Box<dyn Hold> {
+        Box::new(self.hold())
+    }
+}
+
+impl Hold for Held {}
 
 /// Returns when the pages are here that the kernel was made to send.
 pub(crate) async fn settle(writes: &Writes) {

@@ -12,6 +12,7 @@ use std::io;
 use std::sync::Arc;
 
 use fuser::{InitFlags, KernelConfig, Request};
+use lfsfs_common::tasks::Spawner;
 use tokio::runtime::Handle;
 
 use crate::limits::REQUEST_BYTES_MAX;
@@ -25,12 +26,14 @@ const BACKGROUND_REQUESTS_MAX: u16 = 128;
 pub(crate) struct FuseTransport {
     operations: Arc<Operations>,
     runtime: Handle,
+    tasks: Spawner,
 }
 
 impl FuseTransport {
-    /// Serves `operations`; what must wait does so on `runtime`.
+    /// Serves `operations`; what must wait does so on `runtime`, in tasks that end with the mount.
     pub(crate) fn new(operations: Arc<Operations>, runtime: Handle) -> Self {
         Self {
+            tasks: operations.tasks(),
             operations,
             runtime,
         }
@@ -41,11 +44,13 @@ impl FuseTransport {
         match reply {
             Reply::Ready(value) => send(value),
             Reply::Pending(pending) => {
-                self.runtime.spawn(async move {
+                let _runtime = self.runtime.enter();
+                // The task is tracked by its owner: the mount.
+                drop(self.tasks.spawn(async move {
                     if let Some(value) = pending.value().await {
                         send(value);
                     }
-                });
+                }));
             }
             Reply::Lost => {}
         }

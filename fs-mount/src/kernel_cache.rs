@@ -1,15 +1,12 @@
-//! Telling the kernel what it must not keep, and whom it must hold up.
+//! Telling the kernel what it must not keep.
 
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::sync::Arc;
 
 use fuser::{INodeNo, Notifier};
-use lfsfs_vfs::{Hold, KernelCache};
+use lfsfs_vfs::KernelCache;
 use tracing::debug;
-
-use crate::cut::{Cut, Held};
 
 /// A name that no directory has: a slash cannot be in one.
 const NO_NAME: &str = "/";
@@ -22,12 +19,11 @@ const TO_THE_END: i64 = 0;
 #[derive(Debug)]
 pub(crate) struct MountedKernel {
     notifier: Notifier,
-    cut: Arc<Cut>,
 }
 
 impl MountedKernel {
-    pub(crate) fn new(notifier: Notifier, cut: Arc<Cut>) -> Self {
-        Self { notifier, cut }
+    pub(crate) fn new(notifier: Notifier) -> Self {
+        Self { notifier }
     }
 }
 
@@ -51,13 +47,7 @@ impl KernelCache for MountedKernel {
         note(self.notifier.inval_entry(ino, OsStr::new(NO_NAME)));
         note(self.notifier.inval_inode(ino, 0, TO_THE_END));
     }
-
-    fn hold_writes(&self) -> Box<dyn Hold> {
-        Box::new(self.cut.hold())
-    }
 }
-
-impl Hold for Held {}
 
 /// What the kernel does not know it need not drop, and a mount that is gone keeps nothing.
 fn note(dropped: io::Result<()>) {

@@ -27,7 +27,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use lfsfs_common::request::RequestId;
-use lfsfs_vfs::{Attr, KernelCache, Statfs, VfsError, WritableVfs};
+use lfsfs_common::tasks::Spawner;
+use lfsfs_vfs::{Attr, KernelCache, Statfs, Vfs, VfsError};
 use rustix::io::Errno;
 use tokio::runtime::Handle;
 use tracing::{debug, info_span, warn};
@@ -82,7 +83,7 @@ pub struct OperationsConfig {
 /// The operations of one mount: a handle, cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Operations {
-    vfs: Arc<WritableVfs>,
+    vfs: Arc<Vfs>,
     config: OperationsConfig,
     counters: Arc<Counters>,
     writes: Arc<Writes>,
@@ -114,7 +115,7 @@ impl Operations {
     /// file, where that can be done.
     #[must_use]
     pub fn new(
-        vfs: Arc<WritableVfs>,
+        vfs: Arc<Vfs>,
         config: OperationsConfig,
         pages: Option<Arc<dyn PageSource>>,
         runtime: Handle,
@@ -140,6 +141,11 @@ impl Operations {
     #[must_use]
     pub fn counters(&self) -> &Arc<Counters> {
         &self.counters
+    }
+
+    /// Returns the way to spawn tasks that end with the mount.
+    pub(crate) fn tasks(&self) -> Spawner {
+        self.vfs.tasks().spawner().clone()
     }
 
     /// Returns the WRITE requests that are being served.

@@ -11,7 +11,7 @@ use lfsfs_common::PathError;
 use lfsfs_common::clock::StampClock;
 use lfsfs_overlay::{Durability, OverlayError, OverlayOptions};
 use lfsfs_types::ProjectId;
-use lfsfs_vfs::{OverlayPlace, Vfs, VfsError, WritableVfs};
+use lfsfs_vfs::{BaseVersion, OverlayPlace, Vfs, VfsError};
 use sha2::{Digest as _, Sha256};
 use tokio::task::spawn_blocking;
 
@@ -58,14 +58,14 @@ fn hash(dir: &Path) -> String {
 
 /// Opens what is served: the version, and above it the changes kept at `overlay`.
 pub(crate) async fn open(
-    base: Vfs,
+    base: BaseVersion,
     overlay: Option<PathBuf>,
     request: &MountRequest,
     places: &Places,
-) -> Result<Arc<WritableVfs>, MountError> {
+) -> Result<Arc<Vfs>, MountError> {
     let clock = Arc::new(StampClock);
     let Some(overlay) = overlay else {
-        let opened = WritableVfs::read_only(base, clock);
+        let opened = Vfs::read_only(base, clock);
         return Ok(Arc::new(opened.map_err(|error| failed(request, error))?));
     };
     make_parent(&overlay)?;
@@ -81,7 +81,7 @@ pub(crate) async fn open(
         },
     };
     let project = base.snapshot().project.name.to_string();
-    let source = match WritableVfs::open(base, place, clock).await {
+    let source = match Vfs::open(base, place, clock).await {
         Ok(vfs) => return Ok(Arc::new(vfs)),
         Err(VfsError::Overlay { source }) => source,
         Err(error) => return Err(failed(request, error)),

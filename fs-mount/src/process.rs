@@ -12,10 +12,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lfsfs_client::{Layered, Remote};
-use lfsfs_vfs::Vfs;
+use lfsfs_vfs::{BaseVersion, Kernel};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Mutex, Notify, mpsc};
+use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tracing::{error, info, warn};
 
@@ -112,6 +112,8 @@ async fn serve(
     finish(control).await;
     // What was fetched last is on its way to the cache. A slow disk must not keep the process.
     let _ = timeout(SETTLE_TIMEOUT, control.vfs.base().settle()).await;
+    // No program waits for what these still fetch.
+    let _ = timeout(SETTLE_TIMEOUT, control.vfs.tasks().end()).await;
     Ok(())
 }
 
@@ -166,9 +168,11 @@ async fn mount(
         vfs,
         server,
         client: version::client_config(request),
-        kernel: served.kernel().clone(),
+        kernel: Kernel {
+            cache: served.kernel().clone(),
+            barrier: served.cut().clone(),
+        },
         cut: Arc::clone(served.cut()),
-        changing: Mutex::default(),
         orders: sender,
     };
     Ok(Mounted {
@@ -206,7 +210,7 @@ async fn open(
     request: &MountRequest,
     server: &Arc<Layered<Server>>,
     places: &Places,
-) -> Result<Vfs, MountError> {
+) -> Result<BaseVersion, MountError> {
     let mut tries_left = request.options.retry;
     loop {
         let slot_end = Instant::now() + OPEN_TIMEOUT;

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use fuser::{Config, Session, SessionACL};
-use lfsfs_vfs::WritableVfs;
+use lfsfs_vfs::Vfs;
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info};
@@ -52,7 +52,7 @@ impl ServedMount {
     /// Mounts and serves `vfs`. On an error nothing stays mounted.
     pub(crate) async fn start(
         spec: &MountSpec,
-        vfs: Arc<WritableVfs>,
+        vfs: Arc<Vfs>,
         config: SessionConfig,
     ) -> Result<Self, MountError> {
         let (device, mount) = kernel_mount::attach(spec)?;
@@ -64,7 +64,7 @@ impl ServedMount {
         let operations = Arc::new(operations);
         let writes = Arc::clone(operations.writes());
         let cut = Arc::new(Cut::new(spec.dir.clone(), mount.device(), writes));
-        match serve(&operations, &cut, device, config.threads).await {
+        match serve(&operations, device, config.threads).await {
             Ok((kernel, ended)) => {
                 mount.raise_readahead();
                 Ok(Self {
@@ -142,14 +142,13 @@ impl Drop for ServedMount {
 /// Answers the kernel's first request and goes on serving in threads of its own.
 async fn serve(
     operations: &Arc<Operations>,
-    cut: &Arc<Cut>,
     device: OwnedFd,
     threads: usize,
 ) -> io::Result<(Arc<MountedKernel>, watch::Receiver<bool>)> {
     let (handshake, handshaken) = oneshot::channel();
     let (end, ended) = watch::channel(false);
     let transport = FuseTransport::new(Arc::clone(operations), Handle::current());
-    let (operations, cut) = (Arc::clone(operations), Arc::clone(cut));
+    let operations = Arc::clone(operations);
     thread::Builder::new()
         .name("fuse-session".to_owned())
         .spawn(move || {
@@ -164,7 +163,7 @@ async fn serve(
                     return;
                 }
             };
-            let kernel = Arc::new(MountedKernel::new(session.notifier(), cut));
+            let kernel = Arc::new(MountedKernel::new(session.notifier()));
             operations.connect(kernel.clone());
             let _ = handshake.send(Ok(kernel));
             match session.run() {

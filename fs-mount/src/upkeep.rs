@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lfsfs_overlay::Overlay;
-use lfsfs_vfs::WritableVfs;
+use lfsfs_vfs::Vfs;
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
@@ -17,7 +17,7 @@ const SYNC_PERIOD: Duration = Duration::from_secs(1);
 const COMPACTION_PERIOD: u32 = 10;
 
 /// Works until it is aborted, which may be at any time.
-pub(crate) async fn run(vfs: Arc<WritableVfs>) {
+pub(crate) async fn run(vfs: Arc<Vfs>) {
     let mut ticks = interval(SYNC_PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut sync_failed = false;

@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lfsfs_client::{ClientConfig, Layered, Retry};
-use lfsfs_vfs::{CommitParams, KernelCache, VfsStats, WritableVfs};
+use lfsfs_vfs::{CommitParams, Kernel, Vfs, VfsStats};
 use serde::Serialize;
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use self::socket::ControlSocket;
 use self::socket::{Answers, Notices};
@@ -62,15 +62,13 @@ pub(crate) struct FixedStatus {
 pub(crate) struct Control {
     pub(crate) fixed: FixedStatus,
     pub(crate) counters: Arc<Counters>,
-    pub(crate) vfs: Arc<WritableVfs>,
+    pub(crate) vfs: Arc<Vfs>,
     /// Where tags and numbers of versions are known.
     pub(crate) server: Arc<Layered<Server>>,
     /// How it is reached, whatever its address.
     pub(crate) client: ClientConfig,
     pub(crate) cut: Arc<Cut>,
-    pub(crate) kernel: Arc<dyn KernelCache>,
-    /// Held while something changes what the mount shows.
-    pub(crate) changing: Mutex<()>,
+    pub(crate) kernel: Kernel,
     /// Where orders to unmount go.
     pub(crate) orders: mpsc::Sender<UmountOrder>,
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use lfsfs_cache::{CacheConfig, DiskCache};
 use lfsfs_client::{ClientConfig, GrpcRemote, Remote, RemoteError};
-use lfsfs_vfs::{Vfs, VfsConfig, VfsError};
+use lfsfs_vfs::{BaseVersion, VfsConfig, VfsError};
 
 use crate::control::VersionInfo;
 use crate::options::MountOptions;
@@ -68,7 +68,7 @@ pub(crate) async fn open(
     request: &MountRequest,
     places: &Places,
     remote: Arc<dyn Remote>,
-) -> Result<Vfs, OpenError> {
+) -> Result<BaseVersion, OpenError> {
     let size_max = request.options.cache_size;
     let config = CacheConfig {
         size_max: size_max.unwrap_or_else(|| default_size(&places.cache)),
@@ -82,13 +82,13 @@ pub(crate) async fn open(
         open_timeout: OPEN_TIMEOUT,
         ..VfsConfig::default()
     };
-    Vfs::open(remote, cache, &request.source, config)
+    BaseVersion::open(remote, cache, &request.source, config)
         .await
         .map_err(|error| OpenError::of_vfs(error, &request.options))
 }
 
 /// Returns what status tells of an opened version.
-pub(crate) fn info(vfs: &Vfs, server: &str) -> VersionInfo {
+pub(crate) fn info(vfs: &BaseVersion, server: &str) -> VersionInfo {
     let snapshot = vfs.snapshot();
     VersionInfo {
         server: server.to_owned(),

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use lfsfs_chunk_store::{ChunkStore, ChunkStoreError, DiskChunkStore};
 use lfsfs_common::clock::SystemClock;
+use lfsfs_common::full_text;
 use lfsfs_meta_store::SledStore;
 use lfsfs_metadata::{CheckSummary, Metadata};
 use lfsfs_types::{ChunkId, ChunkInfo, NodeId};
@@ -16,7 +17,6 @@ use serde::Serialize;
 
 use crate::data::DataDir;
 use crate::error::ServerError;
-use crate::fault::text;
 
 /// Chunks listed together.
 const PAGE: usize = 1000;
@@ -191,7 +191,7 @@ impl ChunkChecker<'_> {
                 Ok(())
             }
             Err(error @ ChunkStoreError::Damaged { .. }) => {
-                self.find(id, text(&error));
+                self.find(id, full_text(&error));
                 Ok(())
             }
             Err(error) => Err(ServerError::ChunkStore(error)),

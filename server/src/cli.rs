@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use lfsfs_common::documents;
+use lfsfs_common::full_text;
 use lfsfs_common::telemetry::{self, LogTarget};
 use rustix::fs::Mode;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{CONNECTIONS_DEFAULT, MEMORY_DEFAULT, MEMORY_MIN, RESERVE_DEFAULT};
-use crate::fault::text;
 use crate::{ListenPolicy, Role, ServerConfig, ServerError, bind, check, health, run};
 
 /// Exit code of a command that failed.
@@ -262,6 +262,6 @@ fn announce(address: SocketAddr) {
 fn fail(error: &dyn std::error::Error) -> ExitCode {
     let mut stderr = std::io::stderr().lock();
     // Where this fails there is no other way to tell the operator; the exit code says that it failed.
-    drop(writeln!(stderr, "lfsfsd: {}", text(error)));
+    drop(writeln!(stderr, "lfsfsd: {}", full_text(error)));
     ExitCode::from(FAILED)
 }

@@ -1,8 +1,7 @@
 //! Translates typed errors into the faults that clients get. It is the only such translation.
 
-use std::error::Error;
-
 use lfsfs_chunk_store::ChunkStoreError;
+use lfsfs_common::full_text;
 use lfsfs_meta_store::MetaError;
 use lfsfs_metadata::MetadataError;
 use lfsfs_proto::convert::ProtocolError;
@@ -34,7 +33,7 @@ impl IntoFault for MetadataError {
         } else {
             Vec::new()
         };
-        let mut fault = Fault::new(kind_of_metadata(&self), text(&self));
+        let mut fault = Fault::new(kind_of_metadata(&self), full_text(&self));
         fault.paths = paths;
         logged(fault)
     }
@@ -42,7 +41,7 @@ impl IntoFault for MetadataError {
 
 impl IntoFault for ChunkStoreError {
     fn into_fault(self) -> Fault {
-        logged(Fault::new(kind_of_chunk_store(&self), text(&self)))
+        logged(Fault::new(kind_of_chunk_store(&self), full_text(&self)))
     }
 }
 
@@ -137,22 +136,6 @@ fn logged(fault: Fault) -> Fault {
         tracing::error!(kind = ?fault.kind, reason = fault.message, "a request failed");
     }
     fault
-}
-
-/// Returns an error's text with those of its sources.
-pub(crate) fn text(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        let more = error.to_string();
-        // A transparent error repeats its source.
-        if !text.ends_with(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        source = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

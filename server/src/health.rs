@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use lfsfs_common::full_text;
 use lfsfs_proto::address::endpoint;
 use lfsfs_proto::v1::coordinator_server::SERVICE_NAME as COORDINATOR;
 use lfsfs_proto::v1::data_node_server::SERVICE_NAME as DATA_NODE;
@@ -17,7 +18,6 @@ use tonic_health::server::{HealthReporter, health_reporter};
 
 use crate::config::Role;
 use crate::error::ServerError;
-use crate::fault::text;
 
 /// Asks a server whether it serves. Blocks the thread.
 pub(crate) fn ask(address: &str, limit: Duration) -> Result<(), ServerError> {
@@ -42,8 +42,11 @@ pub(crate) fn ask(address: &str, limit: Duration) -> Result<(), ServerError> {
 }
 
 async fn check(address: &str) -> Result<Answer, String> {
-    let endpoint = endpoint(address).map_err(|error| text(&error))?;
-    let channel = endpoint.connect().await.map_err(|error| text(&error))?;
+    let endpoint = endpoint(address).map_err(|error| full_text(&error))?;
+    let channel = endpoint
+        .connect()
+        .await
+        .map_err(|error| full_text(&error))?;
     let request = HealthCheckRequest {
         service: WHOLE.to_owned(),
     };

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use lfsfs_cache::{CacheConfig, DiskCache};
 use lfsfs_client::{RemoteRead, Snapshot};
+use lfsfs_common::clock::SystemClock;
 use lfsfs_mount::{MountOptions, Places};
 use lfsfs_types::{ObjectPath, nodeid};
-use lfsfs_vfs::{Attr, FileKind, Vfs, VfsConfig, VfsError};
+use lfsfs_vfs::{Attr, BaseVersion, FileKind, Vfs, VfsConfig, VfsError};
 
 use crate::error::{CommandError, no_such_path};
 use crate::output::quoted;
@@ -29,7 +30,8 @@ impl Contents {
         let cache = DiskCache::open(&places.cache, CacheConfig::default())
             .map_err(|error| CommandError::failed(error.to_string()))?;
         let (remote, snapshot) = (Arc::clone(remote), snapshot.clone());
-        let vfs = Vfs::new(remote, cache, snapshot, VfsConfig::default());
+        let base = BaseVersion::new(remote, cache, snapshot, VfsConfig::default());
+        let vfs = Vfs::read_only(base, Arc::new(SystemClock))?;
         Ok(Self { vfs })
     }
 
@@ -69,6 +71,6 @@ impl Contents {
 
     /// Waits until everything that was fetched is in the cache.
     pub(crate) async fn close(self) {
-        self.vfs.settle().await;
+        self.vfs.base().settle().await;
     }
 }

@@ -1,10 +1,10 @@
 //! How a command fails: the message with a hint, the JSON object, and the exit code.
 
-use std::error::Error;
 use std::fmt;
 use std::io;
 
 use lfsfs_client::RemoteError;
+use lfsfs_common::full_text;
 use lfsfs_mount::{ControlError, ControlErrorKind, MountError};
 use lfsfs_sync::{ExportError, ImportError, Problem};
 use lfsfs_types::{ObjectPath, PathError, SourceError};
@@ -155,20 +155,6 @@ impl fmt::Display for CommandError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.lines().join("\n"))
     }
-}
-
-/// Joins an error and its causes, leaving out causes that only repeat.
-pub(crate) fn full_text(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        if !text.contains(&next) {
-            text = format!("{text}: {next}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 impl From<io::Error> for CommandError {

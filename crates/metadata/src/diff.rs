@@ -18,7 +18,7 @@ mod paths;
 use std::ops::ControlFlow;
 
 use lfsfs_types::limits::PAGE_ENTRIES_MAX;
-use lfsfs_types::{DirId, Name, ObjectPath, ProjectId, Record, VersionNumber};
+use lfsfs_types::{Aspect, DirId, Name, ObjectPath, ProjectId, Record, VersionNumber};
 
 pub(crate) use self::paths::compare as compare_paths;
 use crate::changed::ChangedNames;
@@ -319,27 +319,22 @@ fn line_of(path: ObjectPath, before: Option<Record>, after: Record) -> Option<Di
 }
 
 /// Returns which line two states of one path make, if they make one.
+///
+/// A reader of a diff sees no link, no ctime and no hash: what they tell of is told by lines of other
+/// paths, or not at all.
 pub(crate) fn line_between(before: &Record, after: &Record) -> Option<DiffLine> {
     let directories = before.kind.is_directory() && after.kind.is_directory();
-    if !same_to_reader(before, after) {
+    let differences = before.differences(after);
+    let is_other = |aspect: &Aspect| match aspect {
+        // A directory that was made anew at its old path is the same one to a reader.
+        Aspect::Directory if directories => false,
+        aspect => differences.has(*aspect),
+    };
+    if Aspect::STATE.iter().any(is_other) {
         Some(DiffLine::Modified)
-    } else if before.mtime != after.mtime && !directories {
+    } else if differences.has(Aspect::Mtime) && !directories {
         Some(DiffLine::Times)
     } else {
         None
-    }
-}
-
-/// Returns true if two states at one path differ in times and identity at most.
-fn same_to_reader(before: &Record, after: &Record) -> bool {
-    match (before.kind.is_directory(), after.kind.is_directory()) {
-        (true, true) => {
-            let kind = before.kind.clone();
-            before.same_state(&Record {
-                kind,
-                ..after.clone()
-            })
-        }
-        _ => before.same_state(after),
     }
 }

@@ -91,10 +91,10 @@ records! {
         /// The state so far is the sealed one.
         7 => Sealed { commit: VersionId },
         /// What a sealed inode became.
-        8 => Landed { ino: u64, base: Arc<BaseObject> },
+        8 => Mapped { ino: u64, base: Arc<BaseObject> },
         /// The end, with the number of inodes.
         9 => End { inodes: u64 },
-        /// Last access of the inode that came last, if somebody set it.
+        /// Last access of the inode that came last, if a program set it.
         10 => AccessTime { atime: Timestamp },
     }
 }
@@ -162,8 +162,8 @@ fn write_difference<E>(
     emit(&Snapshot::Counters {
         counters: counters(state),
     })?;
-    for (ino, base) in &state.landed {
-        emit(&Snapshot::Landed {
+    for (ino, base) in &state.mapped {
+        emit(&Snapshot::Mapped {
             ino: *ino,
             base: base.clone(),
         })?;
@@ -364,7 +364,7 @@ impl Restorer {
                     return Err(Damage::Checkpoint);
                 }
             }
-            Snapshot::Landed { ino, base } => state.landed.insert_mut(ino, base),
+            Snapshot::Mapped { ino, base } => state.mapped.insert_mut(ino, base),
             Snapshot::End { inodes } => {
                 self.ended = true;
                 if state.inodes.size() as u64 != inodes {

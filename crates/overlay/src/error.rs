@@ -7,7 +7,7 @@ use lfsfs_common::PathError;
 use lfsfs_types::{DecodeError, Name, ProjectId, VersionId, XattrName};
 use thiserror::Error;
 
-use crate::inode::{Base, Source};
+use crate::inode::{Base, ProjectBase};
 
 /// An operation that cannot follow on the state. The state is as it was before.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -26,7 +26,7 @@ pub enum ApplyError {
     },
     /// An object of the base has an inode already.
     #[error("inode {ino} is that object of the base already")]
-    AdoptedAlready {
+    CopiedUpAlready {
         /// Which.
         ino: u64,
     },
@@ -98,7 +98,7 @@ pub enum ApplyError {
         name: XattrName,
     },
     /// A pack that is a single file must be looked into first.
-    #[error("a pack that is a single file cannot be adopted")]
+    #[error("a pack that is a single file cannot be copied up")]
     Pack,
     /// The inode has a name, changes, or no place in the base.
     #[error("inode {ino} is not in the state that this needs")]
@@ -120,7 +120,7 @@ pub enum ApplyError {
     },
     /// A commit ended without saying what an inode became.
     #[error("the commit did not say what inode {ino} became")]
-    NotLanded {
+    NotMapped {
         /// Which.
         ino: u64,
     },
@@ -148,7 +148,7 @@ pub enum OverlayError {
     /// An append failed and could not be taken back; the overlay must be opened again.
     #[error("an earlier write to the overlay log failed half way")]
     Broken,
-    /// Somebody else has the overlay open.
+    /// Another process has the overlay open.
     #[error("overlay {} is in use by another process", path.display())]
     InUse {
         /// Its directory.
@@ -184,7 +184,7 @@ pub enum OverlayError {
         /// What the changes were made on.
         found: Base,
         /// What was asked for.
-        asked: Source,
+        asked: ProjectBase,
     },
     /// Bytes of the overlay are not what was written.
     #[error(

@@ -1,6 +1,6 @@
 //! The content of a file of the overlay: which bytes come from the log, which from the base.
 //!
-//! Owns the extent map. It reads nothing: whoever wants bytes gets [`Piece`]s and fetches them.
+//! Owns the extent map. It reads nothing: a caller that wants bytes gets [`Piece`]s and fetches them.
 
 use crate::Map;
 use crate::field::struct_field;
@@ -58,7 +58,7 @@ struct_field!(Extent {
 
 /// What a run of bytes of a file is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
+pub enum PieceSource {
     /// Bytes in the log.
     Log(Location),
     /// Bytes of the base's content at the same offset.
@@ -75,7 +75,7 @@ pub struct Piece {
     /// How many bytes.
     pub len: u64,
     /// What they are.
-    pub source: Source,
+    pub source: PieceSource,
 }
 
 /// The shortest length that a file had since a seal: what lay above it then is gone.
@@ -192,7 +192,9 @@ impl FileData {
     /// Returns how many bytes of `[start, end)` are no holes.
     fn data_within(&self, start: u64, end: u64) -> u64 {
         let pieces = self.pieces(start, end.saturating_sub(start));
-        let data = pieces.iter().filter(|piece| piece.source != Source::Zeros);
+        let data = pieces
+            .iter()
+            .filter(|piece| piece.source != PieceSource::Zeros);
         data.map(|piece| piece.len).sum()
     }
 
@@ -224,8 +226,8 @@ impl FileData {
             self.gap(&mut pieces, at, start.max(at));
             let from = start.max(at);
             let to = (start + extent.len).min(end);
-            let source = extent.location.map_or(Source::Zeros, |location| {
-                Source::Log(location.advanced(from - start))
+            let source = extent.location.map_or(PieceSource::Zeros, |location| {
+                PieceSource::Log(location.advanced(from - start))
             });
             pieces.push(Piece {
                 offset: from,
@@ -241,7 +243,10 @@ impl FileData {
     /// Adds what no extent covers in `[start, end)`.
     fn gap(&self, pieces: &mut Vec<Piece>, start: u64, end: u64) {
         let middle = self.base_len.clamp(start, end.max(start));
-        for (from, to, source) in [(start, middle, Source::Base), (middle, end, Source::Zeros)] {
+        for (from, to, source) in [
+            (start, middle, PieceSource::Base),
+            (middle, end, PieceSource::Zeros),
+        ] {
             if from < to {
                 pieces.push(Piece {
                     offset: from,
@@ -265,7 +270,7 @@ impl FileData {
             .collect()
     }
 
-    /// Puts an extent over what was there. Returns how many bytes of the log nobody needs any more.
+    /// Puts an extent over what was there. Returns how many bytes of the log are not needed any more.
     pub(crate) fn put(&mut self, offset: u64, extent: Extent) -> u64 {
         if extent.len == 0 {
             return 0;
@@ -279,7 +284,7 @@ impl FileData {
         dropped
     }
 
-    /// Sets the size. Returns how many bytes of the log nobody needs any more.
+    /// Sets the size. Returns how many bytes of the log are not needed any more.
     pub(crate) fn resize(&mut self, size: u64, seals: u64) -> u64 {
         self.data_len -= self.data_within(size, self.size);
         let dropped = self.cut(size, u64::MAX);
@@ -338,7 +343,7 @@ impl FileData {
     }
 
     /// Drops what the base holds since a commit: extents up to the generation of its seal. Returns
-    /// how many bytes of the log nobody needs any more.
+    /// how many bytes of the log are not needed any more.
     pub(crate) fn rebase(&mut self, sealed_size: u64, sealed_at: u64, seals: u64) -> u64 {
         let old: Vec<_> = self
             .extents

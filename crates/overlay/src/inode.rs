@@ -23,7 +23,7 @@ struct_field!(Base { number, id });
 
 /// What an overlay lies above.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Source {
+pub struct ProjectBase {
     /// The project.
     pub project: ProjectId,
     /// The version.
@@ -147,7 +147,7 @@ pub struct Attributes {
     pub uid: u32,
     /// Group.
     pub gid: u32,
-    /// Last access, if somebody set it; reading does not.
+    /// Last access, if a program set it; reading does not.
     pub atime: Option<Timestamp>,
     /// Last change of the content.
     pub mtime: Timestamp,

@@ -25,10 +25,12 @@ mod state;
 pub use changes::{ChangedEntry, Changes, DirectoryRef, Entry};
 pub use durability::Durability;
 pub use error::{ApplyError, Damage, OverlayError};
-pub use extent::{Extent, FileData, Location, Piece, Source as PieceSource};
-pub use inode::{Attributes, Base, BaseKey, BaseObject, DirectoryData, Inode, Node, Slot, Source};
+pub use extent::{Extent, FileData, Location, Piece, PieceSource};
+pub use inode::{
+    Attributes, Base, BaseKey, BaseObject, DirectoryData, Inode, Node, ProjectBase, Slot,
+};
 pub use numbers::{NUMBERS_MAX, NumberRow};
-pub use operation::{Change, Creation, NewAttributes, NewNode, Operation, Place};
+pub use operation::{Change, Creation, EntryName, NewAttributes, NewNode, Operation};
 pub use overlay::{
     CommitIds, CompactionReport, Overlay, OverlayOptions, OverlayStats, Sealed, View,
 };

@@ -1,6 +1,6 @@
 //! The changes of a writable mount, each with every value that was chosen.
 //!
-//! An operation is decided by whoever checks permissions and POSIX rules. What stands here can be
+//! An operation is decided by the file system, which checks permissions and POSIX rules. It can be
 //! applied without asking a clock, a counter or the base, so replaying the log gives the same state.
 //! The tags and the order of the fields are a durable format: docs/formats.md "Overlay log".
 
@@ -16,13 +16,13 @@ use crate::inode::{Base, BaseObject};
 
 /// An entry of a directory of the overlay.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct EntryName {
     /// The inode of the directory.
     pub directory: u64,
     /// The name in it.
     pub name: Name,
 }
-struct_field!(Place { directory, name });
+struct_field!(EntryName { directory, name });
 
 /// What [`Operation::Create`] makes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,8 +88,9 @@ records! {
     /// `mode` is set where a change of content clears setuid and setgid.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub enum Operation ("operation of the overlay log") {
-        /// Gives an object of the base an inode in the overlay. Changes nothing that anybody sees.
-        1 => Adopt {
+        /// Copies an object of the base up: it has an inode in the overlay. Changes nothing that a reader
+        /// sees.
+        1 => CopyUp {
             /// Its inode number.
             ino: u64,
             /// What it is in the base.
@@ -98,7 +99,7 @@ records! {
         /// Makes a new object.
         2 => Create {
             /// Where.
-            place: Place,
+            place: EntryName,
             /// Its inode number, which nothing in the overlay has.
             ino: u64,
             /// What it is.
@@ -142,7 +143,7 @@ records! {
             /// The file.
             ino: u64,
             /// The new name.
-            place: Place,
+            place: EntryName,
             /// When.
             time: Timestamp,
         },
@@ -150,7 +151,7 @@ records! {
         /// [`Forget`](Self::Forget).
         7 => Unlink {
             /// The name.
-            place: Place,
+            place: EntryName,
             /// What has it.
             ino: u64,
             /// When.
@@ -159,7 +160,7 @@ records! {
         /// Removes an empty directory.
         8 => Rmdir {
             /// Where it is.
-            place: Place,
+            place: EntryName,
             /// The directory.
             ino: u64,
             /// When.
@@ -168,9 +169,9 @@ records! {
         /// Moves a name, over another one or not.
         9 => Rename {
             /// The old name.
-            from: Place,
+            from: EntryName,
             /// The new name.
-            to: Place,
+            to: EntryName,
             /// What is moved.
             ino: u64,
             /// What had the new name.
@@ -181,11 +182,11 @@ records! {
         /// Exchanges what two names stand for.
         10 => Exchange {
             /// One name.
-            first: Place,
+            first: EntryName,
             /// What has it.
             first_ino: u64,
             /// The other name.
-            second: Place,
+            second: EntryName,
             /// What has it.
             second_ino: u64,
             /// When.
@@ -226,7 +227,7 @@ records! {
             /// The mode without setuid and setgid, if it had them.
             mode: Option<u32>,
         },
-        /// Drops an inode that has no name and is not open any more, or an adopted one that did
+        /// Drops an inode that has no name and is not open any more, or one that was copied up and did
         /// not change.
         14 => Forget {
             /// Which.
@@ -242,7 +243,7 @@ records! {
         },
         /// Says what a sealed inode is in the new version, before [`Committed`](Self::Committed).
         /// Needed for those that changed after the seal.
-        19 => Landed {
+        19 => Mapped {
             /// Which.
             ino: u64,
             /// What it became.
@@ -282,7 +283,7 @@ records! {
         /// Drops changes, all or none of them: the base shows through again.
         25 => Discard {
             /// Names about which the overlay says nothing any more.
-            entries: Vec<Place>,
+            entries: Vec<EntryName>,
             /// Hard-linked files with names, by the base's directory, that the base has and that show
             /// again.
             revealed: Vec<(u64, (DirId, Name))>,

@@ -1,7 +1,7 @@
 //! The state and the log together: what a writable mount uses.
 //!
 //! A change is applied to a copy of the state (O(1), shared), written to the log, and only then shown
-//! and acknowledged. So what anybody sees is in the log, and a write that fails has changed nothing.
+//! and acknowledged. So what a reader sees is in the log, and a write that fails has changed nothing.
 //!
 //! Lock order: `compacting`, `syncing`, `writer`, `shown`. `shown` is held for moments only; no lock
 //! but `compacting` and `syncing` is held while the disk is synced.
@@ -21,12 +21,12 @@ use crate::changes::Changes;
 use crate::durability::Durability;
 use crate::error::{ApplyError, OverlayError};
 use crate::extent::Location;
-use crate::inode::{Base, BaseObject, Source};
+use crate::inode::{Base, BaseObject, ProjectBase};
 use crate::log::files::{self, Identity};
 use crate::log::record::{DATA_LEN_MAX, HEADER_LEN, RECORD_LEN_MAX, Record};
 use crate::log::replay::{self, Replayed};
 use crate::log::segment::Segment;
-use crate::log::writer::LogWriter;
+use crate::log::writer::{LogParams, LogWriter};
 use crate::numbers::{NumberFile, NumberRow};
 use crate::operation::{Change, Operation};
 use crate::state::{State, carries_data};
@@ -127,7 +127,7 @@ impl Overlay {
     /// `source`; one with changes of another base is refused.
     pub fn open(
         dir: &Path,
-        source: &Source,
+        source: &ProjectBase,
         options: &OverlayOptions,
     ) -> Result<Self, OverlayError> {
         Ok(Self::open_with_numbers(dir, source, options)?.0)
@@ -137,7 +137,7 @@ impl Overlay {
     /// committed, where that is another than the one that follows from the object.
     pub fn open_with_numbers(
         dir: &Path,
-        source: &Source,
+        source: &ProjectBase,
         options: &OverlayOptions,
     ) -> Result<(Self, HashMap<u64, u64>), OverlayError> {
         let lock = files::lock(dir, options.lock_wait)?;
@@ -158,12 +158,16 @@ impl Overlay {
             next_number,
             next_sequence,
         } = replayed;
-        let writer = LogWriter::new(
-            (dir.to_owned(), identity.overlay, boot),
-            (options.durability, options.segment_len_max),
-            (next_number, next_sequence),
+        let writer = LogWriter::new(LogParams {
+            dir: dir.to_owned(),
+            overlay: identity.overlay,
+            boot,
+            durability: options.durability,
+            segment_len_max: options.segment_len_max,
+            next_number,
+            next_sequence,
             unsynced,
-        );
+        });
         let (number_file, numbers) = NumberFile::open(dir, identity.overlay);
         let overlay = Self {
             dir: dir.to_owned(),
@@ -180,7 +184,7 @@ impl Overlay {
     }
 
     /// Makes the base that was asked for the overlay's, if it has no changes of another one.
-    pub fn take_base(&self, source: &Source) -> Result<(), OverlayError> {
+    pub fn take_base(&self, source: &ProjectBase) -> Result<(), OverlayError> {
         let state = self.state();
         if state.base() == source.base {
             return Ok(());
@@ -209,11 +213,11 @@ impl Overlay {
 
     /// Returns what the overlay was first made above. Its base now is the state's.
     #[must_use]
-    pub fn first_source(&self) -> Source {
+    pub fn first_source(&self) -> ProjectBase {
         self.identity.source
     }
 
-    /// Makes changes, all or none for whoever looks, in one write. After kill -9 in the middle a
+    /// Makes changes, all or none for each reader, in one write. After kill -9 in the middle a
     /// first part of them may be there.
     pub fn apply(&self, changes: &[Change<'_>]) -> Result<(), OverlayError> {
         self.transact(|_| Ok::<_, OverlayError>(((), changes.to_vec())))
@@ -348,27 +352,28 @@ impl Overlay {
     }
 
     /// Ends a commit: what it led to is the base, and what the seal held is dropped unless it changed
-    /// since. `landed` tells what those became that changed
-    /// ([`State::changed_since_seal`]), `directories` the ids of the new ones; `accept` sees the state before and after, and nothing
+    /// since. `mapped` tells what those became that changed ([`State::changed_since_seal`]),
+    /// `directories` the ids of the new ones; `accept` sees the state before and after, and nothing
     /// happens if it fails. Survives a power loss once [`sync`](Self::sync) returned.
     pub fn committed<R, E: From<OverlayError>>(
         &self,
         commit: VersionId,
-        (base, directories): (Base, &[(u64, DirId)]),
-        landed: impl FnOnce(&State) -> Result<Vec<(u64, BaseObject)>, E>,
+        base: Base,
+        directories: &[(u64, DirId)],
+        mapped: impl FnOnce(&State) -> Result<Vec<(u64, BaseObject)>, E>,
         accept: impl FnOnce(&State, &State) -> Result<R, E>,
     ) -> Result<R, E> {
         let decide = |state: &State| {
-            let landed = landed(state)?.into_iter().map(|(ino, base)| {
+            let mapped = mapped(state)?.into_iter().map(|(ino, base)| {
                 let base = Arc::new(base);
-                Change::from(Operation::Landed { ino, base })
+                Change::from(Operation::Mapped { ino, base })
             });
             let committed = Operation::Committed {
                 commit,
                 base,
                 directories: directories.to_vec(),
             };
-            Ok(landed.chain([committed.into()]).collect())
+            Ok(mapped.chain([committed.into()]).collect())
         };
         self.transact_if(decide, accept)
     }

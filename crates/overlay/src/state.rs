@@ -2,7 +2,7 @@
 //!
 //! Owns every inode of the overlay and how it is found. A clone is O(1) and never changes, which is
 //! what sealing for a commit, checkpoints and readers without a lock build on. It changes by
-//! [`Operation`]s only: `apply.rs` is the switchboard, `namespace.rs` has names, `content.rs` has
+//! [`Operation`]s only: `apply.rs` has one arm for each, `namespace.rs` has names, `content.rs` has
 //! attributes and data, `commit.rs` has seals, `discard.rs` has what drops changes, `count.rs` says
 //! how much differs.
 
@@ -36,7 +36,7 @@ pub struct State {
     pub(crate) by_base: Map<BaseKey, u64>,
     /// Inodes with names that differ from the base.
     pub(crate) dirty: Set<u64>,
-    /// Adopted inodes that do not differ.
+    /// Inodes that were copied up and do not differ.
     pub(crate) clean: Set<u64>,
     /// Inodes without names.
     pub(crate) orphans: Set<u64>,
@@ -48,7 +48,7 @@ pub struct State {
     pub(crate) log_bytes: u64,
     pub(crate) sealed: Option<Arc<SealedLayer>>,
     /// What inodes of the seal became, as far as it was said.
-    pub(crate) landed: Map<u64, Arc<BaseObject>>,
+    pub(crate) mapped: Map<u64, Arc<BaseObject>>,
 }
 
 /// What a commit took.
@@ -67,7 +67,7 @@ pub enum Lookup {
     /// There is no such entry, whatever the base says.
     Absent,
     /// It is as in this directory of the base. What the base has there may have an inode by
-    /// [`State::adopted`].
+    /// [`State::copy_of`].
     Base(DirId),
 }
 
@@ -86,7 +86,7 @@ impl State {
             seals: 0,
             log_bytes: 0,
             sealed: None,
-            landed: Map::default(),
+            mapped: Map::default(),
         }
     }
 
@@ -118,7 +118,7 @@ impl State {
 
     /// Returns the inode that an object of the base has in the overlay.
     #[must_use]
-    pub fn adopted(&self, key: &BaseKey) -> Option<u64> {
+    pub fn copy_of(&self, key: &BaseKey) -> Option<u64> {
         self.by_base.get(key).copied()
     }
 

@@ -6,11 +6,9 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
-use lfsfs_types::content::small_content_id;
-use lfsfs_types::limits::{XATTR_INLINE_LEN_MAX, XATTRS_MAX};
-use lfsfs_types::{
-    ACCESS_LIST, AccessList, ContentId, Kind, Name, Record, Xattr, XattrName, XattrValue,
-};
+use lfsfs_types::limits::XATTRS_MAX;
+use lfsfs_types::{ACCESS_LIST, AccessList, Kind, Name, Record, Xattr, XattrName, XattrValue};
+use lfsfs_upload::ContentBytes;
 
 use crate::failure::Failure;
 use crate::local::{DirHandle, LocalStat};
@@ -21,7 +19,7 @@ use crate::problems::Reason;
 #[derive(Debug, Default)]
 pub(crate) struct Xattrs {
     pub(crate) xattrs: Vec<Xattr>,
-    pub(crate) contents: Vec<(ContentId, Vec<u8>)>,
+    pub(crate) contents: Vec<ContentBytes>,
     access_list: Option<AccessList>,
 }
 
@@ -64,24 +62,16 @@ impl Xattrs {
         if name.as_bytes() == ACCESS_LIST {
             self.access_list = AccessList::parse(&bytes);
         }
-        let value = match u32::try_from(bytes.len()) {
-            Ok(len) if bytes.len() > XATTR_INLINE_LEN_MAX => {
-                let content = small_content_id(&bytes);
-                self.contents.push((content, bytes));
-                XattrValue::Content { content, len }
-            }
-            _ => XattrValue::Inline(bytes.into()),
-        };
+        let value = XattrValue::of(&bytes);
+        if let XattrValue::Content { content, .. } = value {
+            self.contents.push(ContentBytes { id: content, bytes });
+        }
         self.xattrs.push(Xattr { name, value });
     }
 }
 
 /// Returns the record of a local entry, and the contents that its extended attributes need.
-pub(crate) fn record(
-    kind: Kind,
-    stat: &LocalStat,
-    xattrs: Xattrs,
-) -> (Record, Vec<(ContentId, Vec<u8>)>) {
+pub(crate) fn record(kind: Kind, stat: &LocalStat, xattrs: Xattrs) -> (Record, Vec<ContentBytes>) {
     let record = Record {
         kind,
         mode: xattrs.mode_of(stat),

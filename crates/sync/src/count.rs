@@ -1,4 +1,4 @@
-//! How much there is to import, counted ahead of the import for whoever watches it.
+//! How much there is to import, counted ahead of the import for its progress bar.
 //!
 //! The count is a guess: it reads no file, says nothing of what it cannot look at, and the tree may
 //! change meanwhile.
@@ -103,10 +103,8 @@ impl Counter {
 
 /// Returns what is read of a file: of one with several names once.
 fn bytes(stat: &LocalStat, linked: &mut HashSet<FileIdentity>) -> u64 {
-    match stat.nlink > 1 && !linked.insert(stat.identity()) {
-        true => 0,
-        false => stat.size,
-    }
+    let is_counted = stat.nlink > 1 && !linked.insert(stat.identity());
+    if is_counted { 0 } else { stat.size }
 }
 
 #[cfg(test)]

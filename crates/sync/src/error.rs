@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use lfsfs_client::RemoteError;
+use lfsfs_common::PoolError;
 use lfsfs_upload::UploadError;
 use thiserror::Error;
 
@@ -65,5 +66,11 @@ impl From<UploadError> for ImportError {
             UploadError::Remote(error) => Self::Remote(error),
             UploadError::Stopped(what) => Self::Stopped(what),
         }
+    }
+}
+
+impl From<PoolError> for ImportError {
+    fn from(error: PoolError) -> Self {
+        Self::Stopped(error.text())
     }
 }

@@ -2,23 +2,23 @@
 //!
 //! [`Export`] walks a version from its listings, makes directories, and has everything else made by
 //! workers that fetch contents together, verify them and write them. Into a directory of its own it
-//! works in place and takes everything away if it fails (one damaged object is no failure); in somebody's work tree, where
-//! [`Export::restore`] works, each entry is made beside its place and moved there when it is whole,
-//! and what is the same already stays untouched.
+//! works in place and takes everything away if it fails (one damaged object is no failure). In a user's
+//! work tree, where [`Export::restore`] works, each entry is made beside its place and moved there when
+//! it is whole, and what is the same already stays untouched.
 
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
 
 use lfsfs_client::{RemoteRead, Snapshot};
+use lfsfs_common::WorkerPool;
 use lfsfs_types::{Name, ObjectPath, Record};
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 
+use self::apply::Owners;
 use self::contents::Contents;
-use self::dress::Owners;
 use self::target::{Target, is_marked};
 use self::walk::{Rest, Walk, way_to};
 use self::worker::{Manner, Workshop};
@@ -26,8 +26,8 @@ use self::worker::{Manner, Workshop};
 pub use self::error::ExportError;
 pub use self::progress::{ExportFigures, ExportProgress, LeftOut};
 
+mod apply;
 mod contents;
-mod dress;
 mod error;
 mod finish;
 mod progress;
@@ -82,7 +82,7 @@ impl Export {
         let found = prepare(dir)?;
         let target = Target::open_marked(dir).inspect_err(|_| {
             if found == Found::Made {
-                // What failed first is what is told.
+                // The caller is told what failed first.
                 let _ = fs::remove_dir(dir);
             }
         })?;
@@ -150,37 +150,20 @@ impl Export {
         shop: &Arc<Workshop>,
         top: Option<(ObjectPath, Name, Record)>,
     ) -> Result<Rest, ExportError> {
-        let (batches, queue) = sync_channel(BATCHES_QUEUED_MAX);
-        let queue = Arc::new(Mutex::new(queue));
-        let workers: Vec<_> = (0..workers_count())
-            .map(|_| {
-                let (shop, queue) = (Arc::clone(shop), Arc::clone(&queue));
-                spawn_blocking(move || shop.work(&queue))
-            })
-            .collect();
-        // The workers hold the queue; when the last of them has failed, the walk must notice.
-        drop(queue);
+        let pool = WorkerPool {
+            workers: workers_count(),
+            queued_max: BATCHES_QUEUED_MAX,
+        };
         let (remote, snapshot) = (Arc::clone(&self.remote), self.snapshot.clone());
-        let shop = Arc::clone(shop);
-        let walk = spawn_blocking(move || {
-            let walk = Walk::new(&*remote, &snapshot, &shop, batches);
+        let (walking, working) = (Arc::clone(shop), Arc::clone(shop));
+        let walk = move |batches| {
+            let walk = Walk::new(&*remote, &snapshot, &walking, batches);
             match top {
                 None => walk.run(None, snapshot.root.clone()),
                 Some((dir, name, record)) => walk.run(Some((&dir, &name)), record),
             }
-        });
-        let walked = walk.await.map_err(panicked)?;
-        let mut failure = None;
-        for worker in workers {
-            if let Err(error) = worker.await.map_err(panicked)? {
-                failure.get_or_insert(error);
-            }
-        }
-        match (walked, failure) {
-            // What stopped a worker is the reason that the walk found none left.
-            (Err(ExportError::Stopped(_)) | Ok(_), Some(failure)) => Err(failure),
-            (walked, _) => walked,
-        }
+        };
+        pool.run(walk, move |batch| working.process(batch)).await
     }
 }
 

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 
+use lfsfs_upload::ReadError;
 use rustix::io::Errno;
 
 use crate::error::ImportError;
@@ -59,5 +60,15 @@ impl From<io::Error> for Failure {
 impl From<Errno> for Failure {
     fn from(error: Errno) -> Self {
         io::Error::from(error).into()
+    }
+}
+
+impl From<ReadError<io::Error>> for Failure {
+    fn from(error: ReadError<io::Error>) -> Self {
+        match error {
+            ReadError::Source(error) => error.into(),
+            ReadError::Pieces(error) => Reason::Unreadable(error.to_string()).into(),
+            ReadError::Upload(error) => ImportError::from(error).into(),
+        }
     }
 }

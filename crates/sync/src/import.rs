@@ -1,14 +1,14 @@
 //! One import from start to end.
 
 use std::path::PathBuf;
-use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
 
 use lfsfs_client::{Client, Opened, Published, Remote, Retry, SessionParams, Snapshot};
+use lfsfs_common::WorkerPool;
 use lfsfs_common::random::random_bytes;
 use lfsfs_types::{Origin, ProjectName, Source, VersionId, VersionRecord, VersionRef};
 use lfsfs_upload::{ChangeSink, ContentSender, Progress, ProgressFigures, Publishing, SendMode};
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::spawn_blocking;
 
 use crate::count::{CountEnd, Counter};
 use crate::directories::Directories;
@@ -67,6 +67,23 @@ pub struct ImportOutcome {
 struct Walked {
     skipped: Skipped,
     problems: (Vec<Problem>, u64),
+}
+
+/// The version at the end of an import.
+struct Ended {
+    version: VersionRecord,
+    is_new: bool,
+    rows: u64,
+}
+
+impl Ended {
+    fn nothing_done(version: VersionRecord) -> Self {
+        Self {
+            version,
+            is_new: false,
+            rows: 0,
+        }
+    }
 }
 
 /// An import that is about to start.
@@ -147,13 +164,18 @@ impl Import {
             let counted = tokio::spawn(futures::StreamExt::count(stream));
             let done = self.walk(root, base.clone(), sink).await;
             counted.abort();
-            return Ok(self.outcome((base.version, false), 0, done?));
+            return Ok(self.outcome(Ended::nothing_done(base.version), done?));
         }
         let params = self.session(&base, id);
         let session = match self.remote.open_session(&params).await? {
             Opened::Session(session) => session,
             Opened::Published(version) => {
-                return Ok(self.outcome((version, true), 0, std::mem::take(walked)));
+                let ended = Ended {
+                    version,
+                    is_new: true,
+                    rows: 0,
+                };
+                return Ok(self.outcome(ended, std::mem::take(walked)));
             }
         };
         let remote = Arc::clone(&self.remote);
@@ -163,8 +185,12 @@ impl Import {
             Ok(done) => {
                 *walked = done;
                 let Published { version, rows, .. } = commit.finish().await?;
-                let is_new = version.id != base_id;
-                Ok(self.outcome((version, is_new), rows, std::mem::take(walked)))
+                let ended = Ended {
+                    is_new: version.id != base_id,
+                    version,
+                    rows,
+                };
+                Ok(self.outcome(ended, std::mem::take(walked)))
             }
             // The walk stops when the commit fails, and then that is the reason to tell.
             Err(ImportError::Stopped(what)) => match commit.failure().await {
@@ -225,34 +251,17 @@ impl Import {
         base: Snapshot,
         workshop: &Arc<Workshop>,
     ) -> Result<Skipped, ImportError> {
-        let (batches, queue) = sync_channel(BATCHES_QUEUED_MAX);
-        let queue = Arc::new(Mutex::new(queue));
-        let workers: Vec<JoinHandle<Result<(), ImportError>>> = (0..workers_count())
-            .map(|_| {
-                let (workshop, queue) = (Arc::clone(workshop), Arc::clone(&queue));
-                spawn_blocking(move || workshop.work(&queue))
-            })
-            .collect();
-        // The workers hold the queue; when the last of them has failed, the walk must notice.
-        drop(queue);
+        let pool = WorkerPool {
+            workers: workers_count(),
+            queued_max: BATCHES_QUEUED_MAX,
+        };
         let remote = Arc::clone(&self.remote);
         let filter = Arc::clone(&self.filter);
         let (shop, dir) = (Arc::clone(workshop), self.params.dir.clone());
-        let walk = spawn_blocking(move || {
-            Walk::new(&*remote, &base, &filter, &shop, batches).run(root, &dir)
-        });
-        let walked = walk.await.map_err(stopped)?;
-        let mut failure = None;
-        for worker in workers {
-            if let Err(error) = worker.await.map_err(stopped)? {
-                failure.get_or_insert(error);
-            }
-        }
-        match (walked, failure) {
-            // What stopped a worker is the reason that the walk found none left.
-            (Err(ImportError::Stopped(_)) | Ok(_), Some(failure)) => Err(failure),
-            (walked, _) => walked,
-        }
+        let walk =
+            move |batches| Walk::new(&*remote, &base, &filter, &shop, batches).run(root, &dir);
+        let shop = Arc::clone(workshop);
+        pool.run(walk, move |batch| shop.process(batch)).await
     }
 
     fn session(&self, base: &Snapshot, id: VersionId) -> SessionParams {
@@ -268,16 +277,12 @@ impl Import {
         }
     }
 
-    fn outcome(
-        &self,
-        (version, is_new): (VersionRecord, bool),
-        rows: u64,
-        Walked { skipped, problems }: Walked,
-    ) -> ImportOutcome {
+    fn outcome(&self, ended: Ended, walked: Walked) -> ImportOutcome {
+        let Walked { skipped, problems } = walked;
         ImportOutcome {
-            version,
-            is_new,
-            rows,
+            version: ended.version,
+            is_new: ended.is_new,
+            rows: ended.rows,
             figures: self.progress.figures(),
             problems,
             sockets: skipped.sockets,

@@ -57,7 +57,7 @@ impl LocalStat {
         }
     }
 
-    /// Returns true if nobody has touched the file between the two looks at it.
+    /// Returns true if no program has changed the file between the two looks at it.
     pub(crate) fn untouched_since(&self, earlier: &Self) -> bool {
         (self.size, self.mtime, self.ctime) == (earlier.size, earlier.mtime, earlier.ctime)
     }
@@ -141,7 +141,7 @@ pub(crate) fn stat_entry(parent: &DirHandle, name: &Name) -> Result<Option<Local
     }
 }
 
-/// Returns true if there is no such entry any more: whoever failed to read it need not say so.
+/// Returns true if there is no such entry any more: a worker that failed to read it reports no problem.
 pub(crate) fn is_gone(parent: &DirHandle, name: &Name) -> bool {
     let stat = fs::statat(parent, name.as_bytes(), AtFlags::SYMLINK_NOFOLLOW);
     matches!(stat, Err(Errno::NOENT))

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::SyncSender;
 
 use lfsfs_client::{RemoteRead, Snapshot};
+use lfsfs_common::JobQueue;
 use lfsfs_types::{DirId, Kind, Name, ObjectPath, Record};
+use lfsfs_upload::{ContentBytes, OFFER_LEN};
 use rustix::fs::FileType;
 use rustix::io::Errno;
 use tokio::runtime::Handle;
@@ -19,7 +20,7 @@ use crate::failure::Failure;
 use crate::filter::Filter;
 use crate::local::{self, DirHandle, LocalStat};
 use crate::problems::Reason;
-use crate::worker::{FileJob, OFFER_LEN, Workshop};
+use crate::worker::{FileJob, Workshop};
 
 /// Files of one batch.
 const BATCH_FILES_MAX: usize = 1024;
@@ -45,7 +46,7 @@ pub(crate) struct Walk<'a> {
     pub(crate) base: &'a Snapshot,
     pub(crate) filter: &'a Filter,
     pub(crate) workshop: &'a Workshop,
-    pub(crate) batches: SyncSender<Vec<FileJob>>,
+    pub(crate) batches: JobQueue<Vec<FileJob>>,
     runtime: Handle,
     device: u64,
     next_dir: u64,
@@ -60,7 +61,7 @@ impl<'a> Walk<'a> {
         base: &'a Snapshot,
         filter: &'a Filter,
         workshop: &'a Workshop,
-        batches: SyncSender<Vec<FileJob>>,
+        batches: JobQueue<Vec<FileJob>>,
     ) -> Self {
         Self {
             remote,
@@ -353,9 +354,7 @@ impl<'a> Walk<'a> {
         if batch.is_empty() {
             return Ok(());
         }
-        self.batches
-            .send(batch)
-            .map_err(|_| ImportError::Stopped("no worker is left"))
+        Ok(self.batches.push(batch)?)
     }
 }
 
@@ -366,17 +365,17 @@ struct Directory {
     is_in_base: bool,
     entries: crate::compare::LocalEntries,
     record: Record,
-    contents: Vec<(lfsfs_types::ContentId, Vec<u8>)>,
+    contents: Vec<ContentBytes>,
 }
 
 /// What an entry turned out to be.
 enum Visited {
-    /// A file: its record is made by whoever reads it.
+    /// A file: the worker that reads it makes its record.
     File(LocalStat),
     /// A directory to go down into.
     Directory(Box<Directory>),
     /// Anything else, with the contents of its extended attributes.
-    Other(Record, Vec<(lfsfs_types::ContentId, Vec<u8>)>),
+    Other(Record, Vec<ContentBytes>),
     /// Not for a version.
     Skipped,
 }

@@ -1,14 +1,10 @@
-//! Workers: files are read, hashed, and what is new of them is sent.
+//! What the workers of an import do: files are read until they hold still, and what is new is sent.
 
 use std::fs::File;
-use std::io::{Read, Seek as _};
-use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use lfsfs_types::content::{Content, Piece, PieceList, cut, small_content_id};
-use lfsfs_types::limits::SMALL_CONTENT_LEN_MAX;
-use lfsfs_types::{ContentId, Kind, Name};
-use lfsfs_upload::{ChangeSink, ContentSender, Progress};
+use lfsfs_types::{Kind, Name};
+use lfsfs_upload::{ChangeSink, ContentBytes, ContentSender, FileSource, Progress, ReadContent};
 use rustix::fs::FileType;
 
 use crate::attributes::{Xattrs, read_xattrs, record};
@@ -20,8 +16,6 @@ use crate::links::{LinkGroups, ReadState};
 use crate::local::{self, DirHandle, LocalStat};
 use crate::problems::{Problems, Reason};
 
-/// Bytes that are offered at once.
-pub(crate) const OFFER_LEN: u64 = 8 * 1024 * 1024;
 /// How often a file that changes under the reader is read again.
 pub(crate) const ATTEMPTS_MAX: u32 = 5;
 
@@ -44,32 +38,15 @@ pub(crate) struct Workshop {
     pub(crate) progress: Arc<Progress>,
 }
 
-/// The content of a file, with its bytes if it is small.
-struct Hashed {
-    content: Content,
-    bytes: Option<Vec<u8>>,
-}
-
 /// A file that was read: what it is, and the bytes that the server may lack.
 pub(crate) struct ReadFile {
     pub(crate) state: ReadState,
-    pub(crate) offer: Vec<(ContentId, Vec<u8>)>,
+    pub(crate) offer: Vec<ContentBytes>,
 }
 
 impl Workshop {
-    /// Works on batches until there are no more.
-    pub(crate) fn work(&self, batches: &Mutex<Receiver<Vec<FileJob>>>) -> Result<(), ImportError> {
-        loop {
-            let batch = batches
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .recv();
-            let Ok(batch) = batch else { return Ok(()) };
-            self.process(batch)?;
-        }
-    }
-
-    fn process(&self, batch: Vec<FileJob>) -> Result<(), ImportError> {
+    /// Reads files and sends what is new of them.
+    pub(crate) fn process(&self, batch: Vec<FileJob>) -> Result<(), ImportError> {
         let mut offer = Vec::new();
         for job in batch {
             match (self.read(&job.entry), job.group) {
@@ -85,7 +62,7 @@ impl Workshop {
         self.send(&offer)
     }
 
-    pub(crate) fn send(&self, offer: &[(ContentId, Vec<u8>)]) -> Result<(), ImportError> {
+    pub(crate) fn send(&self, offer: &[ContentBytes]) -> Result<(), ImportError> {
         Ok(self.contents.offer(offer)?)
     }
 
@@ -141,66 +118,15 @@ impl Workshop {
     pub(crate) fn read(&self, entry: &Entry) -> Result<ReadFile, Failure> {
         let parent = self.directories.open(&entry.parent)?;
         for _ in 0..ATTEMPTS_MAX {
-            let (mut file, before) = open(&parent, &entry.name)?;
-            let hashed = self.hash(&mut file, before.size)?;
+            let (file, before) = open(&parent, &entry.name)?;
+            let content = self.contents.read(FileSource::new(&file, before.size))?;
             let xattrs = read_xattrs(&parent, Some(&entry.name))?;
             let after = local::stat(&file)?;
-            if after.untouched_since(&before) && hashed.content.len == after.size {
-                return Ok(read_file(&after, hashed, xattrs));
+            if after.untouched_since(&before) && content.size == after.size {
+                return Ok(read_file(&after, content, xattrs));
             }
         }
         Err(Reason::Changing.into())
-    }
-
-    /// Hashes a file. A small one comes back with its bytes, pieces of a large one are offered here.
-    /// `size` is what it seems to have.
-    fn hash(&self, file: &mut File, size: u64) -> Result<Hashed, Failure> {
-        // With room for one byte more the end is found without a larger buffer.
-        let room = size.min(SMALL_CONTENT_LEN_MAX) + 1;
-        let mut head = Vec::with_capacity(usize::try_from(room).unwrap_or_default());
-        file.take(SMALL_CONTENT_LEN_MAX + 1)
-            .read_to_end(&mut head)?;
-        if head.len() as u64 > SMALL_CONTENT_LEN_MAX {
-            file.rewind()?;
-            return self.hash_pieces(file);
-        }
-        self.progress.read(head.len() as u64);
-        let content = Content {
-            id: small_content_id(&head),
-            len: head.len() as u64,
-            pieces: None,
-        };
-        Ok(Hashed {
-            content,
-            bytes: Some(head),
-        })
-    }
-
-    fn hash_pieces(&self, file: &mut File) -> Result<Hashed, Failure> {
-        let mut pieces: Vec<Piece> = Vec::new();
-        let mut offer = Vec::new();
-        let mut offered = 0;
-        for cut in cut(file) {
-            let (piece, bytes) = cut?;
-            self.progress.read(u64::from(piece.len));
-            pieces.push(piece);
-            offered += u64::from(piece.len);
-            offer.push((piece.hash, bytes));
-            if offered >= OFFER_LEN {
-                self.send(&std::mem::take(&mut offer))?;
-                offered = 0;
-            }
-        }
-        self.send(&offer)?;
-        let list = PieceList::new(pieces).map_err(|error| Reason::Unreadable(error.to_string()))?;
-        let content = Content::large(list);
-        if let Some(pieces) = &content.pieces {
-            self.contents.register(content.id, pieces);
-        }
-        Ok(Hashed {
-            content,
-            bytes: None,
-        })
     }
 }
 
@@ -213,16 +139,15 @@ fn open(parent: &DirHandle, name: &Name) -> Result<(File, LocalStat), Failure> {
     Err(Reason::Changing.into())
 }
 
-fn read_file(stat: &LocalStat, hashed: Hashed, xattrs: Xattrs) -> ReadFile {
-    let Hashed { content, bytes } = hashed;
+fn read_file(stat: &LocalStat, content: ReadContent, xattrs: Xattrs) -> ReadFile {
     let kind = Kind::File {
-        size: content.len,
+        size: content.size,
         content: content.id,
     };
     // Whether it is a hard link is known only when the whole tree has been seen.
     let (record, mut offer) = record(kind, stat, xattrs);
     // What the base names is offered too: it may have been lost since, and here are its bytes.
-    offer.extend(bytes.map(|bytes| (content.id, bytes)));
+    offer.extend(content.bytes);
     let stat = *stat;
     ReadFile {
         state: ReadState { record, stat },

@@ -29,7 +29,9 @@ pub use id::{
     VersionNumber,
 };
 pub use name::{LabelError, Name, NameError, ObjectPath, PathError, ProjectName, TagName};
-pub use object::{Kind, Link, NamedContent, PackRoot, Record, RecordFault, Xattr, XattrValue};
+pub use object::{
+    Aspect, Differences, Kind, Link, NamedContent, PackRoot, Record, RecordFault, Xattr, XattrValue,
+};
 pub use path_text::path_text;
 pub use place::{ChunkInfo, ContentPlace};
 pub use source::{Source, SourceError, VersionRef};

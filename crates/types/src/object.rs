@@ -3,10 +3,13 @@
 //! Formats 1 and 2, docs/formats.md "Object record". A record carries every attribute that a local file
 //! system keeps, so that a mounted version cannot be told from the tree that was imported.
 
+mod difference;
 mod plausible;
 
+pub use self::difference::{Aspect, Differences};
 pub use self::plausible::{NamedContent, RecordFault};
 use crate::codec::{DecodeError, Reader, Writer};
+use crate::content::small_content_id;
 use crate::id::{ContentId, DirId, LinkId, Sha256};
 use crate::limits::{
     TARGET_LEN_MAX, XATTR_INLINE_LEN_MAX, XATTR_LEN_MAX, XATTR_NAME_LEN_MAX, XATTRS_MAX,
@@ -227,15 +230,6 @@ impl Record {
         self.named_contents().map(|named| named.content)
     }
 
-    /// Returns true if both look the same to a user who does not look at the clock: all but times,
-    /// link identity and link count. Such a pair makes no `M` line in a diff and no conflict.
-    #[must_use]
-    pub fn same_state(&self, other: &Self) -> bool {
-        self.kind == other.kind
-            && (self.mode, self.uid, self.gid) == (other.mode, other.uid, other.gid)
-            && self.xattrs == other.xattrs
-    }
-
     /// Format 1 took those names of attributes that an entry could have, too.
     fn format(&self) -> u8 {
         let is_old = |xattr: &Xattr| Name::new(xattr.name.as_bytes()).is_ok();
@@ -348,6 +342,23 @@ impl Link {
             id: LinkId(reader.varint()?),
             nlink: reader.varint32()?,
         })
+    }
+}
+
+impl XattrValue {
+    /// Returns the value as a record has it: bytes that are too long for a record become the content
+    /// that they are. The caller must send that content.
+    ///
+    /// No attribute has more than 4 GiB; such a length would be told as the largest `u32`.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        if bytes.len() <= XATTR_INLINE_LEN_MAX {
+            return Self::Inline(bytes.into());
+        }
+        Self::Content {
+            content: small_content_id(bytes),
+            len: u32::try_from(bytes.len()).unwrap_or(u32::MAX),
+        }
     }
 }
 

@@ -30,7 +30,8 @@ pub struct ChangeSink {
 }
 
 /// Returns both ends. The stream ends only by [`ChangeSink::end`]: when all sinks are gone without
-/// it, it waits for ever, so that whoever fails in the middle never looks complete.
+/// it, the stream waits for ever, so that an import or a commit that failed in the middle never looks
+/// complete.
 pub fn channel(progress: Arc<Progress>) -> (ChangeSink, impl Stream<Item = Change> + Send) {
     let (sender, receiver) = mpsc::channel(QUEUED_MAX);
     let sink = ChangeSink {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lfsfs_client::{Remote, RemoteError};
 use lfsfs_types::chunk::ChunkBuilder;
-use lfsfs_types::content::{Content, PieceList};
+use lfsfs_types::content::{Content, PieceList, small_content_id};
 use lfsfs_types::limits::{CHUNK_LEN_DEFAULT, PIECES_INLINE_MAX};
 use lfsfs_types::{ContentId, ProjectId};
 use tokio::runtime::Handle;
@@ -13,6 +13,26 @@ use tokio::runtime::Handle;
 use crate::error::UploadError;
 use crate::progress::{Phase, Progress};
 use crate::uploads::Uploads;
+
+/// The bytes of a small content, or of a piece of a large one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContentBytes {
+    /// Names them.
+    pub id: ContentId,
+    /// At most as many as a small content or a piece has.
+    pub bytes: Vec<u8>,
+}
+
+impl ContentBytes {
+    /// Names the bytes of a small content.
+    #[must_use]
+    pub fn of(bytes: Vec<u8>) -> Self {
+        Self {
+            id: small_content_id(&bytes),
+            bytes,
+        }
+    }
+}
 
 /// Whether contents are really sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,8 +43,8 @@ pub enum SendMode {
     DryRun,
 }
 
-/// Sends contents that the server lacks, each once. Shared by all workers, each of which fills a
-/// chunk of its own; what is left half full is taken up by the next.
+/// Reads files, and sends the contents that the server lacks, each once. All workers share it: each fills
+/// a chunk of its own, and what is left half full is filled further by the next.
 #[derive(Debug)]
 pub struct ContentSender {
     remote: Arc<dyn Remote>,
@@ -37,7 +57,14 @@ pub struct ContentSender {
     claimed: Mutex<HashSet<ContentId>>,
     half_full: Mutex<Vec<ChunkBuilder>>,
     /// Large contents to register when their pieces are there.
-    large: Mutex<Vec<(ContentId, PieceList)>>,
+    large: Mutex<Vec<LargeContent>>,
+}
+
+/// A large content on its way.
+#[derive(Debug)]
+struct LargeContent {
+    id: ContentId,
+    pieces: PieceList,
 }
 
 impl ContentSender {
@@ -72,31 +99,35 @@ impl ContentSender {
     }
 
     /// Sends those of the contents that are missing. They are durable only after [`Self::finish`].
-    pub fn offer(&self, contents: &[(ContentId, Vec<u8>)]) -> Result<(), UploadError> {
-        let ids: Vec<ContentId> = contents
-            .iter()
-            .filter(|(_, bytes)| !bytes.is_empty())
-            .map(|(id, _)| *id)
-            .collect();
+    pub fn offer(&self, contents: &[ContentBytes]) -> Result<(), UploadError> {
+        let some = contents.iter().filter(|content| !content.bytes.is_empty());
+        let ids: Vec<ContentId> = some.map(|content| content.id).collect();
         if ids.is_empty() {
             return Ok(());
         }
         let missing = self.find_missing(&ids)?;
         let mut wanted = self.claim(&missing);
         let mut builder = self.take_builder();
-        for (id, bytes) in contents {
-            if wanted.remove(id) {
-                builder = self.add(builder, *id, bytes)?;
+        for content in contents {
+            if wanted.remove(&content.id) {
+                builder = self.add(builder, content)?;
             }
         }
         lock(&self.half_full).push(builder);
         Ok(())
     }
 
+    pub(crate) fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
     /// Takes on a large content whose pieces were offered.
-    pub fn register(&self, content: ContentId, pieces: &PieceList) {
+    pub(crate) fn register(&self, content: ContentId, pieces: &PieceList) {
         if !self.claim(&[content]).is_empty() {
-            lock(&self.large).push((content, pieces.clone()));
+            lock(&self.large).push(LargeContent {
+                id: content,
+                pieces: pieces.clone(),
+            });
         }
     }
 
@@ -108,9 +139,9 @@ impl ContentSender {
         // The server wants these lists stored before it takes them, and what they are cut into
         // before that.
         let mut registered = Vec::new();
-        for (_, pieces) in &large {
-            if pieces.pieces().len() > PIECES_INLINE_MAX {
-                registered.extend(self.offer_list(pieces)?);
+        for content in &large {
+            if content.pieces.pieces().len() > PIECES_INLINE_MAX {
+                registered.extend(self.offer_list(&content.pieces)?);
             }
         }
         registered.extend(large);
@@ -120,7 +151,7 @@ impl ContentSender {
             .try_for_each(|builder| self.send(builder))?;
         self.uploads.finish()?;
         if self.mode == SendMode::Send {
-            for (id, pieces) in &registered {
+            for LargeContent { id, pieces } in &registered {
                 let put = self.remote.put_pieces(self.project, *id, pieces);
                 self.runtime.block_on(put)?;
             }
@@ -133,24 +164,24 @@ impl ContentSender {
         self.runtime.block_on(asked)
     }
 
-    fn missing_large(&self) -> Result<Vec<(ContentId, PieceList)>, UploadError> {
+    fn missing_large(&self) -> Result<Vec<LargeContent>, UploadError> {
         let mut large = std::mem::take(&mut *lock(&self.large));
-        let ids: Vec<ContentId> = large.iter().map(|(id, _)| *id).collect();
+        let ids: Vec<ContentId> = large.iter().map(|content| content.id).collect();
         let missing = self.find_missing(&ids)?;
         let missing: HashSet<_> = missing.into_iter().collect();
-        large.retain(|(id, _)| missing.contains(id));
+        large.retain(|content| missing.contains(&content.id));
         Ok(large)
     }
 
     /// Sends a list of pieces as a content. Returns what is to be registered if it is a large one.
-    fn offer_list(
-        &self,
-        pieces: &PieceList,
-    ) -> Result<Option<(ContentId, PieceList)>, UploadError> {
+    fn offer_list(&self, pieces: &PieceList) -> Result<Option<LargeContent>, UploadError> {
         let encoded = pieces.encode();
         let content = Content::of_bytes(&encoded);
         let Some(list) = content.pieces else {
-            self.offer(&[(content.id, encoded)])?;
+            self.offer(&[ContentBytes {
+                id: content.id,
+                bytes: encoded,
+            }])?;
             return Ok(None);
         };
         for (range, piece) in list.ranges() {
@@ -159,9 +190,15 @@ impl ContentSender {
                 .zip(usize::try_from(range.end).ok())
                 .and_then(|(start, end)| encoded.get(start..end))
                 .expect("the pieces of these bytes are within them");
-            self.offer(&[(piece.hash, part.to_vec())])?;
+            self.offer(&[ContentBytes {
+                id: piece.hash,
+                bytes: part.to_vec(),
+            }])?;
         }
-        Ok(Some((content.id, list)))
+        Ok(Some(LargeContent {
+            id: content.id,
+            pieces: list,
+        }))
     }
 
     fn claim(&self, contents: &[ContentId]) -> HashSet<ContentId> {
@@ -182,15 +219,14 @@ impl ContentSender {
     fn add(
         &self,
         mut builder: ChunkBuilder,
-        id: ContentId,
-        bytes: &[u8],
+        content: &ContentBytes,
     ) -> Result<ChunkBuilder, UploadError> {
         if builder.is_full() {
             self.send(builder)?;
             builder = ChunkBuilder::new(CHUNK_LEN_DEFAULT);
         }
         builder
-            .add(id, bytes)
+            .add(content.id, &content.bytes)
             .map_err(|error| RemoteError::Internal(error.to_string()))?;
         Ok(builder)
     }

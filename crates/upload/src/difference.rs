@@ -1,6 +1,6 @@
 //! What a record must differ in to make a version.
 
-use lfsfs_types::Record;
+use lfsfs_types::{Aspect, Record};
 
 /// How a new record differs from the one in the base.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,13 +19,16 @@ pub fn difference(new: &Record, base: Option<&Record>) -> Difference {
     let Some(base) = base else {
         return Difference::Real;
     };
-    if !new.same_state(base) || new.link != base.link {
+    let differences = new.differences(base);
+    if differences.has_any(&Aspect::STATE) || differences.has_any(&Aspect::LINK) {
         return Difference::Real;
     }
-    match (new.mtime == base.mtime, new.kind.is_directory()) {
-        (true, _) => Difference::None,
-        (false, true) => Difference::DirectoryTimes,
-        (false, false) => Difference::Real,
+    // Another ctime alone says that something was set to what it was, and a hash says nothing that the
+    // content id does not say: neither makes a version.
+    match (differences.has(Aspect::Mtime), new.kind.is_directory()) {
+        (false, _) => Difference::None,
+        (true, true) => Difference::DirectoryTimes,
+        (true, false) => Difference::Real,
     }
 }
 

@@ -1,12 +1,13 @@
 //! Changes and contents on their way into a version.
 //!
-//! What an import of a directory and a commit of a mount have in common: [`ContentSender`] packs
-//! what the server lacks into chunks and sends them, [`ChangeSink`] streams the entries that differ
-//! into one [`Publishing`], which becomes a version when everything was sent, or not at all.
-//! [`Progress`] counts.
+//! What an import of a directory and a commit of a mount have in common. [`ContentSender`] reads files,
+//! hashes and cuts them, asks what the server lacks, packs that into chunks and sends it.
+//! [`ChangeSink`] streams the entries that differ into one [`Publishing`], which becomes a version when
+//! everything was sent, or not at all. [`Progress`] counts.
 //!
-//! Where contents come from and what differs is decided by others. Nothing here reads a file, and
-//! nothing holds more than what is on its way.
+//! Callers decide which files there are and what differs, and say where bytes come from: a
+//! [`ContentSource`] is an open file ([`FileSource`]) or a changed one with an unchanged base
+//! ([`ChangedFile`]). Nothing holds more than what is on its way.
 
 #![forbid(unsafe_code)]
 
@@ -16,11 +17,17 @@ mod difference;
 mod error;
 mod progress;
 mod publishing;
+mod read;
+mod recut;
+mod source;
 mod uploads;
 
 pub use changes::{ChangeSink, channel};
-pub use contents::{ContentSender, SendMode};
+pub use contents::{ContentBytes, ContentSender, SendMode};
 pub use difference::{Difference, difference};
 pub use error::UploadError;
 pub use progress::{Expected, Phase, Progress, ProgressFigures};
 pub use publishing::Publishing;
+pub use read::{OFFER_LEN, ReadContent, ReadError};
+pub use recut::{ChangedFile, Stretch, StretchOrigin};
+pub use source::{ContentSource, Cut, FileSource};

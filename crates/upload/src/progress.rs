@@ -1,4 +1,4 @@
-//! How far an import or a commit is, for those who draw a bar.
+//! How far an import or a commit is, for a progress bar.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -43,7 +43,7 @@ pub struct Progress {
 pub struct ProgressFigures {
     /// What is going on.
     pub phase: Phase,
-    /// How much there is to look at, if somebody has counted it.
+    /// How much there is to look at, if the import has been counted.
     pub expected: Option<Expected>,
     /// Entries looked at.
     pub entries: u64,

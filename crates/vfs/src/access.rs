@@ -1,7 +1,7 @@
 //! Access lists, as far as permission bits can stand for them.
 //!
 //! Nothing here enforces a list: the kernel checks the mode that it is shown. So what a list denies to
-//! anybody is denied to the whole class of users that he would fall into without it. The recorded mode,
+//! one user is denied to the whole class of users that he would fall into without it. The recorded mode,
 //! whose group bits are the mask of the list, stays what it is.
 
 use lfsfs_types::{AccessList, XattrValue, access_list_with_mode};

@@ -77,7 +77,7 @@ pub struct Attr {
     /// Permission bits with setuid, setgid and sticky: 12 bits. Those of group and others are without
     /// what an access list denies.
     pub mode: u16,
-    /// Number of names. 1 for a directory, so that nobody infers its number of subdirectories.
+    /// Number of names. 1 for a directory, so that no program infers its number of subdirectories.
     pub nlink: u32,
     /// Owner.
     pub uid: u32,

@@ -3,7 +3,7 @@
 //! Owns the way from what changed in a mount to a version that the server has: `plan` decides what
 //! is told about each entry, `contents` and `recut` hash and send what the server may lack, `made`
 //! remembers the ids of what is new. What the mount shows afterwards is not its business:
-//! [`WritableVfs::land`] does that.
+//! [`Exclusive::end_commit`] does that.
 //!
 //! A commit is in one of three states. *Not sealed*: nothing was taken. *Sealed*: the changes so far
 //! are told to the server under the id that the version will have; a failure gives the seal up and
@@ -22,23 +22,21 @@ use lfsfs_upload::{
     ContentSender, Progress, ProgressFigures, Publishing, SendMode, UploadError, channel,
 };
 use tokio::runtime::Handle;
-use tokio::task::spawn_blocking;
 
-use crate::error::VfsError;
-use crate::kernel::KernelCache;
+use crate::blocking::blocking;
+use crate::kernel::Kernel;
 use crate::tries::tried;
-use crate::vfs::Vfs;
-use crate::writable::{Landing, WritableVfs};
+use crate::verb_error::SwitchError;
+use crate::vfs::BaseVersion;
+use crate::writable::{Exclusive, PublishedCommit};
 
 mod conflicts;
 mod contents;
 mod error;
 mod made;
 mod plan;
-mod recut;
 
 pub use self::error::CommitError;
-pub(crate) use self::recut::OldPiece;
 
 use self::error::is_refusal;
 use self::made::{Finder, Made};
@@ -80,12 +78,12 @@ pub struct CommitOutcome {
 
 /// One commit: what all its steps need.
 struct Commit<'a> {
-    vfs: &'a Arc<WritableVfs>,
+    exclusive: &'a Exclusive<'a>,
     remote: &'a Arc<dyn Remote>,
     params: &'a CommitParams,
     progress: &'a Arc<Progress>,
     /// The version below, which stays until the commit lands.
-    base: Arc<Vfs>,
+    base: Arc<BaseVersion>,
 }
 
 /// What is known of a seal before it is told to the server.
@@ -110,40 +108,40 @@ struct Failure {
     may_be_published: bool,
 }
 
-impl WritableVfs {
+impl Exclusive<'_> {
     /// Makes the changes so far the next version, and goes on from there.
     ///
     /// Writers go on meanwhile; what they change after the start is in the next commit. On an error
     /// all changes stay. If it is [`CommitError::AnswerLost`] the version may be there; the next
     /// commit finds out. Dropping the future gives the commit up at the same terms.
     pub async fn commit(
-        self: &Arc<Self>,
+        &self,
         remote: &Arc<dyn Remote>,
         params: &CommitParams,
-        kernel: Arc<dyn KernelCache>,
+        kernel: &Kernel,
         progress: &Arc<Progress>,
     ) -> Result<CommitOutcome, CommitError> {
-        let _turn = self.take_turn().await;
+        kernel.barrier.settle().await;
         let before = progress.figures();
         let mut outcome = None;
         // One that an earlier process or call left behind comes first.
-        if let Some(sealed) = self.overlay().and_then(|overlay| overlay.sealed()) {
-            let commit = Commit::new(self, (remote, params), progress);
-            let done = commit.finish((sealed, Seal::LeftBehind), &kernel).await?;
+        if let Some(sealed) = self.vfs.overlay().and_then(|overlay| overlay.sealed()) {
+            let commit = Commit::new(self, remote, params, progress);
+            let done = commit.finish(sealed, Seal::LeftBehind, kernel).await?;
             outcome = Some(done);
         }
-        if let Some(sealed) = self.seal(&kernel).await? {
-            let commit = Commit::new(self, (remote, params), progress);
-            let done = commit.finish((sealed, Seal::New), &kernel).await?;
+        if let Some(sealed) = self.seal(kernel).await? {
+            let commit = Commit::new(self, remote, params, progress);
+            let done = commit.finish(sealed, Seal::New, kernel).await?;
             outcome = Some(done.after(outcome));
         }
-        let outcome = outcome.unwrap_or_else(|| CommitOutcome::none(self.base().snapshot()));
+        let outcome = outcome.unwrap_or_else(|| CommitOutcome::none(self.vfs.base().snapshot()));
         Ok(outcome.counted(&before, &progress.figures()))
     }
 
     /// Takes the changes so far, if there are any.
-    async fn seal(&self, kernel: &Arc<dyn KernelCache>) -> Result<Option<Sealed>, CommitError> {
-        let Some(overlay) = self.overlay().cloned() else {
+    async fn seal(&self, kernel: &Kernel) -> Result<Option<Sealed>, CommitError> {
+        let Some(overlay) = self.vfs.overlay().cloned() else {
             return Ok(None);
         };
         // Times of directories alone make no version, but a commit gives them up.
@@ -151,32 +149,34 @@ impl WritableVfs {
             return Ok(None);
         }
         let id = VersionId(random_bytes().map_err(CommitError::Random)?);
-        let kernel = Arc::clone(kernel);
+        let barrier = Arc::clone(&kernel.barrier);
         let seal = move || {
-            let _held = kernel.hold_writes();
+            let _held = barrier.hold();
             overlay.seal(id)
         };
-        Ok(Some(blocking(seal).await??))
+        Ok(Some(blocking("the seal of the overlay", seal).await??))
     }
 
     /// Gives a seal up; all changes stay.
     async fn give_up(&self, commit: VersionId) -> Result<(), CommitError> {
-        match self.overlay().cloned() {
-            Some(overlay) => Ok(blocking(move || overlay.aborted(commit)).await??),
-            None => Ok(()),
-        }
+        let Some(overlay) = self.vfs.overlay().cloned() else {
+            return Ok(());
+        };
+        let give_up = move || overlay.aborted(commit);
+        Ok(blocking("the end of a seal", give_up).await??)
     }
 }
 
 impl<'a> Commit<'a> {
     fn new(
-        vfs: &'a Arc<WritableVfs>,
-        (remote, params): (&'a Arc<dyn Remote>, &'a CommitParams),
+        exclusive: &'a Exclusive<'a>,
+        remote: &'a Arc<dyn Remote>,
+        params: &'a CommitParams,
         progress: &'a Arc<Progress>,
     ) -> Self {
         Self {
-            base: vfs.base(),
-            vfs,
+            base: exclusive.vfs.base(),
+            exclusive,
             remote,
             params,
             progress,
@@ -186,15 +186,16 @@ impl<'a> Commit<'a> {
     /// Publishes a seal and moves the mount to what came of it.
     async fn finish(
         &self,
-        (sealed, seal): (Sealed, Seal),
-        kernel: &Arc<dyn KernelCache>,
+        sealed: Sealed,
+        seal: Seal,
+        kernel: &Kernel,
     ) -> Result<CommitOutcome, CommitError> {
         let commit = sealed.commit();
         let Finished { published, ids } = match self.publish(sealed, seal).await {
             Ok(finished) => finished,
             Err(failure) => {
                 if !failure.may_be_published {
-                    self.vfs.give_up(commit).await?;
+                    self.exclusive.give_up(commit).await?;
                 }
                 return Err(failure.error);
             }
@@ -203,20 +204,21 @@ impl<'a> Commit<'a> {
         let is_new = published.version.id == commit;
         let version = published.version.number;
         let snapshot = self.snapshot(&published.version).await;
-        let landing = Landing {
+        let end = PublishedCommit {
             commit,
             snapshot: snapshot.map_err(|source| CommitError::AnswerLost { source })?,
             ids,
         };
-        self.land(&landing, kernel)
+        self.end_commit(&end, kernel)
             .await
-            .map_err(|source| CommitError::Landing { version, source })?;
+            .map_err(|source| CommitError::Switch { version, source })?;
         Ok(CommitOutcome::of(published, is_new))
     }
 
     /// Moves the mount to the version that was made.
-    async fn land(&self, landing: &Landing, kernel: &Arc<dyn KernelCache>) -> Result<(), VfsError> {
-        tried(&self.params.retry, || self.vfs.land(landing, kernel)).await
+    async fn end_commit(&self, end: &PublishedCommit, kernel: &Kernel) -> Result<(), SwitchError> {
+        let attempt = || self.exclusive.end_commit(end, &kernel.cache);
+        tried(&self.params.retry, attempt).await
     }
 
     async fn publish(&self, sealed: Sealed, seal: Seal) -> Result<Finished, Failure> {
@@ -280,17 +282,15 @@ impl<'a> Commit<'a> {
             Arc::clone(self.progress),
         );
         let publishing = Publishing::start(remote, session, params.clone(), stream);
-        let workshop = Workshop {
+        let workshop = Arc::new(Workshop {
             base: Arc::clone(&self.base),
             runtime: Handle::current(),
             sealed: sealed.clone(),
             contents,
             changes,
             progress: Arc::clone(self.progress),
-        };
-        let force = self.params.force;
-        let told = blocking(move || workshop.run(force)).await;
-        let made = match told.map_err(Failure::before)? {
+        });
+        let made = match workshop.run(self.params.force).await {
             Ok(made) => made,
             Err(unsent) => return Err(self.unsent(unsent, publishing).await),
         };
@@ -353,8 +353,8 @@ impl<'a> Commit<'a> {
     /// Returns a version that had the changes before.
     async fn found(&self, sealed: &Sealed, version: VersionRecord) -> Result<Finished, Failure> {
         let project = self.base.snapshot().project.id;
-        let versions = (sealed.base().number, version.number);
-        let finder = Finder::new(&**self.remote, project, versions);
+        let base = sealed.base().number;
+        let finder = Finder::new(&**self.remote, project, base, version.number);
         let ids = finder.find(sealed).await.map_err(|source| Failure {
             may_be_published: version.id == sealed.commit(),
             error: source.into(),
@@ -436,12 +436,4 @@ impl CommitOutcome {
             ..self
         }
     }
-}
-
-/// Does what blocks where it holds up nobody.
-async fn blocking<R: Send + 'static>(
-    work: impl FnOnce() -> R + Send + 'static,
-) -> Result<R, CommitError> {
-    let panicked = |_| CommitError::Stopped("a thread panicked");
-    spawn_blocking(work).await.map_err(panicked)
 }

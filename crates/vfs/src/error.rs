@@ -1,15 +1,18 @@
-//! Why an operation failed. The operations of a mount map each variant to one error number.
+//! Why a call of the file system failed. The operations of a mount map each variant to one error number.
+//!
+//! What only a verb can end with (commit, switch, discard) is in the error types of the verbs.
 
 use std::io::ErrorKind;
 use std::sync::Arc;
 
 use lfsfs_client::RemoteError;
 use lfsfs_overlay::OverlayError;
-use lfsfs_types::limits::PATH_LEN_MAX;
-use lfsfs_types::{DecodeError, DirId, ObjectPath};
+use lfsfs_reader::ReadError;
+use lfsfs_types::{DecodeError, DirId};
 use thiserror::Error;
+use tokio::task::JoinError;
 
-use crate::inode::Moved;
+use crate::inode::Replaced;
 
 /// An operation that failed.
 #[derive(Debug, Clone, Error)]
@@ -26,17 +29,8 @@ pub enum VfsError {
     /// The name has more than 255 bytes, the target of a symbolic link or the path more than 4,095.
     #[error("name too long")]
     NameTooLong,
-    /// Something in the mount has a path that no version can have: earlier programs let it be made, or
-    /// others moved a directory above it.
-    #[error(
-        "the path \"{path}\" is too long, {PATH_LEN_MAX} bytes are possible: move it up, or give a \
-         directory of it a shorter name"
-    )]
-    PathTooLong {
-        /// The path, shortened for people.
-        path: String,
-    },
-    /// The inode is not known, or the server no longer has what it stood for.
+    /// The inode number stands for nothing any more: it is not known, or the server no longer has what it
+    /// stood for.
     #[error("stale inode")]
     Stale,
     /// The object has no attribute of this name.
@@ -54,7 +48,7 @@ pub enum VfsError {
     /// The directory has entries.
     #[error("directory not empty")]
     NotEmpty,
-    /// Nobody may do this to this object, whoever asks.
+    /// No caller may do this to this object.
     #[error("not permitted")]
     NotPermitted,
     /// The file has as many names as can be counted.
@@ -76,32 +70,6 @@ pub enum VfsError {
     /// changed; the same works once there is space.
     #[error("no space left")]
     NoSpace,
-    /// There are changes that no commit took, so the mount cannot go to another version. Nothing
-    /// changed; commit or discard them first.
-    #[error("{count} change{} not committed", if *count == 1 { " is" } else { "s are" })]
-    HasChanges {
-        /// How many objects differ from the version.
-        count: u64,
-    },
-    /// Neither the mount nor its version has anything at a path.
-    #[error("neither the mount nor its version has {}", String::from_utf8_lossy(path.as_bytes()))]
-    NoSuchPath {
-        /// The path.
-        path: ObjectPath,
-    },
-    /// Something would go back to a place in the version that other changes took. Nothing changed.
-    #[error(
-        "{} was changed too and is in the way: discard it as well",
-        String::from_utf8_lossy(path.as_bytes())
-    )]
-    DiscardBlocked {
-        /// The path that must be discarded too.
-        path: ObjectPath,
-    },
-    /// A commit is not finished, so its changes cannot be dropped. Nothing changed; commit again to
-    /// finish it.
-    #[error("a commit is not finished; commit again to finish it")]
-    CommitUnderWay,
     /// The overlay of a writable mount cannot be opened, read or written.
     #[error("the overlay failed")]
     Overlay {
@@ -132,6 +100,12 @@ pub enum VfsError {
         #[source]
         source: Arc<RemoteError>,
     },
+    /// This program is wrong, or a part of it panicked. The cause was logged where it was found.
+    #[error("internal error: {what}")]
+    Internal {
+        /// What happened.
+        what: &'static str,
+    },
 }
 
 impl VfsError {
@@ -148,7 +122,24 @@ impl VfsError {
         Self::io(action)(RemoteError::Corrupt(problem.into()))
     }
 
-    /// Returns the error for a record that cannot be decoded.
+    /// Returns the error for what this program takes for impossible, and logs it.
+    pub(crate) fn internal(what: &'static str) -> Self {
+        tracing::error!("internal error: {what}");
+        Self::Internal { what }
+    }
+
+    /// Returns the error for work that ended without a result, and logs why.
+    pub(crate) fn unfinished(what: &'static str, error: &JoinError) -> Self {
+        if error.is_panic() {
+            tracing::error!(%error, "{what} panicked");
+        } else {
+            // The runtime ends, and with it the mount.
+            tracing::debug!(%error, "{what} was not finished");
+        }
+        Self::Internal { what }
+    }
+
+    /// Returns the error for a record or a name that cannot be decoded.
     #[expect(clippy::needless_pass_by_value, reason = "it is given to map_err")]
     pub(crate) fn damaged_record(error: DecodeError) -> Self {
         Self::corrupt("read a listing", error.to_string())
@@ -174,7 +165,7 @@ impl VfsError {
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         match self {
-            Self::NotFound | Self::NoSuchPath { .. } => true,
+            Self::NotFound => true,
             Self::Io { source, .. } => source.is_not_found(),
             _ => false,
         }
@@ -187,32 +178,41 @@ impl VfsError {
     }
 }
 
-/// Why a look ended without an answer.
+/// Why an attempt ended without a result. It is made again, unless it failed.
 #[derive(Debug)]
-pub(crate) enum Stop {
+pub(crate) enum Interrupted<E = VfsError> {
     /// This directory's listing must be fetched first.
-    Listing(DirId),
-    /// The base was replaced: look at the one that is there now.
-    Moved,
+    NeedsListing(DirId),
+    /// Another base took the place of the one that was looked at.
+    BaseReplaced,
     /// The operation fails.
-    Failed(VfsError),
+    Failed(E),
 }
 
-impl From<VfsError> for Stop {
+impl<E: From<VfsError>> From<VfsError> for Interrupted<E> {
     fn from(error: VfsError) -> Self {
-        Self::Failed(error)
-    }
-}
-
-impl From<OverlayError> for Stop {
-    fn from(error: OverlayError) -> Self {
         Self::Failed(error.into())
     }
 }
 
-impl From<Moved> for Stop {
-    fn from(_: Moved) -> Self {
-        Self::Moved
+impl<E: From<VfsError>> From<OverlayError> for Interrupted<E> {
+    fn from(error: OverlayError) -> Self {
+        VfsError::from(error).into()
+    }
+}
+
+impl<E> From<Replaced> for Interrupted<E> {
+    fn from(_: Replaced) -> Self {
+        Self::BaseReplaced
+    }
+}
+
+impl From<ReadError> for VfsError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Timeout { what, seconds } => Self::Timeout { what, seconds },
+            ReadError::Remote { action, source } => Self::Io { action, source },
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 //! forgotten.
 //!
 //! Places belong to one version. When a mount goes to another, the table goes with it
-//! (`replace.rs`) and begins a new epoch; whoever asks with the old one is told to begin anew. What
+//! (`replace.rs`) and begins a new epoch; a request that asks with the old one is told to begin anew. What
 //! the new version does not have any more is *detached*: it keeps its number and its record as long
 //! as the kernel knows it.
 
@@ -20,7 +20,7 @@ use lfsfs_types::{ContentId, DirId, LinkId};
 
 mod replace;
 
-pub(crate) use self::replace::{Change, Fate, Former};
+pub(crate) use self::replace::{Change, Former, Remap};
 
 /// Where the record of an object is: an entry of a listing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -67,7 +67,7 @@ pub(crate) struct Candidate {
 
 /// What a number stands for.
 #[derive(Debug, Clone)]
-pub(crate) enum Standing {
+pub(crate) enum InodeState {
     /// An entry of this version.
     Listed(Place),
     /// Something that this version does not have.
@@ -76,7 +76,7 @@ pub(crate) enum Standing {
 
 /// What a number stands for when a directory is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Searched {
+pub(crate) enum DirectoryLookup {
     Directory(Directory),
     /// A directory that this version does not have; nothing is in it.
     Removed,
@@ -103,12 +103,12 @@ impl Detached {
 
 /// The base was replaced since: begin anew with the one that is there now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Moved;
+pub(crate) struct Replaced;
 
 /// All inodes with at least one lookup, and the root.
 #[derive(Debug)]
 pub(crate) struct InodeTable {
-    state: Mutex<State>,
+    state: Mutex<TableState>,
 }
 
 /// The table as one version uses it.
@@ -119,7 +119,7 @@ pub(crate) struct Inodes {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct TableState {
     /// Counts versions; [`replace::CLOSED`] while one takes the place of another.
     epoch: u64,
     slots: HashMap<u64, Slot>,
@@ -155,7 +155,7 @@ impl Inodes {
             parent: nodeid::ROOT,
             name_len: 0,
         };
-        let mut state = State::default();
+        let mut state = TableState::default();
         state.look_up(&root, &|_| false);
         let state = Mutex::new(state);
         Self {
@@ -183,7 +183,7 @@ impl Inodes {
         &self,
         candidate: &Candidate,
         taken: &dyn Fn(u64) -> bool,
-    ) -> Result<u64, Moved> {
+    ) -> Result<u64, Replaced> {
         Ok(self.current()?.look_up(candidate, taken))
     }
 
@@ -192,23 +192,24 @@ impl Inodes {
         &self,
         candidate: &Candidate,
         taken: &dyn Fn(u64) -> bool,
-    ) -> Result<u64, Moved> {
+    ) -> Result<u64, Replaced> {
         Ok(self.current()?.choose(candidate, taken))
     }
 
-    pub(crate) fn standing(&self, ino: u64) -> Result<Option<Standing>, Moved> {
-        Ok(self.current()?.standing(ino))
+    pub(crate) fn state_of(&self, ino: u64) -> Result<Option<InodeState>, Replaced> {
+        Ok(self.current()?.state_of(ino))
     }
 
-    pub(crate) fn directory(&self, ino: u64) -> Result<Searched, Moved> {
+    pub(crate) fn directory(&self, ino: u64) -> Result<DirectoryLookup, Replaced> {
         Ok(self.current()?.directory(ino))
     }
 
-    fn current(&self) -> Result<MutexGuard<'_, State>, Moved> {
+    fn current(&self) -> Result<MutexGuard<'_, TableState>, Replaced> {
         let state = self.table.lock();
-        match state.epoch == self.epoch {
-            true => Ok(state),
-            false => Err(Moved),
+        if state.epoch == self.epoch {
+            Ok(state)
+        } else {
+            Err(Replaced)
         }
     }
 }
@@ -259,12 +260,12 @@ impl InodeTable {
         (state.slots.len(), state.directories.len())
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, TableState> {
         self.state.lock().expect("no holder of this lock panics")
     }
 }
 
-impl State {
+impl TableState {
     fn look_up(&mut self, candidate: &Candidate, taken: &dyn Fn(u64) -> bool) -> u64 {
         let ino = self.choose(candidate, taken);
         if let Some(slot) = self.slots.get_mut(&ino) {
@@ -346,22 +347,24 @@ impl State {
             .or(Some(Identity::Entry(slot.place)))
     }
 
-    fn standing(&self, ino: u64) -> Option<Standing> {
+    fn state_of(&self, ino: u64) -> Option<InodeState> {
         let slot = self.slots.get(&ino)?;
         Some(match self.detached.get(&ino) {
-            Some(detached) => Standing::Detached(Arc::clone(detached)),
-            None => Standing::Listed(slot.place),
+            Some(detached) => InodeState::Detached(Arc::clone(detached)),
+            None => InodeState::Listed(slot.place),
         })
     }
 
-    fn directory(&self, ino: u64) -> Searched {
+    fn directory(&self, ino: u64) -> DirectoryLookup {
         if let Some(directory) = self.directories.get(&ino) {
-            return Searched::Directory(*directory);
+            return DirectoryLookup::Directory(*directory);
         }
-        match self.standing(ino) {
-            Some(Standing::Detached(it)) if it.object.record.dir().is_some() => Searched::Removed,
-            Some(_) => Searched::NotDirectory,
-            None => Searched::Unknown,
+        match self.state_of(ino) {
+            Some(InodeState::Detached(it)) if it.object.record.dir().is_some() => {
+                DirectoryLookup::Removed
+            }
+            Some(_) => DirectoryLookup::NotDirectory,
+            None => DirectoryLookup::Unknown,
         }
     }
 

@@ -1,11 +1,14 @@
-//! The seam to the kernel that shows a mount: what it keeps, and the write calls it sends.
+//! The seams to the kernel that shows a mount: what it keeps, and the write calls that it sends.
 
 use std::fmt::Debug;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
 
-/// What the kernel keeps of a mount and can be told to drop, and whom it can hold up.
+/// What the kernel keeps of a mount and can be told to drop.
 ///
 /// Calls may block: the kernel waits for requests that are under way in the directory concerned. So
-/// nobody makes one while holding a lock, and never from a thread that serves requests.
+/// no caller holds a lock meanwhile, or is a thread that serves requests.
 pub trait KernelCache: Send + Sync + Debug + 'static {
     /// Drops a name, also if what the kernel knows is that it does not exist.
     fn drop_entry(&self, parent: u64, name: &[u8]);
@@ -15,13 +18,41 @@ pub trait KernelCache: Send + Sync + Debug + 'static {
 
     /// Drops attributes and pages; of a directory its cached listing.
     fn drop_data(&self, ino: u64);
+}
 
-    /// Returns at a moment at which no write call is half made, which lasts until the result is dropped.
-    fn hold_writes(&self) -> Box<dyn Hold>;
+/// Finds the moment at which a commit takes the changes: between write calls, not in one.
+pub trait WriteBarrier: Send + Sync + Debug + 'static {
+    /// Waits until the pages are here that the kernel was made to send.
+    fn settle(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+
+    /// Returns when no write call is half made, and lets none go on until the result is dropped. Blocks.
+    fn hold(&self) -> Box<dyn Hold>;
 }
 
 /// Holds write calls up until it is dropped.
 pub trait Hold: Debug {}
 
-/// Nothing is held up where all calls are made at once.
-impl Hold for () {}
+/// What a commit needs of the kernel.
+#[derive(Debug, Clone)]
+pub struct Kernel {
+    /// Is told what changed.
+    pub cache: Arc<dyn KernelCache>,
+    /// Holds writers up while the changes are taken.
+    pub barrier: Arc<dyn WriteBarrier>,
+}
+
+/// The barrier where each call is made at once, by a caller without a kernel.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoBarrier;
+
+impl WriteBarrier for NoBarrier {
+    fn settle(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(std::future::ready(()))
+    }
+
+    fn hold(&self) -> Box<dyn Hold> {
+        Box::new(Self)
+    }
+}
+
+impl Hold for NoBarrier {}

@@ -1,50 +1,52 @@
 //! The file system core: inodes, directories and reads, without a kernel.
 //!
-//! [`Vfs`] is one version of one project as a file system sees it: operations on inode numbers,
-//! with owned buffers and typed errors. It knows no FUSE type, so that a second kernel transport
-//! and tests can drive it. What it shows never changes. [`WritableVfs`] is the same with changes:
-//! an overlay above it.
+//! [`Vfs`] is the file system of a mount: operations on inode numbers, with owned buffers and
+//! typed errors. It knows no FUSE type, so that a second kernel transport and tests can drive it. Below
+//! it is one version of one project, a [`BaseVersion`], which never changes; above that an overlay has the
+//! changes of the mount, if it can have any.
 //!
-//! No lock is held across an await. One is taken while another is held only in `chunks`, in the
-//! order stated there, and for memory caches, which are always last.
+//! Contents are read by [`lfsfs_reader`]. Tasks that fetch belong to [`Vfs::tasks`], which ends them.
+//!
+//! No lock is held across an await. One is taken while another is held only for memory caches, which
+//! are always last.
 
 #![forbid(unsafe_code)]
 
 mod access;
 mod attr;
-mod chunks;
+mod blocking;
+mod changed_file;
+mod changes;
 mod commit;
 mod config;
-mod deadline;
 mod directory;
 mod error;
-mod flight;
-mod given_up;
 mod inode;
 mod kernel;
 mod listing;
 mod listings;
-mod places;
-mod read;
+mod merged;
+mod stack;
 mod stats;
+mod stretch;
 mod tries;
+mod verb_error;
 mod vfs;
-mod weighted;
 mod writable;
-mod writer;
 mod xattr;
 
 pub use attr::{Attr, BLOCK_LEN, FileKind};
+pub use changes::{LocalChange, LocalLine};
 pub use commit::{CommitError, CommitOutcome, CommitParams};
 pub use config::VfsConfig;
 pub use directory::{DirEntry, EntrySink};
 pub use error::VfsError;
-pub use kernel::{Hold, KernelCache};
+pub use kernel::{Hold, Kernel, KernelCache, NoBarrier, WriteBarrier};
 pub use stats::{Statfs, VfsStats};
 pub use tries::tried;
-pub use vfs::{Entry, Vfs};
+pub use verb_error::{ChangesError, DiscardError, ServerFailure, SwitchError};
+pub use vfs::{BaseVersion, Entry};
 pub use writable::{
-    Allocation, Existing, LocalChange, LocalLine, ModeEffect, OverlayPlace, Owner, Privileges,
-    RenameMode, SetAttr, SetTime, Sought, SpecialFile, SwitchReport, WritableVfs, Written,
-    XattrMode,
+    Allocation, Exclusive, Existing, ModeEffect, OverlayPlace, Owner, PreparedSwitch, Privileges,
+    RenameMode, SetAttr, SetTime, Sought, SpecialFile, SwitchReport, Vfs, Written, XattrMode,
 };

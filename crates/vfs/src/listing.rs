@@ -6,12 +6,12 @@
 
 use bytes::Bytes;
 use lfsfs_overlay::BaseObject;
+use lfsfs_reader::Weight;
 use lfsfs_types::limits::NAME_LEN_MAX;
-use lfsfs_types::{DecodeError, Name, Reader, Record, Writer};
+use lfsfs_types::{DecodeError, Name, Reader, Record, VersionId, Writer};
 
 use crate::error::VfsError;
 use crate::inode::Place;
-use crate::weighted::Weight;
 
 const FORMAT: u8 = 1;
 const HEADER_LEN: usize = 5;
@@ -22,6 +22,7 @@ const END_LEN: usize = 4;
 pub(crate) struct Listing {
     bytes: Bytes,
     count: u32,
+    version: Option<VersionId>,
 }
 
 impl Listing {
@@ -43,6 +44,7 @@ impl Listing {
         Some(Self {
             bytes: table.finish().into(),
             count,
+            version: None,
         })
     }
 
@@ -63,6 +65,7 @@ impl Listing {
         let listing = Self {
             bytes: bytes.clone(),
             count,
+            version: None,
         };
         let names = (0..count).map(|index| listing.parts(index).map(|parts| parts.0));
         let names = names.collect::<Result<Vec<_>, _>>()?;
@@ -70,6 +73,19 @@ impl Listing {
             return Err(reader.error("names make no sense"));
         }
         Ok(listing)
+    }
+
+    /// Says which version changed the listing last.
+    pub(crate) fn of_version(self, version: VersionId) -> Self {
+        Self {
+            version: Some(version),
+            ..self
+        }
+    }
+
+    /// Returns the version that changed the listing last; `None` for a listing that no version has.
+    pub(crate) fn version(&self) -> Option<VersionId> {
+        self.version
     }
 
     pub(crate) fn encoded(&self) -> &Bytes {
@@ -88,6 +104,23 @@ impl Listing {
     /// Returns the record of an entry.
     pub(crate) fn record(&self, index: u32) -> Result<Record, DecodeError> {
         Record::decode(self.parts(index)?.1)
+    }
+
+    /// Returns the name of an entry, as a name.
+    pub(crate) fn entry_name(&self, index: u32) -> Result<Name, VfsError> {
+        let bytes = self.name(index).map_err(VfsError::damaged_record)?;
+        Name::new(bytes).map_err(|error| VfsError::corrupt("read a listing", error.to_string()))
+    }
+
+    /// Returns the record of an entry.
+    pub(crate) fn entry_record(&self, index: u32) -> Result<Record, VfsError> {
+        self.record(index).map_err(VfsError::damaged_record)
+    }
+
+    /// Returns the record of a name, if the listing has it.
+    pub(crate) fn record_of(&self, name: &Name) -> Result<Option<Record>, VfsError> {
+        let index = self.find(name.as_bytes());
+        index.map(|index| self.entry_record(index)).transpose()
     }
 
     /// Returns the position of a name.
@@ -111,11 +144,10 @@ impl Listing {
 
     /// Returns the object at a place in this listing.
     pub(crate) fn object(&self, place: Place) -> Result<BaseObject, VfsError> {
-        let (name, record) = self.encoded_entry(place.index)?;
         Ok(BaseObject {
             directory: place.dir,
-            name: Some(Name::new(name).map_err(|_| VfsError::Stale)?),
-            record: Record::decode(record).map_err(VfsError::damaged_record)?,
+            name: Some(self.entry_name(place.index)?),
+            record: self.entry_record(place.index)?,
         })
     }
 
@@ -147,7 +179,7 @@ impl Listing {
     }
 }
 
-impl Weight for std::sync::Arc<Listing> {
+impl Weight for Listing {
     fn weight(&self) -> usize {
         self.bytes.len() + 128
     }
@@ -220,5 +252,18 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_decoded_is_corruption() {
+        let mut bytes = Listing::encode(&entries()).unwrap().encoded().to_vec();
+        // The last entry is a name behind its length, and a record, which begins with its format.
+        let record = entries().last().unwrap().1.encode();
+        let start = bytes.len() - record.len();
+        bytes[start] = 0xff;
+        let listing = Listing::decode(bytes.into()).unwrap();
+        assert!(listing.entry_name(3).is_ok());
+        let error = listing.entry_record(3).unwrap_err();
+        assert!(error.is_corrupt(), "{error:?}");
     }
 }

@@ -8,26 +8,27 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use lfsfs_cache::{DiskCache, ListingKey};
 use lfsfs_client::{RemoteRead, Snapshot};
+use lfsfs_common::tasks::Spawner;
+use lfsfs_reader::{
+    Deadline, Launch, ReadError, SingleFlight, Start, WeightedCache, WriteBehindCache,
+};
 use lfsfs_types::{DirId, VersionId};
 
-use crate::deadline::Deadline;
+use crate::config::VfsConfig;
 use crate::error::VfsError;
-use crate::flight::{Flights, Start};
 use crate::listing::Listing;
 use crate::stats::Counters;
-use crate::weighted::WeightedCache;
-use crate::writer::Writer;
 
 const ACTION: &str = "list a directory";
 
-/// What everything that fetches has in common.
+/// What is asked for a version, and where what it answers is kept.
 #[derive(Debug, Clone)]
 pub(crate) struct Source {
     pub(crate) remote: Arc<dyn RemoteRead>,
-    pub(crate) cache: DiskCache,
+    pub(crate) cache: Arc<WriteBehindCache>,
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) counters: Arc<Counters>,
-    pub(crate) writer: Arc<Writer>,
+    pub(crate) spawner: Spawner,
 }
 
 /// Which listing each directory has at this version, as far as it was seen.
@@ -44,16 +45,17 @@ pub(crate) struct Listings {
     source: Source,
     memory: WeightedCache<DirId, Arc<Listing>>,
     known: Mutex<Known>,
-    flights: Arc<Flights<DirId, Arc<Listing>>>,
+    fetches: Arc<SingleFlight<DirId, Arc<Listing>>>,
 }
 
 impl Listings {
-    pub(crate) fn new(source: Source, len_max: usize) -> Self {
+    pub(crate) fn new(source: Source, config: &VfsConfig) -> Self {
+        let spawner = source.spawner.clone();
         Self {
             source,
-            memory: WeightedCache::new(len_max),
+            memory: WeightedCache::new(config.listings_len_max),
             known: Mutex::default(),
-            flights: Flights::new(),
+            fetches: SingleFlight::new(config.listings_fetches_max, spawner),
         }
     }
 
@@ -62,7 +64,7 @@ impl Listings {
     }
 
     /// Returns the name of a directory's listing for the disk cache, once the listing was seen.
-    pub(crate) fn key(&self, dir: DirId) -> Option<ListingKey> {
+    fn key(&self, dir: DirId) -> Option<ListingKey> {
         let version = *self.lock().listings.get(&dir)?;
         Some(ListingKey {
             project: self.source.snapshot.project.id,
@@ -80,19 +82,30 @@ impl Listings {
             return Ok(listing);
         }
         let join = || {
-            self.flights.join(&dir, |_| match self.in_memory(dir) {
+            self.fetches.join(&dir, |_| match self.in_memory(dir) {
                 Some(listing) => Start::Ready(listing),
-                None => Start::Launch(vec![dir], Arc::clone(self).fetch(dir, deadline)),
+                None => Start::Launch(Launch {
+                    keys: vec![dir],
+                    deadline,
+                    work: Arc::clone(self).fetch(dir, deadline),
+                }),
             })
         };
-        deadline.insist(ACTION, join).await
+        let fetched = deadline.retry(ACTION, join).await;
+        // The directory is part of a version that the server had when the mount was made.
+        fetched.map_err(|error| {
+            if error.is_not_found() {
+                VfsError::Stale
+            } else {
+                error.into()
+            }
+        })
     }
 
-    /// Takes over what `before` has in memory of directories that are the same in both versions, and
-    /// returns the others with how many entries they had, as far as that is known.
+    /// Takes over what `before` has in memory of directories that are the same in both versions.
     ///
     /// Nothing is copied: `before` is left without, because it is at its end.
-    pub(crate) fn inherit(&self, before: &Self, changed: &HashSet<DirId>) -> HashMap<DirId, u32> {
+    pub(crate) fn inherit(&self, before: &Self, changed: &HashSet<DirId>) {
         let mut known = std::mem::take(&mut before.lock().listings);
         for dir in changed {
             known.remove(dir);
@@ -101,11 +114,7 @@ impl Listings {
         known.extend(own.listings.drain());
         own.listings = known;
         drop(own);
-        let dropped = self.memory.inherit(&before.memory, changed);
-        dropped
-            .into_iter()
-            .map(|(dir, it)| (dir, it.len()))
-            .collect()
+        self.memory.inherit(&before.memory, changed);
     }
 
     /// Returns the number of listings in memory and their bytes.
@@ -118,11 +127,12 @@ impl Listings {
             self.learn();
             self.key(dir)
         })?;
-        match Listing::decode(self.source.cache.listing(&key)?) {
-            Ok(listing) => Some(self.keep(dir, listing)),
+        let disk = self.source.cache.disk();
+        match Listing::decode(disk.listing(&key)?) {
+            Ok(listing) => Some(self.keep(dir, listing.of_version(key.version))),
             Err(error) => {
                 tracing::warn!(%dir, %error, "a cached listing makes no sense, fetching it again");
-                self.source.cache.remove_listing(&key);
+                disk.remove_listing(&key);
                 None
             }
         }
@@ -135,8 +145,8 @@ impl Listings {
         } = &*self.source.snapshot;
         let mut known = self.lock();
         let position = &mut known.log_position;
-        let cache = &self.source.cache;
-        let found = cache.version_index(&project.id, &version.id, position);
+        let disk = self.source.cache.disk();
+        let found = disk.version_index(&project.id, &version.id, position);
         known.listings.extend(found);
     }
 
@@ -144,29 +154,23 @@ impl Listings {
         self: Arc<Self>,
         dir: DirId,
         deadline: Deadline,
-    ) -> Result<Arc<Listing>, VfsError> {
+    ) -> Result<Arc<Listing>, ReadError> {
         let project = self.source.snapshot.project.id;
         let version = self.source.snapshot.version.number;
         self.source.counters.listings.add(1);
         let call = self.source.remote.list_directory(project, version, dir);
         let answer = deadline
-            .bound(ACTION, async { call.await.map_err(VfsError::io(ACTION)) })
-            .await
-            // The directory is part of a version that the server had when the mount was made.
-            .map_err(|error| {
-                if error.is_not_found() {
-                    VfsError::Stale
-                } else {
-                    error
-                }
-            })?;
+            .bound(ACTION, async {
+                call.await.map_err(ReadError::remote(ACTION))
+            })
+            .await?;
         let Some(listing) = Listing::encode(&answer.entries) else {
             self.source.counters.damaged.add(1);
             let problem = "entries are not in the order of their names";
-            return Err(VfsError::corrupt(ACTION, problem));
+            return Err(ReadError::corrupt(ACTION, problem));
         };
         self.lock().listings.insert(dir, answer.listing_version);
-        let listing = self.keep(dir, listing);
+        let listing = self.keep(dir, listing.of_version(answer.listing_version));
         self.store(dir, answer.listing_version, &listing).await;
         Ok(listing)
     }
@@ -185,7 +189,7 @@ impl Listings {
             cache.store_listing(&key, &encoded);
             cache.add_to_version_index(&project, &version, &[(dir, key.version)]);
         };
-        self.source.writer.write(write).await;
+        self.source.cache.write(write).await;
     }
 
     fn keep(&self, dir: DirId, listing: Listing) -> Arc<Listing> {

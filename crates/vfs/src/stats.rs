@@ -1,8 +1,7 @@
 //! What a mount did and holds, for people who look; nothing here decides anything.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use lfsfs_cache::CacheStats;
+use lfsfs_reader::Counter;
 
 /// What statfs tells: counted when the version was published, so asking costs nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +20,7 @@ pub struct Statfs {
     pub name_len_max: u32,
 }
 
-/// What a [`crate::Vfs`] did since it was opened, and what it holds now.
+/// What a mount did since it was opened, and what it holds now.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct VfsStats {
     /// Inodes that the kernel knows, the root included.
@@ -52,26 +51,12 @@ pub struct VfsStats {
     pub cache: CacheStats,
 }
 
-/// Counts what goes to servers.
+/// Counts what the reader of contents does not count.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
+    /// Directories asked of the server.
     pub(crate) listings: Counter,
-    pub(crate) resolves: Counter,
-    pub(crate) reads: Counter,
-    pub(crate) bytes: Counter,
+    /// Listings that were not what they should be.
     pub(crate) damaged: Counter,
     pub(crate) read_errors: Counter,
-}
-
-#[derive(Debug, Default)]
-pub(crate) struct Counter(AtomicU64);
-
-impl Counter {
-    pub(crate) fn add(&self, amount: u64) {
-        self.0.fetch_add(amount, Ordering::Relaxed);
-    }
-
-    pub(crate) fn load(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
 }

@@ -4,21 +4,23 @@ use std::future::Future;
 
 use lfsfs_client::Retry;
 
-use crate::error::VfsError;
+use crate::verb_error::ServerFailure;
 
 /// Does what changes nothing if it fails, and does it again while the server gives no answer, for as
 /// long as `retry` allows. Any other error is returned at once.
-pub async fn tried<T, F>(retry: &Retry, attempt: impl Fn() -> F) -> Result<T, VfsError>
+pub async fn tried<T, E, F>(retry: &Retry, attempt: impl Fn() -> F) -> Result<T, E>
 where
-    F: Future<Output = Result<T, VfsError>>,
+    E: ServerFailure,
+    F: Future<Output = Result<T, E>>,
 {
     let mut tries = retry.tries();
     loop {
         let outcome = attempt().await;
-        let Err(VfsError::Io { source, .. }) = &outcome else {
+        let failure = outcome.as_ref().err().and_then(E::server_failure);
+        let Some(failure) = failure.filter(|failure| failure.is_no_answer()) else {
             return outcome;
         };
-        if !source.is_no_answer() || !tries.pause(source).await {
+        if !tries.pause(failure).await {
             return outcome;
         }
     }

@@ -11,66 +11,69 @@
 //!
 //! The overlay is made by the first change. Until then this costs what the read-only core costs.
 //!
-//! Lock order: `known`, then the ground, then the overlay's own, then the table of inodes. Calls that
-//! change names, lookups and forgets take `known`; reads, getattr and changes of one object do not. A
-//! read works on a view of the state and waits for no writer.
+//! Lock order: `known`, then the base of the stack, then the overlay's own, then the table of inodes.
+//! Calls that change names, lookups and forgets take `known`; reads, getattr and changes of one object do
+//! not. A read works on a view of the state and waits for no writer.
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use bytes::Bytes;
 use lfsfs_common::PathError;
 use lfsfs_common::clock::Clock;
 use lfsfs_common::random::random_bytes;
-use lfsfs_overlay::{Change, Operation, Overlay, OverlayError, State};
-use lfsfs_types::{Name, Timestamp};
-use tokio::task::spawn_blocking;
+use lfsfs_common::tasks::Tasks;
+use lfsfs_overlay::{Change, Inode, Node, Operation, Overlay, OverlayError, State};
+use lfsfs_types::Timestamp;
 
 use crate::attr::Attr;
-use crate::error::{Stop, VfsError};
+use crate::blocking::blocking;
+use crate::changes::{LocalChange, changes_of};
+use crate::error::{Interrupted, VfsError};
 use crate::inode::InodeTable;
-use crate::vfs::{Entry, Vfs, target_of};
+use crate::merged::{Fetched, MergedView, NamedObject, Object, name_of};
+use crate::stack::{Resolved, Stack};
+use crate::verb_error::ChangesError;
+use crate::vfs::{BaseVersion, Entry, target_of};
 
 mod attributes;
-mod changes;
-pub(crate) mod content;
+mod content;
 mod depth;
 mod discard;
 mod drain;
-mod ground;
+mod exclusive;
 mod known;
 mod namespace;
+mod order;
 mod plan;
 mod readdir;
 mod rename;
 mod request;
-mod scene;
 mod space;
 mod switch;
 mod xattrs;
 
-pub(crate) use self::changes::path_of;
-pub use self::changes::{LocalChange, LocalLine};
 pub use self::request::{
     Allocation, Existing, ModeEffect, OverlayPlace, Owner, Privileges, RenameMode, SetAttr,
     SetTime, Sought, SpecialFile, Written, XattrMode,
 };
 
-pub(crate) use self::switch::Landing;
-pub use self::switch::SwitchReport;
+pub use self::exclusive::Exclusive;
+pub(crate) use self::switch::PublishedCommit;
+pub use self::switch::{PreparedSwitch, SwitchReport};
 
 use self::drain::Drain;
-use self::ground::Ground;
 use self::known::Known;
+use self::order::Orders;
 use self::plan::{Numbers, Plan};
-use self::readdir::Orders;
-use self::scene::{Held, Object, Scene, name_of};
 
 /// How many forgotten orphans the overlay may still hold before they are dropped in one write, if no
 /// timer comes first.
 const GONE_MAX: usize = 64;
+
+const SYNC: &str = "the sync of the overlay";
 
 /// An overlay, and the numbers that committed objects had in earlier mounts of it.
 type Opened = (Overlay, HashMap<u64, u64>);
@@ -80,30 +83,29 @@ type Opened = (Overlay, HashMap<u64, u64>);
 /// Methods may be called from any number of tasks, inside a tokio runtime with time enabled.
 /// Permissions are the kernel's to check; what a call says about the caller is taken as it is.
 #[derive(Debug)]
-pub struct WritableVfs {
-    ground: RwLock<Arc<Ground>>,
+pub struct Vfs {
+    stack: Stack,
     /// What the kernel knows of all bases.
     inodes: Arc<InodeTable>,
     drain: Arc<Drain>,
-    /// Held by whoever switches, commits or discards.
-    turn: tokio::sync::Mutex<()>,
+    /// Locked by the one switch, commit or discard that is under way.
+    exclusive: tokio::sync::Mutex<()>,
     /// `None` for what cannot be written.
     place: Option<OverlayPlace>,
     clock: Arc<dyn Clock>,
-    overlay: OnceLock<Arc<Overlay>>,
-    /// Held by whoever makes the overlay; has one that was opened and that nobody waited for.
+    /// Locked while the overlay is made; has one that was opened for a caller that was dropped.
     making: Arc<tokio::sync::Mutex<Option<Opened>>>,
     known: Mutex<Known>,
     numbers: Numbers,
     orders: Orders,
 }
 
-impl WritableVfs {
+impl Vfs {
     /// Opens a version with the changes of an earlier mount, if there are any at `place`.
     ///
     /// An overlay with changes of another version is refused; one that is in use too.
     pub async fn open(
-        base: Vfs,
+        base: BaseVersion,
         place: OverlayPlace,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, VfsError> {
@@ -115,14 +117,14 @@ impl WritableVfs {
         Ok(vfs)
     }
 
-    /// Opens a version that nobody can change, whatever overlays there are. Changes fail with
+    /// Opens a version that cannot be changed, whatever overlays there are. Changes fail with
     /// [`VfsError::ReadOnly`].
-    pub fn read_only(base: Vfs, clock: Arc<dyn Clock>) -> Result<Self, VfsError> {
+    pub fn read_only(base: BaseVersion, clock: Arc<dyn Clock>) -> Result<Self, VfsError> {
         Self::new(base, None, clock)
     }
 
     fn new(
-        base: Vfs,
+        base: BaseVersion,
         place: Option<OverlayPlace>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, VfsError> {
@@ -131,33 +133,66 @@ impl WritableVfs {
             known: Mutex::default(),
             numbers: Numbers::from(random.map_err(OverlayError::from)?),
             orders: Orders::new(),
-            overlay: OnceLock::new(),
             making: Arc::default(),
             inodes: Arc::clone(base.inodes().table()),
-            ground: RwLock::new(Arc::new(Ground::new(base))),
+            stack: Stack::new(base),
             drain: Arc::default(),
-            turn: tokio::sync::Mutex::default(),
+            exclusive: tokio::sync::Mutex::default(),
             place,
             clock,
         })
     }
 
+    /// Returns the version below as it is now; a switch or a commit puts another in its place.
+    #[must_use]
+    pub fn base(&self) -> Arc<BaseVersion> {
+        Arc::clone(&self.stack.pin().base)
+    }
+
+    /// Returns the owner of all tasks that work for the mount, whatever version it shows by now. It ends
+    /// them at the latest when this is dropped.
+    #[must_use]
+    pub fn tasks(&self) -> Arc<Tasks> {
+        Arc::clone(self.base().tasks())
+    }
+
+    /// Returns about how many lines [`changes`](Self::changes) has, without looking at the base: what
+    /// was written back as it was counts, what is below a removed directory does not.
+    #[must_use]
+    pub fn changes_len(&self) -> u64 {
+        self.stack.view().state().changes_len() as u64
+    }
+
+    /// Returns what differs from the base, in the order of the paths.
+    ///
+    /// Costs what changed. Contents that were written again are compared up to 1 MiB, above that they
+    /// are modified unless nothing was written. Of a hard-linked file of the base the names are told
+    /// under which it was changed, renamed or removed.
+    pub async fn changes(&self) -> Result<Vec<LocalChange>, ChangesError> {
+        changes_of(&self.stack.view()).await
+    }
+
     /// Returns the overlay, if anything was ever changed.
     #[must_use]
     pub fn overlay(&self) -> Option<&Arc<Overlay>> {
-        self.overlay.get()
+        self.stack.overlay()
     }
 
     /// Looks up a name and counts one lookup of what it names.
     pub async fn lookup(&self, parent: u64, name: &[u8]) -> Result<Entry, VfsError> {
         let name = name_of(name)?;
-        let attempt = |held: &Held| {
+        let attempt = |fetched: &Fetched| {
             let mut known = self.lock_known();
-            self.expect_current(&held.ground)?;
-            let moment = self.moment_above(&held.ground)?;
-            let scene = scene(moment.state(), held);
-            let object = scene.find_known(&scene.directory(parent)?, &name)?;
-            self.count(&mut known, scene, (parent, &name, &object))
+            self.stack.expect_current(&fetched.pinned)?;
+            let view = self.stack.view_above(&fetched.pinned)?;
+            let merged = MergedView::new(view.state(), fetched);
+            let object = merged.find_known(&merged.directory(parent)?, &name)?;
+            let found = NamedObject {
+                parent,
+                name: &name,
+                object: &object,
+            };
+            self.count(&mut known, merged, found)
         };
         let attr = self.with_listings(attempt).await?;
         Ok(Entry { attr })
@@ -165,13 +200,13 @@ impl WritableVfs {
 
     /// Returns where a symbolic link points.
     pub async fn readlink(&self, ino: u64) -> Result<Bytes, VfsError> {
-        let (moment, found) = self.stand(ino).await?;
-        match (found, moment.upper(ino).map(|it| &it.1.node)) {
-            (Some(found), _) => target_of(&found),
-            (None, Some(lfsfs_overlay::Node::Symlink(target))) => {
-                Ok(Bytes::copy_from_slice(target))
-            }
-            (None, _) => Err(VfsError::Invalid),
+        let upper = match self.stack.resolve(ino).await? {
+            Resolved::Base(_, found) => return target_of(&found),
+            Resolved::Upper(upper) => upper,
+        };
+        match &upper.get()?.1.node {
+            Node::Symlink(target) => Ok(Bytes::copy_from_slice(target)),
+            _ => Err(VfsError::Invalid),
         }
     }
 
@@ -190,7 +225,7 @@ impl WritableVfs {
 
     /// Makes everything acknowledged so far survive a power loss: of this object, and all others.
     pub async fn fsync(&self, ino: u64) -> Result<(), VfsError> {
-        if self.moment().upper(ino).is_none() && !self.inodes.knows(ino) {
+        if self.stack.view().upper(ino).is_none() && !self.inodes.knows(ino) {
             return Err(VfsError::Stale);
         }
         self.syncfs().await
@@ -198,19 +233,19 @@ impl WritableVfs {
 
     /// Makes everything acknowledged so far survive a power loss.
     pub async fn syncfs(&self) -> Result<(), VfsError> {
-        let Some(overlay) = self.overlay.get().cloned() else {
+        let Some(overlay) = self.stack.overlay().cloned() else {
             return Ok(());
         };
         self.drop_gone(&mut self.lock_known());
-        in_background(move || overlay.sync()).await
+        Ok(blocking(SYNC, move || overlay.sync()).await??)
     }
 
-    /// Drops removed files that nobody has open any more, and syncs if it is time to: to be called from
-    /// a timer. Returns true if it synced.
+    /// Drops removed files that no program has open any more, and syncs if it is time to: to be called
+    /// from a timer. Returns true if it synced.
     pub async fn tidy_and_sync_if_due(&self, now: Instant) -> Result<bool, VfsError> {
         self.drop_gone(&mut self.lock_known());
-        match self.overlay.get().cloned() {
-            Some(overlay) => in_background(move || overlay.sync_if_due(now)).await,
+        match self.stack.overlay().cloned() {
+            Some(overlay) => Ok(blocking(SYNC, move || overlay.sync_if_due(now)).await??),
             None => Ok(false),
         }
     }
@@ -230,59 +265,61 @@ impl WritableVfs {
     async fn make_overlay(&self) -> Result<(), VfsError> {
         let place = self.place.clone().ok_or(VfsError::ReadOnly)?;
         let mut made = Arc::clone(&self.making).lock_owned().await;
-        if self.overlay.get().is_some() {
+        if self.stack.overlay().is_some() {
             return Ok(());
         }
         if made.is_none() {
-            let source = self.ground().source();
+            let source = self.stack.pin().source();
             // Callers are dropped and come again. What one began must end before another begins:
             // two would wait for each other's lock on the directory.
             let open = move || {
-                let open = Overlay::open_with_numbers;
-                *made = Some(open(&place.dir, &source, &place.options)?);
-                Ok(made)
+                let opened = Overlay::open_with_numbers(&place.dir, &source, &place.options);
+                opened.map(|opened| {
+                    *made = Some(opened);
+                    made
+                })
             };
-            made = in_background(open).await?;
+            made = blocking("the opening of the overlay", open).await??;
         }
-        // The base may have been replaced while nobody knew of the overlay.
+        // The base may have been replaced before the stack had the overlay.
         let mut known = self.lock_known();
         if let Some((overlay, numbers)) = made.take() {
-            let ground = self.ground();
-            overlay.take_base(&ground.source())?;
-            let base = depth::longest_of(&ground.base);
+            let pinned = self.stack.pin();
+            overlay.take_base(&pinned.source())?;
+            let base = depth::longest_of(&pinned.base);
             known.note_longest(depth::longest_in(&overlay.state(), base));
             // An overlay that is made by a change has none; one that was there is opened before
             // anything is looked up.
             self.inodes.take_former(numbers);
-            self.overlay.get_or_init(|| Arc::new(overlay));
+            self.stack.set_overlay(overlay);
         }
         Ok(())
     }
 
     /// Attempts until no listing is missing any more, and the base is the one that was looked at.
-    async fn with_listings<R>(
+    async fn with_listings<R, E: From<VfsError>>(
         &self,
-        attempt: impl Fn(&Held) -> Result<R, Stop>,
-    ) -> Result<R, VfsError> {
-        let mut held = Held::new(self.ground());
+        attempt: impl Fn(&Fetched) -> Result<R, Interrupted<E>>,
+    ) -> Result<R, E> {
+        let mut fetched = Fetched::new(self.stack.pin());
         loop {
-            let loaded = match attempt(&held) {
+            let loaded = match attempt(&fetched) {
                 Ok(result) => return Ok(result),
-                Err(Stop::Failed(error)) => return Err(error),
-                Err(Stop::Listing(dir)) if self.is_current(&held.ground) => {
-                    let listing = held.ground.base.listing(dir).await;
-                    listing.map(|listing| held.listings.insert(dir, listing))
+                Err(Interrupted::Failed(error)) => return Err(error),
+                Err(Interrupted::NeedsListing(dir)) if self.stack.is_current(&fetched.pinned) => {
+                    let listing = fetched.pinned.base.listing(dir).await;
+                    listing.map(|listing| fetched.listings.insert(dir, listing))
                 }
-                Err(Stop::Moved | Stop::Listing(_)) => {
-                    held = Held::new(self.ground());
+                Err(Interrupted::BaseReplaced | Interrupted::NeedsListing(_)) => {
+                    fetched = Fetched::new(self.stack.pin());
                     continue;
                 }
             };
             // What a version that was left cannot give, the one that is there now may.
             if let Err(error) = loaded
-                && self.is_current(&held.ground)
+                && self.stack.is_current(&fetched.pinned)
             {
-                return Err(error);
+                return Err(error.into());
             }
         }
     }
@@ -290,25 +327,26 @@ impl WritableVfs {
     /// Decides by the state as of now and makes the changes.
     async fn change<'d, R>(
         &self,
-        decide: impl Fn(&mut Plan<'_, 'd>) -> Result<R, Stop>,
+        decide: impl Fn(&mut Plan<'_, 'd>) -> Result<R, Interrupted>,
     ) -> Result<R, VfsError> {
         self.prepare(&decide).await?;
-        self.with_listings(|held| self.attempt(held, &decide)).await
+        self.with_listings(|fetched| self.attempt(fetched, &decide))
+            .await
     }
 
     /// Makes the overlay, unless there is one, or the call fails or changes nothing.
     async fn prepare<'d, R>(
         &self,
-        decide: impl Fn(&mut Plan<'_, 'd>) -> Result<R, Stop>,
+        decide: impl Fn(&mut Plan<'_, 'd>) -> Result<R, Interrupted>,
     ) -> Result<(), VfsError> {
-        if self.overlay.get().is_some() {
+        if self.stack.overlay().is_some() {
             return Ok(());
         }
-        let try_out = |held: &Held| {
-            let (_, changes) = self.decide(&held.ground.untouched, held, &decide)?;
+        let try_out = |fetched: &Fetched| {
+            let (_, changes) = self.decide(&fetched.pinned.untouched, fetched, &decide)?;
             Ok(!changes.is_empty())
         };
-        if self.with_listings(try_out).await? {
+        if self.with_listings::<_, VfsError>(try_out).await? {
             self.make_overlay().await?;
         }
         Ok(())
@@ -317,52 +355,50 @@ impl WritableVfs {
     /// Decides and makes the changes, with the listings at hand.
     fn attempt<'d, R>(
         &self,
-        held: &Held,
-        decide: impl Fn(&mut Plan<'_, 'd>) -> Result<R, Stop>,
-    ) -> Result<R, Stop> {
-        match self.overlay.get() {
-            Some(overlay) => {
-                overlay.transact(|state| match state.base() == held.ground.untouched.base() {
-                    true => self.decide(state, held, decide),
-                    false => Err(Stop::Moved),
-                })
-            }
-            None => Ok(self.decide(&held.ground.untouched, held, decide)?.0),
+        fetched: &Fetched,
+        decide: impl Fn(&mut Plan<'_, 'd>) -> Result<R, Interrupted>,
+    ) -> Result<R, Interrupted> {
+        match self.stack.overlay() {
+            Some(overlay) => overlay.transact(|state| {
+                fetched.pinned.expect_below(state)?;
+                self.decide(state, fetched, decide)
+            }),
+            None => Ok(self.decide(&fetched.pinned.untouched, fetched, decide)?.0),
         }
     }
 
     fn decide<'d, R>(
         &self,
         state: &State,
-        held: &Held,
-        decide: impl Fn(&mut Plan<'_, 'd>) -> Result<R, Stop>,
-    ) -> Result<(R, Vec<Change<'d>>), Stop> {
-        let mut plan = Plan::new(scene(state, held), self.now(), &self.numbers);
+        fetched: &Fetched,
+        decide: impl Fn(&mut Plan<'_, 'd>) -> Result<R, Interrupted>,
+    ) -> Result<(R, Vec<Change<'d>>), Interrupted> {
+        let mut plan = Plan::new(MergedView::new(state, fetched), self.now(), &self.numbers);
         let result = decide(&mut plan)?;
         Ok((result, plan.into_changes()))
     }
 
-    /// Counts one lookup of an entry that was found in `scene` while `known` was locked.
+    /// Counts one lookup of an entry that was found in `merged` while `known` was locked.
     fn count(
         &self,
         known: &mut Known,
-        scene: Scene<'_>,
-        (parent, name, object): (u64, &Name, &Object<'_>),
-    ) -> Result<Attr, Stop> {
-        let found = match object {
+        merged: MergedView<'_>,
+        named: NamedObject<'_>,
+    ) -> Result<Attr, Interrupted> {
+        let found = match named.object {
             Object::Base(found) => found,
             Object::Upper { ino, .. } => {
                 known.count(*ino);
-                if object.is_directory() {
-                    known.put(*ino, parent, name);
+                if named.object.is_directory() {
+                    known.put(*ino, named.parent, named.name);
                 }
-                return Ok(object.attr());
+                return Ok(named.object.attr());
             }
         };
         let ino = match &found.candidate {
             Some(candidate) => {
-                let taken = |ino| scene.state.inode(ino).is_some();
-                scene.base().inodes().look_up(candidate, &taken)?
+                let taken = |ino| merged.state.inode(ino).is_some();
+                merged.base().inodes().look_up(candidate, &taken)?
             }
             None => found.ino,
         };
@@ -371,15 +407,15 @@ impl WritableVfs {
 
     /// Notes that an inode which the kernel does not know is to be dropped, if it has no name.
     fn note_gone(&self, known: &mut Known, ino: u64) {
-        if is_orphan(self.moment().state(), ino) {
+        if is_orphan(self.stack.view().state(), ino) {
             known.gone.insert(ino);
         }
     }
 
-    /// Drops the orphans that nobody knows. What cannot be written now is dropped later, or at the
-    /// next start.
+    /// Drops the orphans that the kernel does not know. What cannot be written now is dropped later, or at
+    /// the next start.
     fn drop_gone(&self, known: &mut Known) {
-        let Some(overlay) = self.overlay.get().filter(|_| !known.gone.is_empty()) else {
+        let Some(overlay) = self.stack.overlay().filter(|_| !known.gone.is_empty()) else {
             return;
         };
         let gone = std::mem::take(&mut known.gone);
@@ -395,24 +431,7 @@ impl WritableVfs {
     }
 }
 
-fn scene<'a>(state: &'a State, held: &'a Held) -> Scene<'a> {
-    Scene { state, held }
-}
-
 /// Returns true for an inode of the overlay without names.
 fn is_orphan(state: &State, ino: u64) -> bool {
-    state
-        .inode(ino)
-        .is_some_and(lfsfs_overlay::Inode::is_orphan)
-}
-
-/// Does what waits for the local disk where it holds up nobody.
-async fn in_background<R: Send + 'static>(
-    work: impl FnOnce() -> Result<R, OverlayError> + Send + 'static,
-) -> Result<R, VfsError> {
-    match spawn_blocking(work).await {
-        Ok(result) => Ok(result?),
-        // The runtime ends, or the work panicked, which was told already.
-        Err(_) => Err(VfsError::Stale),
-    }
+    state.inode(ino).is_some_and(Inode::is_orphan)
 }

@@ -40,11 +40,6 @@ const KNOWN: &[Known] = &[
         "an error is written to the user, and what writes can fail",
     ),
     known(
-        "crates/vfs",
-        &["commit", "places", "read", "vfs", "writable"],
-        "to be opened: the replaceable base and the overlay need a holder below both file systems",
-    ),
-    known(
         "tests",
         &["mounted", "world"],
         "a world makes mounts, and a mount runs the programs of its world",

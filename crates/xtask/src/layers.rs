@@ -60,10 +60,12 @@ pub(crate) const TABLE: &[Rule] = &[
     rule(Product(2), "lfsfs-client", Only(&["lfsfs-types", "lfsfs-common", "lfsfs-proto", "lfsfs-transfer"])),
 
     rule(Product(3), "lfsfs-upload", Only(&["lfsfs-types", "lfsfs-common", "lfsfs-client"])),
+    rule(Product(3), "lfsfs-reader", Only(&["lfsfs-types", "lfsfs-common", "lfsfs-client", "lfsfs-cache"])),
 
-    rule(Product(4), "lfsfs-sync", Only(&["lfsfs-types", "lfsfs-common", "lfsfs-client", "lfsfs-cache", "lfsfs-upload"])),
+    rule(Product(4), "lfsfs-sync", Only(&["lfsfs-types", "lfsfs-common", "lfsfs-client", "lfsfs-cache", "lfsfs-upload",
+                                          "lfsfs-reader"])),
     rule(Product(4), "lfsfs-vfs", Only(&["lfsfs-types", "lfsfs-common", "lfsfs-client", "lfsfs-cache",
-                                         "lfsfs-overlay", "lfsfs-upload"])),
+                                         "lfsfs-overlay", "lfsfs-upload", "lfsfs-reader"])),
 
     rule(Product(5), "lfsfs-mount", Only(&["lfsfs-types", "lfsfs-common", "lfsfs-client", "lfsfs-cache", "lfsfs-vfs",
                                            "lfsfs-overlay", "lfsfs-upload"])),
@@ -164,6 +166,7 @@ mod tests {
             "lfsfs-cache",
             "lfsfs-vfs",
             "lfsfs-upload",
+            "lfsfs-reader",
             "lfsfs-sync",
             "lfsfs-mount",
         ] {

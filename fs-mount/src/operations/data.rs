@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use lfsfs_vfs::{Allocation, ModeEffect, Privileges, Sought, VfsError, WritableVfs, Written};
+use lfsfs_vfs::{Allocation, ModeEffect, Privileges, Sought, Vfs, VfsError, Written};
 use rustix::io::Errno;
 use tracing::debug;
 
@@ -253,7 +253,7 @@ async fn sent(pages: Option<&dyn PageSource>, ino: u64) -> bool {
 
 /// Answers as for a file that is one run of data.
 async fn seek_without_holes(
-    vfs: &WritableVfs,
+    vfs: &Vfs,
     ino: u64,
     offset: u64,
     sought: Sought,

@@ -10,7 +10,7 @@ pub(super) fn of(error: &VfsError) -> Errno {
         VfsError::NotFound => Errno::NOENT,
         VfsError::NotDirectory => Errno::NOTDIR,
         VfsError::IsDirectory => Errno::ISDIR,
-        VfsError::NameTooLong | VfsError::PathTooLong { .. } => Errno::NAMETOOLONG,
+        VfsError::NameTooLong => Errno::NAMETOOLONG,
         VfsError::Stale => Errno::STALE,
         VfsError::NoAttribute => Errno::NODATA,
         VfsError::ReadOnly => Errno::ROFS,
@@ -24,7 +24,6 @@ pub(super) fn of(error: &VfsError) -> Errno {
         VfsError::AttributeTooLarge => Errno::TOOBIG,
         VfsError::AttributeNameTooLong => Errno::RANGE,
         VfsError::NoSpace => Errno::NOSPC,
-        VfsError::HasChanges { .. } => Errno::BUSY,
         VfsError::Unsupported { .. } => Errno::OPNOTSUPP,
         VfsError::Overlay { source } if matches!(**source, OverlayError::InUse { .. }) => {
             Errno::BUSY
@@ -34,10 +33,8 @@ pub(super) fn of(error: &VfsError) -> Errno {
         // A deadline that passed is an input/output error to programs: few expect ETIMEDOUT of a
         // file.
         VfsError::Io { .. } | VfsError::Timeout { .. } => Errno::IO,
-        // Only verbs end so, and no verb comes as a request of the kernel.
-        VfsError::NoSuchPath { .. }
-        | VfsError::DiscardBlocked { .. }
-        | VfsError::CommitUnderWay => Errno::IO,
+        // A defect of this program, which was logged. Not ESTALE: the inode may be as good as ever.
+        VfsError::Internal { .. } => Errno::IO,
     }
 }
 
@@ -80,6 +77,7 @@ mod tests {
             (VfsError::NoSpace, libc::ENOSPC),
             (io, libc::EIO),
             (timeout, libc::EIO),
+            (VfsError::Internal { what: "a panic" }, libc::EIO),
         ];
         for (error, number) in cases {
             assert_eq!(of(&error).raw_os_error(), number, "{error:?}");

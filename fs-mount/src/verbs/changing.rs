@@ -13,8 +13,10 @@ use lfsfs_client::{
 };
 use lfsfs_types::{ObjectPath, ProjectName, Source, VersionRef};
 use lfsfs_upload::{Phase, Progress};
-use lfsfs_vfs::{CommitError, CommitParams, LocalChange, LocalLine, VfsError, tried};
-use tokio::sync::MutexGuard;
+use lfsfs_vfs::{
+    ChangesError, CommitError, CommitParams, DiscardError, Exclusive, LocalChange, LocalLine,
+    PreparedSwitch, SwitchError, VfsError, tried,
+};
 use tokio::task::spawn_blocking;
 use tracing::info;
 
@@ -40,7 +42,7 @@ impl Control {
         answers: &mut Answers,
     ) -> Result<Counted, ControlError> {
         let changes = answers.telling(Default::default, self.vfs.changes()).await;
-        let changes = changes.map_err(|error| self.of_vfs(&error))?;
+        let changes = changes.map_err(|error| self.of_changes(&error))?;
         for change in &changes {
             let item = serde_json::to_value(item(change)).map_err(unsent)?;
             answers
@@ -60,28 +62,27 @@ impl Control {
         answers: &mut Answers,
     ) -> Result<Committed, ControlError> {
         self.expect_writable()?;
-        let _alone = self.begin_change()?;
+        let alone = self.begin_change()?;
         let progress = Arc::new(Progress::default());
         let figures = || figures(&progress);
         answers
             .telling_all(
                 figures,
                 &mut notices,
-                self.cut_and_commit(&params, &progress),
+                self.commit_alone(&alone, &params, &progress),
             )
             .await
     }
 
-    async fn cut_and_commit(
+    async fn commit_alone(
         &self,
+        alone: &Exclusive<'_>,
         params: &CommitParams,
         progress: &Arc<Progress>,
     ) -> Result<Committed, ControlError> {
         let remote = self.retrying(&params.retry);
-        self.cut.settle().await;
-        let kernel = Arc::clone(&self.kernel);
         // Boxed, since it holds all that a commit has in hand.
-        let outcome = Box::pin(self.vfs.commit(&remote, params, kernel, progress)).await;
+        let outcome = Box::pin(alone.commit(&remote, params, &self.kernel, progress)).await;
         // Before the answer: after a commit the mount is small. It fails only if the process ends.
         let _ = spawn_blocking(memory::give_back).await;
         let outcome = outcome.map_err(|error| self.of_commit(error))?;
@@ -110,8 +111,8 @@ impl Control {
         mut notices: Notices,
         answers: &mut Answers,
     ) -> Result<Switched, ControlError> {
-        let _alone = self.begin_change()?;
-        let switch = self.switch_to(version, &retry);
+        let alone = self.begin_change()?;
+        let switch = self.switch_to(&alone, version, &retry);
         answers
             .telling_all(Default::default, &mut notices, switch)
             .await
@@ -124,7 +125,11 @@ impl Control {
     }
 
     /// Fails if something is mounted where the switch would make the kernel drop a name.
-    async fn refuse_submounts(&self, to: &Snapshot, retry: &Retry) -> Result<(), ControlError> {
+    async fn refuse_submounts(
+        &self,
+        switch: &PreparedSwitch<'_>,
+        retry: &Retry,
+    ) -> Result<(), ControlError> {
         let dir = self.fixed.dir.clone();
         let points = spawn_blocking(move || submounts::inside(&dir)).await;
         let points = points.unwrap_or_default();
@@ -132,8 +137,8 @@ impl Control {
             return Ok(());
         }
         let matters = |name: &ChangedName| points.iter().any(|it| submounts::covers(name, it));
-        let replaced = tried(retry, || self.vfs.replaced_by(to, matters)).await;
-        let replaced = replaced.map_err(|error| self.of_vfs(&error))?;
+        let replaced = tried(retry, || switch.replaced(matters)).await;
+        let replaced = replaced.map_err(|error| self.of_switch(&error))?;
         let in_the_way = |point: &&PathBuf| replaced.iter().any(|it| submounts::covers(it, point));
         match points.iter().find(in_the_way) {
             None => Ok(()),
@@ -145,20 +150,26 @@ impl Control {
         }
     }
 
-    async fn switch_to(&self, version: &str, retry: &Retry) -> Result<Switched, ControlError> {
+    async fn switch_to(
+        &self,
+        alone: &Exclusive<'_>,
+        version: &str,
+        retry: &Retry,
+    ) -> Result<Switched, ControlError> {
         // What the kernel holds back is a change too.
         self.cut.settle().await;
         let from = self.status();
         if from.changes > 0 {
-            return Err(self.of_vfs(&VfsError::HasChanges {
+            return Err(self.of_switch(&SwitchError::HasChanges {
                 count: from.changes,
             }));
         }
         let snapshot = self.find_version(version, retry).await?;
-        self.refuse_submounts(&snapshot, retry).await?;
-        let switch = || self.vfs.switch(snapshot.clone(), Arc::clone(&self.kernel));
-        let report = tried(retry, switch).await;
-        let report = report.map_err(|error| self.of_vfs(&error))?;
+        let switch = tried(retry, || alone.prepare_switch(snapshot.clone())).await;
+        let switch = switch.map_err(|error| self.of_switch(&error))?;
+        self.refuse_submounts(&switch, retry).await?;
+        let report = tried(retry, || switch.run(&self.kernel.cache)).await;
+        let report = report.map_err(|error| self.of_switch(&error))?;
         let version = self.status().version;
         let from = from.version;
         info!(
@@ -239,13 +250,13 @@ impl Control {
         let paths: Result<Vec<_>, _> = paths.iter().map(|path| ObjectPath::new(path)).collect();
         let paths =
             paths.map_err(|error| ControlError::new(ControlErrorKind::Usage, full_text(&error)))?;
-        let _alone = self.begin_change()?;
+        let alone = self.begin_change()?;
         let discard = async {
             // What the kernel holds back would come again as a change.
             self.cut.settle().await;
-            let kernel = Arc::clone(&self.kernel);
-            let discarded = self.vfs.discard(&paths, kernel).await;
-            discarded.map_err(|error| self.of_vfs(&error))
+            let kernel = Arc::clone(&self.kernel.cache);
+            let discarded = alone.discard(&paths, kernel).await;
+            discarded.map_err(|error| self.of_discard(&error))
         };
         let count = answers.telling(Default::default, discard).await?;
         info!(count, paths = paths.len(), "discarded");
@@ -253,8 +264,8 @@ impl Control {
     }
 
     /// Takes the right to change what the mount shows.
-    pub(super) fn begin_change(&self) -> Result<MutexGuard<'_, ()>, ControlError> {
-        self.changing.try_lock().map_err(|_| {
+    pub(super) fn begin_change(&self) -> Result<Exclusive<'_>, ControlError> {
+        self.vfs.try_exclusive().ok_or_else(|| {
             ControlError::new(
                 ControlErrorKind::Busy,
                 "another commit, switch or discard of this mount is under way",
@@ -337,9 +348,9 @@ fn expect_same(shown: &Snapshot, found: &Snapshot, address: &str) -> Result<(), 
 }
 
 impl Control {
-    fn of_vfs(&self, error: &VfsError) -> ControlError {
+    fn of_switch(&self, error: &SwitchError) -> ControlError {
         match error {
-            VfsError::HasChanges { count } => {
+            SwitchError::HasChanges { count } => {
                 let there_are = match count {
                     1 => "there is 1 uncommitted change".to_owned(),
                     _ => format!("there are {count} uncommitted changes"),
@@ -347,8 +358,21 @@ impl Control {
                 ControlError::failed(there_are)
                     .hint("make them a version with lfsfs commit, or drop them with lfsfs discard")
             }
-            error => self.with_way_to_server(full_text(error), is_no_answer(error)),
+            SwitchError::OtherProject => ControlError::failed(full_text(error)),
+            SwitchError::Vfs(error) => {
+                self.with_way_to_server(full_text(error), is_no_answer(error))
+            }
         }
+    }
+
+    fn of_discard(&self, error: &DiscardError) -> ControlError {
+        let is_no_answer = matches!(error, DiscardError::Vfs(error) if is_no_answer(error));
+        self.with_way_to_server(full_text(error), is_no_answer)
+    }
+
+    fn of_changes(&self, error: &ChangesError) -> ControlError {
+        let is_no_answer = matches!(error, ChangesError::Vfs(error) if is_no_answer(error));
+        self.with_way_to_server(full_text(error), is_no_answer)
     }
 
     fn of_remote(&self, error: &RemoteError) -> ControlError {
@@ -381,9 +405,10 @@ impl Control {
                 .hint("nothing was lost; make the file smaller or remove it, then commit again"),
             CommitError::Vfs(error)
             | CommitError::File { source: error, .. }
-            | CommitError::Landing { source: error, .. } => {
-                self.with_way_to_server(text, is_no_answer(&error))
-            }
+            | CommitError::Switch {
+                source: SwitchError::Vfs(error),
+                ..
+            } => self.with_way_to_server(text, is_no_answer(&error)),
             _ => ControlError::failed(text),
         }
     }

@@ -12,7 +12,7 @@ use lfsfs_mount::operations::{
 };
 use lfsfs_testkit::tempdir::ThreadDir;
 use lfsfs_types::nodeid;
-use lfsfs_vfs::{SetAttr, Vfs, VfsConfig, WritableVfs};
+use lfsfs_vfs::{BaseVersion, SetAttr, Vfs, VfsConfig};
 use rustix::io::Errno;
 use tokio::runtime::Handle;
 
@@ -34,8 +34,8 @@ async fn mount(config: OperationsConfig) -> Mounted {
     let dir = ThreadDir::new().unwrap();
     let cache = DiskCache::open(dir.path(), CacheConfig::default()).unwrap();
     let source = "app".parse().unwrap();
-    let base = Vfs::open(remote.clone(), cache, &source, VfsConfig::default()).await;
-    let vfs = WritableVfs::read_only(base.unwrap(), Arc::new(StampClock)).unwrap();
+    let base = BaseVersion::open(remote.clone(), cache, &source, VfsConfig::default()).await;
+    let vfs = Vfs::read_only(base.unwrap(), Arc::new(StampClock)).unwrap();
     let operations = Operations::new(Arc::new(vfs), config, None, Handle::current());
     Mounted {
         operations,

@@ -182,7 +182,7 @@ fn publish(session: CommitSession) -> Result<Result<Published, v1::Conflicts>, M
     match session.publish() {
         Ok(published) => Ok(Ok(published)),
         Err(error) => {
-            let message = crate::fault::text(&error);
+            let message = lfsfs_common::full_text(&error);
             match error {
                 MetadataError::Conflicts { paths, count, .. } => Ok(Err(v1::Conflicts {
                     message,

@@ -34,7 +34,7 @@ impl IntoFault for NoRoom {
             Self::Full { .. } => FaultKind::Full,
             Self::Disk(_) => FaultKind::Internal,
         };
-        Fault::new(kind, crate::fault::text(&self))
+        Fault::new(kind, lfsfs_common::full_text(&self))
     }
 }
 

@@ -26,7 +26,7 @@ pub(super) fn project_name(text: &str) -> Result<ProjectName, Fault> {
 pub(super) fn source(text: &str) -> Result<Source, Fault> {
     // The error of a source does not repeat what its own source says.
     let parsed = text.parse::<Source>();
-    parsed.map_err(|error| Fault::new(FaultKind::Invalid, crate::fault::text(&error)))
+    parsed.map_err(|error| Fault::new(FaultKind::Invalid, lfsfs_common::full_text(&error)))
 }
 
 pub(super) fn path(bytes: &[u8]) -> Result<ObjectPath, Fault> {

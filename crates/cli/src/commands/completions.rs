@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory as _};
 use lfsfs_common::documents::{Shell, write_all, write_completions, write_file};
+use lfsfs_common::full_text;
 
 use crate::cli::Cli;
-use crate::error::{CommandError, full_text};
+use crate::error::CommandError;
 use crate::output::Output;
 
 /// The page of mount(8)'s helper is that of the command that does the same.

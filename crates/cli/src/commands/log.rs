@@ -175,7 +175,7 @@ mod tests {
             row(&["v9", "alice@host", ""]),
         ];
         let widths = widths(&rows);
-        assert_eq!(widths, [3, 13, 6]);
+        assert_eq!(widths, [3, 10, 6]);
         let lines: Vec<_> = rows.iter().map(|row| line(row, &widths).plain()).collect();
         assert_eq!(lines, ["v10  me@host     a\\033b", "v9   alice@host"]);
     }

@@ -17,7 +17,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use lfsfs_types::{DirId, LinkId, Name, ObjectPath, Record, Timestamp};
+use lfsfs_types::{Aspect, DirId, LinkId, Name, ObjectPath, Record, Timestamp};
 
 use super::Change;
 use super::links::{has, live_names, names_of};
@@ -45,10 +45,12 @@ impl Step {
             (Some(before), Some(after)) => (before, after),
             _ => return Self::State,
         };
-        let times = |record: &Record| (record.mtime, record.ctime);
-        if !before.same_state(after) || before.link != after.link {
+        let differences = before.differences(after);
+        // The number of names counts as state: all names of a link have one record, and a side that
+        // made or removed a name of it must meet one that did so too. Times and the hash are merged.
+        if differences.has_any(&Aspect::STATE) || differences.has_any(&Aspect::LINK) {
             Self::State
-        } else if times(before) == times(after) && before.sha256 == after.sha256 {
+        } else if differences.is_empty() {
             Self::None
         } else {
             Self::Times
@@ -81,11 +83,14 @@ impl Footprint {
         let Some((dir, before)) = before.and_then(|before| Some((before.dir()?, before))) else {
             return;
         };
-        let owner = |record: &Record| (record.mode, record.uid, record.gid);
         match after.filter(|after| after.dir() == Some(dir)) {
-            Some(after) if owner(after) == owner(before) => {}
-            Some(_) => {
-                self.changed.insert(dir);
+            Some(after) => {
+                // Only these decide what a user may do below the directory. Its times change with each
+                // entry, and attributes of its own are in the way of no change below it.
+                let differences = before.differences(after);
+                if differences.has_any(&[Aspect::Mode, Aspect::Owner]) {
+                    self.changed.insert(dir);
+                }
             }
             None => {
                 self.left.insert(dir);
@@ -277,15 +282,13 @@ impl Sides<'_> {
             return Ok(Verdict::Conflict);
         };
         let new = planner.plan.is_fresh(my_dir) && self.base.directory(their_dir)?.is_none();
-        let alike = mine.same_state(&Record {
-            kind: mine.kind.clone(),
-            ..theirs.clone()
-        });
-        Ok(if new && alike {
-            Verdict::Unite(their_dir)
+        // Both are directories; that they have two ids is what is to be united.
+        let differences = mine.differences(theirs);
+        if new && !differences.has_any(&[Aspect::Mode, Aspect::Owner, Aspect::Xattrs]) {
+            Ok(Verdict::Unite(their_dir))
         } else {
-            Verdict::Conflict
-        })
+            Ok(Verdict::Conflict)
+        }
     }
 
     /// Returns true if both moved or removed a directory, to different ends.

@@ -17,7 +17,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use lfsfs_types::limits::{PAGE_ENTRIES_MAX, PATH_LEN_MAX};
-use lfsfs_types::{ContentId, DirId, Kind, Link, LinkId, Name, Record};
+use lfsfs_types::{Aspect, ContentId, DirId, Kind, Link, LinkId, Name, Record};
 
 use super::contents::{ContentCheck, Lengths};
 use super::staging::{Staging, StagingEdits};
@@ -107,15 +107,21 @@ impl Difference {
             (Some(old), Some(new)) => (old, new),
             _ => return Self::Row,
         };
-        let sha256 = new.sha256.is_none() || old.sha256 == new.sha256;
-        if !(old.same_state(new) && old.link == new.link && sha256) {
+        let differences = old.differences(new);
+        // A hash that is not known any more is no reason for a row, one that is known now is.
+        let has_new_hash = new.sha256.is_some() && differences.has(Aspect::Sha256);
+        if differences.has_any(&Aspect::STATE) || differences.has_any(&Aspect::LINK) || has_new_hash
+        {
             return Self::Row;
         }
-        match (old.mtime == new.mtime, old.ctime == new.ctime) {
-            (true, true) => Self::None,
+        match (
+            differences.has(Aspect::Mtime),
+            differences.has(Aspect::Ctime),
+        ) {
+            (false, false) => Self::None,
             _ if new.kind.is_directory() => Self::DirectoryTimes,
-            (true, false) => Self::Ctime,
-            (false, _) => Self::Row,
+            (false, true) => Self::Ctime,
+            (true, _) => Self::Row,
         }
     }
 }

@@ -59,7 +59,7 @@ impl Both {
                     self.file.rebase(size, generation, self.seals);
                     // What the version has is data, whatever it was.
                     let pieces = self.file.pieces(0, LEN_MAX * 2);
-                    for piece in pieces.iter().filter(|it| it.source == Source::Base) {
+                    for piece in pieces.iter().filter(|it| it.source == PieceSource::Base) {
                         self.holes[at(piece.offset)..at(piece.offset + piece.len)].fill(false);
                     }
                 }

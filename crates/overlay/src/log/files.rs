@@ -12,7 +12,7 @@ use lfsfs_common::random::random_bytes;
 use lfsfs_types::{ProjectId, Reader, VersionId, VersionNumber, Writer};
 
 use crate::error::{Damage, OverlayError};
-use crate::inode::{Base, Source};
+use crate::inode::{Base, ProjectBase};
 
 const FORMAT_TEXT: &[u8] = b"lfsfs overlay 1\n";
 const FORMAT: u8 = 1;
@@ -20,7 +20,7 @@ const FORMAT: u8 = 1;
 /// What the `source` file says: what the overlay began above, and its own identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Identity {
-    pub(crate) source: Source,
+    pub(crate) source: ProjectBase,
     pub(crate) overlay: [u8; 16],
 }
 
@@ -39,7 +39,7 @@ pub(crate) fn exists(dir: &Path) -> bool {
 }
 
 /// Returns the identity of the overlay, which is made above `source` if there is none yet.
-pub(crate) fn open_or_create(dir: &Path, source: &Source) -> Result<Identity, OverlayError> {
+pub(crate) fn open_or_create(dir: &Path, source: &ProjectBase) -> Result<Identity, OverlayError> {
     let format = dir.join("format");
     match read_optional(&format)? {
         Some(found) if found == FORMAT_TEXT => {}
@@ -98,7 +98,7 @@ impl Identity {
         let overlay = reader.array()?;
         reader.finish()?;
         Ok(Self {
-            source: Source { project, base },
+            source: ProjectBase { project, base },
             overlay,
         })
     }

@@ -150,8 +150,7 @@ impl SegmentReplay<'_> {
             let Some(record) = record.filter(|record| record.sequence == *sequence) else {
                 return Ok(Some(stop(at as u64, *sequence)));
             };
-            let place = (self.number, at);
-            apply(state, &record, place).map_err(|problem| OverlayError::Damaged {
+            apply(state, &record, self.number, at).map_err(|problem| OverlayError::Damaged {
                 path: path.clone(),
                 position: at as u64,
                 problem,
@@ -163,11 +162,7 @@ impl SegmentReplay<'_> {
     }
 }
 
-fn apply(
-    state: &mut State,
-    record: &Record<'_>,
-    (segment, at): (u32, usize),
-) -> Result<(), Damage> {
+fn apply(state: &mut State, record: &Record<'_>, segment: u32, at: usize) -> Result<(), Damage> {
     let operation = Operation::decode(record.operation)?;
     let number = |value: usize| u32::try_from(value).map_err(|_| Damage::Record);
     let location = Location {
@@ -188,7 +183,7 @@ fn check_droppable(
     broken: &Break,
     boot: [u8; 16],
 ) -> Result<(), OverlayError> {
-    // Without a header nobody knows when it was written: as strict as can be.
+    // Without a header it is not known when it was written: as strict as can be.
     let same_boot = broken.header.is_none_or(|header| header.boot == boot);
     let counts = |record: &Record<'_>| {
         record.sequence >= broken.sequence && (same_boot || record.synced >= broken.sequence)

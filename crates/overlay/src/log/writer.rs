@@ -58,23 +58,34 @@ pub(crate) struct SyncWork {
     sequence: u64,
 }
 
+/// Where a log is and how far it was read.
+#[derive(Debug)]
+pub(crate) struct LogParams {
+    pub(crate) dir: PathBuf,
+    /// The random id of the overlay.
+    pub(crate) overlay: [u8; 16],
+    /// The boot of this machine that the process runs in.
+    pub(crate) boot: [u8; 16],
+    pub(crate) durability: Durability,
+    pub(crate) segment_len_max: u64,
+    pub(crate) next_number: u32,
+    pub(crate) next_sequence: u64,
+    /// Segments with records that may not be durable.
+    pub(crate) unsynced: BTreeMap<u32, Arc<Segment>>,
+}
+
 impl LogWriter {
-    pub(crate) fn new(
-        (dir, overlay, boot): (PathBuf, [u8; 16], [u8; 16]),
-        (durability, segment_len_max): (Durability, u64),
-        (next_number, next_sequence): (u32, u64),
-        unsynced: BTreeMap<u32, Arc<Segment>>,
-    ) -> Self {
+    pub(crate) fn new(params: LogParams) -> Self {
         Self {
-            dir,
-            overlay,
-            boot,
-            durability,
-            segment_len_max,
-            next_number,
-            next_sequence,
+            dir: params.dir,
+            overlay: params.overlay,
+            boot: params.boot,
+            durability: params.durability,
+            segment_len_max: params.segment_len_max,
+            next_number: params.next_number,
+            next_sequence: params.next_sequence,
             synced: 0,
-            unsynced,
+            unsynced: params.unsynced,
             begun: false,
             active: None,
             failure: None,

@@ -1,4 +1,4 @@
-//! Giving back the space of what nobody needs any more.
+//! Giving back the space of bytes that no file has any more.
 //!
 //! Steps, each safe to be the last: (1) data that is still needed is copied out of segments that hold
 //! little of it, record by record, as ordinary appends; (2) the log goes on in a new segment and the
@@ -116,7 +116,7 @@ impl Overlay {
         let mut moved = 0;
         for (ino, offset, from, len) in view.state.located_extents() {
             if sparse.contains_key(&from.segment)
-                && self.move_extent(&view, (ino, offset), from, len)?
+                && self.move_extent(&view, ino, offset, from, len)?
             {
                 moved += len;
             }
@@ -127,7 +127,8 @@ impl Overlay {
     fn move_extent(
         &self,
         view: &View,
-        (ino, offset): (u64, u64),
+        ino: u64,
+        offset: u64,
         from: Location,
         len: u64,
     ) -> Result<bool, OverlayError> {

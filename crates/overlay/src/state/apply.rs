@@ -1,15 +1,22 @@
-//! The switchboard: one arm for each operation.
+//! One arm for each operation.
 
 use std::sync::Arc;
+
+use lfsfs_types::Timestamp;
 
 use crate::error::ApplyError;
 use crate::extent::Location;
 use crate::inode::{BaseObject, Inode};
 use crate::operation::Operation;
 use crate::state::State;
+use crate::state::content::Stamp;
 
 impl State {
     /// Applies an operation; on an error the state is half changed and must be thrown away.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one whole match: a new operation does not compile without its arm"
+    )]
     pub(crate) fn change(
         &mut self,
         operation: &Operation,
@@ -19,39 +26,34 @@ impl State {
         if carries_data(operation) != data.is_some() {
             return Err(ApplyError::Data);
         }
-        match (operation, data) {
-            (
-                Operation::Write {
-                    ino,
-                    offset,
-                    time,
-                    mode,
-                },
-                Some(data),
-            ) => self.write(*ino, *offset, data, (*time, *mode)),
-            (Operation::Move { ino, offset, from }, Some(data)) => {
-                self.move_extent(*ino, *offset, *from, data)
-            }
-            (operation, _) => self.change_without_data(operation),
-        }
-    }
-
-    fn change_without_data(&mut self, operation: &Operation) -> Result<(), ApplyError> {
         use Operation as O;
         match operation {
-            O::Adopt { ino, base } => self.adopt(*ino, base),
+            O::CopyUp { ino, base } => self.copy_up(*ino, base),
             O::Create {
                 place,
                 ino,
                 node,
                 creation,
             } => self.create(place, *ino, node, *creation),
+            O::Write {
+                ino,
+                offset,
+                time,
+                mode,
+            } => {
+                let (location, len) = data.ok_or(ApplyError::Data)?;
+                self.write(*ino, *offset, location, len, stamp(*time, *mode))
+            }
+            O::Move { ino, offset, from } => {
+                let (to, len) = data.ok_or(ApplyError::Data)?;
+                self.move_extent(*ino, *offset, *from, to, len)
+            }
             O::Truncate {
                 ino,
                 size,
                 time,
                 mode,
-            } => self.truncate(*ino, *size, (*time, *mode)),
+            } => self.truncate(*ino, *size, stamp(*time, *mode)),
             O::SetAttributes {
                 ino,
                 attributes,
@@ -67,14 +69,14 @@ impl State {
                 ino,
                 replaced,
                 time,
-            } => self.rename((from, to), *ino, *replaced, *time),
+            } => self.rename(from, to, *ino, *replaced, *time),
             O::Exchange {
                 first,
                 first_ino,
                 second,
                 second_ino,
                 time,
-            } => self.exchange((first, *first_ino), (second, *second_ino), *time),
+            } => self.exchange(first, *first_ino, second, *second_ino, *time),
             O::SetXattr {
                 ino,
                 name,
@@ -89,16 +91,8 @@ impl State {
                 size,
                 time,
                 mode,
-            } => self.fallocate(*ino, (*offset, *len), *size, (*time, *mode)),
+            } => self.fallocate(*ino, *offset, *len, *size, stamp(*time, *mode)),
             O::Forget { ino } => self.forget(*ino),
-            operation => self.change_layers(operation),
-        }
-    }
-
-    /// Applies what concerns the overlay as a whole, or what it hides of the base.
-    fn change_layers(&mut self, operation: &Operation) -> Result<(), ApplyError> {
-        use Operation as O;
-        match operation {
             O::DiscardAll {} => self.discard_all(),
             O::Discard {
                 entries,
@@ -106,7 +100,7 @@ impl State {
                 inodes,
             } => self.discard(entries, revealed, inodes),
             O::Seal { commit } => self.seal(*commit),
-            O::Landed { ino, base } => self.landed(*ino, base),
+            O::Mapped { ino, base } => self.mapped(*ino, base),
             O::Committed {
                 commit,
                 base,
@@ -118,15 +112,13 @@ impl State {
                 self.reopen();
                 Ok(())
             }
-            // Every other operation has its arm in the callers.
-            _ => Err(ApplyError::Data),
         }
     }
 
-    fn adopt(&mut self, ino: u64, base: &Arc<BaseObject>) -> Result<(), ApplyError> {
+    fn copy_up(&mut self, ino: u64, base: &Arc<BaseObject>) -> Result<(), ApplyError> {
         self.check_free(ino)?;
-        if let Some(ino) = self.adopted(&base.key()) {
-            return Err(ApplyError::AdoptedAlready { ino });
+        if let Some(ino) = self.copy_of(&base.key()) {
+            return Err(ApplyError::CopiedUpAlready { ino });
         }
         let inode = Inode::of_base(base.clone(), self.generation).ok_or(ApplyError::Pack)?;
         self.insert(ino, inode);
@@ -135,10 +127,10 @@ impl State {
     }
 
     pub(super) fn check_free(&self, ino: u64) -> Result<(), ApplyError> {
-        match self.inode(ino) {
-            Some(_) => Err(ApplyError::InodeExists { ino }),
-            None => Ok(()),
+        if self.inode(ino).is_some() {
+            return Err(ApplyError::InodeExists { ino });
         }
+        Ok(())
     }
 
     /// Drops an inode without names, or one that does not differ from the base.
@@ -158,6 +150,10 @@ impl State {
             self.remove(ino);
         }
     }
+}
+
+fn stamp(time: Timestamp, mode: Option<u32>) -> Stamp {
+    Stamp { time, mode }
 }
 
 /// Returns true for the operations whose log record carries bytes of a file.

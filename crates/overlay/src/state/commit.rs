@@ -50,21 +50,21 @@ impl State {
         sealed.dirty.iter().copied().filter(changed).collect()
     }
 
-    pub(super) fn landed(&mut self, ino: u64, base: &Arc<BaseObject>) -> Result<(), ApplyError> {
+    pub(super) fn mapped(&mut self, ino: u64, base: &Arc<BaseObject>) -> Result<(), ApplyError> {
         let known = self
             .sealed_state()
             .is_some_and(|sealed| sealed.inode(ino).is_some());
         if !known {
-            return Err(ApplyError::NotLanded { ino });
+            return Err(ApplyError::NotMapped { ino });
         }
-        self.landed.insert_mut(ino, base.clone());
+        self.mapped.insert_mut(ino, base.clone());
         Ok(())
     }
 
     pub(super) fn aborted(&mut self, commit: VersionId) -> Result<(), ApplyError> {
         self.layer(commit)?;
         self.sealed = None;
-        self.landed = Map::default();
+        self.mapped = Map::default();
         Ok(())
     }
 
@@ -92,7 +92,7 @@ impl State {
         }
         self.base = base;
         self.sealed = None;
-        self.landed = Map::default();
+        self.mapped = Map::default();
         Ok(())
     }
 
@@ -107,7 +107,7 @@ impl State {
             return Ok(());
         };
         let id = then.base.or(outcome.directories.get(&ino).copied());
-        let id = id.ok_or(ApplyError::NotLanded { ino })?;
+        let id = id.ok_or(ApplyError::NotMapped { ino })?;
         outcome.directories.insert(ino, id);
         // A directory that was removed and forgotten since lost its entries one by one before.
         let now = self
@@ -142,10 +142,10 @@ impl State {
             return Ok(());
         }
         let base = self
-            .landed
+            .mapped
             .get(&ino)
             .cloned()
-            .ok_or(ApplyError::NotLanded { ino })?;
+            .ok_or(ApplyError::NotMapped { ino })?;
         let gone = then.base_names.saturating_sub(now.base_names);
         let lost = gone + outcome.lost.get(&ino).copied().unwrap_or(0);
         let base_names = then.attributes.nlink.saturating_sub(lost);

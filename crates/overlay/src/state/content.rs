@@ -12,14 +12,20 @@ use crate::state::State;
 const SIZE_MAX: u64 = i64::MAX as u64;
 
 /// When content changed, and the mode that it left.
-type Stamp = (Timestamp, Option<u32>);
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stamp {
+    pub(super) time: Timestamp,
+    /// `None` if the mode is as it was.
+    pub(super) mode: Option<u32>,
+}
 
 impl State {
     pub(super) fn write(
         &mut self,
         ino: u64,
         offset: u64,
-        (location, len): (Location, u64),
+        location: Location,
+        len: u64,
         stamp: Stamp,
     ) -> Result<(), ApplyError> {
         check_range(ino, offset, len)?;
@@ -41,7 +47,8 @@ impl State {
     pub(super) fn fallocate(
         &mut self,
         ino: u64,
-        (offset, len): (u64, u64),
+        offset: u64,
+        len: u64,
         size: u64,
         stamp: Stamp,
     ) -> Result<(), ApplyError> {
@@ -74,7 +81,8 @@ impl State {
         ino: u64,
         offset: u64,
         from: Location,
-        (to, len): (Location, u64),
+        to: Location,
+        len: u64,
     ) -> Result<(), ApplyError> {
         let file = self.known(ino)?.file().ok_or(ApplyError::NotFile { ino })?;
         match file.extent_at(offset) {
@@ -160,7 +168,7 @@ impl State {
     fn change_file(
         &mut self,
         ino: u64,
-        (time, mode): Stamp,
+        Stamp { time, mode }: Stamp,
         change: impl FnOnce(&mut FileData) -> u64,
     ) -> Result<(), ApplyError> {
         self.known(ino)?.file().ok_or(ApplyError::NotFile { ino })?;

@@ -9,7 +9,7 @@ use crate::Map;
 
 use crate::error::ApplyError;
 use crate::inode::{Attributes, Base, BaseKey, BaseObject, Inode, Node, Slot};
-use crate::operation::Place;
+use crate::operation::EntryName;
 use crate::state::State;
 
 impl State {
@@ -33,7 +33,7 @@ impl State {
     /// Drops what the overlay says about names, and makes objects what they are in the base.
     pub(super) fn discard(
         &mut self,
-        entries: &[Place],
+        entries: &[EntryName],
         revealed: &[(u64, (DirId, Name))],
         inodes: &[u64],
     ) -> Result<(), ApplyError> {
@@ -60,7 +60,7 @@ impl State {
         Ok(())
     }
 
-    fn drop_slot(&mut self, place: &Place) -> Result<Slot, ApplyError> {
+    fn drop_slot(&mut self, place: &EntryName) -> Result<Slot, ApplyError> {
         let directory = self.live_directory(place.directory)?;
         let slot = directory.entries.get(&place.name).copied();
         let slot = slot.ok_or_else(|| ApplyError::EntryUnchanged {
@@ -108,7 +108,7 @@ impl State {
 
     /// Returns true if nothing stands in the place that an object has in the base.
     fn shows_home(&self, base: &BaseObject) -> bool {
-        let above = self.adopted(&BaseKey::Directory(base.directory));
+        let above = self.copy_of(&BaseKey::Directory(base.directory));
         let above = above.and_then(|ino| self.inode(ino)?.directory());
         match (above, &base.name) {
             (Some(above), Some(name)) => !above.entries.contains_key(name),
@@ -183,7 +183,7 @@ impl State {
         Ok(())
     }
 
-    /// Makes another version the base; adopted objects are looked up anew.
+    /// Makes another version the base; objects that were copied up are looked up anew.
     pub(super) fn switch(&mut self, base: Base) -> Result<(), ApplyError> {
         self.check_unsealed()?;
         if !self.is_unchanged() {

@@ -9,13 +9,13 @@ use lfsfs_types::{DirId, Name, Timestamp};
 use crate::error::ApplyError;
 use crate::extent::FileData;
 use crate::inode::{Attributes, BaseKey, DirectoryData, Inode, Node, Slot};
-use crate::operation::{Creation, NewNode, Place};
+use crate::operation::{Creation, EntryName, NewNode};
 use crate::state::State;
 
 impl State {
     pub(super) fn create(
         &mut self,
-        place: &Place,
+        place: &EntryName,
         ino: u64,
         node: &NewNode,
         creation: Creation,
@@ -49,7 +49,7 @@ impl State {
     pub(super) fn link(
         &mut self,
         ino: u64,
-        place: &Place,
+        place: &EntryName,
         time: Timestamp,
     ) -> Result<(), ApplyError> {
         let inode = self.known(ino)?;
@@ -70,7 +70,7 @@ impl State {
 
     pub(super) fn unlink(
         &mut self,
-        place: &Place,
+        place: &EntryName,
         ino: u64,
         time: Timestamp,
     ) -> Result<(), ApplyError> {
@@ -85,7 +85,7 @@ impl State {
 
     pub(super) fn rmdir(
         &mut self,
-        place: &Place,
+        place: &EntryName,
         ino: u64,
         time: Timestamp,
     ) -> Result<(), ApplyError> {
@@ -98,7 +98,8 @@ impl State {
 
     pub(super) fn rename(
         &mut self,
-        (from, to): (&Place, &Place),
+        from: &EntryName,
+        to: &EntryName,
         ino: u64,
         replaced: Option<u64>,
         time: Timestamp,
@@ -126,8 +127,10 @@ impl State {
 
     pub(super) fn exchange(
         &mut self,
-        (first, first_ino): (&Place, u64),
-        (second, second_ino): (&Place, u64),
+        first: &EntryName,
+        first_ino: u64,
+        second: &EntryName,
+        second_ino: u64,
         time: Timestamp,
     ) -> Result<(), ApplyError> {
         self.check_named(first, first_ino)?;
@@ -146,7 +149,7 @@ impl State {
     }
 
     /// Fails unless the name stands for the inode, by a slot or through the base.
-    pub(super) fn check_named(&self, place: &Place, ino: u64) -> Result<(), ApplyError> {
+    pub(super) fn check_named(&self, place: &EntryName, ino: u64) -> Result<(), ApplyError> {
         let directory = self.live_directory(place.directory)?;
         let inode = self.known(ino)?;
         let named = match directory.entries.get(&place.name) {
@@ -164,16 +167,16 @@ impl State {
     }
 
     /// Fails if the name is known to be taken. Names that only the base knows are the caller's.
-    fn check_vacant(&self, place: &Place) -> Result<(), ApplyError> {
+    fn check_vacant(&self, place: &EntryName) -> Result<(), ApplyError> {
         let directory = self.live_directory(place.directory)?;
-        let adopted = |base: DirId| {
+        let is_held = |base: DirId| {
             let key = BaseKey::Entry(base, place.name.clone());
             self.by_base.contains_key(&key)
         };
         let taken = match directory.entries.get(&place.name) {
             Some(Slot::Inode { .. }) => true,
             Some(Slot::Removed) => false,
-            None => directory.base.is_some_and(adopted),
+            None => directory.base.is_some_and(is_held),
         };
         if taken {
             return Err(ApplyError::EntryExists {
@@ -194,7 +197,7 @@ impl State {
         Ok(())
     }
 
-    fn add_name(&mut self, place: &Place, ino: u64, time: Timestamp) {
+    fn add_name(&mut self, place: &EntryName, ino: u64, time: Timestamp) {
         self.change_entries(place.directory, time, |entries| {
             let covers_base = entries.get(&place.name).is_some_and(|slot| {
                 matches!(
@@ -211,7 +214,7 @@ impl State {
     }
 
     /// Takes a name away that was checked.
-    fn remove_name(&mut self, place: &Place, ino: u64, time: Timestamp) {
+    fn remove_name(&mut self, place: &EntryName, ino: u64, time: Timestamp) {
         let mut was_base = false;
         self.change_entries(place.directory, time, |entries| {
             match entries.get(&place.name) {
@@ -232,7 +235,7 @@ impl State {
     }
 
     /// Counts a base's name of the inode as gone.
-    fn leave_base(&mut self, place: &Place, ino: u64) {
+    fn leave_base(&mut self, place: &EntryName, ino: u64) {
         let base_dir = self
             .inode(place.directory)
             .and_then(Inode::directory)

@@ -206,7 +206,7 @@ impl BaseTree {
         }
     }
 
-    pub(crate) fn landed(&self, outcome: &Outcome, ino: u64) -> Option<BaseObject> {
+    pub(crate) fn mapped(&self, outcome: &Outcome, ino: u64) -> Option<BaseObject> {
         if ino == crate::common::ROOT {
             return Some(crate::common::root());
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use lfsfs_overlay::{Operation, Overlay, OverlayError, Source, State};
+use lfsfs_overlay::{Operation, Overlay, OverlayError, ProjectBase, State};
 use tempfile::TempDir;
 
 use crate::common::{open, options, source};
@@ -102,7 +102,7 @@ fn a_log_of_every_operation_cut_at_every_byte_keeps_everything_before() {
     for len in 0..=log.bytes.len() {
         let dir = log.with(&log.bytes[..len]);
         let open = |base| {
-            let source = Source { base, ..source() };
+            let source = ProjectBase { base, ..source() };
             Overlay::open(dir.path(), &source, &options()).unwrap()
         };
         let expected = log.state_at(len);

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use lfsfs_overlay::{
-    Base, BaseObject, Change, Creation, NewNode, Operation, Overlay, OverlayOptions, Place, Source,
+    Base, BaseObject, Change, Creation, EntryName, NewNode, Operation, Overlay, OverlayOptions,
+    ProjectBase,
 };
 use lfsfs_types::{
     DirId, Kind, Name, ProjectId, Record, Timestamp, VersionId, VersionNumber, XattrName,
@@ -12,12 +13,12 @@ use lfsfs_types::{
 
 pub(crate) const ROOT: u64 = 1;
 
-pub(crate) fn source() -> Source {
+pub(crate) fn source() -> ProjectBase {
     let base = Base {
         number: VersionNumber(7),
         id: VersionId([7; 16]),
     };
-    Source {
+    ProjectBase {
         project: ProjectId([1; 16]),
         base,
     }
@@ -43,8 +44,8 @@ pub(crate) fn xattr_name(text: &str) -> XattrName {
     XattrName::new(text.as_bytes()).unwrap()
 }
 
-pub(crate) fn place(directory: u64, text: &str) -> Place {
-    Place {
+pub(crate) fn place(directory: u64, text: &str) -> EntryName {
+    EntryName {
         directory,
         name: name(text),
     }
@@ -77,8 +78,8 @@ pub(crate) fn root() -> BaseObject {
     }
 }
 
-pub(crate) fn adopt_root() -> Operation {
-    Operation::Adopt {
+pub(crate) fn copy_up_root() -> Operation {
+    Operation::CopyUp {
         ino: ROOT,
         base: root().into(),
     }
@@ -113,7 +114,9 @@ pub(crate) fn write(ino: u64, offset: u64, data: &[u8]) -> Change<'_> {
 pub(crate) fn with_file(dir: &Path) -> Overlay {
     let overlay = open(dir);
     let file = create(ROOT, "file", 2, NewNode::File);
-    overlay.apply(&[adopt_root().into(), file.into()]).unwrap();
+    overlay
+        .apply(&[copy_up_root().into(), file.into()])
+        .unwrap();
     overlay
 }
 

@@ -1,9 +1,9 @@
 //! Dropping changes of some names and objects, and what such an operation refuses.
 
-use lfsfs_overlay::{ApplyError, BaseObject, NewAttributes, NewNode, Operation, Place, State};
+use lfsfs_overlay::{ApplyError, BaseObject, EntryName, NewAttributes, NewNode, Operation, State};
 use lfsfs_types::{ContentId, DirId, Kind, Link, LinkId, Record};
 
-use crate::common::{ROOT, adopt_root, create, name, place, record, source, time};
+use crate::common::{ROOT, copy_up_root, create, name, place, record, source, time};
 
 const DIRECTORY: u64 = 2;
 const FILE: u64 = 3;
@@ -27,29 +27,29 @@ fn state() -> State {
     };
     let directory = record(Kind::Directory { dir: BELOW });
     for operation in [
-        adopt_root(),
-        adopt(DIRECTORY, DirId::ROOT, "a", directory),
-        adopt(FILE, BELOW, "b", file(1)),
-        adopt(LINKED, BELOW, "f", file(2)),
+        copy_up_root(),
+        copy_up(DIRECTORY, DirId::ROOT, "a", directory),
+        copy_up(FILE, BELOW, "b", file(1)),
+        copy_up(LINKED, BELOW, "f", file(2)),
     ] {
         state.apply(&operation, None).unwrap();
     }
     state
 }
 
-fn adopt(ino: u64, directory: DirId, text: &str, record: Record) -> Operation {
+fn copy_up(ino: u64, directory: DirId, text: &str, record: Record) -> Operation {
     let base = BaseObject {
         directory,
         name: Some(name(text)),
         record,
     };
-    Operation::Adopt {
+    Operation::CopyUp {
         ino,
         base: base.into(),
     }
 }
 
-fn discard(entries: &[Place], inodes: &[u64]) -> Operation {
+fn discard(entries: &[EntryName], inodes: &[u64]) -> Operation {
     Operation::Discard {
         entries: entries.to_vec(),
         revealed: Vec::new(),
@@ -57,7 +57,7 @@ fn discard(entries: &[Place], inodes: &[u64]) -> Operation {
     }
 }
 
-fn rename(from: Place, to: Place, ino: u64) -> Operation {
+fn rename(from: EntryName, to: EntryName, ino: u64) -> Operation {
     Operation::Rename {
         from,
         to,
@@ -112,7 +112,7 @@ fn what_moved_and_changed_is_back_in_its_place() {
     let file = state.inode(FILE).unwrap();
     assert_eq!((file.attributes.mode, file.in_place), (0o644, true));
     let key = file.base.as_ref().unwrap().key();
-    assert_eq!(state.adopted(&key), Some(FILE));
+    assert_eq!(state.copy_of(&key), Some(FILE));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use lfsfs_types::{
 };
 
 use crate::common::{
-    ROOT, adopt_root, create, name, place, record, source, time, write, xattr_name,
+    ROOT, copy_up_root, create, name, place, record, source, time, write, xattr_name,
 };
 
 const DIRECTORY: u64 = 2;
@@ -62,7 +62,7 @@ fn move_first(overlay: &Overlay, ino: u64) {
 }
 
 fn steps() -> Vec<Step> {
-    let mut steps = adoptions();
+    let mut steps = copied_up();
     steps.extend(creations());
     steps.extend(contents());
     steps.extend(names());
@@ -70,19 +70,19 @@ fn steps() -> Vec<Step> {
     steps
 }
 
-fn adopt(ino: u64, directory: DirId, text: &str, record: Record) -> Step {
+fn copy_up(ino: u64, directory: DirId, text: &str, record: Record) -> Step {
     let base = BaseObject {
         directory,
         name: Some(name(text)),
         record,
     };
-    Step::Do(Operation::Adopt {
+    Step::Do(Operation::CopyUp {
         ino,
         base: base.into(),
     })
 }
 
-fn adoptions() -> Vec<Step> {
+fn copied_up() -> Vec<Step> {
     let file = record(Kind::File {
         size: 90,
         content: ContentId([3; 32]),
@@ -96,10 +96,10 @@ fn adoptions() -> Vec<Step> {
     };
     let directory = record(Kind::Directory { dir: DirId(2) });
     vec![
-        Step::Do(adopt_root()),
-        adopt(DIRECTORY, DirId::ROOT, "a", directory),
-        adopt(FILE, DirId(2), "b", file),
-        adopt(LINKED, DirId(2), "f", linked),
+        Step::Do(copy_up_root()),
+        copy_up(DIRECTORY, DirId::ROOT, "a", directory),
+        copy_up(FILE, DirId(2), "b", file),
+        copy_up(LINKED, DirId(2), "f", linked),
     ]
 }
 
@@ -216,7 +216,7 @@ fn names() -> Vec<Step> {
 }
 
 fn layers() -> Vec<Step> {
-    let landed = BaseObject {
+    let mapped = BaseObject {
         directory: DirId(2),
         name: Some(name("after")),
         record: record(Kind::File {
@@ -235,9 +235,9 @@ fn layers() -> Vec<Step> {
         create(DIRECTORY, "after", 30, NewNode::File),
         Operation::Seal { commit: COMMIT },
         chmod(30),
-        Operation::Landed {
+        Operation::Mapped {
             ino: 30,
-            base: landed.into(),
+            base: mapped.into(),
         },
         Operation::Committed {
             commit: COMMIT,
@@ -248,13 +248,13 @@ fn layers() -> Vec<Step> {
             directories: vec![(NEW + 1, DirId(20))],
         },
         // The commit dropped the root's inode, and so does a switch.
-        adopt_root(),
+        copy_up_root(),
         create(ROOT, "dropped", 31, NewNode::File),
         Operation::DiscardAll {},
         Operation::Switch {
             base: source().base,
         },
-        adopt_root(),
+        copy_up_root(),
         create(ROOT, "last", 32, NewNode::File),
     ];
     operations.into_iter().map(Step::Do).collect()

@@ -15,7 +15,7 @@ use lfsfs_types::{VersionId, Writer};
 use tempfile::TempDir;
 
 use crate::bytes::assert_same;
-use crate::common::{ROOT, adopt_root, create, options, source, time, write};
+use crate::common::{ROOT, copy_up_root, create, options, source, time, write};
 use crate::every::make;
 
 fn golden_path(name: &str) -> PathBuf {
@@ -166,7 +166,7 @@ fn access_times_are_written_and_read_as_ever() {
         atime: time(-1),
         time: time(20),
     };
-    let changes = [adopt_root(), file, set].map(Into::into);
+    let changes = [copy_up_root(), file, set].map(Into::into);
     overlay.apply(&changes).unwrap();
     let state = overlay.state();
     let attributes = &state.inode(10).unwrap().attributes;

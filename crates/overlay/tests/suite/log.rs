@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use lfsfs_overlay::{NewNode, Overlay, OverlayError, OverlayOptions, Source};
+use lfsfs_overlay::{NewNode, Overlay, OverlayError, OverlayOptions, ProjectBase};
 use lfsfs_types::{ProjectId, VersionNumber};
 
 use crate::common::{ROOT, create, open, options, read, source, try_read, with_file, write};
@@ -13,7 +13,7 @@ fn segment(dir: &Path) -> PathBuf {
     dir.join("00000001.log")
 }
 
-fn error_of(dir: &Path, source: &Source, options: &OverlayOptions) -> OverlayError {
+fn error_of(dir: &Path, source: &ProjectBase, options: &OverlayOptions) -> OverlayError {
     Overlay::open(dir, source, options).unwrap_err()
 }
 
@@ -137,7 +137,7 @@ fn others_logs_are_refused_with_advice() {
         OverlayError::InUse { .. }
     ));
     drop(overlay);
-    let other = Source {
+    let other = ProjectBase {
         project: ProjectId([9; 16]),
         ..source()
     };

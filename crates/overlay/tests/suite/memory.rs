@@ -7,7 +7,7 @@ use std::process::Command;
 use lfsfs_overlay::{BaseObject, NewNode, Operation, Overlay};
 use lfsfs_types::{ContentId, DirId, Kind};
 
-use crate::common::{ROOT, adopt_root, create, name, open, record, write};
+use crate::common::{ROOT, copy_up_root, create, name, open, record, write};
 
 const FILES: &str = "LFSFS_OVERLAY_TEST_FILES";
 const NEW: u64 = 1_000_000;
@@ -26,7 +26,7 @@ fn measured_process() {
     };
     let dir = tempfile::tempdir().unwrap();
     let overlay = open(dir.path());
-    overlay.apply(&[adopt_root().into()]).unwrap();
+    overlay.apply(&[copy_up_root().into()]).unwrap();
     let before = resident();
     (0..files).for_each(|file| make(&overlay, file));
     let made = resident();
@@ -69,7 +69,7 @@ fn change(overlay: &Overlay, file: u64) {
     let (ino, base) = (OLD + file, base.into());
     overlay
         .apply(&[
-            Operation::Adopt { ino, base }.into(),
+            Operation::CopyUp { ino, base }.into(),
             write(ino, 7, b"here"),
         ])
         .unwrap();

@@ -463,7 +463,7 @@ impl World {
             clock,
         } = mount;
         drop(overlay);
-        let source = lfsfs_overlay::Source { base, ..source() };
+        let source = lfsfs_overlay::ProjectBase { base, ..source() };
         let overlay = Overlay::open(self.dir.path(), &source, &world_options()).unwrap();
         assert!(
             overlay.state() == before,

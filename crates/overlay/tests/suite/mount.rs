@@ -1,4 +1,4 @@
-//! A tiny file system on top of an overlay and a base, as a mount has it: it adopts what it changes
+//! A tiny file system on top of an overlay and a base, as a mount has it: it copies up what it changes
 //! and walks through both.
 
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use lfsfs_overlay::{
 use lfsfs_types::{DirId, Name, VersionId};
 
 use crate::base::{self, BaseTree, Outcome};
-use crate::common::{ROOT, adopt_root, create, place, time};
+use crate::common::{ROOT, copy_up_root, create, place, time};
 use crate::model::{Shown, Tree};
 
 /// An entry found on the way.
@@ -32,7 +32,7 @@ pub(crate) struct Mount {
 
 impl Mount {
     pub(crate) fn new(overlay: Overlay, base: BaseTree) -> Self {
-        overlay.apply(&[adopt_root().into()]).unwrap();
+        overlay.apply(&[copy_up_root().into()]).unwrap();
         Self {
             overlay,
             base,
@@ -52,11 +52,11 @@ impl Mount {
         self.next_ino
     }
 
-    /// Returns the inode at a path, which is adopted if it is the base's.
+    /// Returns the inode at a path, which is copied up if it is the base's.
     pub(crate) fn ino(&mut self, path: &[&str]) -> u64 {
         let state = self.overlay.state();
         if state.inode(ROOT).is_none() {
-            self.apply(adopt_root());
+            self.apply(copy_up_root());
         }
         let mut ino = ROOT;
         for part in path {
@@ -65,7 +65,7 @@ impl Mount {
                 Found::Upper(ino) => ino,
                 Found::Base(object) => {
                     let ino = self.fresh_ino();
-                    self.apply(Operation::Adopt {
+                    self.apply(Operation::CopyUp {
                         ino,
                         base: (*object).into(),
                     });
@@ -80,7 +80,7 @@ impl Mount {
         self.overlay.apply(&[operation.into()]).unwrap();
     }
 
-    fn parent(&mut self, path: &[&str]) -> lfsfs_overlay::Place {
+    fn parent(&mut self, path: &[&str]) -> lfsfs_overlay::EntryName {
         let (last, parents) = path.split_last().unwrap();
         place(self.ino(parents), last)
     }
@@ -204,18 +204,20 @@ impl Mount {
 
     pub(crate) fn committed(&mut self) {
         let (commit, base, outcome) = self.pending.take().unwrap();
-        let landed = |state: &State| {
+        let mapped = |state: &State| {
             let changed = state.changed_since_seal().into_iter();
-            let landed = changed.map(|ino| (ino, base.landed(&outcome, ino).unwrap()));
-            Ok::<_, OverlayError>(landed.collect())
+            let mapped = changed.map(|ino| (ino, base.mapped(&outcome, ino).unwrap()));
+            Ok::<_, OverlayError>(mapped.collect())
         };
         let version = Base {
             number: base.version(),
             id: commit,
         };
-        let end = (version, &outcome.ids.directories[..]);
+        let directories = &outcome.ids.directories[..];
         let accept = |_: &State, _: &State| Ok(());
-        self.overlay.committed(commit, end, landed, accept).unwrap();
+        self.overlay
+            .committed(commit, version, directories, mapped, accept)
+            .unwrap();
         self.overlay.sync().unwrap();
         self.base = base;
     }
@@ -257,7 +259,7 @@ fn find_in_upper(view: &View, base: &BaseTree, directory: u64, name: &Name) -> O
 
 fn find_in_base(view: &View, base: &BaseTree, directory: DirId, name: &Name) -> Option<Found> {
     let object = base.object(directory, name)?;
-    Some(match view.state().adopted(&base::key(&object)) {
+    Some(match view.state().copy_of(&base::key(&object)) {
         Some(ino) => Found::Upper(ino),
         None => Found::Base(object.into()),
     })

@@ -2,13 +2,17 @@
 
 use lfsfs_overlay::{ApplyError, NewNode, Operation, State};
 
-use crate::common::{ROOT, adopt_root, create, place, source, time};
+use crate::common::{ROOT, copy_up_root, create, place, source, time};
 
 #[test]
 fn what_contradicts_the_state_is_refused_and_changes_nothing() {
     let mut state = State::new(source().base);
     let directory = create(ROOT, "directory", 2, NewNode::Directory);
-    for operation in [adopt_root(), directory, create(2, "file", 3, NewNode::File)] {
+    for operation in [
+        copy_up_root(),
+        directory,
+        create(2, "file", 3, NewNode::File),
+    ] {
         state.apply(&operation, None).unwrap();
     }
     let wrong = [

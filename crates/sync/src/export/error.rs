@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use lfsfs_client::RemoteError;
+use lfsfs_common::PoolError;
 use lfsfs_types::PathError;
 use rustix::io::Errno;
 use thiserror::Error;
@@ -103,5 +104,11 @@ impl ExportError {
             | Self::LeftBehind { .. }
             | Self::Stopped(_) => false,
         }
+    }
+}
+
+impl From<PoolError> for ExportError {
+    fn from(error: PoolError) -> Self {
+        Self::Stopped(error.text())
     }
 }

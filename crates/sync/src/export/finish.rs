@@ -26,13 +26,14 @@ pub(crate) fn finish(shop: &Workshop, rest: &Rest) -> Result<(), ExportError> {
             shop.progress.leave_out(&path, failure)?;
         }
     }
-    // Those below first: a directory that nobody may enter is still on their way.
+    // Deeper directories come first: with its final mode a directory above may let this process in no
+    // more.
     for (path, record) in rest.directories.iter().rev() {
         shop.go_on()?;
         if path.is_root() {
             shop.target.unmark()?;
         }
-        if let Err(failure) = dress_directory(shop, path, record) {
+        if let Err(failure) = apply_to_directory(shop, path, record) {
             shop.progress.leave_out(path.as_bytes(), failure)?;
         }
     }
@@ -76,15 +77,19 @@ fn link(
     Ok(())
 }
 
-fn dress_directory(shop: &Workshop, path: &ObjectPath, record: &Record) -> Result<(), ExportError> {
+fn apply_to_directory(
+    shop: &Workshop,
+    path: &ObjectPath,
+    record: &Record,
+) -> Result<(), ExportError> {
     let handle = shop.target.dir(path)?;
-    let dresser = shop.dresser();
+    let applier = shop.applier();
     let stat = local::stat(&handle).map_err(failed("look at", path))?;
-    if dresser.is_dressed(&handle, None, &stat, record) {
+    if applier.has_attributes(&handle, None, &stat, record) {
         return Ok(());
     }
     let contents = shop.xattr_contents(record)?;
-    dresser
-        .dress(&handle_path(&handle, None), record, &contents)
+    applier
+        .apply(&handle_path(&handle, None), record, &contents)
         .map_err(|error| error.of(path))
 }

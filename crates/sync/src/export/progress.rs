@@ -1,8 +1,9 @@
 //! How far an export is, and what it came to in the end.
 
-use std::error::Error;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+
+use lfsfs_common::full_text;
 
 use super::error::ExportError;
 
@@ -140,8 +141,7 @@ fn add(counter: &AtomicU64, count: u64) {
 /// Returns what failed and why, without the path that stands before it.
 fn text(failure: &ExportError) -> String {
     let ExportError::Entry { action, source, .. } = failure else {
-        let cause = failure.source().map(|cause| format!(": {cause}"));
-        return format!("{failure}{}", cause.unwrap_or_default());
+        return full_text(failure);
     };
     format!("cannot {action} it: {source}")
 }

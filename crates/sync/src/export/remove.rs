@@ -91,7 +91,7 @@ fn open(top: &DirHandle, path: &[u8]) -> Result<std::os::fd::OwnedFd, Errno> {
         let found = open_for(OFlags::PATH)?;
         let mode = Mode::from_raw_mode(fs::fstat(&found)?.st_mode);
         if !mode.contains(Mode::RWXU) {
-            // Whatever is missing then is told by the call that needs it.
+            // If the right cannot be given, the open below fails and says so.
             let place = format!(
                 "/proc/self/fd/{}/.",
                 std::os::fd::AsRawFd::as_raw_fd(&found)

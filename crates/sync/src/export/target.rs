@@ -1,7 +1,7 @@
 //! The directory that a version is written into.
 //!
 //! Everything is reached from its open root, and no way leads out of it: no link is followed and no
-//! other file system entered, whoever else works in the directory meanwhile.
+//! other file system entered, whatever other programs do in the directory meanwhile.
 
 use std::ffi::OsStr;
 use std::io;
@@ -16,7 +16,8 @@ use super::error::ExportError;
 use super::remove::{remove_below, remove_directory};
 use crate::local::{self, DirHandle};
 
-/// The mode of a directory until all is in it: nobody else looks in, nobody else puts things in.
+/// The mode of a directory until all is in it: other users can neither look into it nor put
+/// things there.
 const MODE_UNFINISHED: Mode = Mode::RWXU;
 
 /// How the mark begins that is in a directory until its export has come to the end.

@@ -6,11 +6,11 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
-use std::sync::mpsc::SyncSender;
 
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{FuturesOrdered, StreamExt as _};
 use lfsfs_client::{DirectoryListing, RemoteError, RemoteRead, Snapshot};
+use lfsfs_common::JobQueue;
 use lfsfs_types::{DirId, Kind, LinkId, Name, ObjectPath, Record};
 use rustix::fs::FileType;
 use rustix::io::Errno;
@@ -58,7 +58,7 @@ pub(crate) struct Walk<'a> {
     remote: &'a dyn RemoteRead,
     snapshot: &'a Snapshot,
     shop: &'a Workshop,
-    batches: SyncSender<Vec<Job>>,
+    batches: JobQueue<Vec<Job>>,
     batch: Vec<Job>,
     batch_len: u64,
     pending: Vec<Pending>,
@@ -72,7 +72,7 @@ impl<'a> Walk<'a> {
         remote: &'a dyn RemoteRead,
         snapshot: &'a Snapshot,
         shop: &'a Workshop,
-        batches: SyncSender<Vec<Job>>,
+        batches: JobQueue<Vec<Job>>,
     ) -> Self {
         Self {
             remote,
@@ -252,9 +252,7 @@ impl<'a> Walk<'a> {
         if batch.is_empty() {
             return Ok(());
         }
-        self.batches
-            .send(batch)
-            .map_err(|_| ExportError::Stopped("no worker is left"))
+        Ok(self.batches.push(batch)?)
     }
 
     fn remove(

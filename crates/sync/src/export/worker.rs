@@ -5,7 +5,6 @@ use std::fs::File;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
-use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::stream::{self, StreamExt as _};
@@ -18,8 +17,8 @@ use rustix::fs::{self, AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use tokio::runtime::Handle;
 
+use super::apply::{Applier, Owners};
 use super::contents::{Contents, Loaded, take};
-use super::dress::{Dresser, Owners};
 use super::error::ExportError;
 use super::progress::ExportProgress;
 use super::target::{Target, failed};
@@ -45,12 +44,12 @@ pub(crate) struct Job {
     pub(crate) present: Option<LocalStat>,
 }
 
-/// Whether somebody may look at the entries while they are made.
+/// Whether other programs may look at the entries while the export makes them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Manner {
-    /// A directory of our own, taken away if the export fails: entries are made in place.
+    /// A directory of the export's own, which it removes if it fails: entries are made in place.
     Fresh,
-    /// Somebody's work tree: each entry is made beside its place and moved there when it is whole.
+    /// A user's work tree: each entry is made beside its place and moved there when it is whole.
     Live,
 }
 
@@ -68,19 +67,7 @@ pub(crate) struct Workshop {
 }
 
 impl Workshop {
-    /// Works on batches until there are no more.
-    pub(crate) fn work(&self, batches: &Mutex<Receiver<Vec<Job>>>) -> Result<(), ExportError> {
-        loop {
-            let batch = batches
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .recv();
-            let Ok(batch) = batch else { return Ok(()) };
-            self.process(batch)?;
-        }
-    }
-
-    /// Fails once somebody wants the work to end.
+    /// Fails once the caller has stopped the export.
     pub(crate) fn go_on(&self) -> Result<(), ExportError> {
         if self.progress.is_stopped() {
             return Err(ExportError::Interrupted);
@@ -88,14 +75,15 @@ impl Workshop {
         Ok(())
     }
 
-    pub(crate) fn dresser(&self) -> Dresser<'_> {
-        Dresser {
+    pub(crate) fn applier(&self) -> Applier<'_> {
+        Applier {
             owners: self.owners,
             progress: &self.progress,
         }
     }
 
-    fn process(&self, batch: Vec<Job>) -> Result<(), ExportError> {
+    /// Makes entries, or changes them to what they are in the version.
+    pub(crate) fn process(&self, batch: Vec<Job>) -> Result<(), ExportError> {
         let mut parents = Parents::new(&self.target);
         let mut missing = Vec::new();
         for job in batch {
@@ -161,12 +149,12 @@ impl Workshop {
             }
         }
         self.progress.bytes(record.size());
-        let dresser = self.dresser();
-        if !dresser.is_dressed(parent, Some(name), stat, record) {
+        let applier = self.applier();
+        if !applier.has_attributes(parent, Some(name), stat, record) {
             let contents = self.xattr_contents(record)?;
             let path = job.dir.join(name)?;
-            dresser
-                .dress(&handle_path(parent, Some(name)), record, &contents)
+            applier
+                .apply(&handle_path(parent, Some(name)), record, &contents)
                 .map_err(|error| error.of(&path))?;
             self.progress.written();
         }
@@ -236,11 +224,11 @@ impl Workshop {
                 Err(error) => return Err(failed("make", path)(error)),
             }
         }
-        let dressed = self
-            .dresser()
-            .dress(&handle_path(parent, Some(name)), record, contents)
+        let applied = self
+            .applier()
+            .apply(&handle_path(parent, Some(name)), record, contents)
             .map_err(|error| error.of(path));
-        if let Err(failure) = dressed {
+        if let Err(failure) = applied {
             if self.manner == Manner::Live {
                 take_back(parent, name);
             }
@@ -415,7 +403,7 @@ pub(crate) fn move_over(
     fs::renameat(parent, from.as_bytes(), parent, to.as_bytes()).map_err(failed("replace", path))
 }
 
-/// Removes what was begun. What failed first is what is told.
+/// Removes what was begun. The caller tells of the failure that came first, not of one here.
 pub(crate) fn take_back(parent: &DirHandle, name: &Name) {
     let _ = fs::unlinkat(parent, name.as_bytes(), AtFlags::empty());
 }
@@ -428,7 +416,7 @@ pub(crate) fn below(dir: &ObjectPath, name: &Name) -> Vec<u8> {
     [dir.as_bytes(), b"/", name.as_bytes()].concat()
 }
 
-/// Returns a name that nobody uses.
+/// Returns a random name, which no entry has.
 pub(crate) fn unused_name(path: &ObjectPath) -> Result<Name, ExportError> {
     let random = random_bytes().map_err(failed("name", path))?;
     let hex: String = random.iter().map(|byte| format!("{byte:02x}")).collect();

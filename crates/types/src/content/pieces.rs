@@ -25,6 +25,15 @@ pub struct Piece {
     pub len: u32,
 }
 
+/// A piece of a large content, and where in the content it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlacedPiece {
+    /// Where it starts, in bytes from the start of the content.
+    pub start: u64,
+    /// What it is.
+    pub piece: Piece,
+}
+
 impl Piece {
     /// Names bytes that the cutter gave.
     pub(super) fn of(bytes: &[u8]) -> Self {

@@ -2,8 +2,8 @@
 
 use lfsfs_types::limits::{XATTR_INLINE_LEN_MAX, XATTR_LEN_MAX};
 use lfsfs_types::{
-    DirId, Kind, Link, LinkId, Origin, PackRoot, ProjectId, Record, VersionCounts, VersionId,
-    VersionNumber, VersionRecord, Xattr, XattrValue,
+    Aspect, DirId, Kind, Link, LinkId, Origin, PackRoot, ProjectId, Record, VersionCounts,
+    VersionId, VersionNumber, VersionRecord, Xattr, XattrValue,
 };
 use proptest::prelude::*;
 
@@ -60,6 +60,49 @@ prop_compose! {
     }
 }
 
+/// Returns `one`, with those aspects taken from `other` that `taken` says. The kind is taken with the
+/// first aspect of [`Aspect::ALL`] and the link with [`Aspect::Link`], as a whole.
+fn mixed(one: &Record, other: &Record, taken: &[bool]) -> Record {
+    let is_taken = |aspect: Aspect| {
+        let place = Aspect::ALL.iter().position(|it| *it == aspect);
+        place.is_some_and(|place| taken[place])
+    };
+    let from = |aspect| if is_taken(aspect) { other } else { one };
+    Record {
+        kind: from(Aspect::Directory).kind.clone(),
+        mode: from(Aspect::Mode).mode,
+        uid: from(Aspect::Owner).uid,
+        gid: from(Aspect::Owner).gid,
+        mtime: from(Aspect::Mtime).mtime,
+        ctime: from(Aspect::Ctime).ctime,
+        sha256: from(Aspect::Sha256).sha256,
+        link: from(Aspect::Link).link,
+        xattrs: from(Aspect::Xattrs).xattrs.clone(),
+    }
+}
+
+/// Returns what of a record an aspect is, as one text.
+fn part(record: &Record, aspect: Aspect) -> String {
+    match aspect {
+        Aspect::Directory => format!("{:?}", record.dir()),
+        Aspect::Content => {
+            let mut kind = record.kind.clone();
+            if let Kind::Directory { dir } | Kind::Pack { dir, .. } = &mut kind {
+                *dir = DirId(0);
+            }
+            format!("{kind:?}")
+        }
+        Aspect::Mode => format!("{}", record.mode),
+        Aspect::Owner => format!("{} {}", record.uid, record.gid),
+        Aspect::Xattrs => format!("{:?}", record.xattrs),
+        Aspect::Mtime => format!("{:?}", record.mtime),
+        Aspect::Ctime => format!("{:?}", record.ctime),
+        Aspect::Link => format!("{:?}", record.link.map(|link| link.id)),
+        Aspect::LinkCount => format!("{:?}", record.link.map(|link| link.nlink)),
+        Aspect::Sha256 => format!("{:?}", record.sha256),
+    }
+}
+
 fn origin() -> impl Strategy<Value = Origin> {
     let number = || any::<u64>().prop_map(VersionNumber);
     prop_oneof![
@@ -102,6 +145,22 @@ proptest! {
     #[test]
     fn object_records_keep_their_format(record in record(), mutations in mutations()) {
         check_format(&record, Record::encode, Record::decode, &mutations);
+    }
+
+    #[test]
+    fn records_differ_in_an_aspect_if_that_part_of_them_differs(
+        one in record(),
+        other in record(),
+        taken in prop::collection::vec(any::<bool>(), Aspect::ALL.len()),
+    ) {
+        let mixed = mixed(&one, &other, &taken);
+        let differences = one.differences(&mixed);
+        prop_assert_eq!(differences, mixed.differences(&one));
+        prop_assert_eq!(differences.is_empty(), one == mixed);
+        for aspect in Aspect::ALL {
+            let is_other = part(&one, aspect) != part(&mixed, aspect);
+            prop_assert_eq!(differences.has(aspect), is_other, "{:?}", aspect);
+        }
     }
 
     #[test]

@@ -11,23 +11,21 @@ use lfsfs_client::RemoteRead;
 use lfsfs_types::{DirId, Name};
 
 use super::error::CommitError;
-use crate::vfs::Vfs;
+use crate::directory::VersionPlace;
+use crate::vfs::BaseVersion;
 
 /// Conflicts of which the paths are told.
 const TOLD_MAX: usize = 1000;
 
-/// A place that was changed here and by others: a directory and a name, none for the root.
-pub(super) type Place = (DirId, Option<Name>);
-
-/// The first places in conflict, and how many there are.
+/// The first places that were changed here and by others, and how many there are.
 #[derive(Debug, Default)]
 pub(super) struct Conflicts {
-    first: BTreeSet<Place>,
+    first: BTreeSet<VersionPlace>,
     count: u64,
 }
 
 impl Conflicts {
-    pub(super) fn add(&mut self, place: Place) {
+    pub(super) fn add(&mut self, place: VersionPlace) {
         if self.first.contains(&place) {
             return;
         }
@@ -42,9 +40,9 @@ impl Conflicts {
     }
 
     /// Returns the error that tells them, by their paths in the base.
-    pub(super) async fn name(self, remote: &dyn RemoteRead, base: &Vfs) -> CommitError {
+    pub(super) async fn name(self, remote: &dyn RemoteRead, base: &BaseVersion) -> CommitError {
         let snapshot = base.snapshot();
-        let dirs: BTreeSet<DirId> = self.first.iter().map(|(dir, _)| *dir).collect();
+        let dirs: BTreeSet<DirId> = self.first.iter().map(|it| it.dir).collect();
         let dirs: Vec<_> = dirs.into_iter().collect();
         let (project, version) = (snapshot.project.id, snapshot.version.number);
         let places = remote.directory_places(project, version, &dirs).await;
@@ -54,11 +52,7 @@ impl Conflicts {
         };
         let place = |(dir, parent, name)| (dir, (parent, name));
         let places = places.into_iter().map(place).collect();
-        let mut paths: Vec<_> = self
-            .first
-            .iter()
-            .map(|(dir, name)| path(&places, *dir, name.as_ref()))
-            .collect();
+        let mut paths: Vec<_> = self.first.iter().map(|it| path(&places, it)).collect();
         paths.sort();
         CommitError::Conflict {
             paths,
@@ -68,9 +62,9 @@ impl Conflicts {
 }
 
 /// Returns the path of a name; from where it is known, if the version does not have its directory.
-fn path(places: &BTreeMap<DirId, (DirId, Name)>, dir: DirId, name: Option<&Name>) -> Vec<u8> {
-    let mut names: Vec<_> = name.into_iter().collect();
-    let mut above = dir;
+fn path(places: &BTreeMap<DirId, (DirId, Name)>, place: &VersionPlace) -> Vec<u8> {
+    let mut names: Vec<_> = place.name.iter().collect();
+    let mut above = place.dir;
     while let Some((parent, name)) = places.get(&above) {
         names.push(name);
         above = *parent;

@@ -1,27 +1,26 @@
-//! Contents of changed files: read from the seal, hashed, and what may be new of them offered.
+//! Contents of changed files: what they are made of, and where their bytes are read from.
 
-use lfsfs_overlay::{FileData, Inode, Node};
-use lfsfs_types::content::{Content, PieceList, small_content_id};
-use lfsfs_types::limits::{PIECES_MAX, SMALL_CONTENT_LEN_MAX};
-use lfsfs_types::{ContentId, Kind, path_text};
+use lfsfs_overlay::{FileData, Inode, Node, PieceSource};
+use lfsfs_types::limits::SMALL_CONTENT_LEN_MAX;
+use lfsfs_types::{Kind, path_text};
+use lfsfs_upload::{ChangedFile, ContentBytes, ReadError, Stretch, StretchOrigin};
 
 use super::error::CommitError;
 use super::plan::Workshop;
-use super::recut::{Cut, Recut};
+use crate::changed_file::{self, pieces_below};
+use crate::changes::path_of;
 use crate::error::VfsError;
-use crate::writable::content::{pieces_below, read_changed};
-use crate::writable::path_of;
 
-/// Bytes of one file that are offered at once.
-const OFFER_LEN: u64 = 8 * 1024 * 1024;
+/// What a file is.
+pub(super) struct FileKind {
+    pub(super) kind: Kind,
+    /// Its bytes, if they are few and may be new.
+    pub(super) bytes: Option<ContentBytes>,
+}
 
 impl Workshop {
-    /// Returns what a file is, and its bytes if they are few and may be new. Pieces of a large one
-    /// are offered here.
-    pub(super) fn file_kind(
-        &self,
-        (ino, inode): (u64, &Inode),
-    ) -> Result<(Kind, Option<Vec<u8>>), CommitError> {
+    /// Returns what a file is. Pieces of a large one are offered here.
+    pub(super) fn file_kind(&self, ino: u64, inode: &Inode) -> Result<FileKind, CommitError> {
         self.kind_of(inode).map_err(|error| match error {
             CommitError::Vfs(source) => CommitError::of_file(self.path_text(ino), source),
             error => error,
@@ -38,71 +37,77 @@ impl Workshop {
         }
     }
 
-    fn kind_of(&self, inode: &Inode) -> Result<(Kind, Option<Vec<u8>>), CommitError> {
+    fn kind_of(&self, inode: &Inode) -> Result<FileKind, CommitError> {
         let Node::File(file) = &inode.node else {
             return Err(VfsError::Invalid.into());
         };
         if let Some(kind) = unchanged(inode, file) {
-            return Ok((kind, None));
+            return Ok(FileKind { kind, bytes: None });
         }
         let size = file.size();
-        if size > SMALL_CONTENT_LEN_MAX {
-            let content = self.cut(inode, file)?;
-            return Ok((Kind::File { size, content }, None));
-        }
-        let bytes = self.read(inode, (0, size))?;
-        self.progress.read(size);
-        let content = small_content_id(&bytes);
-        Ok((Kind::File { size, content }, Some(bytes)))
-    }
-
-    /// Cuts a large file where it changed.
-    fn cut(&self, inode: &Inode, file: &FileData) -> Result<ContentId, CommitError> {
-        let size = file.size();
-        let runs = file.pieces(0, size);
-        let old = match &inode.base {
-            Some(base) => self.runtime.block_on(pieces_below(&self.base, base))?,
-            None => Vec::new(),
+        // A small file is read as a whole: what it is made of, and the cuts of its base, say nothing.
+        let (stretches, base) = if size > SMALL_CONTENT_LEN_MAX {
+            let base = match &inode.base {
+                Some(base) => self.runtime.block_on(pieces_below(&self.base, base))?,
+                None => Vec::new(),
+            };
+            (stretches(file), base)
+        } else {
+            (Vec::new(), Vec::new())
         };
-        let mut recut = Recut::new(size, &runs, &old);
-        let (mut pieces, mut offer, mut offer_len) = (Vec::new(), Vec::new(), 0);
-        let read = |offset, len| self.read(inode, (offset, len));
-        while let Some(cut) = recut.next(read)? {
-            if pieces.len() == PIECES_MAX {
-                return Err(VfsError::FileTooLarge.into());
-            }
-            match cut {
-                Cut::Known(piece) => pieces.push(piece),
-                Cut::Read(piece, bytes) => {
-                    self.progress.read(u64::from(piece.len));
-                    pieces.push(piece);
-                    offer_len += u64::from(piece.len);
-                    offer.push((piece.hash, bytes));
-                }
-            }
-            if offer_len >= OFFER_LEN {
-                self.contents.offer(&std::mem::take(&mut offer))?;
-                offer_len = 0;
-            }
-        }
-        self.contents.offer(&offer)?;
-        let list = PieceList::new(pieces).map_err(|_| VfsError::FileTooLarge)?;
-        let content = Content::large(list);
-        if let Some(list) = &content.pieces {
-            self.contents.register(content.id, list);
-        }
-        Ok(content.id)
+        let changed = ChangedFile {
+            size,
+            stretches: &stretches,
+            base: &base,
+        };
+        let source = changed.source(|offset, len| self.read(inode, offset, len));
+        let read = self.contents.read(source)?;
+        let content = read.id;
+        Ok(FileKind {
+            kind: Kind::File { size, content },
+            bytes: read.bytes,
+        })
     }
 
     /// Returns all bytes of a range of a file.
-    fn read(&self, inode: &Inode, range: (u64, u64)) -> Result<Vec<u8>, VfsError> {
-        let read = read_changed(&self.base, (self.sealed.view(), inode), range);
-        let bytes = self.runtime.block_on(read)?;
-        match bytes.len() as u64 == range.1 {
-            true => Ok(bytes.into()),
-            false => Err(VfsError::Stale),
+    fn read(&self, inode: &Inode, offset: u64, len: u64) -> Result<Vec<u8>, VfsError> {
+        let file = changed_file::ChangedFile {
+            base: &self.base,
+            view: self.sealed.view(),
+            inode,
+        };
+        let bytes = self.runtime.block_on(file.read(offset, len))?;
+        if bytes.len() as u64 == len {
+            Ok(bytes.into())
+        } else {
+            Err(VfsError::internal("a sealed file is shorter than it was"))
         }
     }
+}
+
+impl From<ReadError<VfsError>> for CommitError {
+    fn from(error: ReadError<VfsError>) -> Self {
+        match error {
+            ReadError::Source(error) => error.into(),
+            ReadError::Pieces(_) => VfsError::FileTooLarge.into(),
+            ReadError::Upload(error) => error.into(),
+        }
+    }
+}
+
+/// Returns what a file is made of.
+fn stretches(file: &FileData) -> Vec<Stretch> {
+    let pieces = file.pieces(0, file.size()).into_iter();
+    let stretches = pieces.map(|piece| Stretch {
+        offset: piece.offset,
+        len: piece.len,
+        origin: match piece.source {
+            PieceSource::Base => StretchOrigin::Base,
+            PieceSource::Zeros => StretchOrigin::Zeros,
+            PieceSource::Log(_) => StretchOrigin::Written,
+        },
+    });
+    stretches.collect()
 }
 
 /// Returns what a file is in the base, if its content is that still.

@@ -3,12 +3,14 @@
 use std::io;
 
 use lfsfs_client::RemoteError;
+use lfsfs_common::PoolError;
 use lfsfs_overlay::OverlayError;
 use lfsfs_types::VersionNumber;
 use lfsfs_upload::UploadError;
 use thiserror::Error;
 
 use crate::error::VfsError;
+use crate::verb_error::SwitchError;
 
 /// Why a commit failed.
 #[derive(Debug, Error)]
@@ -64,12 +66,12 @@ pub enum CommitError {
     },
     /// The version was made, but the mount could not move to it; the next commit does that.
     #[error("version {version} was made, but the mount could not move to it; commit again")]
-    Landing {
+    Switch {
         /// The version.
         version: VersionNumber,
         /// Why not.
         #[source]
-        source: VfsError,
+        source: SwitchError,
     },
     /// The operating system gave no random bytes.
     #[error("no random bytes")]
@@ -144,6 +146,12 @@ impl From<UploadError> for CommitError {
     }
 }
 
+impl From<PoolError> for CommitError {
+    fn from(error: PoolError) -> Self {
+        Self::Stopped(error.text())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -179,8 +187,5 @@ mod tests {
         };
         assert!(text(1).starts_with("1 path was changed "), "{}", text(1));
         assert!(text(2).starts_with("2 paths were changed "), "{}", text(2));
-        let changes = |count| VfsError::HasChanges { count }.to_string();
-        assert_eq!(changes(1), "1 change is not committed");
-        assert_eq!(changes(2), "2 changes are not committed");
     }
 }

@@ -41,9 +41,10 @@ impl Made {
                 .collect::<Option<_>>()?,
             links: links
                 .map(|(ino, made)| {
-                    let id = match made.is_session() {
-                        true => *published.links.get(made)?,
-                        false => *made,
+                    let id = if made.is_session() {
+                        *published.links.get(made)?
+                    } else {
+                        *made
                     };
                     Some((*ino, id))
                 })
@@ -69,7 +70,8 @@ impl<'a> Finder<'a> {
     pub(super) fn new(
         remote: &'a dyn RemoteRead,
         project: ProjectId,
-        (base, version): (VersionNumber, VersionNumber),
+        base: VersionNumber,
+        version: VersionNumber,
     ) -> Self {
         Self {
             remote,
@@ -106,9 +108,10 @@ impl<'a> Finder<'a> {
             return Ok(());
         }
         let is_directory = inode.directory().is_some();
-        let is_made = match is_directory {
-            true => inode.base.is_none(),
-            false => inode.attributes.nlink > 1 && !self.found.links.contains_key(&ino),
+        let is_made = if is_directory {
+            inode.base.is_none()
+        } else {
+            inode.attributes.nlink > 1 && !self.found.links.contains_key(&ino)
         };
         if !is_made {
             return Ok(());

@@ -5,35 +5,36 @@
 //! way, except the ids of new directories and the records of files with several names.
 
 use std::collections::HashMap;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread;
 
+use lfsfs_common::{JobQueue, WorkerPool};
 use lfsfs_overlay::{BaseObject, ChangedEntry, DirectoryRef, Entry, FileData, Inode, Node, Sealed};
-use lfsfs_types::content::small_content_id;
-use lfsfs_types::limits::XATTR_INLINE_LEN_MAX;
-use lfsfs_types::{ContentId, DirId, Kind, Link, Name, Record, Xattr, XattrName, XattrValue};
-use lfsfs_upload::{ChangeSink, ContentSender, Progress};
+use lfsfs_types::{Aspect, DirId, Kind, Link, Name, Record, Xattr, XattrName, XattrValue};
+use lfsfs_upload::{ChangeSink, ContentBytes, ContentSender, OFFER_LEN, Progress};
 use tokio::runtime::Handle;
 
 use super::conflicts::Conflicts;
+use super::contents::FileKind;
 use super::error::CommitError;
 use super::made::Made;
+use crate::blocking::blocking;
+use crate::directory::VersionPlace;
 use crate::error::VfsError;
 use crate::listing::Listing;
-use crate::vfs::Vfs;
+use crate::vfs::BaseVersion;
 
 /// Files of one batch, and the bytes that end one earlier.
 const BATCH_FILES_MAX: usize = 256;
-const BATCH_LEN_MAX: u64 = 8 * 1024 * 1024;
+const BATCH_LEN_MAX: u64 = OFFER_LEN;
 /// Batches that wait for a worker.
 const BATCHES_QUEUED_MAX: usize = 2;
 
-/// What everybody who works on a commit needs.
+/// What the planner and the workers of a commit share.
 #[derive(Debug)]
 pub(super) struct Workshop {
     /// The version below.
-    pub(super) base: Arc<Vfs>,
+    pub(super) base: Arc<BaseVersion>,
     pub(super) runtime: Handle,
     pub(super) sealed: Sealed,
     pub(super) contents: ContentSender,
@@ -68,73 +69,59 @@ pub(super) struct FileJob {
 
 impl Workshop {
     /// Tells every change and sends every content, and ends the stream of changes.
-    pub(super) fn run(&self, force: bool) -> Result<Made, Unsent> {
-        let (batches, queue) = sync_channel(BATCHES_QUEUED_MAX);
-        let queue = Arc::new(Mutex::new(queue));
-        let (made, worked) = thread::scope(|scope| {
-            let worker = |_| {
-                let queue = Arc::clone(&queue);
-                scope.spawn(move || self.work(&queue))
-            };
-            let workers: Vec<_> = (0..workers_count()).map(worker).collect();
-            // The workers hold the queue; when the last of them has failed, that must be noticed.
-            drop(queue);
-            let made = Planner::new(self, batches, force).plan();
-            let worked = workers.into_iter().map(|worker| {
-                let panicked = |_| Err(CommitError::Stopped("a worker panicked"));
-                worker.join().unwrap_or_else(panicked)
-            });
-            (made, worked.collect::<Result<Vec<()>, _>>())
-        });
-        // What stopped a worker is why nobody takes files any more.
-        worked?;
-        let made = made?;
-        self.contents.finish()?;
-        self.changes.end()?;
+    pub(super) async fn run(self: &Arc<Self>, force: bool) -> Result<Made, Unsent> {
+        let pool = WorkerPool {
+            workers: workers_count(),
+            queued_max: BATCHES_QUEUED_MAX,
+        };
+        let (planning, working) = (Arc::clone(self), Arc::clone(self));
+        let plan = move |batches| Planner::new(&planning, batches, force).plan();
+        let made = pool
+            .run(plan, move |batch| Ok(working.tell_files(batch)?))
+            .await?;
+        let ending = Arc::clone(self);
+        blocking("the end of a commit's streams", move || ending.finish()).await??;
         Ok(made)
     }
 
-    /// Works on batches until there are no more.
-    fn work(&self, queue: &Mutex<Receiver<Vec<FileJob>>>) -> Result<(), CommitError> {
-        loop {
-            let batch = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-            let Ok(batch) = batch else { return Ok(()) };
-            let mut offer = Vec::new();
-            for job in batch {
-                self.tell_file(&job, &mut offer)?;
-            }
-            self.contents.offer(&offer)?;
-        }
+    /// Sends what had to wait for the end. No worker is busy any more.
+    fn finish(&self) -> Result<(), CommitError> {
+        self.contents.finish()?;
+        Ok(self.changes.end()?)
     }
 
-    fn tell_file(
-        &self,
-        job: &FileJob,
-        offer: &mut Vec<(ContentId, Vec<u8>)>,
-    ) -> Result<(), CommitError> {
+    fn tell_files(&self, batch: Vec<FileJob>) -> Result<(), CommitError> {
+        let mut offer = Vec::new();
+        for job in batch {
+            self.tell_file(&job, &mut offer)?;
+        }
+        Ok(self.contents.offer(&offer)?)
+    }
+
+    fn tell_file(&self, job: &FileJob, offer: &mut Vec<ContentBytes>) -> Result<(), CommitError> {
         let inode = self.inode(job.ino)?;
-        let record = self.file_record((job.ino, inode), None, offer)?;
+        let record = self.file_record(job.ino, inode, None, offer)?;
         let base = inode.base.as_ref().filter(|_| job.in_place);
         let base = base.map(|base| &base.record);
         Ok(self.changes.put(job.dir, job.name.as_ref(), record, base)?)
     }
 
     fn inode(&self, ino: u64) -> Result<&Inode, VfsError> {
-        self.sealed.view().state().inode(ino).ok_or(VfsError::Stale)
+        let inode = self.sealed.view().state().inode(ino);
+        inode.ok_or_else(|| VfsError::internal("a seal lost an inode"))
     }
 
     /// Returns the record of a regular file, and the bytes that the server may lack.
     fn file_record(
         &self,
-        (ino, inode): (u64, &Inode),
+        ino: u64,
+        inode: &Inode,
         link: Option<Link>,
-        offer: &mut Vec<(ContentId, Vec<u8>)>,
+        offer: &mut Vec<ContentBytes>,
     ) -> Result<Record, CommitError> {
-        let (kind, bytes) = self.file_kind((ino, inode))?;
+        let FileKind { kind, bytes } = self.file_kind(ino, inode)?;
         // What the base names is offered too: the server may have lost it since.
-        if let (Kind::File { content, .. }, Some(bytes)) = (&kind, bytes) {
-            offer.push((*content, bytes));
-        }
+        offer.extend(bytes);
         Ok(record(inode, kind, link, offer))
     }
 }
@@ -142,7 +129,7 @@ impl Workshop {
 /// Goes over the entries.
 struct Planner<'a> {
     workshop: &'a Workshop,
-    batches: SyncSender<Vec<FileJob>>,
+    batches: JobQueue<Vec<FileJob>>,
     force: bool,
     made: Made,
     /// Files with several names: each is read once, and all names get one record.
@@ -155,7 +142,7 @@ struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
-    fn new(workshop: &'a Workshop, batches: SyncSender<Vec<FileJob>>, force: bool) -> Self {
+    fn new(workshop: &'a Workshop, batches: JobQueue<Vec<FileJob>>, force: bool) -> Self {
         Self {
             workshop,
             batches,
@@ -176,9 +163,10 @@ impl<'a> Planner<'a> {
             self.take(&entry)?;
         }
         self.hand_over()?;
-        match self.conflicts.is_empty() {
-            true => Ok(self.made),
-            false => Err(Unsent::Touched(self.conflicts)),
+        if self.conflicts.is_empty() {
+            Ok(self.made)
+        } else {
+            Err(Unsent::Touched(self.conflicts))
         }
     }
 
@@ -192,7 +180,9 @@ impl<'a> Planner<'a> {
         let (ino, inode) = match (entry.entry, name) {
             (Entry::Present { ino, inode }, _) => (ino, inode),
             (Entry::Removed, Some(name)) => return Ok(self.workshop.changes.remove(dir, name)?),
-            (Entry::Removed, None) => return Err(VfsError::Stale.into()),
+            (Entry::Removed, None) => {
+                return Err(VfsError::internal("a seal removes the root").into());
+            }
         };
         self.check(inode)?;
         let in_place = is_in_place(inode.base.as_deref(), dir, name);
@@ -217,7 +207,7 @@ impl<'a> Planner<'a> {
     /// Tells the state of all names of a link that are still those of the base.
     fn take_link(&mut self, entry: &ChangedEntry<'_>) -> Result<(), CommitError> {
         let Entry::Present { ino, inode } = entry.entry else {
-            return Err(VfsError::Stale.into());
+            return Err(VfsError::internal("a seal has names of what is not there").into());
         };
         self.check(inode)?;
         let link = self.link(ino, inode);
@@ -238,7 +228,7 @@ impl<'a> Planner<'a> {
         let mut offer = Vec::new();
         let record = match self.other_kind(ino, &inode.node) {
             Some(kind) => record(inode, kind, link, &mut offer),
-            None => self.workshop.file_record((ino, inode), link, &mut offer)?,
+            None => self.workshop.file_record(ino, inode, link, &mut offer)?,
         };
         self.workshop.contents.offer(&offer)?;
         if link.is_some() {
@@ -290,9 +280,7 @@ impl<'a> Planner<'a> {
 
     fn hand_over(&mut self) -> Result<(), CommitError> {
         self.batch_len = 0;
-        let stopped = |_| CommitError::Stopped("no worker is left");
-        let batch = std::mem::take(&mut self.batch);
-        self.batches.send(batch).map_err(stopped)
+        Ok(self.batches.push(std::mem::take(&mut self.batch))?)
     }
 
     /// Notes a conflict if the base does not have any more what an object was made from.
@@ -310,9 +298,17 @@ impl<'a> Planner<'a> {
             return Ok(());
         }
         let now = self.record_now(base)?;
-        let is_same = |now: &Record| now.same_state(&base.record) && now.link == base.record.link;
+        // Times are merged and conflict with nothing; the hash says nothing that the content id does
+        // not say. The number of names counts, since the record of this commit says how many there are.
+        let is_same = |now: &Record| {
+            let differences = now.differences(&base.record);
+            !differences.has_any(&Aspect::STATE) && !differences.has_any(&Aspect::LINK)
+        };
         if !now.as_ref().is_some_and(is_same) {
-            self.conflicts.add((base.directory, base.name.clone()));
+            self.conflicts.add(VersionPlace {
+                dir: base.directory,
+                name: base.name.clone(),
+            });
         }
         Ok(())
     }
@@ -336,9 +332,7 @@ impl<'a> Planner<'a> {
             },
         };
         self.listing = Some((base.directory, Arc::clone(&listing)));
-        let index = listing.find(name.as_bytes());
-        let record = index.map(|index| listing.record(index));
-        record.transpose().map_err(VfsError::damaged_record)
+        listing.record_of(name)
     }
 }
 
@@ -348,12 +342,7 @@ fn is_in_place(base: Option<&BaseObject>, dir: DirId, name: Option<&Name>) -> bo
 }
 
 /// Returns the record of an object; attributes too large for it go to `offer`.
-fn record(
-    inode: &Inode,
-    kind: Kind,
-    link: Option<Link>,
-    offer: &mut Vec<(ContentId, Vec<u8>)>,
-) -> Record {
+fn record(inode: &Inode, kind: Kind, link: Option<Link>, offer: &mut Vec<ContentBytes>) -> Record {
     let attributes = &inode.attributes;
     let base = inode.base.as_ref().map(|base| &base.record);
     let xattrs = attributes.xattrs.iter();
@@ -373,17 +362,20 @@ fn record(
 }
 
 /// Returns an extended attribute as a record has it.
-fn xattr(name: &XattrName, value: &XattrValue, offer: &mut Vec<(ContentId, Vec<u8>)>) -> Xattr {
+fn xattr(name: &XattrName, value: &XattrValue, offer: &mut Vec<ContentBytes>) -> Xattr {
     let value = match value {
-        XattrValue::Inline(bytes) if bytes.len() > XATTR_INLINE_LEN_MAX => {
-            let content = small_content_id(bytes);
-            offer.push((content, bytes.to_vec()));
-            XattrValue::Content {
-                content,
-                len: u32::try_from(bytes.len()).unwrap_or(u32::MAX),
+        XattrValue::Inline(bytes) => {
+            let value = XattrValue::of(bytes);
+            if let XattrValue::Content { content, .. } = value {
+                offer.push(ContentBytes {
+                    id: content,
+                    bytes: bytes.to_vec(),
+                });
             }
+            value
         }
-        value => value.clone(),
+        // The base has it as a content already.
+        XattrValue::Content { .. } => value.clone(),
     };
     Xattr {
         name: name.clone(),

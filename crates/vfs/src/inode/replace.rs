@@ -1,6 +1,6 @@
 //! One version takes the place of another below the inodes that the kernel knows.
 //!
-//! While that happens the table is closed: whoever asks it is told to begin anew, so nobody sees
+//! While that happens the table is closed: a request that asks it is told to begin anew, so none sees
 //! some inodes as the old version has them and others as the new one does. What becomes of each is
 //! decided elsewhere, by both versions' listings.
 
@@ -10,20 +10,20 @@ use std::sync::{Arc, MutexGuard};
 use lfsfs_overlay::{NUMBERS_MAX, NumberRow};
 use lfsfs_types::DirId;
 
-use super::{Candidate, Detached, Identity, InodeTable, Inodes, Place, Slot, State};
+use super::{Candidate, Detached, Identity, InodeTable, Inodes, Place, Slot, TableState};
 
-/// The epoch of a table that answers nobody.
+/// The epoch of a closed table.
 pub(super) const CLOSED: u64 = u64::MAX;
 
 /// What becomes of a known inode.
 #[derive(Debug)]
-pub(crate) enum Fate {
+pub(crate) enum Remap {
     /// It is the same entry at another position.
     Shifts(Place),
     /// It is this entry now.
     Becomes(Candidate),
     /// The new version does not have it.
-    Leaves(Arc<Detached>),
+    Detaches(Arc<Detached>),
     /// The overlay has it; its place in the base means nothing until it gives it back.
     Covered,
 }
@@ -38,7 +38,7 @@ const NOWHERE: Place = Place {
 #[derive(Debug)]
 pub(crate) struct Change {
     pub(crate) ino: u64,
-    pub(crate) fate: Fate,
+    pub(crate) remap: Remap,
     /// Lookups that were counted elsewhere until now.
     pub(crate) lookups: u64,
 }
@@ -113,7 +113,7 @@ impl Closed<'_> {
         state.note_former(former)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, TableState> {
         self.inodes.table.lock()
     }
 }
@@ -127,7 +127,7 @@ impl Drop for Closed<'_> {
     }
 }
 
-impl State {
+impl TableState {
     fn note_former(&mut self, news: &Former) -> Vec<NumberRow> {
         let is_own = |it: &&(u64, u64)| it.0 == it.1;
         let own = news.made.iter().filter(is_own).map(|it| it.0);
@@ -158,14 +158,14 @@ impl State {
     fn change(&mut self, changes: &[Change]) {
         let mut displaced = Vec::new();
         for (position, change) in changes.iter().enumerate() {
-            match change.fate {
-                Fate::Shifts(_) => {
+            match change.remap {
+                Remap::Shifts(_) => {
                     if self.leave_place(change.ino) {
                         displaced.push(position);
                     }
                 }
-                Fate::Covered => drop(self.leave_place(change.ino)),
-                Fate::Becomes(_) | Fate::Leaves(_) => {
+                Remap::Covered => drop(self.leave_place(change.ino)),
+                Remap::Becomes(_) | Remap::Detaches(_) => {
                     self.take_out(change.ino);
                     self.detached.remove(&change.ino);
                 }
@@ -175,7 +175,7 @@ impl State {
             self.settle(change);
         }
         for position in displaced {
-            if let Fate::Shifts(place) = changes[position].fate {
+            if let Remap::Shifts(place) = changes[position].remap {
                 let ino = changes[position].ino;
                 self.displaced.insert(Identity::Entry(place), ino);
             }
@@ -202,11 +202,11 @@ impl State {
             return;
         }
         let lookups = u32::try_from(change.lookups).unwrap_or(u32::MAX);
-        match &change.fate {
-            Fate::Shifts(place) => self.place(ino, *place, lookups),
-            Fate::Covered => self.place(ino, NOWHERE, lookups),
-            Fate::Becomes(candidate) => self.put(ino, candidate, lookups),
-            Fate::Leaves(detached) => {
+        match &change.remap {
+            Remap::Shifts(place) => self.place(ino, *place, lookups),
+            Remap::Covered => self.place(ino, NOWHERE, lookups),
+            Remap::Becomes(candidate) => self.put(ino, candidate, lookups),
+            Remap::Detaches(detached) => {
                 self.place(ino, NOWHERE, lookups);
                 self.detached.insert(ino, Arc::clone(detached));
             }

@@ -23,8 +23,8 @@ fn peek(table: &Inodes, candidate: &Candidate) -> u64 {
 }
 
 fn index(table: &Inodes, ino: u64) -> u32 {
-    match table.standing(ino) {
-        Ok(Some(Standing::Listed(place))) => place.index,
+    match table.state_of(ino) {
+        Ok(Some(InodeState::Listed(place))) => place.index,
         other => panic!("{other:?}"),
     }
 }
@@ -50,7 +50,10 @@ fn the_root_is_never_freed() {
         parent: nodeid::ROOT,
         name_len: 0,
     };
-    assert_eq!(table.directory(nodeid::ROOT), Ok(Searched::Directory(root)));
+    assert_eq!(
+        table.directory(nodeid::ROOT),
+        Ok(DirectoryLookup::Directory(root))
+    );
 }
 
 #[test]

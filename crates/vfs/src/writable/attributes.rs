@@ -5,33 +5,32 @@ use lfsfs_types::{ACCESS_LIST, Timestamp, XattrName};
 
 use crate::access;
 use crate::attr::{Attr, FileKind};
-use crate::error::{Stop, VfsError};
-use crate::writable::WritableVfs;
+use crate::error::{Interrupted, VfsError};
+use crate::merged::Object;
+use crate::stack::Resolved;
+use crate::writable::Vfs;
 use crate::writable::plan::{Plan, check_range};
 use crate::writable::request::{Privileges, SetAttr, SetTime};
-use crate::writable::scene::Object;
 
 const SETUID: u16 = 0o4000;
 const SETGID: u16 = 0o2000;
 const GROUP_EXEC: u16 = 0o010;
-/// Capabilities that a file gives; they go whenever its content or owner changes, whoever does it.
+/// Capabilities that a file gives; they go whenever its content or owner changes, also if root changes it.
 const CAPABILITY: &[u8] = b"security.capability";
 
-impl WritableVfs {
+impl Vfs {
     /// Returns the attributes of an inode.
     pub async fn getattr(&self, ino: u64) -> Result<Attr, VfsError> {
-        let (moment, found) = self.stand(ino).await?;
-        match (found, moment.upper(ino)) {
-            (Some(found), _) => Ok(Attr::of(ino, &found.record)),
-            (None, Some((_, inode))) => Ok(Attr::of_inode(ino, inode)),
-            (None, None) => Err(VfsError::Stale),
+        match self.stack.resolve(ino).await? {
+            Resolved::Base(_, found) => Ok(Attr::of(ino, &found.record)),
+            Resolved::Upper(upper) => Ok(Attr::of_inode(ino, upper.get()?.1)),
         }
     }
 
     /// Sets attributes, all or none, and returns what they are then.
     pub async fn setattr(&self, ino: u64, new: SetAttr) -> Result<Attr, VfsError> {
         self.change(|plan| {
-            let object = plan.scene.object(ino)?;
+            let object = plan.merged.object(ino)?;
             plan_attributes(plan, &object, &new)
         })
         .await?;
@@ -43,7 +42,7 @@ fn plan_attributes(
     plan: &mut Plan<'_, '_>,
     object: &Object<'_>,
     new: &SetAttr,
-) -> Result<(), Stop> {
+) -> Result<(), Interrupted> {
     let old = object.attr();
     let (ino, time) = (old.ino, new.ctime.unwrap_or(plan.time));
     let changes_owner = new.uid.is_some() || new.gid.is_some();
@@ -54,7 +53,7 @@ fn plan_attributes(
     if let Some(size) = new.size {
         object.expect_file()?;
         check_range(size, 0)?;
-        plan.adopt(object);
+        plan.copy_up(object);
         drop_capability(plan, object);
         let mode = mode.map(u32::from);
         plan.push(Operation::Truncate {
@@ -66,7 +65,7 @@ fn plan_attributes(
     }
     let changes_times = new.mtime.is_some() || new.ctime.is_some();
     if changes_owner || new.mode.is_some() || changes_times {
-        plan.adopt(object);
+        plan.copy_up(object);
         if changes_owner && new.size.is_none() {
             drop_capability(plan, object);
         }
@@ -89,7 +88,7 @@ fn plan_attributes(
     Ok(())
 }
 
-/// Plans what a mode that was set makes of an access list. The object was adopted before.
+/// Plans what a mode that was set makes of an access list. The object was copied up before.
 fn plan_access_list(plan: &mut Plan<'_, '_>, object: &Object<'_>, mode: u16) {
     let list = object.access_list();
     let changed = list.and_then(|list| access::with_mode(list, mode));
@@ -114,7 +113,7 @@ fn plan_access_time(plan: &mut Plan<'_, '_>, object: &Object<'_>, new: &SetAttr)
     let Some(atime) = new.atime.or(kept).map(|atime| resolve(atime, time)) else {
         return;
     };
-    plan.adopt(object);
+    plan.copy_up(object);
     plan.push(Operation::SetAccessTime {
         ino: old.ino,
         atime,

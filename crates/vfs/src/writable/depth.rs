@@ -10,12 +10,12 @@ use lfsfs_overlay::{Inode, Slot, State};
 use lfsfs_types::limits::PATH_LEN_MAX;
 use lfsfs_types::{Name, nodeid};
 
-use crate::error::{Stop, VfsError};
+use crate::error::{Interrupted, VfsError};
 use crate::inode::Place;
-use crate::vfs::Vfs;
+use crate::merged::{MergedDir, MergedView, Object};
+use crate::vfs::BaseVersion;
 use crate::writable::Known;
 use crate::writable::plan::Plan;
-use crate::writable::scene::{Dir, Object, Scene};
 
 /// Returns the length of the path of a name in a directory, which must be short enough.
 pub(super) fn check(
@@ -24,7 +24,7 @@ pub(super) fn check(
     directory: u64,
     name: &Name,
 ) -> Result<usize, VfsError> {
-    let inodes = plan.scene.base().inodes();
+    let inodes = plan.merged.base().inodes();
     match known.path_len(inodes, directory) {
         Some(len) => checked(len, name),
         // A switch moved the directory below what the kernel does not know. What is too long then is
@@ -36,37 +36,43 @@ pub(super) fn check(
 /// Returns an upper bound of the paths of a directory and all below it, which go from a path of
 /// length `from` to one of length `to`; none may get too long.
 pub(super) fn check_move(
-    scene: &Scene<'_>,
+    merged: &MergedView<'_>,
     known: &Known,
     object: &Object<'_>,
-    (from, to): (usize, usize),
-) -> Result<usize, Stop> {
+    from: usize,
+    to: usize,
+) -> Result<usize, Interrupted> {
     let Some(growth) = to.checked_sub(from).filter(|growth| *growth > 0) else {
         return Ok(to);
     };
-    let bound = known.longest().max(longest_of(scene.base())) + growth;
-    match bound <= PATH_LEN_MAX {
-        true => Ok(bound),
-        false => check_below(scene, object, to),
+    let bound = known.longest().max(longest_of(merged.base())) + growth;
+    if bound <= PATH_LEN_MAX {
+        Ok(bound)
+    } else {
+        check_below(merged, object, to)
     }
 }
 
 /// Returns an upper bound of all paths of a version.
-pub(super) fn longest_of(base: &Vfs) -> usize {
+pub(super) fn longest_of(base: &BaseVersion) -> usize {
     let counted = base.snapshot().version.counts.path_len;
     counted.map_or(PATH_LEN_MAX, |len| len as usize)
 }
 
 /// Looks at everything below a directory and returns the longest path, if none is too long.
-fn check_below(scene: &Scene<'_>, object: &Object<'_>, len: usize) -> Result<usize, Stop> {
+fn check_below(
+    merged: &MergedView<'_>,
+    object: &Object<'_>,
+    len: usize,
+) -> Result<usize, Interrupted> {
     let mut longest = len;
     let mut open = Vec::new();
-    open.extend(scene.directory_of(object).map(|dir| (dir, len)));
+    open.extend(merged.directory_of(object).map(|dir| (dir, len)));
     while let Some((dir, len)) = open.pop() {
-        for_each_entry(scene, &dir, |name, object| {
+        for_each_entry(merged, &dir, |name, object| {
             let len = checked(len, name)?;
             longest = longest.max(len);
-            let below = scene.directory_of(object).filter(|_| !object.is_pack());
+            let below = merged.directory_of(object).filter(|_| !object.is_pack());
             open.extend(below.map(|dir| (dir, len)));
             Ok(())
         })?;
@@ -75,24 +81,23 @@ fn check_below(scene: &Scene<'_>, object: &Object<'_>, len: usize) -> Result<usi
 }
 
 fn for_each_entry<'a>(
-    scene: &Scene<'a>,
-    dir: &Dir<'a>,
+    merged: &MergedView<'a>,
+    dir: &MergedDir<'a>,
     mut each: impl FnMut(&Name, &Object<'a>) -> Result<(), VfsError>,
-) -> Result<(), Stop> {
+) -> Result<(), Interrupted> {
     let slots = dir.upper.into_iter().flat_map(|(_, data)| &data.entries);
     for (name, slot) in slots {
         if let Slot::Inode { ino, .. } = slot {
-            each(name, &scene.upper(*ino)?)?;
+            each(name, &merged.upper(*ino)?)?;
         }
     }
     let Some(base) = dir.base else { return Ok(()) };
-    let listing = scene.listing(base)?;
+    let listing = merged.listing(base)?;
     for index in 0..listing.len() {
-        let name = listing.name(index).map_err(VfsError::damaged_record)?;
-        let name = Name::new(name).map_err(|_| VfsError::Stale)?;
+        let name = listing.entry_name(index)?;
         if dir.slot(&name).is_none() {
             let place = Place { dir: base, index };
-            each(&name, &scene.entry(dir.ino, place, &listing)?)?;
+            each(&name, &merged.entry(dir.ino, place, &listing)?)?;
         }
     }
     Ok(())
@@ -137,8 +142,9 @@ fn named(state: &State) -> impl Iterator<Item = (u64, &Name, u64)> {
 fn checked(len: usize, name: &Name) -> Result<usize, VfsError> {
     let slash = usize::from(len > 0);
     let len = len + slash + name.as_bytes().len();
-    match len <= PATH_LEN_MAX {
-        true => Ok(len),
-        false => Err(VfsError::NameTooLong),
+    if len <= PATH_LEN_MAX {
+        Ok(len)
+    } else {
+        Err(VfsError::NameTooLong)
     }
 }

@@ -12,70 +12,71 @@ use std::sync::Arc;
 
 use lfsfs_overlay::{ApplyError, Change, Operation, OverlayError, State};
 use lfsfs_types::{DirId, Name, ObjectPath, nodeid};
-use tokio::task::spawn_blocking;
 
-use crate::error::{Stop, VfsError};
+use crate::blocking::blocking;
+use crate::changes::places_of_changes;
+use crate::error::{Interrupted, VfsError};
 use crate::kernel::KernelCache;
-use crate::writable::changes::places_of_changes;
+use crate::merged::{Fetched, MergedView};
+use crate::verb_error::DiscardError;
 use crate::writable::known::Known;
-use crate::writable::scene::Held;
-use crate::writable::{WritableVfs, scene};
+use crate::writable::{Exclusive, Vfs};
 
 use self::plan::{Dropped, plan};
 
-impl WritableVfs {
+impl Exclusive<'_> {
     /// Drops the changes at and below these paths, or all without any, and returns how many objects
     /// differ from the base no more.
     ///
     /// A path may be one of the mount or of its base. What was moved from or to it goes back to where
-    /// the base has it, with all below; a hard-linked file becomes the base's under all its names. Waits for a commit or a switch.
+    /// the base has it, with all below; a hard-linked file becomes the base's under all its names.
     ///
     /// # Errors
     ///
-    /// [`VfsError::NoSuchPath`] if neither side has a path; [`VfsError::DiscardBlocked`] if something
-    /// would have to go back to a place that other changes took; [`VfsError::CommitUnderWay`].
+    /// [`DiscardError::NoSuchPath`] if neither side has a path; [`DiscardError::Blocked`] if something
+    /// would have to go back to a place that other changes took; [`DiscardError::CommitUnderWay`].
     /// Nothing was dropped then.
     pub async fn discard(
         &self,
         paths: &[ObjectPath],
         kernel: Arc<dyn KernelCache>,
-    ) -> Result<u64, VfsError> {
-        let _turn = self.take_turn().await;
+    ) -> Result<u64, DiscardError> {
+        let vfs = self.vfs;
         for path in paths {
-            self.expect_path(path).await?;
+            vfs.expect_path(path).await?;
         }
         loop {
-            let moment = self.moment();
-            let places = places_of_changes(moment.base(), moment.state()).await?;
-            let attempt = |held: &Held| self.try_discard(held, paths, &places);
+            let view = vfs.stack.view();
+            let places = places_of_changes(view.base(), view.state()).await?;
+            let attempt = |fetched: &Fetched| vfs.try_discard(fetched, paths, &places);
             // Changes of directories whose place is not known yet came meanwhile.
-            let Some(dropped) = self.with_listings(attempt).await? else {
+            let Some(dropped) = vfs.with_listings(attempt).await? else {
                 continue;
             };
             let count = dropped.count;
-            // A runtime that ends takes the mount with it.
-            let _ = spawn_blocking(move || tell(&dropped, &*kernel)).await;
+            // The changes are gone whatever becomes of the kernel: its failure was logged.
+            let _ = blocking("telling the kernel", move || tell(&dropped, &*kernel)).await;
             return Ok(count);
         }
     }
+}
 
+impl Vfs {
     /// Drops the changes with what is at hand; `None` if places of directories are missing.
     fn try_discard(
         &self,
-        held: &Held,
+        fetched: &Fetched,
         paths: &[ObjectPath],
         places: &HashMap<DirId, (DirId, Name)>,
-    ) -> Result<Option<Dropped>, Stop> {
-        let Some(overlay) = self.overlay.get() else {
+    ) -> Result<Option<Dropped>, Interrupted<DiscardError>> {
+        let Some(overlay) = self.stack.overlay() else {
             return Ok(Some(Dropped::default()));
         };
         let mut known = self.lock_known();
-        self.expect_current(&held.ground)?;
-        let dropped = overlay.transact(|state| {
-            if state.base() != held.ground.untouched.base() {
-                return Err(Stop::Moved);
-            }
-            let Some(mut dropped) = plan(state, held, places, paths)? else {
+        self.stack.expect_current(&fetched.pinned)?;
+        let dropped = overlay.transact(|state| -> Result<_, Interrupted<DiscardError>> {
+            fetched.pinned.expect_below(state)?;
+            let Some(mut dropped) = plan(state, fetched, places, paths)? else {
                 return Ok((None, Vec::new()));
             };
             try_out(state, &mut dropped)?;
@@ -88,7 +89,7 @@ impl WritableVfs {
         Ok(dropped)
     }
 
-    /// Returns the operation, and those that drop objects of the base which nobody knows.
+    /// Returns the operation, and those that drop objects of the base which the kernel does not know.
     fn with_forgets(&self, known: &Known, dropped: &Dropped) -> Vec<Change<'static>> {
         let unknown = dropped
             .clean
@@ -100,8 +101,8 @@ impl WritableVfs {
     }
 
     fn settle_dropped(&self, known: &mut Known, dropped: &Dropped) {
-        for (directory, (parent, name)) in &dropped.home {
-            known.put(*directory, *parent, name);
+        for (directory, home) in &dropped.home {
+            known.put(*directory, home.directory, &home.name);
         }
         for ino in &dropped.nameless {
             if !known.is_known(&self.inodes, *ino) {
@@ -111,17 +112,17 @@ impl WritableVfs {
     }
 
     /// Fails unless the mount or its base has something at a path.
-    async fn expect_path(&self, path: &ObjectPath) -> Result<(), VfsError> {
+    async fn expect_path(&self, path: &ObjectPath) -> Result<(), DiscardError> {
         let names: Vec<Name> = path.names().collect();
-        let found = self.with_listings(|held| {
-            let moment = self.moment_above(&held.ground)?;
-            let scene = scene(moment.state(), held);
-            let mut object = scene.object(nodeid::ROOT)?;
+        let found = self.with_listings::<_, VfsError>(|fetched| {
+            let view = self.stack.view_above(&fetched.pinned)?;
+            let merged = MergedView::new(view.state(), fetched);
+            let mut object = merged.object(nodeid::ROOT)?;
             for name in &names {
-                let Some(dir) = scene.directory_of(&object) else {
+                let Some(dir) = merged.directory_of(&object) else {
                     return Ok(false);
                 };
-                match scene.find(&dir, name)? {
+                match merged.find(&dir, name)? {
                     Some(below) => object = below,
                     None => return Ok(false),
                 }
@@ -131,7 +132,7 @@ impl WritableVfs {
         if found.await? || self.base_has(&names).await? {
             return Ok(());
         }
-        Err(VfsError::NoSuchPath { path: path.clone() })
+        Err(DiscardError::NoSuchPath { path: path.clone() })
     }
 
     async fn base_has(&self, names: &[Name]) -> Result<bool, VfsError> {
@@ -142,10 +143,9 @@ impl WritableVfs {
                 return Ok(false);
             };
             let listing = base.listing(above).await?;
-            let Some(index) = listing.find(name.as_bytes()) else {
+            let Some(record) = listing.record_of(name)? else {
                 return Ok(false);
             };
-            let record = listing.record(index).map_err(VfsError::damaged_record)?;
             dir = record.dir();
         }
         Ok(true)
@@ -153,14 +153,14 @@ impl WritableVfs {
 }
 
 /// Notes what the operation would do; fails as it would.
-fn try_out(state: &State, dropped: &mut Dropped) -> Result<(), VfsError> {
+fn try_out(state: &State, dropped: &mut Dropped) -> Result<(), DiscardError> {
     let Some(operation) = &dropped.operation else {
         return Ok(());
     };
     let mut after = state.clone();
     after.apply(operation, None).map_err(|error| match error {
-        ApplyError::SealOutstanding { .. } => VfsError::CommitUnderWay,
-        error => OverlayError::from(error).into(),
+        ApplyError::SealOutstanding { .. } => DiscardError::CommitUnderWay,
+        error => VfsError::from(OverlayError::from(error)).into(),
     })?;
     dropped.count = state.changes_len().saturating_sub(after.changes_len()) as u64;
     let still: HashSet<u64> = after.changed().map(|(ino, _)| ino).collect();

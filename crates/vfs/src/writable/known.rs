@@ -111,7 +111,7 @@ impl Known {
 
     /// Returns true if `directory` is `ancestor` or below it.
     ///
-    /// Whoever has a directory has those above it, as a kernel does, so the way up is known.
+    /// A caller that has a directory has those above it, as a kernel does, so the way up is known.
     pub(crate) fn is_within(&self, inodes: &InodeTable, directory: u64, ancestor: u64) -> bool {
         let mut at = directory;
         loop {

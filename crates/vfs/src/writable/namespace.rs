@@ -1,15 +1,15 @@
 //! Making, linking and removing names.
 
-use lfsfs_overlay::{Creation, NewNode, Operation, Place};
+use lfsfs_overlay::{Creation, EntryName, NewNode, Operation};
 use lfsfs_types::Name;
 use lfsfs_types::limits::TARGET_LEN_MAX;
 
-use crate::error::{Stop, VfsError};
+use crate::error::{Interrupted, VfsError};
+use crate::merged::{Fetched, MergedDir, MergedView, NamedObject, name_of};
 use crate::vfs::Entry;
 use crate::writable::plan::Plan;
 use crate::writable::request::{Existing, Owner, SpecialFile};
-use crate::writable::scene::{Dir, Held, name_of};
-use crate::writable::{Known, WritableVfs, depth, scene};
+use crate::writable::{Known, Vfs, depth};
 
 /// Setgid: what is made in such a directory gets its group, and a directory the bit too.
 const SETGID: u32 = 0o2000;
@@ -19,16 +19,16 @@ const SYMLINK_MODE: u16 = 0o777;
 #[derive(Debug, Default)]
 pub(super) struct Renamed {
     /// Gets a lookup, under this name of this directory.
-    pub(super) counted: Option<(u64, (u64, Name))>,
+    pub(super) counted: Option<(u64, EntryName)>,
     /// May have lost its last name.
     pub(super) lost: Option<u64>,
     /// Directories, and where they are now.
-    pub(super) moved: Vec<(u64, (u64, Name))>,
+    pub(super) moved: Vec<(u64, EntryName)>,
     /// How long the paths of what was made or moved are at most.
     pub(super) longest: usize,
 }
 
-impl WritableVfs {
+impl Vfs {
     /// Makes a regular file, or takes the object that has the name, and counts one lookup. There are
     /// no handles.
     pub async fn create(
@@ -106,8 +106,8 @@ impl WritableVfs {
     pub async fn link(&self, ino: u64, parent: u64, name: &[u8]) -> Result<Entry, VfsError> {
         let name = name_of(name)?;
         self.change_names(|plan, known| {
-            let object = plan.scene.object(ino)?;
-            expect_vacant(plan, &plan.scene.directory(parent)?, &name)?;
+            let object = plan.merged.object(ino)?;
+            expect_vacant(plan, &plan.merged.directory(parent)?, &name)?;
             if object.is_directory() {
                 return Err(VfsError::NotPermitted.into());
             }
@@ -117,15 +117,18 @@ impl WritableVfs {
                 _ => {}
             }
             let longest = depth::check(plan, known, parent, &name)?;
-            plan.adopt_ino(parent)?;
-            plan.adopt(&object);
+            plan.copy_up_ino(parent)?;
+            plan.copy_up(&object);
             let place = place(parent, &name);
-            let time = plan.time;
-            plan.push(Operation::Link { ino, place, time });
-            Ok(counted(ino, (parent, &name), longest))
+            plan.push(Operation::Link {
+                ino,
+                place: place.clone(),
+                time: plan.time,
+            });
+            Ok(counted(ino, place, longest))
         })
         .await?
-        .ok_or(VfsError::Stale)
+        .ok_or_else(|| VfsError::internal("what was made is not there"))
     }
 
     /// Takes a name away from anything but a directory. Without a name it lives until it is
@@ -133,13 +136,13 @@ impl WritableVfs {
     pub async fn unlink(&self, parent: u64, name: &[u8]) -> Result<(), VfsError> {
         let name = name_of(name)?;
         self.change_names(|plan, _| {
-            let dir = plan.scene.directory(parent)?;
-            let object = plan.scene.find_known(&dir, &name)?;
+            let dir = plan.merged.directory(parent)?;
+            let object = plan.merged.find_known(&dir, &name)?;
             if object.is_directory() {
                 return Err(VfsError::IsDirectory.into());
             }
-            plan.adopt_ino(parent)?;
-            let (ino, place) = (plan.adopt(&object), place(parent, &name));
+            plan.copy_up_ino(parent)?;
+            let (ino, place) = (plan.copy_up(&object), place(parent, &name));
             let time = plan.time;
             plan.push(Operation::Unlink { place, ino, time });
             Ok(lost(ino))
@@ -152,16 +155,16 @@ impl WritableVfs {
     pub async fn rmdir(&self, parent: u64, name: &[u8]) -> Result<(), VfsError> {
         let name = name_of(name)?;
         self.change_names(|plan, _| {
-            let dir = plan.scene.directory(parent)?;
-            let object = plan.scene.find_known(&dir, &name)?;
+            let dir = plan.merged.directory(parent)?;
+            let object = plan.merged.find_known(&dir, &name)?;
             if !object.is_directory() {
                 return Err(VfsError::NotDirectory.into());
             }
-            if !plan.scene.is_empty(&object)? {
+            if !plan.merged.is_empty(&object)? {
                 return Err(VfsError::NotEmpty.into());
             }
-            plan.adopt_ino(parent)?;
-            let (ino, place) = (plan.adopt(&object), place(parent, &name));
+            plan.copy_up_ino(parent)?;
+            let (ino, place) = (plan.copy_up(&object), place(parent, &name));
             let time = plan.time;
             plan.push(Operation::Rmdir { place, ino, time });
             Ok(lost(ino))
@@ -180,10 +183,10 @@ impl WritableVfs {
     ) -> Result<Entry, VfsError> {
         let name = name_of(name)?;
         self.change_names(|plan, known| {
-            expect_vacant(plan, &plan.scene.directory(parent)?, &name)?;
+            expect_vacant(plan, &plan.merged.directory(parent)?, &name)?;
             let longest = depth::check(plan, known, parent, &name)?;
-            let directory = plan.scene.object(parent)?;
-            plan.adopt(&directory);
+            let directory = plan.merged.object(parent)?;
+            plan.copy_up(&directory);
             let ino = plan.new_number();
             let directory = directory.attr();
             let creation = inherit(&node, mode, owner, (directory.mode, directory.gid));
@@ -196,25 +199,25 @@ impl WritableVfs {
                     ..creation
                 },
             });
-            Ok(counted(ino, (parent, &name), longest))
+            Ok(counted(ino, place(parent, &name), longest))
         })
         .await?
-        .ok_or(VfsError::Stale)
+        .ok_or_else(|| VfsError::internal("what was made is not there"))
     }
 
     /// Decides and makes a change of names, and brings what the kernel knows up to date before
-    /// anybody looks a name up. Returns the entry that got a lookup.
+    /// another call looks a name up. Returns the entry that got a lookup.
     pub(super) async fn change_names<'d>(
         &self,
-        decide: impl Fn(&mut Plan<'_, 'd>, &Known) -> Result<Renamed, Stop>,
+        decide: impl Fn(&mut Plan<'_, 'd>, &Known) -> Result<Renamed, Interrupted>,
     ) -> Result<Option<Entry>, VfsError> {
         self.prepare(|plan: &mut Plan<'_, 'd>| decide(plan, &self.lock_known()))
             .await?;
-        self.with_listings(|held: &Held| {
+        self.with_listings::<_, VfsError>(|fetched: &Fetched| {
             let mut known = self.lock_known();
-            self.expect_current(&held.ground)?;
-            let renamed = self.attempt(held, |plan| decide(plan, &known))?;
-            Ok(self.settle(&mut known, renamed, held))
+            self.stack.expect_current(&fetched.pinned)?;
+            let renamed = self.attempt(fetched, |plan| decide(plan, &known))?;
+            Ok(self.settle(&mut known, renamed, fetched))
         })
         .await?
         .transpose()
@@ -224,10 +227,10 @@ impl WritableVfs {
         &self,
         known: &mut Known,
         renamed: Renamed,
-        held: &Held,
+        fetched: &Fetched,
     ) -> Option<Result<Entry, VfsError>> {
-        for (directory, (parent, name)) in &renamed.moved {
-            known.put(*directory, *parent, name);
+        for (directory, place) in &renamed.moved {
+            known.put(*directory, place.directory, &place.name);
         }
         known.note_longest(renamed.longest);
         if let Some(ino) = renamed.lost
@@ -235,27 +238,34 @@ impl WritableVfs {
         {
             self.note_gone(known, ino);
         }
-        let (ino, (parent, name)) = renamed.counted?;
-        let moment = self.moment_above(&held.ground);
-        let attr = moment.and_then(|moment| {
-            let scene = scene(moment.state(), held);
-            let object = scene.object(ino)?;
-            self.count(known, scene, (parent, &name, &object))
+        let (ino, place) = renamed.counted?;
+        let view = self.stack.view_above(&fetched.pinned);
+        let attr = view.and_then(|view| {
+            let merged = MergedView::new(view.state(), fetched);
+            let object = merged.object(ino)?;
+            let made = NamedObject {
+                parent: place.directory,
+                name: &place.name,
+                object: &object,
+            };
+            self.count(known, merged, made)
         });
-        Some(attr.map(|attr| Entry { attr }).map_err(|_| VfsError::Stale))
+        // The base stays while `known` is locked, and the overlay has the object.
+        let counted = attr.map(|attr| Entry { attr });
+        Some(counted.map_err(|_| VfsError::internal("what was made cannot be counted")))
     }
 }
 
-pub(super) fn place(directory: u64, name: &Name) -> Place {
-    Place {
+pub(super) fn place(directory: u64, name: &Name) -> EntryName {
+    EntryName {
         directory,
         name: name.clone(),
     }
 }
 
-fn counted(ino: u64, (parent, name): (u64, &Name), longest: usize) -> Renamed {
+fn counted(ino: u64, place: EntryName, longest: usize) -> Renamed {
     Renamed {
-        counted: Some((ino, (parent, name.clone()))),
+        counted: Some((ino, place)),
         longest,
         ..Renamed::default()
     }
@@ -269,11 +279,11 @@ fn lost(ino: u64) -> Renamed {
 }
 
 /// Fails if the name is taken, or nothing can be made in the directory any more.
-fn expect_vacant(plan: &Plan<'_, '_>, dir: &Dir<'_>, name: &Name) -> Result<(), Stop> {
+fn expect_vacant(plan: &Plan<'_, '_>, dir: &MergedDir<'_>, name: &Name) -> Result<(), Interrupted> {
     if dir.is_removed() {
         return Err(VfsError::NotFound.into());
     }
-    match plan.scene.find(dir, name)? {
+    match plan.merged.find(dir, name)? {
         Some(_) => Err(VfsError::Exists.into()),
         None => Ok(()),
     }

@@ -7,8 +7,8 @@ use lfsfs_overlay::{Change, Operation};
 use lfsfs_types::limits::FILE_SIZE_MAX;
 use lfsfs_types::{Timestamp, nodeid};
 
-use crate::error::{Stop, VfsError};
-use crate::writable::scene::{Object, Scene};
+use crate::error::{Interrupted, VfsError};
+use crate::merged::{MergedView, Object};
 
 /// Where numbers of new inodes come from: one after the other, from a random one on.
 #[derive(Debug)]
@@ -27,20 +27,20 @@ impl Numbers {
 
 /// Changes that are made together.
 pub(crate) struct Plan<'s, 'd> {
-    pub(crate) scene: Scene<'s>,
+    pub(crate) merged: MergedView<'s>,
     pub(crate) time: Timestamp,
     numbers: &'s Numbers,
-    adopted: Vec<u64>,
+    copied: Vec<u64>,
     changes: Vec<Change<'d>>,
 }
 
 impl<'s, 'd> Plan<'s, 'd> {
-    pub(crate) fn new(scene: Scene<'s>, time: Timestamp, numbers: &'s Numbers) -> Self {
+    pub(crate) fn new(merged: MergedView<'s>, time: Timestamp, numbers: &'s Numbers) -> Self {
         Self {
-            scene,
+            merged,
             time,
             numbers,
-            adopted: Vec::new(),
+            copied: Vec::new(),
             changes: Vec::new(),
         }
     }
@@ -59,32 +59,32 @@ impl<'s, 'd> Plan<'s, 'd> {
     }
 
     /// Makes sure that the overlay has an object, and returns its inode. It keeps its number.
-    pub(crate) fn adopt(&mut self, object: &Object<'_>) -> u64 {
+    pub(crate) fn copy_up(&mut self, object: &Object<'_>) -> u64 {
         let Object::Base(found) = object else {
             return object.ino();
         };
         // One call may meet a hard-linked file under two names, and a directory twice.
-        if !self.adopted.contains(&found.ino) {
-            self.adopted.push(found.ino);
+        if !self.copied.contains(&found.ino) {
+            self.copied.push(found.ino);
             let (ino, base) = (found.ino, Arc::new(found.object.clone()));
-            self.push(Operation::Adopt { ino, base });
+            self.push(Operation::CopyUp { ino, base });
         }
         found.ino
     }
 
-    /// Like [`adopt`](Self::adopt), by the number.
-    pub(crate) fn adopt_ino(&mut self, ino: u64) -> Result<(), Stop> {
-        let object = self.scene.object(ino)?;
-        self.adopt(&object);
+    /// Like [`copy_up`](Self::copy_up), by the number.
+    pub(crate) fn copy_up_ino(&mut self, ino: u64) -> Result<(), Interrupted> {
+        let object = self.merged.object(ino)?;
+        self.copy_up(&object);
         Ok(())
     }
 
     /// Returns a number that nothing has.
     pub(crate) fn new_number(&self) -> u64 {
-        let inodes = self.scene.base().inodes();
+        let inodes = self.merged.base().inodes();
         loop {
             let ino = self.numbers.next();
-            if !self.scene.is_taken(ino) && !inodes.knows(ino) {
+            if !self.merged.is_taken(ino) && !inodes.knows(ino) {
                 return ino;
             }
         }

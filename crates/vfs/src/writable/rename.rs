@@ -1,27 +1,27 @@
 //! Moving names, with every case that POSIX and Linux tell apart.
 
-use lfsfs_overlay::Operation;
+use lfsfs_overlay::{EntryName, Operation};
 use lfsfs_types::Name;
 use lfsfs_types::limits::PATH_LEN_MAX;
 
-use crate::error::{Stop, VfsError};
+use crate::error::{Interrupted, VfsError};
 use crate::inode::InodeTable;
+use crate::merged::{MergedDir, Object, name_of};
 use crate::writable::namespace::{Renamed, place};
 use crate::writable::plan::Plan;
 use crate::writable::request::RenameMode;
-use crate::writable::scene::{Dir, Object, name_of};
-use crate::writable::{Known, WritableVfs, depth};
+use crate::writable::{Known, Vfs, depth};
 
 /// What a rename is about.
 struct Move<'a> {
-    from: Dir<'a>,
-    to: Dir<'a>,
+    from: MergedDir<'a>,
+    to: MergedDir<'a>,
     mode: RenameMode,
     source: Object<'a>,
     target: Option<Object<'a>>,
 }
 
-impl WritableVfs {
+impl Vfs {
     /// Moves a name. Costs the same whatever is below it.
     pub async fn rename(
         &self,
@@ -33,10 +33,10 @@ impl WritableVfs {
     ) -> Result<(), VfsError> {
         let (name, new_name) = (name_of(name)?, name_of(new_name)?);
         self.change_names(|plan, known| {
-            let from = plan.scene.directory(parent)?;
-            let to = plan.scene.directory(new_parent)?;
-            let source = plan.scene.find_known(&from, &name)?;
-            let target = plan.scene.find(&to, &new_name)?;
+            let from = plan.merged.directory(parent)?;
+            let to = plan.merged.directory(new_parent)?;
+            let source = plan.merged.find_known(&from, &name)?;
+            let target = plan.merged.find(&to, &new_name)?;
             let moved = Move {
                 from,
                 to,
@@ -49,12 +49,12 @@ impl WritableVfs {
             }
             let names = [(parent, &name), (new_parent, &new_name)];
             let longest = moved.check_paths(plan, known, names)?;
-            plan.adopt_ino(parent)?;
-            plan.adopt_ino(new_parent)?;
-            let places = (place(parent, &name), place(new_parent, &new_name));
+            plan.copy_up_ino(parent)?;
+            plan.copy_up_ino(new_parent)?;
+            let (from, to) = (place(parent, &name), place(new_parent, &new_name));
             Ok(Renamed {
                 longest,
-                ..moved.plan(plan, places)
+                ..moved.plan(plan, from, to)
             })
         })
         .await
@@ -72,18 +72,18 @@ enum Verdict {
 
 impl Move<'_> {
     /// Checks in the order in which Linux does, so that the same error wins.
-    fn check(&self, plan: &Plan<'_, '_>, known: &Known) -> Result<Verdict, Stop> {
+    fn check(&self, plan: &Plan<'_, '_>, known: &Known) -> Result<Verdict, Interrupted> {
         match (self.mode, &self.target) {
             (RenameMode::NoReplace, Some(_)) => return Err(VfsError::Exists.into()),
             (RenameMode::Exchange, None) => return Err(VfsError::NotFound.into()),
             _ => {}
         }
-        self.check_loops(plan.scene.base().inodes(), known)?;
+        self.check_loops(plan.merged.base().inodes(), known)?;
         let Some(target) = &self.target else {
-            return match self.to.is_removed() {
-                true => Err(VfsError::NotFound.into()),
-                false => Ok(Verdict::Go),
-            };
+            if self.to.is_removed() {
+                return Err(VfsError::NotFound.into());
+            }
+            return Ok(Verdict::Go);
         };
         if target.ino() == self.source.ino() {
             return Ok(Verdict::Nothing);
@@ -94,14 +94,14 @@ impl Move<'_> {
         match (self.source.is_directory(), target.is_directory()) {
             (true, false) => Err(VfsError::NotDirectory.into()),
             (false, true) => Err(VfsError::IsDirectory.into()),
-            (true, true) if !plan.scene.is_empty(target)? => Err(VfsError::NotEmpty.into()),
+            (true, true) if !plan.merged.is_empty(target)? => Err(VfsError::NotEmpty.into()),
             _ => Ok(Verdict::Go),
         }
     }
 
     /// Fails if a directory would get into itself.
     fn check_loops(&self, inodes: &InodeTable, known: &Known) -> Result<(), VfsError> {
-        let above = |object: &Object<'_>, dir: &Dir<'_>| {
+        let above = |object: &Object<'_>, dir: &MergedDir<'_>| {
             object.is_directory() && known.is_within(inodes, dir.ino, object.ino())
         };
         if above(&self.source, &self.to) {
@@ -122,39 +122,33 @@ impl Move<'_> {
         plan: &Plan<'_, '_>,
         known: &Known,
         names: [(u64, &Name); 2],
-    ) -> Result<usize, Stop> {
+    ) -> Result<usize, Interrupted> {
         let [from, to] = names.map(|(dir, name)| depth::check(plan, known, dir, name));
         let (from, to) = (from.unwrap_or(PATH_LEN_MAX), to?);
         let mut longest = to;
         if self.source.is_directory() {
-            longest = depth::check_move(&plan.scene, known, &self.source, (from, to))?;
+            longest = depth::check_move(&plan.merged, known, &self.source, from, to)?;
         }
         let other = self.target.as_ref().filter(|it| it.is_directory());
         if let (RenameMode::Exchange, Some(other)) = (self.mode, other) {
-            let other = depth::check_move(&plan.scene, known, other, (to, from))?;
+            let other = depth::check_move(&plan.merged, known, other, to, from)?;
             longest = longest.max(other);
         }
         Ok(longest)
     }
 
-    fn plan(
-        &self,
-        plan: &mut Plan<'_, '_>,
-        (from, to): (lfsfs_overlay::Place, lfsfs_overlay::Place),
-    ) -> Renamed {
-        let ino = plan.adopt(&self.source);
-        let other = self.target.as_ref().map(|target| plan.adopt(target));
+    fn plan(&self, plan: &mut Plan<'_, '_>, from: EntryName, to: EntryName) -> Renamed {
+        let ino = plan.copy_up(&self.source);
+        let other = self.target.as_ref().map(|target| plan.copy_up(target));
         let time = plan.time;
         let mut renamed = Renamed::default();
         if self.source.is_directory() {
-            let place = (self.to.ino, to.name.clone());
-            renamed.moved.push((ino, place));
+            renamed.moved.push((ino, to.clone()));
         }
         match (self.mode, other) {
             (RenameMode::Exchange, Some(other)) => {
                 if self.target.as_ref().is_some_and(Object::is_directory) {
-                    let place = (self.from.ino, from.name.clone());
-                    renamed.moved.push((other, place));
+                    renamed.moved.push((other, from.clone()));
                 }
                 plan.push(Operation::Exchange {
                     first: from,

@@ -22,7 +22,7 @@ pub struct Owner {
     pub gid: u32,
 }
 
-/// What [`WritableVfs::mknod`](crate::WritableVfs::mknod) makes.
+/// What [`Vfs::mknod`](crate::Vfs::mknod) makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SpecialFile {
     /// An empty regular file.
@@ -108,7 +108,7 @@ pub struct SetAttr {
     pub atime: Option<SetTime>,
     /// Last change of the content.
     pub mtime: Option<SetTime>,
-    /// Last change of the attributes, where somebody else has stamped that: a kernel that gathers
+    /// Last change of the attributes, where the caller has stamped that: a kernel that gathers
     /// writes. It is the mount's own stamp without it.
     pub ctime: Option<Timestamp>,
     /// What becomes of setuid and setgid if the size is set.

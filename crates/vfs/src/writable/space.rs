@@ -6,21 +6,21 @@ use rustix::fs::{StatVfs, statvfs};
 
 use crate::attr::BLOCK_LEN;
 use crate::stats::Statfs;
-use crate::writable::WritableVfs;
+use crate::writable::Vfs;
 
-impl WritableVfs {
+impl Vfs {
     /// Returns the size of the version and the free space of the disk that changes go to. Never
     /// touches the network.
     #[must_use]
     pub fn statfs(&self) -> Statfs {
-        let moment = self.moment();
-        let version = moment.base().statfs();
+        let view = self.stack.view();
+        let version = view.base().statfs();
         let disk = self.place.as_ref().and_then(|place| disk_of(&place.dir));
         let Some(disk) = disk else {
             return version;
         };
         let blocks_free = disk.f_bavail.saturating_mul(disk.f_frsize) / u64::from(BLOCK_LEN);
-        let changed = moment.state().log_bytes().div_ceil(u64::from(BLOCK_LEN));
+        let changed = view.state().log_bytes().div_ceil(u64::from(BLOCK_LEN));
         Statfs {
             blocks: version
                 .blocks

@@ -10,11 +10,11 @@
 //! No lock is held and no request waits while the kernel is told something: it may wait itself for
 //! a request in that directory.
 
-mod drift;
-mod fates;
+mod commit_mapping;
+mod delta;
 mod flip;
-mod landings;
-mod successors;
+mod object_tracker;
+mod remap;
 #[cfg(test)]
 mod tests;
 
@@ -24,18 +24,20 @@ use std::sync::Arc;
 use lfsfs_client::{ChangedName, Snapshot, VersionRange};
 use lfsfs_overlay::{CommitIds, NumberRow, Overlay};
 use lfsfs_types::{Name, VersionId};
-use tokio::sync::MutexGuard;
-use tokio::task::spawn_blocking;
 
-use self::drift::{Drift, Needs};
-use self::fates::{Halt, Outcome, known_directory, slots};
+use self::commit_mapping::CommitMapping;
+use self::delta::{Needs, VersionDelta};
 use self::flip::{Step, refuse_changes};
-use self::landings::Landings;
+use self::remap::{NotReady, Outcome, known_directory, slots};
+use crate::blocking::blocking;
 use crate::error::VfsError;
-use crate::inode::{InodeTable, Searched};
+use crate::inode::{DirectoryLookup, InodeTable};
 use crate::kernel::KernelCache;
-use crate::writable::ground::Ground;
-use crate::writable::{WritableVfs, in_background};
+use crate::stack::PinnedBase;
+use crate::verb_error::SwitchError;
+use crate::writable::{Exclusive, SYNC, Vfs};
+
+const TELL: &str = "telling the kernel";
 
 /// What a switch did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -52,7 +54,7 @@ pub struct SwitchReport {
 
 /// A commit that was published.
 #[derive(Debug)]
-pub(crate) struct Landing {
+pub(crate) struct PublishedCommit {
     /// The seal that it was made of.
     pub(crate) commit: VersionId,
     /// The version that has what it took: the one that it made, or the head if that had it already.
@@ -61,7 +63,106 @@ pub(crate) struct Landing {
     pub(crate) ids: CommitIds,
 }
 
-impl WritableVfs {
+/// A switch whose changed names are known.
+#[derive(Debug)]
+pub struct PreparedSwitch<'a> {
+    vfs: &'a Vfs,
+    pinned: Arc<PinnedBase>,
+    next: Arc<PinnedBase>,
+    changed: Vec<ChangedName>,
+}
+
+impl Exclusive<'_> {
+    /// Asks which names a switch to another version of the same project changes, up or down.
+    ///
+    /// Refused with [`SwitchError::HasChanges`] if there is anything that no commit took.
+    pub async fn prepare_switch(&self, to: Snapshot) -> Result<PreparedSwitch<'_>, SwitchError> {
+        let vfs = self.vfs;
+        refuse_changes(vfs.stack.view().state())?;
+        let pinned = vfs.stack.pin();
+        let from = pinned.base.snapshot();
+        if from.project.id != to.project.id {
+            return Err(SwitchError::OtherProject);
+        }
+        let changed = if from.version.id == to.version.id {
+            Vec::new()
+        } else {
+            let range = VersionRange {
+                from: from.version.number,
+                to: to.version.number,
+            };
+            pinned.base.changed_names(range).await?
+        };
+        Ok(PreparedSwitch {
+            vfs,
+            next: next_base(&pinned, &to),
+            pinned,
+            changed,
+        })
+    }
+
+    /// Ends a commit: the mount goes on from the version that has what it took.
+    pub(crate) async fn end_commit(
+        &self,
+        published: &PublishedCommit,
+        kernel: &Arc<dyn KernelCache>,
+    ) -> Result<(), SwitchError> {
+        self.vfs.end_commit(published, kernel).await
+    }
+}
+
+impl PreparedSwitch<'_> {
+    /// Returns those of the changed names that `matter` which the switch would make stand for another
+    /// object: the kernel drops them, with what is mounted below.
+    pub async fn replaced(
+        &self,
+        matter: impl Fn(&ChangedName) -> bool,
+    ) -> Result<Vec<ChangedName>, SwitchError> {
+        let mut names = self.changed.clone();
+        names.retain(matter);
+        let mut delta = self.delta(names.clone());
+        loop {
+            let mut needs = Needs::default();
+            let mut replaced = HashSet::new();
+            for dir in delta.dirs() {
+                let visible = delta.visible(dir, &mut needs)?.into_iter();
+                replaced.extend(visible.map(|name| (dir, name.clone())));
+            }
+            if needs.is_empty() {
+                names.retain(|it| {
+                    let place = it.name.clone().map(|name| (it.dir, name));
+                    place.is_some_and(|place| replaced.contains(&place))
+                });
+                return Ok(names);
+            }
+            delta.load(needs).await?;
+        }
+    }
+
+    /// Moves the mount to the version.
+    ///
+    /// Refused with [`SwitchError::HasChanges`] if something was changed meanwhile; then, and on every
+    /// other error, the mount shows what it showed.
+    pub async fn run(&self, kernel: &Arc<dyn KernelCache>) -> Result<SwitchReport, SwitchError> {
+        refuse_changes(self.vfs.stack.view().state())?;
+        if self.pinned.untouched.base() == self.next.untouched.base() {
+            return Ok(SwitchReport::default());
+        }
+        let delta = self.delta(self.changed.clone());
+        self.vfs.replace(delta, Step::Switch, kernel).await
+    }
+
+    fn delta(&self, changed: Vec<ChangedName>) -> VersionDelta {
+        VersionDelta::new(
+            Arc::clone(&self.pinned),
+            Arc::clone(&self.next),
+            changed,
+            None,
+        )
+    }
+}
+
+impl Vfs {
     /// Returns false while entries of this directory are being drained: a reply about one must then
     /// have the lifetime 0, for entry and attributes alike.
     ///
@@ -73,126 +174,70 @@ impl WritableVfs {
         if !self.drain.is_active() {
             return true;
         }
-        let moment = self.moment();
-        let upper = moment.upper(parent).and_then(|it| it.1.directory()?.base);
-        let dir = upper.or_else(|| match moment.base().inodes().directory(parent) {
-            Ok(Searched::Directory(directory)) => Some(directory.dir),
+        let view = self.stack.view();
+        let upper = view.upper(parent).and_then(|it| it.directory()?.base);
+        let dir = upper.or_else(|| match view.base().inodes().directory(parent) {
+            Ok(DirectoryLookup::Directory(directory)) => Some(directory.dir),
             _ => None,
         });
         dir.is_none_or(|dir| !self.drain.covers(dir))
     }
 
-    /// Returns those of the names that `matter` which a switch would make stand for another object:
-    /// the kernel drops them, with what is mounted below.
-    pub async fn replaced_by(
-        &self,
-        to: &Snapshot,
-        matter: impl Fn(&ChangedName) -> bool,
-    ) -> Result<Vec<ChangedName>, VfsError> {
-        let ground = self.ground();
-        let mut names = changed_between(&ground, to).await?;
-        names.retain(matter);
-        let next = ground.base.successor(to.clone());
-        let mut drift = Drift::new((ground, next), names.clone(), None);
-        loop {
-            let mut needs = Needs::default();
-            let mut replaced = HashSet::new();
-            for dir in drift.dirs() {
-                let visible = drift.visible(*dir, &mut needs)?.into_iter();
-                replaced.extend(visible.map(|name| (*dir, name.clone())));
-            }
-            if needs.is_empty() {
-                names.retain(|it| {
-                    let place = it.name.clone().map(|name| (it.dir, name));
-                    place.is_some_and(|place| replaced.contains(&place))
-                });
-                return Ok(names);
-            }
-            drift.load(needs).await?;
-        }
-    }
-
-    /// Moves to another version of the same project, up or down.
-    ///
-    /// Refused with [`VfsError::HasChanges`] if there is anything that no commit took; then, and on
-    /// every other error, the mount shows what it showed.
-    pub async fn switch(
-        &self,
-        to: Snapshot,
-        kernel: Arc<dyn KernelCache>,
-    ) -> Result<SwitchReport, VfsError> {
-        let _turn = self.take_turn().await;
-        refuse_changes(self.moment().state())?;
-        let ground = self.ground();
-        if ground.base.snapshot().version.id == to.version.id {
-            return Ok(SwitchReport::default());
-        }
-        let changed = changed_between(&ground, &to).await?;
-        let next = ground.base.successor(to);
-        let drift = Drift::new((ground, next), changed, None);
-        self.replace(drift, Step::Switch, &kernel).await
-    }
-
     /// Ends a commit: the mount goes on from the version that has what it took, and shows what
     /// others changed in it. Numbers and caches are kept; on return this survives a power loss.
-    ///
-    /// The caller has the turn.
-    pub(crate) async fn land(
+    async fn end_commit(
         &self,
-        landing: &Landing,
+        published: &PublishedCommit,
         kernel: &Arc<dyn KernelCache>,
-    ) -> Result<(), VfsError> {
-        let overlay = self.overlay.get().ok_or(VfsError::Stale)?;
-        let sealed = overlay.sealed().ok_or(VfsError::Stale)?;
-        let ground = self.ground();
-        let (changed, others) = changed_by_commit(&ground, landing).await?;
-        let next = ground.base.successor(landing.snapshot.clone());
-        let drift = Drift::new((ground, next), changed, Some(others));
-        let step = Step::Land {
-            commit: landing.commit,
-            landings: Box::new(Landings::new(&sealed, landing.ids.clone())),
+    ) -> Result<(), SwitchError> {
+        let overlay = self.stack.overlay();
+        let sealed = overlay.and_then(|overlay| Some((overlay, overlay.sealed()?)));
+        let (overlay, sealed) =
+            sealed.ok_or_else(|| VfsError::internal("a commit ends that has no seal"))?;
+        let pinned = self.stack.pin();
+        let (changed, others) = changed_by_commit(&pinned, published).await?;
+        let next = next_base(&pinned, &published.snapshot);
+        let delta = VersionDelta::new(pinned, next, changed, Some(others));
+        let step = Step::Commit {
+            commit: published.commit,
+            mapping: Box::new(CommitMapping::new(&sealed, published.ids.clone())),
         };
-        self.replace(drift, step, kernel).await?;
+        self.replace(delta, step, kernel).await?;
         let overlay = Arc::clone(overlay);
-        in_background(move || overlay.sync()).await
-    }
-
-    /// Waits until nobody else switches, commits or discards, and lets nobody until it is dropped.
-    pub(crate) async fn take_turn(&self) -> MutexGuard<'_, ()> {
-        self.turn.lock().await
+        Ok(blocking(SYNC, move || overlay.sync()).await??)
     }
 
     async fn replace(
         &self,
-        mut drift: Drift,
+        mut delta: VersionDelta,
         step: Step,
         kernel: &Arc<dyn KernelCache>,
-    ) -> Result<SwitchReport, VfsError> {
+    ) -> Result<SwitchReport, SwitchError> {
         // What is known is loaded before anything is drained, and again what gets known meanwhile.
-        self.entries(&mut drift).await?;
-        let drained = self.drain.begin(drift.drained());
-        let entries = self.entries(&mut drift).await?;
+        self.entries(&mut delta).await?;
+        let drained = self.drain.begin(delta.drained());
+        let entries = self.entries(&mut delta).await?;
         let mut report = SwitchReport {
-            changed: drift.changed().count() as u64,
+            changed: delta.changed().count() as u64,
             entries: entries.len() as u64,
             ..SwitchReport::default()
         };
         let cache = Arc::clone(kernel);
-        tell(move || drop_entries(&*cache, &entries)).await?;
+        blocking(TELL, move || drop_entries(&*cache, &entries)).await?;
         let outcome = loop {
-            match self.flip(&drift, &step) {
+            match self.flip(&delta, &step) {
                 Ok(outcome) => break outcome,
-                Err(Halt::Needs(needs)) => drift.load(needs).await?,
-                Err(Halt::Failed(error)) => return Err(error),
+                Err(NotReady::Needs(needs)) => delta.load(needs).await?,
+                Err(NotReady::Failed(error)) => return Err(error),
             }
         };
         report.entries += outcome.entries.len() as u64;
         report.directories = outcome.directories.len() as u64;
         report.attributes = outcome.stale_attributes().count() as u64;
         let cache = Arc::clone(kernel);
-        let (overlay, inodes) = (self.overlay.get().cloned(), Arc::clone(&self.inodes));
-        // Goes to its end even if nobody waits for it any more.
-        tell(move || {
+        let (overlay, inodes) = (self.stack.overlay().cloned(), Arc::clone(&self.inodes));
+        // Goes to its end even if the caller is dropped.
+        blocking(TELL, move || {
             drop_stale(&*cache, &outcome);
             drop(drained);
             if let Some(overlay) = overlay {
@@ -204,31 +249,31 @@ impl WritableVfs {
     }
 
     /// Returns the entries that the kernel may know and that will stand for something else.
-    async fn entries(&self, drift: &mut Drift) -> Result<Vec<(u64, Name)>, VfsError> {
+    async fn entries(&self, delta: &mut VersionDelta) -> Result<Vec<(u64, Name)>, VfsError> {
         loop {
             let mut needs = Needs::default();
-            let entries = self.known_entries(drift, &mut needs)?;
+            let entries = self.known_entries(delta, &mut needs)?;
             if needs.is_empty() {
                 return Ok(entries);
             }
-            drift.load(needs).await?;
+            delta.load(needs).await?;
         }
     }
 
     fn known_entries(
         &self,
-        drift: &Drift,
+        delta: &VersionDelta,
         needs: &mut Needs,
     ) -> Result<Vec<(u64, Name)>, VfsError> {
-        let moment = self.moment();
-        let project = &drift.ground.base.snapshot().project.id;
+        let view = self.stack.view();
+        let project = &delta.pinned.base.snapshot().project.id;
         let mut entries = Vec::new();
-        for dir in drift.drained() {
-            let Some(ino) = known_directory(project, dir, moment.state(), &self.inodes) else {
+        for dir in delta.drained() {
+            let Some(ino) = known_directory(project, dir, view.state(), &self.inodes) else {
                 continue;
             };
-            let covered = slots(moment.state(), ino);
-            let visible = drift.visible(dir, needs)?.into_iter();
+            let covered = slots(view.state(), ino);
+            let visible = delta.visible(dir, needs)?.into_iter();
             let shown = visible.filter(|name| !covered(name));
             entries.extend(shown.map(|name| (ino, name.clone())));
         }
@@ -245,37 +290,33 @@ impl Outcome {
     }
 }
 
-/// Returns what differs between the base and another version of its project.
-async fn changed_between(ground: &Ground, to: &Snapshot) -> Result<Vec<ChangedName>, VfsError> {
-    let from = ground.base.snapshot();
-    if from.project.id != to.project.id {
-        return Err(VfsError::Invalid);
-    }
-    let (from, to) = (from.version.number, to.version.number);
-    ground.base.changed_names(VersionRange { from, to }).await
+fn next_base(pinned: &PinnedBase, snapshot: &Snapshot) -> Arc<PinnedBase> {
+    Arc::new(PinnedBase::new(pinned.base.next_version(snapshot.clone())))
 }
 
 /// Returns what differs between the base and what a commit led to, and which of it others changed.
 async fn changed_by_commit(
-    ground: &Ground,
-    landing: &Landing,
+    pinned: &PinnedBase,
+    published: &PublishedCommit,
 ) -> Result<(Vec<ChangedName>, Vec<ChangedName>), VfsError> {
-    let from = ground.untouched.base();
-    let base = &ground.base;
-    let to = &landing.snapshot.version;
+    let from = pinned.untouched.base();
+    let base = &pinned.base;
+    let to = &published.snapshot.version;
     let changed_to = |to| {
         let from = from.number;
         base.changed_names(VersionRange { from, to })
     };
     let changed = changed_to(to.number).await?;
     // A head that had everything already is the work of others.
-    let theirs = match to.id == landing.commit {
-        true => to.parent,
-        false => to.number,
+    let theirs = if to.id == published.commit {
+        to.parent
+    } else {
+        to.number
     };
-    let others = match theirs == from.number {
-        true => Vec::new(),
-        false => changed_to(theirs).await?,
+    let others = if theirs == from.number {
+        Vec::new()
+    } else {
+        changed_to(theirs).await?
     };
     Ok((changed, others))
 }
@@ -311,10 +352,4 @@ fn keep_numbers(overlay: &Overlay, inodes: &InodeTable, rows: &[NumberRow]) {
             "the next mount shows other inode numbers for what was committed"
         );
     }
-}
-
-/// Tells the kernel something where it holds up nobody.
-async fn tell(work: impl FnOnce() + Send + 'static) -> Result<(), VfsError> {
-    // The runtime ends, or the work panicked, which was told already.
-    spawn_blocking(work).await.map_err(|_| VfsError::Stale)
 }

@@ -5,44 +5,44 @@ use lfsfs_overlay::{Inode, Operation};
 use lfsfs_types::limits::{XATTR_LEN_MAX, XATTR_NAMES_LEN_MAX, XATTRS_MAX};
 use lfsfs_types::{XattrName, XattrNameError, XattrNamespace, XattrValue, nodeid};
 
-use crate::error::{Stop, VfsError};
-use crate::writable::WritableVfs;
-use crate::writable::content::read_below;
+use crate::changed_file::{not_below, read_below};
+use crate::error::{Interrupted, VfsError};
+use crate::merged::Object;
+use crate::stack::Resolved;
+use crate::writable::Vfs;
 use crate::writable::plan::Plan;
 use crate::writable::request::XattrMode;
-use crate::writable::scene::Object;
 use crate::xattr;
 
-impl WritableVfs {
+impl Vfs {
     /// Returns the value of an extended attribute.
     pub async fn getxattr(&self, ino: u64, name: &[u8]) -> Result<Bytes, VfsError> {
-        let (moment, found) = self.stand(ino).await?;
-        if let Some(found) = found {
-            return moment.base().xattr_found(ino, &found, name).await;
-        }
-        let (_, inode) = moment.upper(ino).ok_or(VfsError::Stale)?;
+        let upper = match self.stack.resolve(ino).await? {
+            Resolved::Upper(upper) => upper,
+            Resolved::Base(view, found) => return view.base().xattr_found(ino, &found, name).await,
+        };
+        let base = upper.base();
         if ino == nodeid::ROOT && name == xattr::VERSION {
-            return Ok(xattr::version(moment.base().snapshot()));
+            return Ok(xattr::version(base.snapshot()));
         }
+        let (_, inode) = upper.get()?;
         let name = XattrName::new(name).map_err(|_| VfsError::NoAttribute)?;
         match inode.attributes.xattrs.get(&name) {
             None => Err(xattr::absent(name.as_bytes())),
             Some(XattrValue::Inline(bytes)) => Ok(Bytes::copy_from_slice(bytes)),
             Some(XattrValue::Content { content, len }) => {
-                let base = inode.base.as_deref().ok_or(VfsError::Stale)?;
+                let below = inode.base.as_deref().ok_or_else(not_below)?;
                 let len = u64::from(*len);
-                read_below(moment.base(), base, (*content, len), (0, len)).await
+                read_below(base, below, (*content, len), (0, len)).await
             }
         }
     }
 
     /// Returns the names of an inode's extended attributes, each with a NUL behind it.
     pub async fn listxattr(&self, ino: u64) -> Result<Bytes, VfsError> {
-        let (moment, found) = self.stand(ino).await?;
-        match (found, moment.upper(ino)) {
-            (Some(found), _) => Ok(xattr::names(&found.record)),
-            (None, Some((_, inode))) => Ok(names(inode)),
-            (None, None) => Err(VfsError::Stale),
+        match self.stack.resolve(ino).await? {
+            Resolved::Base(_, found) => Ok(xattr::names(&found.record)),
+            Resolved::Upper(upper) => Ok(names(upper.get()?.1)),
         }
     }
 
@@ -60,7 +60,7 @@ impl WritableVfs {
         let name = checked(ino, name)?;
         check_namespace(&name)?;
         self.change(|plan| {
-            let object = plan.scene.object(ino)?;
+            let object = plan.merged.object(ino)?;
             let attributes = Attributes::of(&object, &name);
             match (mode, attributes.has_name) {
                 (XattrMode::Create, true) => return Err(VfsError::Exists.into()),
@@ -72,7 +72,7 @@ impl WritableVfs {
             if value_of(&object, &name) == Some(&XattrValue::Inline(value.into())) {
                 return Ok(());
             }
-            plan.adopt(&object);
+            plan.copy_up(&object);
             plan.push(Operation::SetXattr {
                 ino,
                 name: name.clone(),
@@ -92,15 +92,15 @@ impl WritableVfs {
     }
 }
 
-fn plan_removal(plan: &mut Plan<'_, '_>, ino: u64, name: &XattrName) -> Result<(), Stop> {
-    let object = plan.scene.object(ino)?;
+fn plan_removal(plan: &mut Plan<'_, '_>, ino: u64, name: &XattrName) -> Result<(), Interrupted> {
+    let object = plan.merged.object(ino)?;
     if name.namespace() == Ok(XattrNamespace::AccessList) {
         return Err(ACCESS_LIST.into());
     }
     if !Attributes::of(&object, name).has_name {
         return Err(xattr::absent(name.as_bytes()).into());
     }
-    plan.adopt(&object);
+    plan.copy_up(&object);
     let (name, time) = (name.clone(), plan.time);
     plan.push(Operation::RemoveXattr { ino, name, time });
     Ok(())
@@ -138,9 +138,10 @@ impl Attributes {
     fn check_room(&self, name: &XattrName) -> Result<(), VfsError> {
         let names_len = self.names_len + name.as_bytes().len() + 1;
         let fits = self.count < XATTRS_MAX && names_len <= XATTR_NAMES_LEN_MAX;
-        match self.has_name || fits {
-            true => Ok(()),
-            false => Err(VfsError::NoSpace),
+        if self.has_name || fits {
+            Ok(())
+        } else {
+            Err(VfsError::NoSpace)
         }
     }
 }

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use lfsfs_client::Call;
 use lfsfs_client::memory::Calls;
+use lfsfs_reader::ReaderConfig;
 use lfsfs_types::nodeid;
 use lfsfs_vfs::{FileKind, VfsConfig};
 
-use crate::support::{Setup, config, find, walk};
+use crate::support::{Setup, at_once, config, find, walk};
 
 #[tokio::test]
 async fn a_second_pass_asks_the_server_nothing() {
@@ -35,7 +36,7 @@ async fn a_remount_with_a_warm_cache_only_resolves_its_source() {
     let setup = Setup::new();
     let vfs = setup.mount().await;
     let first = walk(&vfs).await.unwrap();
-    vfs.settle().await;
+    vfs.base().settle().await;
     drop(vfs);
     setup.remote.take_calls();
     let vfs = setup.mount().await;
@@ -48,19 +49,22 @@ async fn a_remount_with_a_warm_cache_only_resolves_its_source() {
 async fn tiny_memory_is_made_up_for_by_the_disk() {
     let setup = Setup::new();
     let tiny = VfsConfig {
-        blocks_len_max: 1,
         listings_len_max: 1,
-        places_len_max: 1,
-        footers_len_max: 1,
+        reader: ReaderConfig {
+            blocks_len_max: 1,
+            places_len_max: 1,
+            footers_len_max: 1,
+            ..ReaderConfig::default()
+        },
         ..config()
     };
     let vfs = setup.mount_with(tiny).await;
     let first = walk(&vfs).await.unwrap();
-    vfs.settle().await;
+    vfs.base().settle().await;
     setup.remote.take_calls();
     assert_eq!(walk(&vfs).await.unwrap(), first);
     assert_eq!(setup.remote.take_calls(), Calls::default());
-    let stats = vfs.stats();
+    let stats = vfs.base().stats();
     assert!(stats.blocks <= 1 && stats.listings <= 1, "{stats:?}");
 }
 
@@ -68,33 +72,28 @@ async fn tiny_memory_is_made_up_for_by_the_disk() {
 async fn answers_from_memory_are_those_that_waiting_gives() {
     let setup = Setup::new();
     let vfs = setup.mount().await;
-    assert!(vfs.try_lookup(nodeid::ROOT, b"lib").is_none());
+    assert!(at_once(vfs.lookup(nodeid::ROOT, b"lib")).is_none());
     for (path, seen) in walk(&vfs).await.unwrap() {
         let ino = seen.attr.ino;
         let (dir, name) = path.rsplit_once('/').unwrap_or(("", &path));
-        let parent = match dir {
-            "" => nodeid::ROOT,
-            dir => find(&vfs, dir).await.unwrap().ino,
-        };
-        let entry = vfs.try_lookup(parent, name.as_bytes()).unwrap();
+        let parent = find(&vfs, dir).await.unwrap().ino;
+        let entry = at_once(vfs.lookup(parent, name.as_bytes())).unwrap();
         assert_eq!(entry.unwrap().attr, seen.attr);
-        assert_eq!(vfs.try_getattr(ino).unwrap().unwrap(), seen.attr);
+        assert_eq!(at_once(vfs.getattr(ino)).unwrap().unwrap(), seen.attr);
         match seen.attr.kind {
             FileKind::Symlink => {
-                assert_eq!(vfs.try_readlink(ino).unwrap().unwrap(), seen.bytes);
+                assert_eq!(at_once(vfs.readlink(ino)).unwrap().unwrap(), seen.bytes);
             }
             FileKind::File => {
-                if let Some(bytes) = vfs.try_read(ino, 0, u32::MAX) {
-                    assert_eq!(bytes.unwrap(), seen.bytes);
-                }
+                let bytes = at_once(vfs.read(ino, 0, u32::MAX)).unwrap();
+                assert_eq!(bytes.unwrap(), seen.bytes, "{path}");
             }
             _ => {}
         }
     }
-    let tool = find(&vfs, "lib/tool.js").await.unwrap();
-    vfs.read(tool.ino, 0, 100).await.unwrap();
-    assert_eq!(vfs.try_read(tool.ino, 8, 3).unwrap().unwrap(), "log");
-    assert_eq!(vfs.try_read(tool.ino, 99, 3).unwrap().unwrap(), "");
+    let tool = find(&vfs, "lib/tool.js").await.unwrap().ino;
+    assert_eq!(at_once(vfs.read(tool, 8, 3)).unwrap().unwrap(), "log");
+    assert_eq!(at_once(vfs.read(tool, 99, 3)).unwrap().unwrap(), "");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

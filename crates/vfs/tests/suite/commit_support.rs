@@ -16,8 +16,9 @@ use lfsfs_testkit::tempdir::ThreadDir;
 use lfsfs_types::{ObjectPath, ProjectName, Source};
 use lfsfs_upload::Progress;
 use lfsfs_vfs::{
-    Attr, CommitError, CommitOutcome, CommitParams, Existing, FileKind, Hold, KernelCache,
-    OverlayPlace, Privileges, RenameMode, SetAttr, Vfs, VfsConfig, VfsError, WritableVfs,
+    Attr, BaseVersion, CommitError, CommitOutcome, CommitParams, Existing, FileKind, Kernel,
+    KernelCache, NoBarrier, OverlayPlace, Privileges, RenameMode, SetAttr, Vfs, VfsConfig,
+    VfsError,
 };
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -113,7 +114,7 @@ impl Client {
         self.mount_above(base, overlay).await
     }
 
-    async fn mount_above(&self, base: Vfs, overlay: &str) -> Result<Mount, VfsError> {
+    async fn mount_above(&self, base: BaseVersion, overlay: &str) -> Result<Mount, VfsError> {
         let place = OverlayPlace {
             dir: self.overlay_dir(overlay),
             options: OverlayOptions {
@@ -121,7 +122,7 @@ impl Client {
                 ..OverlayOptions::default()
             },
         };
-        let vfs = WritableVfs::open(base, place, self.clock.clone()).await?;
+        let vfs = Vfs::open(base, place, self.clock.clone()).await?;
         Ok(Mount {
             vfs: Arc::new(vfs),
             remote: self.remote.clone(),
@@ -138,21 +139,21 @@ impl Client {
         remote: Arc<dyn RemoteRead>,
         source: &str,
         cache: &str,
-    ) -> Result<Vfs, VfsError> {
+    ) -> Result<BaseVersion, VfsError> {
         let cache = DiskCache::open(&self.dir.path().join(cache), CacheConfig::default());
         let source: Source = source.parse().unwrap();
-        Vfs::open(remote, cache.unwrap(), &source, VfsConfig::default()).await
+        BaseVersion::open(remote, cache.unwrap(), &source, VfsConfig::default()).await
     }
 
-    /// Returns what a version is, read through a cache that nobody has used.
+    /// Returns what a version is, read through a new cache.
     pub(crate) async fn version(&self, source: &str) -> Tree {
         let cache = tempfile::tempdir_in(self.dir.path()).unwrap();
         let cache = DiskCache::open(cache.path(), CacheConfig::default());
         let source: Source = source.parse().unwrap();
         let remote = Arc::new(self.remote.clone());
         let config = VfsConfig::default();
-        let base = Vfs::open(remote, cache.unwrap(), &source, config).await;
-        let vfs = WritableVfs::read_only(base.unwrap(), self.clock.clone()).unwrap();
+        let base = BaseVersion::open(remote, cache.unwrap(), &source, config).await;
+        let vfs = Vfs::read_only(base.unwrap(), self.clock.clone()).unwrap();
         tree(&vfs).await
     }
 }
@@ -194,15 +195,11 @@ impl KernelCache for NoKernel {
     fn drop_entry(&self, _: u64, _: &[u8]) {}
     fn drop_attributes(&self, _: u64) {}
     fn drop_data(&self, _: u64) {}
-
-    fn hold_writes(&self) -> Box<dyn Hold> {
-        Box::new(())
-    }
 }
 
 /// A mount, driven by paths. Every change comes a millisecond after the last.
 pub(crate) struct Mount {
-    pub(crate) vfs: Arc<WritableVfs>,
+    pub(crate) vfs: Arc<Vfs>,
     pub(crate) remote: GrpcRemote,
     clock: Arc<TestClock>,
 }
@@ -222,8 +219,13 @@ impl Mount {
         progress: &Arc<Progress>,
     ) -> Result<CommitOutcome, CommitError> {
         let remote: Arc<dyn Remote> = Arc::new(self.remote.clone());
-        self.vfs
-            .commit(&remote, &params(force), Arc::new(NoKernel), progress)
+        let kernel = Kernel {
+            cache: Arc::new(NoKernel),
+            barrier: Arc::new(NoBarrier),
+        };
+        let exclusive = self.vfs.exclusive().await;
+        exclusive
+            .commit(&remote, &params(force), &kernel, progress)
             .await
     }
 
@@ -337,7 +339,12 @@ impl Mount {
 
     pub(crate) async fn discard(&self, path: &str) {
         let path = ObjectPath::new(path.as_bytes()).unwrap();
-        let discarded = self.vfs.discard(&[path], Arc::new(NoKernel)).await;
+        let discarded = self
+            .vfs
+            .exclusive()
+            .await
+            .discard(&[path], Arc::new(NoKernel))
+            .await;
         discarded.unwrap();
     }
 
@@ -368,7 +375,7 @@ pub(crate) struct Seen {
 pub(crate) type Tree = BTreeMap<String, Seen>;
 
 /// Reads everything. Inode numbers count only as far as they tell which names are one object.
-pub(crate) async fn tree(vfs: &WritableVfs) -> Tree {
+pub(crate) async fn tree(vfs: &Vfs) -> Tree {
     let mut tree = Tree::new();
     let mut numbers = BTreeMap::new();
     let mut open = vec![String::new()];
@@ -416,7 +423,7 @@ pub(crate) async fn tree(vfs: &WritableVfs) -> Tree {
     tree
 }
 
-async fn read_in_parts(vfs: &WritableVfs, ino: u64, size: u64) -> Vec<u8> {
+async fn read_in_parts(vfs: &Vfs, ino: u64, size: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     while (bytes.len() as u64) < size {
         let part = vfs.read(ino, bytes.len() as u64, 1 << 20).await.unwrap();

@@ -41,7 +41,7 @@ async fn a_node_with_damage_is_left_for_another() {
     let vfs = crate::support::open(&setup.remote, other.path(), crate::support::config());
     let vfs = vfs.await.unwrap();
     assert_eq!(walk(&vfs).await.unwrap(), whole);
-    assert!(vfs.stats().remote_damaged > 0);
+    assert!(vfs.base().stats().remote_damaged > 0);
 }
 
 #[tokio::test]
@@ -158,7 +158,7 @@ async fn warm() -> (
     let setup = Setup::new();
     let vfs = setup.mount().await;
     let whole = walk(&vfs).await.unwrap();
-    vfs.settle().await;
+    vfs.base().settle().await;
     (setup, whole)
 }
 
@@ -180,11 +180,11 @@ async fn a_flip_in_any_region_of_any_cached_file_is_found() {
         }
         let vfs = setup.mount().await;
         assert_eq!(walk(&vfs).await.unwrap(), whole, "round {round}");
-        vfs.settle().await;
+        vfs.base().settle().await;
         assert!(
-            flipped > 100 && vfs.stats().cache.damaged > 20,
+            flipped > 100 && vfs.base().stats().cache.damaged > 20,
             "{:?}",
-            vfs.stats()
+            vfs.base().stats()
         );
     }
 }
@@ -201,7 +201,7 @@ async fn cut_files_are_fetched_again() {
         }
         let vfs = setup.mount().await;
         assert_eq!(walk(&vfs).await.unwrap(), whole, "1/{divisor}");
-        vfs.settle().await;
+        vfs.base().settle().await;
     }
 }
 
@@ -209,8 +209,11 @@ async fn cut_files_are_fetched_again() {
 async fn the_cache_may_be_deleted_while_mounted() {
     let (setup, whole) = warm().await;
     let tiny = lfsfs_vfs::VfsConfig {
-        blocks_len_max: 1,
         listings_len_max: 1,
+        reader: lfsfs_reader::ReaderConfig {
+            blocks_len_max: 1,
+            ..lfsfs_reader::ReaderConfig::default()
+        },
         ..crate::support::config()
     };
     let vfs = setup.mount_with(tiny).await;
@@ -223,7 +226,7 @@ async fn the_cache_may_be_deleted_while_mounted() {
             }
         }
         assert_eq!(walk(&vfs).await.unwrap(), whole);
-        vfs.settle().await;
+        vfs.base().settle().await;
     }
     assert!(setup.cache_dir().join("chunks").is_dir());
 }
@@ -238,7 +241,7 @@ async fn rewritten_chunks_are_found_again() {
 }
 
 #[tokio::test]
-async fn content_that_nobody_has_is_an_error() {
+async fn content_that_no_datanode_has_is_an_error() {
     let setup = Setup::new();
     let vfs = setup.mount().await;
     let ino = find(&vfs, "lib/tool.js").await.unwrap().ino;

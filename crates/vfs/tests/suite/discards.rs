@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use lfsfs_client::memory::{MemoryTree, plain};
 use lfsfs_types::{Kind, Link, LinkId, ObjectPath, VersionId};
-use lfsfs_vfs::{Hold, KernelCache, Privileges, VfsError, WritableVfs};
+use lfsfs_vfs::{DiscardError, KernelCache, Privileges, Vfs};
 use proptest::prelude::*;
 
 use crate::local_changes::{config, lines};
@@ -29,15 +29,12 @@ impl KernelCache for Told {
     fn drop_data(&self, ino: u64) {
         self.data.lock().unwrap().insert(ino);
     }
-
-    fn hold_writes(&self) -> Box<dyn Hold> {
-        Box::new(())
-    }
 }
 
-async fn discard(vfs: &WritableVfs, paths: &[&str]) -> Result<u64, VfsError> {
+async fn discard(vfs: &Vfs, paths: &[&str]) -> Result<u64, DiscardError> {
     let paths: Vec<_> = paths.iter().map(|path| object_path(path)).collect();
-    vfs.discard(&paths, Arc::new(Told::default())).await
+    let exclusive = vfs.exclusive().await;
+    exclusive.discard(&paths, Arc::new(Told::default())).await
 }
 
 fn object_path(path: &str) -> ObjectPath {
@@ -151,7 +148,7 @@ async fn a_place_that_others_took_must_be_discarded_too() {
     let mounted = after(&steps).await;
     let blocked = discard(&mounted.vfs, &["e"]).await;
     assert!(
-        matches!(&blocked, Err(VfsError::DiscardBlocked { path }) if path.as_bytes() == b"a/c"),
+        matches!(&blocked, Err(DiscardError::Blocked { path }) if path.as_bytes() == b"a/c"),
         "{blocked:?}"
     );
     assert_eq!(lines(&mounted.vfs).await, ["A e", "M a/c"]);
@@ -164,7 +161,7 @@ async fn what_was_below_a_removed_directory_needs_that_directory() {
     let mounted = after(&[Step::RemoveAll("a".into())]).await;
     let blocked = discard(&mounted.vfs, &["a/a/a"]).await;
     assert!(
-        matches!(&blocked, Err(VfsError::DiscardBlocked { path }) if path.as_bytes() == b"a"),
+        matches!(&blocked, Err(DiscardError::Blocked { path }) if path.as_bytes() == b"a"),
         "{blocked:?}"
     );
     discard(&mounted.vfs, &["a"]).await.unwrap();
@@ -172,12 +169,12 @@ async fn what_was_below_a_removed_directory_needs_that_directory() {
 }
 
 #[tokio::test]
-async fn a_path_that_nobody_has_is_an_error_and_one_without_changes_is_none() {
+async fn a_path_that_neither_side_has_is_an_error_and_one_without_changes_is_none() {
     let mounted = after(&[write("d")]).await;
     assert_eq!(discard(&mounted.vfs, &["a/c"]).await.unwrap(), 0);
     let missing = discard(&mounted.vfs, &["d", "a/nothing"]).await;
     assert!(
-        matches!(&missing, Err(error @ VfsError::NoSuchPath { .. }) if error.is_not_found()),
+        matches!(&missing, Err(DiscardError::NoSuchPath { path }) if path.as_bytes() == b"a/nothing"),
         "{missing:?}"
     );
     assert_eq!(lines(&mounted.vfs).await, ["M d"]);
@@ -194,7 +191,7 @@ async fn nothing_is_discarded_while_a_commit_is_under_way() {
     for paths in [&[][..], &["d"]] {
         let refused = discard(&mounted.vfs, paths).await;
         assert!(
-            matches!(refused, Err(VfsError::CommitUnderWay)),
+            matches!(refused, Err(DiscardError::CommitUnderWay)),
             "{refused:?}"
         );
     }
@@ -314,7 +311,12 @@ async fn run(steps: Vec<Step>, wanted: Vec<String>) {
     let (before, lines_before) = (walk(&mounted.vfs).await, lines(&mounted.vfs).await);
     let paths: Vec<_> = wanted.iter().map(|path| object_path(path)).collect();
     let told = Arc::new(Told::default());
-    let result = mounted.vfs.discard(&paths, told.clone()).await;
+    let result = mounted
+        .vfs
+        .exclusive()
+        .await
+        .discard(&paths, told.clone())
+        .await;
     let (after, lines_after) = (walk(&mounted.vfs).await, lines(&mounted.vfs).await);
     check_told(&before, &after, &told);
     match result {
@@ -331,12 +333,12 @@ async fn run(steps: Vec<Step>, wanted: Vec<String>) {
                 assert!(lines_before.contains(line), "{line} was no line before");
             }
         }
-        Err(VfsError::NoSuchPath { path }) => {
+        Err(DiscardError::NoSuchPath { path }) => {
             let path = String::from_utf8(path.as_bytes().to_vec()).unwrap();
             assert!(!base.contains_key(&path) && !before.contains_key(&path));
             assert_eq!(after, before);
         }
-        Err(VfsError::DiscardBlocked { .. }) => {
+        Err(DiscardError::Blocked { .. }) => {
             assert_eq!(after, before);
             assert_eq!(lines_after, lines_before);
         }

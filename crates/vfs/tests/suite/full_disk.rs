@@ -3,7 +3,7 @@
 use lfsfs_testkit::disk::LoopDisk;
 use lfsfs_testkit::namespace::in_private_namespace;
 use lfsfs_testkit::requirements::require_loop_devices;
-use lfsfs_vfs::{Existing, Privileges, VfsError, WritableVfs};
+use lfsfs_vfs::{Existing, Privileges, Vfs, VfsError};
 
 use crate::support::noise;
 use crate::writable_support::{Machine, OWNER, ROOT, ino, list, read_all};
@@ -65,7 +65,7 @@ async fn fill() {
 }
 
 /// Appends until there is no space, and returns where the file ends.
-async fn write_until_full(vfs: &WritableVfs, file: u64) -> u64 {
+async fn write_until_full(vfs: &Vfs, file: u64) -> u64 {
     let data = noise(3, 100_000);
     let mut at = 5000;
     loop {

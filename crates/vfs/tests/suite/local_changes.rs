@@ -4,14 +4,14 @@
 use lfsfs_client::Call;
 use lfsfs_client::memory::{Faults, MemoryTree, plain};
 use lfsfs_types::{Kind, Link, LinkId};
-use lfsfs_vfs::{LocalChange, LocalLine, Privileges, WritableVfs};
+use lfsfs_vfs::{LocalChange, LocalLine, Privileges, Vfs};
 use proptest::prelude::*;
 
 use crate::trees::{Mounted, Step, difference, step, walk};
 use crate::writable_support::{Machine, ino};
 
 /// Returns lines as `difference` gives them.
-pub(crate) async fn lines(vfs: &WritableVfs) -> Vec<String> {
+pub(crate) async fn lines(vfs: &Vfs) -> Vec<String> {
     let changes = vfs.changes().await.unwrap();
     assert!(changes.is_sorted_by(|a, b| a.path <= b.path), "{changes:?}");
     let mut lines: Vec<_> = changes.iter().map(text).collect();

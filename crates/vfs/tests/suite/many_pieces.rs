@@ -71,7 +71,7 @@ async fn read_everywhere(count: usize) {
         let groups = count.div_ceil(4096) as u64;
         let resolves = if is_warm { 0 } else { 2 + groups };
         assert_eq!(remote.take_calls().of(Call::Resolve), resolves);
-        vfs.settle().await;
+        vfs.base().settle().await;
     }
 }
 
@@ -94,7 +94,7 @@ async fn a_list_of_another_content_or_with_a_piece_lost_is_refused() {
     tree.pieces(wrong, list.clone())
         .add("wrong", file(size, wrong));
     let mut pieces = list.pieces().to_vec();
-    pieces[5000].hash = small_content_id(b"a piece that nobody has");
+    pieces[5000].hash = small_content_id(b"a piece that no datanode has");
     let lost = PieceList::new(pieces).unwrap();
     let content = lost.content_id();
     tree.pieces(content, lost)
@@ -108,7 +108,7 @@ async fn a_list_of_another_content_or_with_a_piece_lost_is_refused() {
         let error = vfs.read(ino, 0, 10).await.unwrap_err();
         assert!(error.is_not_found(), "{name}: {error:?}");
     }
-    assert!(vfs.stats().remote_damaged > 0);
+    assert!(vfs.base().stats().remote_damaged > 0);
     let small = find(&vfs, "small").await.unwrap().ino;
     assert_eq!(vfs.read(small, 0, 100).await.unwrap(), "beside them");
 }

@@ -9,9 +9,10 @@ use std::time::Instant;
 use lfsfs_cache::{CacheConfig, DiskCache};
 use lfsfs_client::memory::{AlteredListings, MemoryTree, plain};
 use lfsfs_client::{DirectoryListing, MemoryRemote, RemoteRead};
+use lfsfs_common::clock::SystemClock;
 use lfsfs_testkit::tempdir::ThreadDir;
 use lfsfs_types::{ContentId, DirId, Kind, Name, Record, Source, VersionId, nodeid};
-use lfsfs_vfs::{Vfs, VfsConfig};
+use lfsfs_vfs::{BaseVersion, Vfs, VfsConfig};
 
 /// How many entries a child is to make.
 pub(crate) const ENTRIES: &str = "LFSFS_VFS_TEST_ENTRIES";
@@ -99,8 +100,9 @@ async fn walk_as_a_child() {
     let before = anonymous_kib();
     let started = Instant::now();
     let source: Source = "app".parse().unwrap();
-    let vfs = Vfs::open(remote, cache, &source, VfsConfig::default());
-    let vfs = vfs.await.unwrap();
+    let base = BaseVersion::open(remote, cache, &source, VfsConfig::default());
+    let clock = Arc::new(SystemClock);
+    let vfs = Vfs::read_only(base.await.unwrap(), clock).unwrap();
     let mut directories = Vec::new();
     vfs.readdir(nodeid::ROOT, 0, true, &mut |entry| {
         directories.extend(entry.attr.map(|attr| attr.ino));
@@ -112,8 +114,8 @@ async fn walk_as_a_child() {
         vfs.readdir(*ino, 0, true, &mut |_| true).await.unwrap();
     }
     let walked = started.elapsed();
-    vfs.settle().await;
-    let stats = vfs.stats();
+    vfs.base().settle().await;
+    let stats = vfs.base().stats();
     assert_eq!(stats.inodes, entries + directories.len() as u64 + 1);
     let grown = anonymous_kib() - before;
     println!("grown by {grown} KiB for {entries} entries in {walked:?}: {stats:?}");

@@ -1,10 +1,11 @@
-//! Servers that are away, silent, or somebody else.
+//! Servers that are away, silent, or another one.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lfsfs_client::RemoteError;
 use lfsfs_client::memory::{Faults, MemoryTree};
+use lfsfs_reader::ReaderConfig;
 use lfsfs_testkit::tempdir::ThreadDir;
 use lfsfs_types::nodeid;
 use lfsfs_vfs::{VfsConfig, VfsError};
@@ -76,7 +77,7 @@ async fn cached_data_is_served_while_the_server_is_down() {
     let setup = Setup::new();
     let vfs = setup.mount_with(impatient()).await;
     let whole = walk(&vfs).await.unwrap();
-    vfs.settle().await;
+    vfs.base().settle().await;
     let cold = ThreadDir::new().unwrap();
     let other = open(&setup.remote, cold.path(), impatient()).await.unwrap();
     let warm = setup.mount_with(impatient()).await;
@@ -110,8 +111,11 @@ async fn a_server_that_comes_back_in_time_is_not_noticed() {
 async fn a_slow_server_is_waited_for_as_long_as_blocks_come() {
     let setup = Setup::new();
     let small_windows = VfsConfig {
-        window_len_first: 1,
-        window_len_max: 1,
+        reader: ReaderConfig {
+            window_len_first: 1,
+            window_len_max: 1,
+            ..ReaderConfig::default()
+        },
         ..impatient()
     };
     let vfs = setup.mount_with(small_windows).await;
@@ -206,6 +210,31 @@ async fn a_project_made_again_is_stale_and_never_other_data() {
         again.read(tool.ino, 0, 100).await.unwrap(),
         "something else"
     );
+}
+
+#[tokio::test]
+async fn no_fetch_is_left_when_the_file_system_is_dropped() {
+    let setup = Setup::new();
+    let vfs = Arc::new(setup.mount().await);
+    let ino = find(&vfs, "large").await.unwrap().ino;
+    setup.remote.set_faults(hanging());
+    let reader = tokio::spawn({
+        let vfs = Arc::clone(&vfs);
+        async move { vfs.read(ino, 0, 1 << 20).await }
+    });
+    let spawner = vfs.tasks().spawner().clone();
+    let until = async |is_empty| {
+        while spawner.is_empty() != is_empty {
+            tokio::task::yield_now().await;
+        }
+    };
+    until(false).await;
+    reader.abort();
+    drop(reader.await);
+    assert!(!spawner.is_empty(), "the fetch goes on for others");
+    drop(vfs);
+    let ended = tokio::time::timeout(Duration::from_secs(2), until(true));
+    ended.await.expect("the fetch ends with the file system");
 }
 
 #[tokio::test]

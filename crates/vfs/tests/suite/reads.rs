@@ -2,6 +2,7 @@
 
 use lfsfs_client::MemoryRemote;
 use lfsfs_client::memory::MemoryTree;
+use lfsfs_reader::ReaderConfig;
 use lfsfs_testkit::tempdir::ThreadDir;
 use lfsfs_vfs::{Vfs, VfsConfig};
 use proptest::prelude::*;
@@ -52,9 +53,12 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let dir = ThreadDir::new().unwrap();
         let config = VfsConfig {
-            blocks_len_max: if tiny { 1 } else { 64 << 20 },
-            in_flight_len_max: if tiny { 1000 } else { 32 << 20 },
-            window_len_first: if tiny { 1 } else { 512 << 10 },
+            reader: ReaderConfig {
+                blocks_len_max: if tiny { 1 } else { 64 << 20 },
+                in_flight_len_max: if tiny { 1000 } else { 32 << 20 },
+                window_len_first: if tiny { 1 } else { 512 << 10 },
+                ..ReaderConfig::default()
+            },
             ..config()
         };
         runtime.block_on(async {
@@ -64,7 +68,7 @@ proptest! {
                 let read = vfs.read(ino, offset, size).await.unwrap();
                 assert!(read == expected(&whole, offset, size), "{size} bytes at {offset}");
             }
-            vfs.settle().await;
+            vfs.base().settle().await;
         });
     }
 }
@@ -78,8 +82,8 @@ async fn reading_in_order_fetches_each_byte_once_in_few_calls() {
         let read = vfs.read(ino, offset, 128 << 10).await.unwrap();
         assert!(read == expected(&whole, offset, 128 << 10));
     }
-    vfs.settle().await;
-    let stats = vfs.stats();
+    vfs.base().settle().await;
+    let stats = vfs.base().stats();
     assert!(stats.remote_bytes < 4_400_000, "{stats:?}");
     assert!(stats.remote_reads <= 25, "{stats:?}");
 }

@@ -1,17 +1,21 @@
 //! A tree, a server, a cache, and a walk over everything.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
 use lfsfs_cache::{CacheConfig, DiskCache};
 use lfsfs_client::MemoryRemote;
 use lfsfs_client::memory::{MemoryTree, plain};
+use lfsfs_common::clock::SystemClock;
 use lfsfs_testkit::tempdir::ThreadDir;
 use lfsfs_types::{DirId, Kind, Link, LinkId, Source, Xattr, XattrName, XattrValue, nodeid};
-use lfsfs_vfs::{Attr, FileKind, Vfs, VfsConfig, VfsError};
+use lfsfs_vfs::{Attr, BaseVersion, FileKind, Vfs, VfsConfig, VfsError};
 
 pub(crate) const CHUNK_LEN: u64 = 1 << 20;
 
@@ -116,14 +120,25 @@ pub(crate) fn config() -> VfsConfig {
     }
 }
 
+/// Opens the newest version as a mount that cannot be written does.
 pub(crate) async fn open(
     remote: &Arc<MemoryRemote>,
     dir: &Path,
     config: VfsConfig,
 ) -> Result<Vfs, VfsError> {
+    let base = open_base(remote, dir, config).await?;
+    Vfs::read_only(base, Arc::new(SystemClock))
+}
+
+/// Opens the newest version, to put a file system above it.
+pub(crate) async fn open_base(
+    remote: &Arc<MemoryRemote>,
+    dir: &Path,
+    config: VfsConfig,
+) -> Result<BaseVersion, VfsError> {
     let cache = DiskCache::open(dir, CacheConfig::default()).unwrap();
     let source: Source = "app".parse().unwrap();
-    Vfs::open(remote.clone(), cache, &source, config).await
+    BaseVersion::open(remote.clone(), cache, &source, config).await
 }
 
 /// What a user sees of one object.
@@ -189,10 +204,21 @@ pub(crate) async fn read_all(vfs: &Vfs, attr: &Attr) -> Result<Bytes, VfsError> 
     Ok(bytes.into())
 }
 
+/// Looks up a path; every part keeps its lookup.
 pub(crate) async fn find(vfs: &Vfs, path: &str) -> Result<Attr, VfsError> {
     let mut attr = vfs.getattr(nodeid::ROOT).await?;
-    for name in path.split('/') {
+    for name in path.split('/').filter(|it| !it.is_empty()) {
         attr = vfs.lookup(attr.ino, name.as_bytes()).await?.attr;
     }
     Ok(attr)
+}
+
+/// Returns what a call answers at once, as a kernel transport asks where it received the request;
+/// `None` if the call waits for something.
+pub(crate) fn at_once<T>(call: impl Future<Output = T>) -> Option<T> {
+    let mut context = Context::from_waker(Waker::noop());
+    match pin!(call).poll(&mut context) {
+        Poll::Ready(answer) => Some(answer),
+        Poll::Pending => None,
+    }
 }

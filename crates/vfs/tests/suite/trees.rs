@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use lfsfs_client::memory::{MemoryTree, plain};
 use lfsfs_types::{DirId, Kind, Timestamp};
 use lfsfs_vfs::{
-    Existing, FileKind, Privileges, RenameMode, SetAttr, SetTime, VfsError, WritableVfs, XattrMode,
+    Existing, FileKind, Privileges, RenameMode, SetAttr, SetTime, Vfs, VfsError, XattrMode,
 };
 use proptest::prelude::*;
 
@@ -61,7 +61,7 @@ fn content_of(path: &str) -> Vec<u8> {
     format!("the content of {path}").into_bytes()
 }
 
-pub(crate) async fn walk(vfs: &WritableVfs) -> Tree {
+pub(crate) async fn walk(vfs: &Vfs) -> Tree {
     let mut tree = Tree::new();
     let mut open = vec![(String::new(), ROOT)];
     while let Some((path, ino)) = open.pop() {
@@ -78,7 +78,7 @@ pub(crate) async fn walk(vfs: &WritableVfs) -> Tree {
     tree
 }
 
-async fn node(vfs: &WritableVfs, ino: u64) -> Node {
+async fn node(vfs: &Vfs, ino: u64) -> Node {
     let attr = vfs.getattr(ino).await.unwrap();
     let bytes = match attr.kind {
         FileKind::File => read_all(vfs, ino).await,
@@ -221,7 +221,7 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
 /// A mount that can be made anew.
 pub(crate) struct Mounted {
     pub(crate) machine: Machine,
-    pub(crate) vfs: WritableVfs,
+    pub(crate) vfs: Vfs,
 }
 
 impl Mounted {

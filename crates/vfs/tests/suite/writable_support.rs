@@ -10,8 +10,9 @@ use lfsfs_common::clock::{TestClock, WallTime};
 use lfsfs_overlay::OverlayOptions;
 use lfsfs_testkit::tempdir::ThreadDir;
 use lfsfs_types::{DirId, Kind, Link, LinkId, Record, Timestamp, nodeid};
-use lfsfs_vfs::{Attr, OverlayPlace, Owner, Vfs, VfsError, WritableVfs};
+use lfsfs_vfs::{BaseVersion, OverlayPlace, Owner, Vfs, VfsError};
 
+pub(crate) use crate::support::find;
 use crate::support::{self, CHUNK_LEN, noise};
 
 pub(crate) const ROOT: u64 = nodeid::ROOT;
@@ -126,16 +127,16 @@ impl Machine {
         self.dir.path().join("overlay")
     }
 
-    pub(crate) async fn mount(&self) -> WritableVfs {
+    pub(crate) async fn mount(&self) -> Vfs {
         self.try_mount(&self.overlay_dir()).await.unwrap()
     }
 
-    pub(crate) async fn base(&self) -> Result<Vfs, VfsError> {
+    pub(crate) async fn base(&self) -> Result<BaseVersion, VfsError> {
         let cache = self.dir.path().join("cache");
-        support::open(&self.remote, &cache, support::config()).await
+        support::open_base(&self.remote, &cache, support::config()).await
     }
 
-    pub(crate) async fn try_mount(&self, overlay: &Path) -> Result<WritableVfs, VfsError> {
+    pub(crate) async fn try_mount(&self, overlay: &Path) -> Result<Vfs, VfsError> {
         let base = self.base().await?;
         let options = OverlayOptions {
             // A process that another test is just starting holds every lock until it runs its program.
@@ -146,7 +147,7 @@ impl Machine {
             dir: overlay.to_owned(),
             options,
         };
-        WritableVfs::open(base, place, self.clock.clone()).await
+        Vfs::open(base, place, self.clock.clone()).await
     }
 
     pub(crate) fn tick(&self) {
@@ -165,21 +166,12 @@ impl Machine {
     }
 }
 
-/// Looks up a path; every part keeps its lookup.
-pub(crate) async fn find(vfs: &WritableVfs, path: &str) -> Result<Attr, VfsError> {
-    let mut attr = vfs.getattr(ROOT).await?;
-    for name in path.split('/').filter(|it| !it.is_empty()) {
-        attr = vfs.lookup(attr.ino, name.as_bytes()).await?.attr;
-    }
-    Ok(attr)
-}
-
-pub(crate) async fn ino(vfs: &WritableVfs, path: &str) -> u64 {
+pub(crate) async fn ino(vfs: &Vfs, path: &str) -> u64 {
     find(vfs, path).await.unwrap().ino
 }
 
 /// Lists a directory as a kernel would, in small replies, without counting.
-pub(crate) async fn list(vfs: &WritableVfs, ino: u64) -> Vec<String> {
+pub(crate) async fn list(vfs: &Vfs, ino: u64) -> Vec<String> {
     let (mut names, mut offset) = (Vec::new(), 0);
     loop {
         let part = list_some(vfs, ino, &mut offset, 5).await;
@@ -192,12 +184,7 @@ pub(crate) async fn list(vfs: &WritableVfs, ino: u64) -> Vec<String> {
 }
 
 /// Reads up to `room` entries from `offset` on and moves it.
-pub(crate) async fn list_some(
-    vfs: &WritableVfs,
-    ino: u64,
-    offset: &mut u64,
-    room: usize,
-) -> Vec<String> {
+pub(crate) async fn list_some(vfs: &Vfs, ino: u64, offset: &mut u64, room: usize) -> Vec<String> {
     let mut names = Vec::new();
     vfs.readdir(ino, *offset, false, &mut |entry| {
         if names.len() == room {
@@ -212,7 +199,7 @@ pub(crate) async fn list_some(
     names
 }
 
-pub(crate) async fn read_all(vfs: &WritableVfs, ino: u64) -> Vec<u8> {
+pub(crate) async fn read_all(vfs: &Vfs, ino: u64) -> Vec<u8> {
     let size = vfs.getattr(ino).await.unwrap().size;
     let bytes = vfs.read(ino, 0, u32::try_from(size).unwrap()).await;
     bytes.unwrap().to_vec()

@@ -9,8 +9,8 @@ use lfsfs_client::memory::MemoryTree;
 use lfsfs_overlay::OverlayError;
 use lfsfs_types::{Timestamp, nodeid};
 use lfsfs_vfs::{
-    Allocation, Existing, ModeEffect, Privileges, RenameMode, SetAttr, SetTime, SpecialFile,
-    VfsError, WritableVfs, XattrMode,
+    Allocation, Existing, ModeEffect, Privileges, RenameMode, SetAttr, SetTime, SpecialFile, Vfs,
+    VfsError, XattrMode,
 };
 
 use crate::support::noise;
@@ -82,7 +82,7 @@ async fn a_read_only_version_shows_no_overlay_and_takes_no_change() {
     let vfs = machine.mount().await;
     vfs.mkdir(ROOT, b"new", 0o755, OWNER).await.unwrap();
     let base = machine.base().await.unwrap();
-    let read_only = WritableVfs::read_only(base, machine.clock.clone()).unwrap();
+    let read_only = Vfs::read_only(base, machine.clock.clone()).unwrap();
 
     let absent = read_only.lookup(ROOT, b"new").await.unwrap_err();
     assert!(matches!(absent, VfsError::NotFound));
@@ -271,7 +271,7 @@ async fn an_access_time_stays_what_it_was_set_to() {
         ..SetAttr::default()
     };
     let before = vfs.getattr(file).await.unwrap();
-    assert_eq!(before.atime, before.mtime, "nobody set it");
+    assert_eq!(before.atime, before.mtime, "no program set it");
     // The mtime alone leaves it as it was seen.
     let attr = vfs.setattr(file, times(None, at(7_000))).await.unwrap();
     assert_eq!((attr.atime, attr.mtime.secs), (before.atime, 7_000));
@@ -487,7 +487,7 @@ async fn what_a_caller_may_not_keep_is_cleared_with_the_content() {
         0o2745,
         "no group may run it"
     );
-    // A new owner takes them away whoever gives it, and the capabilities of the file too.
+    // A new owner takes them away, also if root gives it, and the capabilities of the file too.
     vfs.setattr(file, mode(0o6755)).await.unwrap();
     vfs.setxattr(file, b"security.capability", b"all", XattrMode::Set)
         .await

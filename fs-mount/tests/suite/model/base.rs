@@ -12,7 +12,7 @@ use lfsfs_mount::operations::{Operations, OperationsConfig};
 use lfsfs_overlay::OverlayOptions;
 use lfsfs_testkit::tempdir::ThreadDir;
 use lfsfs_types::{DirId, Kind, Link, LinkId, Record, Timestamp};
-use lfsfs_vfs::{OverlayPlace, Vfs, VfsConfig, WritableVfs};
+use lfsfs_vfs::{BaseVersion, OverlayPlace, Vfs, VfsConfig};
 use tokio::runtime::Handle;
 
 /// The time of everything in the base: seconds and nanoseconds.
@@ -138,7 +138,7 @@ impl Machine {
     pub(super) async fn mount(&self) -> Operations {
         let cache = DiskCache::open(&self.path("cache"), CacheConfig::default()).unwrap();
         let source = "app".parse().unwrap();
-        let base = Vfs::open(remote(), cache, &source, VfsConfig::default()).await;
+        let base = BaseVersion::open(remote(), cache, &source, VfsConfig::default()).await;
         let place = OverlayPlace {
             dir: self.path("overlay"),
             options: OverlayOptions {
@@ -148,7 +148,7 @@ impl Machine {
                 ..OverlayOptions::default()
             },
         };
-        let vfs = WritableVfs::open(base.unwrap(), place, self.clock.clone()).await;
+        let vfs = Vfs::open(base.unwrap(), place, self.clock.clone()).await;
         let vfs = Arc::new(vfs.unwrap());
         Operations::new(vfs, OperationsConfig::default(), None, Handle::current())
     }

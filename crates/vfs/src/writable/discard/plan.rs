@@ -6,12 +6,13 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use lfsfs_overlay::{BaseKey, BaseObject, Inode, Operation, Place, Slot, State};
-use lfsfs_types::{DirId, Name, ObjectPath};
+use lfsfs_overlay::{BaseKey, BaseObject, EntryName, Inode, Operation, Slot, State};
+use lfsfs_types::{DirId, Name, ObjectPath, Record};
 
-use crate::error::{Stop, VfsError};
-use crate::writable::changes::{Dir, Paths, join};
-use crate::writable::scene::Held;
+use crate::changes::{Dir, Paths, join};
+use crate::error::Interrupted;
+use crate::merged::Fetched;
+use crate::verb_error::{ChangesError, DiscardError};
 
 /// What a discard drops, and whom to tell.
 #[derive(Debug, Default)]
@@ -29,20 +30,20 @@ pub(super) struct Dropped {
     /// Inodes of the base that do not differ from it any more.
     pub(super) clean: Vec<u64>,
     /// Directories that went back, and where they are.
-    pub(super) home: Vec<(u64, (u64, Name))>,
+    pub(super) home: Vec<(u64, EntryName)>,
 }
 
 /// Plans the drop of what is at and below `wanted`, or of everything; `None` if `places` lacks some.
 pub(super) fn plan(
     state: &State,
-    held: &Held,
+    fetched: &Fetched,
     places: &HashMap<DirId, (DirId, Name)>,
     wanted: &[ObjectPath],
-) -> Result<Option<Dropped>, Stop> {
+) -> Result<Option<Dropped>, Interrupted<DiscardError>> {
     let paths = Paths::new(state, places);
     let mut drops = Drops {
         state,
-        held,
+        fetched,
         homes: homes(state, &paths),
         has_lost_links: has_lost_links(state),
         paths,
@@ -52,22 +53,20 @@ pub(super) fn plan(
         open: Vec::new(),
         wanted,
     };
-    let all = wanted.is_empty() || wanted.iter().any(ObjectPath::is_root);
-    match all {
-        true => drops.take_all(),
-        false if drops.paths.is_incomplete() => return Ok(None),
-        false => {
-            drops.take_wanted()?;
-            drops.close()?;
-            drops.check_homes()?;
-            drops.check_wanted()?;
-        }
+    if wanted.is_empty() || wanted.iter().any(ObjectPath::is_root) {
+        drops.take_all();
+        let has_changes = state.changed().next().is_some();
+        let operation = has_changes.then_some(Operation::DiscardAll {});
+        return Ok(Some(drops.dropped(operation)));
     }
-    let operation = match all {
-        true if state.changed().next().is_none() => None,
-        true => Some(Operation::DiscardAll {}),
-        false => drops.operation(),
-    };
+    if drops.paths.is_incomplete() {
+        return Ok(None);
+    }
+    drops.take_wanted()?;
+    drops.close()?;
+    drops.check_homes()?;
+    drops.check_wanted()?;
+    let operation = drops.operation();
     Ok(Some(drops.dropped(operation)))
 }
 
@@ -94,7 +93,7 @@ fn has_lost_links(state: &State) -> bool {
 /// What is to be dropped so far.
 struct Drops<'a> {
     state: &'a State,
-    held: &'a Held,
+    fetched: &'a Fetched,
     paths: Paths<'a>,
     homes: HashMap<(DirId, Name), u64>,
     /// True if any hard-linked file lacks a name that it has in the base: only then is it worth a look
@@ -126,7 +125,7 @@ impl Drops<'_> {
     }
 
     /// Takes what is at or below a wanted path, in the mount or in the base.
-    fn take_wanted(&mut self) -> Result<(), VfsError> {
+    fn take_wanted(&mut self) -> Result<(), ChangesError> {
         for (ino, inode) in self.state.changed() {
             if let Some(dir) = Dir::of(ino, inode) {
                 self.take_slots_of(ino, inode, dir)?;
@@ -143,7 +142,7 @@ impl Drops<'_> {
         Ok(())
     }
 
-    fn take_slots_of(&mut self, ino: u64, inode: &Inode, dir: Dir) -> Result<(), VfsError> {
+    fn take_slots_of(&mut self, ino: u64, inode: &Inode, dir: Dir) -> Result<(), ChangesError> {
         let now = self.paths.now(dir)?;
         let before = match dir {
             Dir::Base(dir) => Some(self.paths.before(dir)?),
@@ -171,7 +170,7 @@ impl Drops<'_> {
     }
 
     /// Adds what must go with what is dropped, until nothing is missing.
-    fn close(&mut self) -> Result<(), Stop> {
+    fn close(&mut self) -> Result<(), Interrupted> {
         loop {
             while let Some((directory, name)) = self.open.pop() {
                 self.drop_slot(directory, name)?;
@@ -193,12 +192,12 @@ impl Drops<'_> {
         let base = inode.base.as_deref().filter(|_| !inode.in_place);
         base.is_some_and(|base| {
             base.record.link.is_none()
-                && self.paths.adopted(base.directory).is_none()
+                && self.paths.copy_of(base.directory).is_none()
                 && !self.is_gone(base.directory)
         })
     }
 
-    fn drop_slot(&mut self, directory: u64, name: Name) -> Result<(), Stop> {
+    fn drop_slot(&mut self, directory: u64, name: Name) -> Result<(), Interrupted> {
         let data = self.state.inode(directory).and_then(Inode::directory);
         let Some((data, slot)) = data.and_then(|it| Some((it, *it.entries.get(&name)?))) else {
             return Ok(());
@@ -281,7 +280,7 @@ impl Drops<'_> {
         let mut at = Some(Dir::Base(base.directory));
         while let Some(dir) = at {
             let ino = match dir {
-                Dir::Base(dir) => self.paths.adopted(dir),
+                Dir::Base(dir) => self.paths.copy_of(dir),
                 Dir::New(ino) => Some(ino),
             };
             if ino.is_some_and(|ino| self.objects.contains(&ino)) {
@@ -293,7 +292,7 @@ impl Drops<'_> {
     }
 
     /// Fails if the place of something that goes back is taken, or is not there.
-    fn check_homes(&self) -> Result<(), VfsError> {
+    fn check_homes(&self) -> Result<(), DiscardError> {
         for ino in &self.objects {
             let Some(inode) = self.state.inode(*ino).filter(|it| !it.in_place) else {
                 continue;
@@ -302,40 +301,37 @@ impl Drops<'_> {
             let Some((base, name)) = base.and_then(|it| Some((it, it.name.as_ref()?))) else {
                 continue;
             };
-            let home = self.paths.adopted(base.directory);
+            let home = self.paths.copy_of(base.directory);
             let taken = home.is_some_and(|home| self.stays(home, name));
             if taken || home.is_none() && self.is_gone(base.directory) {
                 let path = self.paths.before(base.directory)?;
                 let path = if taken { join(&path, name)? } else { path };
-                return Err(VfsError::DiscardBlocked { path });
+                return Err(DiscardError::Blocked { path });
             }
         }
         Ok(())
     }
 
     /// Fails if the base has a wanted path in a directory that was removed and stays so.
-    fn check_wanted(&self) -> Result<(), Stop> {
+    fn check_wanted(&self) -> Result<(), Interrupted<DiscardError>> {
         for wanted in self.wanted {
             let (mut dir, mut path) = (DirId::ROOT, ObjectPath::ROOT);
             let mut is_gone = false;
             for name in wanted.names() {
                 if is_gone {
-                    return Err(VfsError::DiscardBlocked { path }.into());
+                    return Err(DiscardError::Blocked { path }.into());
                 }
-                let listing = self.held.listing(dir)?;
-                let Some(index) = listing.find(name.as_bytes()) else {
-                    break;
-                };
-                let record = listing.record(index).map_err(VfsError::damaged_record)?;
-                let Some(below) = record.dir() else {
+                let listing = self.fetched.listing(dir)?;
+                let record = listing.record_of(&name)?;
+                let Some(below) = record.as_ref().and_then(Record::dir) else {
                     break;
                 };
                 path = join(&path, &name)?;
                 let stays = self
                     .paths
-                    .adopted(dir)
+                    .copy_of(dir)
                     .is_some_and(|ino| self.stays(ino, &name));
-                is_gone = stays && self.paths.adopted(below).is_none();
+                is_gone = stays && self.paths.copy_of(below).is_none();
                 dir = below;
             }
         }
@@ -351,7 +347,7 @@ impl Drops<'_> {
     fn is_gone(&self, dir: DirId) -> bool {
         let mut at = dir;
         while let Some((above, name)) = self.paths.place(at) {
-            if let Some(ino) = self.paths.adopted(above) {
+            if let Some(ino) = self.paths.copy_of(above) {
                 return self.stays(ino, name);
             }
             at = above;
@@ -360,7 +356,7 @@ impl Drops<'_> {
     }
 
     fn home<'b>(&self, base: &'b BaseObject) -> Option<(u64, &'b Name)> {
-        Some((self.paths.adopted(base.directory)?, base.name.as_ref()?))
+        Some((self.paths.copy_of(base.directory)?, base.name.as_ref()?))
     }
 
     fn slot(&self, directory: u64, name: &Name) -> Option<Slot> {
@@ -370,25 +366,23 @@ impl Drops<'_> {
 
     /// Notes the names of hard-linked files of the overlay that show again with a name of the base,
     /// and drops their other changes.
-    fn reveal(&mut self, dir: DirId, name: Name) -> Result<(), Stop> {
+    fn reveal(&mut self, dir: DirId, name: Name) -> Result<(), Interrupted> {
         let mut open = vec![(dir, name)];
         while let Some((dir, name)) = open.pop() {
-            let listing = self.held.listing(dir)?;
-            let Some(index) = listing.find(name.as_bytes()) else {
+            let listing = self.fetched.listing(dir)?;
+            let Some(record) = listing.record_of(&name)? else {
                 continue;
             };
-            let record = listing.record(index).map_err(VfsError::damaged_record)?;
             let link = record.link.map(|link| BaseKey::Link(link.id));
-            if let Some(ino) = link.and_then(|link| self.state.adopted(&link)) {
+            if let Some(ino) = link.and_then(|link| self.state.copy_of(&link)) {
                 self.revealed.insert((ino, (dir, name)));
                 self.reset(ino);
             } else if let Some(below) = record.dir()
-                && self.paths.adopted(below).is_none()
+                && self.paths.copy_of(below).is_none()
             {
-                let listing = self.held.listing(below)?;
+                let listing = self.fetched.listing(below)?;
                 for index in 0..listing.len() {
-                    let name = listing.name(index).map_err(VfsError::damaged_record)?;
-                    let name = Name::new(name).map_err(|_| VfsError::Stale)?;
+                    let name = listing.entry_name(index)?;
                     open.push((below, name));
                 }
             }
@@ -400,7 +394,7 @@ impl Drops<'_> {
         if self.slots.is_empty() && self.objects.is_empty() {
             return None;
         }
-        let places = self.slots.iter().map(|(directory, name)| Place {
+        let places = self.slots.iter().map(|(directory, name)| EntryName {
             directory: *directory,
             name: name.clone(),
         });
@@ -425,7 +419,11 @@ impl Drops<'_> {
                 .as_deref()
                 .filter(|_| inode.directory().is_some());
             if let Some((home, name)) = base.and_then(|base| self.home(base)) {
-                dropped.home.push((*ino, (home, name.clone())));
+                let home = EntryName {
+                    directory: home,
+                    name: name.clone(),
+                };
+                dropped.home.push((*ino, home));
             }
         }
         for (directory, name) in &self.slots {

@@ -1,21 +1,22 @@
 //! The moment at which another version takes the place of the base.
 //!
 //! Everything that is needed is at hand before: nothing waits for the network here, and for the disk
-//! only as any change does, for one write to the overlay's log. While it lasts, whoever wants the
-//! base, the overlay or the table of inodes waits for the ground; then all three are of the new
+//! only as any change does, for one write to the overlay's log. While it lasts, requests that want the
+//! base, the overlay or the table of inodes wait for the base; then all three are of the new
 //! version.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use lfsfs_overlay::{BaseObject, Overlay, State};
 use lfsfs_types::{VersionId, nodeid};
 
-use super::drift::{Drift, Needs};
-use super::fates::{Fates, Halt, Outcome};
-use super::landings::Landings;
-use super::successors::Successors;
-use crate::error::VfsError;
-use crate::writable::{WritableVfs, depth};
+use super::commit_mapping::CommitMapping;
+use super::delta::{Needs, VersionDelta};
+use super::object_tracker::ObjectTracker;
+use super::remap::{NotReady, Outcome, Remapper};
+use crate::directory::VersionPlace;
+use crate::verb_error::SwitchError;
+use crate::writable::{Vfs, depth};
 
 /// What makes another version the base.
 #[derive(Debug)]
@@ -23,109 +24,113 @@ pub(in crate::writable) enum Step {
     /// A switch of a mount without changes.
     Switch,
     /// The end of a commit.
-    Land {
+    Commit {
         commit: VersionId,
-        landings: Box<Landings>,
+        mapping: Box<CommitMapping>,
     },
 }
 
-impl WritableVfs {
+impl Vfs {
     /// Puts the next version in the place of the base, or changes nothing.
-    pub(super) fn flip(&self, drift: &Drift, step: &Step) -> Result<Outcome, Halt> {
+    pub(super) fn flip(&self, delta: &VersionDelta, step: &Step) -> Result<Outcome, NotReady> {
         let mut known = self.lock_known();
-        let mut ground = self.ground.write().unwrap_or_else(PoisonError::into_inner);
-        let closed = drift.ground.base.inodes().close();
-        let none = Landings::default();
+        let mut pinned = self.stack.lock();
+        let closed = delta.pinned.base.inodes().close();
+        let none = CommitMapping::default();
         let decide = |before: &State, after: &State| {
-            let fates = Fates {
-                drift,
+            let remapper = Remapper {
+                delta,
                 table: &self.inodes,
                 known: &known,
-                states: (before, after),
-                landings: match step {
+                before,
+                after,
+                mapping: match step {
                     Step::Switch => &none,
-                    Step::Land { landings, .. } => landings,
+                    Step::Commit { mapping, .. } => mapping,
                 },
-                successors: Successors::new(drift),
+                tracker: ObjectTracker::new(delta),
             };
-            fates.decide()
+            remapper.decide()
         };
-        let mut outcome = match self.overlay.get() {
-            Some(overlay) => step_overlay(overlay, drift, step, decide)?,
-            None => decide(&drift.ground.untouched, &drift.next.untouched)?,
+        let mut outcome = match self.stack.overlay() {
+            Some(overlay) => step_overlay(overlay, delta, step, decide)?,
+            None => decide(&delta.pinned.untouched, &delta.next.untouched)?,
         };
         outcome.numbers = closed.replace(&outcome.changes, &outcome.former);
         for ino in &outcome.released {
             known.release(*ino);
         }
-        let base = depth::longest_of(&drift.next.base);
-        known.set_longest(match self.overlay.get() {
+        let base = depth::longest_of(&delta.next.base);
+        known.set_longest(match self.stack.overlay() {
             Some(overlay) => depth::longest_in(&overlay.state(), base),
             None => 0,
         });
-        *ground = Arc::clone(&drift.next);
-        drift.next.base.inherit(&drift.ground.base, drift.dirs());
+        *pinned = Arc::clone(&delta.next);
+        delta.next.base.inherit(&delta.pinned.base, &delta.dirs());
         Ok(outcome)
     }
 }
 
 fn step_overlay(
     overlay: &Overlay,
-    drift: &Drift,
+    delta: &VersionDelta,
     step: &Step,
-    decide: impl FnOnce(&State, &State) -> Result<Outcome, Halt>,
-) -> Result<Outcome, Halt> {
-    let base = drift.next.untouched.base();
+    decide: impl FnOnce(&State, &State) -> Result<Outcome, NotReady>,
+) -> Result<Outcome, NotReady> {
+    let base = delta.next.untouched.base();
     match step {
         Step::Switch => {
             refuse_changes(&overlay.state())?;
             let switched = overlay.switch(base, decide);
-            // Somebody may have changed something since.
-            switched.map_err(|halt| match refuse_changes(&overlay.state()) {
-                Ok(()) => halt,
+            // A program may have changed something since.
+            switched.map_err(|not_ready| match refuse_changes(&overlay.state()) {
+                Ok(()) => not_ready,
                 Err(error) => error.into(),
             })
         }
-        Step::Land { commit, landings } => {
-            let end = (base, landings.directories());
-            let landed = |state: &State| landed(state, drift, landings);
-            overlay.committed(*commit, end, landed, decide)
+        Step::Commit { commit, mapping } => {
+            let mapped = |state: &State| mapped(state, delta, mapping);
+            overlay.committed(*commit, base, mapping.directories(), mapped, decide)
         }
     }
 }
 
 /// Fails if there is something that no commit took.
-pub(super) fn refuse_changes(state: &State) -> Result<(), VfsError> {
+pub(super) fn refuse_changes(state: &State) -> Result<(), SwitchError> {
     let sealed = state.sealed_state().map_or(0, State::changes_len);
-    match state.is_unchanged() && state.sealed_commit().is_none() {
-        true => Ok(()),
-        false => Err(VfsError::HasChanges {
-            count: state.changes_len().max(sealed) as u64,
-        }),
+    if state.is_unchanged() && state.sealed_commit().is_none() {
+        return Ok(());
     }
+    Err(SwitchError::HasChanges {
+        count: state.changes_len().max(sealed) as u64,
+    })
 }
 
 /// Returns what the inodes became that a commit took and that changed since.
-fn landed(
+fn mapped(
     state: &State,
-    drift: &Drift,
-    landings: &Landings,
-) -> Result<Vec<(u64, BaseObject)>, Halt> {
+    delta: &VersionDelta,
+    mapping: &CommitMapping,
+) -> Result<Vec<(u64, BaseObject)>, NotReady> {
     let mut needs = Needs::default();
-    let mut landed = Vec::new();
+    let mut mapped = Vec::new();
     for ino in state.changed_since_seal() {
         let Some(inode) = state.inode(ino) else {
             continue;
         };
-        let place = landings.place(ino, inode, drift, &mut needs)?;
-        let Some((directory, name)) = place else {
+        let place = mapping.place(ino, inode, delta, &mut needs)?;
+        let Some(VersionPlace {
+            dir: directory,
+            name,
+        }) = place
+        else {
             continue;
         };
         let record = match &name {
-            None if ino == nodeid::ROOT => Some(drift.next.base.snapshot().root.clone()),
+            None if ino == nodeid::ROOT => Some(delta.next.base.snapshot().root.clone()),
             None => None,
-            Some(name) => match drift.new_listing(directory, &mut needs) {
-                Some(listing) => super::drift::record(&listing, name)?,
+            Some(name) => match delta.new_listing(directory, &mut needs) {
+                Some(listing) => listing.record_of(name)?,
                 None => continue,
             },
         };
@@ -134,10 +139,11 @@ fn landed(
             name,
             record,
         });
-        landed.extend(object.map(|object| (ino, object)));
+        mapped.extend(object.map(|object| (ino, object)));
     }
-    match needs.is_empty() {
-        true => Ok(landed),
-        false => Err(needs.into()),
+    if needs.is_empty() {
+        Ok(mapped)
+    } else {
+        Err(needs.into())
     }
 }

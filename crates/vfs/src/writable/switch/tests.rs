@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use self::kernel::Told;
 use self::world::{ROOT, World};
 use crate::error::VfsError;
+use crate::verb_error::SwitchError;
 use crate::writable::request::{Owner, Privileges, SetAttr};
 
 const OWNER: Owner = Owner { uid: 0, gid: 0 };
@@ -158,7 +159,7 @@ async fn a_switch_is_refused_while_there_are_changes() {
     let second = world.serve(&next());
     let refused = world.switch(&second).await;
     assert!(
-        matches!(refused, Err(VfsError::HasChanges { count: 1 })),
+        matches!(refused, Err(SwitchError::HasChanges { count: 1 })),
         "{refused:?}"
     );
     assert_eq!(world.read(top).await, b"new");
@@ -203,7 +204,7 @@ async fn what_changes_while_a_commit_is_under_way_stays_a_change() {
     world.rename("a/new", "renamed").await;
     world.create("late", b"late").await;
     let before = world.walk().await;
-    world.land(sealed).await;
+    world.end_commit(sealed).await;
     world.check().await;
     assert_eq!(before, world.walk().await);
     assert!(!world.vfs.overlay().unwrap().state().is_unchanged());
@@ -282,12 +283,14 @@ async fn numbers_of_others_that_took_the_place_of_ours_are_new() {
 }
 
 #[tokio::test]
-async fn a_discard_waits_for_whoever_switches_or_commits() {
+async fn a_discard_waits_for_a_switch_or_a_commit() {
     let world = World::new(&tree()).await;
     let vfs = &world.vfs;
     vfs.mkdir(ROOT, b"new", 0o755, OWNER).await.unwrap();
-    let turn = vfs.take_turn().await;
-    let mut discard = pin!(vfs.discard(&[], world.kernel.clone()));
+    let exclusive = vfs.exclusive().await;
+    assert!(vfs.try_exclusive().is_none());
+    let kernel = world.kernel.clone();
+    let mut discard = pin!(async { vfs.exclusive().await.discard(&[], kernel).await });
     assert!(
         timeout(Duration::from_millis(50), &mut discard)
             .await
@@ -295,8 +298,9 @@ async fn a_discard_waits_for_whoever_switches_or_commits() {
     );
     assert!(vfs.lookup(ROOT, b"new").await.is_ok());
 
-    drop(turn);
+    drop(exclusive);
     assert_eq!(discard.await.unwrap(), 1);
+    assert!(vfs.try_exclusive().is_some());
     assert!(matches!(
         vfs.lookup(ROOT, b"new").await,
         Err(VfsError::NotFound)

@@ -274,7 +274,7 @@ async fn what_is_at_a_limit_is_committed_and_what_is_above_is_refused_at_once() 
     let mount = cluster.mount("app@v0", "first").await;
     for limit in LIMITS {
         let ino = mount.write(&format!("file{limit:?}"), b"file").await;
-        // Nobody waits for the hash of a file that is as long as a file can be.
+        // No test waits for the hash of a file that is as long as a file can be.
         if limit != Limit::Size {
             reach(&mount, ino, limit, 0).await.unwrap();
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::attr::Attr;
-use crate::kernel::{Hold, KernelCache};
+use crate::kernel::KernelCache;
 
 /// What the kernel was told to drop.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,9 +63,5 @@ impl KernelCache for Kernel {
         kept.attributes.remove(&ino);
         kept.pages.remove(&ino);
         kept.listings.remove(&ino);
-    }
-
-    fn hold_writes(&self) -> Box<dyn Hold> {
-        Box::new(())
     }
 }

@@ -257,13 +257,13 @@ impl Model {
             plain,
         };
         self.versions.push(version);
-        self.world.land(sealing).await;
+        self.world.end_commit(sealing).await;
         for told in self.world.kernel.take_told() {
             assert!(rebased && about_theirs.contains(&told.ino()), "{told:?}");
         }
     }
 
-    /// Publishes what somebody else did, and makes it a part of what is being committed.
+    /// Publishes what others did, and makes it a part of what is being committed.
     fn others(&mut self, sealing: &mut Sealing, plain: &mut Plains) {
         let mut version = self.versions.last().unwrap().clone();
         for _ in 0..=self.below(3) {

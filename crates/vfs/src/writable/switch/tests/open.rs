@@ -17,7 +17,7 @@ async fn a_file_that_was_made_here_can_be_written_again_when_its_version_is_back
     world.switch(&second).await.unwrap();
     world.check().await;
 
-    // Nobody looked the name up again: the number alone is enough.
+    // No program looked the name up again: the number alone is enough.
     let keep = Privileges::Keep;
     let longer = world.vfs.fallocate(ino, 0, 6, Allocation::Extend, keep);
     longer.await.unwrap();

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use lfsfs_client::memory::MemoryTree;
 
 use super::world::{ROOT, World};
-use crate::error::VfsError;
-use crate::writable::WritableVfs;
+use crate::verb_error::SwitchError;
+use crate::writable::Vfs;
 
 const FLIPS: usize = 150;
 const READERS: usize = 3;
@@ -28,7 +28,7 @@ fn tree(version: usize) -> MemoryTree {
 }
 
 /// Reads for as long as there are flips. Every answer must be whole and of one version.
-async fn read_on(vfs: Arc<WritableVfs>, done: Arc<AtomicBool>) -> usize {
+async fn read_on(vfs: Arc<Vfs>, done: Arc<AtomicBool>) -> usize {
     let dir = vfs.lookup(ROOT, b"d").await.unwrap().attr.ino;
     let same = vfs.lookup(dir, b"same").await.unwrap().attr.ino;
     let mut contents: HashMap<u64, Vec<u8>> = HashMap::new();
@@ -54,7 +54,7 @@ async fn read_on(vfs: Arc<WritableVfs>, done: Arc<AtomicBool>) -> usize {
     rounds
 }
 
-async fn list_one_version(vfs: &WritableVfs, dir: u64) {
+async fn list_one_version(vfs: &Vfs, dir: u64) {
     let mut firsts = 0;
     let mut names = 0;
     vfs.readdir(dir, 0, true, &mut |entry| {
@@ -108,7 +108,7 @@ async fn writers_and_switches_never_lose_a_change() {
     for flip in 0..FLIPS {
         // Once something was written it is refused; until then it may go through.
         match world.switch(&snapshots[flip % 2]).await {
-            Ok(_) | Err(VfsError::HasChanges { .. }) => {}
+            Ok(_) | Err(SwitchError::HasChanges { .. }) => {}
             Err(error) => panic!("{error:?}"),
         }
         tokio::task::yield_now().await;

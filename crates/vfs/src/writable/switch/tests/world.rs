@@ -17,10 +17,11 @@ use crate::attr::{Attr, FileKind};
 use crate::config::VfsConfig;
 use crate::error::VfsError;
 use crate::kernel::KernelCache;
-use crate::vfs::Vfs;
-use crate::writable::WritableVfs;
+use crate::verb_error::SwitchError;
+use crate::vfs::BaseVersion;
+use crate::writable::Vfs;
 use crate::writable::request::{Existing, OverlayPlace, Owner, Privileges, RenameMode};
-use crate::writable::switch::{Landing, SwitchReport};
+use crate::writable::switch::{PublishedCommit, SwitchReport};
 
 pub(crate) const ROOT: u64 = nodeid::ROOT;
 const OWNER: Owner = Owner { uid: 0, gid: 0 };
@@ -51,7 +52,7 @@ pub(crate) struct World {
     pub(crate) remote: Arc<MemoryRemote>,
     pub(crate) dir: Arc<ThreadDir>,
     pub(crate) clock: Arc<TestClock>,
-    pub(crate) vfs: Arc<WritableVfs>,
+    pub(crate) vfs: Arc<Vfs>,
     pub(crate) kernel: Arc<Kernel>,
     pub(crate) snapshots: Arc<std::sync::Mutex<Vec<Snapshot>>>,
     /// Where directories were in the version, by where they are; `None` for new ones. What is not
@@ -93,8 +94,10 @@ impl World {
         self.snapshots.lock().unwrap().len()
     }
 
-    pub(crate) async fn switch(&self, to: &Snapshot) -> Result<SwitchReport, VfsError> {
-        self.vfs.switch(to.clone(), self.cache()).await
+    pub(crate) async fn switch(&self, to: &Snapshot) -> Result<SwitchReport, SwitchError> {
+        let exclusive = self.vfs.exclusive().await;
+        let switch = exclusive.prepare_switch(to.clone()).await?;
+        switch.run(&self.cache()).await
     }
 
     fn cache(&self) -> Arc<dyn KernelCache> {
@@ -467,26 +470,30 @@ impl World {
     }
 
     /// Publishes what was sealed and ends the commit.
-    pub(crate) async fn land(&self, sealing: Sealing) {
+    pub(crate) async fn end_commit(&self, sealing: Sealing) {
         let tree = sealing.memory_tree();
-        self.land_as(sealing, &tree).await;
+        self.end_commit_as(sealing, &tree).await;
     }
 
-    pub(crate) async fn land_as(&self, sealing: Sealing, tree: &MemoryTree) {
+    pub(crate) async fn end_commit_as(&self, sealing: Sealing, tree: &MemoryTree) {
         let snapshot = self.serve(tree);
         assert_eq!(snapshot.version.id, sealing.commit);
         let ids = self.ids(&snapshot).await;
-        let landing = Landing {
+        let published = PublishedCommit {
             commit: sealing.commit,
             snapshot,
             ids,
         };
-        self.vfs.land(&landing, &self.cache()).await.unwrap();
+        let exclusive = self.vfs.exclusive().await;
+        exclusive
+            .end_commit(&published, &self.cache())
+            .await
+            .unwrap();
     }
 
     pub(crate) async fn commit(&mut self) {
         let sealing = self.seal().await;
-        self.land(sealing).await;
+        self.end_commit(sealing).await;
     }
 
     /// Returns the ids that a version gave to what is new in the seal.
@@ -587,11 +594,11 @@ async fn mount(
     dir: &ThreadDir,
     clock: &Arc<TestClock>,
     source: &str,
-) -> Result<WritableVfs, VfsError> {
+) -> Result<Vfs, VfsError> {
     let config = CacheConfig { size_max: 1 << 30 };
     let cache = DiskCache::open(&dir.path().join("cache"), config).unwrap();
     let source: Source = source.parse().unwrap();
-    let base = Vfs::open(remote.clone(), cache, &source, VfsConfig::default()).await?;
+    let base = BaseVersion::open(remote.clone(), cache, &source, VfsConfig::default()).await?;
     let place = OverlayPlace {
         dir: dir.path().join("overlay"),
         options: OverlayOptions {
@@ -599,5 +606,5 @@ async fn mount(
             ..OverlayOptions::default()
         },
     };
-    WritableVfs::open(base, place, clock.clone()).await
+    Vfs::open(base, place, clock.clone()).await
 }

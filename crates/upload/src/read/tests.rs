@@ -1,0 +1,146 @@
+use std::convert::Infallible;
+use std::fs::File;
+use std::io::{Seek as _, Write as _};
+use std::sync::Arc;
+
+use lfsfs_client::memory::{MemoryRemote, MemoryTree};
+use lfsfs_client::{RemoteRead as _, RemoteWrite as _};
+use lfsfs_types::content::PlacedPiece;
+use lfsfs_types::limits::SMALL_CONTENT_LEN_MAX;
+use lfsfs_types::{ProjectId, Source};
+
+use super::*;
+use crate::{ChangedFile, FileSource, Progress, ProgressFigures, SendMode, Stretch, StretchOrigin};
+
+const MIB: usize = 1 << 20;
+
+fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let byte = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_be_bytes()[0]
+    };
+    std::iter::repeat_with(byte).take(len).collect()
+}
+
+fn file(bytes: &[u8]) -> File {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(bytes).unwrap();
+    file.rewind().unwrap();
+    file
+}
+
+/// A server with a project.
+struct World {
+    remote: Arc<MemoryRemote>,
+    project: ProjectId,
+}
+
+impl World {
+    async fn new() -> Self {
+        let remote = MemoryRemote::new();
+        remote.serve("p", 1, &MemoryTree::new(), 1 << 20);
+        let source = "p".parse::<Source>().unwrap();
+        let project = remote.resolve_source(&source).await.unwrap().project.id;
+        Self { remote, project }
+    }
+
+    /// Has something read, sends what is missing of it, and returns what it was and what that cost.
+    async fn send<F>(&self, read: F) -> (ReadContent, ProgressFigures)
+    where
+        F: FnOnce(&ContentSender) -> ReadContent + Send + 'static,
+    {
+        let progress = Arc::new(Progress::default());
+        let counted = Arc::clone(&progress);
+        let remote = Arc::clone(&self.remote);
+        let sender = ContentSender::new(remote, self.project, SendMode::Send, progress);
+        let sent = tokio::task::spawn_blocking(move || {
+            let content = read(&sender);
+            let bytes = content.bytes.clone();
+            sender
+                .offer(&bytes.into_iter().collect::<Vec<_>>())
+                .unwrap();
+            sender.finish().unwrap();
+            content
+        });
+        (sent.await.unwrap(), counted.figures())
+    }
+
+    async fn lacks(&self, content: ContentId) -> bool {
+        let missing = self.remote.find_missing(self.project, &[content]).await;
+        !missing.unwrap().is_empty()
+    }
+
+    async fn send_file(&self, bytes: &[u8]) -> (ReadContent, ProgressFigures) {
+        let (file, len) = (file(bytes), bytes.len() as u64);
+        self.send(move |sender| sender.read(FileSource::new(&file, len)).unwrap())
+            .await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_is_named_and_what_is_missing_of_it_is_sent_once() {
+    let world = World::new().await;
+    let small = usize::try_from(SMALL_CONTENT_LEN_MAX).unwrap();
+    for len in [1, small, small + 1, 9 * MIB] {
+        let bytes = noise(len as u64, len);
+        let expected = Content::of_bytes(&bytes);
+        let (read, figures) = world.send_file(&bytes).await;
+        assert_eq!((read.id, read.size), (expected.id, len as u64));
+        assert_eq!(read.bytes.is_some(), len <= small);
+        assert_eq!(figures.bytes_read, len as u64);
+        let pieces = expected.pieces.map_or(1, |list| u64::from(list.count()));
+        assert_eq!(figures.contents_sent, pieces);
+        assert!(!world.lacks(read.id).await);
+        let (again, figures) = world.send_file(&bytes).await;
+        assert_eq!((again.id, figures.contents_sent), (read.id, 0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_changed_file_little_more_is_read_than_what_changed() {
+    let world = World::new().await;
+    let (base, at) = (noise(1, 24 * MIB), 5 * MIB);
+    let (_, whole) = world.send_file(&base).await;
+    let list = Content::of_bytes(&base).pieces.unwrap();
+    let old: Vec<PlacedPiece> = list
+        .ranges()
+        .map(|(range, piece)| PlacedPiece {
+            start: range.start,
+            piece,
+        })
+        .collect();
+    let mut bytes = base;
+    bytes[at] ^= 1;
+    let expected = Content::of_bytes(&bytes).id;
+    let stretch = |offset: usize, end: usize, origin| Stretch {
+        offset: offset as u64,
+        len: (end - offset) as u64,
+        origin,
+    };
+    let stretches = [
+        stretch(0, at, StretchOrigin::Base),
+        stretch(at, at + 1, StretchOrigin::Written),
+        stretch(at + 1, bytes.len(), StretchOrigin::Base),
+    ];
+    let changed = move |sender: &ContentSender| {
+        let file = ChangedFile {
+            size: bytes.len() as u64,
+            stretches: &stretches,
+            base: &old,
+        };
+        let read = |offset: u64, len: u64| {
+            let start = usize::try_from(offset).unwrap();
+            let end = start + usize::try_from(len).unwrap();
+            Ok::<_, Infallible>(bytes[start..end].to_vec())
+        };
+        sender.read(file.source(read)).unwrap()
+    };
+    let (read, figures) = world.send(changed).await;
+    assert_eq!(read.id, expected);
+    assert!(figures.bytes_read <= 12 * MIB as u64, "{figures:?}");
+    assert!(figures.contents_sent < whole.contents_sent, "{figures:?}");
+    assert!(!world.lacks(read.id).await);
+}

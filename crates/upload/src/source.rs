@@ -1,0 +1,98 @@
+//! Where the bytes of a content come from.
+
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _};
+
+use lfsfs_types::content::{Piece, cut};
+use lfsfs_types::limits::SMALL_CONTENT_LEN_MAX;
+
+use crate::contents::ContentBytes;
+
+/// A file whose bytes become a content. [`ContentSender::read`](crate::ContentSender::read) reads it
+/// once, from the start.
+pub trait ContentSource {
+    /// Why it cannot be read.
+    type Error: std::error::Error + 'static;
+
+    /// Returns all bytes, or `None` if there are more than [`SMALL_CONTENT_LEN_MAX`].
+    fn read_small(&mut self) -> Result<Option<Vec<u8>>, Self::Error>;
+
+    /// Returns the next piece of a file that is not small, or `None` at its end. The pieces are those
+    /// that [`cut`] gives of all bytes.
+    fn next_piece(&mut self) -> Result<Option<Cut>, Self::Error>;
+}
+
+/// A piece of a large file.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// One that the base has, or that came before: its bytes were not read.
+    Known(Piece),
+    /// One that was read, with its bytes.
+    Read(Piece, Vec<u8>),
+}
+
+impl Cut {
+    /// Returns the piece, and what the server may lack of it.
+    pub(crate) fn into_parts(self) -> (Piece, Option<ContentBytes>) {
+        match self {
+            Self::Known(piece) => (piece, None),
+            Self::Read(piece, bytes) => {
+                let id = piece.hash;
+                (piece, Some(ContentBytes { id, bytes }))
+            }
+        }
+    }
+}
+
+type Cuts<'a> = dyn Iterator<Item = io::Result<(Piece, Vec<u8>)>> + 'a;
+
+/// An open file, read from where it stands to its end.
+pub struct FileSource<'a> {
+    file: &'a File,
+    len: u64,
+    cuts: Option<Box<Cuts<'a>>>,
+}
+
+impl std::fmt::Debug for FileSource<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut debug = f.debug_struct("FileSource");
+        debug.field("file", &self.file).field("len", &self.len);
+        debug.finish_non_exhaustive()
+    }
+}
+
+impl<'a> FileSource<'a> {
+    /// Takes a file that was just opened. `len` is the length in bytes that it seems to have: how much
+    /// it has is seen when it is read.
+    #[must_use]
+    pub fn new(file: &'a File, len: u64) -> Self {
+        let cuts = None;
+        Self { file, len, cuts }
+    }
+}
+
+impl ContentSource for FileSource<'_> {
+    type Error = io::Error;
+
+    fn read_small(&mut self) -> io::Result<Option<Vec<u8>>> {
+        // With room for one byte more the end is found without a larger buffer.
+        let room = self.len.min(SMALL_CONTENT_LEN_MAX) + 1;
+        let mut head = Vec::with_capacity(usize::try_from(room).unwrap_or_default());
+        let mut file = self.file;
+        file.by_ref()
+            .take(SMALL_CONTENT_LEN_MAX + 1)
+            .read_to_end(&mut head)?;
+        if head.len() as u64 <= SMALL_CONTENT_LEN_MAX {
+            return Ok(Some(head));
+        }
+        file.rewind()?;
+        Ok(None)
+    }
+
+    fn next_piece(&mut self) -> io::Result<Option<Cut>> {
+        let file = self.file;
+        let cuts = self.cuts.get_or_insert_with(|| Box::new(cut(file)));
+        let next = cuts.next().transpose()?;
+        Ok(next.map(|(piece, bytes)| Cut::Read(piece, bytes)))
+    }
+}
