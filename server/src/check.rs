@@ -10,13 +10,13 @@ use std::sync::Arc;
 use lfsfs_chunk_store::{ChunkStore, ChunkStoreError, DiskChunkStore};
 use lfsfs_common::clock::SystemClock;
 use lfsfs_common::full_text;
-use lfsfs_meta_store::SledStore;
 use lfsfs_metadata::{CheckSummary, Metadata};
 use lfsfs_types::{ChunkId, ChunkInfo, NodeId};
 use serde::Serialize;
 
 use crate::data::DataDir;
 use crate::error::ServerError;
+use crate::meta_place::MetaPlace;
 
 /// Chunks listed together.
 const PAGE: usize = 1000;
@@ -61,10 +61,10 @@ pub struct Finding {
 }
 
 /// Checks a directory and prints what is wrong, and what was looked at.
-pub fn execute(data: &Path, json: bool) -> Result<Verdict, ServerError> {
+pub fn execute(data: &Path, meta: Option<&MetaPlace>, json: bool) -> Result<Verdict, ServerError> {
     let mut stdout = io::stdout().lock();
     let mut broken = None;
-    let summary = check(data, &mut |finding| {
+    let summary = check(data, meta, &mut |finding| {
         if let Err(error) = print_finding(&mut stdout, &finding, json) {
             broken.get_or_insert(error);
         }
@@ -110,9 +110,13 @@ fn print_summary(out: &mut impl Write, summary: &Summary, json: bool) -> io::Res
 }
 
 /// Checks a directory and tells `report` what is wrong.
-pub fn check(data: &Path, report: &mut dyn FnMut(Finding)) -> Result<Summary, ServerError> {
+pub fn check(
+    data: &Path,
+    meta: Option<&MetaPlace>,
+    report: &mut dyn FnMut(Finding),
+) -> Result<Summary, ServerError> {
     let data = DataDir::open_existing(data)?;
-    let metadata = open_metadata(&data)?;
+    let metadata = open_metadata(&data, meta)?;
     let mut summary = Summary::default();
     if let Some(metadata) = &metadata {
         let checked = metadata.check(&mut |finding| {
@@ -149,12 +153,15 @@ impl Summary {
     }
 }
 
-fn open_metadata(data: &DataDir) -> Result<Option<Metadata>, ServerError> {
-    if !data.meta().is_dir() {
+fn open_metadata(
+    data: &DataDir,
+    chosen: Option<&MetaPlace>,
+) -> Result<Option<Metadata>, ServerError> {
+    let place = MetaPlace::find(chosen, &data.meta())?;
+    if !place.dir.is_dir() {
         return Ok(None);
     }
-    let store = SledStore::open(&data.meta()).map_err(ServerError::MetaStore)?;
-    let metadata = Metadata::open(Arc::new(store), Arc::new(SystemClock));
+    let metadata = Metadata::open(place.open()?, Arc::new(SystemClock));
     metadata.map(Some).map_err(ServerError::Metadata)
 }
 

@@ -1,10 +1,10 @@
 //! The command line of `lfsfsd`.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use lfsfs_common::documents;
@@ -15,6 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{CONNECTIONS_DEFAULT, MEMORY_DEFAULT, MEMORY_MIN, RESERVE_DEFAULT};
+use crate::meta_place::{MetaPlace, copy_meta};
 use crate::{ListenPolicy, Role, ServerConfig, ServerError, bind, check, health, run};
 
 /// Exit code of a command that failed.
@@ -48,6 +49,9 @@ enum Command {
     /// Check everything in a data directory, and change nothing in it
     #[command(after_help = "Exit codes: 0 all is well, 1 something is wrong, 2 usage")]
     Check(CheckArgs),
+    /// Work on the metadata of a server that is not running
+    #[command(subcommand)]
+    Meta(MetaCommand),
     /// Write completions and manual pages into a directory such as /usr/share
     #[command(hide = true)]
     Documents { dir: PathBuf },
@@ -58,6 +62,10 @@ struct ServeArgs {
     /// Directory that holds everything this server keeps
     #[arg(long, value_name = "DIR", env = "LFSFSD_DATA")]
     data: PathBuf,
+    /// Engine and directory of the metadata: redb:DIR or sled:DIR [default: what the data directory
+    /// has, else redb]
+    #[arg(long, value_name = "ENGINE:DIR", env = "LFSFSD_META")]
+    meta: Option<MetaPlace>,
     /// Address to listen on; port 0 takes a free one
     #[arg(
         long,
@@ -116,11 +124,31 @@ struct DatanodeArgs {
     coordinator: String,
 }
 
+#[derive(Debug, Subcommand)]
+enum MetaCommand {
+    /// Copy all metadata to another place, for example to another engine, and compare it
+    #[command(
+        after_help = "A copy that was interrupted goes on when it is run again.\n\
+                      Example: lfsfsd meta copy sled:/var/lib/lfsfsd/meta redb:/var/lib/lfsfsd/new"
+    )]
+    Copy {
+        /// Engine and directory of the metadata
+        #[arg(value_name = "ENGINE:DIR")]
+        from: MetaPlace,
+        /// Engine and directory of the copy, which must be empty
+        #[arg(value_name = "ENGINE:DIR")]
+        to: MetaPlace,
+    },
+}
+
 #[derive(Debug, Args)]
 struct CheckArgs {
     /// Directory of a server that is not running
     #[arg(long, value_name = "DIR", env = "LFSFSD_DATA")]
     data: PathBuf,
+    /// Engine and directory of the metadata, as the server was started with
+    #[arg(long, value_name = "ENGINE:DIR", env = "LFSFSD_META")]
+    meta: Option<MetaPlace>,
     /// Print one JSON object a line
     #[arg(long)]
     json: bool,
@@ -160,13 +188,41 @@ pub fn execute(cli: Cli) -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(&error),
         },
-        Command::Check(args) => match check::execute(&args.data, args.json) {
+        Command::Check(args) => match check::execute(&args.data, args.meta.as_ref(), args.json) {
             Ok(check::Verdict::Clean) => ExitCode::SUCCESS,
             Ok(check::Verdict::Damaged) => ExitCode::from(FAILED),
             Err(error) if error.is_corrupt() => fail(&Unreadable(error)),
             Err(error) => fail(&error),
         },
+        Command::Meta(MetaCommand::Copy { from, to }) => match copy(&from, &to) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&error),
+        },
     }
+}
+
+/// Copies metadata, and tells how far it is where a person looks.
+fn copy(from: &MetaPlace, to: &MetaPlace) -> Result<(), ServerError> {
+    const PERIOD: Duration = Duration::from_secs(1);
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
+    let is_terminal = std::io::stderr().is_terminal();
+    let mut told = Instant::now();
+    let mut tell = |rows: u64| {
+        if is_terminal && told.elapsed() >= PERIOD {
+            told = Instant::now();
+            // A terminal that is gone needs no progress.
+            drop(writeln!(std::io::stderr(), "{rows} rows"));
+        }
+    };
+    let rows = copy_meta(from, to, &mut tell)?;
+    let line = writeln!(
+        std::io::stdout(),
+        "{rows} rows are at {to}, each as at {from}; start the server with --meta {to}"
+    );
+    line.map_err(|source| ServerError::System {
+        act: "write to the standard output",
+        source,
+    })
 }
 
 /// Metadata so damaged that nothing in it can be checked.
@@ -199,6 +255,7 @@ fn execute_server(role: Role, serve: ServeArgs, store: StoreArgs) -> ExitCode {
     let config = ServerConfig {
         role,
         data: serve.data,
+        meta: serve.meta,
         reserve: serve.reserve,
         memory: serve.memory,
         connections: serve.connections,

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::meta_place::MetaPlace;
+
 /// Free bytes of the disk that stay free, unless told otherwise.
 pub(crate) const RESERVE_DEFAULT: u64 = 256 * 1024 * 1024;
 
@@ -41,6 +43,8 @@ pub struct ServerConfig {
     pub role: Role,
     /// Where it keeps everything.
     pub data: PathBuf,
+    /// Where the coordinator keeps the metadata; none means in the data directory.
+    pub meta: Option<MetaPlace>,
     /// How much of the disk stays free.
     pub reserve: u64,
     /// Bytes of memory that requests may take, of all connections together.
@@ -59,6 +63,7 @@ impl ServerConfig {
         Self {
             role: Role::All,
             data: data.into(),
+            meta: None,
             reserve: RESERVE_DEFAULT,
             memory: MEMORY_DEFAULT,
             connections: CONNECTIONS_DEFAULT,

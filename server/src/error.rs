@@ -77,6 +77,43 @@ pub enum ServerError {
     /// The store of the metadata could not be opened.
     #[error("cannot open the metadata")]
     MetaStore(#[source] MetaError),
+    /// A new place was chosen for the metadata, and the data directory has some.
+    #[error(
+        "there is no metadata at {chosen}, but at {found}: copy it first with \
+         lfsfsd meta copy {found} {chosen}, or leave --meta out"
+    )]
+    OtherMeta {
+        /// The place that was chosen.
+        chosen: String,
+        /// The place in the data directory.
+        found: String,
+    },
+    /// There is no metadata to copy.
+    #[error("there is no metadata at {place}")]
+    NoMeta {
+        /// The place.
+        place: String,
+    },
+    /// Metadata would be copied onto other metadata.
+    #[error("there is metadata at {place} already; take an empty directory")]
+    NotEmpty {
+        /// The place.
+        place: String,
+    },
+    /// Metadata was copied in part.
+    #[error("the copy to {place} is not finished: run lfsfsd meta copy again")]
+    UnfinishedCopy {
+        /// The place.
+        place: String,
+    },
+    /// The metadata was changed between two parts of a copy.
+    #[error("{reason}; remove {place} and copy again")]
+    CopyDiffers {
+        /// The place of the copy.
+        place: String,
+        /// What differs.
+        reason: String,
+    },
     /// The metadata could not be read or written.
     #[error("the metadata failed")]
     Metadata(#[source] MetadataError),

@@ -22,6 +22,7 @@ mod error;
 mod fault;
 mod health;
 mod ids;
+mod meta_place;
 mod panics;
 mod process_key;
 mod refusals;
@@ -32,4 +33,5 @@ mod weight;
 
 pub use config::{Role, ServerConfig};
 pub use error::ServerError;
+pub use meta_place::{MetaPlace, MetaPlaceError};
 pub use serve::{ListenPolicy, bind, run};

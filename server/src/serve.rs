@@ -13,7 +13,7 @@ use std::time::Duration;
 use futures::Stream;
 use lfsfs_chunk_store::DiskChunkStore;
 use lfsfs_common::clock::{Clock, SystemClock};
-use lfsfs_meta_store::{MetaStore, SledStore};
+use lfsfs_meta_store::MetaStore;
 use lfsfs_metadata::Metadata;
 use lfsfs_proto::v1::coordinator_server::CoordinatorServer;
 use lfsfs_proto::v1::data_node_server::DataNodeServer;
@@ -34,6 +34,7 @@ use crate::data::DataDir;
 use crate::datanode::{Agent, CoordinatorLink, DataNode, DataNodeParts, DataNodeService};
 use crate::error::ServerError;
 use crate::health::Health;
+use crate::meta_place::MetaPlace;
 use crate::panics::CatchPanics;
 use crate::process_key::{Callers, ProcessKey};
 use crate::refusals::Refusals;
@@ -305,9 +306,10 @@ impl Parts {
         config: &ServerConfig,
         clock: &Arc<dyn Clock>,
     ) -> Result<(), ServerError> {
-        let disk = DiskGuard::new(self.data.meta(), config.reserve);
-        let store = SledStore::open(&self.data.meta()).map_err(ServerError::MetaStore)?;
-        let store: Arc<dyn MetaStore> = Arc::new(store);
+        let place = MetaPlace::find(config.meta.as_ref(), &self.data.meta())?;
+        let disk = DiskGuard::new(place.dir.clone(), config.reserve);
+        let store = place.open()?;
+        tracing::info!(meta = %place, "the metadata is open");
         self.meta = Some(Arc::clone(&store));
         let metadata = Metadata::open(store, Arc::clone(clock)).map_err(ServerError::Metadata)?;
         let coordinator = Coordinator::new(metadata, disk, Arc::clone(clock), self.tasks.clone())

@@ -16,7 +16,9 @@ use lfsfs_common::durable;
 
 use crate::MetaError;
 
-const FORMAT_FILE: &str = "format";
+/// The file that says which engine wrote a store, in one line: this word, the engine, its format.
+pub(crate) const FORMAT_FILE: &str = "format";
+pub(crate) const FORMAT_WORD: &str = "lfsfs-meta-store";
 const FLUSHED_FILE: &str = "flushed";
 const FLUSHED_LEN: usize = 12;
 

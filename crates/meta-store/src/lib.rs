@@ -13,7 +13,9 @@
 mod checksum;
 #[cfg(feature = "testing")]
 pub mod contract;
+mod copy;
 mod directory;
+mod engine;
 mod error;
 mod ext;
 mod key;
@@ -25,6 +27,8 @@ mod txn;
 
 use std::fmt::Debug;
 
+pub use copy::{CopyError, copy};
+pub use engine::{Engine, UnknownEngine};
 pub use error::MetaError;
 pub use ext::{MetaStoreExt, ScanAll};
 pub use key::{KeyBuilder, KeyReader};

@@ -45,7 +45,7 @@ async fn one_server_has_a_directory() {
         matches!(second, Err(ServerError::InUse { .. })),
         "{second:?}"
     );
-    let checked = check::check(dir.path(), &mut |_| {});
+    let checked = check::check(dir.path(), None, &mut |_| {});
     assert!(matches!(checked, Err(ServerError::InUse { .. })));
     server.stop().await;
 }
@@ -101,7 +101,7 @@ async fn a_check_tells_damaged_chunks_from_whole_ones() {
         server.upload(chunk, &[]).await.unwrap();
     }
     server.stop().await;
-    let summary = check::check(dir.path(), &mut |finding| panic!("{finding:?}")).unwrap();
+    let summary = check::check(dir.path(), None, &mut |finding| panic!("{finding:?}")).unwrap();
     assert_eq!(
         (summary.chunks, summary.contents, summary.findings),
         (2, 2, 0)
@@ -118,7 +118,7 @@ async fn a_check_tells_damaged_chunks_from_whole_ones() {
     bytes[12] ^= 4;
     fs::write(path, bytes).unwrap();
     let mut findings = Vec::new();
-    let summary = check::check(dir.path(), &mut |finding| findings.push(finding)).unwrap();
+    let summary = check::check(dir.path(), None, &mut |finding| findings.push(finding)).unwrap();
     assert_eq!(summary.findings, 1);
     assert_eq!((findings[0].kind, &findings[0].at), ("chunk", &hex));
 }
@@ -149,7 +149,7 @@ async fn a_check_misses_chunks_that_were_reported() {
     let leaf = dir.path().join("chunks").join(&hex[..2]).join(&hex[2..4]);
     fs::remove_file(leaf.join(&hex)).unwrap();
     let mut findings = Vec::new();
-    check::check(dir.path(), &mut |finding| findings.push(finding)).unwrap();
+    check::check(dir.path(), None, &mut |finding| findings.push(finding)).unwrap();
     assert_eq!(findings.len(), 1);
     assert!(findings[0].problem.contains("missing"), "{findings:?}");
 }

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use lfsfs_meta_store::{Batch, KeyRange, MetaStore, MetaStoreExt};
 
-use crate::engine::Engine;
+use lfsfs_meta_store::Engine;
 
 /// Set in the child: where it writes until it is killed.
 const CHILD_DIR: &str = "LFSFS_TEST_CRASH_DIR";
@@ -32,7 +32,7 @@ fn write_batch(store: &dyn MetaStore, number: u64) {
 
 /// The child: writes batches for ever, flushes each third one and then tells its number.
 fn write_until_killed(dir: &Path) {
-    let engine = Engine::of_name(&env::var(CHILD_ENGINE).unwrap());
+    let engine = env::var(CHILD_ENGINE).unwrap().parse::<Engine>().unwrap();
     let store = engine.open(dir).unwrap();
     let first = check(&*store) + 1;
     for number in first.. {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use lfsfs_meta_store::{Batch, KeyRange, MetaError, MetaStoreExt, Write};
 
-use crate::engine::Engine;
+use lfsfs_meta_store::Engine;
 
 type State = BTreeMap<Vec<u8>, Vec<u8>>;
 

@@ -5,4 +5,3 @@
 mod contract;
 mod crash;
 mod damage;
-mod engine;

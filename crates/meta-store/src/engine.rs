@@ -1,0 +1,114 @@
+//! The engines that keep rows in a directory, by name.
+
+use std::fmt;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use crate::directory::{FORMAT_FILE, FORMAT_WORD};
+use crate::{MetaError, MetaStore, RedbStore, SledStore};
+
+/// An engine that keeps rows in a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// One file of redb; the default.
+    Redb,
+    /// A directory of sled.
+    Sled,
+}
+
+/// There is no engine of this name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{name} is no engine; there are redb and sled")]
+pub struct UnknownEngine {
+    /// The name.
+    pub name: String,
+}
+
+impl Engine {
+    /// All engines, the default first.
+    pub const ALL: [Self; 2] = [Self::Redb, Self::Sled];
+
+    /// Returns the name, which the format file of a store has.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Redb => "redb",
+            Self::Sled => "sled",
+        }
+    }
+
+    /// Returns the engine of the store in `dir`, or `None` if there is no store. One that this program
+    /// does not know is an error.
+    pub fn found_in(dir: &Path) -> Result<Option<Self>, MetaError> {
+        let path = dir.join(FORMAT_FILE);
+        let text = match fs::read(&path) {
+            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(source) => {
+                let act = "read";
+                return Err(MetaError::Io { act, path, source });
+            }
+        };
+        let name = text.strip_prefix(FORMAT_WORD).unwrap_or(&text);
+        let name = name.split_whitespace().next().unwrap_or_default();
+        name.parse().map(Some).map_err(|_| MetaError::Format {
+            path: dir.to_owned(),
+            found: text.trim().escape_debug().take(64).collect(),
+            expected: format!("{FORMAT_WORD} {} or {}", Self::Redb, Self::Sled),
+        })
+    }
+
+    /// Opens the store in `dir`, or creates it there if there is none.
+    pub fn open(self, dir: &Path) -> Result<Arc<dyn MetaStore>, MetaError> {
+        Ok(match self {
+            Self::Redb => Arc::new(RedbStore::open(dir)?),
+            Self::Sled => Arc::new(SledStore::open(dir)?),
+        })
+    }
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Engine {
+    type Err = UnknownEngine;
+
+    fn from_str(name: &str) -> Result<Self, UnknownEngine> {
+        let found = Self::ALL.into_iter().find(|engine| engine.name() == name);
+        found.ok_or_else(|| UnknownEngine {
+            name: name.to_owned(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_is_found_by_its_format_file() {
+        for engine in Engine::ALL {
+            let dir = tempfile::tempdir().unwrap();
+            assert_eq!(Engine::found_in(dir.path()).unwrap(), None);
+            drop(engine.open(dir.path()).unwrap());
+            assert_eq!(Engine::found_in(dir.path()).unwrap(), Some(engine));
+            assert_eq!(engine.name().parse(), Ok(engine));
+        }
+    }
+
+    #[test]
+    fn the_store_of_an_unknown_engine_is_refused() {
+        for text in ["lfsfs-meta-store other 1\n", "", "\u{fffd}sled"] {
+            let dir = tempfile::tempdir().unwrap();
+            fs::write(dir.path().join("format"), text).unwrap();
+            let error = Engine::found_in(dir.path()).unwrap_err();
+            assert!(matches!(error, MetaError::Format { .. }), "{error}");
+        }
+    }
+}
