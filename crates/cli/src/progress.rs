@@ -108,7 +108,7 @@ impl AnswerSink for Work {
     }
 }
 
-/// Returns a time in milliseconds, as messages to the process of a mount have it.
+/// Returns a time in milliseconds, as a request to the process of a mount has it.
 pub(crate) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

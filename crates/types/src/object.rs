@@ -131,7 +131,7 @@ pub struct Record {
     pub mtime: Timestamp,
     /// Last change of the attributes.
     pub ctime: Timestamp,
-    /// SHA-256 of the flat bytes, where a client computed it.
+    /// SHA-256 of the flat bytes, where the client that stored them computed it.
     pub sha256: Option<Sha256>,
     /// Set if the file has, or had, more than one name.
     pub link: Option<Link>,

@@ -139,8 +139,8 @@ impl PieceList {
     /// Returns the name of the content.
     ///
     /// The digest is inverted, bit by bit. Without that a small content whose bytes are the hashed
-    /// list would have the same name, and a user who stored it first would have taken the name of a
-    /// large content from its owner.
+    /// list would have the same name, and a client that stored it first would have taken the name
+    /// of a large content from its owner.
     #[must_use]
     pub fn content_id(&self) -> ContentId {
         let mut hasher = Hasher::new_with_prefix(DOMAIN);
