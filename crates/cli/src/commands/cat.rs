@@ -42,7 +42,7 @@ pub(crate) async fn run(server: ServerArgs, args: CatArgs) -> Result<(), Command
     if paths.iter().any(ObjectPath::is_root) {
         let word = args.word.to_string_lossy();
         return Err(CommandError::usage("cat needs a path of a file")
-            .hint(format!("what there is, is listed with: lfsfs ls {word}")));
+            .hint(format!("list what there is with: lfsfs ls {word}")));
     }
     let snapshot = named.snapshot().await?;
     let remote: Arc<dyn RemoteRead> = named.client.remote.clone();

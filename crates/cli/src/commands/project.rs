@@ -75,7 +75,7 @@ pub(crate) struct RenameArgs {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Asks before it deletes; without a terminal it needs --yes. Mounts of the project fail then.\n\n\
+    after_help = "The command asks first; without a terminal it needs --yes. Mounts of the project fail afterwards.\n\n\
     Example:\n  lfsfs project delete app --yes"
 )]
 pub(crate) struct DeleteArgs {
