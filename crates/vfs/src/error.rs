@@ -11,7 +11,7 @@ use lfsfs_types::{DecodeError, DirId};
 use thiserror::Error;
 use tokio::task::JoinError;
 
-use crate::inode::Replaced;
+use crate::inode::BaseReplaced;
 
 /// An operation that failed.
 #[derive(Debug, Clone, Error)]
@@ -200,8 +200,8 @@ impl<E: From<VfsError>> From<OverlayError> for Interrupted<E> {
     }
 }
 
-impl<E> From<Replaced> for Interrupted<E> {
-    fn from(_: Replaced) -> Self {
+impl<E> From<BaseReplaced> for Interrupted<E> {
+    fn from(_: BaseReplaced) -> Self {
         Self::BaseReplaced
     }
 }
