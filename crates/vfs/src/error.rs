@@ -12,7 +12,7 @@ use lfsfs_types::{DecodeError, DirId};
 use thiserror::Error;
 use tokio::task::JoinError;
 
-use crate::inode::Replaced;
+use crate::inode::BaseReplaced;
 
 /// An operation that failed.
 #[derive(Debug, Clone, Error)]
@@ -201,8 +201,8 @@ impl<E: From<VfsError>> From<OverlayError> for Interrupted<E> {
     }
 }
 
-impl<E> From<Replaced> for Interrupted<E> {
-    fn from(_: Replaced) -> Self {
+impl<E> From<BaseReplaced> for Interrupted<E> {
+    fn from(_: BaseReplaced) -> Self {
         Self::BaseReplaced
     }
 }

@@ -41,7 +41,7 @@ pub use commit::{CommitError, CommitOutcome, CommitParams};
 pub use config::VfsConfig;
 pub use directory::{DirEntry, EntrySink};
 pub use error::VfsError;
-pub use kernel::{Hold, Kernel, KernelCache, NoBarrier, WriteBarrier};
+pub use kernel::{Hold, Kernel, KernelCache, WriteBarrier};
 pub use stats::{Statfs, VfsStats};
 pub use tries::tried;
 pub use verb_error::{ChangesError, DiscardError, ServerFailure, SwitchError};
