@@ -8,10 +8,10 @@ use lfsfs_types::content::PlacedPiece;
 use lfsfs_types::limits::SMALL_CONTENT_LEN_MAX;
 use lfsfs_types::{ContentId, Kind};
 
+use crate::base::BaseVersion;
 use crate::error::VfsError;
 use crate::inode::Place;
 use crate::stretch::Listed;
-use crate::vfs::BaseVersion;
 
 const ACTION: &str = "read what is below a changed file";
 

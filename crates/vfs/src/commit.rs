@@ -23,11 +23,11 @@ use lfsfs_upload::{
 };
 use tokio::runtime::Handle;
 
+use crate::base::BaseVersion;
 use crate::blocking::blocking;
 use crate::kernel::Kernel;
 use crate::tries::tried;
 use crate::verb_error::SwitchError;
-use crate::vfs::BaseVersion;
 use crate::writable::{Exclusive, PublishedCommit};
 
 mod conflicts;

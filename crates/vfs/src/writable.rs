@@ -29,6 +29,7 @@ use lfsfs_overlay::{Change, Inode, Node, Operation, Overlay, OverlayError, State
 use lfsfs_types::Timestamp;
 
 use crate::attr::Attr;
+use crate::base::{BaseVersion, Entry, target_of};
 use crate::blocking::blocking;
 use crate::changes::{LocalChange, changes_of};
 use crate::error::{Interrupted, VfsError};
@@ -36,7 +37,6 @@ use crate::inode::InodeTable;
 use crate::merged::{Fetched, MergedView, NamedObject, Object, name_of};
 use crate::stack::{Resolved, Stack};
 use crate::verb_error::ChangesError;
-use crate::vfs::{BaseVersion, Entry, target_of};
 
 mod attributes;
 mod content;

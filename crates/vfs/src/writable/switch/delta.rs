@@ -11,10 +11,10 @@ use lfsfs_client::ChangedName;
 use lfsfs_types::{Aspect, DirId, LinkId, Name, Record};
 use tokio::task::JoinSet;
 
+use crate::base::BaseVersion;
 use crate::error::VfsError;
 use crate::listing::Listing;
 use crate::stack::PinnedBase;
-use crate::vfs::BaseVersion;
 
 /// Listings that are fetched at once.
 const LOADS_MAX: usize = 16;

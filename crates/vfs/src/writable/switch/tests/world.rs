@@ -14,11 +14,11 @@ use lfsfs_types::{DirId, Kind, Link, LinkId, Record, Source, VersionId, nodeid};
 
 use super::kernel::{Kernel, Told};
 use crate::attr::{Attr, FileKind};
+use crate::base::BaseVersion;
 use crate::config::VfsConfig;
 use crate::error::VfsError;
 use crate::kernel::KernelCache;
 use crate::verb_error::SwitchError;
-use crate::vfs::BaseVersion;
 use crate::writable::Vfs;
 use crate::writable::request::{Existing, OverlayPlace, Owner, Privileges, RenameMode};
 use crate::writable::switch::{PublishedCommit, SwitchReport};
