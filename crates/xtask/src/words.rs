@@ -1,14 +1,14 @@
 //! The words of docs/glossary.md: each term is in use, and no second word stands for the same thing.
 //!
-//! The glossary is the rule: its first table has the terms, and the table under [`REFUSED`] the words
+//! The glossary is the rule: its tables have the terms, and the table under [`REFUSED`] the words
 //! that are not written, with what is written instead. Read are Rust sources (comments, strings and
-//! identifiers), proto files and documents. Decisions of the past stay as they were written: documents
-//! in docs/design, and released parts of the changelog.
+//! identifiers), proto files and documents. Decisions of the past stay as they were written:
+//! documents in docs/design, and released parts of the changelog.
 
 use crate::finding::Finding;
 use crate::workspace::SourceFile;
 
-/// The document with both tables.
+/// The document with the tables.
 const GLOSSARY: &str = "docs/glossary.md";
 /// This file, whose exceptions name what is refused.
 const OWN: &str = "crates/xtask/src/words.rs";
@@ -42,7 +42,7 @@ const EXCEPTIONS: &[Exception] = &[
     ),
 ];
 
-/// The two tables of the glossary.
+/// What the tables of the glossary say.
 #[derive(Debug, PartialEq, Eq)]
 struct Glossary {
     terms: Vec<String>,
