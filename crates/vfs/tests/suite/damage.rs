@@ -131,9 +131,10 @@ fn files_below(dir: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
-        match path.is_dir() {
-            true => files.extend(files_below(&path)),
-            false => files.push(path),
+        if path.is_dir() {
+            files.extend(files_below(&path))
+        } else {
+            files.push(path)
         }
     }
     files.sort();
@@ -220,9 +221,10 @@ async fn the_cache_may_be_deleted_while_mounted() {
     for _ in 0..3 {
         for entry in fs::read_dir(setup.cache_dir()).unwrap() {
             let path = entry.unwrap().path();
-            match path.is_dir() {
-                true => fs::remove_dir_all(path).unwrap(),
-                false => fs::remove_file(path).unwrap(),
+            if path.is_dir() {
+                fs::remove_dir_all(path).unwrap()
+            } else {
+                fs::remove_file(path).unwrap()
             }
         }
         assert_eq!(walk(&vfs).await.unwrap(), whole);
