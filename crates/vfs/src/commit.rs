@@ -16,13 +16,13 @@ use std::sync::Arc;
 
 use lfsfs_client::{Opened, Published, Remote, RemoteError, Retry, SessionParams, Snapshot};
 use lfsfs_common::random::random_bytes;
+use lfsfs_common::tasks::Spawner;
 use lfsfs_overlay::{CommitIds, Sealed};
 use lfsfs_types::{Origin, SessionId, VersionId, VersionRecord};
 use lfsfs_upload::{
     ContentSender, Progress, ProgressFigures, Publishing, SendMode, UploadError, channel,
 };
 use tokio::runtime::Handle;
-use tokio::task::spawn_blocking;
 
 use crate::error::VfsError;
 use crate::kernel::KernelCache;
@@ -155,13 +155,16 @@ impl WritableVfs {
             let _held = kernel.hold_writes();
             overlay.seal(id)
         };
-        Ok(Some(blocking(seal).await??))
+        Ok(Some(blocking(self.base().spawner(), seal).await??))
     }
 
     /// Gives a seal up; all changes stay.
     async fn give_up(&self, commit: VersionId) -> Result<(), CommitError> {
         match self.overlay().cloned() {
-            Some(overlay) => Ok(blocking(move || overlay.aborted(commit)).await??),
+            Some(overlay) => {
+                let give_up = move || overlay.aborted(commit);
+                Ok(blocking(self.base().spawner(), give_up).await??)
+            }
             None => Ok(()),
         }
     }
@@ -288,7 +291,7 @@ impl<'a> Commit<'a> {
             progress: Arc::clone(self.progress),
         };
         let force = self.params.force;
-        let told = blocking(move || workshop.run(force)).await;
+        let told = blocking(self.base.spawner(), move || workshop.run(force)).await;
         let made = match told.map_err(Failure::before)? {
             Ok(made) => made,
             Err(unsent) => return Err(self.unsent(unsent, publishing).await),
@@ -437,10 +440,11 @@ impl CommitOutcome {
     }
 }
 
-/// Does what blocks where it holds up nobody.
+/// Does what blocks on a thread that serves no request.
 async fn blocking<R: Send + 'static>(
+    spawner: &Spawner,
     work: impl FnOnce() -> R + Send + 'static,
 ) -> Result<R, CommitError> {
     let panicked = |_| CommitError::Stopped("a thread panicked");
-    spawn_blocking(work).await.map_err(panicked)
+    spawner.spawn_blocking(work).await.map_err(panicked)
 }

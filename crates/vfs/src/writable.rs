@@ -24,9 +24,9 @@ use bytes::Bytes;
 use lfsfs_common::PathError;
 use lfsfs_common::clock::Clock;
 use lfsfs_common::random::random_bytes;
+use lfsfs_common::tasks::Spawner;
 use lfsfs_overlay::{Change, Operation, Overlay, OverlayError, State};
 use lfsfs_types::{Name, Timestamp};
-use tokio::task::spawn_blocking;
 
 use crate::attr::Attr;
 use crate::error::{Stop, VfsError};
@@ -202,7 +202,7 @@ impl WritableVfs {
             return Ok(());
         };
         self.drop_gone(&mut self.lock_known());
-        in_background(move || overlay.sync()).await
+        in_background(self.base().spawner(), move || overlay.sync()).await
     }
 
     /// Drops removed files that nobody has open any more, and syncs if it is time to: to be called from
@@ -210,7 +210,9 @@ impl WritableVfs {
     pub async fn tidy_and_sync_if_due(&self, now: Instant) -> Result<bool, VfsError> {
         self.drop_gone(&mut self.lock_known());
         match self.overlay.get().cloned() {
-            Some(overlay) => in_background(move || overlay.sync_if_due(now)).await,
+            Some(overlay) => {
+                in_background(self.base().spawner(), move || overlay.sync_if_due(now)).await
+            }
             None => Ok(false),
         }
     }
@@ -242,7 +244,7 @@ impl WritableVfs {
                 *made = Some(open(&place.dir, &source, &place.options)?);
                 Ok(made)
             };
-            made = in_background(open).await?;
+            made = in_background(self.base().spawner(), open).await?;
         }
         // The base may have been replaced while nobody knew of the overlay.
         let mut known = self.lock_known();
@@ -406,11 +408,12 @@ fn is_orphan(state: &State, ino: u64) -> bool {
         .is_some_and(lfsfs_overlay::Inode::is_orphan)
 }
 
-/// Does what waits for the local disk where it holds up nobody.
+/// Does what waits for the local disk on a thread that serves no request.
 async fn in_background<R: Send + 'static>(
+    spawner: &Spawner,
     work: impl FnOnce() -> Result<R, OverlayError> + Send + 'static,
 ) -> Result<R, VfsError> {
-    match spawn_blocking(work).await {
+    match spawner.spawn_blocking(work).await {
         Ok(result) => Ok(result?),
         // The runtime ends, or the work panicked, which was told already.
         Err(_) => Err(VfsError::Stale),

@@ -12,7 +12,6 @@ use std::sync::Arc;
 
 use lfsfs_overlay::{ApplyError, Change, Operation, OverlayError, State};
 use lfsfs_types::{DirId, Name, ObjectPath, nodeid};
-use tokio::task::spawn_blocking;
 
 use crate::error::{Stop, VfsError};
 use crate::kernel::KernelCache;
@@ -54,7 +53,8 @@ impl WritableVfs {
             };
             let count = dropped.count;
             // A runtime that ends takes the mount with it.
-            let _ = spawn_blocking(move || tell(&dropped, &*kernel)).await;
+            let told = move || tell(&dropped, &*kernel);
+            let _ = self.base().spawner().spawn_blocking(told).await;
             return Ok(count);
         }
     }

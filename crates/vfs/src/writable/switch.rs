@@ -22,10 +22,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use lfsfs_client::{ChangedName, Snapshot, VersionRange};
+use lfsfs_common::tasks::Spawner;
 use lfsfs_overlay::{CommitIds, NumberRow, Overlay};
 use lfsfs_types::{Name, VersionId};
 use tokio::sync::MutexGuard;
-use tokio::task::spawn_blocking;
 
 use self::drift::{Drift, Needs};
 use self::fates::{Halt, Outcome, known_directory, slots};
@@ -154,7 +154,7 @@ impl WritableVfs {
         };
         self.replace(drift, step, kernel).await?;
         let overlay = Arc::clone(overlay);
-        in_background(move || overlay.sync()).await
+        in_background(self.base().spawner(), move || overlay.sync()).await
     }
 
     /// Waits until nobody else switches, commits or discards, and lets nobody until it is dropped.
@@ -178,7 +178,10 @@ impl WritableVfs {
             ..SwitchReport::default()
         };
         let cache = Arc::clone(kernel);
-        tell(move || drop_entries(&*cache, &entries)).await?;
+        tell(self.base().spawner(), move || {
+            drop_entries(&*cache, &entries);
+        })
+        .await?;
         let outcome = loop {
             match self.flip(&drift, &step) {
                 Ok(outcome) => break outcome,
@@ -192,7 +195,7 @@ impl WritableVfs {
         let cache = Arc::clone(kernel);
         let (overlay, inodes) = (self.overlay.get().cloned(), Arc::clone(&self.inodes));
         // Goes to its end even if nobody waits for it any more.
-        tell(move || {
+        tell(self.base().spawner(), move || {
             drop_stale(&*cache, &outcome);
             drop(drained);
             if let Some(overlay) = overlay {
@@ -313,8 +316,9 @@ fn keep_numbers(overlay: &Overlay, inodes: &InodeTable, rows: &[NumberRow]) {
     }
 }
 
-/// Tells the kernel something where it holds up nobody.
-async fn tell(work: impl FnOnce() + Send + 'static) -> Result<(), VfsError> {
+/// Tells the kernel something on a thread that serves no request.
+async fn tell(spawner: &Spawner, work: impl FnOnce() + Send + 'static) -> Result<(), VfsError> {
     // The runtime ends, or the work panicked, which was told already.
-    spawn_blocking(work).await.map_err(|_| VfsError::Stale)
+    let told = spawner.spawn_blocking(work).await;
+    told.map_err(|_| VfsError::Stale)
 }
