@@ -154,7 +154,9 @@ impl Exclusive<'_> {
             let _held = barrier.hold();
             overlay.seal(id)
         };
-        Ok(Some(blocking("the seal of the overlay", seal).await??))
+        Ok(Some(
+            blocking(self.vfs.base().spawner(), "the seal of the overlay", seal).await??,
+        ))
     }
 
     /// Gives a seal up; all changes stay.
@@ -163,7 +165,7 @@ impl Exclusive<'_> {
             return Ok(());
         };
         let give_up = move || overlay.aborted(commit);
-        Ok(blocking("the end of a seal", give_up).await??)
+        Ok(blocking(self.vfs.base().spawner(), "the end of a seal", give_up).await??)
     }
 }
 

@@ -80,7 +80,12 @@ impl Workshop {
             .run(plan, move |batch| Ok(working.tell_files(batch)?))
             .await?;
         let ending = Arc::clone(self);
-        blocking("the end of a commit's streams", move || ending.finish()).await??;
+        blocking(
+            self.base.spawner(),
+            "the end of a commit's streams",
+            move || ending.finish(),
+        )
+        .await??;
         Ok(made)
     }
 
