@@ -45,7 +45,7 @@ pub(crate) fn of(error: &VfsError) -> Errno {
 mod tests {
     use std::sync::Arc;
 
-    use lfsfs_client::RemoteError;
+    use lfsfs_remote::RemoteError;
 
     use super::*;
 

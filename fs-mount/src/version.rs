@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use lfsfs_cache::{CacheConfig, DiskCache};
-use lfsfs_client::{ClientConfig, GrpcRemote, Remote, RemoteError};
+use lfsfs_client::{ClientConfig, GrpcRemote};
+use lfsfs_remote::{Remote, RemoteError};
 use lfsfs_vfs::{Vfs, VfsConfig, VfsError};
 
 use crate::control::VersionInfo;

@@ -4,8 +4,8 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
-use lfsfs_client::RemoteError;
 use lfsfs_mount::{ControlError, ControlErrorKind, MountError};
+use lfsfs_remote::RemoteError;
 use lfsfs_sync::{ExportError, ImportError};
 use lfsfs_types::{ObjectPath, PathError, SourceError};
 use lfsfs_vfs::VfsError;

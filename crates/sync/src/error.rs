@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use lfsfs_client::RemoteError;
+use lfsfs_remote::RemoteError;
 use lfsfs_upload::UploadError;
 use thiserror::Error;
 

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
 
-use lfsfs_client::{RemoteRead, Snapshot};
+use lfsfs_remote::{RemoteRead, Snapshot};
 use lfsfs_types::{Name, ObjectPath, Record};
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;

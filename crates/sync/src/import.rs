@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
 
-use lfsfs_client::{Client, Opened, Published, Remote, Retry, SessionParams, Snapshot};
+use lfsfs_client::Client;
 use lfsfs_common::random::random_bytes;
+use lfsfs_remote::{Opened, Published, Remote, Retry, SessionParams, Snapshot};
 use lfsfs_types::{Origin, ProjectName, Source, VersionId, VersionRecord, VersionRef};
 use lfsfs_upload::{ChangeSink, ContentSender, Progress, ProgressFigures, Publishing, SendMode};
 use tokio::task::{JoinHandle, spawn_blocking};

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
-use lfsfs_client::{RemoteRead, Snapshot};
+use lfsfs_remote::{RemoteRead, Snapshot};
 use lfsfs_types::{DirId, Kind, Name, ObjectPath, Record};
 use rustix::fs::FileType;
 use rustix::io::Errno;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures::stream::{Stream, StreamExt as _};
-use lfsfs_client::{Change, Published, Remote, RemoteError, SessionParams};
+use lfsfs_remote::{Change, Published, Remote, RemoteError, SessionParams};
 use lfsfs_types::SessionId;
 use tokio::task::JoinHandle;
 

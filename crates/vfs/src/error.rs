@@ -3,9 +3,9 @@
 use std::io::ErrorKind;
 use std::sync::Arc;
 
-use lfsfs_client::RemoteError;
 use lfsfs_overlay::OverlayError;
 use lfsfs_reader::ReadError;
+use lfsfs_remote::RemoteError;
 use lfsfs_types::limits::PATH_LEN_MAX;
 use lfsfs_types::{DecodeError, DirId, ObjectPath};
 use thiserror::Error;

@@ -10,7 +10,7 @@ use std::sync::mpsc::SyncSender;
 
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{FuturesOrdered, StreamExt as _};
-use lfsfs_client::{DirectoryListing, RemoteError, RemoteRead, Snapshot};
+use lfsfs_remote::{DirectoryListing, RemoteError, RemoteRead, Snapshot};
 use lfsfs_types::{DirId, Kind, LinkId, Name, ObjectPath, Record};
 use rustix::fs::FileType;
 use rustix::io::Errno;

@@ -2,8 +2,8 @@
 
 use std::io;
 
-use lfsfs_client::RemoteError;
 use lfsfs_overlay::OverlayError;
+use lfsfs_remote::RemoteError;
 use lfsfs_types::VersionNumber;
 use lfsfs_upload::UploadError;
 use thiserror::Error;

@@ -1,11 +1,11 @@
 //! Bytes of files: the log's where something was written, the base's or none elsewhere.
 
 use bytes::{Bytes, BytesMut};
-use lfsfs_client::RemoteError;
 use lfsfs_overlay::{
     BaseObject, FileData, Inode, NewAttributes, Node, Operation, Piece, PieceSource, View,
 };
 use lfsfs_reader::{PlacedPiece, Wanted};
+use lfsfs_remote::RemoteError;
 use lfsfs_types::limits::SMALL_CONTENT_LEN_MAX;
 use lfsfs_types::{ContentId, Kind};
 

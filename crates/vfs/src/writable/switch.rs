@@ -21,9 +21,9 @@ mod tests;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use lfsfs_client::{ChangedName, Snapshot, VersionRange};
 use lfsfs_common::tasks::Spawner;
 use lfsfs_overlay::{CommitIds, NumberRow, Overlay};
+use lfsfs_remote::{ChangedName, Snapshot, VersionRange};
 use lfsfs_types::{Name, VersionId};
 use tokio::sync::MutexGuard;
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lfsfs_cache::{CacheConfig, DiskCache};
-use lfsfs_client::MemoryRemote;
-use lfsfs_client::memory::{MemoryTree, plain};
+use lfsfs_remote::MemoryRemote;
+use lfsfs_remote::memory::{MemoryTree, plain};
 use lfsfs_testkit::tempdir::ThreadDir;
 use lfsfs_types::{DirId, Kind, Link, LinkId, Source, Xattr, XattrName, XattrValue, nodeid};
 use lfsfs_vfs::{Attr, FileKind, Vfs, VfsConfig, VfsError};

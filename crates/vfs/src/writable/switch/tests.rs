@@ -10,7 +10,7 @@ mod world;
 use std::pin::pin;
 use std::time::Duration;
 
-use lfsfs_client::memory::MemoryTree;
+use lfsfs_remote::memory::MemoryTree;
 use tokio::time::timeout;
 
 use self::kernel::Told;
@@ -222,7 +222,7 @@ async fn attributes_alone_are_told_alone() {
     let keep = world.find("a/keep").await;
     world.walk().await;
     let mut tree = tree();
-    let mut record = lfsfs_client::memory::plain(
+    let mut record = lfsfs_remote::memory::plain(
         lfsfs_types::Kind::File {
             size: 4,
             content: tree.content(b"kept"),

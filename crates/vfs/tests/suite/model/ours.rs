@@ -3,8 +3,8 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use lfsfs_client::MemoryRemote;
 use lfsfs_common::clock::{TestClock, WallTime};
+use lfsfs_remote::MemoryRemote;
 use lfsfs_testkit::tempdir::ThreadDir;
 use lfsfs_types::Timestamp;
 use lfsfs_vfs::{
