@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{Stream, StreamExt as _};
-use lfsfs_client::{Change, Published, Remote, RemoteError, SessionParams};
+use lfsfs_remote::{Change, Published, Remote, RemoteError, SessionParams};
 use lfsfs_types::SessionId;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -57,7 +57,7 @@ impl Drop for Publishing {
 #[cfg(test)]
 mod tests {
     use futures::stream;
-    use lfsfs_client::memory::{Faults, MemoryRemote};
+    use lfsfs_remote::memory::{Faults, MemoryRemote};
     use lfsfs_types::{Origin, ProjectId, VersionId, VersionNumber};
 
     use super::*;

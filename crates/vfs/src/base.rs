@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use lfsfs_cache::DiskCache;
-use lfsfs_client::{ChangedName, RemoteRead, Snapshot, VersionRange};
 use lfsfs_common::tasks::{Spawner, Tasks};
 use lfsfs_reader::{
     ContentReader, Deadline, ReadError, Source as ContentSource, Wanted, WriteBehindCache,
 };
+use lfsfs_remote::{ChangedName, RemoteRead, Snapshot, VersionRange};
 use lfsfs_types::content::PlacedPiece;
 use lfsfs_types::limits::{DIRS_PER_MESSAGE_MAX, NAME_LEN_MAX};
 use lfsfs_types::{ContentId, DirId, Kind, Name, Record, Source as SourceName, nodeid};

@@ -1,9 +1,9 @@
 //! Bytes of a file of the overlay: the log's where something was written, the base's or none elsewhere.
 
 use bytes::{Bytes, BytesMut};
-use lfsfs_client::RemoteError;
 use lfsfs_overlay::{BaseObject, FileData, Inode, Node, Piece, PieceSource, View};
 use lfsfs_reader::Wanted;
+use lfsfs_remote::RemoteError;
 use lfsfs_types::content::PlacedPiece;
 use lfsfs_types::limits::SMALL_CONTENT_LEN_MAX;
 use lfsfs_types::{ContentId, Kind};

@@ -14,9 +14,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use lfsfs_client::{Opened, Published, Remote, RemoteError, Retry, SessionParams, Snapshot};
 use lfsfs_common::random::random_bytes;
 use lfsfs_overlay::{CommitIds, Sealed};
+use lfsfs_remote::{Opened, Published, Remote, RemoteError, Retry, SessionParams, Snapshot};
 use lfsfs_types::{Origin, SessionId, VersionId, VersionRecord};
 use lfsfs_upload::{
     ContentSender, Progress, ProgressFigures, Publishing, SendMode, UploadError, channel,

@@ -5,9 +5,9 @@
 use std::io::ErrorKind;
 use std::sync::Arc;
 
-use lfsfs_client::RemoteError;
 use lfsfs_overlay::OverlayError;
 use lfsfs_reader::ReadError;
+use lfsfs_remote::RemoteError;
 use lfsfs_types::{DecodeError, DirId};
 use thiserror::Error;
 use tokio::task::JoinError;

@@ -7,11 +7,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use lfsfs_client::{
-    ChangedName, ClientConfig, GrpcRemote, Layered, Remote, RemoteError, RemoteRead as _, Retry,
-    Retrying, Snapshot,
-};
+use lfsfs_client::{ClientConfig, GrpcRemote};
 use lfsfs_common::full_text;
+use lfsfs_remote::{
+    ChangedName, Layered, Remote, RemoteError, RemoteRead as _, Retry, Retrying, Snapshot,
+};
 use lfsfs_types::{ObjectPath, ProjectName, Source, VersionRef};
 use lfsfs_upload::{Phase, Progress};
 use lfsfs_vfs::{

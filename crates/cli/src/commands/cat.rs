@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::sync::Arc;
 
 use clap::Args;
-use lfsfs_client::{RemoteRead, Snapshot};
+use lfsfs_remote::{RemoteRead, Snapshot};
 use lfsfs_types::ObjectPath;
 
 use crate::cli::ServerArgs;

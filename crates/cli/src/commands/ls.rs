@@ -5,7 +5,7 @@ mod long;
 use std::ffi::OsString;
 
 use clap::{ArgAction, Args};
-use lfsfs_client::Snapshot;
+use lfsfs_remote::Snapshot;
 use lfsfs_types::{Kind, ObjectPath, PackRoot, Record};
 use serde::Serialize;
 

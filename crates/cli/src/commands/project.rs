@@ -1,7 +1,7 @@
 //! `lfsfs project`: make, list, look at, rename and delete projects.
 
 use clap::{Args, Subcommand};
-use lfsfs_client::{Project, RemoteError};
+use lfsfs_remote::{Project, RemoteError};
 use lfsfs_types::{ProjectName, VersionRecord};
 use serde::Serialize;
 

@@ -6,9 +6,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use lfsfs_client::{RemoteError, RemoteRead};
 use lfsfs_common::tasks::Tasks;
 use lfsfs_reader::{ContentReader, Deadline, ReaderConfig, Source};
+use lfsfs_remote::{RemoteError, RemoteRead};
 use lfsfs_types::content::PieceList;
 use lfsfs_types::{ContentId, ProjectId};
 

@@ -4,9 +4,9 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use lfsfs_client::RemoteError;
 use lfsfs_common::PoolError;
 use lfsfs_reader::ReadError;
+use lfsfs_remote::RemoteError;
 use lfsfs_types::PathError;
 use rustix::io::Errno;
 use thiserror::Error;

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::stream::{self, StreamExt as _};
-use lfsfs_client::RemoteError;
 use lfsfs_common::random::random_bytes;
+use lfsfs_remote::RemoteError;
 use lfsfs_types::content::{Piece, describe};
 use lfsfs_types::limits::SMALL_CONTENT_LEN_MAX;
 use lfsfs_types::{ContentId, Kind, LinkId, Name, ObjectPath, Record, XattrValue};

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lfsfs_client::RemoteRead;
+use lfsfs_remote::RemoteRead;
 use lfsfs_types::{DirId, Name};
 
 use super::error::CommitError;

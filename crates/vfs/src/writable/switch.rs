@@ -21,8 +21,8 @@ mod tests;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use lfsfs_client::{ChangedName, Snapshot, VersionRange};
 use lfsfs_overlay::{CommitIds, NumberRow, Overlay};
+use lfsfs_remote::{ChangedName, Snapshot, VersionRange};
 use lfsfs_types::{Name, VersionId};
 
 use self::commit_mapping::CommitMapping;

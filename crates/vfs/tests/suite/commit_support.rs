@@ -10,9 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lfsfs_cache::{CacheConfig, DiskCache};
-use lfsfs_client::{Admin, ClientConfig, GrpcRemote, Remote, RemoteRead, Retry};
+use lfsfs_client::{Admin, ClientConfig, GrpcRemote};
 use lfsfs_common::clock::{TestClock, WallTime};
 use lfsfs_overlay::OverlayOptions;
+use lfsfs_remote::{Remote, RemoteRead, Retry};
 use lfsfs_server::{ListenPolicy, ServerConfig, ServerError, bind, run};
 use lfsfs_testkit::tempdir::ThreadDir;
 use lfsfs_types::{ObjectPath, ProjectName, Source};

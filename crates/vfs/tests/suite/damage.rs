@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use lfsfs_client::memory::{Faults, Tamper, plain};
-use lfsfs_client::{MemoryRemote, RemoteError};
+use lfsfs_remote::memory::{Faults, Tamper, plain};
+use lfsfs_remote::{MemoryRemote, RemoteError};
 use lfsfs_testkit::tempdir::ThreadDir;
 use lfsfs_types::Kind;
 use lfsfs_vfs::VfsError;
@@ -247,7 +247,7 @@ async fn content_that_no_datanode_has_is_an_error() {
     let setup = Setup::new();
     let vfs = setup.mount().await;
     let ino = find(&vfs, "lib/tool.js").await.unwrap().ino;
-    let empty = lfsfs_client::memory::MemoryTree::new();
+    let empty = lfsfs_remote::memory::MemoryTree::new();
     setup.remote.rewrite_chunks(&empty, 1000);
     let error = vfs.read(ino, 0, 10).await.unwrap_err();
     assert!(

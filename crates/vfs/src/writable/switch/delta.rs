@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use lfsfs_client::ChangedName;
+use lfsfs_remote::ChangedName;
 use lfsfs_types::{Aspect, DirId, LinkId, Name, Record};
 use tokio::task::JoinSet;
 

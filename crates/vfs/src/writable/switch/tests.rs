@@ -11,8 +11,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lfsfs_client::Call;
-use lfsfs_client::memory::MemoryTree;
+use lfsfs_remote::Call;
+use lfsfs_remote::memory::MemoryTree;
 use lfsfs_types::{DirId, Name};
 use tokio::time::timeout;
 
@@ -253,7 +253,7 @@ async fn attributes_alone_are_told_alone() {
     let keep = world.find("a/keep").await;
     world.walk().await;
     let mut tree = tree();
-    let mut record = lfsfs_client::memory::plain(
+    let mut record = lfsfs_remote::memory::plain(
         lfsfs_types::Kind::File {
             size: 4,
             content: tree.content(b"kept"),

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use lfsfs_client::memory::MemoryTree;
+use lfsfs_remote::memory::MemoryTree;
 
 use super::kernel::Told;
 use super::world::{ROOT, Sealing, Seen, Tree, World};

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lfsfs_cache::{CacheConfig, DiskCache};
-use lfsfs_client::memory::MemoryTree;
-use lfsfs_client::{MemoryRemote, RemoteRead as _, Snapshot};
 use lfsfs_common::clock::{TestClock, WallTime};
 use lfsfs_overlay::{CommitIds, OverlayOptions};
+use lfsfs_remote::memory::MemoryTree;
+use lfsfs_remote::{MemoryRemote, RemoteRead as _, Snapshot};
 use lfsfs_testkit::tempdir::ThreadDir;
 use lfsfs_types::{DirId, Kind, Link, LinkId, Record, Source, VersionId, nodeid};
 
