@@ -224,7 +224,7 @@ impl Vfs {
         };
         let cache = Arc::clone(kernel);
         blocking(self.base().spawner(), TELL, move || {
-            drop_entries(&*cache, &entries)
+            drop_entries(&*cache, &entries);
         })
         .await?;
         let outcome = loop {
