@@ -3,8 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
-use lfsfs_common::PathError;
 use lfsfs_common::telemetry::TelemetryError;
+use lfsfs_common::{PathError, full_text};
 use lfsfs_types::SourceError;
 use thiserror::Error;
 
@@ -247,17 +247,6 @@ impl MountError {
     pub fn full_text(&self) -> String {
         full_text(self)
     }
-}
-
-/// Returns an error with all its causes.
-pub(crate) fn full_text(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

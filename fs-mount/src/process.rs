@@ -11,7 +11,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lfsfs_client::{Layered, Remote};
+use lfsfs_remote::{Layered, Remote};
 use lfsfs_vfs::{BaseVersion, Kernel};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};

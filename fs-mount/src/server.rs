@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use lfsfs_client::{Answer, Asked, Call, ChunkLocation, Layer, Remote, RemoteError};
 use lfsfs_common::backoff::Backoff;
+use lfsfs_remote::{Answer, Asked, Call, ChunkLocation, Layer, Remote, RemoteError};
 use lfsfs_types::Source;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;

@@ -5,7 +5,7 @@
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use lfsfs_client::ChangedName;
+use lfsfs_remote::ChangedName;
 use lfsfs_types::ObjectPath;
 use tracing::warn;
 

@@ -10,7 +10,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lfsfs_client::{ClientConfig, Layered, Retry};
+use lfsfs_client::ClientConfig;
+use lfsfs_remote::{Layered, Retry};
 use lfsfs_vfs::{CommitParams, Kernel, Vfs, VfsStats};
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lfsfs_cache::{CacheConfig, DiskCache};
-use lfsfs_client::{ClientConfig, GrpcRemote, Remote, RemoteError};
+use lfsfs_client::{ClientConfig, GrpcRemote};
+use lfsfs_remote::{Remote, RemoteError};
 use lfsfs_vfs::{BaseVersion, VfsConfig, VfsError};
 
 use crate::control::VersionInfo;

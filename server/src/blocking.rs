@@ -15,7 +15,7 @@ where
     match tokio::task::spawn_blocking(work).await {
         Ok(answer) => answer.map_err(IntoFault::into_fault),
         Err(error) => {
-            tracing::error!(%error, "blocking work ended badly");
+            tracing::error!(%error, "the thread of a request failed");
             Err(Fault::new(FaultKind::Internal, "the server failed"))
         }
     }

@@ -312,7 +312,7 @@ fn announce(address: SocketAddr) {
         tracing::warn!(%error, "the standard output cannot be written: its reader is gone");
     }
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
-        tracing::warn!(%error, "the service manager cannot be told");
+        tracing::warn!(%error, "cannot tell the service manager that the server is ready");
     }
 }
 

@@ -177,7 +177,7 @@ impl Connections {
     fn admit(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) -> Option<Socket> {
         // Small answers would otherwise wait 40 ms for the client's delayed acknowledgement.
         if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, %peer, "a connection ended at once");
+            tracing::debug!(%error, %peer, "a client closed its connection at once");
             return None;
         }
         if self.open().by_number.len() >= self.max && !self.close_idle() {

@@ -110,7 +110,10 @@ impl Coordinator {
             match swept.await {
                 Ok(0) => {}
                 Ok(rows) => tracing::info!(rows, "staged changes of dead commits were removed"),
-                Err(fault) => tracing::warn!(reason = fault.message, "cannot sweep yet"),
+                Err(fault) => tracing::warn!(
+                    reason = fault.message,
+                    "staged changes of dead commits cannot be removed yet"
+                ),
             }
         }
     }

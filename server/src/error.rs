@@ -118,7 +118,7 @@ pub enum ServerError {
     #[error("the metadata failed")]
     Metadata(#[source] MetadataError),
     /// The chunks could not be opened.
-    #[error("cannot open the chunks")]
+    #[error("cannot open the store of chunks")]
     ChunkStore(#[source] ChunkStoreError),
     /// A server that was asked for its health does not serve.
     #[error("the server at {address} does not serve: {reason}")]
@@ -137,7 +137,7 @@ pub enum ServerError {
         source: io::Error,
     },
     /// The description of the services could not be read.
-    #[error("the services cannot describe themselves")]
+    #[error("cannot read the descriptions of the services")]
     Reflection(#[source] tonic_reflection::server::Error),
     /// The transport failed.
     #[error("the listener failed")]

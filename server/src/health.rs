@@ -32,7 +32,7 @@ pub(crate) fn ask(address: &str, limit: Duration) -> Result<(), ServerError> {
     let asking = async { timeout(limit, check(address)).await };
     match runtime.block_on(asking) {
         Ok(Ok(Answer::Serving)) => Ok(()),
-        Ok(Ok(_)) => Err(not_serving("it says so".to_owned())),
+        Ok(Ok(_)) => Err(not_serving("it answers that it does not".to_owned())),
         Ok(Err(reason)) => Err(not_serving(reason)),
         Err(_) => Err(not_serving(format!(
             "no answer within {} s",

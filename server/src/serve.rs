@@ -126,7 +126,7 @@ pub async fn run(
     connections.close_all();
     tasks.tracker.close();
     if timeout(CUT_OFF_MAX, tasks.tracker.wait()).await.is_err() {
-        tracing::warn!("work that was cut off goes on while the server ends");
+        tracing::warn!("tasks that were cut off still run; the server ends without them");
     }
     flush(parts.meta).await?;
     tracing::info!("stopped");

@@ -198,7 +198,7 @@ fn many_changes(count: usize, bytes_max: u64) {
         "before {before:?}, after {after:?}, own {own_before} then {}",
         own()
     );
-    // For the developer who runs the test with --nocapture.
+    // For the developer who reads the output of the test.
     let _ = writeln!(
         std::io::stderr(),
         "{count} changes, mount and server: {figures}"

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use lfsfs_client::{Client, ClientConfig, RemoteError, Retry};
+use lfsfs_client::{Client, ClientConfig};
+use lfsfs_remote::{RemoteError, Retry};
 
 use crate::commands;
 use crate::error::CommandError;

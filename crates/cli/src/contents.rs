@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use lfsfs_cache::{CacheConfig, DiskCache};
-use lfsfs_client::{RemoteRead, Snapshot};
 use lfsfs_common::clock::SystemClock;
 use lfsfs_mount::{MountOptions, Places};
+use lfsfs_remote::{RemoteRead, Snapshot};
 use lfsfs_types::{ObjectPath, nodeid};
 use lfsfs_vfs::{Attr, BaseVersion, FileKind, Vfs, VfsConfig, VfsError};
 

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::io;
 
-use lfsfs_client::RemoteError;
 use lfsfs_common::full_text;
 use lfsfs_mount::{ControlError, ControlErrorKind, MountError};
+use lfsfs_remote::RemoteError;
 use lfsfs_sync::{ExportError, ImportError, Problem};
 use lfsfs_types::{ObjectPath, PathError, SourceError};
 use lfsfs_vfs::VfsError;

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use lfsfs_client::{RemoteRead, Snapshot};
+use lfsfs_remote::{RemoteRead, Snapshot};
 use lfsfs_types::{Kind, Name, ObjectPath, Record};
 
 use crate::error::{CommandError, no_such_path};

@@ -11,7 +11,8 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use lfsfs_client::{Client, Snapshot};
+use lfsfs_client::Client;
+use lfsfs_remote::Snapshot;
 use lfsfs_types::{ObjectPath, ProjectName, Source, VersionNumber, VersionRef};
 
 use crate::cli::ServerArgs;

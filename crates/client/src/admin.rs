@@ -7,17 +7,24 @@ use std::time::Duration;
 use lfsfs_proto::convert::{id, required};
 use lfsfs_proto::v1;
 use lfsfs_proto::v1::fs_client::FsClient;
+use lfsfs_remote::{Call, Project, RemoteError, Retry};
 use lfsfs_types::{
     ClusterId, ObjectPath, ProjectId, ProjectName, TagName, VersionNumber, VersionRecord,
 };
 use tonic::{Response, Status};
 
-use crate::call::Call;
 use crate::connection::{Connections, Wire};
-use crate::data::{Cluster, Project};
-use crate::error::RemoteError;
+use crate::fault::{Checked as _, converted};
 use crate::grpc::{GrpcRemote, project};
-use crate::retry::Retry;
+
+/// Which cluster and program answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cluster {
+    /// The cluster's random id.
+    pub id: ClusterId,
+    /// The server program's version.
+    pub server_version: String,
+}
 
 /// The calls of administration.
 #[derive(Debug, Clone)]
@@ -47,7 +54,7 @@ impl Admin {
         };
         let answer = self.retry.run(Call::Cluster, ask).await?.into_inner();
         Ok(Cluster {
-            id: id("cluster_id", &answer.cluster_id, ClusterId::from_slice)?,
+            id: id("cluster_id", &answer.cluster_id, ClusterId::from_slice).checked()?,
             server_version: answer.server_version,
         })
     }
@@ -69,7 +76,7 @@ impl Admin {
             let request = request.clone();
             async move { fs.new_project(request).await }
         });
-        project(required("project", answer.await?.project)?)
+        project(required("project", answer.await?.project).checked()?)
     }
 
     /// Deletes a project with all of its versions. Nothing brings it back.
@@ -207,8 +214,15 @@ impl Admin {
             async move { fs.inspect(v1::InspectRequest { name }).await }
         });
         let answer = answer.await?;
-        let head = answer.head.map(VersionRecord::try_from).transpose()?;
-        Ok((project(required("project", answer.project)?)?, head))
+        let head = answer
+            .head
+            .map(VersionRecord::try_from)
+            .transpose()
+            .checked()?;
+        Ok((
+            project(required("project", answer.project).checked()?)?,
+            head,
+        ))
     }
 
     /// Returns the versions that made, removed or changed what is at a path or below it, newest
@@ -242,7 +256,7 @@ impl Admin {
             .watched("the log", wait, stream.message())
             .await?
         {
-            versions.push(message.try_into()?);
+            versions.push(converted(message)?);
         }
         Ok(versions)
     }

@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
+use lfsfs_remote::{Remote, RemoteError, Retry, Retrying};
+
 use crate::admin::Admin;
 use crate::config::ClientConfig;
-use crate::error::RemoteError;
 use crate::grpc::GrpcRemote;
-use crate::layered::Retrying;
-use crate::remote::Remote;
-use crate::retry::Retry;
 
 /// A system, as one operation of a user asks it.
 #[derive(Debug, Clone)]

@@ -12,6 +12,7 @@ use lfsfs_proto::status::Fault;
 use lfsfs_proto::v1;
 use lfsfs_proto::v1::data_node_client::DataNodeClient;
 use lfsfs_proto::v1::fs_client::FsClient;
+use lfsfs_remote::RemoteError;
 use tokio::time::{Instant, sleep, timeout};
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
@@ -19,7 +20,7 @@ use tonic::{Status, Streaming};
 use tracing::debug;
 
 use crate::config::ClientConfig;
-use crate::error::RemoteError;
+use crate::fault::from_fault;
 
 /// The longest message that is accepted: a page of a listing with long names and attributes.
 const MESSAGE_LEN_MAX: usize = 16 * 1024 * 1024;
@@ -173,7 +174,7 @@ fn classify(address: &str, status: &Status) -> RemoteError {
     if let Some(cause) = status.source().and_then(innermost) {
         fault.message = format!("{}: {cause}", fault.message);
     }
-    RemoteError::from_fault(address, fault)
+    from_fault(address, fault)
 }
 
 /// Returns true if the connection itself was refused: no process listens.

@@ -8,14 +8,15 @@ mod write;
 
 use std::sync::Arc;
 
+use lfsfs_remote::RemoteError;
+
 use crate::config::ClientConfig;
 use crate::connection::Connections;
-use crate::error::RemoteError;
 
 pub(crate) use self::messages::project;
 
 /// A coordinator and its datanodes, reached over gRPC. Each call is made once: see
-/// [`Retrying`](crate::Retrying).
+/// [`Retrying`](lfsfs_remote::Retrying).
 ///
 /// Cheap to share; connections are made when first used. Must be made on a tokio runtime.
 #[derive(Debug, Clone)]

@@ -12,6 +12,7 @@ mod contents;
 mod force;
 mod lease;
 mod links;
+mod merge;
 mod paths;
 mod plan;
 mod publish;
@@ -33,6 +34,7 @@ use lfsfs_types::{
 pub use self::rollback::RollbackParams;
 use self::staging::Staging;
 use crate::error::{MetadataError, Refusal, Result};
+use crate::exact::ExactVersion;
 use crate::metadata::{Metadata, random};
 use crate::rows::{RowValue, SessionRow};
 
@@ -45,7 +47,7 @@ pub struct CommitParams {
     /// The project.
     pub project: ProjectId,
     /// The version that the changes were made on, by number and random id.
-    pub base: (VersionNumber, VersionId),
+    pub base: ExactVersion,
     /// The random id of the version to be, drawn by the client.
     pub version: VersionId,
     /// Which act makes the version.
@@ -169,7 +171,7 @@ impl Metadata {
         if let Some(record) = self.already_done(params)? {
             return Ok(Some(record));
         }
-        let (number, id) = params.base;
+        let ExactVersion { number, id } = params.base;
         if self.version(params.project, number)?.id != id {
             return Err(MetadataError::ForeignBase { number });
         }

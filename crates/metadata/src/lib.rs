@@ -17,6 +17,7 @@ mod commit;
 mod content;
 mod diff;
 mod error;
+mod exact;
 mod history;
 mod keys;
 mod listing;
@@ -36,6 +37,7 @@ pub use commit::{Begun, Change, CommitParams, CommitSession, Published, Rollback
 pub use content::{ChunkLocation, ChunkReceipt, Forgotten, Resolution, Resolved, ResolvedContents};
 pub use diff::{DiffEntry, DiffLine, Renames};
 pub use error::{MetadataError, Place, Refusal, Result};
+pub use exact::ExactVersion;
 pub use listing::Listing;
 pub use metadata::Metadata;
 pub use node::{Node, NodeFigures};

@@ -1,9 +1,10 @@
 //! Projects: a name points to a random id, and everything else is kept under the id.
 
 use lfsfs_meta_store::{Applied, Batch, KeyRange, MetaStoreExt as _, Read, Rows};
-use lfsfs_types::{ProjectId, ProjectName, Timestamp, VersionId, VersionNumber};
+use lfsfs_types::{ProjectId, ProjectName, Timestamp};
 
 use crate::error::{MetadataError, Result};
+use crate::exact::ExactVersion;
 use crate::keys::{self, table};
 use crate::metadata::{Metadata, get_row, random};
 use crate::rows::{CountersRow, HeadRow, LeaseRow, ProjectRow, RowValue};
@@ -21,7 +22,7 @@ pub struct Project {
     /// What its owner decided.
     pub settings: ProjectSettings,
     /// The newest version and its random id.
-    pub head: (VersionNumber, VersionId),
+    pub head: ExactVersion,
 }
 
 /// Some of many, in order.
@@ -156,6 +157,9 @@ fn project_of(id: ProjectId, row: ProjectRow, head: HeadRow) -> Project {
         name: row.name,
         created: row.created,
         settings: row.settings,
-        head: (head.number, head.id),
+        head: ExactVersion {
+            number: head.number,
+            id: head.id,
+        },
     }
 }

@@ -30,7 +30,7 @@ impl Metadata {
     pub fn resolve(&self, source: &Source) -> Result<Snapshot> {
         let project = self.project(&source.project)?;
         let number = match &source.version {
-            VersionRef::Latest => project.head.0,
+            VersionRef::Latest => project.head.number,
             VersionRef::Number(number) => *number,
             VersionRef::Tag(tag) => {
                 self.tag(project.id, tag)?
@@ -203,7 +203,7 @@ impl Metadata {
             .ok_or_else(|| MetadataError::AbsentVersion {
                 project: project.name.clone(),
                 version: number,
-                head: project.head.0,
+                head: project.head.number,
             })
     }
 }

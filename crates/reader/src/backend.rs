@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use lfsfs_cache::{DiskCache, PlacesKey};
-use lfsfs_client::{ChunkLocation, RemoteRead, Resolved};
 use lfsfs_common::tasks::Spawner;
+use lfsfs_remote::{ChunkLocation, RemoteRead, Resolved};
 use lfsfs_types::chunk::Footer;
 use lfsfs_types::{ChunkInfo, ContentId, ProjectId};
 

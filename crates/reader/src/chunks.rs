@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
-use lfsfs_client::ChunkLocation;
+use lfsfs_remote::ChunkLocation;
 use lfsfs_types::chunk::{FOOTER_LEN_MAX, Footer, TRAILER_LEN};
 use lfsfs_types::limits::CHUNK_LEN_MAX;
 use lfsfs_types::{ChunkId, ContentId};

@@ -3,8 +3,8 @@
 use std::future::Future;
 use std::time::Duration;
 
-use lfsfs_client::PAUSES;
 use lfsfs_common::backoff;
+use lfsfs_remote::PAUSES;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::error::ReadError;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lfsfs_client::RemoteError;
+use lfsfs_remote::RemoteError;
 use thiserror::Error;
 
 /// A read that failed. Several readers of one fetch get clones of its error.

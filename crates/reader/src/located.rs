@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use lfsfs_client::RemoteError;
+use lfsfs_remote::RemoteError;
 use lfsfs_types::ContentId;
 use lfsfs_types::chunk::Span;
 

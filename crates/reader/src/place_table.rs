@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use lfsfs_client::ChunkLocation;
+use lfsfs_remote::ChunkLocation;
 use lfsfs_types::{ChunkId, ChunkInfo, ContentId, DecodeError, Reader, Sha256, Writer};
 
 use crate::weighted::Weight;

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use lfsfs_client::Resolved;
+use lfsfs_remote::Resolved;
 use lfsfs_types::content::{Piece, PieceList, PieceListError};
 use lfsfs_types::limits::CONTENTS_PER_MESSAGE_MAX;
 use lfsfs_types::{ContentId, ContentPlace};

@@ -11,8 +11,8 @@ use std::future::Future;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use lfsfs_client::RemoteError;
 use lfsfs_common::tasks::Spawner;
+use lfsfs_remote::RemoteError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::deadline::Deadline;

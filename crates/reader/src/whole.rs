@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
-use lfsfs_client::{ChunkLocation, RemoteError};
+use lfsfs_remote::{ChunkLocation, RemoteError};
 use lfsfs_types::chunk::{Footer, Span};
 use lfsfs_types::content::{PieceList, small_content_id};
 use lfsfs_types::{ChunkId, ContentId};

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use lfsfs_client::memory::{Faults, MemoryTree};
-use lfsfs_client::{
-    Answer, Asked, Call, Layer, Layered, MemoryRemote, Remote, RemoteError, RemoteRead,
-};
 use lfsfs_common::tasks::Tasks;
 use lfsfs_reader::{ContentReader, Deadline, Group, ReadError, ReaderConfig, Source, Wanted};
+use lfsfs_remote::memory::{Faults, MemoryTree};
+use lfsfs_remote::{
+    Answer, Asked, Call, Layer, Layered, MemoryRemote, Remote, RemoteError, RemoteRead,
+};
 use lfsfs_types::ContentId;
 use lfsfs_types::content::small_content_id;
 use tokio::task::JoinSet;

@@ -3,8 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
-use lfsfs_client::RemoteError;
 use lfsfs_common::PoolError;
+use lfsfs_remote::RemoteError;
 use lfsfs_upload::UploadError;
 use thiserror::Error;
 

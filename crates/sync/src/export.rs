@@ -11,8 +11,8 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use lfsfs_client::{RemoteRead, Snapshot};
 use lfsfs_common::WorkerPool;
+use lfsfs_remote::{RemoteRead, Snapshot};
 use lfsfs_types::{Name, ObjectPath, Record};
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;

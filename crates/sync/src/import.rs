@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use lfsfs_client::{Client, Opened, Published, Remote, Retry, SessionParams, Snapshot};
+use lfsfs_client::Client;
 use lfsfs_common::WorkerPool;
 use lfsfs_common::random::random_bytes;
+use lfsfs_remote::{Opened, Published, Remote, Retry, SessionParams, Snapshot};
 use lfsfs_types::{Origin, ProjectName, Source, VersionId, VersionRecord, VersionRef};
 use lfsfs_upload::{ChangeSink, ContentSender, Progress, ProgressFigures, Publishing, SendMode};
 use tokio::task::spawn_blocking;

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use lfsfs_client::{RemoteRead, Snapshot};
 use lfsfs_common::JobQueue;
+use lfsfs_remote::{RemoteRead, Snapshot};
 use lfsfs_types::{DirId, Kind, Name, ObjectPath, Record};
 use lfsfs_upload::{ContentBytes, OFFER_LEN};
 use rustix::fs::FileType;

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::stream::{self, Stream};
-use lfsfs_client::Change;
+use lfsfs_remote::Change;
 use lfsfs_types::{DirId, Name, Record};
 use tokio::sync::mpsc;
 

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use lfsfs_client::{Remote, RemoteError};
+use lfsfs_remote::{Remote, RemoteError};
 use lfsfs_types::chunk::ChunkBuilder;
 use lfsfs_types::content::{Content, PieceList, small_content_id};
 use lfsfs_types::limits::{CHUNK_LEN_DEFAULT, PIECES_INLINE_MAX};

@@ -1,6 +1,6 @@
 //! Why sending failed.
 
-use lfsfs_client::RemoteError;
+use lfsfs_remote::RemoteError;
 use thiserror::Error;
 
 /// Why changes or contents could not be sent.

@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use lfsfs_client::{Remote, RemoteError};
+use lfsfs_remote::{Remote, RemoteError};
 use lfsfs_types::ProjectId;
 use lfsfs_types::chunk::BuiltChunk;
 use tokio::runtime::Handle;

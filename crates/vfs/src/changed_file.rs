@@ -1,17 +1,17 @@
 //! Bytes of a file of the overlay: the log's where something was written, the base's or none elsewhere.
 
 use bytes::{Bytes, BytesMut};
-use lfsfs_client::RemoteError;
 use lfsfs_overlay::{BaseObject, FileData, Inode, Node, Piece, PieceSource, View};
 use lfsfs_reader::Wanted;
+use lfsfs_remote::RemoteError;
 use lfsfs_types::content::PlacedPiece;
 use lfsfs_types::limits::SMALL_CONTENT_LEN_MAX;
 use lfsfs_types::{ContentId, Kind};
 
+use crate::base::BaseVersion;
 use crate::error::VfsError;
 use crate::inode::Place;
 use crate::stretch::Listed;
-use crate::vfs::BaseVersion;
 
 const ACTION: &str = "read what is below a changed file";
 
@@ -53,8 +53,13 @@ impl ChangedFile<'_> {
                 let Kind::File { content, size } = below.record.kind else {
                     return Err(not_below());
                 };
-                let range = (piece.offset, piece.len);
-                read_below(self.base, below, (content, size), range).await
+                let range = BelowRange {
+                    content,
+                    size,
+                    offset: piece.offset,
+                    len: piece.len,
+                };
+                read_below(self.base, below, range).await
             }
         }
     }
@@ -78,13 +83,30 @@ pub(crate) async fn pieces_below(
     }
 }
 
+/// A range of a content of the base.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BelowRange {
+    pub(crate) content: ContentId,
+    /// Length of the whole content, in bytes.
+    pub(crate) size: u64,
+    /// Where the range begins.
+    pub(crate) offset: u64,
+    /// How long it is.
+    pub(crate) len: u64,
+}
+
 /// Reads all of a range of a content that an object has in the base, or had in an earlier one.
 pub(crate) async fn read_below(
     vfs: &BaseVersion,
     base: &BaseObject,
-    (content, size): (ContentId, u64),
-    (offset, len): (u64, u64),
+    range: BelowRange,
 ) -> Result<Bytes, VfsError> {
+    let BelowRange {
+        content,
+        size,
+        offset,
+        len,
+    } = range;
     let listed = listed(vfs, base, content).await?;
     let wanted = Wanted::new(content, size, offset..offset.saturating_add(len));
     let bytes = vfs.read_content(wanted, listed.as_ref()).await?;

@@ -14,11 +14,11 @@ use std::collections::BTreeSet;
 use lfsfs_overlay::{BaseKey, Inode, Slot, State, View};
 use lfsfs_types::{DirId, Name, ObjectPath, Record};
 
+use crate::base::BaseVersion;
 use crate::error::VfsError;
 use crate::listing::Listing;
 use crate::stack::ReadView;
 use crate::verb_error::ChangesError;
-use crate::vfs::BaseVersion;
 
 use self::compare::Difference;
 use self::paths::misplaced;

@@ -14,20 +14,20 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use lfsfs_client::{Opened, Published, Remote, RemoteError, Retry, SessionParams, Snapshot};
 use lfsfs_common::random::random_bytes;
 use lfsfs_overlay::{CommitIds, Sealed};
+use lfsfs_remote::{Opened, Published, Remote, RemoteError, Retry, SessionParams, Snapshot};
 use lfsfs_types::{Origin, SessionId, VersionId, VersionRecord};
 use lfsfs_upload::{
     ContentSender, Progress, ProgressFigures, Publishing, SendMode, UploadError, channel,
 };
 use tokio::runtime::Handle;
 
+use crate::base::BaseVersion;
 use crate::blocking::blocking;
 use crate::kernel::Kernel;
 use crate::tries::tried;
 use crate::verb_error::SwitchError;
-use crate::vfs::BaseVersion;
 use crate::writable::{Exclusive, PublishedCommit};
 
 mod conflicts;
@@ -154,7 +154,9 @@ impl Exclusive<'_> {
             let _held = barrier.hold();
             overlay.seal(id)
         };
-        Ok(Some(blocking("the seal of the overlay", seal).await??))
+        Ok(Some(
+            blocking(self.vfs.base().spawner(), "the seal of the overlay", seal).await??,
+        ))
     }
 
     /// Gives a seal up; all changes stay.
@@ -163,7 +165,7 @@ impl Exclusive<'_> {
             return Ok(());
         };
         let give_up = move || overlay.aborted(commit);
-        Ok(blocking("the end of a seal", give_up).await??)
+        Ok(blocking(self.vfs.base().spawner(), "the end of a seal", give_up).await??)
     }
 }
 

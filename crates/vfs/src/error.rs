@@ -5,14 +5,14 @@
 use std::io::ErrorKind;
 use std::sync::Arc;
 
-use lfsfs_client::RemoteError;
 use lfsfs_overlay::OverlayError;
 use lfsfs_reader::ReadError;
+use lfsfs_remote::RemoteError;
 use lfsfs_types::{DecodeError, DirId};
 use thiserror::Error;
 use tokio::task::JoinError;
 
-use crate::inode::Replaced;
+use crate::inode::BaseReplaced;
 
 /// An operation that failed.
 #[derive(Debug, Clone, Error)]
@@ -201,8 +201,8 @@ impl<E: From<VfsError>> From<OverlayError> for Interrupted<E> {
     }
 }
 
-impl<E> From<Replaced> for Interrupted<E> {
-    fn from(_: Replaced) -> Self {
+impl<E> From<BaseReplaced> for Interrupted<E> {
+    fn from(_: BaseReplaced) -> Self {
         Self::BaseReplaced
     }
 }

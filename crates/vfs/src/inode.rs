@@ -103,7 +103,7 @@ impl Detached {
 
 /// The base was replaced since: begin anew with the one that is there now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Replaced;
+pub(crate) struct BaseReplaced;
 
 /// All inodes with at least one lookup, and the root.
 #[derive(Debug)]
@@ -183,7 +183,7 @@ impl Inodes {
         &self,
         candidate: &Candidate,
         taken: &dyn Fn(u64) -> bool,
-    ) -> Result<u64, Replaced> {
+    ) -> Result<u64, BaseReplaced> {
         Ok(self.current()?.look_up(candidate, taken))
     }
 
@@ -192,24 +192,24 @@ impl Inodes {
         &self,
         candidate: &Candidate,
         taken: &dyn Fn(u64) -> bool,
-    ) -> Result<u64, Replaced> {
+    ) -> Result<u64, BaseReplaced> {
         Ok(self.current()?.choose(candidate, taken))
     }
 
-    pub(crate) fn state_of(&self, ino: u64) -> Result<Option<InodeState>, Replaced> {
+    pub(crate) fn state_of(&self, ino: u64) -> Result<Option<InodeState>, BaseReplaced> {
         Ok(self.current()?.state_of(ino))
     }
 
-    pub(crate) fn directory(&self, ino: u64) -> Result<DirectoryLookup, Replaced> {
+    pub(crate) fn directory(&self, ino: u64) -> Result<DirectoryLookup, BaseReplaced> {
         Ok(self.current()?.directory(ino))
     }
 
-    fn current(&self) -> Result<MutexGuard<'_, TableState>, Replaced> {
+    fn current(&self) -> Result<MutexGuard<'_, TableState>, BaseReplaced> {
         let state = self.table.lock();
         if state.epoch == self.epoch {
             Ok(state)
         } else {
-            Err(Replaced)
+            Err(BaseReplaced)
         }
     }
 }

@@ -40,19 +40,3 @@ pub struct Kernel {
     /// Holds writers up while the changes are taken.
     pub barrier: Arc<dyn WriteBarrier>,
 }
-
-/// The barrier where each call is made at once, by a caller without a kernel.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct NoBarrier;
-
-impl WriteBarrier for NoBarrier {
-    fn settle(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        Box::pin(std::future::ready(()))
-    }
-
-    fn hold(&self) -> Box<dyn Hold> {
-        Box::new(Self)
-    }
-}
-
-impl Hold for NoBarrier {}

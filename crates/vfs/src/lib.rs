@@ -14,6 +14,7 @@
 
 mod access;
 mod attr;
+mod base;
 mod blocking;
 mod changed_file;
 mod changes;
@@ -31,21 +32,20 @@ mod stats;
 mod stretch;
 mod tries;
 mod verb_error;
-mod vfs;
 mod writable;
 mod xattr;
 
 pub use attr::{Attr, BLOCK_LEN, FileKind};
+pub use base::{BaseVersion, Entry};
 pub use changes::{LocalChange, LocalLine};
 pub use commit::{CommitError, CommitOutcome, CommitParams};
 pub use config::VfsConfig;
 pub use directory::{DirEntry, EntrySink};
 pub use error::VfsError;
-pub use kernel::{Hold, Kernel, KernelCache, NoBarrier, WriteBarrier};
+pub use kernel::{Hold, Kernel, KernelCache, WriteBarrier};
 pub use stats::{Statfs, VfsStats};
 pub use tries::tried;
 pub use verb_error::{ChangesError, DiscardError, ServerFailure, SwitchError};
-pub use vfs::{BaseVersion, Entry};
 pub use writable::{
     Allocation, Exclusive, Existing, ModeEffect, OverlayPlace, Owner, PreparedSwitch, Privileges,
     RenameMode, SetAttr, SetTime, Sought, SpecialFile, SwitchReport, Vfs, Written, XattrMode,

@@ -7,11 +7,11 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use lfsfs_cache::{DiskCache, ListingKey};
-use lfsfs_client::{RemoteRead, Snapshot};
 use lfsfs_common::tasks::Spawner;
 use lfsfs_reader::{
     Deadline, Launch, ReadError, SingleFlight, Start, WeightedCache, WriteBehindCache,
 };
+use lfsfs_remote::{RemoteRead, Snapshot};
 use lfsfs_types::{DirId, VersionId};
 
 use crate::config::VfsConfig;

@@ -10,12 +10,12 @@ use lfsfs_overlay::{BaseObject, DirectoryData, Inode, Slot, State};
 use lfsfs_types::{DirId, Kind, Name, NameError, XattrValue, nodeid};
 
 use crate::attr::{Attr, FileKind, bits, list_of, list_of_inode};
+use crate::base::BaseVersion;
 use crate::directory::candidate;
 use crate::error::{Interrupted, VfsError};
 use crate::inode::{Candidate, DirectoryLookup, InodeState, Place};
 use crate::listing::Listing;
 use crate::stack::PinnedBase;
-use crate::vfs::BaseVersion;
 
 /// What one operation works on: the base as it was when it began, and the listings that it fetched,
 /// which stay at hand until it ends, whatever the caches do.

@@ -9,8 +9,8 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockWriteGuard};
 
 use lfsfs_overlay::{Base, Inode, Overlay, ProjectBase, State, View};
 
+use crate::base::{BaseVersion, Found};
 use crate::error::{Interrupted, VfsError};
-use crate::vfs::{BaseVersion, Found};
 
 /// A base as one request uses it, and the state above it while there is no overlay.
 #[derive(Debug)]

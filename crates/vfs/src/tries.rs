@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use lfsfs_client::Retry;
+use lfsfs_remote::Retry;
 
 use crate::verb_error::ServerFailure;
 

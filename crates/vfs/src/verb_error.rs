@@ -2,8 +2,8 @@
 //!
 //! No request of the kernel ends with one of these.
 
-use lfsfs_client::RemoteError;
 use lfsfs_overlay::OverlayError;
+use lfsfs_remote::RemoteError;
 use lfsfs_types::ObjectPath;
 use lfsfs_types::limits::PATH_LEN_MAX;
 use thiserror::Error;

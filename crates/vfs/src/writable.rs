@@ -29,6 +29,7 @@ use lfsfs_overlay::{Change, Inode, Node, Operation, Overlay, OverlayError, State
 use lfsfs_types::Timestamp;
 
 use crate::attr::Attr;
+use crate::base::{BaseVersion, Entry, target_of};
 use crate::blocking::blocking;
 use crate::changes::{LocalChange, changes_of};
 use crate::error::{Interrupted, VfsError};
@@ -36,7 +37,6 @@ use crate::inode::InodeTable;
 use crate::merged::{Fetched, MergedView, NamedObject, Object, name_of};
 use crate::stack::{Resolved, Stack};
 use crate::verb_error::ChangesError;
-use crate::vfs::{BaseVersion, Entry, target_of};
 
 mod attributes;
 mod content;
@@ -237,7 +237,7 @@ impl Vfs {
             return Ok(());
         };
         self.drop_gone(&mut self.lock_known());
-        Ok(blocking(SYNC, move || overlay.sync()).await??)
+        Ok(blocking(self.base().spawner(), SYNC, move || overlay.sync()).await??)
     }
 
     /// Drops removed files that no program has open any more, and syncs if it is time to: to be called
@@ -245,7 +245,10 @@ impl Vfs {
     pub async fn tidy_and_sync_if_due(&self, now: Instant) -> Result<bool, VfsError> {
         self.drop_gone(&mut self.lock_known());
         match self.stack.overlay().cloned() {
-            Some(overlay) => Ok(blocking(SYNC, move || overlay.sync_if_due(now)).await??),
+            Some(overlay) => Ok(blocking(self.base().spawner(), SYNC, move || {
+                overlay.sync_if_due(now)
+            })
+            .await??),
             None => Ok(false),
         }
     }
@@ -279,7 +282,7 @@ impl Vfs {
                     made
                 })
             };
-            made = blocking("the opening of the overlay", open).await??;
+            made = blocking(self.base().spawner(), "the opening of the overlay", open).await??;
         }
         // The base may have been replaced before the stack had the overlay.
         let mut known = self.lock_known();

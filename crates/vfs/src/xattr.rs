@@ -1,7 +1,7 @@
 //! Extended attributes: those of the record, and one that tells the version.
 
 use bytes::Bytes;
-use lfsfs_client::Snapshot;
+use lfsfs_remote::Snapshot;
 use lfsfs_types::{ContentId, NamespaceError, Record, XattrName, XattrValue};
 
 use crate::error::VfsError;

@@ -43,7 +43,8 @@ const fn rule(layer: Layer, name: &'static str, uses: Uses) -> Rule {
 /// The table that docs/architecture.md explains.
 ///
 /// Two lines to know: only the server uses `metadata` (the policy above the key-value seam), and
-/// the server uses nothing that stands on the client's side.
+/// the server uses nothing that stands on the client's side. The seam `remote`, and `upload` and `reader`
+/// above it, are on neither side: a server may read and pack contents by a remote of its own.
 #[rustfmt::skip]
 pub(crate) const TABLE: &[Rule] = &[
     rule(Product(0), "lfsfs-types", Only(&[])),
@@ -57,20 +58,22 @@ pub(crate) const TABLE: &[Rule] = &[
     rule(Product(1), "lfsfs-overlay", Only(&["lfsfs-types", "lfsfs-common"])),
 
     rule(Product(2), "lfsfs-metadata", Only(&["lfsfs-types", "lfsfs-common", "lfsfs-meta-store"])),
-    rule(Product(2), "lfsfs-client", Only(&["lfsfs-types", "lfsfs-common", "lfsfs-proto", "lfsfs-transfer"])),
+    rule(Product(2), "lfsfs-remote", Only(&["lfsfs-types", "lfsfs-common"])),
 
-    rule(Product(3), "lfsfs-upload", Only(&["lfsfs-types", "lfsfs-common", "lfsfs-client"])),
-    rule(Product(3), "lfsfs-reader", Only(&["lfsfs-types", "lfsfs-common", "lfsfs-client", "lfsfs-cache"])),
+    rule(Product(3), "lfsfs-client", Only(&["lfsfs-types", "lfsfs-common", "lfsfs-proto", "lfsfs-transfer", "lfsfs-remote"])),
+    rule(Product(3), "lfsfs-upload", Only(&["lfsfs-types", "lfsfs-common", "lfsfs-remote"])),
+    rule(Product(3), "lfsfs-reader", Only(&["lfsfs-types", "lfsfs-common", "lfsfs-remote", "lfsfs-cache"])),
 
-    rule(Product(4), "lfsfs-sync", Only(&["lfsfs-types", "lfsfs-common", "lfsfs-client", "lfsfs-cache", "lfsfs-upload",
+    rule(Product(4), "lfsfs-sync", Only(&["lfsfs-types", "lfsfs-common", "lfsfs-client", "lfsfs-remote", "lfsfs-cache", "lfsfs-upload",
                                           "lfsfs-reader"])),
-    rule(Product(4), "lfsfs-vfs", Only(&["lfsfs-types", "lfsfs-common", "lfsfs-client", "lfsfs-cache",
+    rule(Product(4), "lfsfs-vfs", Only(&["lfsfs-types", "lfsfs-common", "lfsfs-remote", "lfsfs-cache",
                                          "lfsfs-overlay", "lfsfs-upload", "lfsfs-reader"])),
 
     rule(Product(5), "lfsfs-mount", Only(&["lfsfs-types", "lfsfs-common", "lfsfs-client", "lfsfs-cache", "lfsfs-vfs",
-                                           "lfsfs-overlay", "lfsfs-upload"])),
+                                           "lfsfs-overlay", "lfsfs-upload", "lfsfs-remote"])),
     rule(Product(5), "lfsfs-server", Only(&["lfsfs-types", "lfsfs-common", "lfsfs-proto", "lfsfs-transfer",
-                                            "lfsfs-chunk-store", "lfsfs-meta-store", "lfsfs-metadata"])),
+                                            "lfsfs-chunk-store", "lfsfs-meta-store", "lfsfs-metadata", "lfsfs-remote",
+                                            "lfsfs-upload", "lfsfs-reader"])),
 
     rule(Product(6), "lfsfs-cli", AnyBelow),
 
@@ -165,8 +168,6 @@ mod tests {
             "lfsfs-client",
             "lfsfs-cache",
             "lfsfs-vfs",
-            "lfsfs-upload",
-            "lfsfs-reader",
             "lfsfs-sync",
             "lfsfs-mount",
         ] {

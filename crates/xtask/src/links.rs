@@ -5,15 +5,46 @@ use std::path::{Component, Path, PathBuf};
 use crate::finding::Finding;
 use crate::workspace::SourceFile;
 
-/// Returns the links of a Markdown file whose target does not exist in the tree.
+/// Directories that every path of a source file begins with.
+const ROOTS: [&str; 7] = [
+    "benches/",
+    "crates/",
+    "docs/",
+    "fs-mount/",
+    "proto/",
+    "server/",
+    "tests/",
+];
+
+/// Returns the links of a Markdown file whose target does not exist in the tree, and the paths of files
+/// that it names in backticks. Decisions of the past name files as they were then.
 pub(crate) fn check(file: &SourceFile, exists: impl Fn(&Path) -> bool) -> Vec<Finding> {
     if !file.path.ends_with(".md") {
         return Vec::new();
     }
     let dir = Path::new(&file.path).parent().unwrap_or(Path::new(""));
     let dead = targets(&file.text).filter(|target| !exists(&normalise(&dir.join(target))));
-    dead.map(|target| Finding::new(&file.path, format!("links to {target}, which is absent")))
+    let dead = dead.map(|target| format!("links to {target}, which is absent"));
+    let named = named(&file.text).filter(|path| !exists(Path::new(path)));
+    let named = named.map(|path| format!("names {path}, which is absent"));
+    let is_past = file.path.starts_with("docs/design/");
+    dead.chain(named.filter(|_| !is_past))
+        .map(|text| Finding::new(&file.path, text))
         .collect()
+}
+
+/// Returns the paths of source files that stand in backticks.
+fn named(text: &str) -> impl Iterator<Item = &str> {
+    let quoted = text
+        .lines()
+        .flat_map(|line| line.split('`').skip(1).step_by(2));
+    let is_path = |word: &&str| {
+        let is_plain = word
+            .chars()
+            .all(|c| c.is_alphanumeric() || "/._-".contains(c));
+        is_plain && ROOTS.iter().any(|root| word.starts_with(root))
+    };
+    quoted.filter(is_path)
 }
 
 /// Returns the targets of inline links that lie in this tree, without their anchors.
@@ -65,6 +96,13 @@ mod tests {
             0
         );
         assert_eq!(dead_links("docs/a.md", "[style](docs/style.md)"), 1);
+    }
+
+    #[test]
+    fn files_that_a_page_names_exist() {
+        let page = "`docs/style.md`, `crates/gone/src/a.rs` and `tests/*.rs`, `gone/a.rs`";
+        assert_eq!(dead_links("docs/a.md", page), 1);
+        assert_eq!(dead_links("docs/design/a.md", page), 0);
     }
 
     #[test]

@@ -1,27 +1,19 @@
 //! The words of docs/glossary.md: each term is in use, and no second word stands for the same thing.
 //!
-//! The glossary is the rule: its first table has the terms, and the table under [`REFUSED`] the words
+//! The glossary is the rule: its tables have the terms, and the table under [`REFUSED`] the words
 //! that are not written, with what is written instead. Read are Rust sources (comments, strings and
-//! identifiers), proto files and documents. Decisions of the past stay as they were written: documents
-//! in docs/design, and released parts of the changelog.
+//! identifiers), proto files and documents. Decisions of the past stay as they were written:
+//! documents in docs/design, and released parts of the changelog.
 
 use crate::finding::Finding;
 use crate::workspace::SourceFile;
 
-/// The document with both tables.
+/// The document with the tables.
 const GLOSSARY: &str = "docs/glossary.md";
 /// This file, whose exceptions name what is refused.
 const OWN: &str = "crates/xtask/src/words.rs";
 /// The heading above the words that are not written.
 const REFUSED: &str = "## Words that are not used";
-
-/// Directories whose words are to be cleaned. What stands there is not refused yet.
-const NOT_YET: &[&str] = &[
-    "crates/overlay/",
-    "crates/sync/",
-    "crates/upload/",
-    "crates/vfs/",
-];
 
 /// A refused word that stands in one file for good reason.
 struct Exception {
@@ -50,7 +42,7 @@ const EXCEPTIONS: &[Exception] = &[
     ),
 ];
 
-/// The two tables of the glossary.
+/// What the tables of the glossary say.
 #[derive(Debug, PartialEq, Eq)]
 struct Glossary {
     terms: Vec<String>,
@@ -109,10 +101,10 @@ fn names(cell: &str) -> impl Iterator<Item = String> + use<'_> {
 
 /// Returns terms that are nowhere in use, refused words that are, and exceptions without a use.
 pub(crate) fn check(files: &[SourceFile]) -> Vec<Finding> {
-    check_with(files, NOT_YET, EXCEPTIONS)
+    check_with(files, EXCEPTIONS)
 }
 
-fn check_with(files: &[SourceFile], not_yet: &[&str], exceptions: &[Exception]) -> Vec<Finding> {
+fn check_with(files: &[SourceFile], exceptions: &[Exception]) -> Vec<Finding> {
     let Some(glossary) = files.iter().find(|file| file.path == GLOSSARY) else {
         return vec![Finding::new(GLOSSARY, "is not there")];
     };
@@ -121,14 +113,13 @@ fn check_with(files: &[SourceFile], not_yet: &[&str], exceptions: &[Exception]) 
     let mut findings = unused(&glossary.terms, &read);
     let mut is_used = vec![false; exceptions.len()];
     for file in &read {
-        let is_not_yet = not_yet.iter().any(|dir| file.path.starts_with(dir));
         for (number, refused) in second_words(file, &glossary.refused) {
             let exception = exceptions
                 .iter()
                 .position(|it| it.word == refused.word && it.path == file.path);
             if let Some(at) = exception {
                 is_used[at] = true;
-            } else if !is_not_yet {
+            } else {
                 let text = format!(
                     "\"{}\" is not written here: {}",
                     refused.word, refused.instead
@@ -277,19 +268,15 @@ mod tests {
         }
     }
 
-    fn found_with(
-        files: &[(&str, &str)],
-        not_yet: &[&str],
-        exceptions: &[Exception],
-    ) -> Vec<String> {
+    fn found_with(files: &[(&str, &str)], exceptions: &[Exception]) -> Vec<String> {
         let files = [(GLOSSARY, TABLES)].iter().chain(files).copied();
         let files: Vec<_> = files.map(file).collect();
-        let findings = check_with(&files, not_yet, exceptions);
+        let findings = check_with(&files, exceptions);
         findings.iter().map(ToString::to_string).collect()
     }
 
     fn found(files: &[(&str, &str)]) -> Vec<String> {
-        found_with(files, &[], &[])
+        found_with(files, &[])
     }
 
     #[test]
@@ -336,12 +323,6 @@ mod tests {
     }
 
     #[test]
-    fn directories_that_are_to_be_cleaned_are_passed_over() {
-        let files = [CLEAN, ("b/src/c.rs", "// lump"), ("bb/src/c.rs", "// lump")];
-        assert_eq!(found_with(&files, &["b/"], &[]).len(), 1);
-    }
-
-    #[test]
     fn an_exception_holds_for_its_file_and_must_be_needed() {
         let exception = |path| Exception {
             word: "lump",
@@ -349,7 +330,7 @@ mod tests {
             reason: "a name of the standard",
         };
         let files = [CLEAN, ("b.rs", "// lump"), ("c.rs", "// lump")];
-        let found = found_with(&files, &[], &[exception("b.rs"), exception("d.rs")]);
+        let found = found_with(&files, &[exception("b.rs"), exception("d.rs")]);
         assert_eq!(found.len(), 2, "{found:?}");
         assert!(found[0].starts_with("c.rs:1"), "{found:?}");
         assert!(found[1].contains("d.rs"), "{found:?}");

@@ -42,7 +42,7 @@ pub(super) fn of(error: &VfsError) -> Errno {
 mod tests {
     use std::sync::Arc;
 
-    use lfsfs_client::RemoteError;
+    use lfsfs_remote::RemoteError;
 
     use super::*;
 

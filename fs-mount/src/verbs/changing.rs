@@ -7,9 +7,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use lfsfs_client::{
-    ChangedName, ClientConfig, GrpcRemote, Layered, Remote, RemoteError, RemoteRead as _, Retry,
-    Retrying, Snapshot,
+use lfsfs_client::{ClientConfig, GrpcRemote};
+use lfsfs_common::full_text;
+use lfsfs_remote::{
+    ChangedName, Layered, Remote, RemoteError, RemoteRead as _, Retry, Retrying, Snapshot,
 };
 use lfsfs_types::{ObjectPath, ProjectName, Source, VersionRef};
 use lfsfs_upload::{Phase, Progress};
@@ -26,7 +27,6 @@ use crate::control::{
     Answer, ChangeItem, ChangeKind, Committed, ControlError, ControlErrorKind, ControlPhase,
     ControlProgress, Counted, ServerMoved, Switched,
 };
-use crate::error::full_text;
 use crate::memory;
 use crate::options::Access;
 use crate::server::Server;

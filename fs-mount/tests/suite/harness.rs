@@ -8,12 +8,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use lfsfs_client::memory::{Faults, MemoryTree, plain};
-use lfsfs_client::{MemoryRemote, Remote, RemoteError};
 use lfsfs_mount::{
     ControlRequest, Launcher, Mount, MountError, MountRequest, MountState, MountStats, MountStatus,
     Places, UmountMode, call, find_mount, list_mounts, mount, run_daemon, unmount,
 };
+use lfsfs_remote::memory::{Faults, MemoryTree, plain};
+use lfsfs_remote::{MemoryRemote, Remote, RemoteError};
 use lfsfs_testkit::tempdir::TempDir;
 use lfsfs_types::{Kind, Xattr, XattrName, XattrValue};
 

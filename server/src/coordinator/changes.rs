@@ -5,7 +5,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use lfsfs_metadata::{Begun, Change, CommitParams, CommitSession, MetadataError, Published};
+use lfsfs_metadata::{
+    Begun, Change, CommitParams, CommitSession, ExactVersion, MetadataError, Published,
+};
 use lfsfs_proto::convert::{ProtocolError, id, optional_name, required};
 use lfsfs_proto::status::{Fault, FaultKind};
 use lfsfs_proto::v1;
@@ -63,7 +65,10 @@ fn plan_of(request: &v1::OpenSessionRequest) -> Result<CommitPlan, ProtocolError
     let base_id = id("base_id", &request.base_id, VersionId::from_slice)?;
     Ok(CommitPlan {
         project,
-        base: (VersionNumber(request.base), base_id),
+        base: ExactVersion {
+            number: VersionNumber(request.base),
+            id: base_id,
+        },
         version: id("version_id", &request.version_id, VersionId::from_slice)?,
     })
 }
@@ -116,7 +121,7 @@ pub(super) async fn commit(
     let running = async move { take_commit(&own, client, stream).await };
     let ended = coordinator.tasks.tracker.spawn(running).await;
     ended.unwrap_or_else(|error| {
-        tracing::error!(%error, "a commit ended badly");
+        tracing::error!(%error, "the task of a commit failed");
         Err(Fault::new(FaultKind::Internal, "the server failed"))
     })
 }

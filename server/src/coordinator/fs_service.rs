@@ -71,8 +71,8 @@ fn project_message(project: &Project) -> v1::Project {
     v1::Project {
         id: project.id.as_bytes().to_vec(),
         name: project.name.to_string(),
-        head: project.head.0.0,
-        head_id: project.head.1.as_bytes().to_vec(),
+        head: project.head.number.0,
+        head_id: project.head.id.as_bytes().to_vec(),
         created: Some(project.created.into()),
         pack_patterns: project.settings.pack_patterns.clone(),
         replication: project.settings.replication,
@@ -293,7 +293,7 @@ impl Fs for FsService {
             .coordinator
             .metadata(move |metadata| {
                 let project = metadata.project(&name)?;
-                let number = project.head.0;
+                let number = project.head.number;
                 let head = (number > VersionNumber::ZERO)
                     .then(|| metadata.version(project.id, number))
                     .transpose()?;

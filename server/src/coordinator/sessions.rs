@@ -3,8 +3,9 @@
 
 use std::time::{Duration, Instant};
 
+use lfsfs_metadata::ExactVersion;
 use lfsfs_proto::status::{Fault, FaultKind};
-use lfsfs_types::{ProjectId, SessionId, VersionId, VersionNumber};
+use lfsfs_types::{ProjectId, SessionId, VersionId};
 
 use super::holdings::{Holder, Holdings, Limits, NewThing};
 
@@ -21,7 +22,7 @@ const LIMITS: Limits = Limits {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct CommitPlan {
     pub(super) project: ProjectId,
-    pub(super) base: (VersionNumber, VersionId),
+    pub(super) base: ExactVersion,
     pub(super) version: VersionId,
 }
 
@@ -72,11 +73,16 @@ impl CommitSessions {
 
 #[cfg(test)]
 mod tests {
+    use lfsfs_types::VersionNumber;
+
     use super::*;
 
     const PLAN: CommitPlan = CommitPlan {
         project: ProjectId([1; 16]),
-        base: (VersionNumber::ZERO, VersionId::ZERO),
+        base: ExactVersion {
+            number: VersionNumber::ZERO,
+            id: VersionId::ZERO,
+        },
         version: VersionId([2; 16]),
     };
     const HOLDER: Holder = Holder {

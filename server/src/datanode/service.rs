@@ -42,7 +42,7 @@ impl DataNodeService {
             return Err(Fault::new(FaultKind::Invalid, text));
         }
         let deleted = self.node.delete(chunk).await?;
-        tracing::info!(%chunk, deleted, reason, "asked to delete a chunk");
+        tracing::info!(%chunk, deleted, reason, "a caller asked to delete a chunk");
         Ok(())
     }
 }

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::sync::Arc;
 
 use clap::Args;
-use lfsfs_client::{RemoteRead, Snapshot};
+use lfsfs_remote::{RemoteRead, Snapshot};
 use lfsfs_types::ObjectPath;
 
 use crate::cli::ServerArgs;
@@ -42,7 +42,7 @@ pub(crate) async fn run(server: ServerArgs, args: CatArgs) -> Result<(), Command
     if paths.iter().any(ObjectPath::is_root) {
         let word = args.word.to_string_lossy();
         return Err(CommandError::usage("cat needs a path of a file")
-            .hint(format!("what there is, is listed with: lfsfs ls {word}")));
+            .hint(format!("list what there is with: lfsfs ls {word}")));
     }
     let snapshot = named.snapshot().await?;
     let remote: Arc<dyn RemoteRead> = named.client.remote.clone();

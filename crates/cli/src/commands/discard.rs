@@ -15,8 +15,8 @@ use crate::user;
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Without PATH all changes of the mount of this directory are dropped. Asks \
-    before it drops them; without a terminal it needs --yes.\n\n\
+    after_help = "Without PATH all changes of the mount of this directory are dropped. The \
+    command asks first; without a terminal it needs --yes.\n\n\
     Examples:\n  \
     lfsfs discard src/main.js             bring back what the version has there\n  \
     lfsfs discard /mnt/app --yes          all changes of that mount"

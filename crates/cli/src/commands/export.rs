@@ -19,7 +19,7 @@ use crate::user;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Writes contents (verified), modes, times, links, extended attributes and special \
-    files; owners if root does it. If it fails or is interrupted, DIR is as it was. \
+    files; and owners if root exports. If it fails or is interrupted, DIR is as it was. \
     Objects that are damaged, or that cannot be made in DIR, are left out and listed, \
     and the exit code is 1. Until it has come to the end, a file \
     .lfsfs-export-unfinished-* is in DIR. Prints PROJECT@vN.\n\n\

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use clap::Args;
 use indicatif::{HumanBytes, HumanCount, ProgressBar};
-use lfsfs_client::{Client, RemoteError};
+use lfsfs_client::Client;
+use lfsfs_remote::RemoteError;
 use lfsfs_sync::{Import, ImportError, ImportOutcome, ImportParams, Phase, Progress};
 use lfsfs_types::ProjectName;
 use serde::Serialize;

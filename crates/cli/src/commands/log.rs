@@ -40,7 +40,7 @@ pub(crate) struct LogArgs {
     /// Show the version and the first line of the message alone
     #[arg(long, conflicts_with = "json")]
     oneline: bool,
-    /// Show times so
+    /// Show times in this style
     #[arg(long, value_name = "STYLE", value_enum, default_value_t)]
     time: TimeStyle,
     /// One JSON object a line

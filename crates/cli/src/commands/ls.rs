@@ -5,7 +5,7 @@ mod long;
 use std::ffi::OsString;
 
 use clap::{ArgAction, Args};
-use lfsfs_client::Snapshot;
+use lfsfs_remote::Snapshot;
 use lfsfs_types::{Kind, ObjectPath, PackRoot, Record};
 use serde::Serialize;
 
@@ -42,7 +42,7 @@ pub(crate) struct LsArgs {
     /// Show owners as numbers
     #[arg(short, long, requires = "long")]
     numeric: bool,
-    /// Show times so
+    /// Show times in this style
     #[arg(
         long,
         value_name = "STYLE",
@@ -51,7 +51,7 @@ pub(crate) struct LsArgs {
         requires = "long"
     )]
     time: TimeStyle,
-    /// Go down into directories
+    /// List the directories below, too
     #[arg(short = 'R', long)]
     recursive: bool,
     /// End paths with NUL and do not quote them

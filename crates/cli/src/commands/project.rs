@@ -1,7 +1,7 @@
 //! `lfsfs project`: make, list, look at, rename and delete projects.
 
 use clap::{Args, Subcommand};
-use lfsfs_client::{Project, RemoteError};
+use lfsfs_remote::{Project, RemoteError};
 use lfsfs_types::{ProjectName, VersionRecord};
 use serde::Serialize;
 
@@ -75,7 +75,7 @@ pub(crate) struct RenameArgs {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Asks before it deletes; without a terminal it needs --yes. Mounts of the project fail then.\n\n\
+    after_help = "The command asks first; without a terminal it needs --yes. Mounts of the project fail afterwards.\n\n\
     Example:\n  lfsfs project delete app --yes"
 )]
 pub(crate) struct DeleteArgs {

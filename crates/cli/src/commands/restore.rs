@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
-use lfsfs_client::{RemoteRead, Snapshot};
 use lfsfs_mount::{
     AnswerSink, ChangeItem, ControlProgress, ControlRequest, Counted, Mount, MountStatus, call_with,
 };
+use lfsfs_remote::{RemoteRead, Snapshot};
 use lfsfs_sync::Export;
 use lfsfs_types::{ObjectPath, Source};
 use serde::Serialize;

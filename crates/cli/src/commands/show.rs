@@ -26,7 +26,7 @@ pub(crate) struct ShowArgs {
     /// Version (PROJECT, PROJECT@vN, PROJECT@TAG), or a mount [default: that of this directory]
     #[arg(value_name = "SOURCE")]
     word: Option<OsString>,
-    /// Show the time so
+    /// Show the time in this style
     #[arg(long, value_name = "STYLE", value_enum, default_value_t)]
     time: TimeStyle,
     #[command(flatten)]

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use clap::Args;
-use lfsfs_client::RemoteError;
+use lfsfs_remote::RemoteError;
 use lfsfs_types::TagName;
 use serde::Serialize;
 

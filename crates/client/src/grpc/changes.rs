@@ -7,12 +7,11 @@ use std::time::Duration;
 use futures::stream::{self, Stream, StreamExt as _};
 use lfsfs_proto::v1;
 use lfsfs_proto::v1::commit_request::Part;
+use lfsfs_remote::{Change, SessionParams};
 use lfsfs_types::SessionId;
 use prost::Message as _;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
-
-use crate::data::{Change, SessionParams};
 
 /// Changes that travel in one message.
 const CHANGES_PER_MESSAGE: usize = 512;

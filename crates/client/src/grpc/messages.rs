@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use lfsfs_proto::convert::{self, id, optional_name, required};
 use lfsfs_proto::v1;
+use lfsfs_remote::{
+    ChangedName, ChunkLocation, DiffEntry, Project, RemoteError, Resolved, Snapshot, StoredList,
+};
 use lfsfs_transfer::Frame;
 use lfsfs_types::limits::PIECES_MAX;
 use lfsfs_types::{
@@ -11,29 +14,29 @@ use lfsfs_types::{
     VersionId, VersionNumber,
 };
 
-use crate::data::{ChangedName, ChunkLocation, DiffEntry, Project, Resolved, Snapshot, StoredList};
-use crate::error::RemoteError;
+use crate::fault::{Checked as _, converted};
 
 pub(super) fn snapshot(message: v1::ResolveSourceResponse) -> Result<Snapshot, RemoteError> {
     Ok(Snapshot {
-        cluster: id("cluster_id", &message.cluster_id, ClusterId::from_slice)?,
-        project: project(required("project", message.project)?)?,
-        version: required("version", message.version)?.try_into()?,
-        root: required("root", message.root)?.try_into()?,
+        cluster: id("cluster_id", &message.cluster_id, ClusterId::from_slice).checked()?,
+        project: project(required("project", message.project).checked()?)?,
+        version: converted(required("version", message.version).checked()?)?,
+        root: converted(required("root", message.root).checked()?)?,
     })
 }
 
 pub(crate) fn project(message: v1::Project) -> Result<Project, RemoteError> {
     let name = ProjectName::new(&message.name)
-        .map_err(|error| convert::ProtocolError::invalid("name", error))?;
+        .map_err(|error| convert::ProtocolError::invalid("name", error))
+        .checked()?;
     Ok(Project {
-        id: id("project id", &message.id, ProjectId::from_slice)?,
+        id: id("project id", &message.id, ProjectId::from_slice).checked()?,
         name,
         head: (
             VersionNumber(message.head),
-            id("head_id", &message.head_id, VersionId::from_slice)?,
+            id("head_id", &message.head_id, VersionId::from_slice).checked()?,
         ),
-        created: required("created", message.created)?.try_into()?,
+        created: converted(required("created", message.created).checked()?)?,
         pack_patterns: message.pack_patterns,
         replication: message.replication,
     })
@@ -44,7 +47,7 @@ pub(super) fn take_resolved(
     message: v1::ResolveResponse,
 ) -> Result<(), RemoteError> {
     for location in message.chunks {
-        let info: lfsfs_types::ChunkInfo = required("info", location.info)?.try_into()?;
+        let info: lfsfs_types::ChunkInfo = converted(required("info", location.info).checked()?)?;
         let nodes = location
             .nodes
             .into_iter()
@@ -58,13 +61,13 @@ pub(super) fn take_resolved(
         if !content.found {
             continue;
         }
-        let id = id("content", &content.content, ContentId::from_slice)?;
+        let id = id("content", &content.content, ContentId::from_slice).checked()?;
         if !content.list.is_empty() {
             resolved.lists.insert(id, stored_list(&content)?);
             continue;
         }
         let places = content.places.into_iter().map(ContentPlace::try_from);
-        let places = places.collect::<Result<Vec<_>, _>>()?;
+        let places = places.collect::<Result<Vec<_>, _>>().checked()?;
         check_chunks_told(&places, resolved)?;
         resolved.contents.entry(id).or_default().extend(places);
     }
@@ -78,7 +81,7 @@ fn stored_list(content: &v1::ResolvedContent) -> Result<StoredList, RemoteError>
         ));
     }
     Ok(StoredList {
-        content: id("list", &content.list, ContentId::from_slice)?,
+        content: id("list", &content.list, ContentId::from_slice).checked()?,
         count: content.list_count,
     })
 }
@@ -105,7 +108,8 @@ pub(super) fn frame(message: v1::ChunkFrame) -> Result<Frame, RemoteError> {
             "partial_checksum",
             &message.partial_checksum,
             Sha256::from_slice,
-        )?,
+        )
+        .checked()?,
     })
 }
 
@@ -117,7 +121,7 @@ pub(super) fn changed_name(message: v1::ChangedName) -> Result<ChangedName, Remo
     let path = |bytes: Option<Vec<u8>>| bytes.as_deref().map(path).transpose();
     Ok(ChangedName {
         dir: DirId(message.dir),
-        name: optional_name("name", &message.name)?,
+        name: optional_name("name", &message.name).checked()?,
         old: path(message.old_path)?,
         new: path(message.new_path)?,
     })

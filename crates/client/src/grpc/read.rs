@@ -8,6 +8,10 @@ use bytes::{Bytes, BytesMut};
 use futures::stream;
 use lfsfs_proto::convert::{id, name, required};
 use lfsfs_proto::v1;
+use lfsfs_remote::{
+    ChangedName, ChunkLocation, DiffStream, DirectoryListing, DirectoryPlace, RemoteError,
+    RemoteRead, Renames, Resolved, Snapshot, VersionRange,
+};
 use lfsfs_transfer::DownloadReceiver;
 use lfsfs_types::limits::{
     CHUNK_LEN_MAX, CONTENTS_PER_MESSAGE_MAX, DIRS_PER_MESSAGE_MAX, PAGE_ENTRIES_MAX,
@@ -20,12 +24,7 @@ use super::GrpcRemote;
 use super::messages;
 use super::write::unique;
 use crate::connection::within;
-use crate::data::{
-    ChangedName, ChunkLocation, DirectoryListing, DirectoryPlace, Renames, Resolved, Snapshot,
-    VersionRange,
-};
-use crate::error::RemoteError;
-use crate::remote::{DiffStream, RemoteRead};
+use crate::fault::{Checked as _, converted, of_datanode};
 
 #[async_trait]
 impl RemoteRead for GrpcRemote {
@@ -67,7 +66,7 @@ impl RemoteRead for GrpcRemote {
         let answer = connections
             .watched("the path", limit, fs.lookup(request))
             .await?;
-        Ok(required("record", answer.into_inner().record)?.try_into()?)
+        converted(required("record", answer.into_inner().record).checked()?)
     }
 
     async fn list_directory(
@@ -90,7 +89,7 @@ impl RemoteRead for GrpcRemote {
                 .await?;
             let got = page.entries.len();
             for entry in page.entries {
-                entries.push(entry.try_into()?);
+                entries.push(converted(entry)?);
             }
             if !entries.is_sorted_by(|a, b| a.0 < b.0) || (page.more && got == 0) {
                 return Err(RemoteError::Corrupt(
@@ -102,7 +101,8 @@ impl RemoteRead for GrpcRemote {
                     "listing_version",
                     &page.listing_version,
                     VersionId::from_slice,
-                )?;
+                )
+                .checked()?;
                 return Ok(DirectoryListing {
                     entries,
                     listing_version,
@@ -227,7 +227,7 @@ impl RemoteRead for GrpcRemote {
         for node in &chunk.nodes {
             match self.read_from(node, chunk, &range).await {
                 Ok(bytes) => return Ok(bytes),
-                Err(error) => failure = error.of_datanode(self.address()),
+                Err(error) => failure = of_datanode(error, self.address()),
             }
         }
         Err(failure)
@@ -275,7 +275,7 @@ impl GrpcRemote {
         let says_something = |it: &v1::DirectoryPlacesResponse| !it.places.is_empty();
         while let Some(message) = connections.next(what, &mut stream, says_something).await? {
             for place in message.places {
-                let name = name("name", &place.name)?;
+                let name = name("name", &place.name).checked()?;
                 places.push((DirId(place.dir), DirId(place.parent), name));
             }
         }
@@ -304,9 +304,9 @@ impl GrpcRemote {
         let mut receiver = DownloadReceiver::new(range.clone());
         let mut bytes = BytesMut::new();
         while let Some(message) = within(node, "a chunk", limit, stream.message()).await? {
-            bytes.extend_from_slice(&receiver.receive(messages::frame(message)?)?);
+            bytes.extend_from_slice(&receiver.receive(messages::frame(message)?).checked()?);
         }
-        receiver.finish()?;
+        receiver.finish().checked()?;
         Ok(bytes.freeze())
     }
 }

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use lfsfs_proto::convert::{id, required};
 use lfsfs_proto::v1;
+use lfsfs_remote::RemoteError;
 use lfsfs_transfer::{Frame, Pace, SendWindow, cut_frames};
 use lfsfs_types::limits::{CHUNK_LEN_DEFAULT, FRAME_LEN_DEFAULT};
 use lfsfs_types::{ChunkId, NodeId, ProjectId, SessionId};
@@ -11,7 +12,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
 use crate::connection::{Connections, within};
-use crate::error::RemoteError;
+use crate::fault::Checked as _;
+use crate::fault::of_datanode;
 
 /// Frames that wait between the window and the wire.
 const FRAMES_QUEUED_MAX: usize = 4;
@@ -54,7 +56,7 @@ pub(super) async fn send_chunk(
     let coordinator = &connections.config.address;
     let prepared = within(&slot.primary, "to a chunk", limit, answer)
         .await
-        .map_err(|error| error.of_datanode(coordinator))?
+        .map_err(|error| of_datanode(error, coordinator))?
         .into_inner();
     if !prepared.accept {
         return Err(RemoteError::Full(prepared.message));
@@ -62,7 +64,7 @@ pub(super) async fn send_chunk(
     if prepared.present {
         return Ok(0);
     }
-    let session = id("session_id", &prepared.session_id, SessionId::from_slice)?;
+    let session = id("session_id", &prepared.session_id, SessionId::from_slice).checked()?;
     let (frames, outgoing) = mpsc::channel(FRAMES_QUEUED_MAX);
     let answer = datanode.upload_chunk_stream(ReceiverStream::new(outgoing));
     let sender = Sender {
@@ -136,7 +138,7 @@ impl Sender<'_> {
             } else {
                 Pace::Wait
             };
-            window.acknowledged(ack.bytes_received, pace)?;
+            window.acknowledged(ack.bytes_received, pace).checked()?;
             self.fill(&mut frames, &mut window).await;
         }
     }
@@ -177,10 +179,10 @@ impl Sender<'_> {
 }
 
 fn slot(message: v1::Slot) -> Result<Slot, RemoteError> {
-    let primary = required("primary", message.primary)?;
-    id("node id", &primary.id, NodeId::from_slice)?;
+    let primary = required("primary", message.primary).checked()?;
+    id("node id", &primary.id, NodeId::from_slice).checked()?;
     Ok(Slot {
-        id: id("slot id", &message.id, SessionId::from_slice)?,
+        id: id("slot id", &message.id, SessionId::from_slice).checked()?,
         primary: primary.address,
         replicas: message.replicas,
         len_max: message.len_max,

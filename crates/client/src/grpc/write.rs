@@ -7,6 +7,7 @@ use bytes::Bytes;
 use futures::stream::{self, BoxStream};
 use lfsfs_proto::convert::{id, ids, required};
 use lfsfs_proto::v1;
+use lfsfs_remote::{Change, Opened, Published, RemoteError, RemoteWrite, SessionParams};
 use lfsfs_types::content::PieceList;
 use lfsfs_types::limits::{CONTENTS_PER_MESSAGE_MAX, PIECES_INLINE_MAX};
 use lfsfs_types::{ChunkId, ContentId, DirId, LinkId, ProjectId, SessionId};
@@ -15,9 +16,7 @@ use tokio::sync::oneshot;
 use super::GrpcRemote;
 use super::changes::requests;
 use super::send_chunk::send_chunk;
-use crate::data::{Change, Opened, Published, SessionParams};
-use crate::error::RemoteError;
-use crate::remote::RemoteWrite;
+use crate::fault::{Checked as _, converted};
 
 #[async_trait]
 impl RemoteWrite for GrpcRemote {
@@ -38,11 +37,14 @@ impl RemoteWrite for GrpcRemote {
             let answer = connections
                 .call("missing contents", limit, fs.find_missing(request))
                 .await?;
-            missing.extend(ids(
-                "missing",
-                &answer.into_inner().missing,
-                ContentId::from_slice,
-            )?);
+            missing.extend(
+                ids(
+                    "missing",
+                    &answer.into_inner().missing,
+                    ContentId::from_slice,
+                )
+                .checked()?,
+            );
         }
         Ok(missing)
     }
@@ -94,13 +96,11 @@ impl RemoteWrite for GrpcRemote {
             .await?;
         let answer = answer.into_inner();
         if let Some(version) = answer.published {
-            return Ok(Opened::Published(version.try_into()?));
+            return Ok(Opened::Published(converted(version)?));
         }
-        Ok(Opened::Session(id(
-            "session_id",
-            &answer.session_id,
-            SessionId::from_slice,
-        )?))
+        Ok(Opened::Session(
+            id("session_id", &answer.session_id, SessionId::from_slice).checked()?,
+        ))
     }
 
     async fn commit(
@@ -133,7 +133,7 @@ fn published(answer: v1::CommitResponse) -> Result<Published, RemoteError> {
         });
     }
     Ok(Published {
-        version: required("version", answer.version)?.try_into()?,
+        version: converted(required("version", answer.version).checked()?)?,
         rows: answer.rows,
         rebased: answer.rebased,
         dirs: made(&answer.made_dirs, DirId),

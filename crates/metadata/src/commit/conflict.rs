@@ -10,8 +10,8 @@
 //!   gave another mode or owner,
 //! - (d) both changed a name or the state of one hard link.
 //!
-//! All names of a hard link have one record, so what becomes of a link that both sides touched without
-//! a conflict is decided once, for all its names: [`super::links::merge`].
+//! All names of a hard link have one record, so what becomes of a link that both sides touched
+//! without a conflict is decided once, for all its names: [`super::merge`].
 //!
 //! Nothing is written here. [`super::rebase`] goes over the changes and acts on the verdicts.
 
@@ -131,7 +131,7 @@ pub(super) enum Verdict {
     LeaveOut,
     /// It is made with these times, and this hash if there is one.
     Times(Merged),
-    /// It is one of the names of a link that both sides touched: see [`super::links::merge`].
+    /// It is one of the names of a link that both sides touched: see [`super::merge`].
     OfLink,
     /// The directory that it makes is the one that they made there.
     Unite(DirId),

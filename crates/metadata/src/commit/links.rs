@@ -5,9 +5,9 @@
 //! live, so [`check`] needs the newest version as its base.
 //!
 //! A client may know some names of a link only. What it states for those it knows, or for the link,
-//! is true of the others too: [`spread`] stages them, as if the client had. [`merge`] does the same for
-//! a link that others touched since the base. Names can also go without a word of the client, with a
-//! directory or by force; [`check`] counts those that are left.
+//! is true of the others too: [`spread`] stages them, as if the client had. [`super::merge`] does
+//! the same for a link that others touched since the base. Names can also go without a word of the
+//! client, with a directory or by force; [`check`] counts those that are left.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,6 @@ use lfsfs_meta_store::{KeyRange, MetaStoreExt as _};
 use lfsfs_types::{DirId, Link, LinkId, Name, Record, VersionNumber};
 
 use super::Change;
-use super::conflict::Sides;
 use super::plan::{Difference, Planner};
 use super::staging::{LinkedName, Staging};
 use crate::changed::for_each_changed;
@@ -110,53 +109,8 @@ fn stated(planner: &Planner<'_>, link: LinkId) -> Result<Option<Record>> {
     Ok(named.map(|(_, record)| record))
 }
 
-/// Brings the names of each link that both sides touched to one record, on the newest version.
-///
-/// There is no conflict: at most one side changed more than times, or both made the same of the link.
-pub(super) fn merge(planner: &mut Planner<'_>, sides: &Sides<'_>) -> Result<()> {
-    for link in staged_links(planner.staging)? {
-        if sides.theirs.touched_link(link) {
-            merge_one(planner, sides, link)?;
-        }
-    }
-    planner.edits.finish()
-}
-
-fn merge_one(planner: &mut Planner<'_>, sides: &Sides<'_>, link: LinkId) -> Result<()> {
-    let Some((_, mine)) = names_of(planner, link).next().transpose()? else {
-        return Ok(());
-    };
-    let merged = sides.merged_link(planner, &mine, link)?;
-    for named in names_of(planner, link) {
-        let (LinkedName { dir, name, .. }, record) = named?;
-        if record != mine {
-            return Err(Refusal::UnequalLink { link }.at(dir, name));
-        }
-        // A name of the base may be something else in the newest version.
-        let real = sides.dir(planner, dir);
-        let is_there = sides.mine.changed_link(link)
-            || sides
-                .state(planner, sides.head, real, name.as_ref())?
-                .is_some_and(|record| has(&record, link));
-        let state = merged.clone().filter(|_| is_there);
-        match state {
-            None => planner.edits.drop_change(dir, name.as_ref())?,
-            state => planner.edits.set(&Change { dir, name, state })?,
-        }
-    }
-    let Some(record) = merged else { return Ok(()) };
-    for named in live_names(sides.head, link) {
-        let (dir, name) = named?;
-        if planner.staged(dir, name.as_ref())?.is_none() {
-            let state = Some(record.clone());
-            planner.edits.set(&Change { dir, name, state })?;
-        }
-    }
-    Ok(())
-}
-
 /// Returns the links of which names are staged.
-fn staged_links(staging: Staging<'_>) -> Result<BTreeSet<LinkId>> {
+pub(super) fn staged_links(staging: Staging<'_>) -> Result<BTreeSet<LinkId>> {
     staging
         .linked_names()
         .map(|staged| Ok(staged?.link))

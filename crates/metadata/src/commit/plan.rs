@@ -19,9 +19,9 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use lfsfs_types::limits::{PAGE_ENTRIES_MAX, PATH_LEN_MAX};
 use lfsfs_types::{Aspect, ContentId, DirId, Kind, Link, LinkId, Name, Record};
 
+use super::Change;
 use super::contents::{ContentCheck, Lengths};
 use super::staging::{Staging, StagingEdits};
-use super::{Change, links};
 use crate::error::{Refusal, Result};
 use crate::metadata::Metadata;
 use crate::rows::{CountersRow, StagedRow};
@@ -193,14 +193,14 @@ impl<'a> Planner<'a> {
         self.source = Some(source);
     }
 
-    /// Works out what the changes mean on the base; `head` is the newest version.
-    pub(super) fn plan(&mut self, head: View<'a>) -> Result<()> {
+    /// Works out what the changes mean on the base. Names of links that no change names come in by
+    /// [`super::links::spread`], after this.
+    pub(super) fn plan(&mut self) -> Result<()> {
         self.collect()?;
         self.give_directory_ids()?;
         self.check_places()?;
         self.empty_directories_made_again()?;
-        self.settle()?;
-        links::spread(self, head)
+        self.settle()
     }
 
     /// Goes on with the changes as changes of the newest version, to which they were made to fit.
@@ -222,14 +222,9 @@ impl<'a> Planner<'a> {
     /// Returns the plan, unless nothing makes a version, and the counters behind all ids that it
     /// gives.
     ///
-    /// `longest` is an upper bound of the paths of the newest version, if it was counted.
-    pub(super) fn finish(mut self, longest: Option<u32>) -> Result<(Option<Plan>, CountersRow)> {
-        links::check(&mut self)?;
-        self.edits.finish()?;
-        if self.makes_version {
-            self.plan.longest_path = self.longest_path(longest)?;
-        }
-        Ok((self.makes_version.then_some(self.plan), self.counters))
+    /// Before, [`super::links::check`] has counted the names of links.
+    pub(super) fn finish(self) -> (Option<Plan>, CountersRow) {
+        (self.makes_version.then_some(self.plan), self.counters)
     }
 
     /// Compares what is staged with the version at hand.

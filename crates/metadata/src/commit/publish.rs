@@ -19,8 +19,9 @@ use lfsfs_types::{
 use super::lease::{Lease, LeasedWrites};
 use super::plan::{Difference, Plan, Planner};
 use super::staging::Staging;
-use super::{Change, CommitSession, Mode, Published, force, rebase, told, undo};
+use super::{Change, CommitSession, Mode, Published, force, links, rebase, told, undo};
 use crate::error::{MetadataError, Refusal, Result};
+use crate::exact::ExactVersion;
 use crate::keys;
 use crate::metadata::{get_row, random};
 use crate::rows::{
@@ -81,7 +82,7 @@ impl CommitSession {
             self.staging().renew(self.row_now().encode())?;
             let record = self.metadata.version(project, head.number)?;
             return Ok(Published {
-                is_rebased: self.params.base.0 != record.number,
+                is_rebased: self.params.base.number != record.number,
                 ..Published::found(record)
             });
         };
@@ -125,12 +126,12 @@ impl CommitSession {
         let project = self.params.project;
         let view = |number| self.metadata.view_unchecked(project, number);
         let longest = self.metadata.version(project, head.number)?.counts.path_len;
-        let (base, head) = (view(self.params.base.0), view(head.number));
+        let (base, head) = (view(self.params.base.number), view(head.number));
         let mut planner = Planner::new(&self.metadata, base, self.staging(), counters);
         if let Mode::Rollback(version) = self.mode {
             planner.give_back_from(view(version));
         }
-        planner.plan(head)?;
+        plan_with_links(&mut planner, head)?;
         if base.version == head.version {
             return Planned::new(planner, longest);
         }
@@ -151,8 +152,7 @@ impl CommitSession {
         let made = force::stage(&planner, &comparison, forced)?;
         let mut again = Planner::new(&self.metadata, head, forced, counters);
         again.is_merged = true;
-        let planned = again
-            .plan(head)
+        let planned = plan_with_links(&mut again, head)
             .and_then(|()| Planned::new(again, longest))
             .map_err(|error| told::with_path(error, forced, &[head]))?;
         Ok(planned.known_as(&made))
@@ -160,7 +160,7 @@ impl CommitSession {
 
     /// Checks that the base is a version that was published, and for a rollback the newest one.
     fn check_base(&self, head: HeadRow) -> Result<()> {
-        let (base, id) = self.params.base;
+        let ExactVersion { number: base, id } = self.params.base;
         let is_rollback = matches!(self.mode, Mode::Rollback(_));
         if is_rollback && base != head.number {
             return Err(MetadataError::Stale {
@@ -198,7 +198,7 @@ impl CommitSession {
             number,
             id: self.params.version,
             parent: old.number,
-            base: self.params.base.0,
+            base: self.params.base.number,
             origin: self.params.origin,
             time: self.metadata.now(),
             author: self.params.author.clone(),
@@ -236,6 +236,13 @@ impl CommitSession {
     }
 }
 
+/// Plans the changes, with those of names of links that the commit does not name; `head` is the newest
+/// version.
+fn plan_with_links<'a>(planner: &mut Planner<'a>, head: View<'a>) -> Result<()> {
+    planner.plan()?;
+    links::spread(planner, head)
+}
+
 /// What is to be published, and where it is staged.
 struct Planned<'a> {
     staging: Staging<'a>,
@@ -248,9 +255,16 @@ struct Planned<'a> {
 }
 
 impl<'a> Planned<'a> {
-    fn new(planner: Planner<'a>, longest: Option<u32>) -> Result<Self> {
+    /// Ends the planning. `longest` is an upper bound of the paths of the newest version, if it was
+    /// counted.
+    fn new(mut planner: Planner<'a>, longest: Option<u32>) -> Result<Self> {
         let staging = planner.staging;
-        let (plan, counters) = planner.finish(longest)?;
+        links::check(&mut planner)?;
+        planner.edits.finish()?;
+        if planner.makes_version {
+            planner.plan.longest_path = planner.longest_path(longest)?;
+        }
+        let (plan, counters) = planner.finish();
         let made = plan.as_ref();
         let dirs = made.map(|plan| plan.directory_ids().clone());
         let links = made.map(|plan| plan.link_ids().clone());

@@ -11,10 +11,11 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use lfsfs_types::limits::CONFLICTS_TOLD_MAX;
 use lfsfs_types::{DirId, ObjectPath, Record};
 
+use super::Change;
 use super::conflict::{Footprint, Sides, TheirVerdict, Verdict};
+use super::merge::merge_links;
 use super::plan::Planner;
 use super::staging::StagingEdits;
-use super::{Change, links};
 use crate::changed::for_each_changed;
 use crate::error::Result;
 use crate::view::View;
@@ -98,7 +99,7 @@ pub(super) fn apply<'a>(planner: &mut Planner<'a>, comparison: Comparison<'a>) -
         planner.plan.unite(*mine, *theirs);
         planner.made_again.insert(*theirs, *mine);
     }
-    links::merge(planner, &sides)?;
+    merge_links(planner, &sides)?;
     planner.move_to(sides.head)
 }
 

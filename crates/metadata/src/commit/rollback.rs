@@ -8,6 +8,7 @@ use lfsfs_types::{Origin, ProjectId, VersionId, VersionNumber};
 use super::{Begun, Change, CommitParams, Mode, Published};
 use crate::changed::for_each_changed;
 use crate::error::{MetadataError, Result};
+use crate::exact::ExactVersion;
 use crate::metadata::{Metadata, SCAN_PAGE};
 
 /// What a rollback is.
@@ -42,7 +43,10 @@ impl Metadata {
         let head = self.head(params.project)?;
         let begun = self.begin_commit(CommitParams {
             project: params.project,
-            base: (head.number, head.id),
+            base: ExactVersion {
+                number: head.number,
+                id: head.id,
+            },
             version: params.version,
             origin: Origin::Rollback(params.to),
             author: params.author.clone(),

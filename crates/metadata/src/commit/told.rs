@@ -23,7 +23,7 @@ impl CommitSession {
     fn versions(&self) -> Vec<View<'_>> {
         let project = self.params.project;
         let head = self.metadata.head(project).map(|head| head.number);
-        let numbers = head.into_iter().chain([self.params.base.0]);
+        let numbers = head.into_iter().chain([self.params.base.number]);
         numbers
             .map(|number| self.metadata.view_unchecked(project, number))
             .collect()

@@ -11,7 +11,8 @@ use lfsfs_meta_store::{
     Applied, Batch, KeyRange, MemoryStore, MetaError, MetaStore, MetaStoreExt as _, Read, Rows,
 };
 use lfsfs_metadata::{
-    Begun, Change, Metadata, MetadataError, Project, ProjectSettings, Published, Renames,
+    Begun, Change, ExactVersion, Metadata, MetadataError, Project, ProjectSettings, Published,
+    Renames,
 };
 use lfsfs_types::{DirId, Link, LinkId, ProjectName, Record, TagName, VersionId, VersionNumber};
 
@@ -290,7 +291,7 @@ fn crash_everywhere(versions: usize, made_before: bool) {
 
 fn check_after_crash(store: &Arc<Double>, project: &Project, expected: &[Tree], answered: bool) {
     let metadata = open(store.clone());
-    let head = metadata.project_by_id(project.id).unwrap().head.0.0 as usize;
+    let head = metadata.project_by_id(project.id).unwrap().head.number.0 as usize;
     let last = expected.len() - 1;
     assert!(head == last || head == last - 1, "the head is {head}");
     assert!(head == last || !answered, "an answered version is gone");
@@ -435,7 +436,7 @@ fn check_overtaken(
 ) {
     let fast_one = crate::support::name("fast");
     let head = fast.project_by_id(project.id).unwrap().head;
-    let found = Tree::read(fast, project, head.0, 100);
+    let found = Tree::read(fast, project, head.number, 100);
     assert!(found.dirs[&DirId::ROOT].contains_key(&fast_one));
     match result {
         // It had published, or not taken the lease, when the other came.
@@ -444,10 +445,10 @@ fn check_overtaken(
             // It was rebased, or it was the one that others came behind.
             let number = VersionNumber(2 + u64::from(record.parent != record.base));
             assert_eq!(record.number, number);
-            assert_eq!(head.0, VersionNumber(3));
+            assert_eq!(head.number, VersionNumber(3));
         }
         Err(MetadataError::LeaseLost { .. }) => {
-            assert_eq!(head.0, VersionNumber(2));
+            assert_eq!(head.number, VersionNumber(2));
             let mut expected = trees[1].clone();
             let root = expected.dirs.get_mut(&DirId::ROOT).unwrap();
             root.insert(fast_one, file(9));
@@ -473,7 +474,10 @@ fn crash_rebases(force: bool) {
     let heads = [0, 1, 2].map(|number| Tree::read(&metadata, &project, VersionNumber(number), 9));
     let base = metadata.version(project.id, VersionNumber(1)).unwrap();
     let params = lfsfs_metadata::CommitParams {
-        base: (base.number, base.id),
+        base: ExactVersion {
+            number: base.number,
+            id: base.id,
+        },
         force,
         ..params(&metadata, &project, LAST)
     };
@@ -507,7 +511,7 @@ fn crash_rebases(force: bool) {
             let after = open(Arc::new(double.after_crash(kept, None)));
             check_trees(&after, &project, &heads);
             assert_clean(&after);
-            let head = after.project_by_id(project.id).unwrap().head.0;
+            let head = after.project_by_id(project.id).unwrap().head.number;
             assert!(head.0 == 3 || (head.0 == 2 && result.is_err()));
             if head.0 == 2 {
                 let record = publish(&after).unwrap().record;
@@ -564,7 +568,7 @@ fn a_commit_sent_twice_is_made_once() {
     let [first, second] = sessions.map(|session| session.publish().unwrap());
     assert_eq!(first.record, second.record);
     assert!(first.is_new && !second.is_new);
-    let head = metadata.project_by_id(project.id).unwrap().head.0;
+    let head = metadata.project_by_id(project.id).unwrap().head.number;
     assert_eq!(head, VersionNumber(2));
 }
 

@@ -79,7 +79,7 @@ fn child() {
     };
     let metadata = open(Arc::new(store));
     let project = metadata.project(&ProjectName::new("app").unwrap()).unwrap();
-    commit_as(&metadata, &project, VERSION, changes(project.head.0)).unwrap();
+    commit_as(&metadata, &project, VERSION, changes(project.head.number)).unwrap();
 }
 
 fn changes(head: VersionNumber) -> Vec<lfsfs_metadata::Change> {
@@ -115,7 +115,7 @@ fn kill_at(at: u64, first: bool) -> bool {
         if !first {
             commit_as(&metadata, &project, [1; 16], first_version()).unwrap();
         }
-        let head = metadata.project_by_id(project.id).unwrap().head.0;
+        let head = metadata.project_by_id(project.id).unwrap().head.number;
         Tree::read(&metadata, &project, head, 100)
     };
     let status = Command::new(std::env::current_exe().unwrap())
@@ -130,7 +130,7 @@ fn kill_at(at: u64, first: bool) -> bool {
     let metadata = open(Arc::new(SledStore::open(dir.path()).unwrap()));
     let project = metadata.project(&ProjectName::new("app").unwrap()).unwrap();
     let base = VersionNumber(u64::from(!first));
-    let (head, _) = project.head;
+    let head = project.head.number;
     assert!(head == base || head == base.next());
     assert!(
         head != base || !status.success(),

@@ -1,6 +1,8 @@
 //! Hard links of which a commit names some names only.
 
-use lfsfs_metadata::{Change, CommitParams, Metadata, MetadataError, Project, Published};
+use lfsfs_metadata::{
+    Change, CommitParams, ExactVersion, Metadata, MetadataError, Project, Published,
+};
 use lfsfs_types::{DirId, Link, LinkId, Record, VersionNumber};
 
 use crate::support::{
@@ -57,7 +59,10 @@ impl Scene {
     fn params(&self, id: u8) -> CommitParams {
         let base = self.metadata.version(self.project.id, VersionNumber(1));
         CommitParams {
-            base: (VersionNumber(1), base.unwrap().id),
+            base: ExactVersion {
+                number: VersionNumber(1),
+                id: base.unwrap().id,
+            },
             ..params(&self.metadata, &self.project, [id; 16])
         }
     }
@@ -76,7 +81,12 @@ impl Scene {
     /// Returns what the names are in the newest version.
     fn names(&self) -> [Option<Record>; 3] {
         assert_clean(&self.metadata);
-        let head = self.metadata.project_by_id(self.project.id).unwrap().head.0;
+        let head = self
+            .metadata
+            .project_by_id(self.project.id)
+            .unwrap()
+            .head
+            .number;
         let places = [(DirId::ROOT, "a"), (DirId::ROOT, "b"), (self.dir, "c")];
         places.map(|(dir, text)| {
             let found = self
@@ -233,7 +243,7 @@ fn a_name_that_moves_keeps_the_times_that_others_set() {
             let d = name("d");
             let found = scene
                 .metadata
-                .state(scene.project.id, head.0, scene.dir, Some(&d));
+                .state(scene.project.id, head.number, scene.dir, Some(&d));
             assert_eq!(found.unwrap(), a);
         }
     }

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use lfsfs_meta_store::{MetaStore, SledStore};
 use lfsfs_metadata::{
-    Change, CommitParams, Metadata, MetadataError, Project, Published, Renames, RollbackParams,
+    Change, CommitParams, ExactVersion, Metadata, MetadataError, Project, Published, Renames,
+    RollbackParams,
 };
 use lfsfs_types::limits::PATH_LEN_MAX;
 use lfsfs_types::{DirId, Kind, LinkId, Name, ObjectPath, Record, VersionId, VersionNumber};
@@ -203,7 +204,10 @@ impl History {
         self.random = random;
         let mut params = params(&self.metadata, &self.project, self.random.id());
         let on = VersionNumber(on as u64);
-        params.base = (on, self.metadata.version(self.project.id, on).unwrap().id);
+        params.base = ExactVersion {
+            number: on,
+            id: self.metadata.version(self.project.id, on).unwrap().id,
+        };
         if let Some(tree) = too_long {
             self.refuse_too_long(&params, &base, tree);
         }
@@ -255,7 +259,7 @@ impl History {
         };
         assert!(paths.iter().all(known), "{paths:?}");
         let project = self.metadata.project_by_id(self.project.id).unwrap();
-        assert_eq!(project.head.0, self.head());
+        assert_eq!(project.head.number, self.head());
     }
 
     fn force(&mut self, params: CommitParams, changes: Vec<Change>, trees: [&Tree; 3]) {

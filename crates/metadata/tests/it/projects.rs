@@ -61,7 +61,10 @@ fn a_renamed_project_keeps_its_versions() {
     let taken = metadata.rename_project(&old, &project_name("taken"));
     assert!(matches!(taken, Err(MetadataError::ProjectExists { .. })));
     let renamed = metadata.rename_project(&old, &new).unwrap();
-    assert_eq!((renamed.id, renamed.head.0), (project.id, VersionNumber(1)));
+    assert_eq!(
+        (renamed.id, renamed.head.number),
+        (project.id, VersionNumber(1))
+    );
     let gone = metadata.rename_project(&old, &new).unwrap_err();
     assert!(matches!(gone, MetadataError::UnknownProject { .. }));
     assert_clean(&metadata);
@@ -154,7 +157,7 @@ fn a_forced_removal_keeps_a_directory_with_another_mode_and_not_what_is_in_it() 
     let mut mine = params(&metadata, &project, [9; 16]);
     mine.force = true;
     let found = |path: &str| {
-        let head = metadata.project_by_id(project.id).unwrap().head.0;
+        let head = metadata.project_by_id(project.id).unwrap().head.number;
         let path = ObjectPath::new(path.as_bytes()).unwrap();
         metadata.lookup(project.id, head, &path).unwrap()
     };

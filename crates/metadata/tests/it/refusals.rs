@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lfsfs_meta_store::{Batch, MemoryStore, MetaStoreExt as _};
 use lfsfs_metadata::{
-    Change, Metadata, MetadataError, NodeFigures, Project, ProjectSettings, Refusal,
+    Change, ExactVersion, Metadata, MetadataError, NodeFigures, Project, ProjectSettings, Refusal,
 };
 use lfsfs_types::content::{Content, PieceList};
 use lfsfs_types::{
@@ -68,7 +68,12 @@ fn scene() -> Scene {
 impl Scene {
     fn refusal(&self, changes: Vec<Change>) -> Refusal {
         let error = commit_as(&self.metadata, &self.project, [77; 16], changes).unwrap_err();
-        let head = self.metadata.project_by_id(self.project.id).unwrap().head.0;
+        let head = self
+            .metadata
+            .project_by_id(self.project.id)
+            .unwrap()
+            .head
+            .number;
         assert_eq!(head, VersionNumber(1), "nothing was published");
         assert_clean(&self.metadata);
         match error {
@@ -339,7 +344,10 @@ fn bases_that_do_not_fit() {
     let good = params(&scene.metadata, &scene.project, [5; 16]);
     let with_base = |number, id| {
         let mut params = good.clone();
-        params.base = (VersionNumber(number), VersionId(id));
+        params.base = ExactVersion {
+            number: VersionNumber(number),
+            id: VersionId(id),
+        };
         scene.metadata.begin_commit(params).unwrap_err()
     };
     assert!(matches!(
@@ -388,7 +396,10 @@ fn parameters_that_are_out_of_range() {
     );
     let mut unknown = good;
     unknown.project = ProjectId([3; 16]);
-    unknown.base = (VersionNumber::ZERO, VersionId::ZERO);
+    unknown.base = ExactVersion {
+        number: VersionNumber::ZERO,
+        id: VersionId::ZERO,
+    };
     assert!(
         scene
             .metadata

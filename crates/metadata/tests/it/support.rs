@@ -204,7 +204,7 @@ pub(crate) fn commit(
     project: &Project,
     changes: Vec<Change>,
 ) -> VersionRecord {
-    let head = metadata.project_by_id(project.id).unwrap().head.0;
+    let head = metadata.project_by_id(project.id).unwrap().head.number;
     let published = commit_as(metadata, project, [head.0 as u8 + 1; 16], changes).unwrap();
     assert!(published.is_new, "the commit changed nothing");
     published.record

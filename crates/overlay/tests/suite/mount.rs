@@ -160,9 +160,10 @@ impl Mount {
             .unwrap()
             .directory()
             .is_some();
-        self.apply(match directory {
-            true => Operation::Rmdir { place, ino, time },
-            false => Operation::Unlink { place, ino, time },
+        self.apply(if directory {
+            Operation::Rmdir { place, ino, time }
+        } else {
+            Operation::Unlink { place, ino, time }
         });
         ino
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use lfsfs_cache::DiskCache;
-use lfsfs_client::ChunkLocation;
+use lfsfs_remote::ChunkLocation;
 use lfsfs_types::chunk::decode_block;
 
 use super::{ATTEMPTS, Chunk, Chunks, READ, VERIFY};

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use lfsfs_client::{RemoteError, Resolved, StoredList};
+use lfsfs_remote::{RemoteError, Resolved, StoredList};
 use lfsfs_types::ContentId;
 use lfsfs_types::content::{Piece, PieceList};
 use lfsfs_types::limits::CONTENTS_PER_MESSAGE_MAX;

@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use lfsfs_client::RemoteError;
+use lfsfs_remote::RemoteError;
 use lfsfs_types::{
     ACCESS_LIST, AccessList, Kind, Name, ObjectPath, Record, Timestamp, Xattr, XattrValue,
 };

@@ -2,9 +2,11 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use lfsfs_client::RemoteError;
 use lfsfs_common::PoolError;
+use lfsfs_reader::ReadError;
+use lfsfs_remote::RemoteError;
 use lfsfs_types::PathError;
 use rustix::io::Errno;
 use thiserror::Error;
@@ -85,6 +87,18 @@ pub enum ExportError {
     /// A part of the work stopped without saying why, which is a defect.
     #[error("the export stopped: {0}")]
     Stopped(&'static str),
+}
+
+impl From<ReadError> for ExportError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            // What was tried is known to the user: the remote's own words are enough.
+            ReadError::Remote { source, .. } => Self::Remote(Arc::unwrap_or_clone(source)),
+            ReadError::Timeout { .. } => {
+                Self::Stopped("a read has a deadline, and should have none")
+            }
+        }
+    }
 }
 
 impl ExportError {

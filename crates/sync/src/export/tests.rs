@@ -3,8 +3,8 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, symlink};
 use std::path::Path;
 
-use lfsfs_client::RemoteError;
-use lfsfs_client::memory::{Faults, MemoryRemote, MemoryTree, plain};
+use lfsfs_remote::RemoteError;
+use lfsfs_remote::memory::{Faults, MemoryRemote, MemoryTree, plain};
 use lfsfs_types::{DirId, Kind, Link, LinkId, Xattr, XattrName, XattrValue};
 
 use super::*;

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{FuturesOrdered, StreamExt as _};
-use lfsfs_client::{DirectoryListing, RemoteError, RemoteRead, Snapshot};
 use lfsfs_common::JobQueue;
+use lfsfs_remote::{DirectoryListing, RemoteError, RemoteRead, Snapshot};
 use lfsfs_types::{DirId, Kind, LinkId, Name, ObjectPath, Record};
 use rustix::fs::FileType;
 use rustix::io::Errno;

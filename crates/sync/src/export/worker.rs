@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::stream::{self, StreamExt as _};
-use lfsfs_client::RemoteError;
 use lfsfs_common::random::random_bytes;
+use lfsfs_remote::RemoteError;
 use lfsfs_types::content::{Piece, describe};
 use lfsfs_types::limits::SMALL_CONTENT_LEN_MAX;
 use lfsfs_types::{ContentId, Kind, LinkId, Name, ObjectPath, Record, XattrValue};
@@ -116,10 +116,8 @@ impl Workshop {
         let wanted: Vec<ContentId> = jobs.iter().flat_map(wanted).collect();
         match self.runtime.block_on(self.contents.load(&wanted)) {
             Ok(loaded) => Ok(Some(loaded)),
-            Err(error) => match ExportError::from(error) {
-                failure if failure.is_of_one_object() => Ok(None),
-                failure => Err(failure),
-            },
+            Err(failure) if failure.is_of_one_object() => Ok(None),
+            Err(failure) => Err(failure),
         }
     }
 
@@ -164,7 +162,7 @@ impl Workshop {
     /// Loads the extended attributes that are contents.
     pub(crate) fn xattr_contents(&self, record: &Record) -> Result<Loaded, ExportError> {
         let wanted: Vec<ContentId> = xattr_ids(record).collect();
-        Ok(self.runtime.block_on(self.contents.load(&wanted))?)
+        self.runtime.block_on(self.contents.load(&wanted))
     }
 
     fn make(
@@ -270,12 +268,9 @@ impl Workshop {
             let contents = Arc::clone(&self.contents);
             async move {
                 let ids: Vec<ContentId> = pieces.iter().map(|piece| piece.hash).collect();
-                // As a task of its own, so that it goes on while this thread writes.
-                let load = tokio::spawn(async move { contents.load(&ids).await });
-                let loaded = load
-                    .await
-                    .map_err(|_| ExportError::Stopped("a task panicked"))?;
-                Ok::<_, ExportError>((pieces, loaded?))
+                // It goes on while this thread writes.
+                let loaded = contents.load_in_task(ids).await?;
+                Ok::<_, ExportError>((pieces, loaded))
             }
         });
         let mut loads = std::pin::pin!(stream::iter(loads).buffered(WINDOWS_AT_ONCE));

@@ -3,8 +3,8 @@ use std::fs::File;
 use std::io::{Seek as _, Write as _};
 use std::sync::Arc;
 
-use lfsfs_client::memory::{MemoryRemote, MemoryTree};
-use lfsfs_client::{RemoteRead as _, RemoteWrite as _};
+use lfsfs_remote::memory::{MemoryRemote, MemoryTree};
+use lfsfs_remote::{RemoteRead as _, RemoteWrite as _};
 use lfsfs_types::content::PlacedPiece;
 use lfsfs_types::limits::SMALL_CONTENT_LEN_MAX;
 use lfsfs_types::{ProjectId, Source};

@@ -9,9 +9,9 @@ use lfsfs_overlay::{BaseKey, Inode, Slot, State};
 use lfsfs_types::limits::PATH_LEN_MAX;
 use lfsfs_types::{DirId, Name, ObjectPath, path_text};
 
+use crate::base::BaseVersion;
 use crate::error::VfsError;
 use crate::verb_error::ChangesError;
-use crate::vfs::BaseVersion;
 
 const ACTION: &str = "find where directories are";
 

@@ -7,12 +7,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lfsfs_client::RemoteRead;
+use lfsfs_remote::RemoteRead;
 use lfsfs_types::{DirId, Name};
 
 use super::error::CommitError;
+use crate::base::BaseVersion;
 use crate::directory::VersionPlace;
-use crate::vfs::BaseVersion;
 
 /// Conflicts of which the paths are told.
 const TOLD_MAX: usize = 1000;

@@ -2,9 +2,9 @@
 
 use std::io;
 
-use lfsfs_client::RemoteError;
 use lfsfs_common::PoolError;
 use lfsfs_overlay::OverlayError;
+use lfsfs_remote::RemoteError;
 use lfsfs_types::VersionNumber;
 use lfsfs_upload::UploadError;
 use thiserror::Error;

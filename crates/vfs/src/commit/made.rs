@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use lfsfs_client::{DirectoryListing, Published, RemoteError, RemoteRead};
 use lfsfs_overlay::{ChangedEntry, CommitIds, DirectoryRef, Entry, Inode, Sealed};
+use lfsfs_remote::{DirectoryListing, Published, RemoteError, RemoteRead};
 use lfsfs_types::{DirId, LinkId, Name, ProjectId, Record, VersionNumber};
 
 /// New directories and files with several names, by their inodes.

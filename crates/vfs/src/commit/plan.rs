@@ -18,11 +18,11 @@ use super::conflicts::Conflicts;
 use super::contents::FileKind;
 use super::error::CommitError;
 use super::made::Made;
+use crate::base::BaseVersion;
 use crate::blocking::blocking;
 use crate::directory::VersionPlace;
 use crate::error::VfsError;
 use crate::listing::Listing;
-use crate::vfs::BaseVersion;
 
 /// Files of one batch, and the bytes that end one earlier.
 const BATCH_FILES_MAX: usize = 256;
@@ -80,7 +80,12 @@ impl Workshop {
             .run(plan, move |batch| Ok(working.tell_files(batch)?))
             .await?;
         let ending = Arc::clone(self);
-        blocking("the end of a commit's streams", move || ending.finish()).await??;
+        blocking(
+            self.base.spawner(),
+            "the end of a commit's streams",
+            move || ending.finish(),
+        )
+        .await??;
         Ok(made)
     }
 

@@ -48,7 +48,7 @@ fn plan_attributes(
     let changes_owner = new.uid.is_some() || new.gid.is_some();
     let before = object.recorded_mode();
     let set = |mode: u16| access::recorded(mode, before, object.access_list());
-    let left = || mode_left((old.kind, before), new, changes_owner);
+    let left = || mode_left(old.kind, before, new, changes_owner);
     let mode = new.mode.map(set).or_else(left);
     if let Some(size) = new.size {
         object.expect_file()?;
@@ -122,7 +122,7 @@ fn plan_access_time(plan: &mut Plan<'_, '_>, object: &Object<'_>, new: &SetAttr)
 }
 
 /// Returns the mode that a change of owner or size leaves, if it is another one.
-fn mode_left((kind, mode): (FileKind, u16), new: &SetAttr, changes_owner: bool) -> Option<u16> {
+fn mode_left(kind: FileKind, mode: u16, new: &SetAttr, changes_owner: bool) -> Option<u16> {
     let cuts = new.size.is_some() && new.privileges == Privileges::Kill;
     let applies = cuts || (changes_owner && kind != FileKind::Directory);
     applies.then(|| without_privileges(mode)).flatten()

@@ -10,10 +10,10 @@ use lfsfs_overlay::{Inode, Slot, State};
 use lfsfs_types::limits::PATH_LEN_MAX;
 use lfsfs_types::{Name, nodeid};
 
+use crate::base::BaseVersion;
 use crate::error::{Interrupted, VfsError};
 use crate::inode::Place;
 use crate::merged::{MergedDir, MergedView, Object};
-use crate::vfs::BaseVersion;
 use crate::writable::Known;
 use crate::writable::plan::Plan;
 

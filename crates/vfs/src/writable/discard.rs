@@ -55,7 +55,10 @@ impl Exclusive<'_> {
             };
             let count = dropped.count;
             // The changes are gone whatever becomes of the kernel: its failure was logged.
-            let _ = blocking("telling the kernel", move || tell(&dropped, &*kernel)).await;
+            let _ = blocking(self.vfs.base().spawner(), "telling the kernel", move || {
+                tell(&dropped, &*kernel);
+            })
+            .await;
             return Ok(count);
         }
     }

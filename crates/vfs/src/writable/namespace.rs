@@ -4,9 +4,9 @@ use lfsfs_overlay::{Creation, EntryName, NewNode, Operation};
 use lfsfs_types::Name;
 use lfsfs_types::limits::TARGET_LEN_MAX;
 
+use crate::base::Entry;
 use crate::error::{Interrupted, VfsError};
 use crate::merged::{Fetched, MergedDir, MergedView, NamedObject, name_of};
-use crate::vfs::Entry;
 use crate::writable::plan::Plan;
 use crate::writable::request::{Existing, Owner, SpecialFile};
 use crate::writable::{Known, Vfs, depth};

@@ -21,8 +21,8 @@ mod tests;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use lfsfs_client::{ChangedName, Snapshot, VersionRange};
 use lfsfs_overlay::{CommitIds, NumberRow, Overlay};
+use lfsfs_remote::{ChangedName, Snapshot, VersionRange};
 use lfsfs_types::{Name, VersionId};
 
 use self::commit_mapping::CommitMapping;
@@ -204,7 +204,7 @@ impl Vfs {
         };
         self.replace(delta, step, kernel).await?;
         let overlay = Arc::clone(overlay);
-        Ok(blocking(SYNC, move || overlay.sync()).await??)
+        Ok(blocking(self.base().spawner(), SYNC, move || overlay.sync()).await??)
     }
 
     async fn replace(
@@ -223,7 +223,10 @@ impl Vfs {
             ..SwitchReport::default()
         };
         let cache = Arc::clone(kernel);
-        blocking(TELL, move || drop_entries(&*cache, &entries)).await?;
+        blocking(self.base().spawner(), TELL, move || {
+            drop_entries(&*cache, &entries);
+        })
+        .await?;
         let outcome = loop {
             match self.flip(&delta, &step) {
                 Ok(outcome) => break outcome,
@@ -237,7 +240,7 @@ impl Vfs {
         let cache = Arc::clone(kernel);
         let (overlay, inodes) = (self.stack.overlay().cloned(), Arc::clone(&self.inodes));
         // Goes to its end even if the caller is dropped.
-        blocking(TELL, move || {
+        blocking(self.base().spawner(), TELL, move || {
             drop_stale(&*cache, &outcome);
             drop(drained);
             if let Some(overlay) = overlay {

@@ -5,7 +5,7 @@ use lfsfs_overlay::{Inode, Operation};
 use lfsfs_types::limits::{XATTR_LEN_MAX, XATTR_NAMES_LEN_MAX, XATTRS_MAX};
 use lfsfs_types::{XattrName, XattrNameError, XattrNamespace, XattrValue, nodeid};
 
-use crate::changed_file::{not_below, read_below};
+use crate::changed_file::{BelowRange, not_below, read_below};
 use crate::error::{Interrupted, VfsError};
 use crate::merged::Object;
 use crate::stack::Resolved;
@@ -33,7 +33,13 @@ impl Vfs {
             Some(XattrValue::Content { content, len }) => {
                 let below = inode.base.as_deref().ok_or_else(not_below)?;
                 let len = u64::from(*len);
-                read_below(base, below, (*content, len), (0, len)).await
+                let range = BelowRange {
+                    content: *content,
+                    size: len,
+                    offset: 0,
+                    len,
+                };
+                read_below(base, below, range).await
             }
         }
     }

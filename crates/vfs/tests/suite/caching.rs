@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use lfsfs_client::Call;
-use lfsfs_client::memory::Calls;
 use lfsfs_reader::ReaderConfig;
+use lfsfs_remote::Call;
+use lfsfs_remote::memory::Calls;
 use lfsfs_types::nodeid;
 use lfsfs_vfs::{FileKind, VfsConfig};
 

@@ -1,24 +1,27 @@
 //! A real server in this process, and mounts of its versions without a kernel.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use lfsfs_cache::{CacheConfig, DiskCache};
-use lfsfs_client::{Admin, ClientConfig, GrpcRemote, Remote, RemoteRead, Retry};
+use lfsfs_client::{Admin, ClientConfig, GrpcRemote};
 use lfsfs_common::clock::{TestClock, WallTime};
 use lfsfs_overlay::OverlayOptions;
+use lfsfs_remote::{Remote, RemoteRead, Retry};
 use lfsfs_server::{ListenPolicy, ServerConfig, ServerError, bind, run};
 use lfsfs_testkit::tempdir::ThreadDir;
 use lfsfs_types::{ObjectPath, ProjectName, Source};
 use lfsfs_upload::Progress;
 use lfsfs_vfs::{
-    Attr, BaseVersion, CommitError, CommitOutcome, CommitParams, Existing, FileKind, Kernel,
-    KernelCache, NoBarrier, OverlayPlace, Privileges, RenameMode, SetAttr, Vfs, VfsConfig,
-    VfsError,
+    Attr, BaseVersion, CommitError, CommitOutcome, CommitParams, Existing, FileKind, Hold, Kernel,
+    KernelCache, OverlayPlace, Privileges, RenameMode, SetAttr, Vfs, VfsConfig, VfsError,
+    WriteBarrier,
 };
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -187,9 +190,21 @@ async fn start(
     (ready.await.unwrap(), shutdown, server)
 }
 
-/// A kernel that keeps nothing.
+/// No kernel: nothing is kept, and each write call is made at once.
 #[derive(Debug)]
 struct NoKernel;
+
+impl WriteBarrier for NoKernel {
+    fn settle(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(std::future::ready(()))
+    }
+
+    fn hold(&self) -> Box<dyn Hold> {
+        Box::new(Self)
+    }
+}
+
+impl Hold for NoKernel {}
 
 impl KernelCache for NoKernel {
     fn drop_entry(&self, _: u64, _: &[u8]) {}
@@ -221,7 +236,7 @@ impl Mount {
         let remote: Arc<dyn Remote> = Arc::new(self.remote.clone());
         let kernel = Kernel {
             cache: Arc::new(NoKernel),
-            barrier: Arc::new(NoBarrier),
+            barrier: Arc::new(NoKernel),
         };
         let exclusive = self.vfs.exclusive().await;
         exclusive

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use lfsfs_client::memory::{Faults, Tamper, plain};
-use lfsfs_client::{MemoryRemote, RemoteError};
+use lfsfs_remote::memory::{Faults, Tamper, plain};
+use lfsfs_remote::{MemoryRemote, RemoteError};
 use lfsfs_testkit::tempdir::ThreadDir;
 use lfsfs_types::Kind;
 use lfsfs_vfs::VfsError;
@@ -131,9 +131,10 @@ fn files_below(dir: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
-        match path.is_dir() {
-            true => files.extend(files_below(&path)),
-            false => files.push(path),
+        if path.is_dir() {
+            files.extend(files_below(&path))
+        } else {
+            files.push(path)
         }
     }
     files.sort();
@@ -220,9 +221,10 @@ async fn the_cache_may_be_deleted_while_mounted() {
     for _ in 0..3 {
         for entry in fs::read_dir(setup.cache_dir()).unwrap() {
             let path = entry.unwrap().path();
-            match path.is_dir() {
-                true => fs::remove_dir_all(path).unwrap(),
-                false => fs::remove_file(path).unwrap(),
+            if path.is_dir() {
+                fs::remove_dir_all(path).unwrap()
+            } else {
+                fs::remove_file(path).unwrap()
             }
         }
         assert_eq!(walk(&vfs).await.unwrap(), whole);
@@ -245,7 +247,7 @@ async fn content_that_no_datanode_has_is_an_error() {
     let setup = Setup::new();
     let vfs = setup.mount().await;
     let ino = find(&vfs, "lib/tool.js").await.unwrap().ino;
-    let empty = lfsfs_client::memory::MemoryTree::new();
+    let empty = lfsfs_remote::memory::MemoryTree::new();
     setup.remote.rewrite_chunks(&empty, 1000);
     let error = vfs.read(ino, 0, 10).await.unwrap_err();
     assert!(

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
-use lfsfs_client::memory::{MemoryTree, plain};
+use lfsfs_remote::memory::{MemoryTree, plain};
 use lfsfs_types::{Kind, Link, LinkId, ObjectPath, VersionId};
 use lfsfs_vfs::{DiscardError, KernelCache, Privileges, Vfs};
 use proptest::prelude::*;

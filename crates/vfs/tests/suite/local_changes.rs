@@ -1,8 +1,8 @@
 //! The lines of what a mount changed are the difference between the tree that it began with and the
 //! one that it shows.
 
-use lfsfs_client::Call;
-use lfsfs_client::memory::{Faults, MemoryTree, plain};
+use lfsfs_remote::Call;
+use lfsfs_remote::memory::{Faults, MemoryTree, plain};
 use lfsfs_types::{Kind, Link, LinkId};
 use lfsfs_vfs::{LocalChange, LocalLine, Privileges, Vfs};
 use proptest::prelude::*;

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use lfsfs_client::Call;
-use lfsfs_client::MemoryRemote;
-use lfsfs_client::memory::{MemoryTree, plain};
+use lfsfs_remote::Call;
+use lfsfs_remote::MemoryRemote;
+use lfsfs_remote::memory::{MemoryTree, plain};
 use lfsfs_testkit::tempdir::ThreadDir;
 use lfsfs_types::content::{Piece, PieceList, small_content_id};
 use lfsfs_types::limits::{PIECE_LEN_MIN, PIECES_INLINE_MAX};

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use lfsfs_cache::{CacheConfig, DiskCache};
-use lfsfs_client::memory::{AlteredListings, MemoryTree, plain};
-use lfsfs_client::{DirectoryListing, MemoryRemote, RemoteRead};
 use lfsfs_common::clock::SystemClock;
+use lfsfs_remote::memory::{AlteredListings, MemoryTree, plain};
+use lfsfs_remote::{DirectoryListing, MemoryRemote, RemoteRead};
 use lfsfs_testkit::tempdir::ThreadDir;
 use lfsfs_types::{ContentId, DirId, Kind, Name, Record, Source, VersionId, nodeid};
 use lfsfs_vfs::{BaseVersion, Vfs, VfsConfig};

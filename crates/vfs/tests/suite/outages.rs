@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lfsfs_client::RemoteError;
-use lfsfs_client::memory::{Faults, MemoryTree};
 use lfsfs_reader::ReaderConfig;
+use lfsfs_remote::RemoteError;
+use lfsfs_remote::memory::{Faults, MemoryTree};
 use lfsfs_testkit::tempdir::ThreadDir;
 use lfsfs_types::nodeid;
 use lfsfs_vfs::{VfsConfig, VfsError};

@@ -1,8 +1,8 @@
 //! Ranges of files against their bytes.
 
-use lfsfs_client::MemoryRemote;
-use lfsfs_client::memory::MemoryTree;
 use lfsfs_reader::ReaderConfig;
+use lfsfs_remote::MemoryRemote;
+use lfsfs_remote::memory::MemoryTree;
 use lfsfs_testkit::tempdir::ThreadDir;
 use lfsfs_vfs::{Vfs, VfsConfig};
 use proptest::prelude::*;

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lfsfs_cache::{CacheConfig, DiskCache};
-use lfsfs_client::MemoryRemote;
-use lfsfs_client::memory::{MemoryTree, plain};
 use lfsfs_common::clock::SystemClock;
+use lfsfs_remote::MemoryRemote;
+use lfsfs_remote::memory::{MemoryTree, plain};
 use lfsfs_testkit::tempdir::ThreadDir;
 use lfsfs_types::{DirId, Kind, Link, LinkId, Source, Xattr, XattrName, XattrValue, nodeid};
 use lfsfs_vfs::{Attr, BaseVersion, FileKind, Vfs, VfsConfig, VfsError};

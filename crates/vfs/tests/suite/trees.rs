@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use lfsfs_client::memory::{MemoryTree, plain};
+use lfsfs_remote::memory::{MemoryTree, plain};
 use lfsfs_types::{DirId, Kind, Timestamp};
 use lfsfs_vfs::{
     Existing, FileKind, Privileges, RenameMode, SetAttr, SetTime, Vfs, VfsError, XattrMode,

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use lfsfs_client::MemoryRemote;
-use lfsfs_client::memory::{MemoryTree, plain};
 use lfsfs_common::clock::{TestClock, WallTime};
 use lfsfs_overlay::OverlayOptions;
+use lfsfs_remote::MemoryRemote;
+use lfsfs_remote::memory::{MemoryTree, plain};
 use lfsfs_testkit::tempdir::ThreadDir;
 use lfsfs_types::{DirId, Kind, Link, LinkId, Record, Timestamp, nodeid};
 use lfsfs_vfs::{BaseVersion, OverlayPlace, Owner, Vfs, VfsError};

@@ -4,9 +4,9 @@ use std::pin::pin;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
-use lfsfs_client::Call;
-use lfsfs_client::memory::MemoryTree;
 use lfsfs_overlay::OverlayError;
+use lfsfs_remote::Call;
+use lfsfs_remote::memory::MemoryTree;
 use lfsfs_types::{Timestamp, nodeid};
 use lfsfs_vfs::{
     Allocation, Existing, ModeEffect, Privileges, RenameMode, SetAttr, SetTime, SpecialFile, Vfs,
@@ -669,7 +669,7 @@ async fn a_server_that_is_away_fails_a_change_and_changes_nothing() {
     let machine = Machine::new();
     let vfs = machine.mount().await;
     let directory = ino(&vfs, "a").await;
-    let faults = lfsfs_client::memory::Faults {
+    let faults = lfsfs_remote::memory::Faults {
         is_down: true,
         ..Default::default()
     };

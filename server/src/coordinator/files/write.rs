@@ -84,7 +84,7 @@ fn try_publish(
         Ok(Begun::AlreadyDone(record)) => return Ok(Ok(record.number)),
         Err(error) => return Ok(Err(error)),
     };
-    let changes = match changes(metadata, project.head.0, change) {
+    let changes = match changes(metadata, project.head.number, change) {
         Ok(changes) => changes,
         Err(fault) => {
             session.discard().map_err(MetadataError::into_fault)?;

@@ -3,10 +3,11 @@
 use std::io;
 
 use futures::TryStreamExt as _;
-use lfsfs_client::{Call, Client, DiffEntry, RemoteError, Renames, Snapshot, VersionRange};
+use lfsfs_client::Client;
 use lfsfs_mount::{
     AnswerSink, ChangeItem, ChangeKind, ControlProgress, ControlRequest, Counted, Mount, call_with,
 };
+use lfsfs_remote::{Call, DiffEntry, RemoteError, Renames, Snapshot, VersionRange};
 use lfsfs_types::{ObjectPath, PathError};
 use serde::Serialize;
 

@@ -7,8 +7,8 @@ mod text;
 
 use std::sync::Arc;
 
-use lfsfs_client::{DiffEntry, RemoteRead, Snapshot};
 use lfsfs_mount::mountinfo::MountEntry;
+use lfsfs_remote::{DiffEntry, RemoteRead, Snapshot};
 use lfsfs_types::ObjectPath;
 
 use self::object::{MountFiles, PatchObject, VersionFiles};

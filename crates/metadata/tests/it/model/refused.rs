@@ -108,7 +108,7 @@ impl History {
             Ok(published) => panic!("{published:?} of {tree:?} on {base:?}"),
         };
         let project = self.metadata.project_by_id(self.project.id).unwrap();
-        assert_eq!(project.head.0, self.head());
+        assert_eq!(project.head.number, self.head());
         error
     }
 }

@@ -7,14 +7,14 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use lfsfs_client::ChangedName;
+use lfsfs_remote::ChangedName;
 use lfsfs_types::{Aspect, DirId, LinkId, Name, Record};
 use tokio::task::JoinSet;
 
+use crate::base::BaseVersion;
 use crate::error::VfsError;
 use crate::listing::Listing;
 use crate::stack::PinnedBase;
-use crate::vfs::BaseVersion;
 
 /// Listings that are fetched at once.
 const LOADS_MAX: usize = 16;

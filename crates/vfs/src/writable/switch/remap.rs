@@ -1,4 +1,5 @@
-//! What becomes of each inode that the kernel knows when another version takes the place of the base.
+//! The inode remap: what becomes of each inode that the kernel knows when another version takes the place
+//! of the base.
 //!
 //! Pure: it looks at the table, both versions' listings and the overlay's state before and after,
 //! and says what to change and what to tell the kernel. An object that is the same in both versions

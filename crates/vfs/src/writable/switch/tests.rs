@@ -8,14 +8,18 @@ mod threads;
 mod world;
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
-use lfsfs_client::memory::MemoryTree;
+use lfsfs_remote::Call;
+use lfsfs_remote::memory::MemoryTree;
+use lfsfs_types::{DirId, Name};
 use tokio::time::timeout;
 
 use self::kernel::Told;
 use self::world::{ROOT, World};
 use crate::error::VfsError;
+use crate::kernel::KernelCache;
 use crate::verb_error::SwitchError;
 use crate::writable::request::{Owner, Privileges, SetAttr};
 
@@ -81,6 +85,32 @@ async fn a_switch_shows_the_other_version_and_tells_the_kernel_only_what_differs
     assert_eq!(told, expected);
     assert_eq!((report.entries, report.directories), (5, 2));
     assert_eq!(report.changed, 5);
+}
+
+/// A mount with something mounted below it asks which names would be replaced, before it goes on.
+#[tokio::test]
+async fn a_switch_that_looks_at_its_names_first_asks_the_server_no_more() {
+    let mut asked = Vec::new();
+    for looks_first in [false, true] {
+        let world = World::new(&tree()).await;
+        world.walk().await;
+        let second = world.serve(&next());
+        world.remote.take_calls();
+        let exclusive = world.vfs.exclusive().await;
+        let switch = exclusive.prepare_switch(second).await.unwrap();
+        if looks_first {
+            let replaced = switch.replaced(|it| it.dir == DirId::ROOT).await.unwrap();
+            let names = replaced.iter().flat_map(|it| &it.name);
+            let mut names: Vec<_> = names.map(Name::as_bytes).collect();
+            names.sort_unstable();
+            assert_eq!(names, [&b"b"[..], b"c", b"top"]);
+        }
+        let kernel: Arc<dyn KernelCache> = world.kernel.clone();
+        assert_eq!(switch.run(&kernel).await.unwrap().changed, 5);
+        asked.push(world.remote.take_calls());
+    }
+    assert_eq!(asked[0].of(Call::ChangedNames), 1);
+    assert_eq!(asked[0], asked[1]);
 }
 
 #[tokio::test]
@@ -223,7 +253,7 @@ async fn attributes_alone_are_told_alone() {
     let keep = world.find("a/keep").await;
     world.walk().await;
     let mut tree = tree();
-    let mut record = lfsfs_client::memory::plain(
+    let mut record = lfsfs_remote::memory::plain(
         lfsfs_types::Kind::File {
             size: 4,
             content: tree.content(b"kept"),

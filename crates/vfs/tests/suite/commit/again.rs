@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lfsfs_client::{ClientConfig, GrpcRemote, RemoteRead as _};
+use lfsfs_client::{ClientConfig, GrpcRemote};
+use lfsfs_remote::RemoteRead as _;
 use lfsfs_testkit::proxy::Proxy;
 use lfsfs_types::{Source, VersionId};
 use lfsfs_vfs::CommitError;

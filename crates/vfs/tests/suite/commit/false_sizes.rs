@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use lfsfs_client::RemoteRead;
-use lfsfs_client::memory::{AlteredListings, Listed};
+use lfsfs_remote::RemoteRead;
+use lfsfs_remote::memory::{AlteredListings, Listed};
 use lfsfs_types::limits::SMALL_CONTENT_LEN_MAX;
 use lfsfs_types::{Kind, VersionNumber};
 use lfsfs_vfs::{CommitError, LocalLine};

@@ -7,8 +7,8 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use lfsfs_client::{RemoteRead, Snapshot};
 use lfsfs_mount::mountinfo::MountEntry;
+use lfsfs_remote::{RemoteRead, Snapshot};
 use lfsfs_types::{Kind, ObjectPath};
 use rustix::fs::OFlags;
 use sha2::{Digest as _, Sha256};

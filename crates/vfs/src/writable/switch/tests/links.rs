@@ -1,6 +1,6 @@
 //! Hard links that come, go and change between versions.
 
-use lfsfs_client::memory::{MemoryTree, plain};
+use lfsfs_remote::memory::{MemoryTree, plain};
 use lfsfs_types::{Kind, Link, LinkId};
 
 use super::world::{ROOT, World};
@@ -28,7 +28,7 @@ fn tree(names: &[(&str, Option<u64>)]) -> MemoryTree {
 async fn second_of(
     first: &[(&str, Option<u64>)],
     second: &[(&str, Option<u64>)],
-) -> (World, lfsfs_client::Snapshot) {
+) -> (World, lfsfs_remote::Snapshot) {
     let world = World::new(&tree(first)).await;
     let before = world.snapshot(1);
     let after = world.serve(&tree(second));

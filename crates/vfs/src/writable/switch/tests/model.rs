@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use lfsfs_client::memory::MemoryTree;
+use lfsfs_remote::memory::MemoryTree;
 
 use super::kernel::Told;
 use super::world::{ROOT, Sealing, Seen, Tree, World};
@@ -315,7 +315,7 @@ impl Model {
         self.switch(self.versions.len()).await;
     }
 
-    async fn switch(&mut self, number: usize) {
+    async fn switch(&mut self, version: usize) {
         let (entries, listings, attributes) = {
             let kept = self.world.kernel.kept();
             (
@@ -325,7 +325,7 @@ impl Model {
             )
         };
         self.world.kernel.take_told();
-        let snapshot = self.world.snapshot(number);
+        let snapshot = self.world.snapshot(version);
         self.world.switch(&snapshot).await.unwrap();
         for told in self.world.kernel.take_told() {
             match told {
@@ -345,7 +345,7 @@ impl Model {
                 }
             }
         }
-        self.plain = self.versions[number - 1].plain.clone();
+        self.plain = self.versions[version - 1].plain.clone();
         self.verify().await;
     }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use lfsfs_client::memory::MemoryTree;
+use lfsfs_remote::memory::MemoryTree;
 
 use super::world::{ROOT, World};
 use crate::verb_error::SwitchError;

@@ -5,20 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lfsfs_cache::{CacheConfig, DiskCache};
-use lfsfs_client::memory::MemoryTree;
-use lfsfs_client::{MemoryRemote, RemoteRead as _, Snapshot};
 use lfsfs_common::clock::{TestClock, WallTime};
 use lfsfs_overlay::{CommitIds, OverlayOptions};
+use lfsfs_remote::memory::MemoryTree;
+use lfsfs_remote::{MemoryRemote, RemoteRead as _, Snapshot};
 use lfsfs_testkit::tempdir::ThreadDir;
 use lfsfs_types::{DirId, Kind, Link, LinkId, Record, Source, VersionId, nodeid};
 
 use super::kernel::{Kernel, Told};
 use crate::attr::{Attr, FileKind};
+use crate::base::BaseVersion;
 use crate::config::VfsConfig;
 use crate::error::VfsError;
 use crate::kernel::KernelCache;
 use crate::verb_error::SwitchError;
-use crate::vfs::BaseVersion;
 use crate::writable::Vfs;
 use crate::writable::request::{Existing, OverlayPlace, Owner, Privileges, RenameMode};
 use crate::writable::switch::{PublishedCommit, SwitchReport};

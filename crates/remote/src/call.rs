@@ -31,25 +31,25 @@ pub enum Call {
     OpenSession,
     /// [`RemoteWrite::commit`](crate::RemoteWrite::commit)
     Commit,
-    /// [`Admin::cluster`](crate::Admin::cluster)
+    /// `Admin::cluster` of the client
     Cluster,
-    /// [`Admin::new_project`](crate::Admin::new_project)
+    /// `Admin::new_project` of the client
     NewProject,
-    /// [`Admin::delete_project`](crate::Admin::delete_project)
+    /// `Admin::delete_project` of the client
     DeleteProject,
-    /// [`Admin::rename_project`](crate::Admin::rename_project)
+    /// `Admin::rename_project` of the client
     RenameProject,
-    /// [`Admin::list_projects`](crate::Admin::list_projects)
+    /// `Admin::list_projects` of the client
     ListProjects,
-    /// [`Admin::inspect`](crate::Admin::inspect)
+    /// `Admin::inspect` of the client
     Inspect,
-    /// [`Admin::set_tag`](crate::Admin::set_tag)
+    /// `Admin::set_tag` of the client
     SetTag,
-    /// [`Admin::delete_tag`](crate::Admin::delete_tag)
+    /// `Admin::delete_tag` of the client
     DeleteTag,
-    /// [`Admin::list_tags`](crate::Admin::list_tags)
+    /// `Admin::list_tags` of the client
     ListTags,
-    /// [`Admin::log_of_path`](crate::Admin::log_of_path)
+    /// `Admin::log_of_path` of the client
     Log,
 }
 

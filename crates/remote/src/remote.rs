@@ -2,7 +2,7 @@
 //! ask of it.
 //!
 //! gRPC and memory implement it; [`Layered`](crate::Layered) puts retries, health, counts and faults
-//! around an implementation. Administration is not part of it: see [`Admin`](crate::Admin).
+//! around an implementation. Administration is not part of it: the client has that.
 
 use std::fmt::Debug;
 use std::ops::Range;

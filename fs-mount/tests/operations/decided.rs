@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use lfsfs_cache::{CacheConfig, DiskCache};
-use lfsfs_client::MemoryRemote;
-use lfsfs_client::memory::{Faults, MemoryTree};
 use lfsfs_common::clock::StampClock;
 use lfsfs_mount::Access;
 use lfsfs_mount::operations::{
     Operations, OperationsConfig, Place, Reply, SetxattrRequest, ShownOwner, Xattrs,
 };
+use lfsfs_remote::MemoryRemote;
+use lfsfs_remote::memory::{Faults, MemoryTree};
 use lfsfs_testkit::tempdir::ThreadDir;
 use lfsfs_types::nodeid;
 use lfsfs_vfs::{BaseVersion, SetAttr, Vfs, VfsConfig};

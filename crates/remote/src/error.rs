@@ -1,8 +1,5 @@
 //! How a server fails, as its clients see it.
 
-use lfsfs_proto::convert::ProtocolError;
-use lfsfs_proto::status::{Fault, FaultKind};
-use lfsfs_transfer::TransferError;
 use thiserror::Error;
 
 /// Why a server did not give what was asked for.
@@ -129,60 +126,5 @@ impl RemoteError {
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::NotFound(_))
-    }
-
-    /// Says it of a datanode, unless that is in one process with the coordinator.
-    pub(crate) fn of_datanode(self, coordinator: &str) -> Self {
-        match self {
-            Self::NoServer { address } if address != coordinator => Self::NoDataNode { address },
-            error => error,
-        }
-    }
-}
-
-impl RemoteError {
-    /// Classifies a fault that the server at `address` sent.
-    pub(crate) fn from_fault(address: &str, fault: Fault) -> Self {
-        let Fault {
-            kind,
-            message,
-            paths,
-        } = fault;
-        match kind {
-            FaultKind::Invalid | FaultKind::Denied => Self::Invalid(message),
-            FaultKind::ProjectNotFound
-            | FaultKind::VersionNotFound
-            | FaultKind::PathNotFound
-            | FaultKind::ContentNotFound
-            | FaultKind::ChunkNotFound
-            | FaultKind::SessionNotFound => Self::NotFound(message),
-            FaultKind::AlreadyExists => Self::AlreadyExists(message),
-            FaultKind::Conflict => Self::Conflict {
-                message,
-                count: paths.len() as u64,
-                paths,
-            },
-            FaultKind::Full => Self::Full(message),
-            FaultKind::Corrupt | FaultKind::HashMismatch => Self::Corrupt(message),
-            FaultKind::Unavailable => Self::Unavailable {
-                address: address.to_owned(),
-                reason: message,
-            },
-            FaultKind::Unimplemented => Self::Unimplemented(message),
-            FaultKind::Incompatible => Self::Incompatible(message),
-            FaultKind::Internal | FaultKind::Unspecified => Self::Internal(message),
-        }
-    }
-}
-
-impl From<ProtocolError> for RemoteError {
-    fn from(error: ProtocolError) -> Self {
-        Self::Corrupt(format!("the server's answer breaks the protocol: {error}"))
-    }
-}
-
-impl From<TransferError> for RemoteError {
-    fn from(error: TransferError) -> Self {
-        Self::Corrupt(error.to_string())
     }
 }

@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use lfsfs_cache::DiskCache;
-use lfsfs_client::{ChangedName, RemoteRead, Snapshot, VersionRange};
-use lfsfs_common::tasks::Tasks;
+use lfsfs_common::tasks::{Spawner, Tasks};
 use lfsfs_reader::{
     ContentReader, Deadline, ReadError, Source as ContentSource, Wanted, WriteBehindCache,
 };
+use lfsfs_remote::{ChangedName, RemoteRead, Snapshot, VersionRange};
 use lfsfs_types::content::PlacedPiece;
 use lfsfs_types::limits::{DIRS_PER_MESSAGE_MAX, NAME_LEN_MAX};
 use lfsfs_types::{ContentId, DirId, Kind, Name, Record, Source as SourceName, nodeid};
@@ -123,13 +123,18 @@ impl BaseVersion {
         }
     }
 
-    /// Returns the owner of all tasks that fetch for the mount, whatever version it shows by now.
+    /// Returns the owner of all tasks that work for the mount, whatever version it shows by now.
     ///
     /// The mount's process ends them at its end ([`Tasks::end`]). Dropping the file system stops them
     /// too, and does not wait for them.
     #[must_use]
     pub fn tasks(&self) -> &Arc<Tasks> {
         &self.tasks
+    }
+
+    /// Returns the way to run what belongs to the mount outside of the task of a request.
+    pub(crate) fn spawner(&self) -> &Spawner {
+        self.tasks.spawner()
     }
 
     /// Returns the names that differ between two versions of the project.

@@ -5,11 +5,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use lfsfs_cache::{CacheConfig, DiskCache};
-use lfsfs_client::MemoryRemote;
-use lfsfs_client::memory::{MemoryTree, plain};
 use lfsfs_common::clock::{TestClock, WallTime};
 use lfsfs_mount::operations::{Operations, OperationsConfig};
 use lfsfs_overlay::OverlayOptions;
+use lfsfs_remote::MemoryRemote;
+use lfsfs_remote::memory::{MemoryTree, plain};
 use lfsfs_testkit::tempdir::ThreadDir;
 use lfsfs_types::{DirId, Kind, Link, LinkId, Record, Timestamp};
 use lfsfs_vfs::{BaseVersion, OverlayPlace, Vfs, VfsConfig};

@@ -206,12 +206,3 @@ pub enum Opened {
     /// They were published already.
     Published(VersionRecord),
 }
-
-/// Which cluster and program answers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cluster {
-    /// The cluster's random id.
-    pub id: ClusterId,
-    /// The server program's version.
-    pub server_version: String,
-}
