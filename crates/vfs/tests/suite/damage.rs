@@ -132,9 +132,9 @@ fn files_below(dir: &Path) -> Vec<PathBuf> {
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            files.extend(files_below(&path))
+            files.extend(files_below(&path));
         } else {
-            files.push(path)
+            files.push(path);
         }
     }
     files.sort();
@@ -222,9 +222,9 @@ async fn the_cache_may_be_deleted_while_mounted() {
         for entry in fs::read_dir(setup.cache_dir()).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                fs::remove_dir_all(path).unwrap()
+                fs::remove_dir_all(path).unwrap();
             } else {
-                fs::remove_file(path).unwrap()
+                fs::remove_file(path).unwrap();
             }
         }
         assert_eq!(walk(&vfs).await.unwrap(), whole);
