@@ -5,6 +5,7 @@ mod altered;
 mod commit;
 mod contents;
 mod project;
+pub mod sample;
 mod tree;
 
 use std::collections::HashMap;

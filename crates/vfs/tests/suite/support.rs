@@ -12,24 +12,13 @@ use bytes::Bytes;
 use lfsfs_cache::{CacheConfig, DiskCache};
 use lfsfs_common::clock::SystemClock;
 use lfsfs_remote::MemoryRemote;
+pub(crate) use lfsfs_remote::memory::sample::noise;
 use lfsfs_remote::memory::{MemoryTree, plain};
 use lfsfs_testkit::tempdir::ThreadDir;
 use lfsfs_types::{DirId, Kind, Link, LinkId, Source, Xattr, XattrName, XattrValue, nodeid};
 use lfsfs_vfs::{Attr, BaseVersion, FileKind, Vfs, VfsConfig, VfsError};
 
 pub(crate) const CHUNK_LEN: u64 = 1 << 20;
-
-/// Bytes that do not compress, the same for equal seeds.
-pub(crate) fn noise(seed: u64, len: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let next = |_| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_be_bytes()[3]
-    };
-    (0..len).map(next).collect()
-}
 
 /// A tree with something of everything.
 pub(crate) fn sample() -> MemoryTree {

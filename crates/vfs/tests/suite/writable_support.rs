@@ -7,98 +7,24 @@ use std::time::Duration;
 use lfsfs_common::clock::{TestClock, WallTime};
 use lfsfs_overlay::OverlayOptions;
 use lfsfs_remote::MemoryRemote;
-use lfsfs_remote::memory::{MemoryTree, plain};
+use lfsfs_remote::memory::MemoryTree;
+use lfsfs_remote::memory::sample;
+pub(crate) use lfsfs_remote::memory::sample::LARGE_LEN;
 use lfsfs_testkit::tempdir::ThreadDir;
-use lfsfs_types::{DirId, Kind, Link, LinkId, Record, Timestamp, nodeid};
+use lfsfs_types::nodeid;
 use lfsfs_vfs::{BaseVersion, OverlayPlace, Owner, Vfs, VfsError};
 
 pub(crate) use crate::support::find;
-use crate::support::{self, CHUNK_LEN, noise};
+use crate::support::{self, CHUNK_LEN};
 
 pub(crate) const ROOT: u64 = nodeid::ROOT;
 pub(crate) const OWNER: Owner = Owner { uid: 0, gid: 0 };
-/// The time of everything in the base.
-pub(crate) const TIME: (i64, u32) = (1_000_000_000, 5);
-pub(crate) const LARGE_LEN: usize = 3 << 20;
-
-/// What the base has at a path.
-#[derive(Clone)]
-pub(crate) enum Entry {
-    Directory { mode: u16, gid: u32 },
-    File { bytes: Vec<u8>, nlink: u32 },
-    Link { to: &'static str },
-    Symlink { target: &'static str },
-}
-
-/// The base, directories first.
-pub(crate) fn entries() -> Vec<(&'static str, Entry)> {
-    let directory = |mode, gid| Entry::Directory { mode, gid };
-    let file = |seed, len, nlink| Entry::File {
-        bytes: noise(seed, len),
-        nlink,
-    };
-    vec![
-        ("a", directory(0o755, 1000)),
-        ("a/a", file(1, 100, 1)),
-        ("a/b", file(2, 5000, 1)),
-        ("a/c", directory(0o700, 1000)),
-        ("a/c/a", file(3, 10, 1)),
-        ("b", directory(0o2775, 77)),
-        ("b/a", Entry::Symlink { target: "nowhere" }),
-        ("b/b", file(4, 300, 2)),
-        ("c", Entry::Link { to: "b/b" }),
-        ("d", file(5, LARGE_LEN, 1)),
-    ]
-}
-
 /// Splits names with a NUL behind each.
 pub(crate) fn split(names: &[u8]) -> Vec<String> {
     let names = names.split(|byte| *byte == 0).filter(|it| !it.is_empty());
     names
         .map(|it| String::from_utf8(it.to_vec()).unwrap())
         .collect()
-}
-
-fn record(tree: &mut MemoryTree, entry: &Entry) -> Record {
-    let mut record = match entry {
-        Entry::Directory { mode, gid } => {
-            let mut record = plain(Kind::Directory { dir: DirId::ROOT }, (*mode).into());
-            record.gid = *gid;
-            record
-        }
-        Entry::File { bytes, nlink } => {
-            let (size, content) = (bytes.len() as u64, tree.content(bytes));
-            let mut record = plain(Kind::File { size, content }, 0o644);
-            record.link = (*nlink > 1).then_some(Link {
-                id: LinkId(5),
-                nlink: *nlink,
-            });
-            record
-        }
-        Entry::Link { to } => {
-            let linked = entries().into_iter().find(|it| it.0 == *to).unwrap();
-            record(tree, &linked.1)
-        }
-        Entry::Symlink { target } => {
-            let target = target.as_bytes().into();
-            plain(Kind::Symlink { target }, 0o777)
-        }
-    };
-    record.mtime = Timestamp {
-        secs: TIME.0,
-        nanos: TIME.1,
-    };
-    record.ctime = record.mtime;
-    record
-}
-
-pub(crate) fn tree() -> MemoryTree {
-    let mut tree = MemoryTree::new();
-    for (path, entry) in entries() {
-        let record = record(&mut tree, &entry);
-        tree.add(path, record);
-    }
-    tree
 }
 
 /// A server, directories for cache and overlay, and a clock that moves when it is told.
@@ -110,7 +36,7 @@ pub(crate) struct Machine {
 
 impl Machine {
     pub(crate) fn new() -> Self {
-        Self::with(&tree())
+        Self::with(&sample::tree())
     }
 
     pub(crate) fn with(tree: &MemoryTree) -> Self {
