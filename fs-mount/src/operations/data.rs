@@ -67,10 +67,9 @@ impl Operations {
     }
 
     /// Writes into a file, and returns how many bytes were written: all of them.
-    ///
-    /// Not by [`ask`](Self::ask): only a write that waits needs bytes of its own, and begins anew with
-    /// them. A call of the core that waits has changed nothing yet.
     pub fn write(&self, caller: Caller, write: WriteRequest<'_>) -> Answer<u32> {
+        // Not by `ask`: only a write that waits needs bytes of its own, and begins anew with them. A
+        // call of the core that waits has changed nothing yet.
         let request = Request {
             opcode: Opcode::Write,
             ino: write.ino,
