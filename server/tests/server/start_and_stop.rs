@@ -166,7 +166,7 @@ async fn damaged_metadata_is_an_error_with_advice_and_no_panic() {
                     .unwrap()
                     .map(|entry| entry.unwrap().path()),
             );
-        } else if path.file_name().is_some_and(|name| name == "db") {
+        } else if path.file_name().is_some_and(|name| name == "rows.redb") {
             let mut bytes = fs::read(&path).unwrap();
             for byte in bytes.iter_mut().step_by(7) {
                 *byte ^= 0x55;
