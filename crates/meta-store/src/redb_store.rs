@@ -15,7 +15,7 @@
 //! - **Full disks.** A batch is refused while the disk still has some room, and reads go on.
 //!
 //! The layout is `format` and `flushed` (see [`directory`](crate::directory)) and `rows.redb`. A stored
-//! value is stamped as [`checksum`](crate::checksum) says; the sequence row has the empty key, which no
+//! value is stamped as [`checksum`] says; the sequence row has the empty key, which no
 //! caller can use, and 8 bytes, little endian.
 
 use std::fmt;
