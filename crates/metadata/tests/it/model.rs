@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
-use lfsfs_meta_store::{MetaStore, SledStore};
+use lfsfs_meta_store::Engine;
 use lfsfs_metadata::{
     Change, CommitParams, ExactVersion, Metadata, MetadataError, Project, Published, Renames,
     RollbackParams,
@@ -112,10 +112,19 @@ fn run_pair_at_the_edges(seed: u64) {
 }
 
 #[test]
+fn random_histories_in_redb() {
+    run_on_disk(Engine::Redb);
+}
+
+#[test]
 fn random_histories_in_sled() {
+    run_on_disk(Engine::Sled);
+}
+
+fn run_on_disk(engine: Engine) {
     for seed in cases(300).step_by(60) {
         let dir = tempfile::tempdir().unwrap();
-        let store: Arc<dyn MetaStore> = Arc::new(SledStore::open(dir.path()).unwrap());
+        let store = engine.open(dir.path()).unwrap();
         let metadata = open(Arc::clone(&store));
         store_contents(&metadata);
         let history = History::new(metadata, 1_000_000 + seed).run(8);
