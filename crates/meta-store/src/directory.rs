@@ -39,15 +39,15 @@ pub(crate) const DAMAGE_KINDS: [ErrorKind; 4] = [
 pub(crate) struct Directory {
     path: PathBuf,
     /// What the format file holds.
-    format: &'static str,
+    format: String,
 }
 
 impl Directory {
-    /// Takes a directory, which is created if it is not there.
-    pub(crate) fn new(path: &Path, format: &'static str) -> Result<Self, MetaError> {
+    /// Takes the directory of a store of `engine` in its format 1; it is created if it is not there.
+    pub(crate) fn new(path: &Path, engine: &str) -> Result<Self, MetaError> {
         let directory = Self {
             path: path.to_owned(),
-            format,
+            format: format!("{FORMAT_WORD} {engine} 1\n"),
         };
         durable::create_dir_all_durable(path).map_err(|error| directory.path_error(error))?;
         Ok(directory)
@@ -95,6 +95,15 @@ impl Directory {
             path: self.path.clone(),
             source: ErrorKind::StorageFull.into(),
         })
+    }
+
+    /// Fails if the last batch that is there comes before the last one that was flushed.
+    pub(crate) fn expect_flushed(&self, flushed: u64, last: u64) -> Result<(), MetaError> {
+        if last >= flushed {
+            return Ok(());
+        }
+        let what = format!("batch {flushed} was flushed, only {last} are there");
+        Err(self.corrupt(what))
     }
 
     pub(crate) fn corrupt(&self, what: impl Into<String>) -> MetaError {

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::directory::{FORMAT_FILE, FORMAT_WORD};
-use crate::{MetaError, MetaStore, RedbStore, SledStore};
+use crate::{MetaError, MetaStore, RedbStore, SledStore, redb_store, sled_store};
 
 /// An engine that keeps rows in a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,8 +35,8 @@ impl Engine {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Self::Redb => "redb",
-            Self::Sled => "sled",
+            Self::Redb => redb_store::ENGINE,
+            Self::Sled => sled_store::ENGINE,
         }
     }
 

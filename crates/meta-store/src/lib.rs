@@ -18,6 +18,7 @@ mod directory;
 mod engine;
 mod error;
 mod ext;
+mod guarded;
 mod key;
 mod memory_store;
 mod panics;

@@ -48,17 +48,13 @@ impl MetaStore for MemoryStore {
 
     fn read(&self, reads: &[Read]) -> Result<Vec<Rows>, MetaError> {
         let map = self.lock();
-        Ok(reads.iter().map(|read| read_one(&map, read)).collect())
+        reads.iter().map(|read| read_one(&map, read)).collect()
     }
 
     fn apply(&self, batch: Batch) -> Result<Applied, MetaError> {
         batch.check(self.batch_ops_max())?;
         let mut map = self.lock();
-        let failed = batch
-            .preconditions
-            .iter()
-            .position(|condition| !condition.holds(map.get(condition.key()).map(Vec::as_slice)));
-        if let Some(index) = failed {
+        if let Some(index) = batch.first_failed(|key| Ok(map.get(key)))? {
             return Ok(Applied::Conflict { index });
         }
         for write in batch.writes {
@@ -75,40 +71,24 @@ impl MetaStore for MemoryStore {
     }
 }
 
-fn read_one(map: &Map, read: &Read) -> Rows {
+fn read_one(map: &Map, read: &Read) -> Result<Rows, MetaError> {
     match read {
-        Read::Get(key) => {
-            let row = map.get_key_value(key).map(owned);
-            Rows {
-                rows: row.into_iter().collect(),
-                more: false,
-            }
-        }
+        Read::Get(key) => Ok(Rows::of(map.get_key_value(key).map(owned))),
         // An ordered map panics on a range that ends before it starts.
-        Read::Scan { range, .. } if range.is_empty() => Rows::default(),
+        Read::Scan { range, .. } if range.is_empty() => Ok(Rows::default()),
         Read::Scan {
             range,
             limit,
             reverse,
         } => {
-            let found = map.range::<[u8], _>(range.bounds());
+            let found = map.range::<[u8], _>(range.bounds()).map(Ok);
+            let row = |entry| Ok(owned(entry));
             if *reverse {
-                first_rows(found.rev(), *limit)
+                Rows::take(found.rev(), *limit, row)
             } else {
-                first_rows(found, *limit)
+                Rows::take(found, *limit, row)
             }
         }
-    }
-}
-
-fn first_rows<'a>(
-    mut found: impl Iterator<Item = (&'a Vec<u8>, &'a Vec<u8>)>,
-    limit: usize,
-) -> Rows {
-    let rows = found.by_ref().take(limit).map(owned).collect();
-    Rows {
-        rows,
-        more: found.next().is_some(),
     }
 }
 

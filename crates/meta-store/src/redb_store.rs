@@ -18,60 +18,45 @@
 //! value is stamped as [`checksum`] says; the sequence row has the empty key, which no
 //! caller can use, and 8 bytes, little endian.
 
-use std::fmt;
-use std::mem::ManuallyDrop;
 use std::path::Path;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use redb::{
-    AccessGuard, Builder, Database, Durability, ReadableDatabase, ReadableTable, StorageError,
-    TableDefinition,
+    AccessGuard, Builder, Database, Durability, ReadableDatabase, ReadableTable, TableDefinition,
 };
 
 use crate::checksum;
 use crate::directory::{DAMAGE_KINDS, Directory, FlushedFile};
+use crate::guarded::Guarded;
 use crate::panics;
 use crate::{Applied, Batch, KeyRange, MetaError, MetaStore, Read, Row, Rows, Write};
 
 /// The name of the engine.
-const ENGINE: &str = "redb";
-/// What the format file holds.
-const FORMAT: &str = "lfsfs-meta-store redb 1\n";
+pub(crate) const ENGINE: &str = "redb";
 const ROWS_FILE: &str = "rows.redb";
 
 const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
 /// Where the number of the last batch lies: the one key that no caller can use.
 const SEQUENCE_KEY: &[u8] = b"";
-/// The smallest key that callers can use.
-const FIRST_KEY: &[u8] = &[0];
 
 /// How much memory redb may use for pages.
 const CACHE_BYTES: usize = 64 << 20;
 
+type ReadOnlyTable = redb::ReadOnlyTable<&'static [u8], &'static [u8]>;
 type Table<'t> = redb::Table<'t, &'static [u8], &'static [u8]>;
-type Guarded<'a> = (
+type Entry<'a> = (
     AccessGuard<'a, &'static [u8]>,
     AccessGuard<'a, &'static [u8]>,
 );
 
 /// A store in a directory of this machine; see the module's documentation.
+#[derive(Debug)]
 pub struct RedbStore {
     directory: Directory,
-    /// `None` only while the store is dropped.
-    db: Option<Database>,
+    db: Guarded<Database>,
     flushed: FlushedFile,
     /// The last batch that is durable. Held by the flush that is under way.
     durable: Mutex<u64>,
-    /// Why the store stopped, once it has.
-    stopped: OnceLock<String>,
-}
-
-impl fmt::Debug for RedbStore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut shown = f.debug_struct("RedbStore");
-        shown.field("path", &self.directory.path());
-        shown.finish_non_exhaustive()
-    }
 }
 
 /// Whether a change is written.
@@ -89,7 +74,7 @@ impl RedbStore {
     /// Checks every page of the file, so it takes time in proportion to the store: about a second
     /// for a million files.
     pub fn open(dir: &Path) -> Result<Self, MetaError> {
-        let directory = Directory::new(dir, FORMAT)?;
+        let directory = Directory::new(dir, ENGINE)?;
         // Before redb touches the directory, and again under redb's lock.
         let is_there = directory.has_format()?;
         let path = directory.path().join(ROWS_FILE);
@@ -100,10 +85,9 @@ impl RedbStore {
         let flushed = FlushedFile::open(&directory)?;
         let store = Self {
             directory,
-            db: Some(db),
+            db: Guarded::new(db),
             flushed,
             durable: Mutex::default(),
-            stopped: OnceLock::new(),
         };
         let sequence = if store.directory.has_format()? {
             store.verify()?
@@ -117,7 +101,7 @@ impl RedbStore {
     /// Writes the first sequence row; the format file comes last and makes the store valid.
     fn create(&self) -> Result<u64, MetaError> {
         self.change(Durability::Immediate, |table| {
-            let found = table.range::<&[u8]>(FIRST_KEY..);
+            let found = table.range::<&[u8]>(KeyRange::all().of_callers().bounds());
             let mut found = found.map_err(|error| self.failed(error))?;
             if found.next().is_some() {
                 return Err(self.directory.corrupt("there is data but no format file"));
@@ -139,10 +123,7 @@ impl RedbStore {
         let sequence = self.change(Durability::Immediate, |table| {
             Ok(Change::Commit(self.sequence(table)?))
         })?;
-        if sequence < flushed {
-            let what = format!("batch {flushed} was flushed, only {sequence} are there");
-            return Err(self.directory.corrupt(what));
-        }
+        self.directory.expect_flushed(flushed, sequence)?;
         Ok(sequence)
     }
 
@@ -151,26 +132,19 @@ impl RedbStore {
         &self,
         call: impl FnOnce(&Database) -> Result<T, MetaError>,
     ) -> Result<T, MetaError> {
-        if let Some(reason) = self.stopped.get() {
-            return Err(MetaError::Stopped {
-                reason: reason.clone(),
-            });
-        }
-        let Some(db) = &self.db else {
-            return Err(MetaError::Stopped {
-                reason: "closed".to_owned(),
-            });
-        };
-        panics::catch(|| call(db)).unwrap_or_else(|message| {
-            let error = self.directory.corrupt(message);
-            self.stop(&error);
-            Err(error)
-        })
+        self.db.call(&self.directory, call)
     }
 
-    fn stop(&self, error: &MetaError) {
-        // The first reason is the one that explains the others.
-        self.stopped.get_or_init(|| error.to_string());
+    /// Runs one transaction that only reads.
+    fn look<T>(
+        &self,
+        work: impl FnOnce(&ReadOnlyTable) -> Result<T, MetaError>,
+    ) -> Result<T, MetaError> {
+        self.guard(|db| {
+            let transaction = db.begin_read().map_err(|error| self.failed(error))?;
+            let table = transaction.open_table(ROWS);
+            work(&table.map_err(|error| self.failed(error))?)
+        })
     }
 
     /// Runs one transaction that may write. An error of it has changed nothing.
@@ -194,7 +168,7 @@ impl RedbStore {
                     .commit()
                     .map(|()| value)
                     .map_err(|error| self.failed(error))
-                    .inspect_err(|error| self.stop(error)),
+                    .inspect_err(|error| self.db.stop(error)),
                 Change::Abort(value) => transaction
                     .abort()
                     .map(|()| value)
@@ -204,11 +178,8 @@ impl RedbStore {
     }
 
     fn apply_to(&self, table: &mut Table<'_>, batch: Batch) -> Result<Change<Applied>, MetaError> {
-        for (index, condition) in batch.preconditions.iter().enumerate() {
-            let found = self.find(table, condition.key())?;
-            if !condition.holds(found.as_deref()) {
-                return Ok(Change::Abort(Applied::Conflict { index }));
-            }
+        if let Some(index) = batch.first_failed(|key| self.find(table, key))? {
+            return Ok(Change::Abort(Applied::Conflict { index }));
         }
         if batch.is_empty() {
             return Ok(Change::Abort(Applied::Done));
@@ -281,56 +252,30 @@ impl RedbStore {
         match read {
             Read::Get(key) => {
                 let row = self.find(table, key)?.map(|value| (key.clone(), value));
-                Ok(Rows {
-                    rows: row.into_iter().collect(),
-                    more: false,
-                })
+                Ok(Rows::of(row))
             }
             Read::Scan {
                 range,
                 limit,
                 reverse,
             } => {
-                let start = range.start.as_slice().max(FIRST_KEY).to_vec();
-                let range = KeyRange {
-                    start,
-                    end: range.end.clone(),
-                };
+                let range = range.of_callers();
                 if range.is_empty() {
                     return Ok(Rows::default());
                 }
                 let found = table.range::<&[u8]>(range.bounds());
                 let found = found.map_err(|error| self.failed(error))?;
+                let found = found.map(|entry| entry.map_err(|error| self.failed(error)));
                 if *reverse {
-                    self.first_rows(found.rev(), *limit)
+                    Rows::take(found.rev(), *limit, row)
                 } else {
-                    self.first_rows(found, *limit)
+                    Rows::take(found, *limit, row)
                 }
             }
         }
     }
 
-    fn first_rows<'a>(
-        &self,
-        mut found: impl Iterator<Item = Result<Guarded<'a>, StorageError>>,
-        limit: usize,
-    ) -> Result<Rows, MetaError> {
-        let rows = found.by_ref().take(limit).map(|entry| self.row(entry));
-        let rows = rows.collect::<Result<_, _>>()?;
-        let more = found.next().transpose();
-        Ok(Rows {
-            rows,
-            more: more.map_err(|error| self.failed(error))?.is_some(),
-        })
-    }
-
-    fn row(&self, entry: Result<Guarded<'_>, StorageError>) -> Result<Row, MetaError> {
-        let (key, stored) = entry.map_err(|error| self.failed(error))?;
-        let (_, value) = checksum::check(key.value(), stored.value())?;
-        Ok((key.value().to_vec(), value.to_vec()))
-    }
-
-    fn durable(&self) -> std::sync::MutexGuard<'_, u64> {
+    fn durable(&self) -> MutexGuard<'_, u64> {
         self.durable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -358,13 +303,10 @@ impl MetaStore for RedbStore {
     }
 
     fn read(&self, reads: &[Read]) -> Result<Vec<Rows>, MetaError> {
-        self.guard(|db| {
-            let transaction = db.begin_read().map_err(|error| self.failed(error))?;
-            let table = transaction.open_table(ROWS);
-            let table = table.map_err(|error| self.failed(error))?;
+        self.look(|table| {
             reads
                 .iter()
-                .map(|read| self.read_one(&table, read))
+                .map(|read| self.read_one(table, read))
                 .collect()
         })
     }
@@ -376,11 +318,7 @@ impl MetaStore for RedbStore {
 
     fn flush(&self) -> Result<(), MetaError> {
         // What was applied before this call is in every commit that begins from here on.
-        let wanted = self.guard(|db| {
-            let transaction = db.begin_read().map_err(|error| self.failed(error))?;
-            let table = transaction.open_table(ROWS);
-            self.sequence(&table.map_err(|error| self.failed(error))?)
-        })?;
+        let wanted = self.look(|table| self.sequence(table))?;
         let mut durable = self.durable();
         if *durable >= wanted {
             return Ok(());
@@ -391,20 +329,13 @@ impl MetaStore for RedbStore {
         *durable = sequence;
         self.flushed
             .advance(&self.directory, sequence)
-            .inspect_err(|error| self.stop(error))
+            .inspect_err(|error| self.db.stop(error))
     }
 }
 
-impl Drop for RedbStore {
-    fn drop(&mut self) {
-        let Some(db) = self.db.take() else { return };
-        if self.stopped.get().is_some() {
-            // Closing writes, and what redb holds in memory is not to be trusted any more.
-            let _leaked = ManuallyDrop::new(db);
-        } else if let Err(message) = panics::catch(|| drop(db)) {
-            tracing::error!(message, "could not close the metadata store");
-        }
-    }
+fn row((key, stored): Entry<'_>) -> Result<Row, MetaError> {
+    let (_, value) = checksum::check(key.value(), stored.value())?;
+    Ok((key.value().to_vec(), value.to_vec()))
 }
 
 fn open_redb(directory: &Directory, path: &Path) -> Result<Database, MetaError> {
@@ -441,27 +372,8 @@ mod tests {
     use std::io;
 
     use super::*;
-    use crate::MetaStoreExt;
-
-    fn one_row() -> Batch {
-        let mut batch = Batch::new();
-        batch.put(*b"a", *b"1");
-        batch
-    }
-
-    fn assert_stopped(store: &RedbStore, reason: &str) {
-        let results = [
-            store.apply(one_row()).map(drop),
-            store.flush(),
-            store.get(b"a").map(drop),
-            store.read(&[Read::get(*b"a")]).map(drop),
-        ];
-        for result in results {
-            let error = result.expect_err("a stopped store must not work");
-            assert!(matches!(error, MetaError::Stopped { .. }), "{error}");
-            assert!(error.to_string().contains(reason), "{error}");
-        }
-    }
+    use crate::guarded::testing::{assert_stopped, one_row};
+    use crate::{KeyRange, MetaStoreExt};
 
     #[test]
     fn a_panic_of_the_engine_is_an_error_and_the_end() {

@@ -25,17 +25,18 @@ mod place;
 mod witness;
 
 use std::collections::BTreeMap;
-use std::mem::ManuallyDrop;
 use std::path::Path;
-use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use sled::{Db, IVec};
 
 use crate::checksum;
 use crate::directory::FlushedFile;
+use crate::guarded::{Closing, Guarded};
 use crate::panics;
-use crate::{Applied, Batch, KeyRange, MetaError, MetaStore, Read, Row, Rows, Write};
+use crate::{Applied, Batch, MetaError, MetaStore, Read, Row, Rows, Write};
+pub(crate) use place::ENGINE;
 use place::Place;
 use witness::Witness;
 
@@ -52,20 +53,14 @@ const SEGMENT_BYTES: usize = 2 << 20;
 /// Where the witness lies: the one key that no caller can use.
 const WITNESS_KEY: &[u8] = b"";
 
-/// The smallest key that callers can use.
-const FIRST_KEY: &[u8] = &[0];
-
 /// A store in a directory of this machine; see the module's documentation.
 #[derive(Debug)]
 pub struct SledStore {
     place: Place,
-    /// `None` only while the store is dropped.
-    db: Option<Db>,
+    db: Guarded<Db>,
     /// What the tree holds; its lock also orders reads and batches.
     witness: RwLock<Witness>,
     flushed: FlushedFile,
-    /// Why the store stopped, once it has.
-    stopped: OnceLock<String>,
 }
 
 impl SledStore {
@@ -83,10 +78,9 @@ impl SledStore {
         let flushed = FlushedFile::open(place.directory())?;
         let mut store = Self {
             place,
-            db: Some(db),
+            db: Guarded::new(db),
             witness: RwLock::default(),
             flushed,
-            stopped: OnceLock::new(),
         };
         let witness = if store.place.directory().has_format()? {
             store.verify()?
@@ -126,13 +120,8 @@ impl SledStore {
         let Some(witness) = found else {
             return Err(self.place.directory().corrupt("all rows are gone"));
         };
-        if witness.sequence < flushed {
-            let what = format!(
-                "batch {flushed} was flushed, only {} are there",
-                witness.sequence
-            );
-            return Err(self.place.directory().corrupt(what));
-        }
+        let directory = self.place.directory();
+        directory.expect_flushed(flushed, witness.sequence)?;
         // What sled recovered after a crash may be in the page cache only, and sled's own flush
         // does nothing where it has nothing to write.
         self.place.sync_data()?;
@@ -164,21 +153,7 @@ impl SledStore {
 
     /// Runs a sled call; a panic in it becomes an error and stops the store.
     fn guard<T>(&self, call: impl FnOnce(&Db) -> Result<T, MetaError>) -> Result<T, MetaError> {
-        if let Some(reason) = self.stopped.get() {
-            return Err(MetaError::Stopped {
-                reason: reason.clone(),
-            });
-        }
-        let Some(db) = &self.db else {
-            return Err(MetaError::Stopped {
-                reason: "closed".to_owned(),
-            });
-        };
-        panics::catch(|| call(db)).unwrap_or_else(|message| {
-            let error = self.place.directory().corrupt(message);
-            self.stop(&error);
-            Err(error)
-        })
+        self.db.call(self.place.directory(), call)
     }
 
     /// Like [`Self::guard`], for calls that write: no later call may build on one that failed.
@@ -186,12 +161,7 @@ impl SledStore {
         &self,
         call: impl FnOnce(&Db) -> Result<T, MetaError>,
     ) -> Result<T, MetaError> {
-        self.guard(call).inspect_err(|error| self.stop(error))
-    }
-
-    fn stop(&self, error: &MetaError) {
-        // The first reason is the one that explains the others.
-        self.stopped.get_or_init(|| error.to_string());
+        self.guard(call).inspect_err(|error| self.db.stop(error))
     }
 
     /// A panic under the lock is caught below it, and the witness changes last.
@@ -214,70 +184,34 @@ impl SledStore {
             .transpose()
     }
 
+    fn value(&self, db: &Db, key: &[u8]) -> Result<Option<Vec<u8>>, MetaError> {
+        Ok(self.find(db, key)?.map(|(_, value)| value))
+    }
+
     fn read_one(&self, db: &Db, read: &Read) -> Result<Rows, MetaError> {
         match read {
             Read::Get(key) => {
                 let row = self.find(db, key)?.map(|(_, value)| (key.clone(), value));
-                Ok(Rows {
-                    rows: row.into_iter().collect(),
-                    more: false,
-                })
+                Ok(Rows::of(row))
             }
             Read::Scan {
                 range,
                 limit,
                 reverse,
             } => {
-                let start = range.start.as_slice().max(FIRST_KEY).to_vec();
-                let range = KeyRange {
-                    start,
-                    end: range.end.clone(),
-                };
+                let range = range.of_callers();
                 if range.is_empty() {
                     return Ok(Rows::default());
                 }
                 let found = db.range::<&[u8], _>(range.bounds());
+                let found = found.map(|entry| entry.map_err(|error| self.place.sled(error)));
                 if *reverse {
-                    self.first_rows(found.rev(), *limit)
+                    Rows::take(found.rev(), *limit, row)
                 } else {
-                    self.first_rows(found, *limit)
+                    Rows::take(found, *limit, row)
                 }
             }
         }
-    }
-
-    fn first_rows(
-        &self,
-        mut found: impl Iterator<Item = sled::Result<(IVec, IVec)>>,
-        limit: usize,
-    ) -> Result<Rows, MetaError> {
-        let rows = found.by_ref().take(limit).map(|entry| self.row(entry));
-        let rows = rows.collect::<Result<_, _>>()?;
-        let more = found
-            .next()
-            .transpose()
-            .map_err(|error| self.place.sled(error))?;
-        Ok(Rows {
-            rows,
-            more: more.is_some(),
-        })
-    }
-
-    fn row(&self, entry: sled::Result<(IVec, IVec)>) -> Result<Row, MetaError> {
-        let (key, stored) = entry.map_err(|error| self.place.sled(error))?;
-        let (_, value) = checksum::check(&key, &stored)?;
-        Ok((key.to_vec(), value.to_vec()))
-    }
-
-    /// Returns which precondition of the batch fails first.
-    fn first_failed(&self, db: &Db, batch: &Batch) -> Result<Option<usize>, MetaError> {
-        for (index, condition) in batch.preconditions.iter().enumerate() {
-            let found = self.find(db, condition.key())?;
-            if !condition.holds(found.as_ref().map(|(_, value)| value.as_slice())) {
-                return Ok(Some(index));
-            }
-        }
-        Ok(None)
     }
 
     /// Returns what sled must write, and the witness of the state after it.
@@ -310,7 +244,7 @@ impl SledStore {
 
 impl MetaStore for SledStore {
     fn name(&self) -> &'static str {
-        place::ENGINE
+        ENGINE
     }
 
     fn is_exclusive(&self) -> bool {
@@ -323,7 +257,7 @@ impl MetaStore for SledStore {
 
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, MetaError> {
         let _lock = self.reading();
-        self.guard(|db| Ok(self.find(db, key)?.map(|(_, value)| value)))
+        self.guard(|db| self.value(db, key))
     }
 
     fn read(&self, reads: &[Read]) -> Result<Vec<Rows>, MetaError> {
@@ -334,7 +268,7 @@ impl MetaStore for SledStore {
     fn apply(&self, batch: Batch) -> Result<Applied, MetaError> {
         batch.check(self.batch_ops_max())?;
         let mut witness = self.writing();
-        if let Some(index) = self.guard(|db| self.first_failed(db, &batch))? {
+        if let Some(index) = self.guard(|db| batch.first_failed(|key| self.value(db, key)))? {
             return Ok(Applied::Conflict { index });
         }
         if batch.is_empty() {
@@ -364,18 +298,17 @@ impl MetaStore for SledStore {
 
 impl Drop for SledStore {
     fn drop(&mut self) {
-        let Some(db) = self.db.take() else { return };
-        if self.stopped.get().is_some() {
-            // Closing writes, and what sled holds in memory is not to be trusted any more.
-            let _leaked = ManuallyDrop::new(db);
-        } else if let Err(message) = panics::catch(|| drop(db)) {
-            tracing::error!(message, "could not close the metadata store");
-        } else {
+        if self.db.close() == Closing::Closed {
             // sled's threads still hold its file and its lock for a moment; the process that opens
             // the store next must not meet them.
             self.place.wait_until_unlocked(CLOSE_WAIT);
         }
     }
+}
+
+fn row((key, stored): (IVec, IVec)) -> Result<Row, MetaError> {
+    let (_, value) = checksum::check(&key, &stored)?;
+    Ok((key.to_vec(), value.to_vec()))
 }
 
 fn open_sled(place: &Place) -> Result<Db, MetaError> {
@@ -403,27 +336,8 @@ mod tests {
     use std::io;
 
     use super::*;
-    use crate::MetaStoreExt;
-
-    fn one_row() -> Batch {
-        let mut batch = Batch::new();
-        batch.put(*b"a", *b"1");
-        batch
-    }
-
-    fn assert_stopped(store: &SledStore, reason: &str) {
-        let results = [
-            store.apply(one_row()).map(drop),
-            store.flush(),
-            store.get(b"a").map(drop),
-            store.read(&[Read::get(*b"a")]).map(drop),
-        ];
-        for result in results {
-            let error = result.expect_err("a stopped store must not work");
-            assert!(matches!(error, MetaError::Stopped { .. }), "{error}");
-            assert!(error.to_string().contains(reason), "{error}");
-        }
-    }
+    use crate::guarded::testing::{assert_stopped, one_row};
+    use crate::{KeyRange, MetaStoreExt};
 
     #[test]
     fn a_panic_of_the_engine_is_an_error_and_the_end() {

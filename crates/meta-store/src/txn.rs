@@ -95,6 +95,16 @@ impl KeyRange {
         }
     }
 
+    /// Returns the range without the empty key, which stores keep for themselves.
+    pub(crate) fn of_callers(&self) -> Self {
+        /// The smallest key that callers can use.
+        const FIRST: &[u8] = &[0];
+        Self {
+            start: self.start.as_slice().max(FIRST).to_vec(),
+            end: self.end.clone(),
+        }
+    }
+
     /// Returns the two ends in the form that ordered maps take.
     pub fn bounds(&self) -> (Bound<&[u8]>, Bound<&[u8]>) {
         let end = self
@@ -169,6 +179,27 @@ pub struct Rows {
 }
 
 impl Rows {
+    /// Returns the answer to a [`Read::Get`].
+    pub(crate) fn of(row: Option<Row>) -> Self {
+        Self {
+            rows: row.into_iter().collect(),
+            more: false,
+        }
+    }
+
+    /// Takes the first `limit` rows of a scan, each made by `row`.
+    pub(crate) fn take<E>(
+        found: impl IntoIterator<Item = Result<E, MetaError>>,
+        limit: usize,
+        mut row: impl FnMut(E) -> Result<Row, MetaError>,
+    ) -> Result<Self, MetaError> {
+        let mut found = found.into_iter();
+        let rows = found.by_ref().take(limit).map(|entry| row(entry?));
+        let rows = rows.collect::<Result<_, _>>()?;
+        let more = found.next().transpose()?.is_some();
+        Ok(Self { rows, more })
+    }
+
     /// Returns the first row.
     pub fn into_first(self) -> Option<Row> {
         self.rows.into_iter().next()
@@ -297,6 +328,20 @@ impl Batch {
     /// Returns true if the batch changes nothing.
     pub fn is_empty(&self) -> bool {
         self.writes.is_empty()
+    }
+
+    /// Returns which precondition fails first, where `find` returns the value of a key.
+    pub(crate) fn first_failed<V: AsRef<[u8]>>(
+        &self,
+        mut find: impl FnMut(&[u8]) -> Result<Option<V>, MetaError>,
+    ) -> Result<Option<usize>, MetaError> {
+        for (index, condition) in self.preconditions.iter().enumerate() {
+            let found = find(condition.key())?;
+            if !condition.holds(found.as_ref().map(AsRef::as_ref)) {
+                return Ok(Some(index));
+            }
+        }
+        Ok(None)
     }
 
     /// Fails if an engine that takes `max` operations at once cannot take this batch.

@@ -15,10 +15,7 @@ use crate::MetaError;
 use crate::directory::{DAMAGE_KINDS, Directory};
 
 /// The name of the engine.
-pub(super) const ENGINE: &str = "sled";
-
-/// What the format file holds.
-const FORMAT: &str = "lfsfs-meta-store sled 1\n";
+pub(crate) const ENGINE: &str = "sled";
 
 /// How the text of sled's error begins when another handle has the store open; it has no kind.
 const SLED_LOCKED: &str = "could not acquire lock";
@@ -35,7 +32,7 @@ impl Place {
     /// Takes a directory, which is created if it is not there.
     pub(super) fn new(dir: &Path) -> Result<Self, MetaError> {
         Ok(Self {
-            directory: Directory::new(dir, FORMAT)?,
+            directory: Directory::new(dir, ENGINE)?,
             synced_pages: Mutex::default(),
         })
     }
