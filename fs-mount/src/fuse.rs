@@ -12,8 +12,6 @@ use std::io;
 use std::sync::Arc;
 
 use fuser::{InitFlags, KernelConfig, Request};
-use lfsfs_common::tasks::Spawner;
-use tokio::runtime::Handle;
 
 use crate::limits::REQUEST_BYTES_MAX;
 use crate::operations::{Caller, Operations, Reply, Writeback};
@@ -25,33 +23,22 @@ const BACKGROUND_REQUESTS_MAX: u16 = 128;
 #[derive(Debug)]
 pub(crate) struct FuseTransport {
     operations: Arc<Operations>,
-    runtime: Handle,
-    tasks: Spawner,
 }
 
 impl FuseTransport {
-    /// Serves `operations`; what must wait does so on `runtime`, in tasks that end with the mount.
-    pub(crate) fn new(operations: Arc<Operations>, runtime: Handle) -> Self {
-        Self {
-            tasks: operations.tasks(),
-            operations,
-            runtime,
-        }
+    pub(crate) fn new(operations: Arc<Operations>) -> Self {
+        Self { operations }
     }
 
     /// Sends a reply: here if it is ready, else from a task.
     fn send<T: Send + 'static>(&self, reply: Reply<T>, send: impl FnOnce(T) + Send + 'static) {
         match reply {
             Reply::Ready(value) => send(value),
-            Reply::Pending(pending) => {
-                let _runtime = self.runtime.enter();
-                // The task is tracked by its owner: the mount.
-                drop(self.tasks.spawn(async move {
-                    if let Some(value) = pending.value().await {
-                        send(value);
-                    }
-                }));
-            }
+            Reply::Pending(pending) => self.operations.spawn(async move {
+                if let Some(value) = pending.value().await {
+                    send(value);
+                }
+            }),
             Reply::Lost => {}
         }
     }

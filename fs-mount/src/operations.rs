@@ -92,6 +92,7 @@ pub struct Operations {
     /// What the kernel keeps; set once, before the first request.
     kernel: Arc<OnceLock<Arc<dyn KernelCache>>>,
     runtime: Handle,
+    tasks: Spawner,
 }
 
 /// How a reply shows what it tells: settled before the core is asked, because what was found while
@@ -110,6 +111,16 @@ struct Request {
     caller: Caller,
 }
 
+impl Request {
+    fn new(opcode: Opcode, ino: u64, caller: Caller) -> Self {
+        Self {
+            opcode,
+            ino,
+            caller,
+        }
+    }
+}
+
 impl Operations {
     /// Serves `vfs`. What must wait runs on `runtime`; `pages` makes the kernel send the pages of a
     /// file, where that can be done.
@@ -121,6 +132,7 @@ impl Operations {
         runtime: Handle,
     ) -> Self {
         Self {
+            tasks: vfs.tasks().spawner().clone(),
             vfs,
             config,
             counters: Arc::default(),
@@ -143,9 +155,11 @@ impl Operations {
         &self.counters
     }
 
-    /// Returns the way to spawn tasks that end with the mount.
-    pub(crate) fn tasks(&self) -> Spawner {
-        self.vfs.tasks().spawner().clone()
+    /// Runs what must wait in a task that ends with the mount, from any thread.
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let _runtime = self.runtime.enter();
+        // The mount tracks the task.
+        drop(self.tasks.spawn(work));
     }
 
     /// Returns the WRITE requests that are being served.

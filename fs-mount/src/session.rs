@@ -147,7 +147,7 @@ async fn serve(
 ) -> io::Result<(Arc<MountedKernel>, watch::Receiver<bool>)> {
     let (handshake, handshaken) = oneshot::channel();
     let (end, ended) = watch::channel(false);
-    let transport = FuseTransport::new(Arc::clone(operations), Handle::current());
+    let transport = FuseTransport::new(Arc::clone(operations));
     let operations = Arc::clone(operations);
     thread::Builder::new()
         .name("fuse-session".to_owned())

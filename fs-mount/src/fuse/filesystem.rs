@@ -290,7 +290,7 @@ impl Filesystem for FuseTransport {
         let listed = self
             .operations
             .readdir(caller(request), ino.0, offset, reply);
-        self.send(listed, replies::directory_plus);
+        self.send(listed, replies::directory);
     }
 
     fn releasedir(

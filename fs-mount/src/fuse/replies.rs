@@ -44,6 +44,8 @@ macro_rules! respond {
 }
 
 respond!(ReplyEmpty, (), |reply, ()| reply.ok());
+respond!(ReplyDirectory, (), |reply, ()| reply.ok());
+respond!(ReplyDirectoryPlus, (), |reply, ()| reply.ok());
 respond!(ReplyData, Bytes, |reply, bytes| reply.data(&bytes));
 respond!(ReplyWrite, u32, |reply, len| reply.written(len));
 respond!(ReplyLseek, i64, |reply, offset| reply.offset(offset));
@@ -127,16 +129,7 @@ impl DirectorySink for ReplyDirectoryPlus {
     }
 }
 
-pub(super) fn directory(listed: Listed<ReplyDirectory>) {
-    match listed.result {
-        Ok(()) => listed.sink.ok(),
-        Err(errno) => listed.sink.error(error(errno)),
-    }
-}
-
-pub(super) fn directory_plus(listed: Listed<ReplyDirectoryPlus>) {
-    match listed.result {
-        Ok(()) => listed.sink.ok(),
-        Err(errno) => listed.sink.error(error(errno)),
-    }
+/// Sends a directory, whose entries are in the reply already.
+pub(super) fn directory<R: Respond<()>>(listed: Listed<R>) {
+    listed.sink.respond(listed.result);
 }

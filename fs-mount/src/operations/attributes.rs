@@ -30,11 +30,7 @@ pub struct Attributes {
 impl Operations {
     /// Returns the attributes of a node.
     pub fn getattr(&self, caller: Caller, ino: u64) -> Answer<Attributes> {
-        let request = Request {
-            opcode: Opcode::Getattr,
-            ino,
-            caller,
-        };
+        let request = Request::new(Opcode::Getattr, ino, caller);
         let (shown, vfs) = (self.shown(ino), Arc::clone(&self.vfs));
         self.ask(request, async move {
             let attr = shown.attr(vfs.getattr(ino).await?);
@@ -45,11 +41,7 @@ impl Operations {
 
     /// Sets attributes. What becomes of setuid and setgid with a new length follows from the caller.
     pub fn setattr(&self, caller: Caller, ino: u64, new: SetAttr) -> Answer<Attributes> {
-        let request = Request {
-            opcode: Opcode::Setattr,
-            ino,
-            caller,
-        };
+        let request = Request::new(Opcode::Setattr, ino, caller);
         let new = SetAttr {
             privileges: privileges_of(caller),
             ..new

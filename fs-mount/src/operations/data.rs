@@ -1,9 +1,7 @@
 //! Requests about the bytes of files and links: READ, WRITE, READLINK, FALLOCATE, LSEEK, FSYNC.
 
-use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use lfsfs_vfs::{Allocation, ModeEffect, Privileges, Sought, Vfs, VfsError, Written};
@@ -11,6 +9,7 @@ use rustix::io::Errno;
 use tracing::debug;
 
 use super::attributes::privileges_of;
+use super::reply::at_once;
 use super::{Answer, Caller, Operations, Reply, Request, Writeback, failed};
 use crate::counters::Opcode;
 use crate::cut::{Origin, PageSource, Span, settle};
@@ -46,22 +45,14 @@ pub struct FallocateRequest {
 impl Operations {
     /// Returns where a symbolic link points.
     pub fn readlink(&self, caller: Caller, ino: u64) -> Answer<Bytes> {
-        let request = Request {
-            opcode: Opcode::Readlink,
-            ino,
-            caller,
-        };
+        let request = Request::new(Opcode::Readlink, ino, caller);
         let vfs = Arc::clone(&self.vfs);
         self.ask(request, async move { vfs.readlink(ino).await })
     }
 
     /// Returns bytes of a file: fewer than `size` only at its end.
     pub fn read(&self, caller: Caller, ino: u64, offset: u64, size: u32) -> Answer<Bytes> {
-        let request = Request {
-            opcode: Opcode::Read,
-            ino,
-            caller,
-        };
+        let request = Request::new(Opcode::Read, ino, caller);
         let vfs = Arc::clone(&self.vfs);
         self.ask(request, async move { vfs.read(ino, offset, size).await })
     }
@@ -70,17 +61,13 @@ impl Operations {
     pub fn write(&self, caller: Caller, write: WriteRequest<'_>) -> Answer<u32> {
         // Not by `ask`: only a write that waits needs bytes of its own, and begins anew with them. A
         // call of the core that waits has changed nothing yet.
-        let request = Request {
-            opcode: Opcode::Write,
-            ino: write.ino,
-            caller,
-        };
+        let request = Request::new(Opcode::Write, write.ino, caller);
         self.serve(request.opcode, || {
             let span = write.span();
             let writing = self.writes.begin(span);
             if writing.is_some() {
                 let call = self.written(request, write);
-                if let Some(written) = at_once(call) {
+                if let Some(written) = at_once(pin!(call)) {
                     return Reply::Ready(written);
                 }
             }
@@ -128,11 +115,7 @@ impl Operations {
         let Some(allocation) = allocation(mode) else {
             return self.refuse(Opcode::Fallocate, Errno::OPNOTSUPP);
         };
-        let request = Request {
-            opcode: Opcode::Fallocate,
-            ino,
-            caller,
-        };
+        let request = Request::new(Opcode::Fallocate, ino, caller);
         let privileges = privileges_of(caller);
         let this = self.clone();
         self.ask(request, async move {
@@ -155,11 +138,7 @@ impl Operations {
         let Ok(offset) = u64::try_from(offset) else {
             return self.refuse(Opcode::Lseek, Errno::NXIO);
         };
-        let request = Request {
-            opcode: Opcode::Lseek,
-            ino,
-            caller,
-        };
+        let request = Request::new(Opcode::Lseek, ino, caller);
         let vfs = Arc::clone(&self.vfs);
         if !self.vfs.has_holes(ino) {
             let find = async move { told(request, vfs.seek(ino, offset, sought).await) };
@@ -180,22 +159,12 @@ impl Operations {
 
     /// Makes a file durable, and all that was acknowledged before.
     pub fn fsync(&self, caller: Caller, ino: u64) -> Answer<()> {
-        let opcode = Opcode::Fsync;
-        self.sync(Request {
-            opcode,
-            ino,
-            caller,
-        })
+        self.sync(Request::new(Opcode::Fsync, ino, caller))
     }
 
     /// Makes a directory durable, and all that was acknowledged before.
     pub fn fsyncdir(&self, caller: Caller, ino: u64) -> Answer<()> {
-        let opcode = Opcode::Fsyncdir;
-        self.sync(Request {
-            opcode,
-            ino,
-            caller,
-        })
+        self.sync(Request::new(Opcode::Fsyncdir, ino, caller))
     }
 
     /// It waits for the disk, so never where requests are received.
@@ -231,14 +200,6 @@ impl WriteRequest<'_> {
             len: self.data.len(),
             origin: self.origin,
         }
-    }
-}
-
-/// Returns what a call brings if it need not wait.
-fn at_once<T>(call: impl Future<Output = T>) -> Option<T> {
-    match pin!(call).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(value) => Some(value),
-        Poll::Pending => None,
     }
 }
 

@@ -58,11 +58,7 @@ impl Operations {
         } else {
             Opcode::Readdir
         };
-        let request = Request {
-            opcode,
-            ino,
-            caller,
-        };
+        let request = Request::new(opcode, ino, caller);
         let (vfs, shown) = (Arc::clone(&self.vfs), self.shown(ino));
         let list = async move {
             let mut add = |entry: DirEntry<'_>| {

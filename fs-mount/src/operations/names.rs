@@ -129,11 +129,7 @@ impl Operations {
 
 impl Place<'_> {
     fn request(&self, opcode: Opcode, caller: Caller) -> Request {
-        Request {
-            opcode,
-            ino: self.parent,
-            caller,
-        }
+        Request::new(opcode, self.parent, caller)
     }
 }
 

@@ -39,9 +39,9 @@ impl<T> Reply<T> {
         T: 'static,
     {
         let mut work = Box::pin(work);
-        match work.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(value) => Self::Ready(value),
-            Poll::Pending => Self::later(caller, work),
+        match at_once(work.as_mut()) {
+            Some(value) => Self::Ready(value),
+            None => Self::later(caller, work),
         }
     }
 
@@ -75,6 +75,14 @@ impl<T> Pending<T> {
                 None
             }
         }
+    }
+}
+
+/// Returns what work brings if it need not wait. Work that must may be polled again.
+pub(super) fn at_once<T>(work: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+    match work.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => Some(value),
+        Poll::Pending => None,
     }
 }
 

@@ -40,11 +40,7 @@ impl Operations {
         let vfs = Arc::clone(&self.vfs);
         let name = name.to_vec();
         let get = async move { vfs.getxattr(ino, &name).await };
-        let request = Request {
-            opcode: Opcode::Getxattr,
-            ino,
-            caller,
-        };
+        let request = Request::new(Opcode::Getxattr, ino, caller);
         self.ask_sized(request, size, get)
     }
 
@@ -59,11 +55,7 @@ impl Operations {
             }
             Ok(without_trusted(&names))
         };
-        let request = Request {
-            opcode: Opcode::Listxattr,
-            ino,
-            caller,
-        };
+        let request = Request::new(Opcode::Listxattr, ino, caller);
         self.ask_sized(request, size, list)
     }
 
@@ -76,11 +68,7 @@ impl Operations {
             return self.refuse(Opcode::Setxattr, Errno::INVAL);
         };
         let ino = set.ino;
-        let request = Request {
-            opcode: Opcode::Setxattr,
-            ino,
-            caller,
-        };
+        let request = Request::new(Opcode::Setxattr, ino, caller);
         let vfs = Arc::clone(&self.vfs);
         let (name, value) = (set.name.to_vec(), set.value.to_vec());
         self.ask(request, async move {
@@ -93,11 +81,7 @@ impl Operations {
         if self.has_no_xattrs() {
             return self.left_to_kernel(Opcode::Removexattr);
         }
-        let request = Request {
-            opcode: Opcode::Removexattr,
-            ino,
-            caller,
-        };
+        let request = Request::new(Opcode::Removexattr, ino, caller);
         let (vfs, name) = (Arc::clone(&self.vfs), name.to_vec());
         self.ask(request, async move { vfs.removexattr(ino, &name).await })
     }
