@@ -29,7 +29,7 @@ const ACTION: &str = "resolve contents";
 /// Whether something remembered is good enough.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Freshness {
-    /// Whatever is known.
+    /// What the reader knows.
     Any,
     /// What the server says now: something remembered has failed.
     Now,

@@ -17,7 +17,7 @@ const ACTION: &str = "read what is below a changed file";
 
 /// A file of the overlay, with what its bytes are read from.
 #[derive(Clone, Copy)]
-pub(crate) struct ChangedFile<'a> {
+pub(crate) struct OverlayFile<'a> {
     /// The base of the view.
     pub(crate) base: &'a BaseVersion,
     /// Where the log is read.
@@ -26,7 +26,7 @@ pub(crate) struct ChangedFile<'a> {
     pub(crate) inode: &'a Inode,
 }
 
-impl ChangedFile<'_> {
+impl OverlayFile<'_> {
     /// Returns bytes of the file: fewer than `len` only at its end.
     pub(crate) async fn read(&self, offset: u64, len: u64) -> Result<Bytes, VfsError> {
         let pieces = file_of(self.inode)?.pieces(offset, len);

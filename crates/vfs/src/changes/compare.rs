@@ -7,9 +7,9 @@ use lfsfs_types::content::small_content_id;
 use lfsfs_types::limits::SMALL_CONTENT_LEN_MAX;
 use lfsfs_types::{Aspect, ContentId, Kind, Record, Xattr, XattrValue};
 
-use crate::changed_file::ChangedFile;
 use crate::changes::Comparison;
 use crate::error::VfsError;
+use crate::overlay_file::OverlayFile;
 
 /// How much two states of one place differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +68,7 @@ impl Comparison<'_> {
         if file.size() > SMALL_CONTENT_LEN_MAX {
             return Ok(false);
         }
-        let changed = ChangedFile {
+        let changed = OverlayFile {
             base: self.base,
             view: self.view,
             inode: after,

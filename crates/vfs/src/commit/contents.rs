@@ -7,9 +7,9 @@ use lfsfs_upload::{ChangedFile, ContentBytes, ReadError, Stretch, StretchOrigin}
 
 use super::error::CommitError;
 use super::plan::Workshop;
-use crate::changed_file::{self, pieces_below};
 use crate::changes::path_of;
 use crate::error::VfsError;
+use crate::overlay_file::{OverlayFile, pieces_below};
 
 /// What a file is.
 pub(super) struct FileKind {
@@ -71,7 +71,7 @@ impl Workshop {
 
     /// Returns all bytes of a range of a file.
     fn read(&self, inode: &Inode, offset: u64, len: u64) -> Result<Vec<u8>, VfsError> {
-        let file = changed_file::ChangedFile {
+        let file = OverlayFile {
             base: &self.base,
             view: self.sealed.view(),
             inode,

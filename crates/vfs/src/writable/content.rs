@@ -4,8 +4,8 @@ use bytes::Bytes;
 use lfsfs_overlay::{Inode, NewAttributes, Operation};
 
 use crate::attr::{Attr, FileKind};
-use crate::changed_file::{ChangedFile, file_of};
 use crate::error::VfsError;
+use crate::overlay_file::{OverlayFile, file_of};
 use crate::stack::Resolved;
 use crate::writable::Vfs;
 use crate::writable::attributes::plan_privileges;
@@ -36,7 +36,7 @@ impl Vfs {
             Resolved::Upper(upper) => {
                 let (view, inode) = upper.get()?;
                 let base = upper.base();
-                let file = ChangedFile { base, view, inode };
+                let file = OverlayFile { base, view, inode };
                 file.read(offset, u64::from(size)).await
             }
         }

@@ -5,9 +5,9 @@ use lfsfs_overlay::{Inode, Operation};
 use lfsfs_types::limits::{XATTR_LEN_MAX, XATTR_NAMES_LEN_MAX, XATTRS_MAX};
 use lfsfs_types::{XattrName, XattrNameError, XattrNamespace, XattrValue, nodeid};
 
-use crate::changed_file::{BelowRange, not_below, read_below};
 use crate::error::{Interrupted, VfsError};
 use crate::merged::Object;
+use crate::overlay_file::{BelowRange, not_below, read_below};
 use crate::stack::Resolved;
 use crate::writable::Vfs;
 use crate::writable::plan::Plan;
