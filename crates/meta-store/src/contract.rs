@@ -19,13 +19,14 @@ pub type NewStore<'a> = &'a dyn Fn() -> Box<dyn MetaStore>;
 ///
 /// If the engine breaks the contract.
 pub fn run_all(new_store: NewStore<'_>) {
-    let checks: [fn(&dyn MetaStore); 15] = [
+    let checks: [fn(&dyn MetaStore); 16] = [
         reads::absent_keys_are_none,
         reads::rows_come_in_byte_order,
         reads::ranges_have_exact_ends,
         reads::limits_and_more,
         reads::reverse_scans_start_at_the_end,
         reads::one_read_answers_each_part,
+        reads::reads_end_with_their_bytes,
         reads::pages_cover_a_range_of_any_size,
         batches::values_of_any_bytes_and_size,
         batches::preconditions_decide_over_all_writes,

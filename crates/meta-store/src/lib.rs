@@ -64,6 +64,13 @@ pub trait MetaStore: Send + Sync + Debug + 'static {
     /// Reads several keys and ranges at one point in time; one [`Rows`] per read, in their order.
     fn read(&self, reads: &[Read]) -> Result<Vec<Rows>, MetaError>;
 
+    /// As [`read`](Self::read), but an engine may end after the first read with which the values found have
+    /// `bytes` bytes together. There is at least one answer if there is a question.
+    fn read_within(&self, reads: &[Read], bytes: usize) -> Result<Vec<Rows>, MetaError> {
+        let _ = bytes;
+        self.read(reads)
+    }
+
     /// Makes all writes of a batch if all its preconditions hold, else none.
     ///
     /// Returns [`Applied::Conflict`] with the index of the first precondition that failed. After an

@@ -16,7 +16,7 @@ pub struct MemoryStore {
 
 impl MemoryStore {
     /// The largest batch it takes.
-    pub const BATCH_OPS_MAX: usize = 1000;
+    pub const BATCH_OPS_MAX: usize = 4000;
 
     /// Returns an empty store.
     pub fn new() -> Self {
@@ -47,8 +47,12 @@ impl MetaStore for MemoryStore {
     }
 
     fn read(&self, reads: &[Read]) -> Result<Vec<Rows>, MetaError> {
+        self.read_within(reads, usize::MAX)
+    }
+
+    fn read_within(&self, reads: &[Read], bytes: usize) -> Result<Vec<Rows>, MetaError> {
         let map = self.lock();
-        reads.iter().map(|read| read_one(&map, read)).collect()
+        Rows::within(reads, bytes, |read| read_one(&map, read))
     }
 
     fn apply(&self, batch: Batch) -> Result<Applied, MetaError> {

@@ -70,7 +70,7 @@ enum Change<T> {
 
 impl RedbStore {
     /// The largest batch it takes.
-    pub const BATCH_OPS_MAX: usize = 1000;
+    pub const BATCH_OPS_MAX: usize = 4000;
 
     /// Opens the store in `dir` with the default options, or creates it there if there is none.
     pub fn open(dir: &Path) -> Result<Self, MetaError> {
@@ -354,12 +354,11 @@ impl MetaStore for RedbStore {
     }
 
     fn read(&self, reads: &[Read]) -> Result<Vec<Rows>, MetaError> {
-        self.look(|table| {
-            reads
-                .iter()
-                .map(|read| self.read_one(table, read))
-                .collect()
-        })
+        self.read_within(reads, usize::MAX)
+    }
+
+    fn read_within(&self, reads: &[Read], bytes: usize) -> Result<Vec<Rows>, MetaError> {
+        self.look(|table| Rows::within(reads, bytes, |read| self.read_one(table, read)))
     }
 
     fn apply(&self, batch: Batch) -> Result<Applied, MetaError> {

@@ -263,8 +263,12 @@ impl MetaStore for SledStore {
     }
 
     fn read(&self, reads: &[Read]) -> Result<Vec<Rows>, MetaError> {
+        self.read_within(reads, usize::MAX)
+    }
+
+    fn read_within(&self, reads: &[Read], bytes: usize) -> Result<Vec<Rows>, MetaError> {
         let _lock = self.reading();
-        self.guard(|db| reads.iter().map(|read| self.read_one(db, read)).collect())
+        self.guard(|db| Rows::within(reads, bytes, |read| self.read_one(db, read)))
     }
 
     fn apply(&self, batch: Batch) -> Result<Applied, MetaError> {

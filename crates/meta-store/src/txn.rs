@@ -8,7 +8,7 @@ use crate::MetaError;
 pub type Row = (Vec<u8>, Vec<u8>);
 
 /// The keys from `start` up to, but not including, `end`; without `end` all keys from `start` on.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct KeyRange {
     /// The first key of the range.
     pub start: Vec<u8>,
@@ -129,7 +129,7 @@ fn successor(key: &[u8]) -> Vec<u8> {
 }
 
 /// One part of a read.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Read {
     /// One key: its row, if it is there.
     Get(Vec<u8>),
@@ -198,6 +198,30 @@ impl Rows {
         let rows = rows.collect::<Result<_, _>>()?;
         let more = found.next().transpose()?.is_some();
         Ok(Self { rows, more })
+    }
+
+    /// Returns how many bytes the values have.
+    fn value_bytes(&self) -> usize {
+        self.rows.iter().map(|(_, value)| value.len()).sum()
+    }
+
+    /// Makes reads, each by `read`, until they have `bytes` bytes together.
+    pub(crate) fn within(
+        reads: &[Read],
+        bytes: usize,
+        mut read: impl FnMut(&Read) -> Result<Self, MetaError>,
+    ) -> Result<Vec<Self>, MetaError> {
+        let mut found = Vec::with_capacity(reads.len());
+        let mut len = 0;
+        for one in reads {
+            let rows = read(one)?;
+            len += rows.value_bytes();
+            found.push(rows);
+            if len >= bytes {
+                break;
+            }
+        }
+        Ok(found)
     }
 
     /// Returns the first row.

@@ -88,8 +88,7 @@ impl Checker<'_> {
             let presence = Presence::Present;
             return Ok(Stored { presence, len: 0 });
         }
-        let rows = self.metadata.content_rows(&[content])?;
-        let row = rows.into_iter().next().flatten().map(|(_, row)| row);
+        let row = self.metadata.content_row(content)?;
         Ok(Stored {
             presence: match &row {
                 Some(row) => self.presence.of_row(row)?,

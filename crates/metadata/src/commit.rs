@@ -19,10 +19,12 @@ mod publish;
 mod rebase;
 mod rollback;
 mod staging;
+mod staging_store;
 mod told;
 mod undo;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lfsfs_types::limits::{AUTHOR_LEN_MAX, MESSAGE_LEN_MAX};
@@ -33,6 +35,7 @@ use lfsfs_types::{
 
 pub use self::rollback::RollbackParams;
 use self::staging::Staging;
+use self::staging_store::StagingStore;
 use crate::error::{MetadataError, Refusal, Result};
 use crate::exact::ExactVersion;
 use crate::metadata::Metadata;
@@ -160,6 +163,7 @@ pub struct CommitSession {
     params: CommitParams,
     mode: Mode,
     id: SessionId,
+    staged: StagingStore,
     touched: Timestamp,
 }
 
@@ -192,6 +196,7 @@ impl Metadata {
                 Mode::Rebase
             },
             id: self.new_session()?,
+            staged: self.new_staging_store(),
             touched: self.now(),
             params,
         };
@@ -208,6 +213,11 @@ impl Metadata {
     /// Removes the staged changes of the sessions of earlier processes.
     pub(crate) fn sweep_earlier_sessions(&self) -> Result<u64> {
         staging::sweep(self, |session| staging::is_earlier(self, session))
+    }
+
+    fn new_staging_store(&self) -> StagingStore {
+        let memory = Arc::clone(&self.inner.staging);
+        StagingStore::new(Arc::clone(&self.inner.store), memory)
     }
 
     /// Checks that the version that a commit is said to come from is there.
@@ -264,7 +274,7 @@ impl CommitSession {
     }
 
     fn staging(&self) -> Staging<'_> {
-        Staging::new(self.metadata.store(), self.id)
+        Staging::new(&self.staged, self.id)
     }
 
     fn row_now(&self) -> SessionRow {

@@ -12,12 +12,12 @@ mod presence;
 mod resolve;
 mod row;
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use lfsfs_meta_store::{Batch, Read, Rows};
-use lfsfs_types::content::{Content, PieceList};
+use lfsfs_types::content::{Content, Piece, PieceList};
 use lfsfs_types::limits::PIECES_INLINE_MAX;
-use lfsfs_types::{ChunkInfo, ContentId, ContentPlace, NodeId};
+use lfsfs_types::{ChunkId, ChunkInfo, ContentId, ContentPlace, NodeId};
 
 pub use self::forget::Forgotten;
 pub(crate) use self::presence::{Presence, PresenceCheck};
@@ -32,8 +32,10 @@ use crate::rows::RowValue;
 /// give them a longer grace.
 pub(crate) const STAMP_RENEWAL_SECS: u64 = 600;
 
-/// How many contents are looked at in one read.
-const CONTENTS_PER_READ: usize = 500;
+/// How many rows are looked at in one read.
+const ROWS_PER_READ: usize = 4000;
+/// How many bytes of rows: that of a content may have 8,192 pieces.
+const BYTES_PER_READ: usize = 4 << 20;
 
 /// What a datanode says of a chunk that it received, verified and made durable.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,15 +72,23 @@ impl Metadata {
         if self.node(receipt.node)?.is_none() {
             return Err(MetadataError::UnknownNode { node: receipt.node });
         }
-        self.record_replica(receipt)?;
-        for places in receipt.places.chunks(self.contents_per_batch()) {
-            self.record_places(places)?;
+        let mut places: Vec<_> = receipt.places.iter().collect();
+        places.retain(|place| place.content != ContentId::EMPTY);
+        // Neighbours share pages of the store. Of several places of a content the first one counts.
+        places.sort_by_key(|place| place.content);
+        places.dedup_by_key(|place| place.content);
+        let mut rest = places.as_slice();
+        while let Some(count) = self.record_first(receipt, rest)? {
+            rest = &rest[count..];
+            if rest.is_empty() {
+                break;
+            }
         }
         Ok(())
     }
 
-    /// Returns those of `contents` that are not present, each once, and renews the stamp of the
-    /// others.
+    /// Returns those of `contents` that are not present, each once, in the order of their ids, and renews
+    /// the stamp of the others.
     pub fn missing(&self, contents: &[ContentId]) -> Result<Vec<ContentId>> {
         let mut missing = Vec::new();
         self.look_up(contents, |content, stored| {
@@ -96,15 +106,18 @@ impl Metadata {
         contents: &[ContentId],
         mut found: impl FnMut(ContentId, Stored),
     ) -> Result<()> {
-        let mut seen = HashSet::new();
         let mut check = PresenceCheck::new(self);
-        for group in contents.chunks(self.contents_per_batch()) {
-            let mut asked = group.to_vec();
-            asked.retain(|content| seen.insert(*content));
-            let stored = self.stored(&asked, &mut check)?;
-            for (content, stored) in asked.into_iter().zip(stored) {
-                found(content, stored);
+        // Neighbours share pages of the store.
+        let asked: BTreeSet<_> = contents.iter().copied().collect();
+        let asked: Vec<_> = asked.into_iter().collect();
+        let mut rest = asked.as_slice();
+        while !rest.is_empty() {
+            let stored = self.first_stored(rest, &mut check)?;
+            let (looked_up, left) = rest.split_at(stored.len());
+            for (content, stored) in looked_up.iter().zip(stored) {
+                found(*content, stored);
             }
+            rest = left;
         }
         Ok(())
     }
@@ -118,7 +131,7 @@ impl Metadata {
         if list.content_id() != content {
             return Err(refused("the list has another id"));
         }
-        self.check_pieces(list)?;
+        self.check_pieces(content, list)?;
         let body = if list.pieces().len() <= PIECES_INLINE_MAX {
             ContentBody::Pieces(list.clone())
         } else {
@@ -157,22 +170,44 @@ impl Metadata {
         })
     }
 
-    /// Returns the rows of contents, in the same order.
-    pub(crate) fn content_rows(&self, contents: &[ContentId]) -> Result<Vec<Option<KnownContent>>> {
-        let reads: Vec<_> = contents
-            .iter()
+    /// Calls `each` with contents and their rows, as many at once as may be held.
+    pub(crate) fn for_content_rows(
+        &self,
+        contents: &[ContentId],
+        mut each: impl FnMut(&[ContentId], Vec<Option<KnownContent>>) -> Result<()>,
+    ) -> Result<()> {
+        let mut rest = contents;
+        while !rest.is_empty() {
+            let rows = self.first_content_rows(rest)?;
+            let (read, left) = rest.split_at(rows.len());
+            each(read, rows)?;
+            rest = left;
+        }
+        Ok(())
+    }
+
+    /// Returns the row of a content.
+    pub(crate) fn content_row(&self, content: ContentId) -> Result<Option<ContentRow>> {
+        get_row(self.store(), &keys::content(content))
+    }
+
+    /// Returns the rows of the first of these contents, as many as may be held at once.
+    fn first_content_rows(&self, contents: &[ContentId]) -> Result<Vec<Option<KnownContent>>> {
+        let first = contents.iter().take(self.rows_per_batch());
+        let reads: Vec<_> = first
             .map(|content| Read::get(keys::content(*content)))
             .collect();
-        let found = self.store().read(&reads)?.into_iter().map(Rows::into_first);
-        let decoded = found.map(|row| {
+        let found = self.store().read_within(&reads, BYTES_PER_READ)?;
+        let decoded = found.into_iter().map(Rows::into_first).map(|row| {
             row.map(|(key, value)| ContentRow::decode(&key, &value).map(|row| (value, row)))
                 .transpose()
         });
         Ok(decoded.collect::<Result<_, _>>()?)
     }
 
-    fn contents_per_batch(&self) -> usize {
-        self.store().batch_ops_max().min(CONTENTS_PER_READ)
+    /// Returns how many rows may be read to be written again in one batch, with one more.
+    fn rows_per_batch(&self) -> usize {
+        (self.store().batch_ops_max() - 1).min(ROWS_PER_READ)
     }
 
     /// Returns the seconds since 1970. They tell which contents no client asked for in a long time.
@@ -180,89 +215,104 @@ impl Metadata {
         u64::try_from(self.now().secs).unwrap_or(0)
     }
 
-    /// Notes that a node has a chunk.
-    fn record_replica(&self, receipt: &ChunkReceipt) -> Result<()> {
-        let key = keys::chunk(receipt.info.id);
-        loop {
-            let seen = self.store().get(&key)?;
-            let mut row = match &seen {
-                Some(value) => ChunkRow::decode(&key, value)?,
-                None => ChunkRow::of(&receipt.info),
-            };
-            if row.nodes.is_empty() {
-                // No datanode has what is known of it.
-                row = ChunkRow::of(&receipt.info);
-            }
-            if row.info(receipt.info.id) != receipt.info {
-                return Err(MetadataError::InvalidReceipt {
-                    problem: "the chunk is known with another length or footer",
-                });
-            }
-            if row.nodes.contains(&receipt.node) {
-                return Ok(());
-            }
-            if row.nodes.len() as u64 >= row::NODES_MAX {
-                return Err(MetadataError::InvalidReceipt {
-                    problem: "too many nodes have the chunk",
-                });
-            }
-            row.nodes.push(receipt.node);
-            let mut batch = Batch::new();
-            batch
-                .require_unchanged(&*key, seen)
-                .put(&*key, row.encode());
-            if self.store().apply(batch)?.is_done() {
-                return Ok(());
-            }
-        }
-    }
-
-    fn record_places(&self, places: &[ContentPlace]) -> Result<()> {
-        let stamp = self.stamp();
+    /// Notes, in one batch, that a node has a chunk, and the first of these places. Returns how many of
+    /// them that were.
+    fn record_first(
+        &self,
+        receipt: &ChunkReceipt,
+        places: &[&ContentPlace],
+    ) -> Result<Option<usize>> {
         let contents: Vec<_> = places.iter().map(|place| place.content).collect();
         loop {
-            let known = self.content_rows(&contents)?;
             let mut batch = Batch::new();
-            let mut taken = HashSet::from([ContentId::EMPTY]);
-            let rows = known.iter().map(|known| known.as_ref().map(|it| &it.1));
-            let presence = PresenceCheck::new(self).of_rows(rows)?;
-            for ((place, known), presence) in places.iter().zip(known).zip(presence) {
-                if !taken.insert(place.content) {
-                    continue;
-                }
-                let Some((value, row)) = known else {
-                    let key = keys::content(place.content);
-                    let row = ContentRow::of_place(place, stamp);
-                    batch.require_absent(&*key).put(&*key, row.encode());
-                    continue;
-                };
-                let new = ContentRow::of_place(place, stamp);
-                let moves = presence == Presence::Lost || row.lies_elsewhere_in(place);
-                if moves {
-                    let key = keys::content(place.content);
-                    batch.require_equals(&*key, value).put(&*key, new.encode());
-                    continue;
-                }
-                if row.len != u64::from(place.len) {
-                    return Err(MetadataError::InvalidReceipt {
-                        problem: "a content is known with another length",
-                    });
-                }
-                renew(&mut batch, place.content, &value, row, stamp);
-            }
-            if self.store().apply(batch)?.is_done() {
-                return Ok(());
+            self.record_replica(receipt, &mut batch)?;
+            let known = self.first_content_rows(&contents)?;
+            let count = known.len();
+            self.record_places(receipt, places, known, &mut batch)?;
+            if batch.is_empty() || self.store().apply(batch)?.is_done() {
+                return Ok((count > 0).then_some(count));
             }
         }
     }
 
-    fn stored(&self, contents: &[ContentId], check: &mut PresenceCheck<'_>) -> Result<Vec<Stored>> {
+    /// Adds to a batch that a node has a chunk, unless that is known.
+    fn record_replica(&self, receipt: &ChunkReceipt, batch: &mut Batch) -> Result<()> {
+        let key = keys::chunk(receipt.info.id);
+        let seen = self.store().get(&key)?;
+        let mut row = match &seen {
+            Some(value) => ChunkRow::decode(&key, value)?,
+            None => ChunkRow::of(&receipt.info),
+        };
+        if row.nodes.is_empty() {
+            // No datanode has what is known of it.
+            row = ChunkRow::of(&receipt.info);
+        }
+        if row.info(receipt.info.id) != receipt.info {
+            return Err(MetadataError::InvalidReceipt {
+                problem: "the chunk is known with another length or footer",
+            });
+        }
+        if row.nodes.contains(&receipt.node) {
+            return Ok(());
+        }
+        if row.nodes.len() as u64 >= row::NODES_MAX {
+            return Err(MetadataError::InvalidReceipt {
+                problem: "too many nodes have the chunk",
+            });
+        }
+        row.nodes.push(receipt.node);
+        batch
+            .require_unchanged(&*key, seen)
+            .put(&*key, row.encode());
+        Ok(())
+    }
+
+    /// Adds the places of contents to a batch; `known` has the rows of the first of them.
+    fn record_places(
+        &self,
+        receipt: &ChunkReceipt,
+        places: &[&ContentPlace],
+        known: Vec<Option<KnownContent>>,
+        batch: &mut Batch,
+    ) -> Result<()> {
+        let stamp = self.stamp();
+        let mut check = PresenceCheck::new(self);
+        check.note_chunk(receipt.info.id);
+        let rows = known.iter().map(|known| known.as_ref().map(|it| &it.1));
+        let presence = check.of_rows(rows)?;
+        for ((place, known), presence) in places.iter().zip(known).zip(presence) {
+            let key = keys::content(place.content);
+            let new = ContentRow::of_place(place, stamp);
+            let Some((value, row)) = known else {
+                batch.require_absent(&*key).put(&*key, new.encode());
+                continue;
+            };
+            if presence == Presence::Lost || row.lies_elsewhere_in(place) {
+                batch.require_equals(&*key, value).put(&*key, new.encode());
+                continue;
+            }
+            if row.len != u64::from(place.len) {
+                return Err(MetadataError::InvalidReceipt {
+                    problem: "a content is known with another length",
+                });
+            }
+            renew(batch, place.content, &value, row, stamp);
+        }
+        Ok(())
+    }
+
+    /// Returns what is known of the first of these contents, as many as may be held at once.
+    fn first_stored(
+        &self,
+        contents: &[ContentId],
+        check: &mut PresenceCheck<'_>,
+    ) -> Result<Vec<Stored>> {
         let stamp = self.stamp();
         loop {
-            let known = self.content_rows(contents)?;
+            let known = self.first_content_rows(contents)?;
             let rows = known.iter().map(|known| known.as_ref().map(|it| &it.1));
             let presence = check.of_rows(rows)?;
-            let mut stored = Vec::with_capacity(contents.len());
+            let mut stored = Vec::with_capacity(known.len());
             let mut batch = Batch::new();
             for ((content, known), presence) in contents.iter().zip(known).zip(presence) {
                 let len = known.as_ref().map_or(0, |(_, row)| row.len);
@@ -284,12 +334,20 @@ impl Metadata {
     }
 
     /// Fails unless each piece is stored in one place with its length.
-    fn check_pieces(&self, list: &PieceList) -> Result<()> {
-        let content = list.content_id();
-        for pieces in list.pieces().chunks(self.contents_per_batch()) {
-            let ids: Vec<_> = pieces.iter().map(|piece| piece.hash).collect();
-            self.refuse_missing(self.missing(&ids)?)?;
-            for (piece, row) in pieces.iter().zip(self.content_rows(&ids)?) {
+    fn check_pieces(&self, content: ContentId, list: &PieceList) -> Result<()> {
+        // A list may be so long that its pieces are looked at by groups.
+        for group in list.pieces().chunks(ROWS_PER_READ) {
+            self.check_some_pieces(content, group)?;
+        }
+        Ok(())
+    }
+
+    fn check_some_pieces(&self, content: ContentId, group: &[Piece]) -> Result<()> {
+        let ids: Vec<_> = group.iter().map(|piece| piece.hash).collect();
+        self.refuse_missing(self.missing(&ids)?)?;
+        let mut pieces = group.iter();
+        self.for_content_rows(&ids, |_, rows| {
+            for (row, piece) in rows.into_iter().zip(pieces.by_ref()) {
                 let fits = row.is_some_and(|(_, row)| {
                     row.len == u64::from(piece.len) && matches!(row.body, ContentBody::Place { .. })
                 });
@@ -300,13 +358,21 @@ impl Metadata {
                     });
                 }
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
-    /// Returns the row of a chunk.
-    pub(crate) fn chunk_row(&self, chunk: lfsfs_types::ChunkId) -> Result<Option<ChunkRow>> {
-        get_row(self.store(), &keys::chunk(chunk))
+    /// Returns the rows of chunks, in the same order.
+    pub(crate) fn chunk_rows(&self, chunks: &[ChunkId]) -> Result<Vec<Option<ChunkRow>>> {
+        let mut rows = Vec::with_capacity(chunks.len());
+        for group in chunks.chunks(ROWS_PER_READ) {
+            let reads: Vec<_> = group.iter().map(|it| Read::get(keys::chunk(*it))).collect();
+            for found in self.store().read(&reads)?.into_iter().map(Rows::into_first) {
+                let row = found.map(|(key, value)| ChunkRow::decode(&key, &value));
+                rows.push(row.transpose()?);
+            }
+        }
+        Ok(rows)
     }
 }
 

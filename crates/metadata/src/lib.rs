@@ -11,6 +11,7 @@
 
 #![forbid(unsafe_code)]
 
+mod ahead;
 mod changed;
 mod check;
 mod commit;
@@ -28,6 +29,7 @@ mod removal;
 mod rows;
 mod settings;
 mod side;
+mod staging_memory;
 mod version;
 mod view;
 

@@ -12,12 +12,16 @@ use lfsfs_types::{ClusterId, ProjectId, SessionId, Timestamp};
 use crate::error::{MetadataError, Result};
 use crate::keys::{self, table};
 use crate::rows::{self, ClusterRow, RowValue};
+use crate::staging_memory::StagingMemory;
 
 /// How keys and values are laid out; raised when a store must be migrated.
 const LAYOUT: u64 = 1;
 
 /// How many rows a scan over many takes at once.
 pub(crate) const SCAN_PAGE: usize = 1000;
+
+/// Memory for what commits stage, unless told otherwise.
+const STAGING_BYTES: usize = 16 << 20;
 
 /// How many bytes of a session's id are those of the process that drew it.
 const OWN_LEN: usize = 8;
@@ -41,6 +45,8 @@ pub(crate) struct Inner {
     publishing: Mutex<HashMap<ProjectId, Arc<Mutex<()>>>>,
     /// Whether the process ends.
     stops: AtomicBool,
+    /// For what commit sessions stage.
+    pub(crate) staging: Arc<StagingMemory>,
 }
 
 impl Metadata {
@@ -49,6 +55,15 @@ impl Metadata {
     /// What earlier processes left half done does not stand in the way of any call; see
     /// [`recover`](Self::recover).
     pub fn open(store: Arc<dyn MetaStore>, clock: Arc<dyn Clock>) -> Result<Self> {
+        Self::open_with(store, clock, STAGING_BYTES)
+    }
+
+    /// As [`open`](Self::open); what commits stage may take `staging` bytes of memory.
+    pub fn open_with(
+        store: Arc<dyn MetaStore>,
+        clock: Arc<dyn Clock>,
+        staging: usize,
+    ) -> Result<Self> {
         let cluster = open_cluster(store.as_ref())?;
         let inner = Inner {
             store,
@@ -57,6 +72,7 @@ impl Metadata {
             instance: SessionId(random()?),
             publishing: Mutex::default(),
             stops: AtomicBool::new(false),
+            staging: Arc::new(StagingMemory::new(staging)),
         };
         Ok(Self {
             inner: Arc::new(inner),

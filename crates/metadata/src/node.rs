@@ -1,6 +1,8 @@
 //! The datanodes that registered: their ids, addresses and generations.
 
-use lfsfs_meta_store::{Batch, KeyRange, MetaStoreExt as _};
+use std::collections::BTreeSet;
+
+use lfsfs_meta_store::{Batch, KeyRange, MetaStoreExt as _, Read, Rows};
 use lfsfs_types::{DecodeError, NodeId, Reader, Timestamp, Writer};
 
 use crate::error::{MetadataError, Result};
@@ -77,6 +79,14 @@ impl Metadata {
             decode_node(&key, &value)
         })
         .collect()
+    }
+
+    /// Returns those of some datanodes that are known, in the order of their ids.
+    pub(crate) fn nodes_of(&self, ids: BTreeSet<NodeId>) -> Result<Vec<Node>> {
+        let reads: Vec<_> = ids.iter().map(|id| Read::get(keys::node(*id))).collect();
+        let found = self.store().read(&reads)?;
+        let rows = found.into_iter().filter_map(Rows::into_first);
+        rows.map(|(key, value)| decode_node(&key, &value)).collect()
     }
 
     /// Returns a datanode.

@@ -120,9 +120,8 @@ impl View<'_> {
             return Ok(None);
         }
         let live = keys::live(self.project, dir, name);
-        let closed = self.closed_behind(dir, name);
+        let reads = self.reads_of(dir, name);
         for _ in 0..UNDO_RETRIES {
-            let reads = [Read::get(&*live), Read::scan(closed.clone(), 1)];
             let mut found = self.store.read(&reads)?.into_iter();
             let live_row = found.next().and_then(Rows::into_value);
             if let Some(value) = live_row {
@@ -139,15 +138,42 @@ impl View<'_> {
             }
             // An undo took the closed row back between the two reads: the live row counts again.
         }
+        let closed = self.closed_behind(dir, name);
         Err(MetaError::corrupt("a closed name without its object", &closed.start).into())
+    }
+
+    /// Returns the reads that tell the state of a name: its live row and its next closed name.
+    pub(crate) fn reads_of(&self, dir: DirId, name: &[u8]) -> [Read; 2] {
+        let live = keys::live(self.project, dir, name);
+        [
+            Read::get(live),
+            Read::scan(self.closed_behind(dir, name), 1),
+        ]
+    }
+
+    /// Returns the read of the closed row that holds the state of a name, if it takes that one too, after
+    /// what [`reads_of`](Self::reads_of) has found.
+    pub(crate) fn read_of_closed(&self, live: &Rows, closed: &Rows) -> Result<Option<Read>> {
+        if let Some((key, value)) = live.rows.first()
+            && ObjectRow::decode(key, value)?.start <= self.version
+        {
+            return Ok(None);
+        }
+        let named = closed.rows.first();
+        let key = named.map(|(key, _)| self.closed_key(key)).transpose()?;
+        Ok(key.map(Read::get))
     }
 
     /// Returns the closed row that a closed name stands for.
     fn closed_row(&self, closed_name: &[u8]) -> Result<Option<ObjectRow>> {
+        get_row(self.store, &self.closed_key(closed_name)?)
+    }
+
+    fn closed_key(&self, closed_name: &[u8]) -> Result<Vec<u8>> {
         let key = keys::ObjectKey::closed_name(closed_name)?;
         let stop = key.version.unwrap_or(VersionNumber::ZERO);
-        let closed = keys::closed(self.project, key.dir, stop, key.name_bytes());
-        get_row(self.store, &closed)
+        let name = key.name_bytes();
+        Ok(keys::closed(self.project, key.dir, stop, name))
     }
 
     /// The closed names of one name that stop behind this version.
@@ -159,15 +185,20 @@ impl View<'_> {
     /// Returns where a directory is and when its listing changed; `None` if it is not in this
     /// version.
     pub(crate) fn directory(&self, dir: DirId) -> Result<Option<DirectoryRow>> {
-        let newest = keys::directory(self.project, dir, self.version);
-        let prefix = keys::directory_rows(table::DIRECTORY, self.project, dir);
-        let found = self.store.first(KeyRange::at_or_after(&newest, &prefix))?;
-        let row = match found {
+        let found = self.store.read_one(self.read_of_directory(dir))?;
+        let row = match found.into_first() {
             Some((key, value)) => Some(DirectoryRow::decode(&key, &value)?),
             None if dir == DirId::ROOT => Some(DirectoryRow::ROOT),
             None => None,
         };
         Ok(row.filter(|row| row.place.is_some()))
+    }
+
+    /// Returns the read that tells where a directory is.
+    pub(crate) fn read_of_directory(&self, dir: DirId) -> Read {
+        let newest = keys::directory(self.project, dir, self.version);
+        let prefix = keys::directory_rows(table::DIRECTORY, self.project, dir);
+        Read::scan(KeyRange::at_or_after(&newest, &prefix), 1)
     }
 
     /// Returns the row of a directory that must be in this version.

@@ -131,3 +131,33 @@ pub(super) fn pages_cover_a_range_of_any_size(store: &dyn MetaStore) {
     let found: Result<Vec<_>, _> = store.scan_all(KeyRange::prefix(b"k"), 100).collect();
     assert_eq!(found.expect("scan all"), all);
 }
+
+pub(super) fn reads_end_with_their_bytes(store: &dyn MetaStore) {
+    let large = vec![7; 1000];
+    fill(
+        store,
+        &[
+            row(*b"a", &*large),
+            row(*b"b", &*large),
+            row(*b"c", &*large),
+        ],
+    );
+    let reads = [
+        Read::get(*b"x"),
+        Read::get(*b"a"),
+        Read::get(*b"b"),
+        Read::get(*b"c"),
+    ];
+    let within = |bytes| store.read_within(&reads, bytes).expect("reads");
+    let all = store.read(&reads).expect("reads");
+    assert_eq!(within(usize::MAX), all, "all fit");
+    assert_eq!(
+        within(1500),
+        all[..3],
+        "the second value is the one too many"
+    );
+    assert_eq!(within(1), all[..2], "what is absent has no bytes");
+    let one = store.read_within(&reads[1..], 0).expect("reads");
+    assert_eq!(one, all[1..2], "there is an answer");
+    assert_eq!(store.read_within(&[], 9).expect("no reads"), []);
+}

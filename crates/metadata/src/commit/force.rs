@@ -45,9 +45,11 @@ pub(super) fn stage<'a>(
     };
     force.learn_places()?;
     // What I made may come to the names of what I removed, so it is staged after that.
-    for_each_from_above(planner, |change| force.take_away(&change))?;
+    for_each_from_above(planner, comparison.sides.head, |change| {
+        force.take_away(&change)
+    })?;
     force.edits.finish()?;
-    for_each_from_above(planner, |change| force.make(&change))?;
+    for_each_from_above(planner, comparison.sides.head, |change| force.make(&change))?;
     force.edits.finish()?;
     force.give_up_links(to)?;
     force.edits.finish()?;

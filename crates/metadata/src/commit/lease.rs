@@ -4,6 +4,7 @@
 //! row as its precondition. A publisher that lost its lease while it stood still changes nothing
 //! when it goes on.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use lfsfs_common::clock::WallTime;
@@ -25,7 +26,7 @@ const RENEWAL: Duration = Duration::from_secs(20);
 pub(super) struct Lease<'a> {
     pub(super) metadata: &'a Metadata,
     pub(super) project: ProjectId,
-    row: LeaseRow,
+    row: Cell<LeaseRow>,
 }
 
 impl<'a> Lease<'a> {
@@ -58,17 +59,17 @@ impl<'a> Lease<'a> {
                 return Ok(Self {
                     metadata,
                     project,
-                    row,
+                    row: Cell::new(row),
                 });
             }
         }
     }
 
     /// Makes a batch if the lease still stands and the batch's own preconditions hold.
-    pub(super) fn apply(&mut self, mut batch: Batch) -> Result<Applied> {
+    pub(super) fn apply(&self, mut batch: Batch) -> Result<Applied> {
         self.renew_if_due()?;
         let key = keys::lease(self.project);
-        let stands = Precondition::Equals(key, self.row.encode());
+        let stands = Precondition::Equals(key, self.row.get().encode());
         batch.preconditions.insert(0, stands);
         match self.metadata.store().apply(batch)? {
             Applied::Conflict { index: 0 } => Err(MetadataError::LeaseLost {
@@ -80,7 +81,7 @@ impl<'a> Lease<'a> {
     }
 
     /// Makes a batch that has no preconditions of its own.
-    pub(super) fn write(&mut self, batch: Batch) -> Result<()> {
+    pub(super) fn write(&self, batch: Batch) -> Result<()> {
         match self.apply(batch)? {
             Applied::Done => Ok(()),
             Applied::Conflict { .. } => Err(MetadataError::LeaseLost {
@@ -92,43 +93,45 @@ impl<'a> Lease<'a> {
     /// Adds the giving back of the lease to a batch.
     pub(super) fn give_back_in(&self, batch: &mut Batch) {
         let free = LeaseRow {
-            number: self.row.number,
+            number: self.row.get().number,
             ..LeaseRow::FREE
         };
         batch.put(keys::lease(self.project), free.encode());
     }
 
     /// Gives the lease back, if it still stands.
-    pub(super) fn give_back(mut self) -> Result<()> {
+    pub(super) fn give_back(&self) -> Result<()> {
         let mut batch = Batch::new();
         self.give_back_in(&mut batch);
         self.write(batch)
     }
 
-    fn renew_if_due(&mut self) -> Result<()> {
+    /// Renews the lease when a part of its time is over. What takes long without a batch calls it.
+    pub(super) fn renew_if_due(&self) -> Result<()> {
         let now = self.metadata.inner.clock.wall_time();
-        if now.saturating_add(RENEWAL) < self.row.expiry {
+        if now.saturating_add(RENEWAL) < self.row.get().expiry {
             return Ok(());
         }
         self.renew(now)
     }
 
-    fn renew(&mut self, now: WallTime) -> Result<()> {
+    fn renew(&self, now: WallTime) -> Result<()> {
+        let held = self.row.get();
         let renewed = LeaseRow {
             expiry: now.saturating_add(LEASE),
-            ..self.row
+            ..held
         };
         let key = keys::lease(self.project);
         let mut batch = Batch::new();
         batch
-            .require_equals(&*key, self.row.encode())
+            .require_equals(&*key, held.encode())
             .put(&*key, renewed.encode());
         if !self.metadata.store().apply(batch)?.is_done() {
             return Err(MetadataError::LeaseLost {
                 project: self.project,
             });
         }
-        self.row = renewed;
+        self.row.set(renewed);
         Ok(())
     }
 }
@@ -136,13 +139,13 @@ impl<'a> Lease<'a> {
 /// Collects the rows of a publisher into batches that the engine takes.
 #[derive(Debug)]
 pub(super) struct LeasedWrites<'l, 'a> {
-    lease: &'l mut Lease<'a>,
+    lease: &'l Lease<'a>,
     batch: Batch,
     max: usize,
 }
 
 impl<'l, 'a> LeasedWrites<'l, 'a> {
-    pub(super) fn new(lease: &'l mut Lease<'a>) -> Self {
+    pub(super) fn new(lease: &'l Lease<'a>) -> Self {
         let max = lease.metadata.store().batch_ops_max();
         Self {
             lease,

@@ -17,12 +17,15 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use lfsfs_types::limits::{PAGE_ENTRIES_MAX, PATH_LEN_MAX};
-use lfsfs_types::{Aspect, ContentId, DirId, Kind, Link, LinkId, Name, Record};
+use lfsfs_types::{Aspect, ContentId, DirId, Kind, Link, LinkId, Name, Record, VersionNumber};
 
 use super::Change;
 use super::contents::{ContentCheck, Lengths};
+use super::lease::Lease;
 use super::staging::{Staging, StagingEdits};
+use crate::ahead::ReadAhead;
 use crate::error::{Refusal, Result};
+use crate::keys;
 use crate::metadata::Metadata;
 use crate::rows::{CountersRow, StagedRow};
 use crate::view::View;
@@ -57,6 +60,14 @@ impl Plan {
     /// Returns true if the version before does not have this directory.
     pub(super) fn is_fresh(&self, dir: DirId) -> bool {
         self.first_fresh.is_some_and(|first| dir >= first) || self.given_back.contains(&dir)
+    }
+
+    /// Returns those of the names of some changes that the version before can have, as in keys.
+    pub(super) fn names_before(&self, page: &[Change]) -> Vec<(DirId, Vec<u8>)> {
+        let real = page.iter().map(|change| (self.dir(change.dir), change));
+        let known = real.filter(|(dir, _)| !self.is_fresh(*dir) && !dir.is_session());
+        let name = |change: &Change| keys::name_bytes(change.name.as_ref()).to_vec();
+        known.map(|(dir, change)| (dir, name(change))).collect()
     }
 
     /// Makes a directory of the commit stand for one that is there already.
@@ -126,9 +137,32 @@ impl Difference {
     }
 }
 
+/// What planning stands on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ground<'a> {
+    pub(super) lease: &'a Lease<'a>,
+    /// What all views read through.
+    pub(super) ahead: &'a ReadAhead,
+}
+
+impl<'a> Ground<'a> {
+    /// Returns a version of the project, of which the caller knows that it is there.
+    pub(super) fn view(&self, version: VersionNumber) -> View<'a> {
+        View {
+            store: self.ahead,
+            project: self.lease.project,
+            version,
+        }
+    }
+}
+
 /// The making of a [`Plan`].
 pub(super) struct Planner<'a> {
     pub(super) metadata: &'a Metadata,
+    /// Renewed while planning goes on.
+    lease: &'a Lease<'a>,
+    /// What the views read through.
+    ahead: &'a ReadAhead,
     /// The version that changes are compared with: the base, at last the newest one.
     pub(super) base: View<'a>,
     /// A version whose directories get their places back.
@@ -160,13 +194,15 @@ pub(super) struct Planner<'a> {
 
 impl<'a> Planner<'a> {
     pub(super) fn new(
-        metadata: &'a Metadata,
+        ground: Ground<'a>,
         base: View<'a>,
         staging: Staging<'a>,
         counters: CountersRow,
     ) -> Self {
         Self {
-            metadata,
+            metadata: ground.lease.metadata,
+            lease: ground.lease,
+            ahead: ground.ahead,
             base,
             source: None,
             staging,
@@ -242,21 +278,11 @@ impl<'a> Planner<'a> {
             None => Lengths::Checked,
         };
         let mut contents = ContentCheck::new(self.metadata, lengths);
-        let mut last_dir = None;
         let staging = self.staging;
-        for change in staging.all() {
-            let change = change?;
-            if last_dir.replace(change.dir) != Some(change.dir) {
-                self.check_directory(&change, change.dir)?;
-            }
-            let Some(record) = &change.state else {
-                continue;
-            };
-            if let Kind::Directory { dir } = record.kind {
-                self.place(&change, dir)?;
-            }
-            self.give_link_id(record);
-            contents.add(change.dir, change.name.as_ref(), record)?;
+        for page in staging.pages() {
+            let page = page?;
+            self.read_directories_ahead(&page)?;
+            self.collect_page(&page, &mut contents)?;
         }
         for record in staging.link_records() {
             contents.add(DirId::ABOVE_ROOT, None, &record?)?;
@@ -264,6 +290,62 @@ impl<'a> Planner<'a> {
         let mut lost = contents.finish()?;
         self.drop_contents_of_base(&mut lost)?;
         self.metadata.refuse_missing(lost.into_iter().collect())
+    }
+
+    fn collect_page(&mut self, page: &[Change], contents: &mut ContentCheck<'_>) -> Result<()> {
+        let mut last_dir = None;
+        for change in page {
+            if last_dir.replace(change.dir) != Some(change.dir) {
+                self.check_directory(change, change.dir)?;
+            }
+            let Some(record) = &change.state else {
+                continue;
+            };
+            if let Kind::Directory { dir } = record.kind {
+                self.place(change, dir)?;
+            }
+            self.give_link_id(record);
+            contents.add(change.dir, change.name.as_ref(), record)?;
+        }
+        Ok(())
+    }
+
+    /// Reads where the directories lie that some changes name, and all above them.
+    fn read_directories_ahead(&self, page: &[Change]) -> Result<()> {
+        self.lease.renew_if_due()?;
+        let views: Vec<_> = [Some(self.base), self.source]
+            .into_iter()
+            .flatten()
+            .collect();
+        self.ahead.load(&views, &[], &directories_of(page))
+    }
+
+    /// Reads what the names of some changes are in these views, and where their directories lie.
+    pub(super) fn read_ahead(&self, views: &[View<'_>], page: &[Change]) -> Result<()> {
+        self.lease.renew_if_due()?;
+        let names = self.plan.names_before(page);
+        let mut directories = directories_of(page);
+        directories.extend(names.iter().map(|(dir, _)| *dir));
+        self.ahead.load(views, &names, &directories)
+    }
+
+    /// Reads what is above the directories that some changes name, to measure their paths.
+    fn read_above_ahead(&self, page: &[Change]) -> Result<()> {
+        let mut directories = BTreeSet::new();
+        for change in page.iter().filter(|it| it.dir != DirId::ABOVE_ROOT) {
+            let mut dir = change.dir;
+            // From where the commit places it to where the base has it.
+            while let Some((above, _)) = self.placed.get(&dir)
+                && !self.path_lens.contains_key(&dir)
+                && directories.insert(dir)
+            {
+                dir = *above;
+            }
+            directories.insert(dir);
+        }
+        directories.retain(|dir| !dir.is_session() && !self.placed.contains_key(dir));
+        let is_known = |dir| self.path_lens.contains_key(&dir) || self.placed.contains_key(&dir);
+        self.ahead.load_above(&self.base, directories, is_known)
     }
 
     /// Takes away what the base has at the names that change: a commit that changes the mode of a
@@ -325,48 +407,68 @@ impl<'a> Planner<'a> {
     /// Gives the id of what was at the same place, or a fresh one, to each directory that the
     /// commit makes; from above to below, because it depends on the directory above.
     fn give_directory_ids(&mut self) -> Result<()> {
+        let children = self.made_below();
         let mut found = Vec::new();
         let staging = self.staging;
         for change in staging.in_base_directories() {
             let change = change?;
-            found.extend(self.give_directory_id(&change, Some(change.dir))?);
+            if let Some(made) = made_by(&change) {
+                self.give_old_or_fresh_id(made, change.dir, change.name.as_ref())?;
+                found.push(made);
+            }
         }
         while let Some(dir) = found.pop() {
             let real = self.plan.dir(dir);
-            let before = (!self.plan.is_fresh(real)).then_some(real);
+            if self.plan.is_fresh(real) {
+                // Nothing can have been at the same place.
+                for made in children.get(&dir).into_iter().flatten() {
+                    let fresh = self.fresh_directory();
+                    self.plan.dirs.insert(*made, fresh);
+                    found.push(*made);
+                }
+                continue;
+            }
             for change in staging.in_directory(dir) {
-                found.extend(self.give_directory_id(&change?, before)?);
+                let change = change?;
+                if let Some(made) = made_by(&change) {
+                    self.give_old_or_fresh_id(made, real, change.name.as_ref())?;
+                    found.push(made);
+                }
             }
         }
         Ok(())
     }
 
-    /// Gives an id to the directory that a change makes; `before` is what the directory around it
-    /// is in the base.
-    fn give_directory_id(
-        &mut self,
-        change: &Change,
-        before: Option<DirId>,
-    ) -> Result<Option<DirId>> {
-        let Some(Kind::Directory { dir }) = change.state.as_ref().map(|record| &record.kind) else {
-            return Ok(None);
-        };
-        if !dir.is_session() {
-            return Ok(None);
+    /// Returns the directories that the commit makes in each one that it makes, in their order.
+    fn made_below(&self) -> HashMap<DirId, Vec<DirId>> {
+        let mut children: HashMap<_, Vec<_>> = HashMap::new();
+        for (dir, (parent, _)) in &self.placed {
+            if dir.is_session() && parent.is_session() {
+                children.entry(*parent).or_default().push(*dir);
+            }
         }
-        let old = match before {
-            Some(before) => self.base.state(before, change.name.as_ref())?,
-            None => None,
-        };
+        children.values_mut().for_each(|made| made.sort_unstable());
+        children
+    }
+
+    /// Gives the directory `made` the id of what is at its place in the base: the name `name` of the
+    /// directory `before`.
+    fn give_old_or_fresh_id(
+        &mut self,
+        made: DirId,
+        before: DirId,
+        name: Option<&Name>,
+    ) -> Result<()> {
+        let old = self.base.state(before, name)?;
         let real = match old.map(|record| record.kind) {
             Some(Kind::Directory { dir: old }) if !self.placed.contains_key(&old) => {
-                self.made_again.insert(old, *dir);
+                self.made_again.insert(old, made);
                 old
             }
             _ => self.fresh_directory(),
         };
-        self.plan.dirs.insert(*dir, real);
-        Ok(Some(*dir))
+        self.plan.dirs.insert(made, real);
+        Ok(())
     }
 
     fn fresh_directory(&mut self) -> DirId {
@@ -430,10 +532,14 @@ impl<'a> Planner<'a> {
     /// leave their place.
     fn compare(&mut self) -> Result<()> {
         let staging = self.staging;
-        for change in staging.all() {
-            let change = change?;
-            self.measure(&change)?;
-            self.compare_one(change)?;
+        for page in staging.pages() {
+            let page = page?;
+            self.read_ahead(&[self.base], &page)?;
+            self.read_above_ahead(&page)?;
+            for change in page {
+                self.measure(&change)?;
+                self.compare_one(change)?;
+            }
         }
         Ok(())
     }
@@ -606,6 +712,24 @@ impl std::fmt::Debug for Planner<'_> {
             .field("plan", &self.plan)
             .finish_non_exhaustive()
     }
+}
+
+/// Returns the directory that a change makes, if it makes one.
+fn made_by(change: &Change) -> Option<DirId> {
+    let made = change.state.as_ref().and_then(Record::dir);
+    made.filter(|dir| dir.is_session())
+}
+
+/// Returns the directories that the base may have and that some changes name.
+fn directories_of(page: &[Change]) -> BTreeSet<DirId> {
+    let placed = page
+        .iter()
+        .filter_map(|change| change.state.as_ref().and_then(Record::dir));
+    let around = page.iter().map(|change| change.dir);
+    let named = around.chain(placed);
+    named
+        .filter(|dir| !dir.is_session() && *dir != DirId::ABOVE_ROOT)
+        .collect()
 }
 
 /// Returns the length of a path below one of `len` bytes.

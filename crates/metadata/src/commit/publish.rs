@@ -7,17 +7,20 @@
 //! 3. Move the id counters; write the change rows of the new version; flush.
 //! 4. Write object, directory and link rows, all of one name in one batch; flush.
 //! 5. Move the head, in one batch with the version record, if the head is still the old one; flush.
+//!
+//! Up to [`FEW`] changes are steps 3 to 5 in one batch, with one flush.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use lfsfs_meta_store::{Applied, Batch, Write};
 use lfsfs_types::{DirId, LinkId, Record, VersionCounts, VersionId, VersionNumber, VersionRecord};
 
 use super::lease::{Lease, LeasedWrites};
-use super::plan::{Difference, Plan, Planner};
+use super::plan::{Difference, Ground, Plan, Planner};
 use super::staging::Staging;
 use super::{Change, CommitSession, Mode, Published, force, links, rebase, told, undo};
+use crate::ahead::ReadAhead;
 use crate::error::{MetadataError, Refusal, Result};
 use crate::exact::ExactVersion;
 use crate::keys;
@@ -26,6 +29,13 @@ use crate::rows::{
     CountersRow, DirectoryRow, HeadRow, Marker, ObjectRow, RowValue, VersionPointer,
 };
 use crate::view::View;
+
+/// So many changes are published in one batch.
+const FEW: usize = 100;
+/// Most rows that one change can write.
+const ROWS_OF_CHANGE_MAX: usize = 9;
+/// Most rows that a version writes beside those of its changes.
+const ROWS_OF_VERSION_MAX: usize = 8;
 
 impl CommitSession {
     /// Publishes what was staged as the next version.
@@ -38,13 +48,19 @@ impl CommitSession {
     pub fn publish(self) -> Result<Published> {
         let lock = self.metadata.publishing_lock(self.params.project);
         let _guard = lock.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut lease = Lease::take(&self.metadata, self.params.project)?;
+        let lease = Lease::take(&self.metadata, self.params.project)?;
         // Changes that are forced are staged once more, as what they are on the newest version.
-        let forced = Staging::new(self.metadata.store(), self.metadata.new_session()?);
-        let result = self.publish_under(&mut lease, forced);
+        let forced = self.metadata.new_staging_store();
+        let forced = Staging::new(&forced, self.metadata.new_session()?);
+        let ahead = ReadAhead::new(Arc::clone(&self.metadata.inner.store));
+        let ground = Ground {
+            lease: &lease,
+            ahead: &ahead,
+        };
+        let result = self.publish_under(ground, forced);
         let result = result.map_err(|error| self.with_path(error));
         if !result.as_ref().is_ok_and(|done| done.is_new) {
-            self.give_up(lease, result.is_err());
+            self.give_up(&lease, result.is_err());
         }
         let staged_again = (self.mode == Mode::Force).then_some(forced);
         for staging in [Some(self.staging()), staged_again].into_iter().flatten() {
@@ -56,13 +72,14 @@ impl CommitSession {
     }
 
     /// Gives the lease back where that helps others; a store that failed stays as it is.
-    fn give_up(&self, lease: Lease<'_>, failed: bool) {
+    fn give_up(&self, lease: &Lease<'_>, failed: bool) {
         if let (Err(error), false) = (lease.give_back(), failed) {
             tracing::warn!(%error, "the lease stays until it expires");
         }
     }
 
-    fn publish_under(&self, lease: &mut Lease<'_>, forced: Staging<'_>) -> Result<Published> {
+    fn publish_under(&self, ground: Ground<'_>, forced: Staging<'_>) -> Result<Published> {
+        let lease = ground.lease;
         let project = self.params.project;
         let head = self.metadata.head(project)?;
         undo::undo(lease, head)?;
@@ -74,7 +91,7 @@ impl CommitSession {
         let counters_key = keys::counters(project);
         let counters: CountersRow = get_row(self.metadata.store(), &counters_key)?
             .ok_or(MetadataError::UnknownProjectId { id: project })?;
-        let planned = self.plan(head, counters, forced)?;
+        let planned = self.plan(ground, head, counters, forced)?;
         let Some(plan) = planned.plan else {
             // Nothing is staged either because nothing changes or because a sweep came by.
             self.staging().renew(self.row_now().encode())?;
@@ -84,15 +101,15 @@ impl CommitSession {
                 ..Published::found(record)
             });
         };
+        let mut batch = Batch::new();
         if planned.counters != counters {
-            let mut batch = Batch::new();
             batch.put(counters_key, planned.counters.encode());
-            lease.write(batch)?;
         }
         let mut version = Publication {
+            ground,
             staging: planned.staging,
             id: self.params.version,
-            base: self.metadata.view_unchecked(project, head.number),
+            base: ground.view(head.number),
             number: head.number.next(),
             counts: VersionCounts {
                 path_len: Some(plan.longest_path),
@@ -101,10 +118,21 @@ impl CommitSession {
             plan,
             listed: HashSet::new(),
         };
-        version.write_changes(lease)?;
-        version.write_rows(lease)?;
-        let counts = version.counts;
-        let record = self.move_head(lease, head, counts, planned.staging)?;
+        let last = match version.few_rows()? {
+            Some(rows) => {
+                batch.writes.extend(rows);
+                batch
+            }
+            None => {
+                if !batch.is_empty() {
+                    lease.write(batch)?;
+                }
+                version.write_changes()?;
+                version.write_rows()?;
+                Batch::new()
+            }
+        };
+        let record = self.move_head(lease, head, version.counts, planned.staging, last)?;
         Ok(Published {
             is_new: true,
             is_rebased: record.parent != record.base,
@@ -117,17 +145,18 @@ impl CommitSession {
     /// Plans the changes on their base, and makes them changes of the newest version.
     fn plan<'a>(
         &'a self,
+        ground: Ground<'a>,
         head: HeadRow,
         counters: CountersRow,
         forced: Staging<'a>,
     ) -> Result<Planned<'a>> {
         let project = self.params.project;
-        let view = |number| self.metadata.view_unchecked(project, number);
         let longest = self.metadata.version(project, head.number)?.counts.path_len;
-        let (base, head) = (view(self.params.base.number), view(head.number));
-        let mut planner = Planner::new(&self.metadata, base, self.staging(), counters);
+        let base = ground.view(self.params.base.number);
+        let head = ground.view(head.number);
+        let mut planner = Planner::new(ground, base, self.staging(), counters);
         if let Mode::Rollback(version) = self.mode {
-            planner.give_back_from(view(version));
+            planner.give_back_from(ground.view(version));
         }
         plan_with_links(&mut planner, head)?;
         if base.version == head.version {
@@ -148,7 +177,7 @@ impl CommitSession {
         }
         forced.open(&self.row_now())?;
         let made = force::stage(&planner, &comparison, forced)?;
-        let mut again = Planner::new(&self.metadata, head, forced, counters);
+        let mut again = Planner::new(ground, head, forced, counters);
         again.is_merged = true;
         let planned = plan_with_links(&mut again, head)
             .and_then(|()| Planned::new(again, longest))
@@ -182,13 +211,14 @@ impl CommitSession {
         })
     }
 
-    /// Makes the version the newest one.
+    /// Makes the version the newest one, in one batch with what `batch` writes.
     fn move_head(
         &self,
-        lease: &mut Lease<'_>,
+        lease: &Lease<'_>,
         old: HeadRow,
         counts: VersionCounts,
         staging: Staging<'_>,
+        mut batch: Batch,
     ) -> Result<VersionRecord> {
         let project = self.params.project;
         let number = old.number.next();
@@ -207,11 +237,15 @@ impl CommitSession {
             number,
             id: record.id,
         };
-        let mut batch = Batch::new();
         // Without its row the session was swept, and some of its changes may have been missed.
+        for row in [self.staging(), staging]
+            .iter()
+            .filter_map(Staging::row_in_store)
+        {
+            batch.require_present(row);
+        }
+        let of_sessions = batch.preconditions.len();
         batch
-            .require_present(self.staging().session_key())
-            .require_present(staging.session_key())
             .require_equals(keys::head(project), old.encode())
             .require_absent(keys::version_id(record.id))
             .put(keys::version(project, number), record.encode())
@@ -223,8 +257,12 @@ impl CommitSession {
         lease.give_back_in(&mut batch);
         match lease.apply(batch)? {
             Applied::Done => {}
-            Applied::Conflict { index: 0 | 1 } => return Err(MetadataError::SessionExpired),
-            Applied::Conflict { index: 2 } => return Err(MetadataError::LeaseLost { project }),
+            Applied::Conflict { index } if index < of_sessions => {
+                return Err(MetadataError::SessionExpired);
+            }
+            Applied::Conflict { index } if index == of_sessions => {
+                return Err(MetadataError::LeaseLost { project });
+            }
             Applied::Conflict { .. } => {
                 return Err(MetadataError::InvalidVersionId { id: record.id });
             }
@@ -289,6 +327,7 @@ impl<'a> Planned<'a> {
 
 /// A version whose rows are being written.
 struct Publication<'a> {
+    ground: Ground<'a>,
     staging: Staging<'a>,
     /// The random id of the version.
     id: VersionId,
@@ -305,31 +344,72 @@ impl Publication<'_> {
         self.base.version == VersionNumber::ZERO
     }
 
+    /// Returns all rows of the version if they are few enough for one batch.
+    fn few_rows(&mut self) -> Result<Option<Vec<Write>>> {
+        let room = self
+            .base
+            .store
+            .batch_ops_max()
+            .saturating_sub(ROWS_OF_VERSION_MAX);
+        let Some(changes) = self.staging.few(FEW.min(room / ROWS_OF_CHANGE_MAX))? else {
+            return Ok(None);
+        };
+        self.read_ahead(&changes)?;
+        let mut rows = Vec::new();
+        rows.extend(self.is_first().then(|| self.everything()));
+        for change in changes {
+            rows.extend(self.change_row(&change));
+            rows.extend(self.rows_of(change)?);
+        }
+        Ok(Some(rows))
+    }
+
     /// Writes what the version changes, before anything of it is there.
-    fn write_changes(&self, lease: &mut Lease<'_>) -> Result<()> {
-        let project = self.base.project;
-        let mut writes = LeasedWrites::new(lease);
+    fn write_changes(&self) -> Result<()> {
+        let mut writes = LeasedWrites::new(self.ground.lease);
         if self.is_first() {
-            let everything = keys::changes_of(project, self.number);
-            writes.add(vec![Write::Put(everything, Marker.encode())])?;
+            writes.add(vec![self.everything()])?;
             return writes.finish();
         }
         for change in self.staging.all() {
-            let change = change?;
-            let name = keys::name_bytes(change.name.as_ref());
-            let key = keys::change(project, self.number, self.plan.dir(change.dir), name);
-            writes.add(vec![Write::Put(key, Marker.encode())])?;
+            writes.add(self.change_row(&change?).into_iter().collect())?;
         }
         writes.finish()
     }
 
-    fn write_rows(&mut self, lease: &mut Lease<'_>) -> Result<()> {
+    fn write_rows(&mut self) -> Result<()> {
         let staging = self.staging;
-        let mut writes = LeasedWrites::new(lease);
-        for change in staging.all() {
-            writes.add(self.rows_of(change?)?)?;
+        let mut writes = LeasedWrites::new(self.ground.lease);
+        for page in staging.pages() {
+            let page = page?;
+            self.read_ahead(&page)?;
+            for change in page {
+                writes.add(self.rows_of(change)?)?;
+            }
         }
         writes.finish()
+    }
+
+    /// Reads what the rows of some changes are made from.
+    fn read_ahead(&self, page: &[Change]) -> Result<()> {
+        let names = self.plan.names_before(page);
+        let around = names.iter().map(|(dir, _)| *dir);
+        let around = around.filter(|dir| *dir != DirId::ABOVE_ROOT).collect();
+        self.ground.ahead.load(&[self.base], &names, &around)
+    }
+
+    /// The row that says that the first version changes everything.
+    fn everything(&self) -> Write {
+        let key = keys::changes_of(self.base.project, self.number);
+        Write::Put(key, Marker.encode())
+    }
+
+    /// Returns the row that says that the version changes a name; the first one has none.
+    fn change_row(&self, change: &Change) -> Option<Write> {
+        let name = keys::name_bytes(change.name.as_ref());
+        let dir = self.plan.dir(change.dir);
+        let key = keys::change(self.base.project, self.number, dir, name);
+        (!self.is_first()).then(|| Write::Put(key, Marker.encode()))
     }
 
     /// Returns all writes that one change makes.

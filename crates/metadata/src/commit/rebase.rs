@@ -9,13 +9,14 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use lfsfs_types::limits::CONFLICTS_TOLD_MAX;
-use lfsfs_types::{DirId, ObjectPath, Record};
+use lfsfs_types::{DirId, Name, ObjectPath, Record};
 
 use super::Change;
 use super::conflict::{Footprint, Sides, TheirVerdict, Verdict};
 use super::merge::merge_links;
 use super::plan::Planner;
 use super::staging::StagingEdits;
+use crate::ahead::PAGE;
 use crate::changed::for_each_changed;
 use crate::error::Result;
 use crate::view::View;
@@ -64,7 +65,7 @@ pub(super) fn compare<'a>(planner: &Planner<'a>, head: View<'a>) -> Result<Compa
         base: planner.base,
         head,
         mine: my_footprint(planner)?,
-        theirs: their_footprint(planner.base, head)?,
+        theirs: their_footprint(planner, head)?,
         united: HashMap::new(),
         united_with: HashMap::new(),
     };
@@ -73,7 +74,9 @@ pub(super) fn compare<'a>(planner: &Planner<'a>, head: View<'a>) -> Result<Compa
         conflicts: Conflicts::default(),
         contested: HashSet::new(),
     };
-    for_each_from_above(planner, |change| comparison.look_at_mine(planner, &change))?;
+    for_each_from_above(planner, head, |change| {
+        comparison.look_at_mine(planner, &change)
+    })?;
     comparison.look_at_theirs(planner)?;
     Ok(comparison)
 }
@@ -82,7 +85,7 @@ pub(super) fn compare<'a>(planner: &Planner<'a>, head: View<'a>) -> Result<Compa
 pub(super) fn apply<'a>(planner: &mut Planner<'a>, comparison: Comparison<'a>) -> Result<()> {
     let sides = comparison.sides;
     let mut edits = StagingEdits::new(planner.staging);
-    for_each_from_above(planner, |change| {
+    for_each_from_above(planner, sides.head, |change| {
         match sides.judge_mine(planner, &change)? {
             Verdict::Make | Verdict::OfLink | Verdict::Conflict => Ok(()),
             Verdict::LeaveOut | Verdict::Unite(_) => {
@@ -105,29 +108,58 @@ pub(super) fn apply<'a>(planner: &mut Planner<'a>, comparison: Comparison<'a>) -
 
 fn my_footprint(planner: &Planner<'_>) -> Result<Footprint> {
     let mut footprint = Footprint::default();
-    for change in planner.staging.all() {
-        let change = change?;
-        let before = planner.old_state(change.dir, change.name.as_ref())?;
-        let after = change.state.map(|record| planner.plan.record(record));
-        footprint.note(before.as_ref(), after.as_ref());
+    for page in planner.staging.pages() {
+        let page = page?;
+        planner.read_ahead(&[planner.base], &page)?;
+        for change in page {
+            let before = planner.old_state(change.dir, change.name.as_ref())?;
+            let after = change.state.map(|record| planner.plan.record(record));
+            footprint.note(before.as_ref(), after.as_ref());
+        }
     }
     Ok(footprint)
 }
 
-fn their_footprint(base: View<'_>, head: View<'_>) -> Result<Footprint> {
+fn their_footprint(planner: &Planner<'_>, head: View<'_>) -> Result<Footprint> {
+    let base = planner.base;
     let mut footprint = Footprint::default();
-    for_each_changed(base, head, |dir, name| {
-        let before = base.state(dir, name.as_ref())?;
-        let after = head.state(dir, name.as_ref())?;
+    for_each_of_theirs(planner, head, |dir, name| {
+        let before = base.state(dir, name)?;
+        let after = head.state(dir, name)?;
         footprint.note(before.as_ref(), after.as_ref());
         Ok(())
     })?;
     Ok(footprint)
 }
 
-/// Calls `each` for all that is staged, for what makes a directory before what is in it.
+/// Calls `each` for all that others changed since the base, what it was and is read ahead.
+fn for_each_of_theirs(
+    planner: &Planner<'_>,
+    head: View<'_>,
+    mut each: impl FnMut(DirId, Option<&Name>) -> Result<()>,
+) -> Result<()> {
+    let mut page = Vec::new();
+    let mut look = |page: &mut Vec<Change>| {
+        planner.read_ahead(&[planner.base, head], page)?;
+        page.drain(..)
+            .try_for_each(|it| each(it.dir, it.name.as_ref()))
+    };
+    for_each_changed(planner.base, head, |dir, name| {
+        let state = None;
+        page.push(Change { dir, name, state });
+        if page.len() < PAGE {
+            return Ok(());
+        }
+        look(&mut page)
+    })?;
+    look(&mut page)
+}
+
+/// Calls `each` for all that is staged, for what makes a directory before what is in it. What it was in the
+/// base and is in `head` is read ahead.
 pub(super) fn for_each_from_above(
     planner: &Planner<'_>,
+    head: View<'_>,
     mut each: impl FnMut(Change) -> Result<()>,
 ) -> Result<()> {
     let staging = planner.staging;
@@ -139,12 +171,21 @@ pub(super) fn for_each_from_above(
         found.extend(dir.filter(|dir| dir.is_session() && seen.insert(*dir)));
         each(change)
     };
-    for change in staging.in_base_directories() {
-        look_at(change?, &mut found)?;
+    let views = [planner.base, head];
+    for page in staging.pages_in_base_directories() {
+        let page = page?;
+        planner.read_ahead(&views, &page)?;
+        for change in page {
+            look_at(change, &mut found)?;
+        }
     }
     while let Some(dir) = found.pop() {
-        for change in staging.in_directory(dir) {
-            look_at(change?, &mut found)?;
+        for page in staging.pages_in_directory(dir) {
+            let page = page?;
+            planner.read_ahead(&views, &page)?;
+            for change in page {
+                look_at(change, &mut found)?;
+            }
         }
     }
     Ok(())
@@ -178,11 +219,11 @@ impl Comparison<'_> {
     }
 
     fn look_at_theirs(&mut self, planner: &Planner<'_>) -> Result<()> {
-        for_each_changed(self.sides.base, self.sides.head, |dir, name| {
-            match self.sides.judge_theirs(planner, dir, name.as_ref())? {
+        for_each_of_theirs(planner, self.sides.head, |dir, name| {
+            match self.sides.judge_theirs(planner, dir, name)? {
                 TheirVerdict::Keep => {}
                 TheirVerdict::Conflict(contested) => {
-                    let path = self.sides.path(planner, dir, name.as_ref())?;
+                    let path = self.sides.path(planner, dir, name)?;
                     self.conflicts.insert(path);
                     self.contested.extend(contested);
                 }

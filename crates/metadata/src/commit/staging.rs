@@ -6,10 +6,12 @@
 
 use std::time::Duration;
 
-use lfsfs_meta_store::{Applied, Batch, KeyRange, MetaStore, MetaStoreExt as _};
+use lfsfs_meta_store::{Applied, Batch, KeyRange, MetaStore as _, MetaStoreExt as _};
 use lfsfs_types::{DirId, LinkId, Name, Record, SessionId};
 
 use super::Change;
+use super::staging_store::StagingStore;
+use crate::ahead::PAGE;
 use crate::error::{MetadataError, Result};
 use crate::keys::{self, table};
 use crate::metadata::{Metadata, SCAN_PAGE, get_row};
@@ -18,7 +20,7 @@ use crate::rows::{Marker, RowValue, SessionRow, StagedRow};
 /// The staged changes of one session.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Staging<'a> {
-    store: &'a dyn MetaStore,
+    store: &'a StagingStore,
     session: SessionId,
 }
 
@@ -31,12 +33,17 @@ pub(super) struct LinkedName {
 }
 
 impl<'a> Staging<'a> {
-    pub(super) fn new(store: &'a dyn MetaStore, session: SessionId) -> Self {
+    pub(super) fn new(store: &'a StagingStore, session: SessionId) -> Self {
         Self { store, session }
     }
 
-    /// Returns the key of the row without which the staged changes may have been swept.
-    pub(super) fn session_key(&self) -> Vec<u8> {
+    /// Returns the key of the row without which the staged changes may have been swept, if they are where
+    /// they can be.
+    pub(super) fn row_in_store(&self) -> Option<Vec<u8>> {
+        self.store.is_stored().then(|| self.session_key())
+    }
+
+    fn session_key(&self) -> Vec<u8> {
         keys::session(table::SESSION, self.session)
     }
 
@@ -104,18 +111,59 @@ impl<'a> Staging<'a> {
 
     /// Returns all changes in key order. Rows may be added and removed meanwhile.
     pub(super) fn all(&self) -> impl Iterator<Item = Result<Change>> + use<'a> {
-        self.scan(KeyRange::prefix(&keys::session(
-            table::STAGED,
-            self.session,
-        )))
+        self.scan(self.everything(), SCAN_PAGE)
+    }
+
+    /// Returns all changes in key order, many at once. Rows may be added and removed between two pages.
+    pub(super) fn pages(&self) -> impl Iterator<Item = Result<Vec<Change>>> + use<'a> {
+        self.pages_of(self.everything())
+    }
+
+    /// Returns the changes in directories that the base has, many at once.
+    pub(super) fn pages_in_base_directories(
+        &self,
+    ) -> impl Iterator<Item = Result<Vec<Change>>> + use<'a> {
+        self.pages_of(self.base_directories())
+    }
+
+    /// Returns the changes in one directory, many at once.
+    pub(super) fn pages_in_directory(
+        &self,
+        dir: DirId,
+    ) -> impl Iterator<Item = Result<Vec<Change>>> + use<'a> {
+        self.pages_of(KeyRange::prefix(&keys::staged_in(self.session, dir)))
+    }
+
+    fn pages_of(&self, range: KeyRange) -> impl Iterator<Item = Result<Vec<Change>>> + use<'a> {
+        let mut all = self.scan(range, PAGE);
+        std::iter::from_fn(move || {
+            let page: Result<Vec<_>> = all.by_ref().take(PAGE).collect();
+            let is_end = page.as_ref().is_ok_and(Vec::is_empty);
+            (!is_end).then_some(page)
+        })
+    }
+
+    /// Returns all changes if there are at most `max` of them.
+    pub(super) fn few(&self, max: usize) -> Result<Option<Vec<Change>>> {
+        let first = self.scan(self.everything(), max + 1).take(max + 1);
+        let found: Vec<_> = first.collect::<Result<_>>()?;
+        Ok(Some(found).filter(|found| found.len() <= max))
+    }
+
+    fn everything(&self) -> KeyRange {
+        KeyRange::prefix(&keys::session(table::STAGED, self.session))
+    }
+
+    fn base_directories(&self) -> KeyRange {
+        KeyRange::new(
+            keys::session(table::STAGED, self.session),
+            keys::staged_in(self.session, DirId::SESSION_FIRST),
+        )
     }
 
     /// Returns the changes in directories that the base has.
     pub(super) fn in_base_directories(&self) -> impl Iterator<Item = Result<Change>> + use<'a> {
-        self.scan(KeyRange::new(
-            keys::session(table::STAGED, self.session),
-            keys::staged_in(self.session, DirId::SESSION_FIRST),
-        ))
+        self.scan(self.base_directories(), SCAN_PAGE)
     }
 
     /// Returns the changes in one directory.
@@ -123,11 +171,12 @@ impl<'a> Staging<'a> {
         &self,
         dir: DirId,
     ) -> impl Iterator<Item = Result<Change>> + use<'a> {
-        self.scan(KeyRange::prefix(&keys::staged_in(self.session, dir)))
+        let prefix = keys::staged_in(self.session, dir);
+        self.scan(KeyRange::prefix(&prefix), SCAN_PAGE)
     }
 
-    fn scan(&self, range: KeyRange) -> impl Iterator<Item = Result<Change>> + use<'a> {
-        self.store.scan_all(range, SCAN_PAGE).map(|row| {
+    fn scan(&self, range: KeyRange, page: usize) -> impl Iterator<Item = Result<Change>> + use<'a> {
+        self.store.scan_all(range, page).map(|row| {
             let (key, value) = row?;
             let (dir, name) = keys::decode_staged(&key)?;
             let state = StagedRow::decode(&key, &value)?.state;
@@ -181,8 +230,11 @@ impl<'a> Staging<'a> {
         get_row(self.store, &key)
     }
 
-    /// Removes everything, first what lets further changes in.
+    /// Removes everything that is in the store, first what lets further changes in.
     pub(super) fn remove(&self) -> Result<()> {
+        if !self.store.is_stored() {
+            return Ok(());
+        }
         let mut batch = Batch::new();
         batch.delete(keys::session(table::SESSION, self.session));
         self.store.write(batch)?;

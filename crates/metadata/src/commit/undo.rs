@@ -33,8 +33,8 @@ impl Metadata {
         let _guard = lock.lock().unwrap_or_else(PoisonError::into_inner);
         // A commit may have been published before the lock was free.
         let head = self.head(project)?;
-        let mut lease = Lease::take(self, project)?;
-        undo(&mut lease, head)?;
+        let lease = Lease::take(self, project)?;
+        undo(&lease, head)?;
         lease.give_back()
     }
 }
@@ -48,7 +48,7 @@ fn above(project: ProjectId, head: HeadRow) -> KeyRange {
 }
 
 /// Undoes what change rows above the head name, then removes these.
-pub(super) fn undo(lease: &mut Lease<'_>, head: HeadRow) -> Result<()> {
+pub(super) fn undo(lease: &Lease<'_>, head: HeadRow) -> Result<()> {
     let metadata = lease.metadata;
     let range = above(lease.project, head);
     let Some((first, _)) = metadata.store().first(range.clone())? else {
@@ -67,7 +67,7 @@ pub(super) fn undo(lease: &mut Lease<'_>, head: HeadRow) -> Result<()> {
 }
 
 /// Removes all that a first version can have written.
-fn undo_everything(lease: &mut Lease<'_>) -> Result<()> {
+fn undo_everything(lease: &Lease<'_>) -> Result<()> {
     let tables = [
         table::LIVE,
         table::CLOSED,
@@ -82,7 +82,7 @@ fn undo_everything(lease: &mut Lease<'_>) -> Result<()> {
     Ok(())
 }
 
-fn remove(lease: &mut Lease<'_>, range: KeyRange) -> Result<()> {
+fn remove(lease: &Lease<'_>, range: KeyRange) -> Result<()> {
     let store = lease.metadata.store();
     let mut writes = LeasedWrites::new(lease);
     for row in store.scan_all(range, SCAN_PAGE) {
@@ -91,7 +91,7 @@ fn remove(lease: &mut Lease<'_>, range: KeyRange) -> Result<()> {
     writes.finish()
 }
 
-fn undo_names(lease: &mut Lease<'_>, range: KeyRange) -> Result<()> {
+fn undo_names(lease: &Lease<'_>, range: KeyRange) -> Result<()> {
     let metadata = lease.metadata;
     let project = lease.project;
     let mut writes = LeasedWrites::new(lease);

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use lfsfs_meta_store::{Batch, Read, Rows};
 use lfsfs_types::{ChunkId, ContentId, NodeId};
 
-use super::{CONTENTS_PER_READ, ChunkRow, ContentBody, ContentRow};
+use super::{ChunkRow, ContentBody, ContentRow, ROWS_PER_READ};
 use crate::error::{MetadataError, Result};
 use crate::keys;
 use crate::metadata::{Metadata, get_row};
@@ -31,7 +31,7 @@ impl Metadata {
         let mut forgotten = Forgotten::default();
         let chunks: BTreeSet<_> = chunks.iter().copied().collect();
         let chunks: Vec<_> = chunks.into_iter().collect();
-        let group_len = self.store().batch_ops_max().min(CONTENTS_PER_READ);
+        let group_len = self.store().batch_ops_max().min(ROWS_PER_READ);
         for group in chunks.chunks(group_len) {
             while !self.try_forget(node, group, &mut forgotten)? {}
         }
@@ -53,13 +53,13 @@ impl Metadata {
     ) -> Result<()> {
         let row = get_row::<ChunkRow>(self.store(), &keys::chunk(chunk))?;
         let others = row.is_some_and(|row| row.nodes.iter().any(|known| *known != node));
-        for group in contents.chunks(CONTENTS_PER_READ) {
-            for row in self.content_rows(group)?.into_iter().flatten() {
-                if !others && lies_in(&row.1, chunk) {
-                    return Err(MetadataError::ChunkInUse { chunk });
-                }
+        self.for_content_rows(contents, |_, rows| {
+            let mut found = rows.iter().flatten();
+            if !others && found.any(|row| lies_in(&row.1, chunk)) {
+                return Err(MetadataError::ChunkInUse { chunk });
             }
-        }
+            Ok(())
+        })?;
         self.forget_replicas(node, &[chunk]).map(drop)
     }
 

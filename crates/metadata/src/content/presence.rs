@@ -6,15 +6,12 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use lfsfs_meta_store::{Read, Rows};
 use lfsfs_types::content::PieceList;
 use lfsfs_types::{ChunkId, ContentId};
 
-use super::{CONTENTS_PER_READ, ChunkRow, ContentBody, ContentRow};
+use super::{ContentBody, ContentRow};
 use crate::error::Result;
-use crate::keys;
 use crate::metadata::Metadata;
-use crate::rows::RowValue as _;
 
 /// How many answers are remembered; then all are asked for again.
 const REMEMBERED_MAX: usize = 65_536;
@@ -47,6 +44,11 @@ impl<'a> PresenceCheck<'a> {
             chunks: HashMap::new(),
             pieces: HashMap::new(),
         }
+    }
+
+    /// Takes a chunk for one that a datanode has: the caller has just been told so.
+    pub(crate) fn note_chunk(&mut self, chunk: ChunkId) {
+        self.chunks.insert(chunk, true);
     }
 
     /// Returns whether what these rows describe is present, in the same order.
@@ -88,8 +90,7 @@ impl<'a> PresenceCheck<'a> {
     }
 
     fn of_list(&mut self, list: ContentId) -> Result<Presence> {
-        let rows = self.metadata.content_rows(&[list])?;
-        match rows.into_iter().next().flatten().map(|(_, row)| row) {
+        match self.metadata.content_row(list)? {
             Some(row) => match &row.body {
                 ContentBody::Place { chunk, .. } => self.of_chunk(*chunk),
                 ContentBody::Pieces(pieces) => self.of_pieces(pieces),
@@ -111,18 +112,17 @@ impl<'a> PresenceCheck<'a> {
             .filter(|piece| !self.pieces.contains_key(piece))
             .collect();
         let unseen: Vec<_> = unseen.into_iter().collect();
-        for group in unseen.chunks(CONTENTS_PER_READ) {
-            let rows = self.metadata.content_rows(group)?;
-            let rows: Vec<_> = rows.into_iter().map(|row| row.map(|it| it.1)).collect();
-            self.look_at_chunks(rows.iter().flatten().filter_map(chunk_of))?;
-            for (piece, row) in group.iter().zip(&rows) {
-                let presence = match row.as_ref().and_then(chunk_of) {
-                    Some(chunk) => self.of_chunk(chunk)?,
-                    None => Presence::Lost,
-                };
+        self.metadata.for_content_rows(&unseen, |pieces, rows| {
+            let places = rows
+                .iter()
+                .map(|row| row.as_ref().and_then(|it| chunk_of(&it.1)));
+            self.look_at_chunks(places.clone().flatten())?;
+            for (piece, chunk) in pieces.iter().zip(places) {
+                let presence = chunk.map_or(Ok(Presence::Lost), |it| self.of_chunk(it))?;
                 self.pieces.insert(*piece, presence);
             }
-        }
+            Ok(())
+        })?;
         let is_present = |hash| self.pieces.get(hash) == Some(&Presence::Present);
         Ok(if list.pieces().iter().all(|it| is_present(&it.hash)) {
             Presence::Present
@@ -140,14 +140,9 @@ impl<'a> PresenceCheck<'a> {
             .filter(|chunk| !self.chunks.contains_key(chunk))
             .collect();
         let unseen: Vec<_> = unseen.into_iter().collect();
-        for group in unseen.chunks(CONTENTS_PER_READ) {
-            let reads: Vec<_> = group.iter().map(|it| Read::get(keys::chunk(*it))).collect();
-            let found = self.metadata.store().read(&reads)?;
-            for (chunk, rows) in group.iter().zip(found.into_iter().map(Rows::into_first)) {
-                let row = rows.map(|(key, value)| ChunkRow::decode(&key, &value));
-                let has_node = row.transpose()?.is_some_and(|row| !row.nodes.is_empty());
-                self.chunks.insert(*chunk, has_node);
-            }
+        for (chunk, row) in unseen.iter().zip(self.metadata.chunk_rows(&unseen)?) {
+            let has_node = row.is_some_and(|row| !row.nodes.is_empty());
+            self.chunks.insert(*chunk, has_node);
         }
         Ok(())
     }

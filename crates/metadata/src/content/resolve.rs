@@ -1,22 +1,19 @@
 //! Resolve: from contents to the places of their bytes, the chunks of these, and the datanodes that
 //! have the chunks.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use lfsfs_meta_store::{KeyRange, MetaError, MetaStoreExt as _};
 use lfsfs_types::content::PieceList;
 use lfsfs_types::{ChunkId, ChunkInfo, ContentId, ContentPlace, NodeId};
 
-use super::{CONTENTS_PER_READ, ChunkRow, ContentBody, ContentRow};
+use super::{ChunkRow, ContentBody, ContentRow};
 use crate::error::Result;
 use crate::keys::{self, table};
 use crate::metadata::Metadata;
 use crate::node::Node;
 use crate::project::Page;
 use crate::rows::RowValue as _;
-
-/// Contents read at once: the row of each may have 8,192 pieces.
-const ROWS_PER_READ: usize = 8;
 
 /// Where one content lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,30 +83,22 @@ impl Metadata {
         places_max: usize,
     ) -> Result<ResolvedContents> {
         let mut answer = ResolvedContents::default();
-        let mut chunks = BTreeSet::new();
         let mut places = 0;
-        'groups: for group in contents.chunks(ROWS_PER_READ) {
-            for (content, row) in group.iter().zip(self.content_rows(group)?) {
+        let mut rest = contents;
+        'pages: while !rest.is_empty() {
+            let rows = self.first_content_rows(rest)?;
+            let (read, left) = rest.split_at(rows.len());
+            for (content, row) in read.iter().zip(rows) {
                 let resolved = self.resolve_row(*content, row.map(|(_, row)| row))?;
                 places += chunks_of(&resolved.resolution).count();
-                chunks.extend(chunks_of(&resolved.resolution));
                 answer.contents.push(resolved);
                 if places >= places_max {
-                    break 'groups;
+                    break 'pages;
                 }
             }
+            rest = left;
         }
-        let mut nodes = BTreeMap::new();
-        for chunk in chunks {
-            let location = self.locate(chunk)?;
-            for id in &location.nodes {
-                if let (false, Some(node)) = (nodes.contains_key(id), self.node(*id)?) {
-                    nodes.insert(*id, node);
-                }
-            }
-            answer.chunks.push(location);
-        }
-        answer.nodes = nodes.into_values().collect();
+        self.locate(&mut answer)?;
         Ok(answer)
     }
 
@@ -156,30 +145,37 @@ impl Metadata {
     }
 
     fn places_of(&self, content: ContentId, list: &PieceList) -> Result<Vec<ContentPlace>> {
-        let mut places = Vec::with_capacity(list.pieces().len());
-        for pieces in list.pieces().chunks(CONTENTS_PER_READ) {
-            let ids: Vec<_> = pieces.iter().map(|piece| piece.hash).collect();
-            for (id, row) in ids.iter().zip(self.content_rows(&ids)?) {
+        let ids: Vec<_> = list.pieces().iter().map(|piece| piece.hash).collect();
+        let mut places = Vec::with_capacity(ids.len());
+        self.for_content_rows(&ids, |ids, rows| {
+            for (id, row) in ids.iter().zip(rows) {
                 let place = row.and_then(|(_, row)| row.place(*id));
                 places.push(place.ok_or_else(|| {
                     MetaError::corrupt(format!("piece {id} has no place"), &keys::content(content))
                 })?);
             }
-        }
+            Ok(())
+        })?;
         Ok(places)
     }
 
-    fn locate(&self, chunk: ChunkId) -> Result<ChunkLocation> {
-        let row = self.chunk_row(chunk)?.ok_or_else(|| {
-            MetaError::corrupt(
-                "a place names this chunk, it is unknown",
-                &keys::chunk(chunk),
-            )
-        })?;
-        Ok(ChunkLocation {
-            info: row.info(chunk),
-            nodes: row.nodes,
-        })
+    /// Adds the chunks that the places of an answer name, and the nodes that have them.
+    fn locate(&self, answer: &mut ResolvedContents) -> Result<()> {
+        let resolutions = answer.contents.iter().map(|it| &it.resolution);
+        let chunks: BTreeSet<_> = resolutions.flat_map(chunks_of).collect();
+        let chunks: Vec<_> = chunks.into_iter().collect();
+        let mut nodes = BTreeSet::new();
+        for (chunk, row) in chunks.iter().zip(self.chunk_rows(&chunks)?) {
+            let what = "a place names this chunk, it is unknown";
+            let row = row.ok_or_else(|| MetaError::corrupt(what, &keys::chunk(*chunk)))?;
+            nodes.extend(row.nodes.iter().copied());
+            answer.chunks.push(ChunkLocation {
+                info: row.info(*chunk),
+                nodes: row.nodes,
+            });
+        }
+        answer.nodes = self.nodes_of(nodes)?;
+        Ok(())
     }
 }
 

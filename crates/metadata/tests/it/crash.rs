@@ -38,6 +38,7 @@ pub(crate) struct Double {
     /// The operation at which the store stops, and whether it is made before.
     stop: Option<(u64, bool)>,
     exclusive: bool,
+    batch_ops_max: usize,
     hook: Mutex<Option<Hook>>,
 }
 
@@ -56,6 +57,7 @@ impl Double {
             operations: AtomicU64::new(0),
             stop: None,
             exclusive,
+            batch_ops_max: BATCH_OPS_MAX,
             hook: Mutex::default(),
         }
     }
@@ -77,6 +79,7 @@ impl Double {
         }
         copy(&after.live, &after.durable);
         after.stop = stop;
+        after.batch_ops_max = self.batch_ops_max;
         after
     }
 
@@ -128,7 +131,7 @@ impl MetaStore for Double {
     }
 
     fn batch_ops_max(&self) -> usize {
-        BATCH_OPS_MAX
+        self.batch_ops_max
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, MetaError> {
@@ -140,7 +143,7 @@ impl MetaStore for Double {
     }
 
     fn apply(&self, batch: Batch) -> Result<Applied, MetaError> {
-        batch.check(BATCH_OPS_MAX)?;
+        batch.check(self.batch_ops_max)?;
         self.operate(|| {
             let mut pending = self.pending.lock().unwrap();
             let applied = self.live.apply(batch.clone())?;
@@ -259,6 +262,14 @@ const LAST: [u8; 16] = [99; 16];
 
 /// Crashes at each operation of the commit on top of `versions` versions.
 fn crash_everywhere(versions: usize, made_before: bool) {
+    let crashes = crash_with_batches_of(BATCH_OPS_MAX, versions, made_before);
+    assert!(crashes > 20, "only {crashes} operations");
+    // All rows of the version are in one batch.
+    let crashes = crash_with_batches_of(1000, versions, made_before);
+    assert!(crashes > 5, "only {crashes} operations");
+}
+
+fn crash_with_batches_of(batch_ops_max: usize, versions: usize, made_before: bool) -> u64 {
     let Scene {
         trees: expected, ..
     } = scene(versions + 1);
@@ -270,7 +281,9 @@ fn crash_everywhere(versions: usize, made_before: bool) {
     let mut crashes = 0;
     for at in 1.. {
         // The first operations are those of opening the store.
-        let double = Arc::new(store.after_crash(usize::MAX, Some((at, made_before))));
+        let mut double = store.after_crash(usize::MAX, Some((at, made_before)));
+        double.batch_ops_max = batch_ops_max;
+        let double = Arc::new(double);
         let Ok(metadata) = start(double.clone()) else {
             continue;
         };
@@ -281,12 +294,12 @@ fn crash_everywhere(versions: usize, made_before: bool) {
             check_after_crash(&after, &project, &expected, result.is_ok());
         }
         if !stopped {
-            assert!(crashes > 20, "only {crashes} operations");
             assert!(result.is_ok());
-            return;
+            return crashes;
         }
         crashes += 1;
     }
+    unreachable!("a commit has an end")
 }
 
 fn check_after_crash(store: &Arc<Double>, project: &Project, expected: &[Tree], answered: bool) {
@@ -390,7 +403,7 @@ fn readers_see_the_same_at_every_operation_of_a_commit() {
         let reader = open(Arc::new(Double::new(true)));
         drop(reader);
         let double = Arc::new(store.after_crash(usize::MAX, None));
-        let writer = open(double.clone());
+        let writer = start(double.clone()).unwrap();
         let reader = writer.clone();
         let looks = Arc::new(AtomicU64::new(0));
         let (seen, watched, old) = (looks.clone(), project.clone(), trees.clone());
@@ -421,8 +434,8 @@ fn a_late_writer_changes_nothing() {
         double.exclusive = false;
         let double = Arc::new(double);
         let clock = clock();
-        let slow = Metadata::open(double.clone(), clock.clone()).unwrap();
-        let fast = Metadata::open(double.clone(), clock.clone()).unwrap();
+        let open = || Metadata::open_with(double.clone(), clock.clone(), 0).unwrap();
+        let (slow, fast) = (open(), open());
         let session = {
             let mut session = begin(&slow, params(&slow, &project, LAST));
             session.stage(changes_on(&trees)).unwrap();

@@ -610,7 +610,9 @@ fn a_commit_that_changes_nothing_is_the_base() {
 #[test]
 fn idle_sessions_are_swept() {
     let clock = clock();
-    let metadata = Metadata::open(Arc::new(MemoryStore::new()), clock.clone()).unwrap();
+    // What is staged in memory is never swept.
+    let store = Arc::new(MemoryStore::new());
+    let metadata = Metadata::open_with(store, clock.clone(), 0).unwrap();
     store_contents(&metadata);
     let project = new_project(&metadata);
     let mut idle = begin(&metadata, params(&metadata, &project, [1; 16]));

@@ -61,9 +61,10 @@ pub(crate) fn open(store: Arc<dyn MetaStore>) -> Metadata {
     start(store).unwrap()
 }
 
-/// Opens the metadata as a server does, and waits until what an earlier one left is undone.
+/// Opens the metadata as a server does, and waits until what an earlier one left is undone. All that is
+/// staged goes to the store.
 pub(crate) fn start(store: Arc<dyn MetaStore>) -> lfsfs_metadata::Result<Metadata> {
-    let metadata = Metadata::open(store, clock())?;
+    let metadata = Metadata::open_with(store, clock(), 0)?;
     metadata.recover()?;
     Ok(metadata)
 }
