@@ -7,6 +7,7 @@ use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use crate::counted::Counted;
 use crate::directory::{FORMAT_FILE, FORMAT_WORD};
 use crate::{MetaError, MetaStore, RedbStore, SledStore, redb_store, sled_store};
 
@@ -61,11 +62,11 @@ impl Engine {
         })
     }
 
-    /// Opens the store in `dir`, or creates it there if there is none.
+    /// Opens the store in `dir`, or creates it there if there is none. Its calls are counted.
     pub fn open(self, dir: &Path) -> Result<Arc<dyn MetaStore>, MetaError> {
         Ok(match self {
-            Self::Redb => Arc::new(RedbStore::open(dir)?),
-            Self::Sled => Arc::new(SledStore::open(dir)?),
+            Self::Redb => Arc::new(Counted::new(RedbStore::open(dir)?)),
+            Self::Sled => Arc::new(Counted::new(SledStore::open(dir)?)),
         })
     }
 }

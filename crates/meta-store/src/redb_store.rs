@@ -18,18 +18,26 @@
 //! value is stamped as [`checksum`] says; the sequence row has the empty key, which no
 //! caller can use, and 8 bytes, little endian.
 
+mod file;
+
+use std::fs;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::{
-    AccessGuard, Builder, Database, Durability, ReadableDatabase, ReadableTable, TableDefinition,
+    AccessGuard, Builder, Database, DatabaseError, Durability, ReadableDatabase, ReadableTable,
+    TableDefinition,
 };
 
 use crate::checksum;
 use crate::directory::{DAMAGE_KINDS, Directory, FlushedFile};
 use crate::guarded::Guarded;
 use crate::panics;
-use crate::{Applied, Batch, KeyRange, MetaError, MetaStore, Read, Row, Rows, Write};
+use crate::{
+    Applied, Batch, CacheFigures, CallFigures, EngineFigures, KeyRange, MetaError, MetaStore, Read,
+    Row, Rows, Write,
+};
+use file::{CountedFile, DeviceCounters};
 
 /// The name of the engine.
 pub(crate) const ENGINE: &str = "redb";
@@ -57,6 +65,7 @@ pub struct RedbStore {
     flushed: FlushedFile,
     /// The last batch that is durable. Held by the flush that is under way.
     durable: Mutex<u64>,
+    device: Arc<DeviceCounters>,
 }
 
 /// Whether a change is written.
@@ -81,13 +90,15 @@ impl RedbStore {
         if is_there && !path.exists() {
             return Err(directory.corrupt("the file of the rows is gone"));
         }
-        let db = open_redb(&directory, &path)?;
+        let device = Arc::default();
+        let db = open_redb(&directory, &path, &device)?;
         let flushed = FlushedFile::open(&directory)?;
         let store = Self {
             directory,
             db: Guarded::new(db),
             flushed,
             durable: Mutex::default(),
+            device,
         };
         let sequence = if store.directory.has_format()? {
             store.verify()?
@@ -275,6 +286,18 @@ impl RedbStore {
         }
     }
 
+    /// Returns what redb tells of its pages; a store that stopped tells nothing.
+    fn cache_figures(&self) -> Option<CacheFigures> {
+        let stats = self.guard(|db| Ok(db.cache_stats())).ok()?;
+        Some(CacheFigures {
+            bytes: stats.used_bytes() as u64,
+            bytes_max: CACHE_BYTES as u64,
+            hits: stats.read_hits(),
+            misses: stats.read_misses(),
+            evictions: stats.evictions(),
+        })
+    }
+
     fn durable(&self) -> MutexGuard<'_, u64> {
         self.durable.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -331,6 +354,16 @@ impl MetaStore for RedbStore {
             .advance(&self.directory, sequence)
             .inspect_err(|error| self.db.stop(error))
     }
+
+    fn figures(&self) -> EngineFigures {
+        let file = fs::metadata(self.directory.path().join(ROWS_FILE));
+        EngineFigures {
+            file_bytes: file.map_or(0, |file| file.len()),
+            cache: self.cache_figures(),
+            device: Some(self.device.figures()),
+            calls: CallFigures::default(),
+        }
+    }
 }
 
 fn row((key, stored): Entry<'_>) -> Result<Row, MetaError> {
@@ -338,16 +371,21 @@ fn row((key, stored): Entry<'_>) -> Result<Row, MetaError> {
     Ok((key.value().to_vec(), value.to_vec()))
 }
 
-fn open_redb(directory: &Directory, path: &Path) -> Result<Database, MetaError> {
+fn open_redb(
+    directory: &Directory,
+    path: &Path,
+    device: &Arc<DeviceCounters>,
+) -> Result<Database, MetaError> {
     let open = || {
+        let file = CountedFile::open(path, Arc::clone(device))?;
         Builder::new()
             .set_cache_size(CACHE_BYTES)
             .set_check_integrity_on_open(true)
-            .create(path)
+            .create_with_backend(file)
     };
     panics::catch(open)
         .map_err(|message| directory.corrupt(message))?
-        .map_err(|error| meaning(directory, error.into()))
+        .map_err(|error: DatabaseError| meaning(directory, error.into()))
 }
 
 /// Says what an error of redb means.
@@ -382,6 +420,27 @@ mod tests {
         let error = store.guard::<()>(|_| panic!("page gone")).unwrap_err();
         assert!(error.is_corrupt(), "{error}");
         assert_stopped(&store, "page gone");
+    }
+
+    #[test]
+    fn what_goes_to_the_disk_and_what_is_read_again_is_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = RedbStore::open(dir.path()).unwrap();
+        let device = || store.figures().device.unwrap();
+        let opened = device();
+        assert!(store.apply(one_row()).unwrap().is_done());
+        assert_eq!(device().syncs, opened.syncs, "a batch waits for no disk");
+        store.flush().unwrap();
+        let flushed = device();
+        assert!(flushed.syncs > opened.syncs && flushed.bytes > opened.bytes);
+        store.flush().unwrap();
+        assert_eq!(device(), flushed, "nothing is new");
+        let before = store.figures().cache.unwrap();
+        assert!(store.get(b"a").unwrap().is_some());
+        let after = store.figures().cache.unwrap();
+        assert!(after.hits > before.hits, "{after:?}");
+        assert!((1..=after.bytes_max).contains(&after.bytes), "{after:?}");
+        assert!(store.figures().file_bytes > 0);
     }
 
     #[test]
