@@ -17,7 +17,7 @@ use std::collections::HashSet;
 use lfsfs_meta_store::{Batch, Read, Rows};
 use lfsfs_types::content::{Content, PieceList};
 use lfsfs_types::limits::PIECES_INLINE_MAX;
-use lfsfs_types::{ChunkInfo, ContentId, ContentPlace, NodeId};
+use lfsfs_types::{ChunkInfo, ContentId, ContentPlace, NodeId, ProjectId};
 
 pub use self::forget::Forgotten;
 pub(crate) use self::presence::{Presence, PresenceCheck};
@@ -61,6 +61,16 @@ impl Metadata {
     /// Notes a chunk and the places of its contents; where a content is present already, its first
     /// place stays. The same receipt may come any number of times.
     pub fn record_chunk(&self, receipt: &ChunkReceipt) -> Result<()> {
+        self.record_chunk_for(None, receipt)
+    }
+
+    /// Notes a chunk that a client stored for a project. The project counts the bytes of a chunk that
+    /// was unknown, once; one that is gone, or that the caller does not know, counts nothing.
+    pub fn record_chunk_for(
+        &self,
+        project: Option<ProjectId>,
+        receipt: &ChunkReceipt,
+    ) -> Result<()> {
         let foreign = |place: &ContentPlace| place.chunk != receipt.info.id;
         if receipt.places.iter().any(foreign) {
             return Err(MetadataError::InvalidReceipt {
@@ -70,7 +80,7 @@ impl Metadata {
         if self.node(receipt.node)?.is_none() {
             return Err(MetadataError::UnknownNode { node: receipt.node });
         }
-        self.record_replica(receipt)?;
+        self.record_replica(project, receipt)?;
         for places in receipt.places.chunks(self.contents_per_batch()) {
             self.record_places(places)?;
         }
@@ -180,8 +190,8 @@ impl Metadata {
         u64::try_from(self.now().secs).unwrap_or(0)
     }
 
-    /// Notes that a node has a chunk.
-    fn record_replica(&self, receipt: &ChunkReceipt) -> Result<()> {
+    /// Notes that a node has a chunk, and for which project it was stored if it is a new one.
+    fn record_replica(&self, project: Option<ProjectId>, receipt: &ChunkReceipt) -> Result<()> {
         let key = keys::chunk(receipt.info.id);
         loop {
             let seen = self.store().get(&key)?;
@@ -208,6 +218,9 @@ impl Metadata {
             }
             row.nodes.push(receipt.node);
             let mut batch = Batch::new();
+            if let (Some(project), None) = (project, &seen) {
+                self.count_stored(&mut batch, project, receipt.info.len)?;
+            }
             batch
                 .require_unchanged(&*key, seen)
                 .put(&*key, row.encode());
