@@ -59,33 +59,3 @@ pub struct CallFigures {
     /// Calls that took longer than [`SLOW_CALL`](crate::SLOW_CALL).
     pub slow_calls: u64,
 }
-
-impl EngineFigures {
-    /// Returns how many bytes went to the disk for each byte of a row, if that is known.
-    #[must_use]
-    #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
-    pub fn write_amplification(&self) -> Option<f64> {
-        let rows = self.calls.bytes_written;
-        let device = self.device.filter(|_| rows > 0)?;
-        Some(device.bytes as f64 / rows as f64)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_ratio_needs_rows_and_an_engine_that_tells() {
-        let mut figures = EngineFigures::default();
-        figures.calls.bytes_written = 100;
-        assert_eq!(figures.write_amplification(), None);
-        figures.device = Some(DeviceFigures {
-            bytes: 250,
-            syncs: 1,
-        });
-        assert_eq!(figures.write_amplification(), Some(2.5));
-        figures.calls.bytes_written = 0;
-        assert_eq!(figures.write_amplification(), None);
-    }
-}

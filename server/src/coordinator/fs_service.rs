@@ -506,8 +506,8 @@ impl Fs for FsService {
             );
             return Err(invalid(&text).into());
         }
-        self.coordinator.known_project(&request.project_id).await?;
-        let slots = self.coordinator.slots(request.count as usize)?;
+        let project = self.coordinator.known_project(&request.project_id).await?;
+        let slots = self.coordinator.slots(project, request.count as usize)?;
         Ok(Response::new(v1::PlanUploadResponse { slots }))
     }
 
