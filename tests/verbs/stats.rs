@@ -81,6 +81,7 @@ fn programs_get_one_object_with_fixed_keys() {
         assert_eq!(app[key], inspected["version"][key], "{key}");
     }
     assert!(app["stored_bytes"].as_u64() > Some(0), "{app}");
+    assert_eq!(app["stored_bytes"], inspected["stored_bytes"]);
 }
 
 #[test]
