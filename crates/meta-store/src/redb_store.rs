@@ -2,9 +2,11 @@
 //!
 //! redb carries isolation, order and atomic batches by itself. This module adds what it lacks:
 //!
-//! - **Damage.** redb sums its pages, but looks at the sums only when it checks the file. So opening a
-//!   store checks the file, and each row has a checksum of its own, which each read verifies: a page
-//!   that is damaged while the store is open is met as a typed error.
+//! - **Damage.** redb sums its pages, but looks at the sums only when it checks the whole file. So opening
+//!   a store checks the file, unless it is too large for that ([`OpenOptions::check_max`]), and each row
+//!   has a checksum of its own, which each read verifies: a damaged row is a typed error whenever it is
+//!   met. What a lookup can still miss, a row to which damaged pages lead no more, is found by
+//!   [`MetaStore::verify`].
 //! - **Rollback.** A file that was replaced by an older one is whole. So each batch counts up a sequence
 //!   row, and the number of the last flushed batch is kept beside the file.
 //! - **Durability.** A batch waits for no disk; [`MetaStore::flush`] commits with two phases, because
@@ -26,7 +28,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::{
     AccessGuard, Builder, Database, DatabaseError, Durability, ReadableDatabase, ReadableTable,
-    TableDefinition,
+    ReadableTableMetadata, TableDefinition,
 };
 
 use crate::checksum;
@@ -34,8 +36,8 @@ use crate::directory::{DAMAGE_KINDS, Directory, FlushedFile};
 use crate::guarded::Guarded;
 use crate::panics;
 use crate::{
-    Applied, Batch, CacheFigures, CallFigures, EngineFigures, KeyRange, MetaError, MetaStore, Read,
-    Row, Rows, Write,
+    Applied, Batch, CacheFigures, CallFigures, EngineFigures, KeyRange, MetaError, MetaStore,
+    OpenOptions, Read, Row, Rows, Write,
 };
 use file::{CountedFile, DeviceCounters};
 
@@ -47,8 +49,8 @@ const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
 /// Where the number of the last batch lies: the one key that no caller can use.
 const SEQUENCE_KEY: &[u8] = b"";
 
-/// How much memory redb may use for pages.
-const CACHE_BYTES: usize = 64 << 20;
+/// How many rows are verified between two questions whether to go on.
+const VERIFIED_AT_ONCE: u64 = 1000;
 
 type ReadOnlyTable = redb::ReadOnlyTable<&'static [u8], &'static [u8]>;
 type Table<'t> = redb::Table<'t, &'static [u8], &'static [u8]>;
@@ -66,6 +68,8 @@ pub struct RedbStore {
     /// The last batch that is durable. Held by the flush that is under way.
     durable: Mutex<u64>,
     device: Arc<DeviceCounters>,
+    /// How many bytes of pages redb may keep.
+    cache_bytes_max: u64,
 }
 
 /// Whether a change is written.
@@ -78,11 +82,16 @@ impl RedbStore {
     /// The largest batch it takes.
     pub const BATCH_OPS_MAX: usize = 1000;
 
+    /// Opens the store in `dir` with the default options, or creates it there if there is none.
+    pub fn open(dir: &Path) -> Result<Self, MetaError> {
+        Self::open_with(dir, OpenOptions::default())
+    }
+
     /// Opens the store in `dir`, or creates it there if there is none.
     ///
-    /// Checks every page of the file, so it takes time in proportion to the store: about a second
-    /// for a million files.
-    pub fn open(dir: &Path) -> Result<Self, MetaError> {
+    /// After a crash, and where the options ask for it, every page of the file is read: that takes about
+    /// half a second for a million files.
+    pub fn open_with(dir: &Path, options: OpenOptions) -> Result<Self, MetaError> {
         let directory = Directory::new(dir, ENGINE)?;
         // Before redb touches the directory, and again under redb's lock.
         let is_there = directory.has_format()?;
@@ -91,7 +100,7 @@ impl RedbStore {
             return Err(directory.corrupt("the file of the rows is gone"));
         }
         let device = Arc::default();
-        let db = open_redb(&directory, &path, &device)?;
+        let db = open_redb(&directory, &path, options, &device)?;
         let flushed = FlushedFile::open(&directory)?;
         let store = Self {
             directory,
@@ -99,6 +108,7 @@ impl RedbStore {
             flushed,
             durable: Mutex::default(),
             device,
+            cache_bytes_max: options.cache_bytes as u64,
         };
         let sequence = if store.directory.has_format()? {
             store.verify()?
@@ -291,11 +301,54 @@ impl RedbStore {
         let stats = self.guard(|db| Ok(db.cache_stats())).ok()?;
         Some(CacheFigures {
             bytes: stats.used_bytes() as u64,
-            bytes_max: CACHE_BYTES as u64,
+            bytes_max: self.cache_bytes_max,
             hits: stats.read_hits(),
             misses: stats.read_misses(),
             evictions: stats.evictions(),
         })
+    }
+
+    /// Reads all rows in their order, and looks each of them up as well: a page between the root and a
+    /// row may be damaged so that a scan passes it and a lookup is misled.
+    fn verify_rows(
+        &self,
+        table: &ReadOnlyTable,
+        goes_on: &dyn Fn() -> bool,
+    ) -> Result<bool, MetaError> {
+        let rows = table
+            .range::<&[u8]>(..)
+            .map_err(|error| self.failed(error))?;
+        let mut count = 0;
+        for entry in rows {
+            let (key, stored) = entry.map_err(|error| self.failed(error))?;
+            let (key, stored) = (key.value(), stored.value());
+            checksum::check(key, stored)?;
+            let found = table.get(key).map_err(|error| self.failed(error))?;
+            if found.is_none_or(|found| found.value() != stored) {
+                return Err(self.misled(key));
+            }
+            count += 1;
+            if count % VERIFIED_AT_ONCE == 0 && !goes_on() {
+                return Ok(false);
+            }
+        }
+        let expected = table.len().map_err(|error| self.failed(error))?;
+        if count == expected {
+            return Ok(true);
+        }
+        let what = format!("{count} rows are there of {expected}");
+        Err(self.stopped_by(self.directory.corrupt(what)))
+    }
+
+    fn misled(&self, key: &[u8]) -> MetaError {
+        let what = format!("a page leads away from key {}", key.escape_ascii());
+        self.stopped_by(self.directory.corrupt(what))
+    }
+
+    /// Lets no further call through: an answer that a row is not there cannot be trusted.
+    fn stopped_by(&self, error: MetaError) -> MetaError {
+        self.db.stop(&error);
+        error
     }
 
     fn durable(&self) -> MutexGuard<'_, u64> {
@@ -364,6 +417,10 @@ impl MetaStore for RedbStore {
             calls: CallFigures::default(),
         }
     }
+
+    fn verify(&self, goes_on: &dyn Fn() -> bool) -> Result<bool, MetaError> {
+        self.look(|table| self.verify_rows(table, goes_on))
+    }
 }
 
 fn row((key, stored): Entry<'_>) -> Result<Row, MetaError> {
@@ -374,13 +431,15 @@ fn row((key, stored): Entry<'_>) -> Result<Row, MetaError> {
 fn open_redb(
     directory: &Directory,
     path: &Path,
+    options: OpenOptions,
     device: &Arc<DeviceCounters>,
 ) -> Result<Database, MetaError> {
+    let len = path.metadata().map_or(0, |metadata| metadata.len());
     let open = || {
         let file = CountedFile::open(path, Arc::clone(device))?;
         Builder::new()
-            .set_cache_size(CACHE_BYTES)
-            .set_check_integrity_on_open(true)
+            .set_cache_size(options.cache_bytes)
+            .set_check_integrity_on_open(len <= options.check_max)
             .create_with_backend(file)
     };
     panics::catch(open)
