@@ -26,6 +26,8 @@ mod patch;
 mod projects;
 #[path = "verbs/restore.rs"]
 mod restore;
+#[path = "verbs/stats.rs"]
+mod stats;
 #[path = "verbs/support.rs"]
 mod support;
 #[path = "verbs/switch.rs"]

@@ -10,12 +10,14 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use lfsfs_common::documents;
 use lfsfs_common::full_text;
 use lfsfs_common::telemetry::{self, LogTarget};
+use lfsfs_proto::address::{ADDRESS_DEFAULT, endpoint, with_port};
 use rustix::fs::Mode;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{CONNECTIONS_DEFAULT, MEMORY_DEFAULT, MEMORY_MIN, RESERVE_DEFAULT};
 use crate::meta_place::{MetaPlace, copy_meta};
+use crate::stats::{self, Form};
 use crate::{ListenPolicy, Role, ServerConfig, ServerError, bind, check, health, run};
 
 /// Exit code of a command that failed.
@@ -46,6 +48,11 @@ enum Command {
     /// Ask a server whether it serves
     #[command(after_help = "Exit codes: 0 it serves, 1 it does not, 2 usage")]
     Health(HealthArgs),
+    /// Show what a server holds and did: engine, nodes, projects
+    #[command(after_help = "Exit codes: 0 done, 1 failed, 2 usage\n\n\
+                            Examples:\n  lfsfsd stats\n  \
+                            lfsfsd stats --server 10.0.0.5 --json      for scripts")]
+    Stats(StatsArgs),
     /// Check everything in a data directory, and change nothing in it
     #[command(after_help = "Exit codes: 0 all is well, 1 something is wrong, 2 usage")]
     Check(CheckArgs),
@@ -169,6 +176,37 @@ struct HealthArgs {
     timeout: u64,
 }
 
+#[derive(Debug, Args)]
+struct StatsArgs {
+    /// Server, HOST or HOST:PORT
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "LFSFS_SERVER",
+        default_value = ADDRESS_DEFAULT,
+        value_parser = address
+    )]
+    server: String,
+    /// Seconds that each answer may take
+    #[arg(long, value_name = "SECONDS", default_value_t = 5)]
+    timeout: u64,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Takes the address of a server as a user types it; an empty variable is as good as none.
+fn address(typed: &str) -> Result<String, String> {
+    let address = match typed {
+        "" => ADDRESS_DEFAULT.to_owned(),
+        typed => with_port(typed),
+    };
+    match endpoint(&address) {
+        Ok(_) if !address.contains('/') => Ok(address),
+        _ => Err("expected HOST or HOST:PORT".to_owned()),
+    }
+}
+
 /// Does what the command line says.
 pub fn execute(cli: Cli) -> ExitCode {
     let none = StoreArgs { advertise: None };
@@ -188,6 +226,14 @@ pub fn execute(cli: Cli) -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(&error),
         },
+        Command::Stats(args) => {
+            let form = if args.json { Form::Json } else { Form::Text };
+            let limit = Duration::from_secs(args.timeout);
+            match stats::execute(&args.server, limit, form) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => fail(&error),
+            }
+        }
         Command::Check(args) => match check::execute(&args.data, args.meta.as_ref(), args.json) {
             Ok(check::Verdict::Clean) => ExitCode::SUCCESS,
             Ok(check::Verdict::Damaged) => ExitCode::from(FAILED),

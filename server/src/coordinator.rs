@@ -16,10 +16,12 @@ mod receipts;
 mod request;
 mod resolve;
 mod sessions;
+mod slots;
+mod stats;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lfsfs_common::clock::Clock;
 use lfsfs_metadata::{Metadata, Published};
@@ -34,6 +36,7 @@ pub(crate) use self::fs_service::FsService;
 use self::membership::{Member, MemberState, Membership, Updates};
 use self::plans::Plans;
 use self::sessions::CommitSessions;
+use self::slots::SlotProjects;
 use crate::blocking::{IntoFault, blocking};
 use crate::ids::random_id;
 use crate::streams::Tasks;
@@ -50,9 +53,11 @@ pub(crate) struct Coordinator {
     metadata: Metadata,
     disk: DiskGuard,
     clock: Arc<dyn Clock>,
+    started: Instant,
     tasks: Tasks,
     members: Mutex<Membership>,
     plans: Mutex<Plans>,
+    slot_projects: Mutex<SlotProjects>,
     sessions: Mutex<CommitSessions>,
     /// The place for a list of pieces that is longer than what a connection may hold.
     long_lists: Arc<Semaphore>,
@@ -92,10 +97,12 @@ impl Coordinator {
         Ok(Self {
             metadata,
             disk,
+            started: clock.monotonic(),
             clock,
             tasks,
             members: Mutex::new(members),
             plans: Mutex::default(),
+            slot_projects: Mutex::default(),
             sessions: Mutex::default(),
             long_lists: Arc::new(Semaphore::new(1)),
         })
@@ -185,16 +192,30 @@ impl Coordinator {
         self.plans.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn slot_projects(&self) -> MutexGuard<'_, SlotProjects> {
+        self.slot_projects
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn sessions(&self) -> MutexGuard<'_, CommitSessions> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hands out slots for chunks that a client is about to build.
-    fn slots(&self, count: usize) -> Result<Vec<v1::Slot>, Fault> {
+    /// Returns for how long this coordinator has been there.
+    fn uptime(&self) -> Duration {
+        self.clock
+            .monotonic()
+            .saturating_duration_since(self.started)
+    }
+
+    /// Hands out slots for chunks that a client is about to build, for a project.
+    fn slots(&self, project: ProjectId, count: usize) -> Result<Vec<v1::Slot>, Fault> {
         let now = self.clock.monotonic();
         let mut primaries = self.members().place(count, now)?.into_iter();
         let slot = || {
             let id = random_id()?;
+            self.slot_projects().add(id, project);
             let primary = primaries.next().as_ref().map(v1::NodeInfo::from);
             Ok(v1::Slot {
                 id: id.as_bytes().to_vec(),

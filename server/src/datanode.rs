@@ -94,6 +94,8 @@ impl DataNode {
             state: v1::NodeState::Available.into(),
             generation: self.link.generation(),
             last_seen: None,
+            chunks: stats.chunks,
+            chunk_bytes: stats.chunk_bytes,
         })
     }
 }

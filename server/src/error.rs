@@ -128,6 +128,36 @@ pub enum ServerError {
         /// Why it is thought so.
         reason: String,
     },
+    /// No process listens where a server was to be asked.
+    #[error("no lfsfs server at {address}; start one with: lfsfsd all --data DIR")]
+    NoServer {
+        /// The address.
+        address: String,
+    },
+    /// A server that was asked for its figures does not know the question.
+    #[error("the server at {address} is lfsfsd {version} and keeps no figures; upgrade it to {}", env!("CARGO_PKG_VERSION"))]
+    OldServer {
+        /// The address.
+        address: String,
+        /// The version of its program.
+        version: String,
+    },
+    /// A server that was asked for its figures is no coordinator.
+    #[error(
+        "the server at {address} is no coordinator of lfsfs; name the address of one with --server"
+    )]
+    NoCoordinator {
+        /// The address.
+        address: String,
+    },
+    /// A server did not tell its figures.
+    #[error("the server at {address} does not tell its figures: {reason}")]
+    NoFigures {
+        /// The address.
+        address: String,
+        /// Why it is thought so.
+        reason: String,
+    },
     /// Something of the operating system failed.
     #[error("{act}")]
     System {

@@ -27,6 +27,7 @@ mod panics;
 mod process_key;
 mod refusals;
 mod serve;
+mod stats;
 mod streams;
 mod throttle;
 mod weight;

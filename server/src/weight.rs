@@ -113,6 +113,7 @@ pub(crate) fn method(path: &str) -> Method {
     match name {
         "Fs/NewProject" => unary(2 * MIB, MIB, PATTERNS),
         "Fs/ListProjects" | "Fs/ListDirectory" | "Coordinator/ListFiles" => PAGE,
+        "Coordinator/GetStats" => PAGE,
         "Coordinator/DownloadFile" | "Coordinator/UploadFile" => PAGE,
         "Fs/Inspect" | "Fs/ResolveSource" | "Fs/Lookup" => RECORD,
         "Fs/ListTags" | "Fs/PlanUpload" => RECORD,

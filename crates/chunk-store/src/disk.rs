@@ -44,8 +44,32 @@ pub struct DiskChunkStore {
 #[derive(Debug)]
 struct Shared {
     layout: Layout,
-    chunks: AtomicU64,
+    totals: Totals,
     reserve: u64,
+}
+
+/// What the store has.
+#[derive(Debug, Default)]
+struct Totals {
+    chunks: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Totals {
+    fn add(&self, len: u64) {
+        self.chunks.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(len, Ordering::Relaxed);
+    }
+
+    /// A file that was cut since it was counted takes less away than it added.
+    fn remove(&self, len: u64) {
+        self.chunks.fetch_sub(1, Ordering::Relaxed);
+        let less = |bytes: u64| Some(bytes.saturating_sub(len));
+        // The closure always has an answer, so this cannot fail.
+        let _ = self
+            .bytes
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    }
 }
 
 impl DiskChunkStore {
@@ -65,10 +89,13 @@ impl DiskChunkStore {
     }
 
     fn with_layout(layout: Layout, reserve: u64) -> Result<Self, ChunkStoreError> {
-        let chunks = layout.list(None, usize::MAX)?.len() as u64;
+        let totals = Totals::default();
+        for id in layout.list(None, usize::MAX)? {
+            totals.add(len_of(&layout.chunk(id)));
+        }
         let shared = Shared {
             layout,
-            chunks: AtomicU64::new(chunks),
+            totals,
             reserve,
         };
         Ok(Self {
@@ -129,9 +156,11 @@ impl ChunkStore for DiskChunkStore {
 
     fn quarantine(&self, id: ChunkId) -> Result<(), ChunkStoreError> {
         let layout = &self.shared.layout;
-        match rename_durably(&layout.chunk(id), &layout.free_damaged(id)) {
+        let path = layout.chunk(id);
+        let len = len_of(&path);
+        match rename_durably(&path, &layout.free_damaged(id)) {
             Ok(()) => {
-                self.shared.chunks.fetch_sub(1, Ordering::Relaxed);
+                self.shared.totals.remove(len);
                 tracing::error!(chunk = %id, "a damaged chunk was moved aside");
                 Ok(())
             }
@@ -141,9 +170,11 @@ impl ChunkStore for DiskChunkStore {
     }
 
     fn delete(&self, id: ChunkId) -> Result<bool, ChunkStoreError> {
-        match remove_file_durably(&self.shared.layout.chunk(id)) {
+        let path = self.shared.layout.chunk(id);
+        let len = len_of(&path);
+        match remove_file_durably(&path) {
             Ok(()) => {
-                self.shared.chunks.fetch_sub(1, Ordering::Relaxed);
+                self.shared.totals.remove(len);
                 Ok(true)
             }
             Err(error) if error.is_not_found() => Ok(false),
@@ -161,10 +192,16 @@ impl ChunkStore for DiskChunkStore {
         Ok(StoreStats {
             total_bytes: disk.f_blocks.saturating_mul(disk.f_frsize),
             free_bytes,
-            chunks: self.shared.chunks.load(Ordering::Relaxed),
+            chunks: self.shared.totals.chunks.load(Ordering::Relaxed),
+            chunk_bytes: self.shared.totals.bytes.load(Ordering::Relaxed),
             is_full: free_bytes <= self.shared.reserve,
         })
     }
+}
+
+/// Returns how long a chunk's file is; 0 for one that is gone.
+fn len_of(path: &Path) -> u64 {
+    fs::metadata(path).map_or(0, |file| file.len())
 }
 
 /// Takes the space of a part of a file before its bytes come, where the file system can do that.
@@ -216,7 +253,7 @@ impl ChunkWriter for DiskWriter {
         let reader = BufReader::with_capacity(READ_BUFFER_LEN, temp.file());
         let stored =
             verify(id, reader, len).map_err(|source| ChunkStoreError::Rejected { id, source })?;
-        shared.publish(temp, id)?;
+        shared.publish(temp, id, len)?;
         Ok(stored)
     }
 }
@@ -254,7 +291,7 @@ impl Shared {
         })
     }
 
-    fn publish(&self, temp: TempFile, id: ChunkId) -> Result<(), PathError> {
+    fn publish(&self, temp: TempFile, id: ChunkId, len: u64) -> Result<(), PathError> {
         let path = self.layout.chunk(id);
         if let Some(parent) = path.parent() {
             create_dir_all_durable(parent)?;
@@ -262,7 +299,7 @@ impl Shared {
         let is_new = fs::symlink_metadata(&path).is_err();
         temp.persist(&path)?;
         if is_new {
-            self.chunks.fetch_add(1, Ordering::Relaxed);
+            self.totals.add(len);
         }
         Ok(())
     }

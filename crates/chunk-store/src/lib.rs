@@ -47,6 +47,8 @@ pub struct StoreStats {
     pub free_bytes: u64,
     /// How many chunks there are.
     pub chunks: u64,
+    /// Bytes of these chunks.
+    pub chunk_bytes: u64,
     /// True if no chunk, however small, would be taken.
     pub is_full: bool,
 }

@@ -125,6 +125,7 @@ impl ChunkStore for MemoryChunkStore {
             total_bytes: state.capacity,
             free_bytes: state.capacity - state.used,
             chunks: state.chunks.len() as u64,
+            chunk_bytes: state.chunks.values().map(|chunk| chunk.len() as u64).sum(),
             is_full: state.used == state.capacity,
         })
     }

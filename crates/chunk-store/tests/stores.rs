@@ -43,7 +43,9 @@ fn chunks_are_there_when_the_store_is_opened_again() {
 
     let store = DiskChunkStore::open(dir.path(), 0).unwrap();
     assert_eq!(store.list(None, 10).unwrap(), [chunk.id]);
-    assert_eq!(store.stats().unwrap().chunks, 1);
+    let stats = store.stats().unwrap();
+    let len = chunk.bytes.len() as u64;
+    assert_eq!((stats.chunks, stats.chunk_bytes), (1, len));
     store.verify(chunk.id).unwrap();
     assert_eq!(
         fs::read(path_of(dir.path(), chunk.id)).unwrap(),

@@ -26,6 +26,17 @@ pub struct Cluster {
     pub server_version: String,
 }
 
+/// A project as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inspected {
+    /// The project.
+    pub project: Project,
+    /// Its newest version, if it has one.
+    pub head: Option<VersionRecord>,
+    /// Bytes of the chunks that clients stored for it; earlier servers do not tell.
+    pub stored_bytes: Option<u64>,
+}
+
 /// The calls of administration.
 #[derive(Debug, Clone)]
 pub struct Admin {
@@ -203,11 +214,8 @@ impl Admin {
         }
     }
 
-    /// Returns a project and its newest version, if it has one.
-    pub async fn inspect(
-        &self,
-        name: &ProjectName,
-    ) -> Result<(Project, Option<VersionRecord>), RemoteError> {
+    /// Returns a project, its newest version and what it stored.
+    pub async fn inspect(&self, name: &ProjectName) -> Result<Inspected, RemoteError> {
         let limit = self.connections.config.progress_timeout;
         let answer = self.ask(Call::Inspect, ("the project", limit), |mut fs| {
             let name = name.to_string();
@@ -219,10 +227,11 @@ impl Admin {
             .map(VersionRecord::try_from)
             .transpose()
             .checked()?;
-        Ok((
-            project(required("project", answer.project).checked()?)?,
+        Ok(Inspected {
+            project: project(required("project", answer.project).checked()?)?,
             head,
-        ))
+            stored_bytes: answer.stored_bytes,
+        })
     }
 
     /// Returns the versions that made, removed or changed what is at a path or below it, newest

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use lfsfs_proto::address;
+
 /// Where the server is, and how long to wait for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientConfig {
@@ -17,36 +19,19 @@ pub struct ClientConfig {
 
 impl ClientConfig {
     /// Where a server listens by default.
-    pub const ADDRESS_DEFAULT: &str = "127.0.0.1:5051";
+    pub const ADDRESS_DEFAULT: &str = address::ADDRESS_DEFAULT;
     /// The port of [`Self::ADDRESS_DEFAULT`].
-    pub const PORT_DEFAULT: u16 = 5051;
+    pub const PORT_DEFAULT: u16 = address::PORT_DEFAULT;
 
     /// Returns the defaults for a server at `address`, which is a host with or without a port.
     #[must_use]
     pub fn new(address: impl AsRef<str>) -> Self {
         Self {
-            address: with_port(address.as_ref()),
+            address: address::with_port(address.as_ref()),
             open_timeout: Duration::from_secs(5),
             progress_timeout: Duration::from_secs(30),
             commit_timeout: Duration::from_secs(15 * 60),
         }
-    }
-}
-
-/// Completes an address as a user types it. What is no address stays as it is: the connection says
-/// what is wrong with it.
-fn with_port(address: &str) -> String {
-    let port = ClientConfig::PORT_DEFAULT;
-    let colons = address.bytes().filter(|byte| *byte == b':').count();
-    match address.strip_prefix('[') {
-        Some(rest) if rest.ends_with(']') => format!("{address}:{port}"),
-        Some(_) => address.to_owned(),
-        None if address.is_empty() || colons == 1 => address.to_owned(),
-        None if colons == 0 => format!("{address}:{port}"),
-        None => match address.parse::<std::net::Ipv6Addr>() {
-            Ok(host) => format!("[{host}]:{port}"),
-            Err(_) => address.to_owned(),
-        },
     }
 }
 

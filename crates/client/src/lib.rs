@@ -13,7 +13,7 @@ mod connection;
 mod fault;
 mod grpc;
 
-pub use admin::{Admin, Cluster};
+pub use admin::{Admin, Cluster, Inspected};
 pub use client::Client;
 pub use config::ClientConfig;
 pub use grpc::GrpcRemote;

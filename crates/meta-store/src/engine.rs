@@ -7,6 +7,7 @@ use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use crate::counted::Counted;
 use crate::directory::{FORMAT_FILE, FORMAT_WORD};
 use crate::{MetaError, MetaStore, RedbStore, SledStore, redb_store, sled_store};
 
@@ -81,7 +82,7 @@ impl Engine {
         })
     }
 
-    /// Opens the store in `dir`, or creates it there if there is none.
+    /// Opens the store in `dir`, or creates it there if there is none. Its calls are counted.
     pub fn open(self, dir: &Path) -> Result<Arc<dyn MetaStore>, MetaError> {
         self.open_with(dir, OpenOptions::default())
     }
@@ -93,8 +94,8 @@ impl Engine {
         options: OpenOptions,
     ) -> Result<Arc<dyn MetaStore>, MetaError> {
         Ok(match self {
-            Self::Redb => Arc::new(RedbStore::open_with(dir, options)?),
-            Self::Sled => Arc::new(SledStore::open_with(dir, options)?),
+            Self::Redb => Arc::new(Counted::new(RedbStore::open_with(dir, options)?)),
+            Self::Sled => Arc::new(Counted::new(SledStore::open_with(dir, options)?)),
         })
     }
 }

@@ -14,10 +14,12 @@ mod checksum;
 #[cfg(feature = "testing")]
 pub mod contract;
 mod copy;
+mod counted;
 mod directory;
 mod engine;
 mod error;
 mod ext;
+mod figures;
 mod guarded;
 mod key;
 mod memory_store;
@@ -29,9 +31,11 @@ mod txn;
 use std::fmt::Debug;
 
 pub use copy::{CopyError, copy};
+pub use counted::SLOW_CALL;
 pub use engine::{Engine, OpenOptions, UnknownEngine};
 pub use error::MetaError;
 pub use ext::{Deleted, MetaStoreExt, ScanAll};
+pub use figures::{CacheFigures, CallFigures, DeviceFigures, EngineFigures};
 pub use key::{KeyBuilder, KeyReader};
 pub use memory_store::MemoryStore;
 pub use redb_store::RedbStore;
@@ -84,6 +88,10 @@ pub trait MetaStore: Send + Sync + Debug + 'static {
     /// all of those applied before the last successful flush. An error means that nothing since
     /// then may be taken for durable.
     fn flush(&self) -> Result<(), MetaError>;
+
+    /// Returns what the store holds and what it did since it was opened. Counts nothing anew, so it is
+    /// cheap, also for a large store. Calls are counted for a store that [`Engine::open`] returned.
+    fn figures(&self) -> EngineFigures;
 
     /// Reads everything, beside other calls, and fails at the first damage. Returns false if `goes_on`,
     /// which is asked from time to time, ended it before.

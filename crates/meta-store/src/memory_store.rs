@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::{Applied, Batch, MetaError, MetaStore, Read, Row, Rows, Write};
+use crate::{Applied, Batch, EngineFigures, MetaError, MetaStore, Read, Row, Rows, Write};
 
 /// The rows of the store.
 type Map = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -72,6 +72,10 @@ impl MetaStore for MemoryStore {
 
     fn flush(&self) -> Result<(), MetaError> {
         Ok(())
+    }
+
+    fn figures(&self) -> EngineFigures {
+        EngineFigures::default()
     }
 }
 

@@ -20,11 +20,14 @@
 //! value is stamped as [`checksum`] says; the sequence row has the empty key, which no
 //! caller can use, and 8 bytes, little endian.
 
+mod file;
+
+use std::fs;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::{
-    AccessGuard, Builder, Database, Durability, ReadableDatabase, ReadableTable,
+    AccessGuard, Builder, Database, DatabaseError, Durability, ReadableDatabase, ReadableTable,
     ReadableTableMetadata, TableDefinition,
 };
 
@@ -32,7 +35,11 @@ use crate::checksum;
 use crate::directory::{DAMAGE_KINDS, Directory, FlushedFile};
 use crate::guarded::Guarded;
 use crate::panics;
-use crate::{Applied, Batch, KeyRange, MetaError, MetaStore, OpenOptions, Read, Row, Rows, Write};
+use crate::{
+    Applied, Batch, CacheFigures, CallFigures, EngineFigures, KeyRange, MetaError, MetaStore,
+    OpenOptions, Read, Row, Rows, Write,
+};
+use file::{CountedFile, DeviceCounters};
 
 /// The name of the engine.
 pub(crate) const ENGINE: &str = "redb";
@@ -60,6 +67,9 @@ pub struct RedbStore {
     flushed: FlushedFile,
     /// The last batch that is durable. Held by the flush that is under way.
     durable: Mutex<u64>,
+    device: Arc<DeviceCounters>,
+    /// How many bytes of pages redb may keep.
+    cache_bytes_max: u64,
 }
 
 /// Whether a change is written.
@@ -89,13 +99,16 @@ impl RedbStore {
         if is_there && !path.exists() {
             return Err(directory.corrupt("the file of the rows is gone"));
         }
-        let db = open_redb(&directory, &path, options)?;
+        let device = Arc::default();
+        let db = open_redb(&directory, &path, options, &device)?;
         let flushed = FlushedFile::open(&directory)?;
         let store = Self {
             directory,
             db: Guarded::new(db),
             flushed,
             durable: Mutex::default(),
+            device,
+            cache_bytes_max: options.cache_bytes as u64,
         };
         let sequence = if store.directory.has_format()? {
             store.verify()?
@@ -283,6 +296,18 @@ impl RedbStore {
         }
     }
 
+    /// Returns what redb tells of its pages; a store that stopped tells nothing.
+    fn cache_figures(&self) -> Option<CacheFigures> {
+        let stats = self.guard(|db| Ok(db.cache_stats())).ok()?;
+        Some(CacheFigures {
+            bytes: stats.used_bytes() as u64,
+            bytes_max: self.cache_bytes_max,
+            hits: stats.read_hits(),
+            misses: stats.read_misses(),
+            evictions: stats.evictions(),
+        })
+    }
+
     /// Reads all rows in their order, and looks each of them up as well: a page between the root and a
     /// row may be damaged so that a scan passes it and a lookup is misled.
     fn verify_rows(
@@ -382,6 +407,16 @@ impl MetaStore for RedbStore {
             .inspect_err(|error| self.db.stop(error))
     }
 
+    fn figures(&self) -> EngineFigures {
+        let file = fs::metadata(self.directory.path().join(ROWS_FILE));
+        EngineFigures {
+            file_bytes: file.map_or(0, |file| file.len()),
+            cache: self.cache_figures(),
+            device: Some(self.device.figures()),
+            calls: CallFigures::default(),
+        }
+    }
+
     fn verify(&self, goes_on: &dyn Fn() -> bool) -> Result<bool, MetaError> {
         self.look(|table| self.verify_rows(table, goes_on))
     }
@@ -396,17 +431,19 @@ fn open_redb(
     directory: &Directory,
     path: &Path,
     options: OpenOptions,
+    device: &Arc<DeviceCounters>,
 ) -> Result<Database, MetaError> {
     let len = path.metadata().map_or(0, |metadata| metadata.len());
     let open = || {
+        let file = CountedFile::open(path, Arc::clone(device))?;
         Builder::new()
             .set_cache_size(options.cache_bytes)
             .set_check_integrity_on_open(len <= options.check_max)
-            .create(path)
+            .create_with_backend(file)
     };
     panics::catch(open)
         .map_err(|message| directory.corrupt(message))?
-        .map_err(|error| meaning(directory, error.into()))
+        .map_err(|error: DatabaseError| meaning(directory, error.into()))
 }
 
 /// Says what an error of redb means.
@@ -441,6 +478,27 @@ mod tests {
         let error = store.guard::<()>(|_| panic!("page gone")).unwrap_err();
         assert!(error.is_corrupt(), "{error}");
         assert_stopped(&store, "page gone");
+    }
+
+    #[test]
+    fn what_goes_to_the_disk_and_what_is_read_again_is_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = RedbStore::open(dir.path()).unwrap();
+        let device = || store.figures().device.unwrap();
+        let opened = device();
+        assert!(store.apply(one_row()).unwrap().is_done());
+        assert_eq!(device().syncs, opened.syncs, "a batch waits for no disk");
+        store.flush().unwrap();
+        let flushed = device();
+        assert!(flushed.syncs > opened.syncs && flushed.bytes > opened.bytes);
+        store.flush().unwrap();
+        assert_eq!(device(), flushed, "nothing is new");
+        let before = store.figures().cache.unwrap();
+        assert!(store.get(b"a").unwrap().is_some());
+        let after = store.figures().cache.unwrap();
+        assert!(after.hits > before.hits, "{after:?}");
+        assert!((1..=after.bytes_max).contains(&after.bytes), "{after:?}");
+        assert!(store.figures().file_bytes > 0);
     }
 
     #[test]

@@ -35,7 +35,9 @@ use crate::checksum;
 use crate::directory::FlushedFile;
 use crate::guarded::{Closing, Guarded};
 use crate::panics;
-use crate::{Applied, Batch, MetaError, MetaStore, OpenOptions, Read, Row, Rows, Write};
+use crate::{
+    Applied, Batch, EngineFigures, MetaError, MetaStore, OpenOptions, Read, Row, Rows, Write,
+};
 pub(crate) use place::ENGINE;
 use place::Place;
 use witness::Witness;
@@ -299,6 +301,15 @@ impl MetaStore for SledStore {
             self.place.sync_data()?;
             self.flushed.advance(self.place.directory(), sequence)
         })
+    }
+
+    /// sled counts neither its pages nor what it writes.
+    fn figures(&self) -> EngineFigures {
+        let size = self.guard(|db| db.size_on_disk().map_err(|error| self.place.sled(error)));
+        EngineFigures {
+            file_bytes: size.unwrap_or(0),
+            ..EngineFigures::default()
+        }
     }
 }
 

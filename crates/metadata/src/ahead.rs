@@ -11,7 +11,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use lfsfs_meta_store::{Applied, Batch, MetaError, MetaStore, Read, Rows};
+use lfsfs_meta_store::{Applied, Batch, EngineFigures, MetaError, MetaStore, Read, Rows};
 use lfsfs_types::{DirId, VersionNumber};
 
 use crate::error::Result;
@@ -178,5 +178,9 @@ impl MetaStore for ReadAhead {
 
     fn flush(&self) -> Result<(), MetaError> {
         self.store.flush()
+    }
+
+    fn figures(&self) -> EngineFigures {
+        self.store.figures()
     }
 }

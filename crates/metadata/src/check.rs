@@ -10,6 +10,7 @@ use lfsfs_meta_store::{KeyRange, MetaError, MetaStoreExt as _, Rows};
 use lfsfs_types::{ContentId, Origin, ProjectId, VersionNumber};
 
 use crate::content::{ChunkRow, ContentBody, ContentRow, Presence, PresenceCheck, Stored};
+use crate::counts::StoredRow;
 use crate::error::{MetadataError, Result};
 use crate::keys::{self, table};
 use crate::metadata::{Metadata, SCAN_PAGE, get_row};
@@ -53,9 +54,11 @@ impl Metadata {
             report,
             summary: CheckSummary::default(),
             presence: PresenceCheck::new(self),
+            chunk_bytes: 0,
         };
         checker.check_contents()?;
         checker.check_chunks()?;
+        checker.check_stored()?;
         checker.check_nodes()?;
         checker.check_names()?;
         checker.for_each_row(&[table::PROJECT], |checker, key, value| {
@@ -79,6 +82,8 @@ struct Checker<'a> {
     report: &'a mut dyn FnMut(Finding),
     summary: CheckSummary,
     presence: PresenceCheck<'a>,
+    /// Bytes of the chunks that were checked.
+    chunk_bytes: u64,
 }
 
 impl Checker<'_> {
@@ -189,10 +194,31 @@ impl Checker<'_> {
         self.for_each_row(&[table::CHUNK], |checker, key, value| {
             checker.summary.chunks += 1;
             keys::decode_id::<32>(table::CHUNK, key)?;
-            for node in ChunkRow::decode(key, value)?.nodes {
+            let row = ChunkRow::decode(key, value)?;
+            checker.chunk_bytes = checker.chunk_bytes.saturating_add(row.len);
+            for node in row.nodes {
                 let known = checker.metadata.node(node)?.is_some();
                 checker.expect(known, key, "a node of the chunk is unknown");
             }
+            Ok(())
+        })
+    }
+
+    /// What projects count as stored is of projects that are there, and no chunk counts twice. Comes
+    /// after the chunks.
+    fn check_stored(&mut self) -> Result<()> {
+        let mut stored = 0_u64;
+        self.for_each_row(&[table::STORED], |checker, key, value| {
+            let project = ProjectId(keys::decode_id(table::STORED, key)?);
+            stored = stored.saturating_add(StoredRow::decode(key, value)?.bytes);
+            let store = checker.metadata.store();
+            let known = store.get(&keys::project(project))?.is_some();
+            checker.expect(known, key, "the project that counts stored bytes is gone");
+            checker.expect(
+                stored <= checker.chunk_bytes,
+                key,
+                "the projects up to this one count more stored bytes than all chunks have",
+            );
             Ok(())
         })
     }

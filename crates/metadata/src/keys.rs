@@ -34,6 +34,7 @@ pub(crate) mod table {
     pub(crate) const STAGED_LINK: u8 = 21;
     pub(crate) const DELETED: u8 = 22;
     pub(crate) const STAGED_LINK_RECORD: u8 = 23;
+    pub(crate) const STORED: u8 = 24;
 }
 
 /// The tables of what sessions have staged.
@@ -87,6 +88,10 @@ pub(crate) fn head(project: ProjectId) -> Vec<u8> {
 
 pub(crate) fn counters(project: ProjectId) -> Vec<u8> {
     project_rows(table::COUNTERS, project)
+}
+
+pub(crate) fn stored(project: ProjectId) -> Vec<u8> {
+    project_rows(table::STORED, project)
 }
 
 pub(crate) fn lease(project: ProjectId) -> Vec<u8> {

@@ -40,6 +40,7 @@ impl Metadata {
             .delete(keys::head(project))
             .delete(keys::counters(project))
             .delete(keys::lease(project))
+            .delete(keys::stored(project))
             .put(keys::deleted(project), Marker.encode());
         if !self.store().apply(batch)?.is_done() {
             return Err(MetadataError::UnknownProject { name: name.clone() });

@@ -27,6 +27,8 @@ mod projects;
 mod refusals;
 #[path = "it/rows.rs"]
 mod rows;
+#[path = "it/stored.rs"]
+mod stored;
 #[path = "it/support.rs"]
 mod support;
 #[path = "it/tree.rs"]

@@ -10,7 +10,7 @@ use lfsfs_proto::v1::coordinator_server::Coordinator as Service;
 use lfsfs_types::{ChunkId, ChunkInfo, ContentId, NodeId, Timestamp};
 use tonic::{Request, Response, Status};
 
-use super::{Coordinator, Member, MemberState, Updates, files, receipts};
+use super::{Coordinator, Member, MemberState, Updates, files, receipts, stats};
 use crate::blocking::IntoFault as _;
 use crate::calls::Call;
 use crate::process_key::Callers;
@@ -57,6 +57,8 @@ impl CoordinatorService {
             generation: node.generation,
             capacity: node.capacity_bytes,
             used: node.used_bytes,
+            chunks: node.chunks,
+            chunk_bytes: node.chunk_bytes,
             state: MemberState::Available,
             seen: Timestamp {
                 secs: wall.seconds(),
@@ -113,7 +115,7 @@ impl Service for CoordinatorService {
         let figures = NodeFigures {
             capacity: member.capacity,
             used: member.used,
-            chunks: 0,
+            chunks: member.chunks,
         };
         let node = coordinator
             .metadata(move |metadata| metadata.upsert_node(id, &address, figures))
@@ -163,6 +165,14 @@ impl Service for CoordinatorService {
         }))
     }
 
+    async fn get_stats(
+        &self,
+        request: Request<v1::GetStatsRequest>,
+    ) -> Answer<v1::GetStatsResponse> {
+        let answer = stats::answer(&self.coordinator, request.into_inner());
+        Ok(Response::new(answer.await?))
+    }
+
     async fn report_chunk(
         &self,
         request: Request<v1::ReportChunkRequest>,
@@ -177,8 +187,9 @@ impl Service for CoordinatorService {
         } = report.map_err(ProtocolError::into_fault)?;
         let (node, chunk) = (receipt.node, receipt.info.id);
         self.check_generation(node, generation)?;
+        let project = slot.and_then(|slot| coordinator.slot_projects().project(slot));
         coordinator
-            .metadata(move |metadata| metadata.record_chunk(&receipt))
+            .metadata(move |metadata| metadata.record_chunk_for(project, &receipt))
             .await?;
         if let Some(slot) = slot {
             let now = coordinator.clock.monotonic();

@@ -289,7 +289,7 @@ impl Fs for FsService {
 
     async fn inspect(&self, request: Request<v1::InspectRequest>) -> Answer<v1::InspectResponse> {
         let name = project_name(&request.into_inner().name)?;
-        let (project, head) = self
+        let (project, head, stored) = self
             .coordinator
             .metadata(move |metadata| {
                 let project = metadata.project(&name)?;
@@ -297,12 +297,14 @@ impl Fs for FsService {
                 let head = (number > VersionNumber::ZERO)
                     .then(|| metadata.version(project.id, number))
                     .transpose()?;
-                Ok::<_, MetadataError>((project, head))
+                let stored = metadata.stored_bytes(project.id)?;
+                Ok::<_, MetadataError>((project, head, stored))
             })
             .await?;
         Ok(Response::new(v1::InspectResponse {
             project: Some(project_message(&project)),
             head: head.as_ref().map(v1::Version::from),
+            stored_bytes: Some(stored),
         }))
     }
 
@@ -506,8 +508,8 @@ impl Fs for FsService {
             );
             return Err(invalid(&text).into());
         }
-        self.coordinator.known_project(&request.project_id).await?;
-        let slots = self.coordinator.slots(request.count as usize)?;
+        let project = self.coordinator.known_project(&request.project_id).await?;
+        let slots = self.coordinator.slots(project, request.count as usize)?;
         Ok(Response::new(v1::PlanUploadResponse { slots }))
     }
 

@@ -45,6 +45,10 @@ pub(crate) struct Member {
     pub(crate) capacity: u64,
     /// Bytes of those that are in use.
     pub(crate) used: u64,
+    /// Chunks that it has.
+    pub(crate) chunks: u64,
+    /// Bytes of these chunks.
+    pub(crate) chunk_bytes: u64,
     /// Whether it can be counted on.
     pub(crate) state: MemberState,
     /// When its last heartbeat came, as other programs read the time.
@@ -60,6 +64,9 @@ impl Member {
             generation: node.generation,
             capacity: node.figures.capacity,
             used: node.figures.used,
+            chunks: node.figures.chunks,
+            // Not kept: the node tells when it registers.
+            chunk_bytes: 0,
             state: MemberState::Offline,
             seen: node.seen,
         }
@@ -85,6 +92,8 @@ impl From<&Member> for v1::NodeInfo {
             state: state.into(),
             generation: member.generation,
             last_seen: Some(member.seen.into()),
+            chunks: member.chunks,
+            chunk_bytes: member.chunk_bytes,
         }
     }
 }
@@ -148,6 +157,7 @@ impl Membership {
         }
         heard.last = Some(now);
         (known.capacity, known.used) = (beat.capacity, beat.used);
+        (known.chunks, known.chunk_bytes) = (beat.chunks, beat.chunk_bytes);
         known.seen = beat.seen;
         if known.state != MemberState::Available {
             known.state = MemberState::Available;

@@ -11,5 +11,6 @@ mod lists;
 mod lost_chunks;
 mod projects;
 mod start_and_stop;
+mod stats;
 mod support;
 mod wire;

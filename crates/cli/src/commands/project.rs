@@ -1,8 +1,9 @@
 //! `lfsfs project`: make, list, look at, rename and delete projects.
 
 use clap::{Args, Subcommand};
+use lfsfs_client::Inspected;
 use lfsfs_remote::{Project, RemoteError};
-use lfsfs_types::{ProjectName, VersionRecord};
+use lfsfs_types::ProjectName;
 use serde::Serialize;
 
 use super::log::JsonVersion;
@@ -96,11 +97,13 @@ struct JsonProject {
     replication: u32,
     pack_patterns: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    stored_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<JsonVersion>,
 }
 
 impl JsonProject {
-    fn new(project: &Project, head: Option<&VersionRecord>) -> Self {
+    fn new(project: &Project) -> Self {
         Self {
             name: project.name.to_string(),
             id: project.id.to_string(),
@@ -108,7 +111,16 @@ impl JsonProject {
             created: output::time(project.created),
             replication: project.replication,
             pack_patterns: project.pack_patterns.clone(),
-            version: head.map(JsonVersion::new),
+            stored_bytes: None,
+            version: None,
+        }
+    }
+
+    fn inspected(inspected: &Inspected) -> Self {
+        Self {
+            stored_bytes: inspected.stored_bytes,
+            version: inspected.head.as_ref().map(JsonVersion::new),
+            ..Self::new(&inspected.project)
         }
     }
 }
@@ -150,7 +162,7 @@ async fn list(server: &ServerArgs, args: ListArgs) -> Result<(), CommandError> {
     let mut out = Output::new();
     for project in &projects {
         if args.json {
-            out.json(&JsonProject::new(project, None))?;
+            out.json(&JsonProject::new(project))?;
         } else {
             let head = project.head.0.to_string();
             out.line(format!(
@@ -164,18 +176,26 @@ async fn list(server: &ServerArgs, args: ListArgs) -> Result<(), CommandError> {
 }
 
 async fn inspect(server: &ServerArgs, args: InspectArgs) -> Result<(), CommandError> {
-    let (project, head) = server.client()?.admin.inspect(&name(&args.name)?).await?;
+    let inspected = server.client()?.admin.inspect(&name(&args.name)?).await?;
     let mut out = Output::new();
     if args.json {
-        out.json(&JsonProject::new(&project, head.as_ref()))?;
+        out.json(&JsonProject::inspected(&inspected))?;
         return out.finish();
     }
+    let Inspected {
+        project,
+        head,
+        stored_bytes,
+    } = inspected;
     out.line(format!("project      {}", project.name))?;
     out.line(format!("id           {}", project.id))?;
     out.line(format!("created      {}", output::time(project.created)))?;
     out.line(format!("replication  {}", project.replication))?;
     for pattern in &project.pack_patterns {
         out.line(format!("pack         {pattern}"))?;
+    }
+    if let Some(stored) = stored_bytes {
+        out.line(format!("stored       {stored}"))?;
     }
     out.line(format!("head         {}", project.head.0))?;
     if let Some(head) = head {
@@ -199,8 +219,7 @@ async fn delete(server: &ServerArgs, args: &DeleteArgs) -> Result<(), CommandErr
     let name = name(&args.name)?;
     let admin = server.client()?.admin;
     // A name that is wrong is no question.
-    let (project, _) = admin.inspect(&name).await?;
-    let head = project.head.0;
+    let head = admin.inspect(&name).await?.project.head.0;
     user::confirm(
         &format!("delete {name} and all of its versions up to {head}? This cannot be undone."),
         args.yes,

@@ -7,8 +7,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lfsfs_meta_store::{
-    Applied, Batch, KeyRange, MemoryStore, MetaError, MetaStore, MetaStoreExt as _, Read, Rows,
-    Write,
+    Applied, Batch, EngineFigures, KeyRange, MemoryStore, MetaError, MetaStore, MetaStoreExt as _,
+    Read, Rows, Write,
 };
 
 use crate::metadata::SCAN_PAGE;
@@ -119,6 +119,10 @@ impl MetaStore for StagingStore {
 
     fn flush(&self) -> Result<(), MetaError> {
         self.store.flush()
+    }
+
+    fn figures(&self) -> EngineFigures {
+        self.store.figures()
     }
 }
 

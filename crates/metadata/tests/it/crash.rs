@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lfsfs_meta_store::{
-    Applied, Batch, KeyRange, MemoryStore, MetaError, MetaStore, MetaStoreExt as _, Read, Rows,
+    Applied, Batch, EngineFigures, KeyRange, MemoryStore, MetaError, MetaStore, MetaStoreExt as _,
+    Read, Rows,
 };
 use lfsfs_metadata::{
     Begun, Change, ExactVersion, Metadata, MetadataError, Project, ProjectSettings, Published,
@@ -164,6 +165,10 @@ impl MetaStore for Double {
             }
             Ok(())
         })
+    }
+
+    fn figures(&self) -> EngineFigures {
+        self.live.figures()
     }
 }
 

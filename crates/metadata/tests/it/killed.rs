@@ -6,7 +6,9 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use lfsfs_meta_store::{Applied, Batch, MetaError, MetaStore, Read, Rows, SledStore};
+use lfsfs_meta_store::{
+    Applied, Batch, EngineFigures, MetaError, MetaStore, Read, Rows, SledStore,
+};
 use lfsfs_types::{DirId, ProjectName, VersionNumber};
 
 use crate::crash::first_version;
@@ -63,6 +65,10 @@ impl MetaStore for Killing {
     fn flush(&self) -> Result<(), MetaError> {
         self.count();
         self.store.flush()
+    }
+
+    fn figures(&self) -> EngineFigures {
+        self.store.figures()
     }
 }
 

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use lfsfs_meta_store::{Applied, Batch, MemoryStore, MetaError, MetaStore, Read, Rows, SledStore};
+use lfsfs_meta_store::{
+    Applied, Batch, EngineFigures, MemoryStore, MetaError, MetaStore, Read, Rows, SledStore,
+};
 use lfsfs_metadata::Change;
 use lfsfs_types::{DirId, VersionNumber};
 
@@ -53,6 +55,10 @@ impl MetaStore for Metered {
 
     fn flush(&self) -> Result<(), MetaError> {
         self.store.flush()
+    }
+
+    fn figures(&self) -> EngineFigures {
+        self.store.figures()
     }
 }
 

@@ -7,6 +7,8 @@ fn member(id: u8, generation: u64) -> Member {
         generation,
         capacity: 100,
         used: 0,
+        chunks: 0,
+        chunk_bytes: 0,
         state: MemberState::Offline,
         seen: Timestamp::default(),
     }
