@@ -11,6 +11,8 @@
 
 #[path = "it/crash.rs"]
 mod crash;
+#[path = "it/crashes.rs"]
+mod crashes;
 #[path = "it/killed.rs"]
 mod killed;
 #[path = "it/links.rs"]
