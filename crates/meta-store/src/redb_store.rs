@@ -33,7 +33,8 @@ use crate::{Applied, Batch, KeyRange, MetaError, MetaStore, Read, Row, Rows, Wri
 
 /// The name of the engine.
 pub(crate) const ENGINE: &str = "redb";
-const ROWS_FILE: &str = "rows.redb";
+/// The file of the rows.
+pub(crate) const ROWS_FILE: &str = "rows.redb";
 
 const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
 /// Where the number of the last batch lies: the one key that no caller can use.

@@ -36,8 +36,8 @@ use crate::directory::FlushedFile;
 use crate::guarded::{Closing, Guarded};
 use crate::panics;
 use crate::{Applied, Batch, MetaError, MetaStore, Read, Row, Rows, Write};
-pub(crate) use place::ENGINE;
 use place::Place;
+pub(crate) use place::{DATA_DIR, ENGINE};
 use witness::Witness;
 
 /// How much memory sled may use for pages.
