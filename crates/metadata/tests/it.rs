@@ -13,6 +13,8 @@
 mod crash;
 #[path = "it/crashes.rs"]
 mod crashes;
+#[path = "it/flat.rs"]
+mod flat;
 #[path = "it/killed.rs"]
 mod killed;
 #[path = "it/links.rs"]
