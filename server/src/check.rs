@@ -1,7 +1,8 @@
 //! `lfsfsd check`: everything in a data directory is read and verified.
 //!
-//! It needs the directory for itself, so the server must be stopped. Opening the metadata undoes
-//! what a crash left half done, as every start of the server does; beyond that nothing changes.
+//! It needs the directory for itself, so the server must be stopped. What a crash left half done is
+//! undone first, as after every start of the server; beyond that nothing changes. A damaged store is
+//! read as far as it can be, so that the findings say what is lost.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use lfsfs_chunk_store::{ChunkStore, ChunkStoreError, DiskChunkStore};
 use lfsfs_common::clock::SystemClock;
 use lfsfs_common::full_text;
+use lfsfs_meta_store::OpenOptions;
 use lfsfs_metadata::{CheckSummary, Metadata};
 use lfsfs_types::{ChunkId, ChunkInfo, NodeId};
 use serde::Serialize;
@@ -116,8 +118,12 @@ pub fn check(
     report: &mut dyn FnMut(Finding),
 ) -> Result<Summary, ServerError> {
     let data = DataDir::open_existing(data)?;
-    let metadata = open_metadata(&data, meta)?;
     let mut summary = Summary::default();
+    let mut damaged = 0;
+    let metadata = open_metadata(&data, meta, &mut |finding| {
+        damaged += 1;
+        report(finding);
+    })?;
     if let Some(metadata) = &metadata {
         let checked = metadata.check(&mut |finding| {
             report(Finding {
@@ -127,6 +133,7 @@ pub fn check(
             });
         });
         summary.add(checked.map_err(ServerError::Metadata)?);
+        summary.findings += damaged;
     }
     if data.chunks().is_dir() {
         let store = DiskChunkStore::open_existing(&data.chunks());
@@ -153,16 +160,41 @@ impl Summary {
     }
 }
 
+/// Opens the metadata, if there is any. What is wrong with the store as a whole is told to `report`, as long
+/// as rows can be read.
 fn open_metadata(
     data: &DataDir,
     chosen: Option<&MetaPlace>,
+    report: &mut dyn FnMut(Finding),
 ) -> Result<Option<Metadata>, ServerError> {
     let place = MetaPlace::find(chosen, &data.meta())?;
     if !place.dir.is_dir() {
         return Ok(None);
     }
-    let metadata = Metadata::open(place.open()?, Arc::new(SystemClock));
-    metadata.map(Some).map_err(ServerError::Metadata)
+    let mut tell = |problem: String| {
+        report(Finding {
+            kind: "metadata",
+            at: place.to_string(),
+            problem,
+        });
+    };
+    let store = match place.open(OpenOptions::default()) {
+        Err(ServerError::MetaStore(error)) if error.is_corrupt() => {
+            let unchecked = place.open(OpenOptions {
+                check_max: 0,
+                ..OpenOptions::default()
+            })?;
+            tell(full_text(&error));
+            unchecked
+        }
+        opened => opened?,
+    };
+    let metadata = Metadata::open(store, Arc::new(SystemClock)).map_err(ServerError::Metadata)?;
+    match metadata.recover() {
+        Err(error) if error.is_corrupt() => tell(full_text(&error)),
+        recovered => recovered.map_err(ServerError::Metadata)?,
+    }
+    Ok(Some(metadata))
 }
 
 /// The check of the chunk files.

@@ -84,7 +84,7 @@ struct ServeArgs {
     /// versions too, and reads go on
     #[arg(long, value_name = "BYTES", env = "LFSFSD_RESERVE", default_value_t = RESERVE_DEFAULT)]
     reserve: u64,
-    /// Bytes of memory that the requests of all clients may take together
+    /// Bytes of memory that the server may take in all
     #[arg(long, value_name = "BYTES", env = "LFSFSD_MEMORY", default_value_t = MEMORY_DEFAULT,
           value_parser = clap::value_parser!(u64).range(MEMORY_MIN..))]
     memory: u64,

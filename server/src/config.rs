@@ -8,11 +8,11 @@ use crate::meta_place::MetaPlace;
 /// Free bytes of the disk that stay free, unless told otherwise.
 pub(crate) const RESERVE_DEFAULT: u64 = 256 * 1024 * 1024;
 
-/// Memory that requests may take, unless told otherwise.
-pub(crate) const MEMORY_DEFAULT: u64 = 384 * MIB;
-/// The least that works: the share of one connection, a twelfth of this, holds what the longest
+/// Memory that the server may take, unless told otherwise.
+pub(crate) const MEMORY_DEFAULT: u64 = 512 * MIB;
+/// The least that works: the share of one connection, a sixteenth of this, holds what the longest
 /// message of each call needs with its answer.
-pub(crate) const MEMORY_MIN: u64 = 192 * MIB;
+pub(crate) const MEMORY_MIN: u64 = 256 * MIB;
 /// Connections at the same time, unless told otherwise.
 pub(crate) const CONNECTIONS_DEFAULT: u32 = 1024;
 
@@ -47,7 +47,7 @@ pub struct ServerConfig {
     pub meta: Option<MetaPlace>,
     /// How much of the disk stays free.
     pub reserve: u64,
-    /// Bytes of memory that requests may take, of all connections together.
+    /// Bytes of memory that the server may take in all.
     pub memory: u64,
     /// Most connections at the same time.
     pub connections: u32,
@@ -72,16 +72,17 @@ impl ServerConfig {
         }
     }
 
-    /// Returns how the memory is divided: two thirds are for what clients sent and the server has not
-    /// read yet, one third is for what calls hold.
+    /// Returns how the memory is divided: half is for what clients sent and the server has not read yet,
+    /// a quarter for what calls hold, an eighth for pages of the metadata, and the rest for the program.
     pub(crate) fn memory_plan(&self) -> MemoryPlan {
-        let calls = self.memory / 3;
-        let windows = self.memory - calls;
+        let bytes = |part: u64| usize::try_from(part).unwrap_or(usize::MAX);
+        let windows = self.memory / 2;
         let window = windows / u64::from(self.connections.max(1));
         let window = u32::try_from(window).unwrap_or(u32::MAX);
         let connection_window = window.clamp(WINDOW_MIN, WINDOW_MAX);
         MemoryPlan {
-            calls: usize::try_from(calls).unwrap_or(usize::MAX),
+            calls: bytes(self.memory / 4),
+            pages: bytes(self.memory / 8),
             connection_window,
             // A client that waits for one upload must be able to go on with others.
             stream_window: (connection_window / STREAMS_PER_WINDOW).max(STREAM_WINDOW_MIN),
@@ -93,11 +94,13 @@ impl ServerConfig {
 const STREAMS_PER_WINDOW: u32 = 4;
 const STREAM_WINDOW_MIN: u32 = 16 * 1024;
 
-/// How the memory for requests is divided.
+/// How the memory of a server is divided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct MemoryPlan {
     /// Bytes that all calls together may hold.
     pub(crate) calls: usize,
+    /// Bytes that pages of the metadata may take.
+    pub(crate) pages: usize,
     /// Bytes that a client may send on one connection before the server has read them.
     pub(crate) connection_window: u32,
     /// Those of one call.
@@ -109,8 +112,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn windows_and_calls_fit_the_memory() {
-        for (memory, connections) in [(384, 1024), (192, 512), (2048, 10_000), (1024, 16)] {
+    fn the_parts_fit_the_memory() {
+        for (memory, connections) in [(512, 1024), (256, 512), (4096, 10_000), (1024, 16)] {
             let config = ServerConfig {
                 memory: memory * MIB,
                 connections,
@@ -118,7 +121,8 @@ mod tests {
             };
             let plan = config.memory_plan();
             let windows = u64::from(plan.connection_window) * u64::from(connections);
-            assert!(windows + plan.calls as u64 <= config.memory, "{plan:?}");
+            let parts = windows + (plan.calls + plan.pages) as u64;
+            assert!(parts <= config.memory * 7 / 8, "{plan:?}");
             assert!(plan.stream_window < plan.connection_window);
         }
     }

@@ -101,9 +101,12 @@ impl Coordinator {
         })
     }
 
-    /// Removes, from time to time, the staged changes of commits whose clients are gone. Runs until
-    /// it is dropped.
+    /// Undoes what an earlier process left half done, and reads all metadata once to find damage. Then
+    /// removes, from time to time, the staged changes of commits whose clients are gone. Runs until it
+    /// is dropped.
     pub(crate) async fn keep_house(&self) {
+        self.recover().await;
+        self.verify().await;
         loop {
             tokio::time::sleep(SWEEP_INTERVAL).await;
             let swept = self.metadata(|metadata| metadata.sweep_sessions(STAGED_IDLE_MAX));
@@ -116,6 +119,34 @@ impl Coordinator {
                 ),
             }
         }
+    }
+
+    async fn recover(&self) {
+        if let Err(fault) = self.metadata(Metadata::recover).await {
+            tracing::error!(
+                reason = fault.message,
+                "what an earlier process left half done cannot be undone"
+            );
+        }
+    }
+
+    async fn verify(&self) {
+        let start = self.clock.monotonic();
+        match self.metadata(Metadata::verify).await {
+            Ok(()) => {
+                let seconds = (self.clock.monotonic() - start).as_secs_f32();
+                tracing::info!(seconds, "the metadata is whole");
+            }
+            Err(fault) => tracing::error!(
+                reason = fault.message,
+                "the metadata is damaged; stop the server and run `lfsfsd check`"
+            ),
+        }
+    }
+
+    /// Lets what goes on beside calls come to its end.
+    pub(crate) fn stop(&self) {
+        self.metadata.stop();
     }
 
     /// Calls the metadata on a thread that may block.

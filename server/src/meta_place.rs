@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use lfsfs_common::PathError;
 use lfsfs_common::durable::{create_private_dir_durable, sync_dir, write_file_atomically};
-use lfsfs_meta_store::{CopyError, Engine, MetaStore, UnknownEngine, copy};
+use lfsfs_meta_store::{CopyError, Engine, MetaStore, OpenOptions, UnknownEngine, copy};
 
 use crate::error::ServerError;
 
@@ -86,14 +86,15 @@ impl MetaPlace {
     }
 
     /// Opens the store, or creates it, in a directory that other users cannot look into.
-    pub(crate) fn open(&self) -> Result<Arc<dyn MetaStore>, ServerError> {
+    pub(crate) fn open(&self, options: OpenOptions) -> Result<Arc<dyn MetaStore>, ServerError> {
         create_private_dir_durable(&self.dir)?;
         if self.dir.join(COPYING_FILE).exists() {
             return Err(ServerError::UnfinishedCopy {
                 place: self.to_string(),
             });
         }
-        self.engine.open(&self.dir).map_err(ServerError::MetaStore)
+        let opened = self.engine.open_with(&self.dir, options);
+        opened.map_err(ServerError::MetaStore)
     }
 }
 
@@ -197,16 +198,19 @@ mod tests {
             dir: dir.path().join(name),
         };
         let (from, to) = (place(Engine::Sled, "from"), place(Engine::Redb, "to"));
-        from.open().unwrap().write(one_row()).unwrap();
-        drop(to.open().unwrap());
+        from.open(OpenOptions::default())
+            .unwrap()
+            .write(one_row())
+            .unwrap();
+        drop(to.open(OpenOptions::default()).unwrap());
         fs::write(to.dir.join(COPYING_FILE), "").unwrap();
-        let error = to.open().unwrap_err();
+        let error = to.open(OpenOptions::default()).unwrap_err();
         assert!(
             matches!(error, ServerError::UnfinishedCopy { .. }),
             "{error}"
         );
         assert_eq!(copy_meta(&from, &to, &mut |_| ()).unwrap(), 1);
-        let store = to.open().unwrap();
+        let store = to.open(OpenOptions::default()).unwrap();
         assert_eq!(store.get(b"key").unwrap().as_deref(), Some(&b"value"[..]));
         drop(store);
         let again = copy_meta(&from, &to, &mut |_| ()).unwrap_err();

@@ -13,7 +13,7 @@ use std::time::Duration;
 use futures::Stream;
 use lfsfs_chunk_store::DiskChunkStore;
 use lfsfs_common::clock::{Clock, SystemClock};
-use lfsfs_meta_store::MetaStore;
+use lfsfs_meta_store::{MetaStore, OpenOptions};
 use lfsfs_metadata::Metadata;
 use lfsfs_proto::v1::coordinator_server::CoordinatorServer;
 use lfsfs_proto::v1::data_node_server::DataNodeServer;
@@ -44,6 +44,10 @@ use crate::streams::Tasks;
 const MESSAGE_LEN_MAX: usize = 16 * 1024 * 1024;
 /// Most calls at the same time on one connection.
 const CALLS_PER_CONNECTION_MAX: u32 = 128;
+
+/// Metadata of more bytes is checked beside serving, and not before: reading so much takes a quarter of a
+/// second if it is in memory, and more if it is not.
+const META_CHECKED_MAX: u64 = 256 * 1024 * 1024;
 
 /// How long handlers may take to answer calls that were cut off.
 const LAST_WORDS: Duration = Duration::from_millis(200);
@@ -109,7 +113,7 @@ pub async fn run(
         ready(address);
     };
     let background = background(
-        parts.coordinator,
+        parts.coordinator.clone(),
         parts.agent,
         &connections,
         &parts.health,
@@ -119,6 +123,9 @@ pub async fn run(
         tokio::select! {
             () = background => {}
             () = shutdown.cancelled() => {}
+        }
+        if let Some(coordinator) = &parts.coordinator {
+            coordinator.stop();
         }
     };
     let (served, ()) = tokio::join!(cut_off(serving, stopping), background);
@@ -308,7 +315,10 @@ impl Parts {
     ) -> Result<(), ServerError> {
         let place = MetaPlace::find(config.meta.as_ref(), &self.data.meta())?;
         let disk = DiskGuard::new(place.dir.clone(), config.reserve);
-        let store = place.open()?;
+        let store = place.open(OpenOptions {
+            cache_bytes: config.memory_plan().pages,
+            check_max: META_CHECKED_MAX,
+        })?;
         tracing::info!(meta = %place, "the metadata is open");
         self.meta = Some(Arc::clone(&store));
         let metadata = Metadata::open(store, Arc::clone(clock)).map_err(ServerError::Metadata)?;

@@ -22,13 +22,13 @@ use super::support::{chunk_files, start_import};
 
 const MIB: u64 = 1024 * 1024;
 /// `--memory` of these servers.
-const MEMORY: u64 = 192 * MIB;
+const MEMORY: u64 = 256 * MIB;
 /// `--connections` of these servers.
 const CONNECTIONS: u64 = 256;
 /// What all calls together may hold, as docs/configuration.md has it.
-const CALLS: u64 = MEMORY / 3;
+const CALLS: u64 = MEMORY / 4;
 /// What each connection may send ahead.
-const WINDOW: u64 = (MEMORY - CALLS) / CONNECTIONS;
+const WINDOW: u64 = MEMORY / 2 / CONNECTIONS;
 /// Connections of the honest client, and of the datanode to its coordinator, at most.
 const HONEST_CONNECTIONS: u64 = 8;
 /// What a server of these tests takes besides: the program and its metadata engine take 5 MiB while

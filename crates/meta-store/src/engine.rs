@@ -19,6 +19,26 @@ pub enum Engine {
     Sled,
 }
 
+/// How a store is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenOptions {
+    /// Bytes of memory that pages may take.
+    pub cache_bytes: usize,
+    /// A store of more bytes is not checked before it opens; [`MetaStore::verify`] does that beside other
+    /// calls. sled is always checked.
+    pub check_max: u64,
+}
+
+impl Default for OpenOptions {
+    /// 64 MiB of memory, and a check of all there is.
+    fn default() -> Self {
+        Self {
+            cache_bytes: 64 << 20,
+            check_max: u64::MAX,
+        }
+    }
+}
+
 /// There is no engine of this name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{name} is no engine; there are redb and sled")]
@@ -76,9 +96,18 @@ impl Engine {
 
     /// Opens the store in `dir`, or creates it there if there is none.
     pub fn open(self, dir: &Path) -> Result<Arc<dyn MetaStore>, MetaError> {
+        self.open_with(dir, OpenOptions::default())
+    }
+
+    /// As [`open`](Self::open), with other options than the default ones.
+    pub fn open_with(
+        self,
+        dir: &Path,
+        options: OpenOptions,
+    ) -> Result<Arc<dyn MetaStore>, MetaError> {
         Ok(match self {
-            Self::Redb => Arc::new(RedbStore::open(dir)?),
-            Self::Sled => Arc::new(SledStore::open(dir)?),
+            Self::Redb => Arc::new(RedbStore::open_with(dir, options)?),
+            Self::Sled => Arc::new(SledStore::open_with(dir, options)?),
         })
     }
 }

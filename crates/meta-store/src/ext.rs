@@ -57,20 +57,39 @@ pub trait MetaStoreExt: MetaStore {
     fn delete_range(&self, range: KeyRange) -> Result<u64, MetaError> {
         let mut removed = 0;
         loop {
-            let found = self.scan(range.clone(), self.batch_ops_max())?;
-            removed += found.rows.len() as u64;
-            let mut batch = Batch::new();
-            for (key, _) in found.rows {
-                batch.delete(key);
-            }
-            if !batch.is_empty() {
-                self.write(batch)?;
-            }
-            if !found.more {
+            let page = self.delete_page(range.clone())?;
+            removed += page.removed;
+            if !page.more {
                 return Ok(removed);
             }
         }
     }
+
+    /// Removes the first rows of a range, as many as one batch takes.
+    fn delete_page(&self, range: KeyRange) -> Result<Deleted, MetaError> {
+        let found = self.scan(range, self.batch_ops_max())?;
+        let removed = found.rows.len() as u64;
+        let mut batch = Batch::new();
+        for (key, _) in found.rows {
+            batch.delete(key);
+        }
+        if !batch.is_empty() {
+            self.write(batch)?;
+        }
+        Ok(Deleted {
+            removed,
+            more: found.more,
+        })
+    }
+}
+
+/// What [`MetaStoreExt::delete_page`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deleted {
+    /// How many rows were removed.
+    pub removed: u64,
+    /// Whether the range has further ones.
+    pub more: bool,
 }
 
 impl<S: MetaStore + ?Sized> MetaStoreExt for S {}

@@ -29,14 +29,17 @@ mod txn;
 use std::fmt::Debug;
 
 pub use copy::{CopyError, copy};
-pub use engine::{Engine, UnknownEngine};
+pub use engine::{Engine, OpenOptions, UnknownEngine};
 pub use error::MetaError;
-pub use ext::{MetaStoreExt, ScanAll};
+pub use ext::{Deleted, MetaStoreExt, ScanAll};
 pub use key::{KeyBuilder, KeyReader};
 pub use memory_store::MemoryStore;
 pub use redb_store::RedbStore;
 pub use sled_store::SledStore;
 pub use txn::{Applied, Batch, KeyRange, Precondition, Read, Row, Rows, Write};
+
+/// How many rows are verified between two questions whether to go on.
+const VERIFIED_AT_ONCE: usize = 1000;
 
 /// An ordered byte key-value store with atomic conditional batches.
 ///
@@ -74,4 +77,18 @@ pub trait MetaStore: Send + Sync + Debug + 'static {
     /// all of those applied before the last successful flush. An error means that nothing since
     /// then may be taken for durable.
     fn flush(&self) -> Result<(), MetaError>;
+
+    /// Reads everything, beside other calls, and fails at the first damage. Returns false if `goes_on`,
+    /// which is asked from time to time, ended it before.
+    fn verify(&self, goes_on: &dyn Fn() -> bool) -> Result<bool, MetaError> {
+        let mut range = KeyRange::all();
+        while goes_on() {
+            let found = self.scan(range.clone(), VERIFIED_AT_ONCE)?;
+            match found.rows.last() {
+                Some((last, _)) if found.more => range = range.beyond(last, false),
+                _ => return Ok(true),
+            }
+        }
+        Ok(false)
+    }
 }

@@ -2,9 +2,11 @@
 //!
 //! redb carries isolation, order and atomic batches by itself. This module adds what it lacks:
 //!
-//! - **Damage.** redb sums its pages, but looks at the sums only when it checks the file. So opening a
-//!   store checks the file, and each row has a checksum of its own, which each read verifies: a page
-//!   that is damaged while the store is open is met as a typed error.
+//! - **Damage.** redb sums its pages, but looks at the sums only when it checks the whole file. So opening
+//!   a store checks the file, unless it is too large for that ([`OpenOptions::check_max`]), and each row
+//!   has a checksum of its own, which each read verifies: a damaged row is a typed error whenever it is
+//!   met. What a lookup can still miss, a row to which damaged pages lead no more, is found by
+//!   [`MetaStore::verify`].
 //! - **Rollback.** A file that was replaced by an older one is whole. So each batch counts up a sequence
 //!   row, and the number of the last flushed batch is kept beside the file.
 //! - **Durability.** A batch waits for no disk; [`MetaStore::flush`] commits with two phases, because
@@ -22,14 +24,15 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use redb::{
-    AccessGuard, Builder, Database, Durability, ReadableDatabase, ReadableTable, TableDefinition,
+    AccessGuard, Builder, Database, Durability, ReadableDatabase, ReadableTable,
+    ReadableTableMetadata, TableDefinition,
 };
 
 use crate::checksum;
 use crate::directory::{DAMAGE_KINDS, Directory, FlushedFile};
 use crate::guarded::Guarded;
 use crate::panics;
-use crate::{Applied, Batch, KeyRange, MetaError, MetaStore, Read, Row, Rows, Write};
+use crate::{Applied, Batch, KeyRange, MetaError, MetaStore, OpenOptions, Read, Row, Rows, Write};
 
 /// The name of the engine.
 pub(crate) const ENGINE: &str = "redb";
@@ -40,8 +43,8 @@ const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
 /// Where the number of the last batch lies: the one key that no caller can use.
 const SEQUENCE_KEY: &[u8] = b"";
 
-/// How much memory redb may use for pages.
-const CACHE_BYTES: usize = 64 << 20;
+/// How many rows are verified between two questions whether to go on.
+const VERIFIED_AT_ONCE: u64 = 1000;
 
 type ReadOnlyTable = redb::ReadOnlyTable<&'static [u8], &'static [u8]>;
 type Table<'t> = redb::Table<'t, &'static [u8], &'static [u8]>;
@@ -70,11 +73,16 @@ impl RedbStore {
     /// The largest batch it takes.
     pub const BATCH_OPS_MAX: usize = 1000;
 
+    /// Opens the store in `dir` with the default options, or creates it there if there is none.
+    pub fn open(dir: &Path) -> Result<Self, MetaError> {
+        Self::open_with(dir, OpenOptions::default())
+    }
+
     /// Opens the store in `dir`, or creates it there if there is none.
     ///
-    /// Checks every page of the file, so it takes time in proportion to the store: about a second
-    /// for a million files.
-    pub fn open(dir: &Path) -> Result<Self, MetaError> {
+    /// After a crash, and where the options ask for it, every page of the file is read: that takes about
+    /// half a second for a million files.
+    pub fn open_with(dir: &Path, options: OpenOptions) -> Result<Self, MetaError> {
         let directory = Directory::new(dir, ENGINE)?;
         // Before redb touches the directory, and again under redb's lock.
         let is_there = directory.has_format()?;
@@ -82,7 +90,7 @@ impl RedbStore {
         if is_there && !path.exists() {
             return Err(directory.corrupt("the file of the rows is gone"));
         }
-        let db = open_redb(&directory, &path)?;
+        let db = open_redb(&directory, &path, options)?;
         let flushed = FlushedFile::open(&directory)?;
         let store = Self {
             directory,
@@ -276,6 +284,49 @@ impl RedbStore {
         }
     }
 
+    /// Reads all rows in their order, and looks each of them up as well: a page between the root and a
+    /// row may be damaged so that a scan passes it and a lookup is misled.
+    fn verify_rows(
+        &self,
+        table: &ReadOnlyTable,
+        goes_on: &dyn Fn() -> bool,
+    ) -> Result<bool, MetaError> {
+        let rows = table
+            .range::<&[u8]>(..)
+            .map_err(|error| self.failed(error))?;
+        let mut count = 0;
+        for entry in rows {
+            let (key, stored) = entry.map_err(|error| self.failed(error))?;
+            let (key, stored) = (key.value(), stored.value());
+            checksum::check(key, stored)?;
+            let found = table.get(key).map_err(|error| self.failed(error))?;
+            if found.is_none_or(|found| found.value() != stored) {
+                return Err(self.misled(key));
+            }
+            count += 1;
+            if count % VERIFIED_AT_ONCE == 0 && !goes_on() {
+                return Ok(false);
+            }
+        }
+        let expected = table.len().map_err(|error| self.failed(error))?;
+        if count == expected {
+            return Ok(true);
+        }
+        let what = format!("{count} rows are there of {expected}");
+        Err(self.stopped_by(self.directory.corrupt(what)))
+    }
+
+    fn misled(&self, key: &[u8]) -> MetaError {
+        let what = format!("a page leads away from key {}", key.escape_ascii());
+        self.stopped_by(self.directory.corrupt(what))
+    }
+
+    /// Lets no further call through: an answer that a row is not there cannot be trusted.
+    fn stopped_by(&self, error: MetaError) -> MetaError {
+        self.db.stop(&error);
+        error
+    }
+
     fn durable(&self) -> MutexGuard<'_, u64> {
         self.durable.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -332,6 +383,10 @@ impl MetaStore for RedbStore {
             .advance(&self.directory, sequence)
             .inspect_err(|error| self.db.stop(error))
     }
+
+    fn verify(&self, goes_on: &dyn Fn() -> bool) -> Result<bool, MetaError> {
+        self.look(|table| self.verify_rows(table, goes_on))
+    }
 }
 
 fn row((key, stored): Entry<'_>) -> Result<Row, MetaError> {
@@ -339,11 +394,16 @@ fn row((key, stored): Entry<'_>) -> Result<Row, MetaError> {
     Ok((key.value().to_vec(), value.to_vec()))
 }
 
-fn open_redb(directory: &Directory, path: &Path) -> Result<Database, MetaError> {
+fn open_redb(
+    directory: &Directory,
+    path: &Path,
+    options: OpenOptions,
+) -> Result<Database, MetaError> {
+    let len = path.metadata().map_or(0, |metadata| metadata.len());
     let open = || {
         Builder::new()
-            .set_cache_size(CACHE_BYTES)
-            .set_check_integrity_on_open(true)
+            .set_cache_size(options.cache_bytes)
+            .set_check_integrity_on_open(len <= options.check_max)
             .create(path)
     };
     panics::catch(open)

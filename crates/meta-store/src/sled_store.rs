@@ -35,13 +35,10 @@ use crate::checksum;
 use crate::directory::FlushedFile;
 use crate::guarded::{Closing, Guarded};
 use crate::panics;
-use crate::{Applied, Batch, MetaError, MetaStore, Read, Row, Rows, Write};
+use crate::{Applied, Batch, MetaError, MetaStore, OpenOptions, Read, Row, Rows, Write};
 use place::Place;
 pub(crate) use place::{DATA_DIR, ENGINE};
 use witness::Witness;
-
-/// How much memory sled may use for pages.
-const CACHE_BYTES: u64 = 64 << 20;
 
 /// How long closing waits for sled's threads at most.
 const CLOSE_WAIT: Duration = Duration::from_secs(5);
@@ -67,14 +64,19 @@ impl SledStore {
     /// The largest batch it takes.
     pub const BATCH_OPS_MAX: usize = 1000;
 
+    /// Opens the store in `dir` with the default options, or creates it there if there is none.
+    pub fn open(dir: &Path) -> Result<Self, MetaError> {
+        Self::open_with(dir, OpenOptions::default())
+    }
+
     /// Opens the store in `dir`, or creates it there if there is none.
     ///
     /// Reads every row once to find damage, so it takes time in proportion to the store.
-    pub fn open(dir: &Path) -> Result<Self, MetaError> {
+    pub fn open_with(dir: &Path, options: OpenOptions) -> Result<Self, MetaError> {
         let place = Place::new(dir)?;
         // Before sled touches the directory, and again under sled's lock.
         place.directory().has_format()?;
-        let db = open_sled(&place)?;
+        let db = open_sled(&place, options)?;
         let flushed = FlushedFile::open(place.directory())?;
         let mut store = Self {
             place,
@@ -311,10 +313,10 @@ fn row((key, stored): (IVec, IVec)) -> Result<Row, MetaError> {
     Ok((key.to_vec(), value.to_vec()))
 }
 
-fn open_sled(place: &Place) -> Result<Db, MetaError> {
+fn open_sled(place: &Place, options: OpenOptions) -> Result<Db, MetaError> {
     let config = sled::Config::new()
         .path(place.sled_dir())
-        .cache_capacity(CACHE_BYTES)
+        .cache_capacity(options.cache_bytes as u64)
         .segment_size(SEGMENT_BYTES)
         .flush_every_ms(None);
     panics::catch(|| config.open())

@@ -6,7 +6,7 @@
 
 mod objects;
 
-use lfsfs_meta_store::{KeyRange, MetaError, MetaStoreExt as _};
+use lfsfs_meta_store::{KeyRange, MetaError, MetaStoreExt as _, Rows};
 use lfsfs_types::{ContentId, Origin, ProjectId, VersionNumber};
 
 use crate::content::{ChunkRow, ContentBody, ContentRow, Presence, PresenceCheck, Stored};
@@ -120,17 +120,49 @@ impl Checker<'_> {
         prefix: &[u8],
         mut check: impl FnMut(&mut Self, &[u8], &[u8]) -> Result<()>,
     ) -> Result<()> {
-        let store = self.metadata.store();
-        for row in store.scan_all(KeyRange::prefix(prefix), SCAN_PAGE) {
-            let (key, value) = row?;
-            match check(self, &key, &value) {
-                Err(MetadataError::Store(MetaError::Corrupt { what, key })) => {
-                    self.find(&key, what);
-                }
-                other => other?,
+        let mut rest = Some(KeyRange::prefix(prefix));
+        while let Some(range) = rest.take() {
+            let (found, damaged) = self.rows_before_damage(range.clone())?;
+            for (key, value) in &found.rows {
+                self.check_row(key, value, &mut check)?;
             }
+            let last = match &damaged {
+                Some(_) => damaged.as_deref(),
+                None if found.more => found.rows.last().map(|(key, _)| key.as_slice()),
+                None => None,
+            };
+            rest = last.map(|last| range.beyond(last, false));
         }
         Ok(())
+    }
+
+    /// Reads a page of rows, those before the first damaged one of them if there is one, and returns its
+    /// key. It is a finding.
+    fn rows_before_damage(&mut self, range: KeyRange) -> Result<(Rows, Option<Vec<u8>>)> {
+        let store = self.metadata.store();
+        match store.scan(range.clone(), SCAN_PAGE) {
+            Err(MetaError::Corrupt { what, key }) if range.contains(&key) => {
+                self.find(&key, what);
+                let before = KeyRange::new(range.start, key.clone());
+                Ok((store.scan(before, SCAN_PAGE)?, Some(key)))
+            }
+            found => Ok((found?, None)),
+        }
+    }
+
+    fn check_row(
+        &mut self,
+        key: &[u8],
+        value: &[u8],
+        check: &mut impl FnMut(&mut Self, &[u8], &[u8]) -> Result<()>,
+    ) -> Result<()> {
+        match check(self, key, value) {
+            Err(MetadataError::Store(MetaError::Corrupt { what, key })) => {
+                self.find(&key, what);
+                Ok(())
+            }
+            checked => checked,
+        }
     }
 
     /// Every content has a known chunk, or pieces that are known.

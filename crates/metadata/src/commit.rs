@@ -35,7 +35,7 @@ pub use self::rollback::RollbackParams;
 use self::staging::Staging;
 use crate::error::{MetadataError, Refusal, Result};
 use crate::exact::ExactVersion;
-use crate::metadata::{Metadata, random};
+use crate::metadata::Metadata;
 use crate::rows::{RowValue, SessionRow};
 
 /// A session's row is renewed when it is older than this.
@@ -191,7 +191,7 @@ impl Metadata {
             } else {
                 Mode::Rebase
             },
-            id: SessionId(random()?),
+            id: self.new_session()?,
             touched: self.now(),
             params,
         };
@@ -202,7 +202,12 @@ impl Metadata {
     /// Removes the staged changes of sessions that were not used for `idle`, and those that a crash
     /// left without a session. Returns how many rows were removed.
     pub fn sweep_sessions(&self, idle: Duration) -> Result<u64> {
-        staging::sweep(self, idle)
+        staging::sweep(self, |session| staging::is_over(self, session, idle))
+    }
+
+    /// Removes the staged changes of the sessions of earlier processes.
+    pub(crate) fn sweep_earlier_sessions(&self) -> Result<u64> {
+        staging::sweep(self, |session| staging::is_earlier(self, session))
     }
 
     /// Checks that the version that a commit is said to come from is there.

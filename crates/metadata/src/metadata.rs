@@ -1,6 +1,7 @@
 //! [`Metadata`]: opening a store, and what all other modules share.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lfsfs_common::clock::Clock;
@@ -17,6 +18,9 @@ const LAYOUT: u64 = 1;
 
 /// How many rows a scan over many takes at once.
 pub(crate) const SCAN_PAGE: usize = 1000;
+
+/// How many bytes of a session's id are those of the process that drew it.
+const OWN_LEN: usize = 8;
 
 /// The metadata of a cluster. Clones share everything.
 #[derive(Debug, Clone)]
@@ -35,13 +39,15 @@ pub(crate) struct Inner {
     /// One lock for each project that this process has published to: two commits of one process
     /// wait for each other here, the lease stands between processes.
     publishing: Mutex<HashMap<ProjectId, Arc<Mutex<()>>>>,
+    /// Whether the process ends.
+    stops: AtomicBool,
 }
 
 impl Metadata {
     /// Opens the metadata in `store`, which is laid out if it is empty.
     ///
-    /// In a store that no other process has open, what earlier processes left half done is undone
-    /// here: versions that were not published and the staged changes of commit sessions.
+    /// What earlier processes left half done does not stand in the way of any call; see
+    /// [`recover`](Self::recover).
     pub fn open(store: Arc<dyn MetaStore>, clock: Arc<dyn Clock>) -> Result<Self> {
         let cluster = open_cluster(store.as_ref())?;
         let inner = Inner {
@@ -50,14 +56,48 @@ impl Metadata {
             cluster,
             instance: SessionId(random()?),
             publishing: Mutex::default(),
+            stops: AtomicBool::new(false),
         };
-        let metadata = Self {
+        Ok(Self {
             inner: Arc::new(inner),
-        };
-        if metadata.store().is_exclusive() {
-            metadata.recover()?;
+        })
+    }
+
+    /// Undoes what earlier processes left half done: versions that were not published, deletions that
+    /// did not end, and the staged changes of their commit sessions. It goes on beside other calls. A
+    /// commit undoes the unfinished version of its own project by itself, so none waits for this.
+    ///
+    /// In a store that other processes have open too it does nothing: what looks half done may be
+    /// theirs.
+    pub fn recover(&self) -> Result<()> {
+        if !self.store().is_exclusive() {
+            return Ok(());
         }
-        Ok(metadata)
+        let projects = KeyRange::prefix(&[table::PROJECT]);
+        for row in self.store().scan_all(projects, SCAN_PAGE) {
+            let (key, _) = row?;
+            if self.stops() {
+                return Ok(());
+            }
+            self.recover_project(ProjectId(keys::decode_id(table::PROJECT, &key)?))?;
+        }
+        self.finish_deletions()?;
+        self.sweep_earlier_sessions().map(drop)
+    }
+
+    /// Reads everything beside other calls, and fails at the first damage.
+    pub fn verify(&self) -> Result<()> {
+        self.store().verify(&|| !self.stops())?;
+        Ok(())
+    }
+
+    /// Lets what goes on beside other calls come to its end, because the process does.
+    pub fn stop(&self) {
+        self.inner.stops.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn stops(&self) -> bool {
+        self.inner.stops.load(Ordering::Relaxed)
     }
 
     /// Returns the random id that the cluster drew at its first start.
@@ -85,18 +125,16 @@ impl Metadata {
         Arc::clone(locks.entry(project).or_default())
     }
 
-    /// Undoes what earlier processes left half done.
-    fn recover(&self) -> Result<()> {
-        for staged in keys::STAGED_TABLES.into_iter().chain([table::SESSION]) {
-            self.store().delete_range(KeyRange::prefix(&[staged]))?;
-        }
-        self.finish_deletions()?;
-        let projects = KeyRange::prefix(&[table::PROJECT]);
-        for row in self.store().scan_all(projects, SCAN_PAGE) {
-            let (key, _) = row?;
-            self.recover_project(ProjectId(keys::decode_id(table::PROJECT, &key)?))?;
-        }
-        Ok(())
+    /// Draws the id of a session, from which this process knows it for its own.
+    pub(crate) fn new_session(&self) -> Result<SessionId> {
+        let mut id = random()?;
+        id[..OWN_LEN].copy_from_slice(&self.inner.instance.0[..OWN_LEN]);
+        Ok(SessionId(id))
+    }
+
+    /// Returns true if this process drew the id of a session.
+    pub(crate) fn is_own(&self, session: SessionId) -> bool {
+        session.0[..OWN_LEN] == self.inner.instance.0[..OWN_LEN]
     }
 }
 

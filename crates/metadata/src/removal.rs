@@ -53,6 +53,9 @@ impl Metadata {
         let marks = KeyRange::prefix(&[table::DELETED]);
         for row in self.store().scan_all(marks, SCAN_PAGE) {
             let (key, _) = row?;
+            if self.stops() {
+                return Ok(());
+            }
             self.remove_rows_of(ProjectId(keys::decode_id(table::DELETED, &key)?))?;
         }
         Ok(())

@@ -8,9 +8,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use lfsfs_meta_store::{Batch, KeyRange, MetaError, MetaStoreExt, Write};
-
-use lfsfs_meta_store::Engine;
+use lfsfs_meta_store::{Batch, Engine, KeyRange, MetaError, MetaStoreExt, OpenOptions, Write};
 
 type State = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -138,19 +136,49 @@ fn damage_file(path: &Path, damage: Damage) {
     fs::write(path, bytes).unwrap();
 }
 
-/// Returns the state that the store shows, if it opens and reads without an error.
-fn open_and_read(engine: Engine, dir: &Path) -> Result<State, MetaError> {
-    let store = engine.open(dir)?;
-    store.scan_all(KeyRange::all(), 500).collect()
+/// Where a store looks for damage, beside the rows that it reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Check {
+    AtOpening,
+    Beside,
 }
 
-fn check_damages(engine: Engine, crash: bool) {
+/// Returns the state that the store shows, if it opens and reads without an error.
+fn open_and_read(engine: Engine, dir: &Path, check: Check) -> Result<State, MetaError> {
+    let store = match check {
+        Check::AtOpening => engine.open(dir)?,
+        Check::Beside => {
+            let check_max = 0;
+            let options = OpenOptions {
+                check_max,
+                ..OpenOptions::default()
+            };
+            let store = engine.open_with(dir, options)?;
+            assert!(store.verify(&|| true)?, "the check did not end");
+            store
+        }
+    };
+    let state: State = store
+        .scan_all(KeyRange::all(), 500)
+        .collect::<Result<_, _>>()?;
+    for number in 0..5000 {
+        let key = format!("row {number:05}").into_bytes();
+        assert_eq!(
+            store.get(&key)?.as_ref(),
+            state.get(&key),
+            "lost to a lookup"
+        );
+    }
+    Ok(state)
+}
+
+fn check_damages(engine: Engine, crash: bool, check: Check) {
     let dir = tempfile::tempdir().unwrap();
     let image = make_image(engine, dir.path(), crash);
     let states = states();
     let work = dir.path().join("work");
     copy_tree(&image, &work);
-    let intact = open_and_read(engine, &work).unwrap();
+    let intact = open_and_read(engine, &work, check).unwrap();
     assert!(
         states[FLUSHED..].contains(&intact),
         "the image itself must be whole"
@@ -162,7 +190,7 @@ fn check_damages(engine: Engine, crash: bool) {
             fs::remove_dir_all(&work).unwrap();
             copy_tree(&image, &work);
             damage_file(&work.join(name), damage);
-            match open_and_read(engine, &work) {
+            match open_and_read(engine, &work, check) {
                 Ok(state) => {
                     served += 1;
                     let known = states[FLUSHED..].contains(&state);
@@ -184,22 +212,28 @@ fn check_damages(engine: Engine, crash: bool) {
 
 #[test]
 fn a_damaged_store_of_redb_that_was_closed_tells_the_truth_or_fails() {
-    check_damages(Engine::Redb, false);
+    check_damages(Engine::Redb, false, Check::AtOpening);
 }
 
 #[test]
 fn a_damaged_store_of_redb_that_crashed_tells_the_truth_or_fails() {
-    check_damages(Engine::Redb, true);
+    check_damages(Engine::Redb, true, Check::AtOpening);
+}
+
+#[test]
+fn a_damaged_store_of_redb_is_found_beside_other_calls_too() {
+    check_damages(Engine::Redb, false, Check::Beside);
+    check_damages(Engine::Redb, true, Check::Beside);
 }
 
 #[test]
 fn a_damaged_store_of_sled_that_was_closed_tells_the_truth_or_fails() {
-    check_damages(Engine::Sled, false);
+    check_damages(Engine::Sled, false, Check::AtOpening);
 }
 
 #[test]
 fn a_damaged_store_of_sled_that_crashed_tells_the_truth_or_fails() {
-    check_damages(Engine::Sled, true);
+    check_damages(Engine::Sled, true, Check::AtOpening);
 }
 
 #[test]

@@ -12,9 +12,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::PoisonError;
 
 use lfsfs_meta_store::{Applied, Batch, Write};
-use lfsfs_types::{
-    DirId, LinkId, Record, SessionId, VersionCounts, VersionId, VersionNumber, VersionRecord,
-};
+use lfsfs_types::{DirId, LinkId, Record, VersionCounts, VersionId, VersionNumber, VersionRecord};
 
 use super::lease::{Lease, LeasedWrites};
 use super::plan::{Difference, Plan, Planner};
@@ -23,7 +21,7 @@ use super::{Change, CommitSession, Mode, Published, force, links, rebase, told, 
 use crate::error::{MetadataError, Refusal, Result};
 use crate::exact::ExactVersion;
 use crate::keys;
-use crate::metadata::{get_row, random};
+use crate::metadata::get_row;
 use crate::rows::{
     CountersRow, DirectoryRow, HeadRow, Marker, ObjectRow, RowValue, VersionPointer,
 };
@@ -42,7 +40,7 @@ impl CommitSession {
         let _guard = lock.lock().unwrap_or_else(PoisonError::into_inner);
         let mut lease = Lease::take(&self.metadata, self.params.project)?;
         // Changes that are forced are staged once more, as what they are on the newest version.
-        let forced = Staging::new(self.metadata.store(), SessionId(random()?));
+        let forced = Staging::new(self.metadata.store(), self.metadata.new_session()?);
         let result = self.publish_under(&mut lease, forced);
         let result = result.map_err(|error| self.with_path(error));
         if !result.as_ref().is_ok_and(|done| done.is_new) {

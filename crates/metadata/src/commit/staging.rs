@@ -249,19 +249,39 @@ impl<'a> StagingEdits<'a> {
     }
 }
 
-/// Removes what sessions left that are idle or gone; see [`Metadata::sweep_sessions`].
-pub(super) fn sweep(metadata: &Metadata, idle: Duration) -> Result<u64> {
+/// Removes what the sessions left of which `is_over` says so. Returns how many rows that was.
+pub(super) fn sweep(
+    metadata: &Metadata,
+    is_over: impl Fn(SessionId) -> Result<bool>,
+) -> Result<u64> {
     let mut removed = 0;
     for rows in [table::SESSION].into_iter().chain(keys::STAGED_TABLES) {
         let mut rest = KeyRange::prefix(&[rows]);
         while let Some((key, _)) = metadata.store().first(rest.clone())? {
             let session = session_of(rows, &key)?;
-            if is_over(metadata, session, idle)? {
-                let staging = Staging::new(metadata.store(), session);
-                removed += staging.remove_rows()?;
+            if is_over(session)? {
+                removed += sweep_rows(metadata, session)?;
+            }
+            if metadata.stops() {
+                return Ok(removed);
             }
             let behind = KeyRange::prefix(&keys::session(rows, session)).end;
             rest.start = behind.unwrap_or_else(|| vec![rows + 1]);
+        }
+    }
+    Ok(removed)
+}
+
+/// Removes the staged rows of one session, until the process ends.
+fn sweep_rows(metadata: &Metadata, session: SessionId) -> Result<u64> {
+    let mut removed = 0;
+    for rows in keys::STAGED_TABLES {
+        let range = KeyRange::prefix(&keys::session(rows, session));
+        let mut more = true;
+        while more && !metadata.stops() {
+            let page = metadata.store().delete_page(range.clone())?;
+            removed += page.removed;
+            more = page.more;
         }
     }
     Ok(removed)
@@ -275,7 +295,7 @@ fn session_of(rows: u8, key: &[u8]) -> Result<SessionId> {
 
 /// Returns true if a session has no row, or had one that its client did not use for `idle`. It has
 /// none on return.
-fn is_over(metadata: &Metadata, session: SessionId, idle: Duration) -> Result<bool> {
+pub(super) fn is_over(metadata: &Metadata, session: SessionId, idle: Duration) -> Result<bool> {
     let key = keys::session(table::SESSION, session);
     let Some(value) = metadata.store().get(&key)? else {
         return Ok(true);
@@ -288,4 +308,15 @@ fn is_over(metadata: &Metadata, session: SessionId, idle: Duration) -> Result<bo
     let mut batch = Batch::new();
     batch.require_equals(&*key, value).delete(&*key);
     Ok(metadata.store().apply(batch)?.is_done())
+}
+
+/// Returns true if an earlier process drew the id of a session. It has no row on return.
+pub(super) fn is_earlier(metadata: &Metadata, session: SessionId) -> Result<bool> {
+    if metadata.is_own(session) {
+        return Ok(false);
+    }
+    let mut batch = Batch::new();
+    batch.delete(keys::session(table::SESSION, session));
+    metadata.store().write(batch)?;
+    Ok(true)
 }

@@ -16,14 +16,23 @@ use crate::metadata::{Metadata, SCAN_PAGE, get_row};
 use crate::rows::{HeadRow, Marker, ObjectRow, RowValue};
 
 impl Metadata {
-    /// Undoes what an earlier process left above the head of a project.
+    /// Undoes what an earlier process left above the head of a project, unless it was deleted.
     pub(crate) fn recover_project(&self, project: ProjectId) -> Result<()> {
+        match self.try_recover(project) {
+            Err(error) if error.is_not_found() => Ok(()),
+            recovered => recovered,
+        }
+    }
+
+    fn try_recover(&self, project: ProjectId) -> Result<()> {
         let head = self.head(project)?;
         if self.store().first(above(project, head))?.is_none() {
             return Ok(());
         }
         let lock = self.publishing_lock(project);
         let _guard = lock.lock().unwrap_or_else(PoisonError::into_inner);
+        // A commit may have been published before the lock was free.
+        let head = self.head(project)?;
         let mut lease = Lease::take(self, project)?;
         undo(&mut lease, head)?;
         lease.give_back()

@@ -18,7 +18,7 @@ use lfsfs_types::{DirId, Link, LinkId, ProjectName, Record, TagName, VersionId, 
 
 use crate::support::{
     assert_clean, begin, clock, commit, commit_as, diff, directory, file, made, new_project, open,
-    params, put, remove, store_contents,
+    params, put, remove, start, store_contents,
 };
 use crate::tree::Tree;
 
@@ -271,7 +271,7 @@ fn crash_everywhere(versions: usize, made_before: bool) {
     for at in 1.. {
         // The first operations are those of opening the store.
         let double = Arc::new(store.after_crash(usize::MAX, Some((at, made_before))));
-        let Ok(metadata) = Metadata::open(double.clone(), clock()) else {
+        let Ok(metadata) = start(double.clone()) else {
             continue;
         };
         let result = commit_as(&metadata, &project, LAST, changes_on(&trees));
@@ -290,6 +290,7 @@ fn crash_everywhere(versions: usize, made_before: bool) {
 }
 
 fn check_after_crash(store: &Arc<Double>, project: &Project, expected: &[Tree], answered: bool) {
+    check_commit_before_recovery(store, project, expected);
     let metadata = open(store.clone());
     let head = metadata.project_by_id(project.id).unwrap().head.number.0 as usize;
     let last = expected.len() - 1;
@@ -303,6 +304,27 @@ fn check_after_crash(store: &Arc<Double>, project: &Project, expected: &[Tree], 
     assert_eq!(record.number.0 as usize, last);
     let found = Tree::read(&metadata, project, record.number, 100);
     assert_eq!(crate::tree::difference(&found, &expected[last]).len(), 0);
+    check_trees(&metadata, project, &expected[..last]);
+    assert_clean(&metadata);
+}
+
+/// The client may ask again before the server has undone what the crash left.
+fn check_commit_before_recovery(store: &Double, project: &Project, expected: &[Tree]) {
+    let copy = Arc::new(store.after_crash(usize::MAX, None));
+    let metadata = Metadata::open(copy, clock()).unwrap();
+    let last = expected.len() - 1;
+    let published = commit_as(&metadata, project, LAST, changes_on(&expected[..last])).unwrap();
+    assert_eq!(published.record.number.0 as usize, last);
+    // A commit whose changes are being staged goes on through the recovery.
+    let mut session = begin(&metadata, params(&metadata, project, [98; 16]));
+    session
+        .stage(vec![put(DirId::ROOT, "late", file(1))])
+        .unwrap();
+    metadata.recover().unwrap();
+    assert_eq!(
+        session.publish().unwrap().record.number.0 as usize,
+        last + 1
+    );
     check_trees(&metadata, project, &expected[..last]);
     assert_clean(&metadata);
 }
@@ -339,14 +361,14 @@ fn an_undo_that_crashes_is_repeated() {
     } = scene(1);
     for at in 10..80 {
         let first = Arc::new(store.after_crash(usize::MAX, Some((at, true))));
-        let Ok(metadata) = Metadata::open(first.clone(), clock()) else {
+        let Ok(metadata) = start(first.clone()) else {
             continue;
         };
         let result = commit_as(&metadata, &project, LAST, changes_on(&trees));
         for second_at in 1..60 {
             let second =
                 Arc::new(first.after_crash(usize::MAX, Some((second_at, second_at % 2 == 0))));
-            let opened = Metadata::open(second.clone(), clock());
+            let opened = start(second.clone());
             let kept = [0, usize::MAX][second_at as usize % 2];
             let third = Arc::new(second.after_crash(kept, None));
             check_after_crash(&third, &project, &expected, result.is_ok());
@@ -503,7 +525,7 @@ fn crash_rebases(force: bool) {
     };
     for at in 1.. {
         let double = Arc::new(store.after_crash(usize::MAX, Some((at, at % 2 == 0))));
-        let Ok(metadata) = Metadata::open(double.clone(), clock()) else {
+        let Ok(metadata) = start(double.clone()) else {
             continue;
         };
         let result = publish(&metadata);
@@ -614,8 +636,8 @@ fn a_deleted_project_is_whole_or_gone() {
     for at in 1.. {
         for made_before in [false, true] {
             let double = Arc::new(store.after_crash(usize::MAX, Some((at, made_before))));
-            let deleted = Metadata::open(double.clone(), clock())
-                .and_then(|metadata| metadata.delete_project(&project.name));
+            let deleted =
+                start(double.clone()).and_then(|metadata| metadata.delete_project(&project.name));
             for kept in [0, double.pending() / 2, double.pending()] {
                 check(&Arc::new(double.after_crash(kept, None)), deleted.is_ok());
             }
@@ -623,7 +645,7 @@ fn a_deleted_project_is_whole_or_gone() {
             for second_at in 1..20 {
                 let second = double.after_crash(usize::MAX, Some((second_at, made_before)));
                 let second = Arc::new(second);
-                drop(Metadata::open(second.clone(), clock()));
+                drop(start(second.clone()));
                 check(&Arc::new(second.after_crash(0, None)), deleted.is_ok());
             }
             if double.operations.load(Ordering::SeqCst) < at {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use lfsfs_meta_store::{Applied, Batch, Engine, MetaError, MetaStore, Read, Rows};
+use lfsfs_meta_store::{Applied, Batch, Engine, MetaError, MetaStore, OpenOptions, Read, Rows};
 use lfsfs_metadata::{ChunkReceipt, Metadata, NodeFigures, Project, Renames};
 use lfsfs_types::{
     ChunkId, ChunkInfo, ContentId, ContentPlace, DirId, Kind, Record, Sha256, Timestamp,
@@ -32,6 +32,12 @@ const RESOLVED: usize = 1_000;
 const RESOLVED_CHUNKS: usize = 100;
 /// How much longer work may take in the larger store.
 const TIMES_MAX: f64 = 1.5;
+/// Memory for pages: what lies above the leaves of either store, and few leaves of either. With more the
+/// smaller store would be read from memory and the larger one from its file.
+const OPEN: OpenOptions = OpenOptions {
+    cache_bytes: 32 << 20,
+    check_max: u64::MAX,
+};
 /// While a store is filled, one of so many flushes is made.
 const FLUSHES_LEFT_OUT: u64 = 1_000;
 
@@ -93,7 +99,7 @@ impl Large {
     fn new(contents: u64) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Arc::new(Hasty {
-            store: Engine::Redb.open(dir.path()).unwrap(),
+            store: Engine::Redb.open_with(dir.path(), OPEN).unwrap(),
             hastens: AtomicBool::new(true),
             flushes: AtomicU64::new(0),
         });
@@ -245,9 +251,10 @@ impl Large {
 
     fn resolve(&mut self) {
         let chunks = self.contents / CONTENTS_PER_CHUNK;
+        let first = self.random.next() % chunks;
         let mut asked = Vec::new();
-        for _ in 0..RESOLVED_CHUNKS {
-            let chunk = self.random.next() % chunks;
+        for chunk in 0..RESOLVED_CHUNKS as u64 {
+            let chunk = (first + chunk * chunks / RESOLVED_CHUNKS as u64) % chunks;
             for _ in 0..RESOLVED / RESOLVED_CHUNKS {
                 let at = self.random.next() % CONTENTS_PER_CHUNK;
                 asked.push(self.content(chunk * CONTENTS_PER_CHUNK + at));

@@ -58,7 +58,14 @@ pub(crate) fn clock() -> Arc<TestClock> {
 }
 
 pub(crate) fn open(store: Arc<dyn MetaStore>) -> Metadata {
-    Metadata::open(store, clock()).unwrap()
+    start(store).unwrap()
+}
+
+/// Opens the metadata as a server does, and waits until what an earlier one left is undone.
+pub(crate) fn start(store: Arc<dyn MetaStore>) -> lfsfs_metadata::Result<Metadata> {
+    let metadata = Metadata::open(store, clock())?;
+    metadata.recover()?;
+    Ok(metadata)
 }
 
 pub(crate) fn in_memory() -> Metadata {

@@ -86,6 +86,12 @@ fn child() {
         Err(error) => return tell(PROJECTS[0], &format!("failed {error}")),
     };
     std::thread::scope(|scope| {
+        // As a server does: what the process before left is undone beside what is written.
+        scope.spawn(|| {
+            if let Err(error) = metadata.recover() {
+                tell(PROJECTS[0], &format!("failed {error}"));
+            }
+        });
         for (number, name) in PROJECTS.into_iter().enumerate() {
             let random = Random(config.seed ^ number as u64);
             let mut writer = Writer::new(metadata.clone(), name, random);
