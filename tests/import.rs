@@ -12,6 +12,8 @@ mod descriptors;
 mod large;
 #[path = "import/links.rs"]
 mod links;
+#[path = "import/many.rs"]
+mod many;
 #[path = "import/options.rs"]
 mod options;
 #[path = "import/output.rs"]

@@ -9,6 +9,7 @@
 
 mod counts;
 pub mod listing;
+mod meter;
 mod mounted;
 mod namespace;
 mod numbers;
@@ -18,6 +19,7 @@ mod walk;
 mod world;
 
 pub use counts::{Counts, count, counted, counts, fetched, requests_of, wait_for_cache};
+pub use meter::{Resident, Usage, usage_at_end};
 pub use mounted::Mounted;
 pub use namespace::{eventually, in_namespace, in_namespace_for, is_running, mount_table};
 pub use numbers::Numbers;

@@ -61,13 +61,26 @@ impl Engine {
         }
     }
 
+    /// Returns what the data of a store lies in, beside the files that every store has.
+    fn data_name(self) -> &'static str {
+        match self {
+            Self::Redb => redb_store::ROWS_FILE,
+            Self::Sled => sled_store::DATA_DIR,
+        }
+    }
+
     /// Returns the engine of the store in `dir`, or `None` if there is no store. One that this program
     /// does not know is an error.
+    ///
+    /// Without its format file a store is known by its data: its engine refuses it if there are rows.
     pub fn found_in(dir: &Path) -> Result<Option<Self>, MetaError> {
         let path = dir.join(FORMAT_FILE);
         let text = match fs::read(&path) {
             Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let has_data = |engine: &Self| dir.join(engine.data_name()).exists();
+                return Ok(Self::ALL.into_iter().find(has_data));
+            }
             Err(source) => {
                 let act = "read";
                 return Err(MetaError::Io { act, path, source });
@@ -120,6 +133,7 @@ impl FromStr for Engine {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::guarded::testing::one_row;
 
     #[test]
     fn a_store_is_found_by_its_format_file() {
@@ -129,6 +143,20 @@ mod tests {
             drop(engine.open(dir.path()).unwrap());
             assert_eq!(Engine::found_in(dir.path()).unwrap(), Some(engine));
             assert_eq!(engine.name().parse(), Ok(engine));
+        }
+    }
+
+    #[test]
+    fn a_store_without_its_format_file_is_refused_by_its_engine() {
+        for engine in Engine::ALL {
+            let dir = tempfile::tempdir().unwrap();
+            let store = engine.open(dir.path()).unwrap();
+            assert!(store.apply(one_row()).unwrap().is_done());
+            drop(store);
+            fs::remove_file(dir.path().join("format")).unwrap();
+            let found = Engine::found_in(dir.path()).unwrap();
+            assert_eq!(found, Some(engine));
+            assert!(engine.open(dir.path()).unwrap_err().is_corrupt());
         }
     }
 

@@ -43,7 +43,8 @@ use file::{CountedFile, DeviceCounters};
 
 /// The name of the engine.
 pub(crate) const ENGINE: &str = "redb";
-const ROWS_FILE: &str = "rows.redb";
+/// The file of the rows.
+pub(crate) const ROWS_FILE: &str = "rows.redb";
 
 const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
 /// Where the number of the last batch lies: the one key that no caller can use.

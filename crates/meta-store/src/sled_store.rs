@@ -38,8 +38,8 @@ use crate::panics;
 use crate::{
     Applied, Batch, EngineFigures, MetaError, MetaStore, OpenOptions, Read, Row, Rows, Write,
 };
-pub(crate) use place::ENGINE;
 use place::Place;
+pub(crate) use place::{DATA_DIR, ENGINE};
 use witness::Witness;
 
 /// How long closing waits for sled's threads at most.

@@ -11,6 +11,10 @@
 
 #[path = "it/crash.rs"]
 mod crash;
+#[path = "it/crashes.rs"]
+mod crashes;
+#[path = "it/flat.rs"]
+mod flat;
 #[path = "it/killed.rs"]
 mod killed;
 #[path = "it/links.rs"]

@@ -16,6 +16,8 @@ use crate::directory::{DAMAGE_KINDS, Directory};
 
 /// The name of the engine.
 pub(crate) const ENGINE: &str = "sled";
+/// The directory of sled's files.
+pub(crate) const DATA_DIR: &str = "sled";
 
 /// How the text of sled's error begins when another handle has the store open; it has no kind.
 const SLED_LOCKED: &str = "could not acquire lock";
@@ -42,7 +44,7 @@ impl Place {
     }
 
     pub(super) fn sled_dir(&self) -> PathBuf {
-        self.directory.path().join(ENGINE)
+        self.directory.path().join(DATA_DIR)
     }
 
     /// Makes durable whatever sled's files hold at this moment.

@@ -39,15 +39,19 @@ fn states() -> Vec<State> {
     let mut state = State::new();
     let mut states = vec![state.clone()];
     for number in 1..=BATCHES {
-        for write in batch(number).writes {
-            match write {
-                Write::Put(key, value) => _ = state.insert(key, value),
-                Write::Delete(key) => _ = state.remove(&key),
-            }
-        }
+        apply_to(&mut state, &batch(number));
         states.push(state.clone());
     }
     states
+}
+
+fn apply_to(state: &mut State, batch: &Batch) {
+    for write in batch.writes.clone() {
+        match write {
+            Write::Put(key, value) => _ = state.insert(key, value),
+            Write::Delete(key) => _ = state.remove(&key),
+        }
+    }
 }
 
 fn copy_tree(from: &Path, to: &Path) {
@@ -234,6 +238,83 @@ fn a_damaged_store_of_sled_that_was_closed_tells_the_truth_or_fails() {
 #[test]
 fn a_damaged_store_of_sled_that_crashed_tells_the_truth_or_fails() {
     check_damages(Engine::Sled, true, Check::AtOpening);
+}
+
+/// Pages as redb writes them.
+const PAGE: usize = 4096;
+/// How many pages of each earlier moment are tried.
+const PAGES_TRIED: usize = 12;
+
+/// Returns where two files have different pages.
+fn pages_that_differ(left: &[u8], right: &[u8]) -> Vec<usize> {
+    let pages = left.chunks_exact(PAGE).zip(right.chunks_exact(PAGE));
+    let differ = pages.enumerate().filter(|(_, (left, right))| left != right);
+    differ.map(|(number, _)| number * PAGE).collect()
+}
+
+/// Puts pages of earlier moments of a store into it, one at a time: writes that never came to the disk.
+fn check_older_pages(moments: usize, check: Check, make: impl Fn(usize) -> Batch) {
+    let dir = tempfile::tempdir().unwrap();
+    let (live, work) = (dir.path().join("live"), dir.path().join("work"));
+    let rows = |dir: &Path| dir.join("rows.redb");
+    let store = Engine::Redb.open(&live).unwrap();
+    let (mut wanted, mut older) = (State::new(), Vec::new());
+    for number in 1..=moments {
+        let batch = make(number);
+        apply_to(&mut wanted, &batch);
+        store.write(batch).unwrap();
+        store.flush().unwrap();
+        if number % (moments / 6) == 0 {
+            older.push(fs::read(rows(&live)).unwrap());
+        }
+    }
+    drop(store);
+    let whole = fs::read(rows(&live)).unwrap();
+    for older in older {
+        let pages = pages_that_differ(&older, &whole);
+        let step = pages.len().div_ceil(PAGES_TRIED).max(1);
+        for at in pages.into_iter().step_by(step) {
+            let mut bytes = whole.clone();
+            bytes[at..at + PAGE].copy_from_slice(&older[at..at + PAGE]);
+            copy_tree(&live, &work);
+            fs::write(rows(&work), &bytes).unwrap();
+            let read = open_and_read(Engine::Redb, &work, check);
+            fs::remove_dir_all(&work).unwrap();
+            match read {
+                Ok(state) => assert!(state == wanted, "wrong data: the page at {at}"),
+                Err(error) => assert!(error.is_corrupt(), "the page at {at}: {error}"),
+            }
+        }
+    }
+}
+
+fn fill_then_change_one_row(number: usize) -> Batch {
+    let mut batch = Batch::new();
+    if number == 1 {
+        for row in 0..900 {
+            batch.put(format!("row {row:05}"), vec![7; 100]);
+        }
+    }
+    batch.put(*b"row 00450", number.to_be_bytes());
+    batch
+}
+
+#[test]
+fn a_page_of_an_earlier_moment_is_found() {
+    check_older_pages(60, Check::AtOpening, batch);
+    check_older_pages(12, Check::AtOpening, fill_then_change_one_row);
+}
+
+#[test]
+fn a_page_of_an_earlier_moment_is_found_beside_other_calls_too() {
+    check_older_pages(60, Check::Beside, batch);
+}
+
+/// Such a page has the same keys, and each row of it is whole.
+#[test]
+#[ignore = "known: the check beside other calls looks at no sum that is kept outside of a page"]
+fn a_page_of_the_same_rows_is_found_beside_other_calls_too() {
+    check_older_pages(12, Check::Beside, fill_then_change_one_row);
 }
 
 #[test]

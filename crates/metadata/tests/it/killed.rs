@@ -1,4 +1,4 @@
-//! A real process over sled that is killed at an operation of the store, and what is found then.
+//! A real process over each engine that is killed at an operation of the store, and what is found then.
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
@@ -6,9 +6,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use lfsfs_meta_store::{
-    Applied, Batch, EngineFigures, MetaError, MetaStore, Read, Rows, SledStore,
-};
+use lfsfs_meta_store::{Applied, Batch, Engine, EngineFigures, MetaError, MetaStore, Read, Rows};
 use lfsfs_types::{DirId, ProjectName, VersionNumber};
 
 use crate::crash::first_version;
@@ -17,12 +15,13 @@ use crate::tree::{Tree, difference};
 
 const DIR: &str = "LFSFS_TEST_KILLED_DIR";
 const AT: &str = "LFSFS_TEST_KILLED_AT";
+const ENGINE: &str = "LFSFS_TEST_KILLED_ENGINE";
 const VERSION: [u8; 16] = [50; 16];
 
 /// Kills this process before an operation.
 #[derive(Debug)]
 struct Killing {
-    store: SledStore,
+    store: Arc<dyn MetaStore>,
     at: u64,
     operations: AtomicU64,
 }
@@ -78,8 +77,9 @@ fn child() {
     let (Ok(dir), Ok(at)) = (std::env::var(DIR), std::env::var(AT)) else {
         return;
     };
+    let engine: Engine = std::env::var(ENGINE).unwrap().parse().unwrap();
     let store = Killing {
-        store: SledStore::open(Path::new(&dir)).unwrap(),
+        store: engine.open(Path::new(&dir)).unwrap(),
         at: at.parse().unwrap(),
         operations: AtomicU64::new(0),
     };
@@ -98,11 +98,20 @@ fn changes(head: VersionNumber) -> Vec<lfsfs_metadata::Change> {
 }
 
 #[test]
-fn a_killed_process_leaves_whole_versions() {
+fn a_process_over_redb_that_is_killed_leaves_whole_versions() {
+    kill_everywhere(Engine::Redb);
+}
+
+#[test]
+fn a_process_over_sled_that_is_killed_leaves_whole_versions() {
+    kill_everywhere(Engine::Sled);
+}
+
+fn kill_everywhere(engine: Engine) {
     for first in [true, false] {
         let mut killed = 0;
         for at in (1..).step_by(2) {
-            if !kill_at(at, first) {
+            if !kill_at(engine, at, first) {
                 break;
             }
             killed += 1;
@@ -112,10 +121,10 @@ fn a_killed_process_leaves_whole_versions() {
 }
 
 /// Returns false if the process finished before that operation.
-fn kill_at(at: u64, first: bool) -> bool {
+fn kill_at(engine: Engine, at: u64, first: bool) -> bool {
     let dir = tempfile::tempdir().unwrap();
     let before = {
-        let metadata = open(Arc::new(SledStore::open(dir.path()).unwrap()));
+        let metadata = open(engine.open(dir.path()).unwrap());
         store_contents(&metadata);
         let project = new_project(&metadata);
         if !first {
@@ -128,12 +137,13 @@ fn kill_at(at: u64, first: bool) -> bool {
         .args(["--exact", "killed::child", "--quiet"])
         .env(DIR, dir.path())
         .env(AT, at.to_string())
+        .env(ENGINE, engine.name())
         .output()
         .unwrap()
         .status;
     assert!(status.success() || status.signal() == Some(9), "{status}");
 
-    let metadata = open(Arc::new(SledStore::open(dir.path()).unwrap()));
+    let metadata = open(engine.open(dir.path()).unwrap());
     let project = metadata.project(&ProjectName::new("app").unwrap()).unwrap();
     let base = VersionNumber(u64::from(!first));
     let head = project.head.number;

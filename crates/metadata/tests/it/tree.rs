@@ -198,7 +198,7 @@ impl Tree {
         all.collect()
     }
 
-    fn remove(&mut self, dir: DirId, name: &Name) {
+    pub(crate) fn remove(&mut self, dir: DirId, name: &Name) {
         let Some(record) = self.dirs.get_mut(&dir).unwrap().remove(name) else {
             return;
         };
@@ -224,7 +224,7 @@ impl Tree {
         }
     }
 
-    fn put(&mut self, dir: DirId, name: Name, record: Record) {
+    pub(crate) fn put(&mut self, dir: DirId, name: Name, record: Record) {
         self.remove(dir, &name);
         if let Some(below) = record.dir() {
             self.dirs.entry(below).or_default();
