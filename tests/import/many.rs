@@ -149,8 +149,9 @@ fn rows_of(world: &World) -> u64 {
 fn start_import(world: &World, tree: &Path, project: &str) -> Program {
     let words = [OsStr::new("import"), tree.as_os_str(), OsStr::new(project)];
     let mut command = world.command(words);
-    // The server comes back, after a kill.
-    command.env("LFSFS_RETRY_FOR", "60");
+    // The server comes back after each kill. What takes longer than the time between two kills fails until
+    // the last of them, so this must be longer than all of them together.
+    command.env("LFSFS_RETRY_FOR", "900");
     Program::start(command).expect("lfsfs starts")
 }
 
