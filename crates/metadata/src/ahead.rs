@@ -12,6 +12,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lfsfs_meta_store::{Applied, Batch, EngineFigures, MetaError, MetaStore, Read, Rows};
+use lfsfs_types::limits::PAGE_ENTRIES_MAX;
 use lfsfs_types::{DirId, VersionNumber};
 
 use crate::error::Result;
@@ -19,6 +20,9 @@ use crate::view::View;
 
 /// How many changes are looked at together.
 pub(crate) const PAGE: usize = 4000;
+
+/// How many bytes the entries that are read ahead have, as a rule.
+const ENTRY_BYTES_MAX: usize = 4 << 20;
 
 /// How many rows of directories are kept from page to page: what lies above is needed again and again.
 const DIRECTORIES_MAX: usize = 65_536;
@@ -130,6 +134,22 @@ impl ReadAhead {
             }
             level = above;
         }
+    }
+
+    /// Reads the first entries of directories, of the first of them at least, and forgets the names of the
+    /// page before. What is known of the first one stays as it is.
+    pub(crate) fn load_entries(&self, view: &View<'_>, directories: &[DirId]) -> Result<()> {
+        let reads_of = |dir: &DirId| view.reads_of_entries(*dir, PAGE_ENTRIES_MAX);
+        let first = directories.first().map(reads_of);
+        if first.is_none_or(|reads| reads.iter().all(|read| self.known().find(read).is_some())) {
+            return Ok(());
+        }
+        let reads: Vec<_> = directories.iter().flat_map(reads_of).collect();
+        let found = self.store.read_within(&reads, ENTRY_BYTES_MAX)?;
+        let mut known = self.known();
+        known.names.clear();
+        known.names.extend(reads.into_iter().zip(found));
+        Ok(())
     }
 
     fn fetch(&self, reads: Vec<Read>) -> Result<Vec<(Read, Rows)>> {

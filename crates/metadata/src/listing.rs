@@ -83,14 +83,23 @@ impl View<'_> {
         }
     }
 
-    /// Reads the names behind `after` that about `rows` live rows cover.
-    fn span(&self, dir: DirId, after: Option<&Name>, rows: usize) -> Result<Span> {
+    /// Returns the reads that tell the first entries of a directory, `limit` of them as a rule.
+    pub(crate) fn reads_of_entries(&self, dir: DirId, limit: usize) -> [Read; 2] {
+        self.reads_of_span(dir, None, limit + 1)
+    }
+
+    fn reads_of_span(&self, dir: DirId, after: Option<&Name>, rows: usize) -> [Read; 2] {
         let closed = KeyRange::at_or_after(
             &keys::closed_from(self.project, dir, self.version.next()),
             &keys::directory_rows(table::CLOSED, self.project, dir),
         );
         let live = self.names_behind(table::LIVE, dir, after);
-        let reads = [Read::scan(live, rows), Read::scan(closed, 2 * rows)];
+        [Read::scan(live, rows), Read::scan(closed, 2 * rows)]
+    }
+
+    /// Reads the names behind `after` that about `rows` live rows cover.
+    fn span(&self, dir: DirId, after: Option<&Name>, rows: usize) -> Result<Span> {
+        let reads = self.reads_of_span(dir, after, rows);
         let mut found = self.store.read(&reads)?.into_iter();
         let live = found.next().unwrap_or_default();
         let closed = found.next().unwrap_or_default();

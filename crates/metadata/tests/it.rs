@@ -37,3 +37,5 @@ mod stored;
 mod support;
 #[path = "it/tree.rs"]
 mod tree;
+#[path = "it/trips.rs"]
+mod trips;

@@ -23,7 +23,7 @@ use super::Change;
 use super::contents::{ContentCheck, Lengths};
 use super::lease::Lease;
 use super::staging::{Staging, StagingEdits};
-use crate::ahead::ReadAhead;
+use crate::ahead::{PAGE, ReadAhead};
 use crate::error::{Refusal, Result};
 use crate::keys;
 use crate::metadata::Metadata;
@@ -410,12 +410,8 @@ impl<'a> Planner<'a> {
         let children = self.made_below();
         let mut found = Vec::new();
         let staging = self.staging;
-        for change in staging.in_base_directories() {
-            let change = change?;
-            if let Some(made) = made_by(&change) {
-                self.give_old_or_fresh_id(made, change.dir, change.name.as_ref())?;
-                found.push(made);
-            }
+        for page in staging.pages_in_base_directories() {
+            found.extend(self.give_ids_in_base(page?, None)?);
         }
         while let Some(dir) = found.pop() {
             let real = self.plan.dir(dir);
@@ -428,15 +424,26 @@ impl<'a> Planner<'a> {
                 }
                 continue;
             }
-            for change in staging.in_directory(dir) {
-                let change = change?;
-                if let Some(made) = made_by(&change) {
-                    self.give_old_or_fresh_id(made, real, change.name.as_ref())?;
-                    found.push(made);
-                }
+            for page in staging.pages_in_directory(dir) {
+                found.extend(self.give_ids_in_base(page?, Some(real))?);
             }
         }
         Ok(())
+    }
+
+    /// Gives ids to the directories that some changes make in directories of the base: in `real`, if the
+    /// changes name the one that the commit makes in its place. Returns them.
+    fn give_ids_in_base(&mut self, page: Vec<Change>, real: Option<DirId>) -> Result<Vec<DirId>> {
+        let mut making = page;
+        making.retain(|change| made_by(change).is_some());
+        self.read_ahead(&[self.base], &making)?;
+        for change in &making {
+            if let Some(made) = made_by(change) {
+                let before = real.unwrap_or(change.dir);
+                self.give_old_or_fresh_id(made, before, change.name.as_ref())?;
+            }
+        }
+        Ok(making.iter().filter_map(made_by).collect())
     }
 
     /// Returns the directories that the commit makes in each one that it makes, in their order.
@@ -667,6 +674,7 @@ impl<'a> Planner<'a> {
                 continue;
             }
             self.refuse_entries_of(dir)?;
+            self.read_entries_ahead(dir)?;
             self.for_each_entry(dir, |planner, name, record| {
                 planner.edits.remove_name(dir, name)?;
                 planner.plan.touched.insert(dir);
@@ -676,6 +684,14 @@ impl<'a> Planner<'a> {
             })?;
         }
         Ok(())
+    }
+
+    /// Reads the first entries of a directory and of those that come next.
+    fn read_entries_ahead(&self, dir: DirId) -> Result<()> {
+        self.lease.renew_if_due()?;
+        let next = self.pending.iter().rev().take(PAGE).copied();
+        let directories: Vec<_> = [dir].into_iter().chain(next).collect();
+        self.ahead.load_entries(&self.base, &directories)
     }
 
     /// Calls `each` for the entries that a directory has in the base.

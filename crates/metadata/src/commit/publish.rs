@@ -86,19 +86,19 @@ impl CommitSession {
         if let Some(record) = self.metadata.already_done(&self.params)? {
             return Ok(Published::found(record));
         }
-        self.check_base(head)?;
+        let newest = self.metadata.version(project, head.number)?;
+        self.check_base(&newest)?;
         self.staging().renew(self.row_now().encode())?;
         let counters_key = keys::counters(project);
         let counters: CountersRow = get_row(self.metadata.store(), &counters_key)?
             .ok_or(MetadataError::UnknownProjectId { id: project })?;
-        let planned = self.plan(ground, head, counters, forced)?;
+        let planned = self.plan(ground, &newest, counters, forced)?;
         let Some(plan) = planned.plan else {
             // Nothing is staged either because nothing changes or because a sweep came by.
             self.staging().renew(self.row_now().encode())?;
-            let record = self.metadata.version(project, head.number)?;
             return Ok(Published {
-                is_rebased: self.params.base.number != record.number,
-                ..Published::found(record)
+                is_rebased: self.params.base.number != newest.number,
+                ..Published::found(newest)
             });
         };
         let mut batch = Batch::new();
@@ -113,7 +113,9 @@ impl CommitSession {
             number: head.number.next(),
             counts: VersionCounts {
                 path_len: Some(plan.longest_path),
-                ..self.counts_of_base(head)?
+                objects: newest.counts.objects,
+                bytes: newest.counts.bytes,
+                ..VersionCounts::default()
             },
             plan,
             listed: HashSet::new(),
@@ -146,14 +148,13 @@ impl CommitSession {
     fn plan<'a>(
         &'a self,
         ground: Ground<'a>,
-        head: HeadRow,
+        newest: &VersionRecord,
         counters: CountersRow,
         forced: Staging<'a>,
     ) -> Result<Planned<'a>> {
-        let project = self.params.project;
-        let longest = self.metadata.version(project, head.number)?.counts.path_len;
+        let longest = newest.counts.path_len;
         let base = ground.view(self.params.base.number);
-        let head = ground.view(head.number);
+        let head = ground.view(newest.number);
         let mut planner = Planner::new(ground, base, self.staging(), counters);
         if let Mode::Rollback(version) = self.mode {
             planner.give_back_from(ground.view(version));
@@ -186,29 +187,25 @@ impl CommitSession {
     }
 
     /// Checks that the base is a version that was published, and for a rollback the newest one.
-    fn check_base(&self, head: HeadRow) -> Result<()> {
+    fn check_base(&self, newest: &VersionRecord) -> Result<()> {
         let ExactVersion { number: base, id } = self.params.base;
         let is_rollback = matches!(self.mode, Mode::Rollback(_));
-        if is_rollback && base != head.number {
+        if is_rollback && base != newest.number {
             return Err(MetadataError::Stale {
                 base,
-                head: head.number,
+                head: newest.number,
             });
         }
-        if self.metadata.version(self.params.project, base)?.id == id {
+        let known = if base == newest.number {
+            newest.id
+        } else {
+            self.metadata.version(self.params.project, base)?.id
+        };
+        if known == id {
             Ok(())
         } else {
             Err(MetadataError::ForeignBase { number: base })
         }
-    }
-
-    fn counts_of_base(&self, head: HeadRow) -> Result<VersionCounts> {
-        let base = self.metadata.version(self.params.project, head.number)?;
-        Ok(VersionCounts {
-            objects: base.counts.objects,
-            bytes: base.counts.bytes,
-            ..VersionCounts::default()
-        })
     }
 
     /// Makes the version the newest one, in one batch with what `batch` writes.

@@ -57,8 +57,13 @@ pub(crate) fn clock() -> Arc<TestClock> {
     Arc::new(TestClock::new(WallTime::from_seconds(1_700_000_000)))
 }
 
+/// So little memory for what is staged that many a commit begins in it and goes on in the store.
+const STAGING: usize = 4096;
+
 pub(crate) fn open(store: Arc<dyn MetaStore>) -> Metadata {
-    start(store).unwrap()
+    let metadata = Metadata::open_with(store, clock(), STAGING).unwrap();
+    metadata.recover().unwrap();
+    metadata
 }
 
 /// Opens the metadata as a server does, and waits until what an earlier one left is undone. All that is
