@@ -33,6 +33,8 @@ use crate::rows::RowValue;
 /// give them a longer grace.
 pub(crate) const STAMP_RENEWAL_SECS: u64 = 600;
 
+/// Rows that a batch with the contents of a receipt looks at or writes besides, at most.
+const ROWS_OF_RECEIPT: usize = 4;
 /// How many rows are looked at in one read.
 const ROWS_PER_READ: usize = 4000;
 /// How many bytes of rows: that of a content may have 8,192 pieces.
@@ -179,10 +181,10 @@ impl Metadata {
         Ok(decoded.collect::<Result<_, _>>()?)
     }
 
-    /// Returns how many rows may be read to be written again in one batch, with those of a chunk and a
+    /// Returns how many rows may be read to be written again in one batch, with those of a chunk and its
     /// project.
     fn rows_per_batch(&self) -> usize {
-        (self.store().batch_ops_max() - 2).min(ROWS_PER_READ)
+        (self.store().batch_ops_max() - ROWS_OF_RECEIPT).min(ROWS_PER_READ)
     }
 
     /// Returns the seconds since 1970. They tell which contents no client asked for in a long time.
