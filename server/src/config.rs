@@ -72,17 +72,19 @@ impl ServerConfig {
         }
     }
 
-    /// Returns how the memory is divided: half is for what clients sent and the server has not read yet,
-    /// a quarter for what calls hold, an eighth for pages of the metadata, and the rest for the program.
+    /// Returns how the memory is divided: three eighths are for what clients sent and the server has not
+    /// read yet, a quarter for what calls hold, another for pages of the metadata, and the rest, of which
+    /// half is for what commits stage, for the program.
     pub(crate) fn memory_plan(&self) -> MemoryPlan {
         let bytes = |part: u64| usize::try_from(part).unwrap_or(usize::MAX);
-        let windows = self.memory / 2;
+        let windows = self.memory / 8 * 3;
         let window = windows / u64::from(self.connections.max(1));
         let window = u32::try_from(window).unwrap_or(u32::MAX);
         let connection_window = window.clamp(WINDOW_MIN, WINDOW_MAX);
         MemoryPlan {
             calls: bytes(self.memory / 4),
-            pages: bytes(self.memory / 8),
+            pages: bytes(self.memory / 4),
+            staging: bytes(self.memory / 32),
             connection_window,
             // A client that waits for one upload must be able to go on with others.
             stream_window: (connection_window / STREAMS_PER_WINDOW).max(STREAM_WINDOW_MIN),
@@ -101,6 +103,8 @@ pub(crate) struct MemoryPlan {
     pub(crate) calls: usize,
     /// Bytes that pages of the metadata may take.
     pub(crate) pages: usize,
+    /// Bytes that staged changes may take, and again those that pages of the scratch store may.
+    pub(crate) staging: usize,
     /// Bytes that a client may send on one connection before the server has read them.
     pub(crate) connection_window: u32,
     /// Those of one call.

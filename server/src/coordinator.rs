@@ -41,12 +41,6 @@ use crate::blocking::{IntoFault, blocking};
 use crate::ids::random_id;
 use crate::streams::Tasks;
 
-/// Time between two removals of what dead commits left.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(600);
-/// Staged changes that no client used for this long are removed. A stream of changes that is silent
-/// for much less is cut off before.
-const STAGED_IDLE_MAX: Duration = Duration::from_secs(3600);
-
 /// What the services of a coordinator share.
 #[derive(Debug)]
 pub(crate) struct Coordinator {
@@ -108,24 +102,10 @@ impl Coordinator {
         })
     }
 
-    /// Undoes what an earlier process left half done, and reads all metadata once to find damage. Then
-    /// removes, from time to time, the staged changes of commits whose clients are gone. Runs until it
-    /// is dropped.
+    /// Undoes what an earlier process left half done, and reads all metadata once to find damage.
     pub(crate) async fn keep_house(&self) {
         self.recover().await;
         self.verify().await;
-        loop {
-            tokio::time::sleep(SWEEP_INTERVAL).await;
-            let swept = self.metadata(|metadata| metadata.sweep_sessions(STAGED_IDLE_MAX));
-            match swept.await {
-                Ok(0) => {}
-                Ok(rows) => tracing::info!(rows, "staged changes of dead commits were removed"),
-                Err(fault) => tracing::warn!(
-                    reason = fault.message,
-                    "staged changes of dead commits cannot be removed yet"
-                ),
-            }
-        }
     }
 
     async fn recover(&self) {

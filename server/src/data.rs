@@ -1,4 +1,4 @@
-//! The directory of a server: `lock`, `node-id`, `meta/`, `chunks/`.
+//! The directory of a server: `lock`, `node-id`, `meta/`, `staging/`, `chunks/`.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -49,6 +49,11 @@ impl DataDir {
 
     pub(crate) fn meta(&self) -> PathBuf {
         self.root.join("meta")
+    }
+
+    /// What commits stage beyond the memory for it, while the server runs.
+    pub(crate) fn staging(&self) -> PathBuf {
+        self.root.join("staging")
     }
 
     pub(crate) fn chunks(&self) -> PathBuf {

@@ -73,7 +73,6 @@ fn kind_of_metadata(error: &MetadataError) -> FaultKind {
         E::UnknownDirectory { .. } => FaultKind::PathNotFound,
         E::ForeignBase { .. } | E::Stale { .. } | E::Conflicts { .. } => FaultKind::Conflict,
         E::Busy { .. } | E::LeaseLost { .. } => FaultKind::Unavailable,
-        E::SessionExpired => FaultKind::SessionNotFound,
         E::MissingContents { .. } => FaultKind::ContentNotFound,
         E::InvalidSettings { .. }
         | E::InvalidVersionId { .. }

@@ -14,7 +14,7 @@ use futures::Stream;
 use lfsfs_chunk_store::DiskChunkStore;
 use lfsfs_common::clock::{Clock, SystemClock};
 use lfsfs_meta_store::{MetaStore, OpenOptions};
-use lfsfs_metadata::Metadata;
+use lfsfs_metadata::{Metadata, StagingPlace};
 use lfsfs_proto::v1::coordinator_server::CoordinatorServer;
 use lfsfs_proto::v1::data_node_server::DataNodeServer;
 use lfsfs_proto::v1::fs_server::FsServer;
@@ -315,13 +315,21 @@ impl Parts {
     ) -> Result<(), ServerError> {
         let place = MetaPlace::find(config.meta.as_ref(), &self.data.meta())?;
         let disk = DiskGuard::new(place.dir.clone(), config.reserve);
+        let plan = config.memory_plan();
         let store = place.open(OpenOptions {
-            cache_bytes: config.memory_plan().pages,
+            cache_bytes: plan.pages,
             check_max: META_CHECKED_MAX,
+            ..OpenOptions::default()
         })?;
         tracing::info!(meta = %place, "the metadata is open");
         self.meta = Some(Arc::clone(&store));
-        let metadata = Metadata::open(store, Arc::clone(clock)).map_err(ServerError::Metadata)?;
+        let staging = StagingPlace {
+            memory: plan.staging,
+            scratch: Some(self.data.staging()),
+            cache_bytes: plan.staging,
+        };
+        let metadata = Metadata::open_with(store, Arc::clone(clock), staging);
+        let metadata = metadata.map_err(ServerError::Metadata)?;
         let coordinator = Coordinator::new(metadata, disk, Arc::clone(clock), self.tasks.clone())
             .map_err(ServerError::Metadata)?;
         let coordinator = Arc::new(coordinator);

@@ -28,6 +28,19 @@ pub struct OpenOptions {
     /// A store of more bytes is not checked before it opens; [`MetaStore::verify`] does that beside other
     /// calls. sled is always checked.
     pub check_max: u64,
+    /// Whether flushes, and the end, wait for the disk. A scratch store need not survive the process.
+    pub is_durable: bool,
+}
+
+impl OpenOptions {
+    /// The options of a store that is made for this process alone.
+    #[must_use]
+    pub fn scratch() -> Self {
+        Self {
+            is_durable: false,
+            ..Self::default()
+        }
+    }
 }
 
 impl Default for OpenOptions {
@@ -36,6 +49,7 @@ impl Default for OpenOptions {
         Self {
             cache_bytes: 64 << 20,
             check_max: u64::MAX,
+            is_durable: true,
         }
     }
 }

@@ -436,7 +436,7 @@ fn open_redb(
 ) -> Result<Database, MetaError> {
     let len = path.metadata().map_or(0, |metadata| metadata.len());
     let open = || {
-        let file = CountedFile::open(path, Arc::clone(device))?;
+        let file = CountedFile::open(path, Arc::clone(device), options.is_durable)?;
         Builder::new()
             .set_cache_size(options.cache_bytes)
             .set_check_integrity_on_open(len <= options.check_max)

@@ -4,8 +4,8 @@
 //! in memory. A publisher takes the project's lease, undoes what a dead publisher left ([`undo`]),
 //! plans what the changes mean ([`plan`], [`links`]), makes changes of an older version fit the
 //! newest one ([`rebase`], [`conflict`], [`force`]), and writes the version ([`publish`]) in the
-//! order that docs/durability.md sets down. A session that dies leaves staged rows, which a sweep
-//! removes.
+//! order that docs/durability.md sets down. What a session stages is in memory or in a scratch store, and
+//! goes with it.
 
 mod conflict;
 mod contents;
@@ -25,12 +25,11 @@ mod undo;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use lfsfs_types::limits::{AUTHOR_LEN_MAX, MESSAGE_LEN_MAX};
 use lfsfs_types::{
-    DirId, Kind, LinkId, Name, Origin, ProjectId, Record, SessionId, Timestamp, VersionId,
-    VersionNumber, VersionRecord,
+    DirId, Kind, LinkId, Name, Origin, ProjectId, Record, SessionId, VersionId, VersionNumber,
+    VersionRecord,
 };
 
 pub use self::rollback::RollbackParams;
@@ -38,11 +37,7 @@ use self::staging::Staging;
 use self::staging_store::StagingStore;
 use crate::error::{MetadataError, Refusal, Result};
 use crate::exact::ExactVersion;
-use crate::metadata::Metadata;
-use crate::rows::{RowValue, SessionRow};
-
-/// A session's row is renewed when it is older than this.
-const TOUCH_SECS: i64 = 60;
+use crate::metadata::{Metadata, random};
 
 /// What a commit is, apart from its changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -156,15 +151,13 @@ enum Mode {
     Rollback(VersionNumber),
 }
 
-/// A commit whose changes are being staged. Dropping it leaves rows that a sweep removes.
+/// A commit whose changes are being staged. Dropping it removes them.
 #[derive(Debug)]
 pub struct CommitSession {
     metadata: Metadata,
     params: CommitParams,
     mode: Mode,
-    id: SessionId,
     staged: StagingStore,
-    touched: Timestamp,
 }
 
 impl Metadata {
@@ -195,29 +188,15 @@ impl Metadata {
             } else {
                 Mode::Rebase
             },
-            id: self.new_session()?,
-            staged: self.new_staging_store(),
-            touched: self.now(),
+            staged: self.new_staging_store()?,
             params,
         };
-        session.staging().open(&session.row())?;
         Ok(Begun::Session(session))
     }
 
-    /// Removes the staged changes of sessions that were not used for `idle`, and those that a crash
-    /// left without a session. Returns how many rows were removed.
-    pub fn sweep_sessions(&self, idle: Duration) -> Result<u64> {
-        staging::sweep(self, |session| staging::is_over(self, session, idle))
-    }
-
-    /// Removes the staged changes of the sessions of earlier processes.
-    pub(crate) fn sweep_earlier_sessions(&self) -> Result<u64> {
-        staging::sweep(self, |session| staging::is_earlier(self, session))
-    }
-
-    fn new_staging_store(&self) -> StagingStore {
-        let memory = Arc::clone(&self.inner.staging);
-        StagingStore::new(Arc::clone(&self.inner.store), memory)
+    fn new_staging_store(&self) -> Result<StagingStore> {
+        let session = SessionId(random()?);
+        Ok(StagingStore::new(session, Arc::clone(&self.inner.staging)))
     }
 
     /// Checks that the version that a commit is said to come from is there.
@@ -264,41 +243,11 @@ impl CommitSession {
                 check_fields(change).map_err(|error| self.with_path(error))?;
             }
         }
-        let touch = self.touch();
-        self.staging().add(&changes, touch.map(|row| row.encode()))
-    }
-
-    /// Removes everything that was staged.
-    pub fn discard(self) -> Result<()> {
-        self.staging().remove()
+        self.staging().add(&changes)
     }
 
     fn staging(&self) -> Staging<'_> {
-        Staging::new(&self.staged, self.id)
-    }
-
-    fn row_now(&self) -> SessionRow {
-        SessionRow {
-            touched: self.metadata.now(),
-            ..self.row()
-        }
-    }
-
-    fn row(&self) -> SessionRow {
-        SessionRow {
-            project: self.params.project,
-            touched: self.touched,
-        }
-    }
-
-    /// Returns the renewed row of the session if it is due.
-    fn touch(&mut self) -> Option<SessionRow> {
-        let now = self.metadata.now();
-        if now.secs.saturating_sub(self.touched.secs) < TOUCH_SECS {
-            return None;
-        }
-        self.touched = now;
-        Some(self.row())
+        Staging::new(&self.staged)
     }
 }
 

@@ -174,10 +174,6 @@ pub enum MetadataError {
         project: ProjectId,
     },
 
-    /// The session is not known any more: it was idle for too long, or the server restarted.
-    #[error("the commit session has expired")]
-    SessionExpired,
-
     /// Contents that a commit names are not stored.
     #[error("{count} contents are missing, the first is {}", first.first().map_or_else(String::new, ToString::to_string))]
     MissingContents {

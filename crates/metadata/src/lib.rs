@@ -30,7 +30,7 @@ mod removal;
 mod rows;
 mod settings;
 mod side;
-mod staging_memory;
+mod staging_space;
 mod version;
 mod view;
 
@@ -47,5 +47,6 @@ pub use metadata::Metadata;
 pub use node::{Node, NodeFigures};
 pub use project::{Page, Project};
 pub use settings::ProjectSettings;
+pub use staging_space::StagingPlace;
 pub use version::Snapshot;
 pub use view::Found;

@@ -12,19 +12,13 @@ use lfsfs_types::{ClusterId, ProjectId, SessionId, Timestamp};
 use crate::error::{MetadataError, Result};
 use crate::keys::{self, table};
 use crate::rows::{self, ClusterRow, RowValue};
-use crate::staging_memory::StagingMemory;
+use crate::staging_space::{StagingPlace, StagingSpace};
 
 /// How keys and values are laid out; raised when a store must be migrated.
 const LAYOUT: u64 = 1;
 
 /// How many rows a scan over many takes at once.
 pub(crate) const SCAN_PAGE: usize = 1000;
-
-/// Memory for what commits stage, unless told otherwise.
-const STAGING_BYTES: usize = 16 << 20;
-
-/// How many bytes of a session's id are those of the process that drew it.
-const OWN_LEN: usize = 8;
 
 /// The metadata of a cluster. Clones share everything.
 #[derive(Debug, Clone)]
@@ -46,7 +40,7 @@ pub(crate) struct Inner {
     /// Whether the process ends.
     stops: AtomicBool,
     /// For what commit sessions stage.
-    pub(crate) staging: Arc<StagingMemory>,
+    pub(crate) staging: Arc<StagingSpace>,
 }
 
 impl Metadata {
@@ -55,14 +49,14 @@ impl Metadata {
     /// What earlier processes left half done does not stand in the way of any call; see
     /// [`recover`](Self::recover).
     pub fn open(store: Arc<dyn MetaStore>, clock: Arc<dyn Clock>) -> Result<Self> {
-        Self::open_with(store, clock, STAGING_BYTES)
+        Self::open_with(store, clock, StagingPlace::default())
     }
 
-    /// As [`open`](Self::open); what commits stage may take `staging` bytes of memory.
+    /// As [`open`](Self::open), with a place for what commits stage.
     pub fn open_with(
         store: Arc<dyn MetaStore>,
         clock: Arc<dyn Clock>,
-        staging: usize,
+        staging: StagingPlace,
     ) -> Result<Self> {
         let cluster = open_cluster(store.as_ref())?;
         let inner = Inner {
@@ -72,15 +66,15 @@ impl Metadata {
             instance: SessionId(random()?),
             publishing: Mutex::default(),
             stops: AtomicBool::new(false),
-            staging: Arc::new(StagingMemory::new(staging)),
+            staging: Arc::new(StagingSpace::new(staging)?),
         };
         Ok(Self {
             inner: Arc::new(inner),
         })
     }
 
-    /// Undoes what earlier processes left half done: versions that were not published, deletions that
-    /// did not end, and the staged changes of their commit sessions. It goes on beside other calls. A
+    /// Undoes what earlier processes left half done: versions that were not published, and deletions that
+    /// did not end. It goes on beside other calls. A
     /// commit undoes the unfinished version of its own project by itself, so none waits for this.
     ///
     /// In a store that other processes have open too it does nothing: what looks half done may be
@@ -98,7 +92,16 @@ impl Metadata {
             self.recover_project(ProjectId(keys::decode_id(table::PROJECT, &key)?))?;
         }
         self.finish_deletions()?;
-        self.sweep_earlier_sessions().map(drop)
+        self.remove_staged()
+    }
+
+    /// Removes what an earlier program has staged, which kept that in the store.
+    fn remove_staged(&self) -> Result<()> {
+        for rows in keys::STAGED_TABLES.into_iter().chain([table::SESSION]) {
+            let range = KeyRange::prefix(&[rows]);
+            while !self.stops() && self.store().delete_page(range.clone())?.more {}
+        }
+        Ok(())
     }
 
     /// Reads everything beside other calls, and fails at the first damage.
@@ -139,18 +142,6 @@ impl Metadata {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         Arc::clone(locks.entry(project).or_default())
-    }
-
-    /// Draws the id of a session, from which this process knows it for its own.
-    pub(crate) fn new_session(&self) -> Result<SessionId> {
-        let mut id = random()?;
-        id[..OWN_LEN].copy_from_slice(&self.inner.instance.0[..OWN_LEN]);
-        Ok(SessionId(id))
-    }
-
-    /// Returns true if this process drew the id of a session.
-    pub(crate) fn is_own(&self, session: SessionId) -> bool {
-        session.0[..OWN_LEN] == self.inner.instance.0[..OWN_LEN]
     }
 }
 

@@ -341,30 +341,6 @@ impl RowValue for DirectoryRow {
     }
 }
 
-/// A commit session that is open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct SessionRow {
-    pub(crate) project: ProjectId,
-    /// When it was last used.
-    pub(crate) touched: Timestamp,
-}
-
-impl RowValue for SessionRow {
-    const WHAT: &'static str = "session row";
-
-    fn write(&self, writer: &mut Writer) {
-        writer.raw(self.project.as_bytes());
-        write_time(self.touched, writer);
-    }
-
-    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(Self {
-            project: ProjectId(reader.array()?),
-            touched: read_time(reader)?,
-        })
-    }
-}
-
 /// The state that a session wants a name to have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StagedRow {

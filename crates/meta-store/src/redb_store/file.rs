@@ -37,11 +37,16 @@ impl DeviceCounters {
 pub(super) struct CountedFile {
     file: FileBackend,
     counters: Arc<DeviceCounters>,
+    is_durable: bool,
 }
 
 impl CountedFile {
     /// Opens the file, or creates it, as redb does by itself.
-    pub(super) fn open(path: &Path, counters: Arc<DeviceCounters>) -> Result<Self, DatabaseError> {
+    pub(super) fn open(
+        path: &Path,
+        counters: Arc<DeviceCounters>,
+        is_durable: bool,
+    ) -> Result<Self, DatabaseError> {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -49,7 +54,11 @@ impl CountedFile {
             .truncate(false)
             .open(path)?;
         let file = FileBackend::new(file)?;
-        Ok(Self { file, counters })
+        Ok(Self {
+            file,
+            counters,
+            is_durable,
+        })
     }
 }
 
@@ -67,6 +76,9 @@ impl StorageBackend for CountedFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        if !self.is_durable {
+            return Ok(());
+        }
         add(&self.counters.syncs, 1);
         self.file.sync_data()
     }

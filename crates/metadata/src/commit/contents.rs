@@ -2,12 +2,15 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use lfsfs_types::limits::CONTENTS_PER_MESSAGE_MAX;
 use lfsfs_types::{ContentId, DirId, Name, NamedContent, Record};
 
 use crate::content::{Presence, Stored};
 use crate::error::{Refusal, Result};
 use crate::metadata::Metadata;
+
+/// How many contents are looked at together, in the order of their ids: the more there are, the more of them
+/// share a page of the store.
+const LOOKED_AT_TOGETHER: usize = 32_768;
 
 /// Looks at contents, many at once.
 pub(super) struct ContentCheck<'a> {
@@ -43,7 +46,7 @@ impl<'a> ContentCheck<'a> {
         for named in record.named_contents() {
             self.named.push((dir, name.cloned(), named));
         }
-        if self.named.len() < CONTENTS_PER_MESSAGE_MAX {
+        if self.named.len() < LOOKED_AT_TOGETHER {
             Ok(())
         } else {
             self.look()

@@ -50,8 +50,8 @@ impl CommitSession {
         let _guard = lock.lock().unwrap_or_else(PoisonError::into_inner);
         let lease = Lease::take(&self.metadata, self.params.project)?;
         // Changes that are forced are staged once more, as what they are on the newest version.
-        let forced = self.metadata.new_staging_store();
-        let forced = Staging::new(&forced, self.metadata.new_session()?);
+        let forced = self.metadata.new_staging_store()?;
+        let forced = Staging::new(&forced);
         let ahead = ReadAhead::new(Arc::clone(&self.metadata.inner.store));
         let ground = Ground {
             lease: &lease,
@@ -61,12 +61,6 @@ impl CommitSession {
         let result = result.map_err(|error| self.with_path(error));
         if !result.as_ref().is_ok_and(|done| done.is_new) {
             self.give_up(&lease, result.is_err());
-        }
-        let staged_again = (self.mode == Mode::Force).then_some(forced);
-        for staging in [Some(self.staging()), staged_again].into_iter().flatten() {
-            if let Err(error) = staging.remove() {
-                tracing::warn!(%error, "staged changes stay until the next sweep");
-            }
         }
         result
     }
@@ -88,14 +82,11 @@ impl CommitSession {
         }
         let newest = self.metadata.version(project, head.number)?;
         self.check_base(&newest)?;
-        self.staging().renew(self.row_now().encode())?;
         let counters_key = keys::counters(project);
         let counters: CountersRow = get_row(self.metadata.store(), &counters_key)?
             .ok_or(MetadataError::UnknownProjectId { id: project })?;
         let planned = self.plan(ground, &newest, counters, forced)?;
         let Some(plan) = planned.plan else {
-            // Nothing is staged either because nothing changes or because a sweep came by.
-            self.staging().renew(self.row_now().encode())?;
             return Ok(Published {
                 is_rebased: self.params.base.number != newest.number,
                 ..Published::found(newest)
@@ -134,7 +125,7 @@ impl CommitSession {
                 Batch::new()
             }
         };
-        let record = self.move_head(lease, head, version.counts, planned.staging, last)?;
+        let record = self.move_head(lease, head, version.counts, last)?;
         Ok(Published {
             is_new: true,
             is_rebased: record.parent != record.base,
@@ -176,7 +167,6 @@ impl CommitSession {
                 paths: comparison.conflicts.into_paths(),
             });
         }
-        forced.open(&self.row_now())?;
         let made = force::stage(&planner, &comparison, forced)?;
         let mut again = Planner::new(ground, head, forced, counters);
         again.is_merged = true;
@@ -214,7 +204,6 @@ impl CommitSession {
         lease: &Lease<'_>,
         old: HeadRow,
         counts: VersionCounts,
-        staging: Staging<'_>,
         mut batch: Batch,
     ) -> Result<VersionRecord> {
         let project = self.params.project;
@@ -234,14 +223,6 @@ impl CommitSession {
             number,
             id: record.id,
         };
-        // Without its row the session was swept, and some of its changes may have been missed.
-        for row in [self.staging(), staging]
-            .iter()
-            .filter_map(Staging::row_in_store)
-        {
-            batch.require_present(row);
-        }
-        let of_sessions = batch.preconditions.len();
         batch
             .require_equals(keys::head(project), old.encode())
             .require_absent(keys::version_id(record.id))
@@ -254,12 +235,7 @@ impl CommitSession {
         lease.give_back_in(&mut batch);
         match lease.apply(batch)? {
             Applied::Done => {}
-            Applied::Conflict { index } if index < of_sessions => {
-                return Err(MetadataError::SessionExpired);
-            }
-            Applied::Conflict { index } if index == of_sessions => {
-                return Err(MetadataError::LeaseLost { project });
-            }
+            Applied::Conflict { index: 0 } => return Err(MetadataError::LeaseLost { project }),
             Applied::Conflict { .. } => {
                 return Err(MetadataError::InvalidVersionId { id: record.id });
             }

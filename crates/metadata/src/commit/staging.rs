@@ -1,12 +1,10 @@
-//! The staged changes of a session: rows of its own, written unflushed, read in key order.
+//! The staged changes of a session: rows of its own, read in key order.
 //!
 //! Directories that the base has come first, then those that the commit makes, each with its
 //! changes together. A second table finds the staged names of one link, a third has the records that
 //! are staged for links without naming their names.
 
-use std::time::Duration;
-
-use lfsfs_meta_store::{Applied, Batch, KeyRange, MetaStore as _, MetaStoreExt as _};
+use lfsfs_meta_store::{Batch, KeyRange, MetaStore as _, MetaStoreExt as _};
 use lfsfs_types::{DirId, LinkId, Name, Record, SessionId};
 
 use super::Change;
@@ -14,8 +12,8 @@ use super::staging_store::StagingStore;
 use crate::ahead::PAGE;
 use crate::error::{MetadataError, Result};
 use crate::keys::{self, table};
-use crate::metadata::{Metadata, SCAN_PAGE, get_row};
-use crate::rows::{Marker, RowValue, SessionRow, StagedRow};
+use crate::metadata::{SCAN_PAGE, get_row};
+use crate::rows::{Marker, RowValue, StagedRow};
 
 /// The staged changes of one session.
 #[derive(Debug, Clone, Copy)]
@@ -33,62 +31,22 @@ pub(super) struct LinkedName {
 }
 
 impl<'a> Staging<'a> {
-    pub(super) fn new(store: &'a StagingStore, session: SessionId) -> Self {
+    pub(super) fn new(store: &'a StagingStore) -> Self {
+        let session = store.session();
         Self { store, session }
     }
 
-    /// Returns the key of the row without which the staged changes may have been swept, if they are where
-    /// they can be.
-    pub(super) fn row_in_store(&self) -> Option<Vec<u8>> {
-        self.store.is_stored().then(|| self.session_key())
-    }
-
-    fn session_key(&self) -> Vec<u8> {
-        keys::session(table::SESSION, self.session)
-    }
-
-    /// Adds changes, in batches that the engine takes; fails if the session was swept.
-    pub(super) fn add(&self, changes: &[Change], touch: Option<Vec<u8>>) -> Result<()> {
-        let session = self.session_key();
-        let mut batch = Batch::new();
-        if let Some(row) = touch {
-            batch.put(&*session, row);
-        }
-        let mut changes = changes.iter().peekable();
-        loop {
-            while batch.len() + 2 <= self.store.batch_ops_max() {
-                let Some(change) = changes.next() else { break };
+    /// Adds changes, in batches that the engine takes.
+    pub(super) fn add(&self, changes: &[Change]) -> Result<()> {
+        // One change may be two rows.
+        for some in changes.chunks(self.store.batch_ops_max() / 2) {
+            let mut batch = Batch::new();
+            for change in some {
                 self.add_one(&mut batch, change);
             }
-            batch.require_present(&*session);
-            match self.store.apply(std::mem::take(&mut batch))? {
-                Applied::Done if changes.peek().is_none() => return Ok(()),
-                Applied::Done => {}
-                Applied::Conflict { .. } => return Err(MetadataError::SessionExpired),
-            }
+            self.store.write(batch)?;
         }
-    }
-
-    /// Writes the row of a session that is new.
-    pub(super) fn open(&self, row: &SessionRow) -> Result<()> {
-        let key = self.session_key();
-        let mut batch = Batch::new();
-        batch.require_absent(&*key).put(&*key, row.encode());
-        match self.store.apply(batch)? {
-            Applied::Done => Ok(()),
-            Applied::Conflict { .. } => Err(MetadataError::SessionExpired),
-        }
-    }
-
-    /// Notes that the session is in use; fails if it was swept.
-    pub(super) fn renew(&self, row: Vec<u8>) -> Result<()> {
-        let session = self.session_key();
-        let mut batch = Batch::new();
-        batch.require_present(&*session).put(&*session, row);
-        match self.store.apply(batch)? {
-            Applied::Done => Ok(()),
-            Applied::Conflict { .. } => Err(MetadataError::SessionExpired),
-        }
+        Ok(())
     }
 
     fn add_one(&self, batch: &mut Batch, change: &Change) {
@@ -229,27 +187,6 @@ impl<'a> Staging<'a> {
         let key = keys::staged(self.session, dir, keys::name_bytes(name));
         get_row(self.store, &key)
     }
-
-    /// Removes everything that is in the store, first what lets further changes in.
-    pub(super) fn remove(&self) -> Result<()> {
-        if !self.store.is_stored() {
-            return Ok(());
-        }
-        let mut batch = Batch::new();
-        batch.delete(keys::session(table::SESSION, self.session));
-        self.store.write(batch)?;
-        self.remove_rows()?;
-        Ok(())
-    }
-
-    fn remove_rows(&self) -> Result<u64> {
-        let mut removed = 0;
-        for rows in keys::STAGED_TABLES {
-            let prefix = keys::session(rows, self.session);
-            removed += self.store.delete_range(KeyRange::prefix(&prefix))?;
-        }
-        Ok(removed)
-    }
 }
 
 /// Changes of staged rows that are collected into batches.
@@ -299,76 +236,4 @@ impl<'a> StagingEdits<'a> {
         }
         self.finish()
     }
-}
-
-/// Removes what the sessions left of which `is_over` says so. Returns how many rows that was.
-pub(super) fn sweep(
-    metadata: &Metadata,
-    is_over: impl Fn(SessionId) -> Result<bool>,
-) -> Result<u64> {
-    let mut removed = 0;
-    for rows in [table::SESSION].into_iter().chain(keys::STAGED_TABLES) {
-        let mut rest = KeyRange::prefix(&[rows]);
-        while let Some((key, _)) = metadata.store().first(rest.clone())? {
-            let session = session_of(rows, &key)?;
-            if is_over(session)? {
-                removed += sweep_rows(metadata, session)?;
-            }
-            if metadata.stops() {
-                return Ok(removed);
-            }
-            let behind = KeyRange::prefix(&keys::session(rows, session)).end;
-            rest.start = behind.unwrap_or_else(|| vec![rows + 1]);
-        }
-    }
-    Ok(removed)
-}
-
-/// Removes the staged rows of one session, until the process ends.
-fn sweep_rows(metadata: &Metadata, session: SessionId) -> Result<u64> {
-    let mut removed = 0;
-    for rows in keys::STAGED_TABLES {
-        let range = KeyRange::prefix(&keys::session(rows, session));
-        let mut more = true;
-        while more && !metadata.stops() {
-            let page = metadata.store().delete_page(range.clone())?;
-            removed += page.removed;
-            more = page.more;
-        }
-    }
-    Ok(removed)
-}
-
-fn session_of(rows: u8, key: &[u8]) -> Result<SessionId> {
-    let mut reader = lfsfs_meta_store::KeyReader::new(key);
-    reader.expect_tag(rows)?;
-    Ok(SessionId(reader.fixed()?))
-}
-
-/// Returns true if a session has no row, or had one that its client did not use for `idle`. It has
-/// none on return.
-pub(super) fn is_over(metadata: &Metadata, session: SessionId, idle: Duration) -> Result<bool> {
-    let key = keys::session(table::SESSION, session);
-    let Some(value) = metadata.store().get(&key)? else {
-        return Ok(true);
-    };
-    let touched = SessionRow::decode(&key, &value)?.touched;
-    let idle = i64::try_from(idle.as_secs()).unwrap_or(i64::MAX);
-    if metadata.now().secs.saturating_sub(touched.secs) < idle {
-        return Ok(false);
-    }
-    let mut batch = Batch::new();
-    batch.require_equals(&*key, value).delete(&*key);
-    Ok(metadata.store().apply(batch)?.is_done())
-}
-
-/// Returns true if an earlier process drew the id of a session. It has no row on return.
-pub(super) fn is_earlier(metadata: &Metadata, session: SessionId) -> Result<bool> {
-    if metadata.is_own(session) {
-        return Ok(false);
-    }
-    let mut batch = Batch::new();
-    batch.delete(keys::session(table::SESSION, session));
-    metadata.store().write(batch)?;
-    Ok(true)
 }

@@ -19,7 +19,7 @@ use lfsfs_types::{DirId, Link, LinkId, ProjectName, Record, TagName, VersionId, 
 
 use crate::support::{
     assert_clean, begin, clock, commit, commit_as, diff, directory, file, made, new_project, open,
-    params, put, remove, start, store_contents,
+    params, put, remove, staging_of, start, store_contents,
 };
 use crate::tree::Tree;
 
@@ -268,10 +268,10 @@ const LAST: [u8; 16] = [99; 16];
 /// Crashes at each operation of the commit on top of `versions` versions.
 fn crash_everywhere(versions: usize, made_before: bool) {
     let crashes = crash_with_batches_of(BATCH_OPS_MAX, versions, made_before);
-    assert!(crashes > 20, "only {crashes} operations");
+    assert!(crashes > 10, "only {crashes} operations");
     // All rows of the version are in one batch.
     let crashes = crash_with_batches_of(1000, versions, made_before);
-    assert!(crashes > 5, "only {crashes} operations");
+    assert!(crashes >= 3, "only {crashes} operations");
 }
 
 fn crash_with_batches_of(batch_ops_max: usize, versions: usize, made_before: bool) -> u64 {
@@ -421,7 +421,7 @@ fn readers_see_the_same_at_every_operation_of_a_commit() {
             assert_eq!(lines.len(), expected.len());
         });
         commit_as(&writer, &project, LAST, changes_on(&trees)).unwrap();
-        assert!(looks.load(Ordering::SeqCst) > 20);
+        assert!(looks.load(Ordering::SeqCst) > 10);
     }
 }
 
@@ -439,7 +439,7 @@ fn a_late_writer_changes_nothing() {
         double.exclusive = false;
         let double = Arc::new(double);
         let clock = clock();
-        let open = || Metadata::open_with(double.clone(), clock.clone(), 0).unwrap();
+        let open = || Metadata::open_with(double.clone(), clock.clone(), staging_of(0)).unwrap();
         let (slow, fast) = (open(), open());
         let session = {
             let mut session = begin(&slow, params(&slow, &project, LAST));
@@ -461,7 +461,7 @@ fn a_late_writer_changes_nothing() {
         let result = session.publish();
         *double.hook.lock().unwrap() = None;
         if overtook.load(Ordering::SeqCst) == 0 {
-            assert!(overtaken > 20, "only {overtaken} operations");
+            assert!(overtaken > 10, "only {overtaken} operations");
             return;
         }
         check_overtaken(&fast, &project, &trees, &result);

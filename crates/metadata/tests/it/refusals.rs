@@ -1,11 +1,11 @@
 //! Everything that a call can be refused for.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use lfsfs_meta_store::{Batch, MemoryStore, MetaStoreExt as _};
+use lfsfs_meta_store::{Batch, KeyRange, MemoryStore, MetaStoreExt as _};
 use lfsfs_metadata::{
     Change, ExactVersion, Metadata, MetadataError, NodeFigures, Project, ProjectSettings, Refusal,
+    StagingPlace,
 };
 use lfsfs_types::content::{Content, PieceList};
 use lfsfs_types::{
@@ -608,27 +608,41 @@ fn a_commit_that_changes_nothing_is_the_base() {
 }
 
 #[test]
-fn idle_sessions_are_swept() {
-    let clock = clock();
-    // What is staged in memory is never swept.
+fn what_is_staged_is_in_a_scratch_store_until_its_session_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let scratch = dir.path().join("scratch");
+    std::fs::create_dir(&scratch).unwrap();
+    std::fs::write(scratch.join("old"), "of an earlier process").unwrap();
     let store = Arc::new(MemoryStore::new());
-    let metadata = Metadata::open_with(store, clock.clone(), 0).unwrap();
+    let place = StagingPlace {
+        memory: 2000,
+        scratch: Some(scratch.clone()),
+        ..StagingPlace::default()
+    };
+    let metadata = Metadata::open_with(store.clone(), clock(), place).unwrap();
+    assert!(!scratch.exists());
     store_contents(&metadata);
     let project = new_project(&metadata);
-    let mut idle = begin(&metadata, params(&metadata, &project, [1; 16]));
-    idle.stage(vec![put(DirId::ROOT, "x", file(1))]).unwrap();
-    let hour = Duration::from_secs(3600);
-    clock.advance(hour);
-    let mut busy = begin(&metadata, params(&metadata, &project, [2; 16]));
-    busy.stage(vec![put(DirId::ROOT, "y", file(1))]).unwrap();
-    assert_eq!(metadata.sweep_sessions(hour).unwrap(), 1);
-    assert_eq!(metadata.sweep_sessions(hour).unwrap(), 0);
-    let error = idle
-        .stage(vec![put(DirId::ROOT, "x", file(1))])
-        .unwrap_err();
-    assert!(matches!(error, MetadataError::SessionExpired));
-    assert!(matches!(idle.publish(), Err(MetadataError::SessionExpired)));
-    assert!(busy.publish().unwrap().is_new);
+    let rows = || store.scan(KeyRange::all(), usize::MAX).unwrap().rows.len();
+    let before = rows();
+    let begin = |version| begin(&metadata, params(&metadata, &project, [version; 16]));
+    let changes = |text: &str| -> Vec<_> {
+        let names = (0..100).map(|number| format!("{text}{number}"));
+        names.map(|name| put(DirId::ROOT, &name, file(1))).collect()
+    };
+    let (mut small, mut first, mut second) = (begin(1), begin(2), begin(3));
+    small.stage(vec![put(DirId::ROOT, "x", file(1))]).unwrap();
+    assert!(!scratch.exists());
+    first.stage(changes("a")).unwrap();
+    second.stage(changes("b")).unwrap();
+    assert!(scratch.exists());
+    assert_eq!(rows(), before, "nothing is staged in the store");
+    assert_eq!(small.publish().unwrap().record.counts.objects, 1);
+    drop(first);
+    assert!(scratch.exists());
+    assert_eq!(second.publish().unwrap().record.counts.objects, 101);
+    assert!(!scratch.exists());
+    assert_clean(&metadata);
 }
 
 #[test]

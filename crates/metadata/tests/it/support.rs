@@ -8,7 +8,7 @@ use lfsfs_common::clock::{TestClock, WallTime};
 use lfsfs_meta_store::{MemoryStore, MetaStore};
 use lfsfs_metadata::{
     Begun, Change, ChunkReceipt, CommitParams, CommitSession, DiffEntry, Metadata, MetadataError,
-    NodeFigures, Project, ProjectSettings, Published, Renames,
+    NodeFigures, Project, ProjectSettings, Published, Renames, StagingPlace,
 };
 use lfsfs_types::{
     ChunkId, ChunkInfo, ContentId, ContentPlace, DirId, Kind, Name, NodeId, Origin, ProjectName,
@@ -61,15 +61,23 @@ pub(crate) fn clock() -> Arc<TestClock> {
 const STAGING: usize = 4096;
 
 pub(crate) fn open(store: Arc<dyn MetaStore>) -> Metadata {
-    let metadata = Metadata::open_with(store, clock(), STAGING).unwrap();
+    let metadata = Metadata::open_with(store, clock(), staging_of(STAGING)).unwrap();
     metadata.recover().unwrap();
     metadata
 }
 
+/// A place with so much memory, and with a scratch store.
+pub(crate) fn staging_of(memory: usize) -> StagingPlace {
+    StagingPlace {
+        memory,
+        ..StagingPlace::default()
+    }
+}
+
 /// Opens the metadata as a server does, and waits until what an earlier one left is undone. All that is
-/// staged goes to the store.
+/// staged goes to the scratch store.
 pub(crate) fn start(store: Arc<dyn MetaStore>) -> lfsfs_metadata::Result<Metadata> {
-    let metadata = Metadata::open_with(store, clock(), 0)?;
+    let metadata = Metadata::open_with(store, clock(), staging_of(0))?;
     metadata.recover()?;
     Ok(metadata)
 }

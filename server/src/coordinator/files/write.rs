@@ -84,13 +84,7 @@ fn try_publish(
         Ok(Begun::AlreadyDone(record)) => return Ok(Ok(record.number)),
         Err(error) => return Ok(Err(error)),
     };
-    let changes = match changes(metadata, project.head.number, change) {
-        Ok(changes) => changes,
-        Err(fault) => {
-            session.discard().map_err(MetadataError::into_fault)?;
-            return Err(fault);
-        }
-    };
+    let changes = changes(metadata, project.head.number, change)?;
     let published = session.stage(changes).and_then(|()| session.publish());
     Ok(published.map(|published| {
         log_published(&project.name, &published, client);

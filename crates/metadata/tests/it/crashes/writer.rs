@@ -277,7 +277,7 @@ impl Writer {
         session.stage(changes.collect())?;
         self.unfinished.push(session);
         if self.unfinished.len() > SESSIONS {
-            self.unfinished.remove(0).discard()?;
+            drop(self.unfinished.remove(0));
         }
         Ok(())
     }
