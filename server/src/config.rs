@@ -73,8 +73,8 @@ impl ServerConfig {
     }
 
     /// Returns how the memory is divided: three eighths are for what clients sent and the server has not
-    /// read yet, a quarter for what calls hold, another for pages of the metadata, and the rest, of which
-    /// half is for what commits stage, for the program.
+    /// read yet, a quarter for what calls hold, another for pages of the metadata, and the rest for the
+    /// program: a quarter of that for what commits stage, another for the filter of contents.
     pub(crate) fn memory_plan(&self) -> MemoryPlan {
         let bytes = |part: u64| usize::try_from(part).unwrap_or(usize::MAX);
         let windows = self.memory / 8 * 3;
@@ -84,7 +84,8 @@ impl ServerConfig {
         MemoryPlan {
             calls: bytes(self.memory / 4),
             pages: bytes(self.memory / 4),
-            staging: bytes(self.memory / 32),
+            staging: bytes(self.memory / 64),
+            filter: bytes(self.memory / 32),
             connection_window,
             // A client that waits for one upload must be able to go on with others.
             stream_window: (connection_window / STREAMS_PER_WINDOW).max(STREAM_WINDOW_MIN),
@@ -105,6 +106,8 @@ pub(crate) struct MemoryPlan {
     pub(crate) pages: usize,
     /// Bytes that staged changes may take, and again those that pages of the scratch store may.
     pub(crate) staging: usize,
+    /// Bytes that tell which contents are surely unknown.
+    pub(crate) filter: usize,
     /// Bytes that a client may send on one connection before the server has read them.
     pub(crate) connection_window: u32,
     /// Those of one call.
@@ -125,8 +128,8 @@ mod tests {
             };
             let plan = config.memory_plan();
             let windows = u64::from(plan.connection_window) * u64::from(connections);
-            let parts = windows + (plan.calls + plan.pages) as u64;
-            assert!(parts <= config.memory * 7 / 8, "{plan:?}");
+            let parts = windows + (plan.calls + plan.pages + 2 * plan.staging + plan.filter) as u64;
+            assert!(parts <= config.memory / 16 * 15, "{plan:?}");
             assert!(plan.stream_window < plan.connection_window);
         }
     }

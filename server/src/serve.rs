@@ -14,7 +14,7 @@ use futures::Stream;
 use lfsfs_chunk_store::DiskChunkStore;
 use lfsfs_common::clock::{Clock, SystemClock};
 use lfsfs_meta_store::{MetaStore, OpenOptions};
-use lfsfs_metadata::{Metadata, StagingPlace};
+use lfsfs_metadata::{Metadata, MetadataOptions, StagingPlace};
 use lfsfs_proto::v1::coordinator_server::CoordinatorServer;
 use lfsfs_proto::v1::data_node_server::DataNodeServer;
 use lfsfs_proto::v1::fs_server::FsServer;
@@ -323,12 +323,15 @@ impl Parts {
         })?;
         tracing::info!(meta = %place, "the metadata is open");
         self.meta = Some(Arc::clone(&store));
-        let staging = StagingPlace {
-            memory: plan.staging,
-            scratch: Some(self.data.staging()),
-            cache_bytes: plan.staging,
+        let options = MetadataOptions {
+            staging: StagingPlace {
+                memory: plan.staging,
+                scratch: Some(self.data.staging()),
+                cache_bytes: plan.staging,
+            },
+            filter_bytes: plan.filter,
         };
-        let metadata = Metadata::open_with(store, Arc::clone(clock), staging);
+        let metadata = Metadata::open_with(store, Arc::clone(clock), options);
         let metadata = metadata.map_err(ServerError::Metadata)?;
         let coordinator = Coordinator::new(metadata, disk, Arc::clone(clock), self.tasks.clone())
             .map_err(ServerError::Metadata)?;

@@ -7,6 +7,7 @@
 //! Nothing here is flushed: publishing a version flushes all that came before it, and a client that
 //! lost its server asks again what is missing.
 
+mod filter;
 mod forget;
 mod presence;
 mod record;
@@ -15,18 +16,19 @@ mod row;
 
 use std::collections::BTreeSet;
 
-use lfsfs_meta_store::{Batch, Read, Rows};
+use lfsfs_meta_store::{Batch, KeyRange, MetaStoreExt as _, Read, Row, Rows};
 use lfsfs_types::content::{Content, Piece, PieceList};
 use lfsfs_types::limits::PIECES_INLINE_MAX;
 use lfsfs_types::{ChunkId, ChunkInfo, ContentId, ContentPlace, NodeId};
 
+pub(crate) use self::filter::ContentFilter;
 pub use self::forget::Forgotten;
 pub(crate) use self::presence::{Presence, PresenceCheck};
 pub use self::resolve::{ChunkLocation, Resolution, Resolved, ResolvedContents};
 pub(crate) use self::row::{ChunkRow, ContentBody, ContentRow};
 use crate::error::{MetadataError, Result};
-use crate::keys;
-use crate::metadata::{Metadata, get_row};
+use crate::keys::{self, table};
+use crate::metadata::{Metadata, SCAN_PAGE, get_row};
 use crate::rows::RowValue;
 
 /// A stamp older than this is renewed when its content is asked for. What deletes contents must
@@ -80,13 +82,22 @@ impl Metadata {
     pub(crate) fn look_up(
         &self,
         contents: &[ContentId],
-        mut found: impl FnMut(ContentId, Stored),
+        found: impl FnMut(ContentId, Stored),
     ) -> Result<()> {
-        let mut check = PresenceCheck::new(self);
         // Neighbours share pages of the store.
         let asked: BTreeSet<_> = contents.iter().copied().collect();
         let asked: Vec<_> = asked.into_iter().collect();
-        let mut rest = asked.as_slice();
+        self.look_up_sorted(&asked, found)
+    }
+
+    /// As [`look_up`](Self::look_up), for contents in the order of their ids, each once.
+    pub(crate) fn look_up_sorted(
+        &self,
+        contents: &[ContentId],
+        mut found: impl FnMut(ContentId, Stored),
+    ) -> Result<()> {
+        let mut check = PresenceCheck::new(self);
+        let mut rest = contents;
         while !rest.is_empty() {
             let stored = self.first_stored(rest, &mut check)?;
             let (looked_up, left) = rest.split_at(stored.len());
@@ -126,6 +137,7 @@ impl Metadata {
         let key = keys::content(content);
         let mut batch = Batch::new();
         batch.require_absent(&*key).put(&*key, row.encode());
+        self.inner.contents.add(content);
         if !self.store().apply(batch)?.is_done() {
             // The id says what the pieces are, so what is there is the same.
             self.missing(&[content])?;
@@ -169,16 +181,61 @@ impl Metadata {
 
     /// Returns the rows of the first of these contents, as many as may be held at once.
     fn first_content_rows(&self, contents: &[ContentId]) -> Result<Vec<Option<KnownContent>>> {
-        let first = contents.iter().take(self.rows_per_batch());
-        let reads: Vec<_> = first
-            .map(|content| Read::get(keys::content(*content)))
+        self.first_rows_of(contents, |_| true)
+    }
+
+    /// As [`first_content_rows`](Self::first_content_rows); contents of which it is known that they have no
+    /// row are not looked up.
+    fn first_rows_filtered(&self, contents: &[ContentId]) -> Result<Vec<Option<KnownContent>>> {
+        let filter = &self.inner.contents;
+        self.first_rows_of(contents, |content| filter.may_have(content))
+    }
+
+    fn first_rows_of(
+        &self,
+        contents: &[ContentId],
+        may_have: impl Fn(ContentId) -> bool,
+    ) -> Result<Vec<Option<KnownContent>>> {
+        let first = &contents[..contents.len().min(self.rows_per_batch())];
+        let looked_up = first.iter().filter(|content| may_have(**content));
+        let looked_up: Vec<_> = looked_up.copied().collect();
+        let reads: Vec<_> = looked_up
+            .iter()
+            .map(|it| Read::get(keys::content(*it)))
             .collect();
-        let found = self.store().read_within(&reads, BYTES_PER_READ)?;
-        let decoded = found.into_iter().map(Rows::into_first).map(|row| {
-            row.map(|(key, value)| ContentRow::decode(&key, &value).map(|row| (value, row)))
-                .transpose()
-        });
-        Ok(decoded.collect::<Result<_, _>>()?)
+        let mut found = if reads.is_empty() {
+            Vec::new()
+        } else {
+            self.store().read_within(&reads, BYTES_PER_READ)?
+        }
+        .into_iter();
+        let mut looked_up = looked_up.into_iter().peekable();
+        let mut rows = Vec::with_capacity(first.len());
+        for content in first {
+            if looked_up.next_if_eq(content).is_none() {
+                rows.push(None);
+                continue;
+            }
+            let Some(row) = found.next() else { break };
+            let decode = |(key, value): Row| Ok((ContentRow::decode(&key, &value)?, value));
+            let row: Result<Option<_>> = row.into_first().map(decode).transpose();
+            rows.push(row?.map(|(row, value)| (value, row)));
+        }
+        Ok(rows)
+    }
+
+    /// Adds all contents that have a row to the filter; see [`ContentFilter`].
+    pub(crate) fn fill_filter(&self) -> Result<()> {
+        let contents = KeyRange::prefix(&[table::CONTENT]);
+        for row in self.store().scan_all(contents, SCAN_PAGE) {
+            if self.stops() {
+                return Ok(());
+            }
+            let id = keys::decode_id(table::CONTENT, &row?.0)?;
+            self.inner.contents.add(ContentId(id));
+        }
+        self.inner.contents.fill();
+        Ok(())
     }
 
     /// Returns how many rows may be read to be written again in one batch, with those of a chunk and its
@@ -200,7 +257,7 @@ impl Metadata {
     ) -> Result<Vec<Stored>> {
         let stamp = self.stamp();
         loop {
-            let known = self.first_content_rows(contents)?;
+            let known = self.first_rows_filtered(contents)?;
             let rows = known.iter().map(|known| known.as_ref().map(|it| &it.1));
             let presence = check.of_rows(rows)?;
             let mut stored = Vec::with_capacity(known.len());

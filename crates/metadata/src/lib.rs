@@ -43,7 +43,7 @@ pub use diff::{DiffEntry, DiffLine, Renames};
 pub use error::{MetadataError, Place, Refusal, Result};
 pub use exact::ExactVersion;
 pub use listing::Listing;
-pub use metadata::Metadata;
+pub use metadata::{Metadata, MetadataOptions};
 pub use node::{Node, NodeFigures};
 pub use project::{Page, Project};
 pub use settings::ProjectSettings;

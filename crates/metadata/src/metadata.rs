@@ -9,6 +9,7 @@ use lfsfs_common::random::random_bytes;
 use lfsfs_meta_store::{Batch, KeyRange, MetaStore, MetaStoreExt as _};
 use lfsfs_types::{ClusterId, ProjectId, SessionId, Timestamp};
 
+use crate::content::ContentFilter;
 use crate::error::{MetadataError, Result};
 use crate::keys::{self, table};
 use crate::rows::{self, ClusterRow, RowValue};
@@ -26,6 +27,25 @@ pub struct Metadata {
     pub(crate) inner: Arc<Inner>,
 }
 
+/// What one process gives the metadata.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MetadataOptions {
+    /// Where commits stage.
+    pub staging: StagingPlace,
+    /// Bytes of memory that tell which contents are surely unknown. With one for each content nearly all are
+    /// told.
+    pub filter_bytes: usize,
+}
+
+impl Default for MetadataOptions {
+    fn default() -> Self {
+        Self {
+            staging: StagingPlace::default(),
+            filter_bytes: 1 << 20,
+        }
+    }
+}
+
 /// What the clones share.
 #[derive(Debug)]
 pub(crate) struct Inner {
@@ -41,6 +61,7 @@ pub(crate) struct Inner {
     stops: AtomicBool,
     /// For what commit sessions stage.
     pub(crate) staging: Arc<StagingSpace>,
+    pub(crate) contents: ContentFilter,
 }
 
 impl Metadata {
@@ -49,14 +70,14 @@ impl Metadata {
     /// What earlier processes left half done does not stand in the way of any call; see
     /// [`recover`](Self::recover).
     pub fn open(store: Arc<dyn MetaStore>, clock: Arc<dyn Clock>) -> Result<Self> {
-        Self::open_with(store, clock, StagingPlace::default())
+        Self::open_with(store, clock, MetadataOptions::default())
     }
 
-    /// As [`open`](Self::open), with a place for what commits stage.
+    /// As [`open`](Self::open), with other options than the default ones.
     pub fn open_with(
         store: Arc<dyn MetaStore>,
         clock: Arc<dyn Clock>,
-        staging: StagingPlace,
+        options: MetadataOptions,
     ) -> Result<Self> {
         let cluster = open_cluster(store.as_ref())?;
         let inner = Inner {
@@ -66,7 +87,8 @@ impl Metadata {
             instance: SessionId(random()?),
             publishing: Mutex::default(),
             stops: AtomicBool::new(false),
-            staging: Arc::new(StagingSpace::new(staging)?),
+            contents: ContentFilter::new(options.filter_bytes),
+            staging: Arc::new(StagingSpace::new(options.staging)?),
         };
         Ok(Self {
             inner: Arc::new(inner),
@@ -74,7 +96,7 @@ impl Metadata {
     }
 
     /// Undoes what earlier processes left half done: versions that were not published, and deletions that
-    /// did not end. It goes on beside other calls. A
+    /// did not end. Learns which contents there are, too. It goes on beside other calls. A
     /// commit undoes the unfinished version of its own project by itself, so none waits for this.
     ///
     /// In a store that other processes have open too it does nothing: what looks half done may be
@@ -92,7 +114,8 @@ impl Metadata {
             self.recover_project(ProjectId(keys::decode_id(table::PROJECT, &key)?))?;
         }
         self.finish_deletions()?;
-        self.remove_staged()
+        self.remove_staged()?;
+        self.fill_filter()
     }
 
     /// Removes what an earlier program has staged, which kept that in the store.

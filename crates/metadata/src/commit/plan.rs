@@ -277,7 +277,7 @@ impl<'a> Planner<'a> {
             Some(_) => Lengths::Trusted,
             None => Lengths::Checked,
         };
-        let mut contents = ContentCheck::new(self.metadata, lengths);
+        let mut contents = ContentCheck::new(self.metadata, self.staging, lengths);
         let staging = self.staging;
         for page in staging.pages() {
             let page = page?;
@@ -285,7 +285,7 @@ impl<'a> Planner<'a> {
             self.collect_page(&page, &mut contents)?;
         }
         for record in staging.link_records() {
-            contents.add(DirId::ABOVE_ROOT, None, &record?)?;
+            contents.add(DirId::ABOVE_ROOT, &record?)?;
         }
         let mut lost = contents.finish()?;
         self.drop_contents_of_base(&mut lost)?;
@@ -305,7 +305,7 @@ impl<'a> Planner<'a> {
                 self.place(change, dir)?;
             }
             self.give_link_id(record);
-            contents.add(change.dir, change.name.as_ref(), record)?;
+            contents.add(change.dir, record)?;
         }
         Ok(())
     }

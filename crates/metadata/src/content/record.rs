@@ -60,16 +60,21 @@ impl Metadata {
         places: &[&ContentPlace],
     ) -> Result<Option<usize>> {
         let contents: Vec<_> = places.iter().map(|place| place.content).collect();
-        loop {
+        for attempt in 0.. {
             let mut batch = Batch::new();
             self.record_replica(project, receipt, &mut batch)?;
-            let known = self.first_content_rows(&contents)?;
+            let known = if attempt == 0 {
+                self.first_rows_filtered(&contents)?
+            } else {
+                self.first_content_rows(&contents)?
+            };
             let count = known.len();
             self.record_places(receipt, places, known, &mut batch)?;
             if batch.is_empty() || self.store().apply(batch)?.is_done() {
                 return Ok((count > 0).then_some(count));
             }
         }
+        Ok(None)
     }
 
     /// Adds to a batch that a node has a chunk, unless that is known, and for which project it was stored
@@ -131,6 +136,7 @@ impl Metadata {
             let new = ContentRow::of_place(place, stamp);
             let Some((value, row)) = known else {
                 batch.require_absent(&*key).put(&*key, new.encode());
+                self.inner.contents.add(place.content);
                 continue;
             };
             if presence == Presence::Lost || row.lies_elsewhere_in(place) {

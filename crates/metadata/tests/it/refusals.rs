@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use lfsfs_meta_store::{Batch, KeyRange, MemoryStore, MetaStoreExt as _};
 use lfsfs_metadata::{
-    Change, ExactVersion, Metadata, MetadataError, NodeFigures, Project, ProjectSettings, Refusal,
-    StagingPlace,
+    Change, ExactVersion, Metadata, MetadataError, MetadataOptions, NodeFigures, Project,
+    ProjectSettings, Refusal, StagingPlace,
 };
 use lfsfs_types::content::{Content, PieceList};
 use lfsfs_types::{
@@ -619,7 +619,11 @@ fn what_is_staged_is_in_a_scratch_store_until_its_session_ends() {
         scratch: Some(scratch.clone()),
         ..StagingPlace::default()
     };
-    let metadata = Metadata::open_with(store.clone(), clock(), place).unwrap();
+    let options = MetadataOptions {
+        staging: place,
+        ..MetadataOptions::default()
+    };
+    let metadata = Metadata::open_with(store.clone(), clock(), options).unwrap();
     assert!(!scratch.exists());
     store_contents(&metadata);
     let project = new_project(&metadata);

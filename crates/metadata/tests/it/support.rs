@@ -8,7 +8,7 @@ use lfsfs_common::clock::{TestClock, WallTime};
 use lfsfs_meta_store::{MemoryStore, MetaStore};
 use lfsfs_metadata::{
     Begun, Change, ChunkReceipt, CommitParams, CommitSession, DiffEntry, Metadata, MetadataError,
-    NodeFigures, Project, ProjectSettings, Published, Renames, StagingPlace,
+    MetadataOptions, NodeFigures, Project, ProjectSettings, Published, Renames, StagingPlace,
 };
 use lfsfs_types::{
     ChunkId, ChunkInfo, ContentId, ContentPlace, DirId, Kind, Name, NodeId, Origin, ProjectName,
@@ -67,10 +67,13 @@ pub(crate) fn open(store: Arc<dyn MetaStore>) -> Metadata {
 }
 
 /// A place with so much memory, and with a scratch store.
-pub(crate) fn staging_of(memory: usize) -> StagingPlace {
-    StagingPlace {
-        memory,
-        ..StagingPlace::default()
+pub(crate) fn staging_of(memory: usize) -> MetadataOptions {
+    MetadataOptions {
+        staging: StagingPlace {
+            memory,
+            ..StagingPlace::default()
+        },
+        ..MetadataOptions::default()
     }
 }
 
