@@ -281,7 +281,6 @@ fn fifty_thousand_files_take_little_memory_and_space() {
 }
 
 #[test]
-#[ignore = "known: redb gives free pages back only by compact(), which takes seconds for a million files"]
 fn a_clean_stop_gives_space_back() {
     let (tree, _) = make_tree(20_000);
     let (_, figures) = import_and_measure(tree.path(), 20_000);

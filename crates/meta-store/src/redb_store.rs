@@ -7,8 +7,9 @@
 //!   has a checksum of its own, which each read verifies: a damaged row is a typed error whenever it is
 //!   met. What a lookup can still miss, a row to which damaged pages lead no more, is found by
 //!   [`MetaStore::verify`].
-//! - **Rollback.** A file that was replaced by an older one is whole. So each batch counts up a sequence
-//!   row, and the number of the last flushed batch is kept beside the file.
+//! - **Rollback.** A file that was replaced by an older one is whole. So each batch counts up a number in a
+//!   row of its own, the [`Tally`], and that of the last flushed batch is kept beside the file. A page of an
+//!   older file is whole, too, and so are its rows: the tally has the sum of the checksums of all rows.
 //! - **Durability.** A batch waits for no disk; [`MetaStore::flush`] commits with two phases, because
 //!   the newest commit of one phase cannot be told from a torn one if it is damaged. Flushes that wait
 //!   for the same commit share it.
@@ -17,10 +18,12 @@
 //! - **Full disks.** A batch is refused while the disk still has some room, and reads go on.
 //!
 //! The layout is `format` and `flushed` (see [`directory`](crate::directory)) and `rows.redb`. A stored
-//! value is stamped as [`checksum`] says; the sequence row has the empty key, which no
-//! caller can use, and 8 bytes, little endian.
+//! value is stamped as [`checksum`] says; the tally has the empty key, which no caller can use, and two
+//! numbers of 8 bytes, little endian.
 
 mod file;
+mod new_rows;
+mod tally;
 
 use std::fs;
 use std::path::Path;
@@ -40,6 +43,8 @@ use crate::{
     OpenOptions, Read, Row, Rows, Write,
 };
 use file::{CountedFile, DeviceCounters};
+use new_rows::{Absent, NewRows};
+use tally::{Before, Tally};
 
 /// The name of the engine.
 pub(crate) const ENGINE: &str = "redb";
@@ -47,7 +52,7 @@ pub(crate) const ENGINE: &str = "redb";
 pub(crate) const ROWS_FILE: &str = "rows.redb";
 
 const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
-/// Where the number of the last batch lies: the one key that no caller can use.
+/// Where the [`Tally`] lies: the one key that no caller can use.
 const SEQUENCE_KEY: &[u8] = b"";
 
 /// How many rows are verified between two questions whether to go on.
@@ -112,7 +117,7 @@ impl RedbStore {
             cache_bytes_max: options.cache_bytes as u64,
         };
         let sequence = if store.directory.has_format()? {
-            store.verify()?
+            store.expect_flushed()?
         } else {
             store.create()?
         };
@@ -129,7 +134,7 @@ impl RedbStore {
                 return Err(self.directory.corrupt("there is data but no format file"));
             }
             drop(found);
-            self.put(table, SEQUENCE_KEY, &0u64.to_le_bytes())?;
+            self.put_tally(table, Tally::default())?;
             Ok(Change::Commit(()))
         })?;
         lfsfs_common::durable::sync_dir(self.directory.path())
@@ -140,10 +145,13 @@ impl RedbStore {
     }
 
     /// Checks that the file is not older than the last flush, and makes durable what it holds.
-    fn verify(&self) -> Result<u64, MetaError> {
+    fn expect_flushed(&self) -> Result<u64, MetaError> {
         let flushed = self.flushed.read(&self.directory)?;
         let sequence = self.change(Durability::Immediate, |table| {
-            Ok(Change::Commit(self.sequence(table)?))
+            let tally = self.tally(table)?;
+            // A store of an earlier program has no sum in it.
+            self.put_tally(table, tally)?;
+            Ok(Change::Commit(tally.sequence))
         })?;
         self.directory.expect_flushed(flushed, sequence)?;
         Ok(sequence)
@@ -199,49 +207,109 @@ impl RedbStore {
         })
     }
 
-    fn apply_to(&self, table: &mut Table<'_>, batch: Batch) -> Result<Change<Applied>, MetaError> {
-        if let Some(index) = batch.first_failed(|key| self.find(table, key))? {
-            return Ok(Change::Abort(Applied::Conflict { index }));
+    /// Makes a batch; `None` if a row is there that must not be, which aborts it.
+    ///
+    /// That a row is absent which the batch puts is seen when it is put, where that is in the order of the
+    /// writes. It saves a lookup for each new row.
+    fn apply_to(
+        &self,
+        table: &mut Table<'_>,
+        batch: &Batch,
+        absent: Absent,
+    ) -> Result<Change<Option<Applied>>, MetaError> {
+        let new = match absent {
+            Absent::SeenFirst => NewRows::default(),
+            Absent::SeenWhenPut => NewRows::of(batch),
+        };
+        let others = |index: &usize| !new.preconditions.contains(index);
+        if let Some(index) = batch.first_failed_of(others, |key| self.find(table, key))? {
+            return Ok(Change::Abort(Some(Applied::Conflict { index })));
         }
         if batch.is_empty() {
-            return Ok(Change::Abort(Applied::Done));
+            return Ok(Change::Abort(Some(Applied::Done)));
         }
         // Before anything is written, so that a full disk does not stop the store.
         self.directory.check_room()?;
-        for write in batch.writes {
-            match write {
-                Write::Put(key, value) => self.put(table, &key, &value)?,
-                Write::Delete(key) => {
-                    let removed = table.remove(key.as_slice());
-                    removed.map(drop).map_err(|error| self.failed(error))?;
-                }
+        let mut tally = self.tally(table)?;
+        for (index, write) in batch.writes.iter().enumerate() {
+            let before = match write {
+                Write::Put(key, value) => self.put(table, &mut tally, key, value)?,
+                Write::Delete(key) => self.delete(table, &mut tally, key)?,
+            };
+            if before == Before::Present && new.writes.contains(&index) {
+                return Ok(Change::Abort(None));
             }
         }
-        let next = self.sequence(table)? + 1;
-        self.put(table, SEQUENCE_KEY, &next.to_le_bytes())?;
-        Ok(Change::Commit(Applied::Done))
+        tally.sequence += 1;
+        self.put_tally(table, tally)?;
+        Ok(Change::Commit(Some(Applied::Done)))
     }
 
-    fn put(&self, table: &mut Table<'_>, key: &[u8], value: &[u8]) -> Result<(), MetaError> {
-        let (_, stored) = checksum::stamp(key, value);
+    fn put(
+        &self,
+        table: &mut Table<'_>,
+        tally: &mut Tally,
+        key: &[u8],
+        value: &[u8],
+    ) -> Result<Before, MetaError> {
+        let (sum, stored) = checksum::stamp(key, value);
         let before = table.insert(key, stored.as_slice());
+        let before = before.map_err(|error| self.failed(error))?;
+        tally.sum = tally.sum.wrapping_add(u64::from(sum));
+        tally.take_off(key, before)
+    }
+
+    fn delete(
+        &self,
+        table: &mut Table<'_>,
+        tally: &mut Tally,
+        key: &[u8],
+    ) -> Result<Before, MetaError> {
+        let before = table.remove(key);
+        tally.take_off(key, before.map_err(|error| self.failed(error))?)
+    }
+
+    fn put_tally(&self, table: &mut Table<'_>, tally: Tally) -> Result<(), MetaError> {
+        let (_, stored) = checksum::stamp(SEQUENCE_KEY, &tally.encode());
+        let before = table.insert(SEQUENCE_KEY, stored.as_slice());
         before.map(drop).map_err(|error| self.failed(error))
     }
 
-    /// Returns the number of the last batch.
-    fn sequence(
+    /// Returns the number of the last batch, and the sum of the rows.
+    fn tally(
         &self,
         table: &impl ReadableTable<&'static [u8], &'static [u8]>,
-    ) -> Result<u64, MetaError> {
+    ) -> Result<Tally, MetaError> {
         let stored = self.stored(table, SEQUENCE_KEY)?;
         let stored = stored.ok_or_else(|| self.directory.corrupt("all rows are gone"))?;
-        match stored.as_slice().try_into() {
-            Ok(bytes) => Ok(u64::from_le_bytes(bytes)),
-            Err(_) => Err(MetaError::corrupt(
-                "a sequence of a wrong length",
+        match stored.as_slice().as_chunks() {
+            ([sequence, sum], []) => Ok(Tally {
+                sequence: u64::from_le_bytes(*sequence),
+                sum: u64::from_le_bytes(*sum),
+            }),
+            ([sequence], []) => Ok(Tally {
+                sequence: u64::from_le_bytes(*sequence),
+                sum: self.add_up(table)?,
+            }),
+            _ => Err(MetaError::corrupt(
+                "a tally of a wrong length",
                 SEQUENCE_KEY,
             )),
         }
+    }
+
+    fn add_up(
+        &self,
+        table: &impl ReadableTable<&'static [u8], &'static [u8]>,
+    ) -> Result<u64, MetaError> {
+        let mut sum = 0_u64;
+        let rows = table.range::<&[u8]>(KeyRange::all().of_callers().bounds());
+        for entry in rows.map_err(|error| self.failed(error))? {
+            let (key, stored) = entry.map_err(|error| self.failed(error))?;
+            let (one, _) = checksum::check(key.value(), stored.value())?;
+            sum = sum.wrapping_add(u64::from(one));
+        }
+        Ok(sum)
     }
 
     fn find(
@@ -319,11 +387,14 @@ impl RedbStore {
         let rows = table
             .range::<&[u8]>(..)
             .map_err(|error| self.failed(error))?;
-        let mut count = 0;
+        let (mut count, mut sum) = (0, 0_u64);
         for entry in rows {
             let (key, stored) = entry.map_err(|error| self.failed(error))?;
             let (key, stored) = (key.value(), stored.value());
-            checksum::check(key, stored)?;
+            let (one, _) = checksum::check(key, stored)?;
+            if key != SEQUENCE_KEY {
+                sum = sum.wrapping_add(u64::from(one));
+            }
             let found = table.get(key).map_err(|error| self.failed(error))?;
             if found.is_none_or(|found| found.value() != stored) {
                 return Err(self.misled(key));
@@ -334,10 +405,13 @@ impl RedbStore {
             }
         }
         let expected = table.len().map_err(|error| self.failed(error))?;
-        if count == expected {
+        let what = if count != expected {
+            format!("{count} rows are there of {expected}")
+        } else if sum != self.tally(table)?.sum {
+            "rows are those of an earlier moment".to_owned()
+        } else {
             return Ok(true);
-        }
-        let what = format!("{count} rows are there of {expected}");
+        };
         Err(self.stopped_by(self.directory.corrupt(what)))
     }
 
@@ -389,18 +463,27 @@ impl MetaStore for RedbStore {
 
     fn apply(&self, batch: Batch) -> Result<Applied, MetaError> {
         batch.check(self.batch_ops_max())?;
-        self.change(Durability::None, |table| self.apply_to(table, batch))
+        let apply = |absent| {
+            self.change(Durability::None, |table| {
+                self.apply_to(table, &batch, absent)
+            })
+        };
+        let applied = match apply(Absent::SeenWhenPut)? {
+            Some(applied) => Some(applied),
+            None => apply(Absent::SeenFirst)?,
+        };
+        applied.ok_or_else(|| self.directory.corrupt("a row is there and is not found"))
     }
 
     fn flush(&self) -> Result<(), MetaError> {
         // What was applied before this call is in every commit that begins from here on.
-        let wanted = self.look(|table| self.sequence(table))?;
+        let wanted = self.look(|table| self.tally(table))?.sequence;
         let mut durable = self.durable();
         if *durable >= wanted {
             return Ok(());
         }
         let sequence = self.change(Durability::Immediate, |table| {
-            Ok(Change::Commit(self.sequence(table)?))
+            Ok(Change::Commit(self.tally(table)?.sequence))
         })?;
         *durable = sequence;
         self.flushed

@@ -357,9 +357,19 @@ impl Batch {
     /// Returns which precondition fails first, where `find` returns the value of a key.
     pub(crate) fn first_failed<V: AsRef<[u8]>>(
         &self,
+        find: impl FnMut(&[u8]) -> Result<Option<V>, MetaError>,
+    ) -> Result<Option<usize>, MetaError> {
+        self.first_failed_of(|_| true, find)
+    }
+
+    /// As [`first_failed`](Self::first_failed), of those preconditions that `is_asked` takes.
+    pub(crate) fn first_failed_of<V: AsRef<[u8]>>(
+        &self,
+        is_asked: impl Fn(&usize) -> bool,
         mut find: impl FnMut(&[u8]) -> Result<Option<V>, MetaError>,
     ) -> Result<Option<usize>, MetaError> {
-        for (index, condition) in self.preconditions.iter().enumerate() {
+        let asked = self.preconditions.iter().enumerate();
+        for (index, condition) in asked.filter(|(index, _)| is_asked(index)) {
             let found = find(condition.key())?;
             if !condition.holds(found.as_ref().map(AsRef::as_ref)) {
                 return Ok(Some(index));

@@ -312,7 +312,6 @@ fn a_page_of_an_earlier_moment_is_found_beside_other_calls_too() {
 
 /// Such a page has the same keys, and each row of it is whole.
 #[test]
-#[ignore = "known: the check beside other calls looks at no sum that is kept outside of a page"]
 fn a_page_of_the_same_rows_is_found_beside_other_calls_too() {
     check_older_pages(12, Check::Beside, fill_then_change_one_row);
 }
