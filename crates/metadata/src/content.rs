@@ -7,7 +7,6 @@
 //! Nothing here is flushed: publishing a version flushes all that came before it, and a client that
 //! lost its server asks again what is missing.
 
-mod filter;
 mod forget;
 mod presence;
 mod record;
@@ -21,7 +20,6 @@ use lfsfs_types::content::{Content, Piece, PieceList};
 use lfsfs_types::limits::PIECES_INLINE_MAX;
 use lfsfs_types::{ChunkId, ChunkInfo, ContentId, ContentPlace, NodeId};
 
-pub(crate) use self::filter::ContentFilter;
 pub use self::forget::Forgotten;
 pub(crate) use self::presence::{Presence, PresenceCheck};
 pub use self::resolve::{ChunkLocation, Resolution, Resolved, ResolvedContents};
@@ -224,7 +222,7 @@ impl Metadata {
         Ok(rows)
     }
 
-    /// Adds all contents that have a row to the filter; see [`ContentFilter`].
+    /// Adds all contents that have a row to the filter; see [`ContentFilter`](crate::content_filter::ContentFilter).
     pub(crate) fn fill_filter(&self) -> Result<()> {
         let contents = KeyRange::prefix(&[table::CONTENT]);
         for row in self.store().scan_all(contents, SCAN_PAGE) {

@@ -16,6 +16,7 @@ mod changed;
 mod check;
 mod commit;
 mod content;
+mod content_filter;
 mod counts;
 mod diff;
 mod error;

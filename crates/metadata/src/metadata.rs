@@ -9,7 +9,7 @@ use lfsfs_common::random::random_bytes;
 use lfsfs_meta_store::{Batch, KeyRange, MetaStore, MetaStoreExt as _};
 use lfsfs_types::{ClusterId, ProjectId, SessionId, Timestamp};
 
-use crate::content::ContentFilter;
+use crate::content_filter::ContentFilter;
 use crate::error::{MetadataError, Result};
 use crate::keys::{self, table};
 use crate::rows::{self, ClusterRow, RowValue};
