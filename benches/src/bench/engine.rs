@@ -11,6 +11,7 @@ use crate::sizes::to_float;
 pub(super) struct Figures {
     batches: u64,
     flushes: u64,
+    rows_read: u64,
     device_syncs: u64,
     device_bytes: u64,
 }
@@ -20,6 +21,7 @@ pub(super) struct Figures {
 pub(super) struct Cost {
     pub(super) batches: f64,
     pub(super) flushes: f64,
+    pub(super) rows_read: f64,
     pub(super) syncs: f64,
     pub(super) bytes: f64,
 }
@@ -46,6 +48,7 @@ impl Figures {
         Cost {
             batches: each(self.batches, before.batches),
             flushes: each(self.flushes, before.flushes),
+            rows_read: each(self.rows_read, before.rows_read),
             syncs: each(self.device_syncs, before.device_syncs),
             bytes: each(self.device_bytes, before.device_bytes),
         }
@@ -62,16 +65,18 @@ mod tests {
 
     #[test]
     fn a_cost_is_the_difference_for_each_commit() {
-        let before =
-            r#"{"engine":{"batches":1,"flushes":2,"device_syncs":3,"device_bytes":4,"x":0}}"#;
-        let after = r#"{"engine":{"batches":5,"flushes":4,"device_syncs":3,"device_bytes":8196}}"#;
+        let before = r#"{"engine":{"batches":1,"flushes":2,"rows_read":7,
+            "device_syncs":3,"device_bytes":4,"x":0}}"#;
+        let after = r#"{"engine":{"batches":5,"flushes":4,"rows_read":7,
+            "device_syncs":4,"device_bytes":8196}}"#;
         let cost = figures(after)
             .unwrap()
             .since(&figures(before).unwrap(), 2.0);
         let expected = Cost {
             batches: 2.0,
             flushes: 1.0,
-            syncs: 0.0,
+            rows_read: 0.0,
+            syncs: 0.5,
             bytes: 4096.0,
         };
         assert_eq!(cost, expected);
@@ -79,8 +84,8 @@ mod tests {
 
     #[test]
     fn an_engine_that_does_not_tell_is_no_engine_to_measure() {
-        let json =
-            r#"{"engine":{"batches":1,"flushes":2,"device_syncs":null,"device_bytes":null}}"#;
+        let json = r#"{"engine":{"batches":1,"flushes":2,"rows_read":7,
+            "device_syncs":null,"device_bytes":null}}"#;
         assert!(figures(json).is_err());
     }
 }

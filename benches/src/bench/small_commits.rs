@@ -93,6 +93,8 @@ struct Measured {
     commits: Timings,
     /// Of each commit.
     cost: Cost,
+    /// CPU time of the server, in seconds, of each commit.
+    cpu: f64,
     /// The part of the commits that the server rebased.
     rebased: f64,
 }
@@ -115,12 +117,15 @@ impl Server {
 
     fn measure(&self, point: Point, time: Duration) -> anyhow::Result<Measured> {
         let writers = self.runtime.block_on(self.writers(point))?;
+        let cpu_before = self.instance.server_cpu()?;
         let before = Figures::of(&self.instance)?;
         let (writers, commits) = self.runtime.block_on(work(writers, time))?;
         let after = Figures::of(&self.instance)?;
+        let cpu = self.instance.server_cpu()?.saturating_sub(cpu_before);
         let rebased = writers.iter().map(Writer::rebased).sum();
         Ok(Measured {
             cost: after.since(&before, commits.count()),
+            cpu: cpu.as_secs_f64() / commits.count(),
             rebased: to_float(rebased) / commits.count(),
             commits,
         })
@@ -163,8 +168,10 @@ struct PointLines {
     rate: Line,
     median: Line,
     slow: Line,
+    cpu: Line,
     batches: Line,
     flushes: Line,
+    rows_read: Line,
     syncs: Line,
     bytes: Line,
     rebased: Option<Line>,
@@ -178,8 +185,10 @@ impl PointLines {
             rate: line(&point.name(), Unit::PerSecond),
             median: line("  time, median", Unit::Seconds),
             slow: line("  time, 99th percentile", Unit::Seconds),
+            cpu: line("  CPU time of the server, each", Unit::Seconds),
             batches: line("  batches, each", Unit::Count),
             flushes: line("  flushes, each", Unit::Count),
+            rows_read: line("  rows read, each", Unit::Count),
             syncs: line("  syncs of the device, each", Unit::Count),
             bytes: line("  bytes to the device, each", Unit::Bytes),
             rebased: is_shared.then(|| line("  rebased, part of all", Unit::Count)),
@@ -190,6 +199,7 @@ impl PointLines {
         let Measured {
             commits,
             cost,
+            cpu,
             rebased,
         } = ours;
         self.rate.push(theirs.per_second(), commits.per_second());
@@ -197,8 +207,10 @@ impl PointLines {
             .push(theirs.took.median(), commits.took.median());
         let slow = (theirs.took.percentile_99(), commits.took.percentile_99());
         self.slow.push(slow.0, slow.1);
+        self.cpu.push_ours(*cpu);
         self.batches.push_ours(cost.batches);
         self.flushes.push_ours(cost.flushes);
+        self.rows_read.push_ours(cost.rows_read);
         self.syncs.push(1.0, cost.syncs);
         self.bytes.push(to_float(APPEND_LEN as u64), cost.bytes);
         if let Some(line) = &mut self.rebased {
@@ -207,8 +219,10 @@ impl PointLines {
     }
 
     fn all(self) -> Vec<Line> {
-        let times = [self.rate, self.median, self.slow];
-        let costs = [self.batches, self.flushes, self.syncs, self.bytes];
-        times.into_iter().chain(costs).chain(self.rebased).collect()
+        let times = [self.rate, self.median, self.slow, self.cpu];
+        let calls = [self.batches, self.flushes, self.rows_read];
+        let device = [self.syncs, self.bytes];
+        let lines = times.into_iter().chain(calls).chain(device);
+        lines.chain(self.rebased).collect()
     }
 }

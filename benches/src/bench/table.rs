@@ -43,7 +43,7 @@ fn with_range(samples: &Samples, show: impl Fn(f64) -> String) -> String {
 
 fn columns([row, what, theirs, ours, ratio, bar, verdict]: [String; 7]) -> String {
     let line =
-        format!("{row:<2} {what:<36} {theirs:>25} {ours:>25} {ratio:>22} {bar:>8}  {verdict}");
+        format!("{row:<2} {what:<38} {theirs:>25} {ours:>25} {ratio:>22} {bar:>8}  {verdict}");
     line.trim_end().to_owned()
 }
 
