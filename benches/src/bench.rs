@@ -1,19 +1,26 @@
-//! The benchmark: eight rows, both sides of each measured in one run.
+//! The benchmark: ten rows, both sides of each measured in one run.
 //!
 //! Each row gets a fresh ext4 in a preallocated loop image with direct I/O, on which both sides
 //! lie, and runs its rounds one side after the other. docs/benchmarks.md says what each row is.
 
+mod append;
 mod cold;
 mod commit;
 mod edit;
+mod engine;
 mod import;
 mod line;
+mod load;
+mod mixed;
 mod mount;
+mod reader;
 mod setting;
+mod small_commits;
 mod switch;
 mod table;
 mod warm;
 mod write;
+mod writer;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -36,7 +43,7 @@ pub struct Options {
     /// How often both sides of a row are measured
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// Files in the tree that is made for the rows a to d, g and h
+    /// Files in the tree that is made for the rows a to d, g, h and j
     #[arg(long, default_value_t = 22_000)]
     files: usize,
     /// Measure with this tree, such as a real node_modules
@@ -45,6 +52,9 @@ pub struct Options {
     /// Bytes in the file of row e
     #[arg(long, default_value_t = 1_000_000_000)]
     file_bytes: u64,
+    /// Seconds for which clients work at a point of the rows i and j
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
+    seconds: u64,
     /// The rows to measure
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = Row::ALL)]
     rows: Vec<Row>,
@@ -73,10 +83,14 @@ pub enum Row {
     G,
     /// Untar, commit, rm -rf in a writable mount, against ext4
     H,
+    /// Small durable commits a second from many clients, against fdatasync
+    I,
+    /// Commits and listings at the same time, against each alone
+    J,
 }
 
 impl Row {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 10] = [
         Self::A,
         Self::B,
         Self::C,
@@ -85,11 +99,18 @@ impl Row {
         Self::F,
         Self::G,
         Self::H,
+        Self::I,
+        Self::J,
     ];
 
     /// Whether it is about the tree that can be chosen.
     const fn has_tree(self) -> bool {
-        !matches!(self, Self::E | Self::F)
+        !matches!(self, Self::E | Self::F | Self::I)
+    }
+
+    /// Whether a small disk is enough for it.
+    const fn writes_little(self) -> bool {
+        matches!(self, Self::I | Self::J)
     }
 }
 
@@ -104,6 +125,8 @@ impl std::fmt::Display for Row {
             Self::F => "f",
             Self::G => "g",
             Self::H => "h",
+            Self::I => "i",
+            Self::J => "j",
         })
     }
 }
@@ -160,6 +183,8 @@ fn measure(setting: &Setting, row: Row) -> anyhow::Result<Vec<Line>> {
         Row::F => commit::measure(setting),
         Row::G => switch::measure(setting),
         Row::H => write::measure(setting),
+        Row::I => small_commits::measure(setting),
+        Row::J => mixed::measure(setting),
     };
     lines.with_context(|| format!("row {row}"))
 }

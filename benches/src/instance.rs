@@ -120,6 +120,13 @@ impl Instance {
         processes::cpu_of(self.server.id())
     }
 
+    /// Returns what the server tells of itself, as one JSON object.
+    pub(crate) fn stats(&self) -> anyhow::Result<Vec<u8>> {
+        let mut command = Command::new(&self.programs.lfsfsd);
+        command.args(["stats", "--json", "--server", &self.address]);
+        Ok(command::run(&mut command)?.stdout)
+    }
+
     /// Stops the server as an administrator does; it must end well.
     pub(crate) fn stop(mut self) -> anyhow::Result<()> {
         let status = self.server.terminate(STOP_TIMEOUT)?;

@@ -2,7 +2,8 @@
 //!
 //! Both programs of this package, `bench` and `demo`, drive `lfsfs` and `lfsfsd` as a user does:
 //! as processes, through their command lines, in a scratch directory that is gone afterwards.
-//! They link nothing of the product, so what they measure is what a user gets.
+//! They link nothing of the product but its client, for the rows of many clients at once, so what they
+//! measure is what a user gets.
 
 pub mod bench;
 pub mod demo;

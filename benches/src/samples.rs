@@ -12,6 +12,11 @@ impl Samples {
         self.0.push(sample);
     }
 
+    /// Adds those of `others` behind its own.
+    pub(crate) fn append(&mut self, mut others: Self) {
+        self.0.append(&mut others.0);
+    }
+
     /// Returns the middle one, or the mean of the middle two.
     pub(crate) fn median(&self) -> f64 {
         let sorted = self.sorted();
@@ -20,6 +25,22 @@ impl Samples {
             len if len % 2 == 1 => sorted[len / 2],
             len => f64::midpoint(sorted[len / 2 - 1], sorted[len / 2]),
         }
+    }
+
+    /// Returns the one that 99 of 100 do not exceed.
+    pub(crate) fn percentile_99(&self) -> f64 {
+        let sorted = self.sorted();
+        let rank = (sorted.len() * 99).div_ceil(100);
+        let index = rank.saturating_sub(1);
+        sorted.get(index).copied().unwrap_or(f64::NAN)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
     }
 
     pub(crate) fn min(&self) -> f64 {
@@ -67,6 +88,14 @@ mod tests {
         assert_eq!((odd.min(), odd.median(), odd.max()), (1.0, 3.0, 5.0));
         assert!((samples(&[4.0, 1.0, 2.0, 100.0]).median() - 3.0).abs() < f64::EPSILON);
         assert!(Samples::default().median().is_nan());
+    }
+
+    #[test]
+    fn one_of_a_hundred_may_exceed_the_percentile() {
+        let hundred: Samples = (1..=100).map(f64::from).collect();
+        assert!((hundred.percentile_99() - 99.0).abs() < f64::EPSILON);
+        assert!((samples(&[3.0, 1.0]).percentile_99() - 3.0).abs() < f64::EPSILON);
+        assert!(Samples::default().percentile_99().is_nan());
     }
 
     #[test]

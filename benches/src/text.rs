@@ -31,6 +31,33 @@ pub(crate) fn bytes(bytes: f64) -> String {
     }
 }
 
+/// Returns `0.4/s`, `38/s`, `1,234/s`.
+pub(crate) fn per_second(rate: f64) -> String {
+    match rate {
+        ..10.0 => format!("{rate:.1}/s"),
+        ..1000.0 => format!("{rate:.0}/s"),
+        _ => format!("{}/s", count(whole(rate))),
+    }
+}
+
+/// Returns `0.25`, `3.00`, `12.0`, `120`.
+pub(crate) fn average(average: f64) -> String {
+    match average {
+        ..10.0 => format!("{average:.2}"),
+        ..100.0 => format!("{average:.1}"),
+        _ => format!("{average:.0}"),
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a rate, far below 2^53 and not below zero"
+)]
+fn whole(rate: f64) -> u64 {
+    rate.round() as u64
+}
+
 /// Returns a ratio with as many digits as tell something: `0.012x`, `1.06x`, `22x`.
 pub(crate) fn ratio(ratio: f64) -> String {
     if !ratio.is_finite() {
@@ -75,5 +102,9 @@ mod tests {
             [7, 1_000, 1_234_567].map(count),
             ["7", "1,000", "1,234,567"]
         );
+        let rates = [0.42, 38.2, 1234.4].map(per_second);
+        assert_eq!(rates, ["0.4/s", "38/s", "1,234/s"]);
+        let averages = [0.25, 12.34, 120.4].map(average);
+        assert_eq!(averages, ["0.25", "12.3", "120"]);
     }
 }

@@ -10,6 +10,10 @@ use crate::samples::Samples;
 pub(super) enum Unit {
     Seconds,
     Bytes,
+    /// How often something is done in a second: more is better, and so is a higher ratio.
+    PerSecond,
+    /// How many there are, on an average.
+    Count,
 }
 
 /// What must be reached, and what would be better still.
@@ -74,6 +78,11 @@ impl Line {
         self.ours.push(ours);
     }
 
+    /// Adds what one round gave where the other side has no such thing.
+    pub(super) fn push_ours(&mut self, ours: f64) {
+        self.ours.push(ours);
+    }
+
     pub(super) fn ratios(&self) -> Samples {
         self.ours.ratio_to(&self.theirs)
     }
@@ -100,6 +109,8 @@ impl Line {
         let unit = match self.unit {
             Unit::Seconds => "seconds",
             Unit::Bytes => "bytes",
+            Unit::PerSecond => "per_second",
+            Unit::Count => "count",
         };
         json!({
             "row": self.row,

@@ -20,6 +20,8 @@ pub(super) const PROJECT: &str = "bench";
 pub(super) const SOURCE: &str = "bench@v1";
 
 const DISK_BYTES_MIN: f64 = 8e9;
+/// For a row that stores a tree once at most.
+const SMALL_DISK_BYTES_MIN: f64 = 2e9;
 /// The tree, its archive, an unpacked copy, what the server keeps, a cache, and room to spare.
 const DISK_BYTES_PER_TREE_BYTE: f64 = 8.0;
 
@@ -37,11 +39,16 @@ impl Setting {
     pub(super) fn new(programs: &Programs, options: &Options, row: Row) -> anyhow::Result<Self> {
         let given = options.tree.as_deref().map(sizes::disk_usage).transpose()?;
         let bytes = given.unwrap_or_default() * DISK_BYTES_PER_TREE_BYTE;
+        let bytes_min = if row.writes_little() {
+            SMALL_DISK_BYTES_MIN
+        } else {
+            DISK_BYTES_MIN
+        };
         let setting = Self {
             programs: programs.clone(),
             options: options.clone(),
             row,
-            disk: LoopDisk::new(whole(bytes.max(DISK_BYTES_MIN)))?,
+            disk: LoopDisk::new(whole(bytes.max(bytes_min)))?,
         };
         if row.has_tree() {
             setting.make_tree().context("make the tree")?;
@@ -82,6 +89,11 @@ impl Setting {
 
     pub(super) fn file_bytes(&self) -> u64 {
         self.options.file_bytes
+    }
+
+    /// For how long clients work at one point.
+    pub(super) fn point_time(&self) -> Duration {
+        Duration::from_secs(self.options.seconds)
     }
 
     /// Starts a server with its data in the place `name`, and one project.

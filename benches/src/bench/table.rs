@@ -14,6 +14,8 @@ pub(super) fn line(line: &Line) -> String {
     let unit = |value| match line.unit {
         Unit::Seconds => text::seconds(value),
         Unit::Bytes => text::bytes(value),
+        Unit::PerSecond => text::per_second(value),
+        Unit::Count => text::average(value),
     };
     let bar = match line.bar {
         Bar::Ratio { bar, .. } => text::ratio(bar),
@@ -32,13 +34,16 @@ pub(super) fn line(line: &Line) -> String {
 }
 
 fn with_range(samples: &Samples, show: impl Fn(f64) -> String) -> String {
+    if samples.is_empty() {
+        return "-".to_owned();
+    }
     let (low, high) = (show(samples.min()), show(samples.max()));
     format!("{} ({low}-{high})", show(samples.median()))
 }
 
 fn columns([row, what, theirs, ours, ratio, bar, verdict]: [String; 7]) -> String {
     let line =
-        format!("{row:<2} {what:<34} {theirs:>25} {ours:>25} {ratio:>22} {bar:>8}  {verdict}");
+        format!("{row:<2} {what:<38} {theirs:>25} {ours:>25} {ratio:>22} {bar:>8}  {verdict}");
     line.trim_end().to_owned()
 }
 
@@ -63,5 +68,14 @@ mod tests {
                         1.05x (1.00x-1.20x) 1.10x pass";
         assert_eq!(words.join(" "), expected);
         assert!(head().ends_with("bar"));
+    }
+
+    #[test]
+    fn a_side_that_has_no_such_thing_shows_nothing() {
+        let mut measured = Line::new(Row::I, "flushes", Unit::Count, Bar::None);
+        measured.push_ours(2.0);
+        let text = line(&measured);
+        let words: Vec<_> = text.split_whitespace().collect();
+        assert_eq!(words.join(" "), "i flushes - 2.00 (2.00-2.00) -");
     }
 }
