@@ -180,11 +180,15 @@ fn open_metadata(
     };
     let store = match place.open(OpenOptions::default()) {
         Err(ServerError::MetaStore(error)) if error.is_corrupt() => {
-            let unchecked = place.open(OpenOptions {
+            let problem = full_text(&error);
+            let options = OpenOptions {
                 check_max: 0,
                 ..OpenOptions::default()
-            })?;
-            tell(full_text(&error));
+            };
+            let unchecked = place.open(options);
+            // What the check found says more than what comes of going on.
+            let unchecked = unchecked.map_err(|_| ServerError::MetaStore(error))?;
+            tell(problem);
             unchecked
         }
         opened => opened?,

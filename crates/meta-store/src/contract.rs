@@ -19,7 +19,7 @@ pub type NewStore<'a> = &'a dyn Fn() -> Box<dyn MetaStore>;
 ///
 /// If the engine breaks the contract.
 pub fn run_all(new_store: NewStore<'_>) {
-    let checks: [fn(&dyn MetaStore); 16] = [
+    let checks: [fn(&dyn MetaStore); 17] = [
         reads::absent_keys_are_none,
         reads::rows_come_in_byte_order,
         reads::ranges_have_exact_ends,
@@ -30,6 +30,7 @@ pub fn run_all(new_store: NewStore<'_>) {
         reads::pages_cover_a_range_of_any_size,
         batches::values_of_any_bytes_and_size,
         batches::preconditions_decide_over_all_writes,
+        batches::preconditions_are_of_the_moment_before,
         batches::conflict_names_the_first_failure,
         batches::last_write_to_a_key_counts,
         batches::limits_are_typed_errors,

@@ -52,6 +52,27 @@ pub(super) fn preconditions_decide_over_all_writes(store: &dyn MetaStore) {
     );
 }
 
+pub(super) fn preconditions_are_of_the_moment_before(store: &dyn MetaStore) {
+    fill(store, &[row(*b"a", *b"1")]);
+    let mut batch = Batch::new();
+    batch.require_absent(*b"a").delete(*b"a").put(*b"a", *b"2");
+    let applied = store.apply(batch).expect("apply");
+    assert_eq!(applied, Applied::Conflict { index: 0 });
+    let mut batch = Batch::new();
+    batch
+        .require_absent(*b"b")
+        .put(*b"b", *b"1")
+        .put(*b"b", *b"2");
+    assert!(store.apply(batch).expect("apply").is_done(), "it is absent");
+    let mut batch = Batch::new();
+    batch.require_absent(*b"c").require_absent(*b"b");
+    batch.put(*b"c", *b"1").put(*b"b", *b"3");
+    let applied = store.apply(batch).expect("apply");
+    assert_eq!(applied, Applied::Conflict { index: 1 });
+    let found = rows(store, KeyRange::all());
+    assert_eq!(found, [row(*b"a", *b"1"), row(*b"b", *b"2")]);
+}
+
 pub(super) fn conflict_names_the_first_failure(store: &dyn MetaStore) {
     fill(store, &[row(*b"a", *b"1")]);
     let mut batch = Batch::new();

@@ -25,6 +25,11 @@ impl NewRows {
     /// Finds them where preconditions and writes are in about the same order; others stay out.
     pub(super) fn of(batch: &Batch) -> Self {
         let mut new = Self::default();
+        // What the batch removes itself is absent when it is put.
+        let removes = |write: &Write| matches!(write, Write::Delete(_));
+        if batch.writes.iter().any(removes) {
+            return new;
+        }
         let mut writes = batch.writes.iter().enumerate();
         for (index, condition) in batch.preconditions.iter().enumerate() {
             let Precondition::Absent(key) = condition else {
@@ -52,10 +57,12 @@ mod tests {
         let mut batch = Batch::new();
         batch.require_equals(*b"a", *b"1").put(*b"a", *b"2");
         batch.require_absent(*b"b").put(*b"b", *b"1");
-        batch.require_absent(*b"x").delete(*b"x");
+        batch.put(*b"x", *b"1");
         batch.require_absent(*b"c").put(*b"c", *b"1");
         let new = NewRows::of(&batch);
-        assert_eq!(new.preconditions, HashSet::from([1, 3]));
+        assert_eq!(new.preconditions, HashSet::from([1, 2]));
         assert_eq!(new.writes, HashSet::from([1, 3]));
+        batch.delete(*b"c");
+        assert!(NewRows::of(&batch).writes.is_empty());
     }
 }

@@ -46,6 +46,15 @@ impl CommitSession {
     /// After an error nothing was published, unless the store itself failed: then opening a commit
     /// with the same version id tells whether it was.
     pub fn publish(self) -> Result<Published> {
+        let published = self.publish_alone()?;
+        // Commits that follow need not wait for the disk: what is durable of them has this one below it. One
+        // that changes nothing is answered with a version that may not be durable yet, either.
+        self.metadata.store().flush()?;
+        Ok(published)
+    }
+
+    /// Publishes while no other commit of this process publishes to the project.
+    fn publish_alone(&self) -> Result<Published> {
         let lock = self.metadata.publishing_lock(self.params.project);
         let _guard = lock.lock().unwrap_or_else(PoisonError::into_inner);
         let lease = Lease::take(&self.metadata, self.params.project)?;
@@ -240,7 +249,6 @@ impl CommitSession {
                 return Err(MetadataError::InvalidVersionId { id: record.id });
             }
         }
-        self.metadata.store().flush()?;
         Ok(record)
     }
 }
