@@ -1,12 +1,12 @@
 //! The listing of a directory at a version, page by page in the order of the names.
 //!
 //! It merges the live rows with the closed rows that stop behind the version, which costs what
-//! changed since that version. Where that is more than twice a page, the closed names are skipped
-//! through instead, name by name.
+//! changed since that version. Where that is much, the closed names are skipped through instead, name by
+//! name: however often a name changed, it is looked at once.
 
 use std::collections::BTreeMap;
 
-use lfsfs_meta_store::{KeyRange, Read, Row, Rows};
+use lfsfs_meta_store::{KeyRange, MetaStoreExt as _, Read, Row, Rows};
 use lfsfs_types::limits::PAGE_ENTRIES_MAX;
 use lfsfs_types::{DirId, Name, ProjectId, Record, VersionId, VersionNumber};
 
@@ -54,6 +54,18 @@ impl Metadata {
     }
 }
 
+/// Closed rows that are merged with the live ones; of more the names are skipped through.
+const MERGED_MAX: usize = 256;
+/// Closed names that are read at once, at most, while they are skipped through.
+const SKIPPED_MAX: usize = 64;
+
+/// Names with closed rows.
+struct ClosedNames {
+    names: Vec<Name>,
+    /// The last name that was covered; `None` if all are.
+    horizon: Option<Name>,
+}
+
 /// The part of a directory's names that one read covered.
 struct Span {
     entries: BTreeMap<Name, Record>,
@@ -94,7 +106,7 @@ impl View<'_> {
             &keys::directory_rows(table::CLOSED, self.project, dir),
         );
         let live = self.names_behind(table::LIVE, dir, after);
-        [Read::scan(live, rows), Read::scan(closed, 2 * rows)]
+        [Read::scan(live, rows), Read::scan(closed, MERGED_MAX)]
     }
 
     /// Reads the names behind `after` that about `rows` live rows cover.
@@ -146,21 +158,23 @@ impl View<'_> {
     }
 
     /// Like [`Self::span`], at the cost of the names that the directory ever had.
+    ///
+    /// A commit may close a name after the closed names were read, and an undo may make one live again
+    /// before. So the live rows are read before and after.
     fn skipping_span(&self, dir: DirId, after: Option<&Name>, rows: usize) -> Result<Span> {
-        let reads = [
-            Read::scan(self.names_behind(table::LIVE, dir, after), rows),
-            Read::scan(self.names_behind(table::CLOSED_NAME, dir, after), rows),
-        ];
-        let mut found = self.store.read(&reads)?.into_iter();
-        let live = found.next().unwrap_or_default();
-        let closed = found.next().unwrap_or_default();
+        let live_read = || Read::scan(self.names_behind(table::LIVE, dir, after), rows);
+        let before = self.store.read_one(live_read())?;
+        let closed = self.closed_names_behind(dir, after, rows)?;
+        let behind = self.store.read_one(live_read())?;
         let ends = [
-            last_name(&live, ObjectKey::live)?,
-            last_name(&closed, ObjectKey::closed_name)?,
+            last_name(&before, ObjectKey::live)?,
+            closed.horizon,
+            last_name(&behind, ObjectKey::live)?,
         ];
         let horizon = ends.into_iter().flatten().min();
-        let mut names = names_of(&live.rows, ObjectKey::live)?;
-        names.extend(names_of(&closed.rows, ObjectKey::closed_name)?);
+        let mut names = names_of(&before.rows, ObjectKey::live)?;
+        names.extend(closed.names);
+        names.extend(names_of(&behind.rows, ObjectKey::live)?);
         names.sort_unstable();
         names.dedup();
         names.retain(|name| horizon.as_ref().is_none_or(|last| name <= last));
@@ -171,6 +185,36 @@ impl View<'_> {
             }
         }
         Ok(Span { entries, horizon })
+    }
+
+    /// Returns at least `rows` names that have closed rows, if there are so many, each for one row or two.
+    fn closed_names_behind(
+        &self,
+        dir: DirId,
+        after: Option<&Name>,
+        rows: usize,
+    ) -> Result<ClosedNames> {
+        let mut names: Vec<Name> = Vec::new();
+        let mut limit = 1;
+        loop {
+            let last = names.last().or(after);
+            let range = self.names_behind(table::CLOSED_NAME, dir, last);
+            let found = self.store.scan(range, limit)?;
+            let mut some = names_of(&found.rows, ObjectKey::closed_name)?;
+            some.dedup();
+            // Names that stopped once come many at once, those that stopped often one by one.
+            let each_once = some.len() == found.rows.len();
+            limit = if each_once {
+                (2 * limit).min(SKIPPED_MAX)
+            } else {
+                1
+            };
+            names.extend(some);
+            if !found.more || names.len() >= rows {
+                let horizon = names.last().filter(|_| found.more).cloned();
+                return Ok(ClosedNames { names, horizon });
+            }
+        }
     }
 
     /// The rows of a directory in a table ordered by name, from behind all rows of `after`.
