@@ -160,8 +160,8 @@ impl Summary {
     }
 }
 
-/// Opens the metadata, if there is any. What is wrong with the store as a whole is told to `report`, as long
-/// as rows can be read.
+/// Opens the metadata, if there is any. Tells `report` what is wrong with the store as a whole, as long as rows
+/// can be read.
 fn open_metadata(
     data: &DataDir,
     chosen: Option<&MetaPlace>,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use lfsfs_testkit::process::Program;
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
-/// The unit of times in /proc: Linux shows hundredths of seconds to programs, whatever it counts in.
+/// The unit of times in /proc: Linux shows programs hundredths of seconds, in which it need not count itself.
 const TICK_MILLIS: u64 = 10;
 
 /// What a process has used since its start.

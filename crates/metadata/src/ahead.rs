@@ -81,24 +81,20 @@ impl ReadAhead {
             .iter()
             .flat_map(|(dir, name)| view.reads_of(*dir, name));
         let found = self.fetch(reads.collect())?;
-        self.known().names.extend(found);
-        self.load_closed(view, names)
+        let closed = self.load_closed(view, &found)?;
+        let mut known = self.known();
+        known.names.extend(found);
+        known.names.extend(closed);
+        Ok(())
     }
 
-    /// Reads the closed rows that names had in an older version.
-    fn load_closed(&self, view: &View<'_>, names: &[(DirId, Vec<u8>)]) -> Result<()> {
+    /// Reads the closed rows that names had in an older version; `found` has the two reads of each name.
+    fn load_closed(&self, view: &View<'_>, found: &[(Read, Rows)]) -> Result<Vec<(Read, Rows)>> {
         let mut reads = Vec::new();
-        for (dir, name) in names {
-            let [live, closed] = view.reads_of(*dir, name);
-            let known = self.known();
-            let (Some(live), Some(closed)) = (known.find(&live), known.find(&closed)) else {
-                continue;
-            };
+        for [(_, live), (_, closed)] in found.as_chunks().0 {
             reads.extend(view.read_of_closed(live, closed)?);
         }
-        let found = self.fetch(reads)?;
-        self.known().names.extend(found);
-        Ok(())
+        self.fetch(reads)
     }
 
     fn load_directories(&self, view: &View<'_>, wanted: &BTreeSet<DirId>) -> Result<()> {

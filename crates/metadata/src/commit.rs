@@ -1,7 +1,6 @@
 //! Commits: from a session with staged changes to a published version.
 //!
-//! A session stages changes in rows of its own, in any order and any number, without holding them
-//! in memory. A publisher takes the project's lease, undoes what a dead publisher left ([`undo`]),
+//! A session stages changes in rows of its own, in any order and any number. A publisher takes the project's lease, undoes what a dead publisher left ([`undo`]),
 //! plans what the changes mean ([`plan`], [`links`]), makes changes of an older version fit the
 //! newest one ([`rebase`], [`conflict`], [`force`]), and writes the version ([`publish`]) in the
 //! order that docs/durability.md sets down. What a session stages is in memory or in a scratch store, and

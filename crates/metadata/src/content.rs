@@ -67,7 +67,9 @@ impl Metadata {
     /// the stamp of the others.
     pub fn missing(&self, contents: &[ContentId]) -> Result<Vec<ContentId>> {
         let mut missing = Vec::new();
-        self.look_up(contents, |content, stored| {
+        let asked: BTreeSet<_> = contents.iter().copied().collect();
+        let asked: Vec<_> = asked.into_iter().collect();
+        self.look_up(&asked, |content, stored| {
             if stored.presence != Presence::Present {
                 missing.push(content);
             }
@@ -75,21 +77,9 @@ impl Metadata {
         Ok(missing)
     }
 
-    /// Calls `found` with what is known of each of `contents`, each once, and renews the stamps of
-    /// those that are known.
+    /// Calls `found` with what is known of each of `contents`, and renews the stamps of those that are
+    /// known. They are in the order of their ids, each once: neighbours share pages of the store.
     pub(crate) fn look_up(
-        &self,
-        contents: &[ContentId],
-        found: impl FnMut(ContentId, Stored),
-    ) -> Result<()> {
-        // Neighbours share pages of the store.
-        let asked: BTreeSet<_> = contents.iter().copied().collect();
-        let asked: Vec<_> = asked.into_iter().collect();
-        self.look_up_sorted(&asked, found)
-    }
-
-    /// As [`look_up`](Self::look_up), for contents in the order of their ids, each once.
-    pub(crate) fn look_up_sorted(
         &self,
         contents: &[ContentId],
         mut found: impl FnMut(ContentId, Stored),

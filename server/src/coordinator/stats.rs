@@ -1,5 +1,5 @@
-//! What an operator is told of a server: its engine, its nodes, and what its projects have. All of it
-//! is known already; no rows of objects or contents are looked at.
+//! What the coordinator tells an operator: its engine, its nodes, and what its projects have. It knows all
+//! of it already and looks at no rows of objects or contents.
 
 use lfsfs_meta_store::{CacheFigures, DeviceFigures, EngineFigures};
 use lfsfs_metadata::{CountedProject, Metadata, MetadataError};
@@ -13,7 +13,7 @@ use super::request::{page_len, project_name};
 
 /// Projects of one page.
 const PROJECTS_PER_PAGE: usize = 1000;
-/// Projects read at once; each may have a megabyte of patterns, of which none is told.
+/// Projects read at once; each may have a megabyte of patterns, which the answer leaves out.
 const PROJECTS_AT_ONCE: usize = 16;
 
 /// Answers with the figures of the server and one page of projects.

@@ -6,7 +6,6 @@ use lfsfs_types::{ContentId, DirId, NamedContent, Record};
 
 use super::Change;
 use super::staging::Staging;
-
 use crate::content::{Presence, Stored};
 use crate::error::{MetadataError, Refusal, Result};
 use crate::metadata::Metadata;
@@ -78,7 +77,7 @@ impl<'a> ContentCheck<'a> {
         contents.dedup();
         let mut wrong = None;
         let mut rest = named.as_slice();
-        self.metadata.look_up_sorted(&contents, |content, stored| {
+        self.metadata.look_up(&contents, |content, stored| {
             let same = rest.iter().take_while(|it| it.named.content == content);
             let (named, behind) = rest.split_at(same.count());
             rest = behind;

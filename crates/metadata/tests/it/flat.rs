@@ -33,7 +33,7 @@ const RESOLVED_CHUNKS: usize = 100;
 /// While a store is filled, one of so many flushes is made.
 const FLUSHES_LEFT_OUT: u64 = 1_000;
 
-/// Leaves out most flushes while it is told to.
+/// Leaves out most flushes while a test wants it to.
 #[derive(Debug)]
 struct Hasty {
     store: Arc<dyn MetaStore>,
