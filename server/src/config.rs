@@ -74,7 +74,8 @@ impl ServerConfig {
 
     /// Returns how the memory is divided: three eighths are for what clients sent and the server has not
     /// read yet, a quarter for what calls hold, another for pages of the metadata, and the rest for the
-    /// program: a quarter of that for what commits stage, another for the filter of contents.
+    /// program: a quarter of that for what commits stage, another for the filter of contents, another for rows of
+    /// contents that are written later.
     pub(crate) fn memory_plan(&self) -> MemoryPlan {
         let bytes = |part: u64| usize::try_from(part).unwrap_or(usize::MAX);
         let windows = self.memory / 8 * 3;
@@ -86,6 +87,7 @@ impl ServerConfig {
             pages: bytes(self.memory / 4),
             staging: bytes(self.memory / 64),
             filter: bytes(self.memory / 32),
+            late: bytes(self.memory / 32),
             connection_window,
             // A client that waits for one upload must be able to go on with others.
             stream_window: (connection_window / STREAMS_PER_WINDOW).max(STREAM_WINDOW_MIN),
@@ -108,6 +110,8 @@ pub(crate) struct MemoryPlan {
     pub(crate) staging: usize,
     /// Bytes that tell which contents are surely unknown.
     pub(crate) filter: usize,
+    /// Bytes of rows of contents that are written later.
+    pub(crate) late: usize,
     /// Bytes that a client may send on one connection before the server has read them.
     pub(crate) connection_window: u32,
     /// Those of one call.

@@ -114,7 +114,7 @@ fn kind_of_chunk_store(error: &ChunkStoreError) -> FaultKind {
         E::Damaged { .. } => FaultKind::Corrupt,
         E::Io(_) if error.is_full() => FaultKind::Full,
         E::Io(_) if error.is_retryable() => FaultKind::Unavailable,
-        E::Io(_) | E::Format { .. } => FaultKind::Internal,
+        E::Io(_) | E::Format { .. } | E::OldFormat { .. } => FaultKind::Internal,
     }
 }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 use futures::Stream;
 use lfsfs_chunk_store::DiskChunkStore;
 use lfsfs_common::clock::{Clock, SystemClock};
-use lfsfs_meta_store::{MetaStore, OpenOptions};
+use lfsfs_meta_store::OpenOptions;
 use lfsfs_metadata::{Metadata, MetadataOptions, StagingPlace};
 use lfsfs_proto::v1::coordinator_server::CoordinatorServer;
 use lfsfs_proto::v1::data_node_server::DataNodeServer;
@@ -135,7 +135,7 @@ pub async fn run(
     if timeout(CUT_OFF_MAX, tasks.tracker.wait()).await.is_err() {
         tracing::warn!("tasks that were cut off still run; the server ends without them");
     }
-    flush(parts.meta).await?;
+    flush(parts.metadata).await?;
     tracing::info!("stopped");
     served
 }
@@ -244,14 +244,16 @@ async fn serve(
         .map_err(ServerError::Transport)
 }
 
-async fn flush(meta: Option<Arc<dyn MetaStore>>) -> Result<(), ServerError> {
-    let Some(meta) = meta else { return Ok(()) };
-    let flushed = tokio::task::spawn_blocking(move || meta.flush()).await;
+async fn flush(metadata: Option<Metadata>) -> Result<(), ServerError> {
+    let Some(metadata) = metadata else {
+        return Ok(());
+    };
+    let flushed = tokio::task::spawn_blocking(move || metadata.flush()).await;
     let flushed = flushed.map_err(|error| ServerError::System {
         act: "flush the metadata",
         source: error.into(),
     })?;
-    flushed.map_err(ServerError::MetaStore)
+    flushed.map_err(ServerError::Metadata)
 }
 
 /// Everything that a server consists of, ready to serve.
@@ -261,7 +263,7 @@ struct Parts {
     tasks: Tasks,
     agent: Option<(Agent, oneshot::Receiver<()>)>,
     coordinator: Option<Arc<Coordinator>>,
-    meta: Option<Arc<dyn MetaStore>>,
+    metadata: Option<Metadata>,
     health: Health,
     data: DataDir,
 }
@@ -291,7 +293,7 @@ impl Parts {
             tasks: Tasks::new(),
             agent: None,
             coordinator: None,
-            meta: None,
+            metadata: None,
             health,
             data,
         };
@@ -322,7 +324,6 @@ impl Parts {
             ..OpenOptions::default()
         })?;
         tracing::info!(meta = %place, "the metadata is open");
-        self.meta = Some(Arc::clone(&store));
         let options = MetadataOptions {
             staging: StagingPlace {
                 memory: plan.staging,
@@ -330,9 +331,11 @@ impl Parts {
                 cache_bytes: plan.staging,
             },
             filter_bytes: plan.filter,
+            late_bytes: plan.late,
         };
         let metadata = Metadata::open_with(store, Arc::clone(clock), options);
         let metadata = metadata.map_err(ServerError::Metadata)?;
+        self.metadata = Some(metadata.clone());
         let coordinator = Coordinator::new(metadata, disk, Arc::clone(clock), self.tasks.clone())
             .map_err(ServerError::Metadata)?;
         let coordinator = Arc::new(coordinator);

@@ -1,7 +1,7 @@
-//! Chunks as files, one each, in two levels of directories.
+//! Chunks as files, one each, in 256 directories.
 //!
 //! Write order: space is set aside in `temp/`, as the bytes come; bytes; verification of the file as it will be read;
-//! fsync of the file; rename; fsync of its directory. So a file under a chunk's name is whole, and
+//! fsync of the file; rename; fsync of its directory: two waits for the disk. So a file under a chunk's name is whole, and
 //! what a crash leaves in `temp/` is swept when the store is opened. One process at a time opens a
 //! directory for writing; its owner holds a lock around it.
 
@@ -16,9 +16,7 @@ use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use lfsfs_common::PathError;
-use lfsfs_common::durable::{
-    TempFile, create_dir_all_durable, remove_file_durably, rename_durably,
-};
+use lfsfs_common::durable::{TempFile, remove_file_durably, rename_durably};
 use lfsfs_types::ChunkId;
 use rustix::fs::{FallocateFlags, StatVfs, fallocate, statvfs};
 use rustix::io::Errno;
@@ -27,6 +25,7 @@ use self::layout::Layout;
 use crate::verify::{ChunkDamage, check_len, check_range, verify};
 use crate::{ChunkReader, ChunkStore, ChunkStoreError, ChunkWriter, StoreStats, StoredChunk};
 
+mod format_1;
 mod layout;
 
 const READ_BUFFER_LEN: usize = 256 * 1024;
@@ -293,9 +292,6 @@ impl Shared {
 
     fn publish(&self, temp: TempFile, id: ChunkId, len: u64) -> Result<(), PathError> {
         let path = self.layout.chunk(id);
-        if let Some(parent) = path.parent() {
-            create_dir_all_durable(parent)?;
-        }
         let is_new = fs::symlink_metadata(&path).is_err();
         temp.persist(&path)?;
         if is_new {

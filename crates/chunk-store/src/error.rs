@@ -80,6 +80,12 @@ pub enum ChunkStoreError {
         /// What this program reads.
         expected: &'static str,
     },
+    /// The directory is a store of an earlier format, and the caller changes nothing.
+    #[error("{} says an earlier format: start the server on it once", path.display())]
+    OldFormat {
+        /// The file that tells the format.
+        path: PathBuf,
+    },
     /// The operating system refused an operation.
     #[error(transparent)]
     Io(#[from] PathError),

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use lfsfs_chunk_store::contract::{self, sample_chunk};
 use lfsfs_chunk_store::{ChunkStore, ChunkStoreError, DiskChunkStore, MemoryChunkStore};
+use lfsfs_common::durable::rename_without_sync;
 use lfsfs_types::ChunkId;
 use lfsfs_types::chunk::BuiltChunk;
 
@@ -18,7 +19,18 @@ fn store_chunk(store: &dyn ChunkStore, chunk: &BuiltChunk) {
 
 fn path_of(dir: &Path, id: ChunkId) -> PathBuf {
     let hex = id.to_string();
-    dir.join(&hex[..2]).join(&hex[2..4]).join(hex)
+    dir.join(&hex[..2]).join(hex)
+}
+
+/// Makes of a store one of format 1, with these chunks.
+fn bring_to_format_1(dir: &Path, chunks: &[BuiltChunk]) {
+    for chunk in chunks {
+        let hex = chunk.id.to_string();
+        let two_down = dir.join(&hex[..2]).join(&hex[2..4]);
+        fs::create_dir_all(&two_down).expect("two directories");
+        rename_without_sync(&path_of(dir, chunk.id), &two_down.join(hex)).expect("a chunk");
+    }
+    fs::write(dir.join("format"), b"lfsfs chunk store, format 1\n").expect("a format");
 }
 
 #[test]
@@ -51,6 +63,32 @@ fn chunks_are_there_when_the_store_is_opened_again() {
         fs::read(path_of(dir.path(), chunk.id)).unwrap(),
         chunk.bytes
     );
+}
+
+#[test]
+fn a_store_of_format_1_is_brought_to_this_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let chunks: Vec<_> = (1..=20).map(sample_chunk).collect();
+    let store = DiskChunkStore::open(dir.path(), 0).unwrap();
+    chunks.iter().for_each(|chunk| store_chunk(&store, chunk));
+    drop(store);
+    // A crash after half of the chunks were moved leaves this.
+    bring_to_format_1(dir.path(), &chunks[..10]);
+    let foreign = dir.path().join("00").join("11");
+    fs::create_dir_all(&foreign).unwrap();
+    fs::write(foreign.join("notes"), b"of another program").unwrap();
+    let error = DiskChunkStore::open_existing(dir.path()).unwrap_err();
+    assert!(error.to_string().contains("start the server"), "{error}");
+
+    let store = DiskChunkStore::open(dir.path(), 0).unwrap();
+    assert_eq!(store.list(None, 100).unwrap().len(), chunks.len());
+    for chunk in &chunks {
+        store.verify(chunk.id).unwrap();
+        let hex = chunk.id.to_string();
+        assert!(!dir.path().join(&hex[..2]).join(&hex[2..4]).exists());
+    }
+    assert!(foreign.join("notes").exists());
+    DiskChunkStore::open_existing(dir.path()).unwrap();
 }
 
 #[test]

@@ -84,6 +84,11 @@ pub fn rename_durably(from: &Path, to: &Path) -> Result<(), PathError> {
     Ok(())
 }
 
+/// Moves a file; that is not durable before the caller has synced both directories, once for many files.
+pub fn rename_without_sync(from: &Path, to: &Path) -> Result<(), PathError> {
+    rename(from, to)
+}
+
 /// Removes a file; the removal is durable on return.
 pub fn remove_file_durably(path: &Path) -> Result<(), PathError> {
     fs::remove_file(path).map_err(PathError::wrap("remove", path))?;

@@ -27,6 +27,7 @@ mod panics;
 mod redb_store;
 mod sled_store;
 mod txn;
+mod write_behind;
 
 use std::fmt::Debug;
 
@@ -41,6 +42,7 @@ pub use memory_store::MemoryStore;
 pub use redb_store::RedbStore;
 pub use sled_store::SledStore;
 pub use txn::{Applied, Batch, KeyRange, Precondition, Read, Row, Rows, Write};
+pub use write_behind::WriteBehind;
 
 /// How many rows are verified between two questions whether to go on.
 const VERIFIED_AT_ONCE: usize = 1000;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use lfsfs_common::clock::Clock;
 use lfsfs_common::random::random_bytes;
-use lfsfs_meta_store::{Batch, KeyRange, MetaStore, MetaStoreExt as _};
+use lfsfs_meta_store::{Batch, KeyRange, MetaStore, MetaStoreExt as _, Row, WriteBehind};
 use lfsfs_types::{ClusterId, ProjectId, SessionId, Timestamp};
 
 use crate::content_filter::ContentFilter;
@@ -35,6 +35,8 @@ pub struct MetadataOptions {
     /// Bytes of memory that tell which contents are surely unknown. With one for each content nearly all are
     /// told.
     pub filter_bytes: usize,
+    /// Bytes of memory for rows of contents that are written later, many together.
+    pub late_bytes: usize,
 }
 
 impl Default for MetadataOptions {
@@ -42,6 +44,7 @@ impl Default for MetadataOptions {
         Self {
             staging: StagingPlace::default(),
             filter_bytes: 1 << 20,
+            late_bytes: 4 << 20,
         }
     }
 }
@@ -49,7 +52,7 @@ impl Default for MetadataOptions {
 /// What the clones share.
 #[derive(Debug)]
 pub(crate) struct Inner {
-    pub(crate) store: Arc<dyn MetaStore>,
+    pub(crate) store: Arc<WriteBehind>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) cluster: ClusterId,
     /// Tells the leases of this process from those of others.
@@ -81,7 +84,7 @@ impl Metadata {
     ) -> Result<Self> {
         let cluster = open_cluster(store.as_ref())?;
         let inner = Inner {
-            store,
+            store: Arc::new(WriteBehind::new(store, options.late_bytes)),
             clock,
             cluster,
             instance: SessionId(random()?),
@@ -133,6 +136,11 @@ impl Metadata {
         Ok(())
     }
 
+    /// Makes everything durable that calls have written, also what no version needs yet.
+    pub fn flush(&self) -> Result<()> {
+        Ok(self.inner.store.flush_all()?)
+    }
+
     /// Lets what goes on beside other calls come to its end, because the process does.
     pub fn stop(&self) {
         self.inner.stops.store(true, Ordering::Relaxed);
@@ -150,6 +158,11 @@ impl Metadata {
 
     pub(crate) fn store(&self) -> &dyn MetaStore {
         self.inner.store.as_ref()
+    }
+
+    /// Writes rows, each unless there is one with its key, now or later; every call sees them at once.
+    pub(crate) fn put_later(&self, rows: Vec<Row>) -> Result<()> {
+        Ok(self.inner.store.put_later(rows)?)
     }
 
     /// Returns the time in the form that durable values have.

@@ -9,7 +9,8 @@ use lfsfs_types::chunk::{BuiltChunk, ChunkBuilder};
 use lfsfs_types::limits::CHUNK_LEN_MAX;
 
 use super::support::{
-    TestServer, chunk_of, config, content_id, frames, kind, noise, private_dir, with_project,
+    TestServer, chunk_of, chunk_path, config, content_id, frames, kind, noise, private_dir,
+    with_project,
 };
 
 async fn missing(server: &TestServer, content: &[u8]) -> bool {
@@ -198,9 +199,7 @@ async fn a_chunk_that_is_here_is_not_sent_again_and_a_damaged_one_is() {
     server.upload(&chunk, &[]).await.unwrap();
     assert!(server.prepare(&chunk, &[]).await.unwrap().present);
 
-    let hex = chunk.id.to_string();
-    let path = dir.path().join("chunks").join(&hex[..2]).join(&hex[2..4]);
-    fs::write(path.join(&hex), b"rotten").unwrap();
+    fs::write(chunk_path(dir.path(), &chunk), b"rotten").unwrap();
     let acks = server.upload(&chunk, &[]).await.unwrap();
     assert!(acks.last().unwrap().is_final);
     let frames = server.download(chunk.id.as_bytes(), 0, 0).await.unwrap();

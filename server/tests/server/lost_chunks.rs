@@ -1,23 +1,15 @@
 //! "Present" is what is there: what a datanode loses is missing until it is stored again.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 
 use lfsfs_proto::status::FaultKind;
 use lfsfs_proto::v1;
-use lfsfs_types::chunk::BuiltChunk;
 use lfsfs_types::limits::PIECE_LEN_MIN;
 use lfsfs_types::{Content, NodeId};
 
 use super::support::{
-    TestServer, chunk_of, content_id, file_record, kind, noise, put, with_project,
+    TestServer, chunk_of, chunk_path, content_id, file_record, kind, noise, put, with_project,
 };
-
-fn path_of(dir: &Path, chunk: &BuiltChunk) -> PathBuf {
-    let hex = chunk.id.to_string();
-    let (first, second) = (&hex[..2], &hex[2..4]);
-    dir.join("chunks").join(first).join(second).join(&hex)
-}
 
 async fn missing(server: &TestServer, contents: &[&[u8]]) -> Vec<bool> {
     let ids: Vec<_> = contents
@@ -44,8 +36,8 @@ async fn chunks_that_went_while_the_server_was_down_are_missing_until_they_are_s
     let contents = [&gone[..], &cut, &stays];
     assert_eq!(missing(&server, &contents).await, [false; 3]);
     server.stop().await;
-    fs::remove_file(path_of(dir.path(), &chunks[0])).unwrap();
-    let path = path_of(dir.path(), &chunks[1]);
+    fs::remove_file(chunk_path(dir.path(), &chunks[0])).unwrap();
+    let path = chunk_path(dir.path(), &chunks[1]);
     let file = fs::File::options().write(true).open(path).unwrap();
     file.set_len(100).unwrap();
 
@@ -72,7 +64,7 @@ async fn a_reader_who_finds_a_chunk_gone_makes_its_contents_missing() {
     let (dir, server, _) = with_project().await;
     let chunk = chunk_of(&[b"one", b"two"]);
     server.upload(&chunk, &[]).await.unwrap();
-    fs::remove_file(path_of(dir.path(), &chunk)).unwrap();
+    fs::remove_file(chunk_path(dir.path(), &chunk)).unwrap();
     let read = server.download(chunk.id.as_bytes(), 0, 0).await;
     assert_eq!(kind(read), FaultKind::ChunkNotFound);
     assert_eq!(missing(&server, &[b"one", b"two"]).await, [true; 2]);
@@ -99,7 +91,7 @@ async fn a_damaged_chunk_that_is_moved_aside_is_missing() {
     server.upload(&chunk, &[]).await.unwrap();
     let mut bytes = chunk.bytes.clone();
     bytes[20] ^= 1;
-    fs::write(path_of(dir.path(), &chunk), bytes).unwrap();
+    fs::write(chunk_path(dir.path(), &chunk), bytes).unwrap();
     // Announcing it has it verified; nothing is sent.
     assert!(!server.prepare(&chunk, &[]).await.unwrap().present);
     assert_eq!(missing(&server, &[b"content"]).await, [true]);
@@ -117,7 +109,7 @@ async fn a_chunk_that_comes_back_is_found_again() {
     let chunk = chunk_of(&[b"content"]);
     server.upload(&chunk, &[]).await.unwrap();
     server.stop().await;
-    let path = path_of(dir.path(), &chunk);
+    let path = chunk_path(dir.path(), &chunk);
     fs::remove_file(&path).unwrap();
     let server = TestServer::start(dir.path()).await;
     assert_eq!(missing(&server, &[b"content"]).await, [true]);
@@ -155,7 +147,7 @@ async fn a_large_content_is_missing_with_any_of_its_pieces() {
     registered.unwrap();
     assert_eq!(missing(&server, &[&bytes]).await, [false]);
     let last = chunks.last().unwrap();
-    fs::remove_file(path_of(dir.path(), last)).unwrap();
+    fs::remove_file(chunk_path(dir.path(), last)).unwrap();
     let read = server.download(last.id.as_bytes(), 0, 0).await;
     assert_eq!(kind(read), FaultKind::ChunkNotFound);
     assert_eq!(missing(&server, &[&bytes]).await, [true]);
@@ -172,7 +164,7 @@ async fn a_lost_content_blocks_no_change_that_does_not_need_its_bytes() {
     let record = file_record(b"content");
     let first = vec![put(1, "file", &record)];
     server.commit("app", [1; 16], first).await.unwrap();
-    fs::remove_file(path_of(dir.path(), &chunk)).unwrap();
+    fs::remove_file(chunk_path(dir.path(), &chunk)).unwrap();
     let read = server.download(chunk.id.as_bytes(), 0, 0).await;
     assert_eq!(kind(read), FaultKind::ChunkNotFound);
 

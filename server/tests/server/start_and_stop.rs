@@ -10,7 +10,7 @@ use lfsfs_server::{ListenPolicy, ServerError, bind, check, run};
 use tokio_util::sync::CancellationToken;
 
 use super::support::{
-    TestServer, chunk_of, config, frames, kind, noise, private_dir, with_project,
+    TestServer, chunk_of, chunk_path, config, frames, kind, noise, private_dir, with_project,
 };
 
 #[tokio::test]
@@ -108,15 +108,9 @@ async fn a_check_tells_damaged_chunks_from_whole_ones() {
     );
 
     let hex = chunks[0].id.to_string();
-    let path = dir
-        .path()
-        .join("chunks")
-        .join(&hex[..2])
-        .join(&hex[2..4])
-        .join(&hex);
     let mut bytes = chunks[0].bytes.clone();
     bytes[12] ^= 4;
-    fs::write(path, bytes).unwrap();
+    fs::write(chunk_path(dir.path(), &chunks[0]), bytes).unwrap();
     let mut findings = Vec::new();
     let summary = check::check(dir.path(), None, &mut |finding| findings.push(finding)).unwrap();
     assert_eq!(summary.findings, 1);
@@ -145,9 +139,7 @@ async fn a_check_misses_chunks_that_were_reported() {
     );
     server.stop().await;
 
-    let hex = chunk.id.to_string();
-    let leaf = dir.path().join("chunks").join(&hex[..2]).join(&hex[2..4]);
-    fs::remove_file(leaf.join(&hex)).unwrap();
+    fs::remove_file(chunk_path(dir.path(), &chunk)).unwrap();
     let mut findings = Vec::new();
     check::check(dir.path(), None, &mut |finding| findings.push(finding)).unwrap();
     assert_eq!(findings.len(), 1);

@@ -1,6 +1,6 @@
 //! A server on a free port, and the calls that every test needs.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lfsfs_proto::address::endpoint;
@@ -316,6 +316,12 @@ pub(crate) fn chunk_of(contents: &[&[u8]]) -> BuiltChunk {
         builder.add(id, content).expect("a new chunk has room");
     }
     builder.finish()
+}
+
+/// Returns where a server keeps a chunk.
+pub(crate) fn chunk_path(data: &Path, chunk: &BuiltChunk) -> PathBuf {
+    let hex = chunk.id.to_string();
+    data.join("chunks").join(&hex[..2]).join(hex)
 }
 
 /// Returns bytes that do not compress.

@@ -5,13 +5,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use lfsfs_common::PathError;
-use lfsfs_common::durable::{create_dir_all_durable, is_temp_file_name, write_file_atomically};
+use lfsfs_common::durable::{
+    create_dir_all_durable, is_temp_file_name, sync_dir, write_file_atomically,
+};
 use lfsfs_types::ChunkId;
 
+use super::format_1;
 use crate::ChunkStoreError;
 
 /// What the file `format` says.
-const FORMAT: &str = "lfsfs chunk store, format 1\n";
+const FORMAT: &str = "lfsfs chunk store, format 2\n";
 
 /// The paths below the directory of a store.
 #[derive(Debug, Clone)]
@@ -27,6 +30,7 @@ impl Layout {
         };
         create_dir_all_durable(root)?;
         layout.check_format()?;
+        layout.create_directories()?;
         create_dir_all_durable(&layout.temp())?;
         create_dir_all_durable(&layout.damaged())?;
         Ok(layout)
@@ -53,10 +57,25 @@ impl Layout {
         self.root.join("damaged")
     }
 
-    /// Returns where a chunk lies: `ab/cd/` and its whole id.
+    /// Returns where a chunk lies: `ab/` and its whole id.
     pub(super) fn chunk(&self, id: ChunkId) -> PathBuf {
         let hex = id.to_string();
-        self.root.join(&hex[..2]).join(&hex[2..4]).join(hex)
+        self.root.join(&hex[..2]).join(hex)
+    }
+
+    /// Creates the directories of the chunks. So no upload has to, which would wait for the disk.
+    fn create_directories(&self) -> Result<(), PathError> {
+        let there = prefixes(&self.root)?;
+        let missing = |name: &String| there.binary_search(name).is_err();
+        let missing: Vec<_> = all_prefixes().filter(missing).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        for name in missing {
+            let dir = self.root.join(name);
+            fs::create_dir(&dir).map_err(PathError::wrap("create", &dir))?;
+        }
+        sync_dir(&self.root)
     }
 
     /// Returns a path, free now, to which a damaged chunk can be moved.
@@ -87,18 +106,18 @@ impl Layout {
         limit: usize,
     ) -> Result<Vec<ChunkId>, PathError> {
         let after = after.map(|id| id.to_string()).unwrap_or_default();
+        let first = after.get(..2).unwrap_or_default();
         let mut ids = Vec::new();
-        for first in prefixes(&self.root, after.get(..2))? {
-            let first_level = self.root.join(&first);
-            let from = after.get(2..4).filter(|_| after.starts_with(&first));
-            for second in prefixes(&first_level, from)? {
-                let mut leaf = chunk_ids(&first_level.join(second))?;
-                leaf.retain(|id| after.is_empty() || id.to_string() > after);
-                leaf.truncate(limit - ids.len());
-                ids.append(&mut leaf);
-                if ids.len() == limit {
-                    return Ok(ids);
-                }
+        for prefix in prefixes(&self.root)?
+            .iter()
+            .filter(|it| it.as_str() >= first)
+        {
+            let mut found = chunk_ids(&self.root.join(prefix))?;
+            found.retain(|id| after.is_empty() || id.to_string() > after);
+            found.truncate(limit - ids.len());
+            ids.append(&mut found);
+            if ids.len() == limit {
+                break;
             }
         }
         Ok(ids)
@@ -108,10 +127,18 @@ impl Layout {
         match self.read_format() {
             Err(ChunkStoreError::Io(error)) if error.is_not_found() => {
                 self.check_empty()?;
-                Ok(write_file_atomically(&self.format(), FORMAT.as_bytes())?)
+                self.write_format()
+            }
+            Err(ChunkStoreError::OldFormat { .. }) => {
+                format_1::flatten(&self.root)?;
+                self.write_format()
             }
             answer => answer,
         }
+    }
+
+    fn write_format(&self) -> Result<(), ChunkStoreError> {
+        Ok(write_file_atomically(&self.format(), FORMAT.as_bytes())?)
     }
 
     fn read_format(&self) -> Result<(), ChunkStoreError> {
@@ -119,6 +146,9 @@ impl Layout {
         let found = fs::read(&path).map_err(PathError::wrap("read", &path))?;
         if found == FORMAT.as_bytes() {
             return Ok(());
+        }
+        if found == format_1::FORMAT.as_bytes() {
+            return Err(ChunkStoreError::OldFormat { path });
         }
         Err(self.wrong_format(&found))
     }
@@ -150,15 +180,20 @@ impl Layout {
     }
 }
 
-/// Returns the names of two hexadecimal digits in a directory, from `from` on, in order.
-fn prefixes(dir: &Path, from: Option<&str>) -> Result<Vec<String>, PathError> {
+fn all_prefixes() -> impl Iterator<Item = String> {
+    (0..=u8::MAX).map(|byte| format!("{byte:02x}"))
+}
+
+/// Returns the names of two hexadecimal digits in a directory, in order.
+pub(super) fn prefixes(dir: &Path) -> Result<Vec<String>, PathError> {
     let mut names = names(dir)?;
-    names.retain(|name| is_hex(name, 2) && name.as_str() >= from.unwrap_or_default());
+    names.retain(|name| is_hex(name, 2));
     names.sort();
     Ok(names)
 }
 
-fn chunk_ids(dir: &Path) -> Result<Vec<ChunkId>, PathError> {
+/// Returns the chunks that lie in a directory, in order.
+pub(super) fn chunk_ids(dir: &Path) -> Result<Vec<ChunkId>, PathError> {
     let mut names = names(dir)?;
     names.retain(|name| is_hex(name, 2 * ChunkId::LEN));
     names.sort();

@@ -11,7 +11,7 @@
 //! Up to [`FEW`] changes are steps 3 to 5 in one batch, with one flush.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::{Arc, PoisonError};
+use std::sync::PoisonError;
 
 use lfsfs_meta_store::{Applied, Batch, Write};
 use lfsfs_types::{DirId, LinkId, Record, VersionCounts, VersionId, VersionNumber, VersionRecord};
@@ -61,7 +61,7 @@ impl CommitSession {
         // Changes that are forced are staged once more, as what they are on the newest version.
         let forced = self.metadata.new_staging_store()?;
         let forced = Staging::new(&forced);
-        let ahead = ReadAhead::new(Arc::clone(&self.metadata.inner.store));
+        let ahead = ReadAhead::new(self.metadata.inner.store.clone());
         let ground = Ground {
             lease: &lease,
             ahead: &ahead,

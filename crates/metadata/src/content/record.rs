@@ -1,12 +1,14 @@
 //! Receipts: a chunk and the places of its contents become known.
 //!
-//! The row of the chunk and those of its contents go in one batch, or the chunk's first.
+//! The row of the chunk and those of its contents go in one batch, or the chunk's first. A chunk of many small
+//! contents has rows all over the store: those that are new are written later, with those of other chunks.
 
-use lfsfs_meta_store::Batch;
+use lfsfs_meta_store::{Batch, Row};
 use lfsfs_types::{ContentId, ContentPlace, ProjectId};
 
 use super::{
-    ChunkReceipt, ChunkRow, ContentRow, KnownContent, Presence, PresenceCheck, renew, row,
+    ChunkReceipt, ChunkRow, ContentRow, KnownContent, Presence, PresenceCheck, ROWS_PER_READ,
+    renew, row,
 };
 use crate::error::{MetadataError, Result};
 use crate::keys;
@@ -41,8 +43,9 @@ impl Metadata {
         // Neighbours share pages of the store. Of several places of a content the first one counts.
         places.sort_by_key(|place| place.content);
         places.dedup_by_key(|place| place.content);
+        let many = places.len() > ROWS_PER_READ;
         let mut rest = places.as_slice();
-        while let Some(count) = self.record_first(project, receipt, rest)? {
+        while let Some(count) = self.record_first(project, receipt, rest, many)? {
             rest = &rest[count..];
             if rest.is_empty() {
                 break;
@@ -51,13 +54,14 @@ impl Metadata {
         Ok(())
     }
 
-    /// Notes, in one batch, that a node has a chunk, and the first of these places. Returns how many of
-    /// them that were.
+    /// Notes, in one batch, that a node has a chunk, and the first of these places, new ones later if there
+    /// are `many`. Returns how many of them that were.
     fn record_first(
         &self,
         project: Option<ProjectId>,
         receipt: &ChunkReceipt,
         places: &[&ContentPlace],
+        many: bool,
     ) -> Result<Option<usize>> {
         let contents: Vec<_> = places.iter().map(|place| place.content).collect();
         for attempt in 0.. {
@@ -69,8 +73,14 @@ impl Metadata {
                 self.first_content_rows(&contents)?
             };
             let count = known.len();
-            self.record_places(receipt, places, known, &mut batch)?;
+            let mut new = self.record_places(receipt, places, known, &mut batch)?;
+            if !many {
+                for (key, value) in new.drain(..) {
+                    batch.require_absent(&*key).put(key, value);
+                }
+            }
             if batch.is_empty() || self.store().apply(batch)?.is_done() {
+                self.put_later(new)?;
                 return Ok((count > 0).then_some(count));
             }
         }
@@ -118,15 +128,17 @@ impl Metadata {
         Ok(())
     }
 
-    /// Adds the places of contents to a batch; `known` has the rows of the first of them.
+    /// Adds the places of contents to a batch, and returns the rows of new ones; `known` has the rows of the
+    /// first of them.
     fn record_places(
         &self,
         receipt: &ChunkReceipt,
         places: &[&ContentPlace],
         known: Vec<Option<KnownContent>>,
         batch: &mut Batch,
-    ) -> Result<()> {
+    ) -> Result<Vec<Row>> {
         let stamp = self.stamp();
+        let mut rows_of_new = Vec::new();
         let mut check = PresenceCheck::new(self);
         check.note_chunk(receipt.info.id);
         let rows = known.iter().map(|known| known.as_ref().map(|it| &it.1));
@@ -135,7 +147,7 @@ impl Metadata {
             let key = keys::content(place.content);
             let new = ContentRow::of_place(place, stamp);
             let Some((value, row)) = known else {
-                batch.require_absent(&*key).put(&*key, new.encode());
+                rows_of_new.push((key, new.encode()));
                 self.inner.contents.add(place.content);
                 continue;
             };
@@ -150,6 +162,6 @@ impl Metadata {
             }
             renew(batch, place.content, &value, row, stamp);
         }
-        Ok(())
+        Ok(rows_of_new)
     }
 }

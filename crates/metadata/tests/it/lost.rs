@@ -202,3 +202,49 @@ fn times_and_origins_that_cannot_be_are_refused() {
     params.origin = Origin::Rollback(VersionNumber::ZERO);
     drop(begin(&metadata, params));
 }
+
+#[test]
+fn many_contents_of_a_chunk_are_there_at_once_and_durable_with_a_version_or_a_flush() {
+    let many: Vec<_> = (0..5_000_u32)
+        .map(|number| {
+            let mut id = [3; 32];
+            id[..4].copy_from_slice(&number.to_be_bytes());
+            ContentId(id)
+        })
+        .collect();
+    let stored = || {
+        let store = Arc::new(Double::new(true));
+        let metadata = open(store.clone() as Arc<dyn MetaStore>);
+        store_contents(&metadata);
+        let project = new_project(&metadata);
+        metadata.record_chunk(&receipt(9, many.clone())).unwrap();
+        (store, metadata, project)
+    };
+    let missing_after_crash = |store: &Double| {
+        let after = open(Arc::new(store.after_crash(0, None)));
+        assert_clean(&after);
+        after.missing(&many).unwrap().len()
+    };
+
+    let (store, metadata, project) = stored();
+    // A version without them lets them wait.
+    commit(
+        &metadata,
+        &project,
+        vec![put(DirId::ROOT, "other", file(1))],
+    );
+    assert_eq!(missing_after_crash(&store), many.len());
+    let size = metadata.resolve_contents(&many[..1]).unwrap().contents[0].len;
+    let named = record(Kind::File {
+        size,
+        content: many[0],
+    });
+    commit(&metadata, &project, vec![put(DirId::ROOT, "file", named)]);
+    assert_eq!(missing_after_crash(&store), 0);
+
+    let (store, metadata, _) = stored();
+    assert_eq!(metadata.missing(&many).unwrap(), []);
+    assert_eq!(missing_after_crash(&store), many.len());
+    metadata.flush().unwrap();
+    assert_eq!(missing_after_crash(&store), 0);
+}
