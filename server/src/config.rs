@@ -73,9 +73,9 @@ impl ServerConfig {
     }
 
     /// Returns how the memory is divided: three eighths are for what clients sent and the server has not
-    /// read yet, a quarter for what calls hold, another for pages of the metadata, and the rest for the
-    /// program: a quarter of that for what commits stage, another for the filter of contents, another for rows of
-    /// contents that are written later.
+    /// read yet, a quarter for what calls hold, another for the metadata, and the rest for the program: a
+    /// quarter of that for what commits stage, another for the filter of contents. Of the metadata's quarter a
+    /// quarter is for rows of contents that are written later, the rest for pages.
     pub(crate) fn memory_plan(&self) -> MemoryPlan {
         let bytes = |part: u64| usize::try_from(part).unwrap_or(usize::MAX);
         let windows = self.memory / 8 * 3;
@@ -84,10 +84,10 @@ impl ServerConfig {
         let connection_window = window.clamp(WINDOW_MIN, WINDOW_MAX);
         MemoryPlan {
             calls: bytes(self.memory / 4),
-            pages: bytes(self.memory / 4),
+            pages: bytes(self.memory / 16 * 3),
             staging: bytes(self.memory / 64),
             filter: bytes(self.memory / 32),
-            late: bytes(self.memory / 32),
+            late: bytes(self.memory / 16),
             connection_window,
             // A client that waits for one upload must be able to go on with others.
             stream_window: (connection_window / STREAMS_PER_WINDOW).max(STREAM_WINDOW_MIN),
@@ -132,7 +132,8 @@ mod tests {
             };
             let plan = config.memory_plan();
             let windows = u64::from(plan.connection_window) * u64::from(connections);
-            let parts = windows + (plan.calls + plan.pages + 2 * plan.staging + plan.filter) as u64;
+            let metadata = plan.pages + plan.late + plan.filter;
+            let parts = windows + (plan.calls + metadata + 2 * plan.staging) as u64;
             assert!(parts <= config.memory / 16 * 15, "{plan:?}");
             assert!(plan.stream_window < plan.connection_window);
         }

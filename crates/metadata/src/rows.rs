@@ -15,6 +15,8 @@ use crate::settings::{PATTERN_LEN_MAX, PATTERNS_MAX, ProjectSettings};
 
 /// The format byte of every value of this layout.
 pub(crate) const FORMAT: u8 = 1;
+/// The format of a row that has further fields behind those of format 1.
+const FORMAT_EXTENDED: u8 = 2;
 
 /// A value that can be kept in a row.
 pub(crate) trait RowValue: Sized {
@@ -27,22 +29,53 @@ pub(crate) trait RowValue: Sized {
     /// Takes the fields behind the format byte.
     fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError>;
 
+    /// Whether there are rows of this kind with further fields.
+    const IS_EXTENDABLE: bool = false;
+
+    /// Returns true if the value has further fields.
+    fn is_extended(&self) -> bool {
+        false
+    }
+
+    /// Appends the further fields.
+    fn write_extension(&self, _: &mut Writer) {}
+
+    /// Takes the further fields.
+    fn read_extension(&mut self, _: &mut Reader<'_>) -> Result<(), DecodeError> {
+        Ok(())
+    }
+
     /// Returns the value with its format byte.
     fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::new();
-        writer.u8(FORMAT);
-        self.write(&mut writer);
+        if self.is_extended() {
+            writer.u8(FORMAT_EXTENDED);
+            self.write(&mut writer);
+            self.write_extension(&mut writer);
+        } else {
+            writer.u8(FORMAT);
+            self.write(&mut writer);
+        }
         writer.finish()
     }
 
     /// Decodes the value of the row at `key`.
     fn decode(key: &[u8], value: &[u8]) -> Result<Self, MetaError> {
-        let mut reader = Reader::new(Self::WHAT, value);
-        let row = reader
-            .format(FORMAT)
-            .and_then(|()| Self::read(&mut reader))
-            .and_then(|row| reader.finish().map(|()| row));
+        let reader = Reader::new(Self::WHAT, value);
+        let row = Self::decode_from(reader);
         row.map_err(|error| MetaError::corrupt(error.to_string(), key))
+    }
+
+    /// Takes a whole value.
+    fn decode_from(mut reader: Reader<'_>) -> Result<Self, DecodeError> {
+        let is_extended = Self::IS_EXTENDABLE && reader.starts_with(FORMAT_EXTENDED);
+        reader.format(if is_extended { FORMAT_EXTENDED } else { FORMAT })?;
+        let mut row = Self::read(&mut reader)?;
+        if is_extended {
+            row.read_extension(&mut reader)?;
+        }
+        reader.finish()?;
+        Ok(row)
     }
 }
 

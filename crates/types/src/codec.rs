@@ -126,6 +126,12 @@ impl<'a> Reader<'a> {
         self.bytes.len() - self.offset
     }
 
+    /// Returns true if the next byte is this one.
+    #[must_use]
+    pub fn starts_with(&self, byte: u8) -> bool {
+        self.bytes.get(self.offset) == Some(&byte)
+    }
+
     /// Returns how many bytes were read.
     #[must_use]
     pub fn offset(&self) -> usize {

@@ -52,6 +52,7 @@ pub(crate) const TABLE: &[Rule] = &[
 
     rule(Product(1), "lfsfs-proto", Only(&["lfsfs-types", "lfsfs-common"])),
     rule(Product(1), "lfsfs-transfer", Only(&["lfsfs-types", "lfsfs-common"])),
+    rule(Product(1), "lfsfs-cluster", Only(&["lfsfs-types"])),
     rule(Product(1), "lfsfs-chunk-store", Only(&["lfsfs-types", "lfsfs-common"])),
     rule(Product(1), "lfsfs-meta-store", Only(&["lfsfs-types", "lfsfs-common"])),
     rule(Product(1), "lfsfs-cache", Only(&["lfsfs-types", "lfsfs-common"])),
@@ -72,7 +73,7 @@ pub(crate) const TABLE: &[Rule] = &[
     rule(Product(5), "lfsfs-mount", Only(&["lfsfs-types", "lfsfs-common", "lfsfs-client", "lfsfs-cache", "lfsfs-vfs",
                                            "lfsfs-overlay", "lfsfs-upload", "lfsfs-remote"])),
     rule(Product(5), "lfsfs-server", Only(&["lfsfs-types", "lfsfs-common", "lfsfs-proto", "lfsfs-transfer",
-                                            "lfsfs-chunk-store", "lfsfs-meta-store", "lfsfs-metadata", "lfsfs-remote",
+                                            "lfsfs-chunk-store", "lfsfs-meta-store", "lfsfs-metadata", "lfsfs-remote", "lfsfs-cluster",
                                             "lfsfs-upload", "lfsfs-reader"])),
 
     rule(Product(6), "lfsfs-cli", AnyBelow),

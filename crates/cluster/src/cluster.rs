@@ -1,0 +1,284 @@
+//! The decisions of a cluster as one machine: an event goes in, actions come out.
+
+use std::time::{Duration, Instant};
+
+use lfsfs_types::{ChunkId, NodeId};
+use rand::SeedableRng as _;
+use rand::rngs::Xoshiro256PlusPlus;
+
+use crate::copies::{Assessment, ChunkCopies};
+use crate::member::{Member, Timing};
+use crate::membership::{Beat, Membership};
+use crate::placement::{Placement, Wanted};
+use crate::repair::{CopyOrder, DropOrder, RepairLimits, Repairs, rank};
+
+/// Time between two scans of all chunks if nothing happens.
+const SCAN_PERIOD: Duration = Duration::from_secs(3600);
+
+/// How long a scan waits after a page that could not be read.
+const SCAN_RETRY: Duration = Duration::from_secs(10);
+
+/// How a cluster decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ClusterConfig {
+    /// How much silence means what.
+    pub timing: Timing,
+    /// How nodes are chosen.
+    pub placement: Placement,
+    /// What repair may take.
+    pub repair: RepairLimits,
+    /// The beginning of the random numbers.
+    pub seed: u64,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// Time has passed.
+    Tick,
+    /// A node has registered.
+    Registered(Member),
+    /// A node is to be taken away, or not any more.
+    Draining(NodeId, bool),
+    /// A node was forgotten.
+    Removed(NodeId),
+    /// Chunks may have fewer copies than was known.
+    CopiesLost,
+    /// A page of a scan was read.
+    Scanned {
+        /// The chunks of the page.
+        page: Vec<ChunkCopies>,
+        /// The last of them, if there are more.
+        next: Option<ChunkId>,
+    },
+    /// A page could not be read.
+    ScanFailed,
+    /// An order has ended.
+    Ended {
+        /// The chunk that it was for.
+        chunk: ChunkId,
+        /// Whether it was carried out.
+        is_done: bool,
+    },
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Read the next page of all chunks.
+    Scan {
+        /// From behind this one.
+        after: Option<ChunkId>,
+    },
+    /// Make a copy.
+    Copy(CopyOrder),
+    /// Drop a copy.
+    Drop(DropOrder),
+}
+
+/// What a scan of all chunks found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Summary {
+    /// Chunks.
+    pub chunks: u64,
+    /// Those with fewer copies than they should have, that can be read.
+    pub too_few: u64,
+    /// Those that no node that answers has.
+    pub unreachable: u64,
+    /// Those with more copies than they should have.
+    pub too_many: u64,
+}
+
+/// A cluster.
+#[derive(Debug)]
+pub struct Cluster {
+    config: ClusterConfig,
+    members: Membership,
+    repairs: Repairs,
+    random: Xoshiro256PlusPlus,
+    scan: Option<Scan>,
+    /// Whether something happened since the scan began.
+    is_stale: bool,
+    last_scan: Option<Instant>,
+    last_summary: Option<Summary>,
+}
+
+/// A scan of all chunks. The first pass takes the most urgent chunks alone: waiting for them must not
+/// depend on where they are in the order of the ids.
+#[derive(Debug, Default)]
+struct Scan {
+    pass: Pass,
+    after: Option<ChunkId>,
+    is_reading: bool,
+    /// When it may go on, after a page that could not be read.
+    not_before: Option<Instant>,
+    summary: Summary,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Pass {
+    #[default]
+    LastCopies,
+    All,
+}
+
+impl Cluster {
+    /// Creates a cluster without nodes.
+    pub fn new(config: ClusterConfig) -> Self {
+        Self {
+            members: Membership::new(config.timing),
+            repairs: Repairs::new(config.repair),
+            random: Xoshiro256PlusPlus::seed_from_u64(config.seed),
+            config,
+            scan: None,
+            is_stale: true,
+            last_scan: None,
+            last_summary: None,
+        }
+    }
+
+    /// Returns the table of nodes.
+    pub const fn members(&self) -> &Membership {
+        &self.members
+    }
+
+    /// Adds a node that was registered before this process started.
+    pub fn known_from_before(&mut self, member: Member, now: Instant) {
+        self.members.known_from_before(member, now);
+    }
+
+    /// Takes a heartbeat. Returns false if the node must register again.
+    pub fn heartbeat(&mut self, beat: &Member, now: Instant) -> bool {
+        self.is_stale |= self.members.tick(now);
+        let beat = self.members.heartbeat(beat, now);
+        self.is_stale |= beat == Beat::Back;
+        beat != Beat::Unknown
+    }
+
+    /// Returns what the last whole scan found.
+    pub const fn summary(&self) -> Option<Summary> {
+        self.last_summary
+    }
+
+    /// Returns how many chunks wait for repair, and how many are being repaired.
+    pub fn repairs(&self) -> (usize, usize) {
+        (self.repairs.waiting(), self.repairs.under_way())
+    }
+
+    /// Returns nodes for a new chunk, the first to be sent to by its client; fewer than wanted if there are
+    /// not more.
+    pub fn place(&mut self, count: usize, len: u64, now: Instant) -> Vec<Member> {
+        let wanted = Wanted {
+            count,
+            len,
+            holders: &[],
+        };
+        self.members
+            .choose(self.config.placement, wanted, &mut self.random, now)
+    }
+
+    /// Notes that a chunk goes to a node.
+    pub fn promise(&mut self, node: NodeId, len: u64) {
+        self.members.promise(node, len);
+    }
+
+    /// Takes an event, and returns what is to be done now.
+    pub fn step(&mut self, now: Instant, event: Event) -> Vec<Action> {
+        match event {
+            Event::Tick => {}
+            Event::Registered(member) => {
+                self.members.register(member, now);
+                self.is_stale = true;
+            }
+            Event::Draining(node, is_draining) => {
+                self.is_stale |= self.members.set_draining(node, is_draining);
+            }
+            Event::Removed(node) => {
+                self.members.remove(node);
+                self.is_stale = true;
+            }
+            Event::CopiesLost => self.is_stale = true,
+            Event::Scanned { page, next } => self.scanned(page, next, now),
+            Event::ScanFailed => {
+                if let Some(scan) = &mut self.scan {
+                    scan.is_reading = false;
+                    scan.not_before = Some(now + SCAN_RETRY);
+                }
+            }
+            Event::Ended { chunk, is_done } => {
+                self.repairs.ended(chunk, is_done, &self.members, now);
+            }
+        }
+        self.next(now)
+    }
+
+    fn next(&mut self, now: Instant) -> Vec<Action> {
+        self.is_stale |= self.members.tick(now);
+        let mut actions = Vec::new();
+        actions.extend(self.next_scan(now));
+        let (placement, random) = (self.config.placement, &mut self.random);
+        let orders = self.repairs.next(&mut self.members, placement, random, now);
+        actions.extend(orders.copies.into_iter().map(Action::Copy));
+        actions.extend(orders.drops.into_iter().map(Action::Drop));
+        actions
+    }
+
+    fn next_scan(&mut self, now: Instant) -> Option<Action> {
+        if self.scan.is_none() {
+            let is_time = self
+                .last_scan
+                .is_none_or(|last| now.saturating_duration_since(last) >= SCAN_PERIOD);
+            if !(self.is_stale || is_time) {
+                return None;
+            }
+            self.is_stale = false;
+            self.last_scan = Some(now);
+            self.scan = Some(Scan::default());
+        }
+        let scan = self.scan.as_mut()?;
+        let is_early = scan.not_before.is_some_and(|at| at > now);
+        if scan.is_reading || is_early || !self.repairs.has_room() {
+            return None;
+        }
+        scan.is_reading = true;
+        Some(Action::Scan { after: scan.after })
+    }
+
+    fn scanned(&mut self, page: Vec<ChunkCopies>, next: Option<ChunkId>, now: Instant) {
+        let Some(mut scan) = self.scan.take() else {
+            return;
+        };
+        for copies in page {
+            let assessment = copies.assess(&self.members, now);
+            if scan.pass == Pass::All {
+                scan.summary.count(&assessment);
+            }
+            let rank = rank(&assessment);
+            if rank.is_some_and(|rank| scan.pass == Pass::All || rank <= 1) {
+                self.repairs.note(copies, rank.unwrap_or_default());
+            }
+        }
+        scan.is_reading = false;
+        scan.after = next;
+        match (next, scan.pass) {
+            (Some(_), _) => self.scan = Some(scan),
+            (None, Pass::LastCopies) => {
+                scan.pass = Pass::All;
+                self.scan = Some(scan);
+            }
+            (None, Pass::All) => self.last_summary = Some(scan.summary),
+        }
+    }
+}
+
+impl Summary {
+    fn count(&mut self, assessment: &Assessment) {
+        self.chunks += 1;
+        match assessment {
+            Assessment::Enough => {}
+            Assessment::TooFew { .. } => self.too_few += 1,
+            Assessment::Unreachable => self.unreachable += 1,
+            Assessment::TooMany { .. } => self.too_many += 1,
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! What is to be done for one chunk.
+
+use std::time::Instant;
+
+use lfsfs_types::{ChunkId, NodeId};
+
+use crate::membership::{Membership, Standing};
+
+/// Who has a chunk, and how many should.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChunkCopies {
+    /// The chunk.
+    pub chunk: ChunkId,
+    /// Its bytes.
+    pub len: u64,
+    /// How many nodes should have it.
+    pub wanted: usize,
+    /// The nodes that have reported it.
+    pub holders: Vec<NodeId>,
+}
+
+/// What is to be done for a chunk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Assessment {
+    /// Nothing.
+    Enough,
+    /// It has too few copies.
+    TooFew {
+        /// Nodes to copy it from.
+        sources: Vec<NodeId>,
+    },
+    /// It has too few copies, and none can be read now.
+    Unreachable,
+    /// It has more copies than it should, all of them live.
+    TooMany {
+        /// The nodes that have one.
+        holders: Vec<NodeId>,
+    },
+}
+
+impl ChunkCopies {
+    /// Returns what is to be done.
+    pub fn assess(&self, members: &Membership, now: Instant) -> Assessment {
+        let standings = self
+            .holders
+            .iter()
+            .map(|id| (*id, members.standing(*id, now)));
+        let standings: Vec<_> = standings.collect();
+        let with = |wanted: &[Standing]| -> Vec<NodeId> {
+            let found = standings.iter().filter(|(_, it)| wanted.contains(it));
+            found.map(|(id, _)| *id).collect()
+        };
+        let live = with(&[Standing::Live]);
+        if live.len() > self.wanted {
+            return Assessment::TooMany { holders: live };
+        }
+        if with(&[Standing::Live, Standing::Silent]).len() >= self.wanted {
+            return Assessment::Enough;
+        }
+        match with(&[Standing::Live, Standing::Draining]) {
+            sources if sources.is_empty() => Assessment::Unreachable,
+            sources => Assessment::TooFew { sources },
+        }
+    }
+}
