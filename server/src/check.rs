@@ -12,8 +12,8 @@ use lfsfs_chunk_store::{ChunkStore, ChunkStoreError, DiskChunkStore};
 use lfsfs_common::clock::SystemClock;
 use lfsfs_common::full_text;
 use lfsfs_meta_store::OpenOptions;
-use lfsfs_metadata::{CheckSummary, Metadata};
-use lfsfs_types::{ChunkId, ChunkInfo, NodeId};
+use lfsfs_metadata::{CheckSummary, ChunkHolders, Metadata};
+use lfsfs_types::{ChunkId, NodeId};
 use serde::Serialize;
 
 use crate::data::DataDir;
@@ -249,17 +249,17 @@ impl ChunkChecker<'_> {
         };
         let mut after = None;
         loop {
-            let page = metadata.chunks(after, PAGE);
+            let page = metadata.chunk_holders(after, PAGE);
             let page = page.map_err(ServerError::Metadata)?;
             for chunk in &page.items {
-                after = Some(chunk.info.id);
+                after = Some(chunk.chunk);
                 match chunk.nodes.first() {
-                    _ if chunk.nodes.contains(&node) => self.check_receipt(&chunk.info)?,
+                    _ if chunk.nodes.contains(&node) => self.check_receipt(chunk)?,
                     // A server that has metadata and chunks has no other datanodes.
                     Some(other) => {
                         let text =
                             format!("only node {other} is said to have it, which is unknown here");
-                        self.find(chunk.info.id, text);
+                        self.find(chunk.chunk, text);
                     }
                     None => {}
                 }
@@ -270,15 +270,16 @@ impl ChunkChecker<'_> {
         }
     }
 
-    fn check_receipt(&mut self, info: &ChunkInfo) -> Result<(), ServerError> {
-        match self.store.open(info.id) {
-            Ok(reader) if reader.chunk_len() == info.len => Ok(()),
+    fn check_receipt(&mut self, known: &ChunkHolders) -> Result<(), ServerError> {
+        let ChunkHolders { chunk, len, .. } = *known;
+        match self.store.open(chunk) {
+            Ok(reader) if reader.chunk_len() == len => Ok(()),
             Ok(_) => {
-                self.find(info.id, "its receipt names another length".to_owned());
+                self.find(chunk, "its receipt names another length".to_owned());
                 Ok(())
             }
             Err(error) if error.is_not_found() => {
-                self.find(info.id, "it was reported and is missing".to_owned());
+                self.find(chunk, "it was reported and is missing".to_owned());
                 Ok(())
             }
             Err(error) => Err(ServerError::ChunkStore(error)),

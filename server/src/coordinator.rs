@@ -5,12 +5,13 @@
 
 mod changes;
 mod coordinator_service;
+mod copies;
 mod differences;
 mod disk;
 mod files;
 mod fs_service;
 mod holdings;
-mod membership;
+mod nodes;
 mod plans;
 mod receipts;
 mod request;
@@ -23,23 +24,56 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use lfsfs_cluster::{Cluster, ClusterConfig, Member, MemberState};
 use lfsfs_common::clock::Clock;
-use lfsfs_metadata::{Metadata, Published};
-use lfsfs_proto::status::Fault;
+use lfsfs_metadata::{Metadata, Project, Published, StoredFor};
+use lfsfs_proto::status::{Fault, FaultKind};
 use lfsfs_proto::v1;
-use lfsfs_types::{ProjectId, ProjectName};
+use lfsfs_types::{NodeId, ProjectId, ProjectName, SessionId};
 use tokio::sync::Semaphore;
 
 pub(crate) use self::coordinator_service::CoordinatorService;
 pub(crate) use self::disk::DiskGuard;
 pub(crate) use self::fs_service::FsService;
-use self::membership::{Member, MemberState, Membership, Updates};
 use self::plans::Plans;
 use self::sessions::CommitSessions;
-use self::slots::SlotProjects;
+use self::slots::{Slot, Slots};
 use crate::blocking::{IntoFault, blocking};
+use crate::datanodes::Datanodes;
 use crate::ids::random_id;
+use crate::process_key::Callers;
 use crate::streams::Tasks;
+
+/// How many nodes have a chunk, unless its project says otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Replication {
+    /// How many should.
+    pub(crate) copies: u32,
+    /// How many must before a client is answered.
+    pub(crate) copies_min: u32,
+}
+
+impl Replication {
+    /// Returns how many nodes should have a chunk of a project that asks for so many, and how many must.
+    fn of(self, project: u32) -> Self {
+        Self {
+            copies: project,
+            copies_min: self.copies_min.min(project),
+        }
+    }
+}
+
+/// What a coordinator is made of.
+#[derive(Debug)]
+pub(crate) struct CoordinatorParts {
+    pub(crate) metadata: Metadata,
+    pub(crate) disk: DiskGuard,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) tasks: Tasks,
+    pub(crate) callers: Callers,
+    pub(crate) replication: Replication,
+    pub(crate) cluster: ClusterConfig,
+}
 
 /// What the services of a coordinator share.
 #[derive(Debug)]
@@ -49,9 +83,11 @@ pub(crate) struct Coordinator {
     clock: Arc<dyn Clock>,
     started: Instant,
     tasks: Tasks,
-    members: Mutex<Membership>,
+    cluster: Mutex<Cluster>,
+    datanodes: Datanodes,
+    replication: Replication,
     plans: Mutex<Plans>,
-    slot_projects: Mutex<SlotProjects>,
+    slots: Mutex<Slots>,
     sessions: Mutex<CommitSessions>,
     /// The place for a list of pieces that is longer than what a connection may hold.
     long_lists: Arc<Semaphore>,
@@ -78,34 +114,36 @@ fn log_published(project: &ProjectName, published: &Published, client: SocketAdd
 impl Coordinator {
     /// Starts with the nodes that are known from earlier, all of them offline until they send a
     /// heartbeat.
-    pub(crate) fn new(
-        metadata: Metadata,
-        disk: DiskGuard,
-        clock: Arc<dyn Clock>,
-        tasks: Tasks,
-    ) -> Result<Self, lfsfs_metadata::MetadataError> {
-        let mut members = Membership::new();
-        for node in metadata.nodes()? {
-            members.known_from_before(Member::of_node(&node));
+    pub(crate) fn new(parts: CoordinatorParts) -> Result<Self, lfsfs_metadata::MetadataError> {
+        let mut cluster = Cluster::new(parts.cluster);
+        let now = parts.clock.monotonic();
+        for node in parts.metadata.nodes()? {
+            cluster.known_from_before(nodes::member_of(&node), now);
         }
         Ok(Self {
-            metadata,
-            disk,
-            started: clock.monotonic(),
-            clock,
-            tasks,
-            members: Mutex::new(members),
+            metadata: parts.metadata,
+            disk: parts.disk,
+            started: now,
+            clock: parts.clock,
+            tasks: parts.tasks,
+            cluster: Mutex::new(cluster),
+            datanodes: Datanodes::new(parts.callers),
+            replication: parts.replication,
             plans: Mutex::default(),
-            slot_projects: Mutex::default(),
+            slots: Mutex::default(),
             sessions: Mutex::default(),
             long_lists: Arc::new(Semaphore::new(1)),
         })
     }
 
-    /// Undoes what an earlier process left half done, and reads all metadata once to find damage.
-    pub(crate) async fn keep_house(&self) {
-        self.recover().await;
-        self.verify().await;
+    /// Undoes what an earlier process left half done, and reads all metadata once to find damage; then keeps
+    /// the copies of chunks.
+    pub(crate) async fn keep_house(self: &Arc<Self>) {
+        let once = async {
+            self.recover().await;
+            self.verify().await;
+        };
+        tokio::join!(once, self.keep_copies());
     }
 
     async fn recover(&self) {
@@ -164,18 +202,16 @@ impl Coordinator {
     }
 
     /// The locks below are held for moments and never while another is taken.
-    fn members(&self) -> MutexGuard<'_, Membership> {
-        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    fn cluster(&self) -> MutexGuard<'_, Cluster> {
+        self.cluster.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn plans(&self) -> MutexGuard<'_, Plans> {
         self.plans.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn slot_projects(&self) -> MutexGuard<'_, SlotProjects> {
-        self.slot_projects
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn slots(&self) -> MutexGuard<'_, Slots> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn sessions(&self) -> MutexGuard<'_, CommitSessions> {
@@ -189,21 +225,101 @@ impl Coordinator {
             .saturating_duration_since(self.started)
     }
 
-    /// Hands out slots for chunks that a client is about to build, for a project.
-    fn slots(&self, project: ProjectId, count: usize) -> Result<Vec<v1::Slot>, Fault> {
-        let now = self.clock.monotonic();
-        let mut primaries = self.members().place(count, now)?.into_iter();
+    /// Hands out slots for chunks that a client is about to build, for a project. Nodes to `avoid` come
+    /// behind the others.
+    fn plan(
+        &self,
+        project: &Project,
+        count: usize,
+        avoid: &[NodeId],
+    ) -> Result<Vec<v1::Slot>, Fault> {
+        let replication = self.replication.of(project.settings.replication);
         let slot = || {
             let id = random_id()?;
-            self.slot_projects().add(id, project);
-            let primary = primaries.next().as_ref().map(v1::NodeInfo::from);
+            let nodes = self.nodes_for(replication, avoid)?;
+            let slot = Slot {
+                project: project.id,
+                copies: replication.copies,
+                copies_min: replication.copies_min,
+            };
+            self.slots().add(id, slot);
+            let (primary, others) = nodes
+                .split_first()
+                .map_or((None, &[][..]), |(primary, others)| (Some(primary), others));
             Ok(v1::Slot {
                 id: id.as_bytes().to_vec(),
-                primary,
-                replicas: Vec::new(),
+                primary: primary.map(nodes::message),
+                replicas: nodes::messages(others),
                 len_max: lfsfs_types::limits::CHUNK_LEN_MAX,
+                copies: replication.copies,
+                copies_min: replication.copies_min,
             })
         };
         std::iter::repeat_with(slot).take(count).collect()
     }
+
+    /// Returns for what a chunk was stored that a datanode has for a slot.
+    fn stored_for(&self, slot: Option<SessionId>) -> StoredFor {
+        match slot.and_then(|slot| self.slots().find(slot)) {
+            Some(slot) => StoredFor {
+                project: Some(slot.project),
+                copies: slot.copies,
+                copies_min: slot.copies_min,
+            },
+            None => StoredFor {
+                project: None,
+                copies: 0,
+                copies_min: self.replication.copies_min,
+            },
+        }
+    }
+
+    /// Returns the nodes that a chunk can go to, and a few to spare.
+    fn nodes_for(&self, replication: Replication, avoid: &[NodeId]) -> Result<Vec<Member>, Fault> {
+        let now = self.clock.monotonic();
+        let mut cluster = self.cluster();
+        cluster.tick(now);
+        let copies = replication.copies as usize;
+        let mut nodes = cluster.place(copies + SPARE_NODES, SLOT_LEN, now);
+        nodes.sort_by_key(|node| avoid.contains(&node.id));
+        let (found, least) = (nodes.len(), replication.copies_min as usize);
+        if found < least {
+            return Err(too_few_nodes(&cluster, found, least));
+        }
+        for node in nodes.iter().take(copies) {
+            cluster.promise(node.id, SLOT_LEN);
+        }
+        Ok(nodes)
+    }
+}
+
+/// Nodes of a slot beside those that should have its chunk, for the case that one of these refuses.
+const SPARE_NODES: usize = 2;
+/// What a slot is expected to take of each of its nodes.
+const SLOT_LEN: u64 = lfsfs_types::limits::CHUNK_LEN_DEFAULT;
+
+/// Says why a chunk has no place.
+fn too_few_nodes(cluster: &Cluster, found: usize, least: usize) -> Fault {
+    let is_available = |member: &Member| member.state == MemberState::Available;
+    let available = cluster
+        .members()
+        .all()
+        .iter()
+        .filter(|it| is_available(it))
+        .count();
+    if available == 0 {
+        return Fault::new(FaultKind::Unavailable, "no datanode is available");
+    }
+    if available < least {
+        let text = format!(
+            "a write needs {least} datanodes, and {available} are available; start another one, or \
+             set --min-replicas of the coordinator lower"
+        );
+        return Fault::new(FaultKind::Unavailable, text);
+    }
+    let text = match found {
+        0 => "all datanodes are full, or below their reserve".to_owned(),
+        found => format!("a write needs {least} datanodes, and only {found} have room"),
+    };
+    Fault::new(FaultKind::Full, text)
 }

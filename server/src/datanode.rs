@@ -4,8 +4,11 @@
 //! coordinator before the last acknowledgement goes to the client.
 
 mod agent;
+mod copy;
 mod download;
+mod peers;
 mod places;
+mod replication;
 mod reports;
 mod service;
 mod transfers;
@@ -16,17 +19,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lfsfs_chunk_store::ChunkStore;
 use lfsfs_common::clock::Clock;
-use lfsfs_proto::status::Fault;
+use lfsfs_proto::status::{Fault, FaultKind};
 use lfsfs_proto::v1;
-use lfsfs_types::NodeId;
+use lfsfs_types::{ChunkId, NodeId};
 
 pub(crate) use self::agent::Agent;
 use self::places::Places;
 pub(crate) use self::reports::CoordinatorLink;
 pub(crate) use self::service::DataNodeService;
 use self::transfers::Transfers;
-use self::truth::ChunkLocks;
+use self::truth::{ChunkLocks, Reported};
 use crate::blocking::blocking;
+use crate::datanodes::Datanodes;
 use crate::streams::Tasks;
 
 /// What the services and tasks of a datanode share.
@@ -39,6 +43,9 @@ pub(crate) struct DataNode {
     clock: Arc<dyn Clock>,
     tasks: Tasks,
     link: CoordinatorLink,
+    datanodes: Datanodes,
+    zone: String,
+    reported: Mutex<Reported>,
     places: Arc<Places>,
     transfers: Mutex<Transfers>,
     /// Taken before no other lock.
@@ -56,6 +63,9 @@ pub(crate) struct DataNodeParts {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) tasks: Tasks,
     pub(crate) link: CoordinatorLink,
+    pub(crate) datanodes: Datanodes,
+    /// What it shares with nodes that fail together with it.
+    pub(crate) zone: String,
 }
 
 impl DataNode {
@@ -68,6 +78,9 @@ impl DataNode {
             clock: parts.clock,
             tasks: parts.tasks,
             link: parts.link,
+            datanodes: parts.datanodes,
+            zone: parts.zone,
+            reported: Mutex::default(),
             places: Places::new(),
             transfers: Mutex::default(),
             chunk_locks: ChunkLocks::new(),
@@ -96,6 +109,28 @@ impl DataNode {
             last_seen: None,
             chunks: stats.chunks,
             chunk_bytes: stats.chunk_bytes,
+            zone: self.zone.clone(),
+            draining: false,
         })
+    }
+
+    /// Refuses what the coordinator says to another process with this node's id.
+    fn check_generation(&self, generation: u64) -> Result<(), Fault> {
+        if generation == self.link.generation() {
+            return Ok(());
+        }
+        let text = "this is said to an earlier registration of the datanode, or to a later one";
+        Err(Fault::new(FaultKind::Unavailable, text))
+    }
+
+    /// Returns whether a chunk is here, without reading it.
+    async fn is_stored(&self, chunk: ChunkId) -> Result<bool, Fault> {
+        let store = Arc::clone(&self.store);
+        let found = blocking(move || match store.open(chunk) {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(error),
+        });
+        found.await
     }
 }

@@ -85,6 +85,7 @@ fn kind_of_metadata(error: &MetadataError) -> FaultKind {
         | E::ChunkInUse { .. }
         | E::UnknownNode { .. }
         | E::InvalidAddress
+        | E::InvalidZone
         | E::PathTooLong { .. } => FaultKind::Invalid,
         E::Random(_) | E::Layout { .. } => FaultKind::Internal,
     }

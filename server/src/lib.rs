@@ -18,6 +18,7 @@ mod connections;
 mod coordinator;
 mod data;
 mod datanode;
+mod datanodes;
 mod error;
 mod fault;
 mod health;

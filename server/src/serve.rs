@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use futures::Stream;
 use lfsfs_chunk_store::DiskChunkStore;
+use lfsfs_cluster::ClusterConfig;
 use lfsfs_common::clock::{Clock, SystemClock};
 use lfsfs_meta_store::OpenOptions;
 use lfsfs_metadata::{Metadata, MetadataOptions, StagingPlace};
@@ -29,9 +30,12 @@ use crate::budget::Budget;
 use crate::calls::Calls;
 use crate::config::{MemoryPlan, Role, ServerConfig};
 use crate::connections::{Connections, Socket};
-use crate::coordinator::{Coordinator, CoordinatorService, DiskGuard, FsService};
+use crate::coordinator::{
+    Coordinator, CoordinatorParts, CoordinatorService, DiskGuard, FsService, Replication,
+};
 use crate::data::DataDir;
 use crate::datanode::{Agent, CoordinatorLink, DataNode, DataNodeParts, DataNodeService};
+use crate::datanodes::Datanodes;
 use crate::error::ServerError;
 use crate::health::Health;
 use crate::meta_place::MetaPlace;
@@ -336,9 +340,16 @@ impl Parts {
         let metadata = Metadata::open_with(store, Arc::clone(clock), options);
         let metadata = metadata.map_err(ServerError::Metadata)?;
         self.metadata = Some(metadata.clone());
-        let coordinator = Coordinator::new(metadata, disk, Arc::clone(clock), self.tasks.clone())
-            .map_err(ServerError::Metadata)?;
-        let coordinator = Arc::new(coordinator);
+        let coordinator = Coordinator::new(CoordinatorParts {
+            metadata,
+            disk,
+            clock: Arc::clone(clock),
+            tasks: self.tasks.clone(),
+            callers: self.callers.clone(),
+            replication: replication(&config.role),
+            cluster: ClusterConfig::default(),
+        });
+        let coordinator = Arc::new(coordinator.map_err(ServerError::Metadata)?);
         self.coordinator = Some(Arc::clone(&coordinator));
         let fs = FsServer::new(FsService::new(Arc::clone(&coordinator)));
         let service =
@@ -367,6 +378,8 @@ impl Parts {
             clock: Arc::clone(clock),
             tasks: self.tasks.clone(),
             link: CoordinatorLink::new(coordinator, self.callers.clone())?,
+            datanodes: Datanodes::new(self.callers.clone()),
+            zone: String::new(),
         }));
         let service = DataNodeService::new(Arc::clone(&node), self.callers.clone());
         let service = DataNodeServer::new(service);
@@ -375,6 +388,20 @@ impl Parts {
         let (registered, wait) = oneshot::channel();
         self.agent = Some((Agent::new(node, registered), wait));
         Ok(())
+    }
+}
+
+/// One copy in one process, else three of which a write waits for two.
+const fn replication(role: &Role) -> Replication {
+    match role {
+        Role::All => Replication {
+            copies: 1,
+            copies_min: 1,
+        },
+        Role::Coordinator | Role::DataNode { .. } => Replication {
+            copies: 3,
+            copies_min: 2,
+        },
     }
 }
 

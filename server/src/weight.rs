@@ -113,10 +113,15 @@ pub(crate) fn method(path: &str) -> Method {
     match name {
         "Fs/NewProject" => unary(2 * MIB, MIB, PATTERNS),
         "Fs/ListProjects" | "Fs/ListDirectory" | "Coordinator/ListFiles" => PAGE,
-        "Coordinator/GetStats" => PAGE,
+        "Coordinator/GetStats" | "Coordinator/GetClusterStatus" => PAGE,
         "Coordinator/DownloadFile" | "Coordinator/UploadFile" => PAGE,
         "Fs/Inspect" | "Fs/ResolveSource" | "Fs/Lookup" => RECORD,
-        "Fs/ListTags" | "Fs/PlanUpload" => RECORD,
+        "Fs/ListTags" => RECORD,
+        "Fs/PlanUpload" => {
+            const AVOID: &[Many] = &[list(4, BYTES)];
+            // A slot names a handful of nodes.
+            unary(64 * KIB, MIB, AVOID)
+        }
         "Fs/DirectoryPlaces" => unary(64 * KIB, MIB, DIRS),
         "Fs/Log" | "Fs/Diff" | "Fs/ChangedNames" => RECORD,
         "Coordinator/GetChunksForNode" => RECORD,
@@ -144,6 +149,11 @@ pub(crate) fn method(path: &str) -> Method {
             unary(64 * KIB, 16 * KIB, NODES)
         }
         "DataNode/UploadChunkStream" => streaming(MIB + 64 * KIB, &[]),
+        "DataNode/CopyChunk" => {
+            const NODES: &[Many] = &[list(3, size_of::<v1::NodeInfo>() + 2 * ALLOCATION)];
+            // What is copied is paid for as it comes.
+            unary(64 * KIB, 16 * KIB, NODES)
+        }
         "DataNode/BulkDeleteChunk" => unary(256 * KIB, 512 * KIB, CONTENTS),
         // All contents of a chunk: 65,536 of 34 bytes at most.
         "Coordinator/ReleaseChunk" => unary(2560 * KIB, 16 * KIB, RELEASED),

@@ -5,10 +5,10 @@
 //! what a crash leaves in `temp/` is swept when the store is opened. One process at a time opens a
 //! directory for writing; its owner holds a lock around it.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{BufReader, ErrorKind, Write as _};
 use std::ops::Range;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,7 +23,9 @@ use rustix::io::Errno;
 
 use self::layout::Layout;
 use crate::verify::{ChunkDamage, check_len, check_range, verify};
-use crate::{ChunkReader, ChunkStore, ChunkStoreError, ChunkWriter, StoreStats, StoredChunk};
+use crate::{
+    ChunkReader, ChunkStamp, ChunkStore, ChunkStoreError, ChunkWriter, StoreStats, StoredChunk,
+};
 
 mod format_1;
 mod layout;
@@ -103,11 +105,11 @@ impl DiskChunkStore {
         })
     }
 
-    fn open_file(&self, id: ChunkId) -> Result<(File, u64), ChunkStoreError> {
+    fn open_file(&self, id: ChunkId) -> Result<(File, Metadata), ChunkStoreError> {
         let path = self.shared.layout.chunk(id);
         let opened = File::open(&path).and_then(|file| {
-            let len = file.metadata()?.len();
-            Ok((file, len))
+            let metadata = file.metadata()?;
+            Ok((file, metadata))
         });
         opened.map_err(|error| match error.kind() {
             ErrorKind::NotFound => ChunkStoreError::NotFound { id },
@@ -143,12 +145,13 @@ impl ChunkStore for DiskChunkStore {
     }
 
     fn open(&self, id: ChunkId) -> Result<Box<dyn ChunkReader>, ChunkStoreError> {
-        let (file, len) = self.open_file(id)?;
-        Ok(Box::new(DiskReader { id, file, len }))
+        let (file, metadata) = self.open_file(id)?;
+        Ok(Box::new(DiskReader { id, file, metadata }))
     }
 
     fn verify(&self, id: ChunkId) -> Result<StoredChunk, ChunkStoreError> {
-        let (file, len) = self.open_file(id)?;
+        let (file, metadata) = self.open_file(id)?;
+        let len = metadata.len();
         verify(id, BufReader::with_capacity(READ_BUFFER_LEN, file), len)
             .map_err(|source| ChunkStoreError::Damaged { id, source })
     }
@@ -305,17 +308,25 @@ impl Shared {
 struct DiskReader {
     id: ChunkId,
     file: File,
-    len: u64,
+    metadata: Metadata,
 }
 
 impl ChunkReader for DiskReader {
     fn chunk_len(&self) -> u64 {
-        self.len
+        self.metadata.len()
+    }
+
+    fn stamp(&self) -> ChunkStamp {
+        let (seconds, nanos) = (self.metadata.ctime(), self.metadata.ctime_nsec());
+        ChunkStamp {
+            file: self.metadata.ino(),
+            changed: i128::from(seconds) * 1_000_000_000 + i128::from(nanos),
+        }
     }
 
     fn read(&self, range: Range<u64>) -> Result<Bytes, ChunkStoreError> {
         let Range { start, .. } = range;
-        let memory = check_range(self.id, range, self.len)?;
+        let memory = check_range(self.id, range, self.chunk_len())?;
         let mut bytes = vec![0; memory.len()];
         match self.file.read_exact_at(&mut bytes, start) {
             Ok(()) => Ok(bytes.into()),

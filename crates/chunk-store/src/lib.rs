@@ -38,6 +38,15 @@ pub struct StoredChunk {
     pub contents: Vec<ContentPlace>,
 }
 
+/// What changes when the file of a chunk is replaced or written to. Damage of the disk does not change it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChunkStamp {
+    /// The number of the file.
+    pub file: u64,
+    /// When it was changed last, in nanoseconds.
+    pub changed: i128,
+}
+
 /// How full a store is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StoreStats {
@@ -105,6 +114,9 @@ pub trait ChunkWriter: Send + Debug {
 pub trait ChunkReader: Send + Sync + Debug {
     /// Returns its length in bytes.
     fn chunk_len(&self) -> u64;
+
+    /// Returns what tells its file from another one, and from itself before it was written to.
+    fn stamp(&self) -> ChunkStamp;
 
     /// Reads a range, exactly.
     ///

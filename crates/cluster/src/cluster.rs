@@ -1,5 +1,6 @@
 //! The decisions of a cluster as one machine: an event goes in, actions come out.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use lfsfs_types::{ChunkId, NodeId};
@@ -8,15 +9,20 @@ use rand::rngs::Xoshiro256PlusPlus;
 
 use crate::copies::{Assessment, ChunkCopies};
 use crate::member::{Member, Timing};
-use crate::membership::{Beat, Membership};
+use crate::membership::{Beat, Membership, Standing};
 use crate::placement::{Placement, Wanted};
-use crate::repair::{CopyOrder, DropOrder, RepairLimits, Repairs, rank};
+use crate::repair::{CopyOrder, DropOrder, RepairFigures, RepairLimits, Repairs, rank};
 
 /// Time between two scans of all chunks if nothing happens.
 const SCAN_PERIOD: Duration = Duration::from_secs(3600);
 
 /// How long a scan waits after a page that could not be read.
 const SCAN_RETRY: Duration = Duration::from_secs(10);
+
+/// How long a chunk that was reported has time to get its copies from the node that received it.
+const YOUNG_FOR: Duration = Duration::from_secs(60);
+/// How many such chunks are remembered; where there are more, a scan finds them.
+const YOUNG_MAX: usize = 10_000;
 
 /// How a cluster decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -36,14 +42,6 @@ pub struct ClusterConfig {
 pub enum Event {
     /// Time has passed.
     Tick,
-    /// A node has registered.
-    Registered(Member),
-    /// A node is to be taken away, or not any more.
-    Draining(NodeId, bool),
-    /// A node was forgotten.
-    Removed(NodeId),
-    /// Chunks may have fewer copies than was known.
-    CopiesLost,
     /// A page of a scan was read.
     Scanned {
         /// The chunks of the page.
@@ -100,7 +98,9 @@ pub struct Cluster {
     /// Whether something happened since the scan began.
     is_stale: bool,
     last_scan: Option<Instant>,
-    last_summary: Option<Summary>,
+    last_summary: Option<(Summary, Instant)>,
+    /// Chunks that had too few copies when they were reported last.
+    young: HashMap<ChunkId, (Instant, ChunkCopies)>,
 }
 
 /// A scan of all chunks. The first pass takes the most urgent chunks alone: waiting for them must not
@@ -134,6 +134,7 @@ impl Cluster {
             is_stale: true,
             last_scan: None,
             last_summary: None,
+            young: HashMap::new(),
         }
     }
 
@@ -147,6 +148,12 @@ impl Cluster {
         self.members.known_from_before(member, now);
     }
 
+    /// Takes a registration, whose generation the metadata has raised.
+    pub fn register(&mut self, member: Member, now: Instant) {
+        self.members.register(member, now);
+        self.is_stale = true;
+    }
+
     /// Takes a heartbeat. Returns false if the node must register again.
     pub fn heartbeat(&mut self, beat: &Member, now: Instant) -> bool {
         self.is_stale |= self.members.tick(now);
@@ -155,14 +162,59 @@ impl Cluster {
         beat != Beat::Unknown
     }
 
+    /// Notes that a node is to be taken away, or not any more.
+    pub fn set_draining(&mut self, node: NodeId, is_draining: bool) {
+        self.is_stale |= self.members.set_draining(node, is_draining);
+    }
+
+    /// Forgets a node.
+    pub fn remove(&mut self, node: NodeId) {
+        self.members.remove(node);
+        self.is_stale = true;
+    }
+
+    /// Lets time pass for the nodes alone.
+    pub fn tick(&mut self, now: Instant) {
+        self.is_stale |= self.members.tick(now);
+    }
+
+    /// Takes what is known of a chunk that a node has just reported. If it still has too few copies after a
+    /// while, it is repaired.
+    pub fn reported(&mut self, copies: ChunkCopies, now: Instant) {
+        if copies.holders.len() >= copies.wanted {
+            self.young.remove(&copies.chunk);
+        } else if self.young.len() < YOUNG_MAX || self.young.contains_key(&copies.chunk) {
+            self.young.insert(copies.chunk, (now, copies));
+        } else {
+            self.is_stale = true;
+        }
+    }
+
+    /// Takes what is known of chunks of which a copy was lost.
+    pub fn lost(&mut self, chunks: Vec<ChunkCopies>, now: Instant) {
+        chunks.into_iter().for_each(|copies| self.note(copies, now));
+    }
+
+    /// Returns the nodes that answer and are to stay: copies on them can be counted on.
+    pub fn live(&self, now: Instant) -> Vec<NodeId> {
+        let is_live = |id: &NodeId| self.members.standing(*id, now) == Standing::Live;
+        let members = self.members.all().into_iter().map(|member| member.id);
+        members.filter(is_live).collect()
+    }
+
     /// Returns what the last whole scan found.
-    pub const fn summary(&self) -> Option<Summary> {
+    pub const fn summary(&self) -> Option<(Summary, Instant)> {
         self.last_summary
     }
 
-    /// Returns how many chunks wait for repair, and how many are being repaired.
-    pub fn repairs(&self) -> (usize, usize) {
-        (self.repairs.waiting(), self.repairs.under_way())
+    /// Returns true while a scan is under way, or about to be.
+    pub const fn is_scanning(&self) -> bool {
+        self.scan.is_some() || self.is_stale
+    }
+
+    /// Returns what repair does.
+    pub fn repairs(&self) -> RepairFigures {
+        self.repairs.figures()
     }
 
     /// Returns nodes for a new chunk, the first to be sent to by its client; fewer than wanted if there are
@@ -185,19 +237,7 @@ impl Cluster {
     /// Takes an event, and returns what is to be done now.
     pub fn step(&mut self, now: Instant, event: Event) -> Vec<Action> {
         match event {
-            Event::Tick => {}
-            Event::Registered(member) => {
-                self.members.register(member, now);
-                self.is_stale = true;
-            }
-            Event::Draining(node, is_draining) => {
-                self.is_stale |= self.members.set_draining(node, is_draining);
-            }
-            Event::Removed(node) => {
-                self.members.remove(node);
-                self.is_stale = true;
-            }
-            Event::CopiesLost => self.is_stale = true,
+            Event::Tick => self.note_young(now),
             Event::Scanned { page, next } => self.scanned(page, next, now),
             Event::ScanFailed => {
                 if let Some(scan) = &mut self.scan {
@@ -221,6 +261,20 @@ impl Cluster {
         actions.extend(orders.copies.into_iter().map(Action::Copy));
         actions.extend(orders.drops.into_iter().map(Action::Drop));
         actions
+    }
+
+    /// Looks at chunks again that had too few copies when they were reported.
+    fn note_young(&mut self, now: Instant) {
+        let is_old = |at: Instant| now.saturating_duration_since(at) >= YOUNG_FOR;
+        let old = self.young.extract_if(|_, (at, _)| is_old(*at));
+        let old: Vec<_> = old.map(|(_, (_, copies))| copies).collect();
+        old.into_iter().for_each(|copies| self.note(copies, now));
+    }
+
+    fn note(&mut self, copies: ChunkCopies, now: Instant) {
+        if let Some(rank) = rank(&copies.assess(&self.members, now)) {
+            self.repairs.note(copies, rank);
+        }
     }
 
     fn next_scan(&mut self, now: Instant) -> Option<Action> {
@@ -266,7 +320,7 @@ impl Cluster {
                 scan.pass = Pass::All;
                 self.scan = Some(scan);
             }
-            (None, Pass::All) => self.last_summary = Some(scan.summary),
+            (None, Pass::All) => self.last_summary = Some((scan.summary, now)),
         }
     }
 }

@@ -21,4 +21,4 @@ pub use copies::{Assessment, ChunkCopies};
 pub use member::{Member, MemberState, Timing};
 pub use membership::{Beat, Membership, Updates};
 pub use placement::{Placement, UnknownPlacement, Wanted};
-pub use repair::{CopyOrder, DropOrder, RepairLimits};
+pub use repair::{CopyOrder, DropOrder, RepairFigures, RepairLimits};

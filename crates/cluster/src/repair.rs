@@ -63,6 +63,23 @@ pub struct DropOrder {
     pub least: usize,
 }
 
+/// What repair does, and did since its start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RepairFigures {
+    /// Chunks that wait.
+    pub waiting: usize,
+    /// Chunks that are worked on.
+    pub under_way: usize,
+    /// Bytes of both, each chunk once.
+    pub waiting_bytes: u64,
+    /// Chunks that were copied.
+    pub copied: u64,
+    /// Their bytes.
+    pub copied_bytes: u64,
+    /// Orders that failed.
+    pub failed: u64,
+}
+
 /// What is to be done next.
 #[derive(Debug, Default)]
 pub(crate) struct Orders {
@@ -84,6 +101,8 @@ pub(crate) struct Repairs {
     /// Bytes that may be moved now.
     budget: u64,
     refilled: Option<Instant>,
+    /// What was done so far.
+    done: RepairFigures,
 }
 
 #[derive(Debug)]
@@ -112,15 +131,19 @@ impl Repairs {
             busy: HashMap::new(),
             budget: 0,
             refilled: None,
+            done: RepairFigures::default(),
         }
     }
 
-    pub(crate) fn waiting(&self) -> usize {
-        self.waiting.len()
-    }
-
-    pub(crate) fn under_way(&self) -> usize {
-        self.under_way.len()
+    pub(crate) fn figures(&self) -> RepairFigures {
+        let under_way = self.under_way.values().map(|it| &it.waiting);
+        let all = self.waiting.values().chain(under_way);
+        RepairFigures {
+            waiting: self.waiting.len(),
+            under_way: self.under_way.len(),
+            waiting_bytes: all.map(|it| it.copies.len).sum(),
+            ..self.done
+        }
     }
 
     pub(crate) fn has_room(&self) -> bool {
@@ -319,6 +342,12 @@ impl Repairs {
             }
         }
         let waiting = &mut ended.waiting;
+        if !is_done {
+            self.done.failed += 1;
+        } else if ended.gains.is_some() {
+            self.done.copied += 1;
+            self.done.copied_bytes += waiting.copies.len;
+        }
         if is_done {
             waiting.copies.holders.extend(ended.gains);
             waiting.copies.holders.retain(|id| Some(*id) != ended.loses);

@@ -157,7 +157,7 @@ impl World {
             }
         }
         let member = self.member(id);
-        self.step(Event::Registered(member));
+        self.cluster.register(member, self.now);
     }
 
     fn step(&mut self, event: Event) {
@@ -209,6 +209,13 @@ impl World {
             self.acknowledged.insert(chunk);
         }
         if !holders.is_empty() {
+            let copies = ChunkCopies {
+                chunk,
+                len: CHUNK_LEN,
+                wanted: WANTED,
+                holders: holders.clone(),
+            };
+            self.cluster.reported(copies, self.now);
             self.rows.insert(chunk, holders);
         }
     }
@@ -337,7 +344,7 @@ impl World {
                 } else {
                     self.draining.remove(&id);
                 }
-                self.step(Event::Draining(id, is_draining));
+                self.cluster.set_draining(id, is_draining);
             }
             _ => {}
         }
@@ -381,7 +388,7 @@ impl World {
             let node = self.node(*id);
             (node.is_connected, node.delay) = (true, STEP);
             self.start(*id);
-            self.step(Event::Draining(*id, false));
+            self.cluster.set_draining(*id, false);
         }
         let until = self.now + QUIET;
         while self.now < until {
@@ -398,8 +405,9 @@ impl World {
                 );
             }
         }
-        assert_eq!(self.cluster.repairs(), (0, 0));
-        let summary = self.cluster.summary().expect("a scan");
+        let repairs = self.cluster.repairs();
+        assert_eq!((repairs.waiting, repairs.under_way), (0, 0));
+        let (summary, _) = self.cluster.summary().expect("a scan");
         assert_eq!((summary.too_few, summary.too_many), (0, 0), "{summary:?}");
     }
 }

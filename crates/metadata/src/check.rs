@@ -7,9 +7,11 @@
 mod objects;
 
 use lfsfs_meta_store::{KeyRange, MetaError, MetaStoreExt as _, Rows};
-use lfsfs_types::{ContentId, Origin, ProjectId, VersionNumber};
+use lfsfs_types::{ChunkId, ContentId, Origin, ProjectId, VersionNumber};
 
-use crate::content::{ChunkRow, ContentBody, ContentRow, Presence, PresenceCheck, Stored};
+use crate::content::{
+    ChunkRow, ContentBody, ContentRow, NodeChunkRow, Presence, PresenceCheck, Stored,
+};
 use crate::counts::StoredRow;
 use crate::error::{MetadataError, Result};
 use crate::keys::{self, table};
@@ -191,15 +193,37 @@ impl Checker<'_> {
     }
 
     fn check_chunks(&mut self) -> Result<()> {
+        let has_node_chunks = self.metadata.has_node_chunks()?;
         self.for_each_row(&[table::CHUNK], |checker, key, value| {
             checker.summary.chunks += 1;
-            keys::decode_id::<32>(table::CHUNK, key)?;
+            let chunk = ChunkId(keys::decode_id(table::CHUNK, key)?);
             let row = ChunkRow::decode(key, value)?;
             checker.chunk_bytes = checker.chunk_bytes.saturating_add(row.len);
             for node in row.nodes {
                 let known = checker.metadata.node(node)?.is_some();
                 checker.expect(known, key, "a node of the chunk is unknown");
+                let store = checker.metadata.store();
+                let listed = store.get(&keys::node_chunk(node, chunk))?.is_some();
+                let expected = listed || !has_node_chunks;
+                checker.expect(expected, key, "a node of the chunk does not list it");
             }
+            Ok(())
+        })?;
+        self.check_node_chunks()
+    }
+
+    /// What a node lists names that node.
+    fn check_node_chunks(&mut self) -> Result<()> {
+        self.for_each_row(&[table::NODE_CHUNK], |checker, key, value| {
+            let (node, chunk) = keys::decode_node_chunk(key)?;
+            let len = NodeChunkRow::decode(key, value)?.len;
+            let row: Option<ChunkRow> = get_row(checker.metadata.store(), &keys::chunk(chunk))?;
+            let fits = row.is_some_and(|row| row.nodes.contains(&node) && row.len == len);
+            checker.expect(
+                fits,
+                key,
+                "the chunk is unknown, has another length or not this node",
+            );
             Ok(())
         })
     }

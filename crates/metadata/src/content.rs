@@ -8,6 +8,7 @@
 //! lost its server asks again what is missing.
 
 mod forget;
+mod holders;
 mod presence;
 mod record;
 mod resolve;
@@ -20,8 +21,11 @@ use lfsfs_types::content::{Content, Piece, PieceList};
 use lfsfs_types::limits::PIECES_INLINE_MAX;
 use lfsfs_types::{ChunkId, ChunkInfo, ContentId, ContentPlace, NodeId};
 
-pub use self::forget::Forgotten;
+pub use self::forget::{Forgotten, Keep};
+pub use self::holders::ChunkHolders;
+pub(crate) use self::holders::NodeChunkRow;
 pub(crate) use self::presence::{Presence, PresenceCheck};
+pub use self::record::StoredFor;
 pub use self::resolve::{ChunkLocation, Resolution, Resolved, ResolvedContents};
 pub(crate) use self::row::{ChunkRow, ContentBody, ContentRow};
 use crate::error::{MetadataError, Result};
@@ -34,7 +38,7 @@ use crate::rows::RowValue;
 pub(crate) const STAMP_RENEWAL_SECS: u64 = 600;
 
 /// Rows that a batch with the contents of a receipt looks at or writes besides, at most.
-const ROWS_OF_RECEIPT: usize = 4;
+const ROWS_OF_RECEIPT: usize = 6;
 /// How many rows are looked at in one read.
 const ROWS_PER_READ: usize = 4000;
 /// How many bytes of rows: that of a content may have 8,192 pieces.

@@ -234,6 +234,10 @@ pub enum MetadataError {
     #[error("a node needs an address of 1 to 300 bytes")]
     InvalidAddress,
 
+    /// The name of a node's zone is none.
+    #[error("the name of a zone has at most 64 bytes")]
+    InvalidZone,
+
     /// A path of the version is longer than paths can be.
     #[error("path \"{path}\" of the version is too long: {PATH_LEN_MAX} bytes are possible")]
     PathTooLong {

@@ -35,6 +35,8 @@ pub(crate) mod table {
     pub(crate) const DELETED: u8 = 22;
     pub(crate) const STAGED_LINK_RECORD: u8 = 23;
     pub(crate) const STORED: u8 = 24;
+    pub(crate) const NODE_CHUNK: u8 = 25;
+    pub(crate) const NODE_CHUNKS: u8 = 26;
 }
 
 /// The tables of what sessions have staged.
@@ -216,6 +218,36 @@ pub(crate) fn chunk(chunk: ChunkId) -> Vec<u8> {
 
 pub(crate) fn node(node: NodeId) -> Vec<u8> {
     KeyBuilder::new(table::NODE).fixed(node.as_bytes()).build()
+}
+
+/// The row that says that a node has a chunk.
+pub(crate) fn node_chunk(node: NodeId, chunk: ChunkId) -> Vec<u8> {
+    KeyBuilder::new(table::NODE_CHUNK)
+        .fixed(node.as_bytes())
+        .fixed(chunk.as_bytes())
+        .build()
+}
+
+/// The prefix of the rows of the chunks that a node has.
+pub(crate) fn node_chunks(node: NodeId) -> Vec<u8> {
+    KeyBuilder::new(table::NODE_CHUNK)
+        .fixed(node.as_bytes())
+        .build()
+}
+
+/// Returns the node and the chunk that the row of a node's chunk is about.
+pub(crate) fn decode_node_chunk(key: &[u8]) -> Result<(NodeId, ChunkId), MetaError> {
+    let mut reader = KeyReader::new(key);
+    reader.expect_tag(table::NODE_CHUNK)?;
+    let node = NodeId(reader.fixed()?);
+    let chunk = ChunkId(reader.fixed()?);
+    reader.finish()?;
+    Ok((node, chunk))
+}
+
+/// The mark of a store in which each node has the rows of its chunks.
+pub(crate) fn node_chunks_mark() -> Vec<u8> {
+    KeyBuilder::new(table::NODE_CHUNKS).build()
 }
 
 /// The row of a commit session, and in the tables of staged rows the prefix of all of its rows.

@@ -38,7 +38,10 @@ mod view;
 pub use changed::ChangedName;
 pub use check::{CheckSummary, Finding};
 pub use commit::{Begun, Change, CommitParams, CommitSession, Published, RollbackParams};
-pub use content::{ChunkLocation, ChunkReceipt, Forgotten, Resolution, Resolved, ResolvedContents};
+pub use content::{
+    ChunkHolders, ChunkLocation, ChunkReceipt, Forgotten, Keep, Resolution, Resolved,
+    ResolvedContents, StoredFor,
+};
 pub use counts::CountedProject;
 pub use diff::{DiffEntry, DiffLine, Renames};
 pub use error::{MetadataError, Place, Refusal, Result};

@@ -12,7 +12,7 @@ use lfsfs_types::{ClusterId, ProjectId, SessionId, Timestamp};
 use crate::content_filter::ContentFilter;
 use crate::error::{MetadataError, Result};
 use crate::keys::{self, table};
-use crate::rows::{self, ClusterRow, RowValue};
+use crate::rows::{self, ClusterRow, Marker, RowValue};
 use crate::staging_space::{StagingPlace, StagingSpace};
 
 /// How keys and values are laid out; raised when a store must be migrated.
@@ -118,6 +118,7 @@ impl Metadata {
         }
         self.finish_deletions()?;
         self.remove_staged()?;
+        self.make_node_chunks()?;
         self.fill_filter()
     }
 
@@ -211,6 +212,7 @@ fn open_cluster(store: &dyn MetaStore) -> Result<ClusterId> {
         };
         let mut batch = Batch::new();
         batch.require_absent(&*key).put(&*key, first.encode());
+        batch.put(keys::node_chunks_mark(), Marker.encode());
         // After a conflict another coordinator was faster, and its row is read.
         if store.apply(batch)?.is_done() {
             store.flush()?;

@@ -12,6 +12,8 @@ use crate::rows::{RowValue, read_text, read_time, write_time};
 
 /// Longest address of a datanode: a DNS name and a port.
 const ADDRESS_LEN_MAX: usize = 300;
+/// Longest name of a zone.
+const ZONE_LEN_MAX: usize = 64;
 
 /// What a datanode says of its disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -37,14 +39,32 @@ pub struct Node {
     pub seen: Timestamp,
     /// What it said of its disk when it registered.
     pub figures: NodeFigures,
+    /// What it shares with nodes that fail together with it; empty if it said nothing.
+    pub zone: String,
+    /// Whether an operator wants to take it away.
+    pub is_draining: bool,
 }
 
 impl Metadata {
     /// Registers a datanode that has started, and gives it a higher generation than ever before.
     /// That is durable on return.
     pub fn upsert_node(&self, id: NodeId, address: &str, figures: NodeFigures) -> Result<Node> {
+        self.upsert_node_in(id, address, "", figures)
+    }
+
+    /// As [`upsert_node`](Self::upsert_node), for a node in a zone.
+    pub fn upsert_node_in(
+        &self,
+        id: NodeId,
+        address: &str,
+        zone: &str,
+        figures: NodeFigures,
+    ) -> Result<Node> {
         if address.is_empty() || address.len() > ADDRESS_LEN_MAX {
             return Err(MetadataError::InvalidAddress);
+        }
+        if zone.len() > ZONE_LEN_MAX {
+            return Err(MetadataError::InvalidZone);
         }
         let key = keys::node(id);
         loop {
@@ -54,20 +74,73 @@ impl Metadata {
             let node = Node {
                 id,
                 address: address.to_owned(),
-                generation: known.map_or(0, |node| node.generation) + 1,
+                generation: known.as_ref().map_or(0, |node| node.generation) + 1,
                 seen: self.now(),
                 figures,
+                zone: zone.to_owned(),
+                is_draining: known.is_some_and(|node| node.is_draining),
             };
-            let mut batch = Batch::new();
-            batch
-                .require_unchanged(&*key, found)
-                .put(&*key, NodeRow(node.clone()).encode());
-            if self.store().apply(batch)?.is_done() {
-                // A generation must never be given twice.
-                self.store().flush()?;
+            // A generation must never be given twice.
+            if self.put_node(&key, found, &node)? {
                 return Ok(node);
             }
         }
+    }
+
+    /// Notes whether an operator wants to take a node away. That is durable on return. Returns `None` if
+    /// there is no such node.
+    pub fn set_draining(&self, id: NodeId, is_draining: bool) -> Result<Option<Node>> {
+        let key = keys::node(id);
+        loop {
+            let Some(found) = self.store().get(&key)? else {
+                return Ok(None);
+            };
+            let node = Node {
+                is_draining,
+                ..decode_node(&key, &found)?
+            };
+            if self.put_node(&key, Some(found), &node)? {
+                return Ok(Some(node));
+            }
+        }
+    }
+
+    /// Forgets a node, and that it has any chunk. Returns how many chunks no node has any more, and `None`
+    /// if there is no such node.
+    ///
+    /// The row of the node goes last, so that a crash in between leaves a node that can be removed again.
+    pub fn remove_node(&self, id: NodeId) -> Result<Option<u64>> {
+        let key = keys::node(id);
+        if self.store().get(&key)?.is_none() {
+            return Ok(None);
+        }
+        let (mut lost, mut after) = (0, None);
+        loop {
+            let page = self.chunks_of_node(id, after, SCAN_PAGE)?;
+            let chunks: Vec<_> = page.items.iter().map(|(chunk, _)| *chunk).collect();
+            lost += self.forget_replicas(id, &chunks)?.lost.len() as u64;
+            after = chunks.last().copied();
+            if !page.more {
+                break;
+            }
+        }
+        let mut batch = Batch::new();
+        batch.delete(&*key);
+        self.store().write(batch)?;
+        self.store().flush()?;
+        Ok(Some(lost))
+    }
+
+    fn put_node(&self, key: &[u8], found: Option<Vec<u8>>, node: &Node) -> Result<bool> {
+        let mut batch = Batch::new();
+        batch
+            .require_unchanged(key, found)
+            .put(key, NodeRow(node.clone()).encode());
+        if !self.store().apply(batch)?.is_done() {
+            return Ok(false);
+        }
+        self.store().flush()?;
+        Ok(true)
     }
 
     /// Returns all datanodes in the order of their ids.
@@ -102,6 +175,26 @@ struct NodeRow(Node);
 
 impl RowValue for NodeRow {
     const WHAT: &'static str = "node row";
+    const IS_EXTENDABLE: bool = true;
+
+    fn is_extended(&self) -> bool {
+        self.0.is_draining || !self.0.zone.is_empty()
+    }
+
+    fn write_extension(&self, writer: &mut Writer) {
+        writer.bytes(self.0.zone.as_bytes());
+        writer.u8(u8::from(self.0.is_draining));
+    }
+
+    fn read_extension(&mut self, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
+        self.0.zone = read_text(reader, ZONE_LEN_MAX)?;
+        self.0.is_draining = match reader.u8()? {
+            0 => false,
+            1 => true,
+            _ => return Err(reader.error("neither yes nor no")),
+        };
+        Ok(())
+    }
 
     fn write(&self, writer: &mut Writer) {
         let node = &self.0;
@@ -128,6 +221,8 @@ impl RowValue for NodeRow {
                 used: reader.varint()?,
                 chunks: reader.varint()?,
             },
+            zone: String::new(),
+            is_draining: false,
         }))
     }
 }

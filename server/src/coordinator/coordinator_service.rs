@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
-use lfsfs_metadata::{Metadata, MetadataError, NodeFigures};
+use lfsfs_cluster::{Member, MemberState, Updates};
+use lfsfs_metadata::{Keep, MetadataError, NodeFigures};
 use lfsfs_proto::convert::{ProtocolError, id, ids, required};
 use lfsfs_proto::status::{Fault, FaultKind};
 use lfsfs_proto::v1;
 use lfsfs_proto::v1::coordinator_server::Coordinator as Service;
-use lfsfs_types::{ChunkId, ChunkInfo, ContentId, NodeId, Timestamp};
+use lfsfs_types::{ChunkId, ContentId, NodeId, Timestamp};
 use tonic::{Request, Response, Status};
 
-use super::{Coordinator, Member, MemberState, Updates, files, receipts, stats};
+use super::nodes::{messages, node_id};
+use super::{Coordinator, files, nodes, receipts, stats};
 use crate::blocking::IntoFault as _;
 use crate::calls::Call;
 use crate::process_key::Callers;
@@ -38,8 +40,9 @@ impl CoordinatorService {
 
     /// Refuses what a node says under another registration than its newest.
     fn check_generation(&self, node: NodeId, generation: u64) -> Result<(), Fault> {
-        let members = self.coordinator.members();
-        if members.find(node).map(|member| member.generation) == Some(generation) {
+        let cluster = self.coordinator.cluster();
+        let member = cluster.members().find(node);
+        if member.map(|member| member.generation) == Some(generation) {
             return Ok(());
         }
         let text = format!("node {node} must register again");
@@ -59,46 +62,14 @@ impl CoordinatorService {
             used: node.used_bytes,
             chunks: node.chunks,
             chunk_bytes: node.chunk_bytes,
+            zone: node.zone,
+            is_draining: false,
             state: MemberState::Available,
             seen: Timestamp {
                 secs: wall.seconds(),
                 nanos: wall.subsecond_nanoseconds(),
             },
         })
-    }
-}
-
-fn node_id(bytes: &[u8]) -> Result<NodeId, Fault> {
-    id("node id", bytes, NodeId::from_slice).map_err(ProtocolError::into_fault)
-}
-
-fn messages(members: &[Member]) -> Vec<v1::NodeInfo> {
-    members.iter().map(v1::NodeInfo::from).collect()
-}
-
-/// Returns the chunks that a node has reported, from behind `after`, and whether there are more.
-fn chunks_of_node(
-    metadata: &Metadata,
-    node: NodeId,
-    after: Option<ChunkId>,
-    limit: usize,
-) -> Result<(Vec<ChunkInfo>, bool), MetadataError> {
-    let (mut after, mut found) = (after, Vec::new());
-    loop {
-        let page = metadata.chunks(after, CHUNKS_PER_PAGE)?;
-        for chunk in &page.items {
-            after = Some(chunk.info.id);
-            if !chunk.nodes.contains(&node) {
-                continue;
-            }
-            if found.len() == limit {
-                return Ok((found, true));
-            }
-            found.push(chunk.info);
-        }
-        if !page.more {
-            return Ok((found, false));
-        }
     }
 }
 
@@ -111,24 +82,24 @@ impl Service for CoordinatorService {
         self.callers.check(&request)?;
         let coordinator = &self.coordinator;
         let mut member = self.member(request.into_inner().node)?;
-        let (id, address) = (member.id, member.address.clone());
+        let (id, address, zone) = (member.id, member.address.clone(), member.zone.clone());
         let figures = NodeFigures {
             capacity: member.capacity,
             used: member.used,
             chunks: member.chunks,
         };
         let node = coordinator
-            .metadata(move |metadata| metadata.upsert_node(id, &address, figures))
+            .metadata(move |metadata| metadata.upsert_node_in(id, &address, &zone, figures))
             .await?;
-        member.generation = node.generation;
+        (member.generation, member.is_draining) = (node.generation, node.is_draining);
         tracing::info!(node = %id, address = member.address, "a datanode registered");
-        let mut members = coordinator.members();
-        members.register(member, coordinator.clock.monotonic());
+        let mut cluster = coordinator.cluster();
+        cluster.register(member, coordinator.clock.monotonic());
         Ok(Response::new(v1::RegisterDataNodeResponse {
             generation: node.generation,
             cluster_id: coordinator.metadata.cluster_id().as_bytes().to_vec(),
-            nodes: messages(&members.all()),
-            version: members.version(),
+            nodes: messages(&cluster.members().all()),
+            version: cluster.members().version(),
         }))
     }
 
@@ -140,9 +111,9 @@ impl Service for CoordinatorService {
         let request = request.into_inner();
         let member = self.member(request.node)?;
         let now = self.coordinator.clock.monotonic();
-        let mut members = self.coordinator.members();
-        members.tick(now);
-        let known = members.heartbeat(&member, now);
+        let mut cluster = self.coordinator.cluster();
+        let known = cluster.heartbeat(&member, now);
+        let members = cluster.members();
         let (updates, requires_full_resync) = match members.since(request.last_seen_version) {
             Updates::Changed(members) => (members, false),
             Updates::Everything(members) => (members, true),
@@ -157,12 +128,35 @@ impl Service for CoordinatorService {
     }
 
     async fn list_nodes(&self, _: Request<v1::ListNodesRequest>) -> Answer<v1::ListNodesResponse> {
-        let mut members = self.coordinator.members();
-        members.tick(self.coordinator.clock.monotonic());
+        let mut cluster = self.coordinator.cluster();
+        cluster.tick(self.coordinator.clock.monotonic());
         Ok(Response::new(v1::ListNodesResponse {
-            nodes: messages(&members.all()),
-            version: members.version(),
+            nodes: messages(&cluster.members().all()),
+            version: cluster.members().version(),
         }))
+    }
+
+    async fn drain_node(
+        &self,
+        request: Request<v1::DrainNodeRequest>,
+    ) -> Answer<v1::DrainNodeResponse> {
+        let drained = nodes::drain(&self.coordinator, request.into_inner());
+        Ok(Response::new(drained.await?))
+    }
+
+    async fn remove_node(
+        &self,
+        request: Request<v1::RemoveNodeRequest>,
+    ) -> Answer<v1::RemoveNodeResponse> {
+        let removed = nodes::remove(&self.coordinator, request.into_inner());
+        Ok(Response::new(removed.await?))
+    }
+
+    async fn get_cluster_status(
+        &self,
+        _: Request<v1::GetClusterStatusRequest>,
+    ) -> Answer<v1::GetClusterStatusResponse> {
+        Ok(Response::new(nodes::status(&self.coordinator)))
     }
 
     async fn get_stats(
@@ -187,12 +181,14 @@ impl Service for CoordinatorService {
         } = report.map_err(ProtocolError::into_fault)?;
         let (node, chunk) = (receipt.node, receipt.info.id);
         self.check_generation(node, generation)?;
-        let project = slot.and_then(|slot| coordinator.slot_projects().project(slot));
-        coordinator
-            .metadata(move |metadata| metadata.record_chunk_for(project, &receipt))
+        let stored = coordinator.stored_for(slot);
+        let holders = coordinator
+            .metadata(move |metadata| metadata.record_chunk_for(stored, &receipt))
             .await?;
+        let now = coordinator.clock.monotonic();
+        let copies = coordinator.copies_of(holders);
+        coordinator.cluster().reported(copies, now);
         if let Some(slot) = slot {
-            let now = coordinator.clock.monotonic();
             coordinator.plans().bind(slot, chunk, now);
         }
         Ok(Response::new(v1::ReportChunkResponse {}))
@@ -207,13 +203,21 @@ impl Service for CoordinatorService {
         let node = node_id(&request.node_id)?;
         let chunks = receipts::chunks(&request.chunk_ids).map_err(ProtocolError::into_fault)?;
         self.check_generation(node, request.generation)?;
-        let forgotten = self
-            .coordinator
-            .metadata(move |metadata| metadata.forget_replicas(node, &chunks))
+        let coordinator = &self.coordinator;
+        let (forgotten, left) = coordinator
+            .metadata(move |metadata| {
+                let forgotten = metadata.forget_replicas(node, &chunks)?;
+                Ok::<_, MetadataError>((forgotten, metadata.holders_of(&chunks)?))
+            })
             .await?;
         for chunk in &forgotten.lost {
             tracing::error!(%node, %chunk, "a chunk is lost; what is in it is missing now");
         }
+        let left = left
+            .into_iter()
+            .map(|holders| coordinator.copies_of(holders));
+        let now = coordinator.clock.monotonic();
+        coordinator.cluster().lost(left.collect(), now);
         Ok(Response::new(v1::ReportLostChunksResponse {}))
     }
 
@@ -229,8 +233,14 @@ impl Service for CoordinatorService {
         let contents = ids("contents", &request.contents, ContentId::from_slice)
             .map_err(ProtocolError::into_fault)?;
         self.check_generation(node, request.generation)?;
-        self.coordinator
-            .metadata(move |metadata| metadata.release_replica(node, chunk, &contents))
+        let coordinator = &self.coordinator;
+        let live = coordinator.cluster().live(coordinator.clock.monotonic());
+        let least = coordinator.replication.copies as usize;
+        coordinator
+            .metadata(move |metadata| {
+                let keep = Keep { least, live: &live };
+                metadata.release_replica(node, chunk, &contents, keep)
+            })
             .await?;
         Ok(Response::new(v1::ReleaseChunkResponse {}))
     }
@@ -249,14 +259,15 @@ impl Service for CoordinatorService {
             limit @ 1..=CHUNKS_PER_PAGE => limit,
             _ => CHUNKS_PER_PAGE,
         };
-        let (chunks, more) = self
+        let page = self
             .coordinator
-            .metadata(move |metadata| chunks_of_node(metadata, node, after, limit))
+            .metadata(move |metadata| metadata.chunks_of_node(node, after, limit))
             .await?;
+        let chunks = page.items.iter();
         Ok(Response::new(v1::GetChunksForNodeResponse {
-            chunk_ids: chunks.iter().map(|it| it.id.as_bytes().to_vec()).collect(),
-            lens: chunks.iter().map(|it| it.len).collect(),
-            more,
+            chunk_ids: chunks.clone().map(|it| it.0.as_bytes().to_vec()).collect(),
+            lens: chunks.map(|it| it.1).collect(),
+            more: page.more,
         }))
     }
 

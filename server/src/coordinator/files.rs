@@ -61,7 +61,7 @@ pub(super) async fn plan(
         .await?;
     let slots = match count {
         0 => Vec::new(),
-        count => coordinator.slots(project.id, count)?,
+        count => coordinator.plan(&project, count, &[])?,
     };
     let holder = Holder {
         connection,

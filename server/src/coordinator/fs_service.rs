@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lfsfs_metadata::{Metadata, MetadataError, Project, ProjectSettings, RollbackParams, Snapshot};
-use lfsfs_proto::convert::{ProtocolError, id, optional_name};
+use lfsfs_proto::convert::{ProtocolError, id, ids, optional_name};
 use lfsfs_proto::headers::Protocols;
 use lfsfs_proto::status::{Fault, FaultKind};
 use lfsfs_proto::v1::fs_server::Fs;
 use lfsfs_proto::v1::{self};
 use lfsfs_types::limits::{CHUNK_LEN_MAX, PIECES_MAX};
 use lfsfs_types::{
-    ContentId, DirId, ObjectPath, Piece, PieceList, ProjectId, ProjectName, TagName, VersionId,
-    VersionNumber,
+    ContentId, DirId, NodeId, ObjectPath, Piece, PieceList, ProjectId, ProjectName, TagName,
+    VersionId, VersionNumber,
 };
 use prost::Message as _;
 use regex::RegexBuilder;
@@ -79,15 +79,14 @@ fn project_message(project: &Project) -> v1::Project {
     }
 }
 
-fn settings(request: &v1::NewProjectRequest) -> Result<ProjectSettings, Fault> {
+fn settings(request: &v1::NewProjectRequest, copies: u32) -> Result<ProjectSettings, Fault> {
     if !request.template.is_empty() {
         let text = "this server does not make projects from templates yet";
         return Err(Fault::new(FaultKind::Unimplemented, text));
     }
-    let default = ProjectSettings::default();
     let settings = ProjectSettings {
         replication: match request.replication {
-            0 => default.replication,
+            0 => copies,
             replication => replication,
         },
         pack_patterns: request.pack_patterns.clone(),
@@ -262,7 +261,7 @@ impl Fs for FsService {
     ) -> Answer<v1::NewProjectResponse> {
         let request = request.into_inner();
         let name = project_name(&request.name)?;
-        let settings = settings(&request)?;
+        let settings = settings(&request, self.coordinator.replication.copies)?;
         self.coordinator.check_room().await?;
         let made = self
             .coordinator
@@ -508,8 +507,12 @@ impl Fs for FsService {
             );
             return Err(invalid(&text).into());
         }
-        let project = self.coordinator.known_project(&request.project_id).await?;
-        let slots = self.coordinator.slots(project, request.count as usize)?;
+        let avoid =
+            ids("avoid", &request.avoid, NodeId::from_slice).map_err(ProtocolError::into_fault)?;
+        let id = project_id(&request.project_id)?;
+        let found = self.coordinator.metadata(move |m| m.project_by_id(id));
+        let count = request.count as usize;
+        let slots = self.coordinator.plan(&found.await?, count, &avoid)?;
         Ok(Response::new(v1::PlanUploadResponse { slots }))
     }
 

@@ -11,8 +11,8 @@ use lfsfs_types::limits::CONTENTS_PER_MESSAGE_MAX;
 use lfsfs_types::{ChunkId, ContentId, ContentPlace, NodeId};
 use tonic::Streaming;
 
-use super::Coordinator;
 use super::request::StreamProject;
+use super::{Coordinator, nodes};
 use crate::blocking::IntoFault as _;
 use crate::streams::{Sink, next_question};
 
@@ -141,12 +141,12 @@ pub(super) fn locations(
     coordinator: &Coordinator,
     resolved: &ResolvedContents,
 ) -> HashMap<ChunkId, v1::ChunkLocation> {
-    let mut members = coordinator.members();
-    members.tick(coordinator.clock.monotonic());
-    let node = |id: &NodeId| members.find(*id).map(v1::NodeInfo::from);
+    let mut cluster = coordinator.cluster();
+    cluster.tick(coordinator.clock.monotonic());
+    let node = |id: &NodeId| cluster.members().find(*id).map(nodes::message);
     let location = |chunk: &ChunkLocation| {
         let mut nodes: Vec<_> = chunk.nodes.iter().filter_map(node).collect();
-        nodes.sort_by_key(|node| node.state);
+        nodes.sort_by_key(|node| (node.state, node.draining));
         v1::ChunkLocation {
             info: Some((&chunk.info).into()),
             nodes,

@@ -1,8 +1,8 @@
-//! For which project a slot was planned, so that the bytes of the chunk that takes it count for that
-//! project.
+//! For what a slot was planned: the project for which the bytes of its chunk count, and how many copies
+//! there should be.
 //!
-//! It serves counting alone: a slot that is forgotten, here or by a restart, is as good as before, and
-//! its chunk counts for no project.
+//! A slot that is forgotten, here or by a restart, is as good as before: its chunk counts for no project,
+//! and has as many copies as the cluster says.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -12,30 +12,38 @@ use lfsfs_types::{ProjectId, SessionId};
 /// to be sent, so few are under way.
 const SLOTS_MAX: usize = 65_536;
 
-/// The projects of the slots that were planned last.
-#[derive(Debug, Default)]
-pub(super) struct SlotProjects {
-    projects: HashMap<SessionId, ProjectId>,
-    /// In the order of their planning.
-    slots: VecDeque<SessionId>,
+/// For what a slot was planned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Slot {
+    pub(super) project: ProjectId,
+    pub(super) copies: u32,
+    pub(super) copies_min: u32,
 }
 
-impl SlotProjects {
-    /// Remembers the project of a new slot.
-    pub(super) fn add(&mut self, slot: SessionId, project: ProjectId) {
-        if self.slots.len() == SLOTS_MAX
-            && let Some(oldest) = self.slots.pop_front()
+/// The slots that were planned last.
+#[derive(Debug, Default)]
+pub(super) struct Slots {
+    planned: HashMap<SessionId, Slot>,
+    /// In the order of their planning.
+    order: VecDeque<SessionId>,
+}
+
+impl Slots {
+    /// Remembers a new slot.
+    pub(super) fn add(&mut self, id: SessionId, slot: Slot) {
+        if self.order.len() == SLOTS_MAX
+            && let Some(oldest) = self.order.pop_front()
         {
-            self.projects.remove(&oldest);
+            self.planned.remove(&oldest);
         }
-        self.projects.insert(slot, project);
-        self.slots.push_back(slot);
+        self.planned.insert(id, slot);
+        self.order.push_back(id);
     }
 
-    /// Returns the project that a slot was planned for, if that is still known. It stays known: the
-    /// receipt of a chunk may come again.
-    pub(super) fn project(&self, slot: SessionId) -> Option<ProjectId> {
-        self.projects.get(&slot).copied()
+    /// Returns for what a slot was planned, if that is still known. It stays known: the receipt of a chunk
+    /// may come again, and comes from each node that has it.
+    pub(super) fn find(&self, id: SessionId) -> Option<Slot> {
+        self.planned.get(&id).copied()
     }
 }
 
@@ -45,14 +53,19 @@ mod tests {
 
     #[test]
     fn the_oldest_slots_are_forgotten_first() {
-        let mut slots = SlotProjects::default();
-        let slot = |number: usize| SessionId((number as u128).to_be_bytes());
+        let mut slots = Slots::default();
+        let id = |number: usize| SessionId((number as u128).to_be_bytes());
+        let slot = Slot {
+            project: ProjectId([1; 16]),
+            copies: 3,
+            copies_min: 2,
+        };
         for number in 0..=SLOTS_MAX {
-            slots.add(slot(number), ProjectId([1; 16]));
+            slots.add(id(number), slot);
         }
-        assert_eq!(slots.project(slot(0)), None);
-        assert_eq!(slots.project(slot(1)), Some(ProjectId([1; 16])));
-        assert_eq!(slots.project(slot(SLOTS_MAX)), Some(ProjectId([1; 16])));
-        assert_eq!(slots.projects.len(), SLOTS_MAX);
+        assert_eq!(slots.find(id(0)), None);
+        assert_eq!(slots.find(id(1)), Some(slot));
+        assert_eq!(slots.find(id(SLOTS_MAX)), Some(slot));
+        assert_eq!(slots.planned.len(), SLOTS_MAX);
     }
 }

@@ -8,8 +8,8 @@ use lfsfs_proto::status::Fault;
 use lfsfs_proto::v1;
 use lfsfs_types::ProjectName;
 
-use super::Coordinator;
 use super::request::{page_len, project_name};
+use super::{Coordinator, nodes};
 
 /// Projects of one page.
 const PROJECTS_PER_PAGE: usize = 1000;
@@ -37,16 +37,16 @@ pub(super) async fn answer(
         server_version: Protocols::own().program.into_owned(),
         uptime_secs: coordinator.uptime().as_secs(),
         engine: Some(engine),
-        nodes: nodes(coordinator),
+        nodes: members(coordinator),
         projects: page.0,
         more: page.1,
     })
 }
 
-fn nodes(coordinator: &Coordinator) -> Vec<v1::NodeInfo> {
-    let mut members = coordinator.members();
-    members.tick(coordinator.clock.monotonic());
-    members.all().iter().map(v1::NodeInfo::from).collect()
+fn members(coordinator: &Coordinator) -> Vec<v1::NodeInfo> {
+    let mut cluster = coordinator.cluster();
+    cluster.tick(coordinator.clock.monotonic());
+    nodes::messages(&cluster.members().all())
 }
 
 /// Returns a page of projects, and whether there are more behind it.

@@ -10,7 +10,7 @@ use lfsfs_types::ChunkId;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::download::{self, Download};
-use super::{DataNode, upload};
+use super::{DataNode, copy, upload};
 use crate::blocking::{IntoFault as _, blocking};
 use crate::calls::Call;
 use crate::process_key::Callers;
@@ -34,7 +34,8 @@ impl DataNodeService {
         Self { node, callers }
     }
 
-    async fn delete(&self, chunk: &[u8], reason: &str) -> Result<(), Fault> {
+    async fn delete(&self, chunk: &[u8], reason: &str, generation: u64) -> Result<(), Fault> {
+        self.node.check_generation(generation)?;
         let chunk =
             id("chunk_id", chunk, ChunkId::from_slice).map_err(ProtocolError::into_fault)?;
         if reason.len() > REASON_LEN_MAX {
@@ -97,13 +98,24 @@ impl Service for DataNodeService {
         Ok(Response::new(frames))
     }
 
+    async fn copy_chunk(
+        &self,
+        request: Request<v1::CopyChunkRequest>,
+    ) -> Answer<v1::CopyChunkResponse> {
+        self.callers.check(&request)?;
+        let call = Call::of(&request)?;
+        copy::copy(&self.node, &call, request.into_inner()).await?;
+        Ok(Response::new(v1::CopyChunkResponse {}))
+    }
+
     async fn delete_chunk(
         &self,
         request: Request<v1::DeleteChunkRequest>,
     ) -> Answer<v1::DeleteChunkResponse> {
         self.callers.check(&request)?;
         let request = request.into_inner();
-        self.delete(&request.chunk_id, &request.reason).await?;
+        self.delete(&request.chunk_id, &request.reason, request.generation)
+            .await?;
         Ok(Response::new(v1::DeleteChunkResponse {}))
     }
 
@@ -115,7 +127,8 @@ impl Service for DataNodeService {
         let request = request.into_inner();
         let mut failed = Vec::new();
         for chunk in request.chunk_ids {
-            if self.delete(&chunk, &request.reason).await.is_err() {
+            let deleted = self.delete(&chunk, &request.reason, request.generation);
+            if deleted.await.is_err() {
                 failed.push(chunk);
             }
         }

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use lfsfs_proto::status::{Fault, FaultKind};
 use lfsfs_types::{ChunkId, SessionId};
 
+use super::replication::CopyPlan;
+
 /// A session that no stream used for this long is forgotten.
 const IDLE_MAX: Duration = Duration::from_secs(5 * 60);
 /// Most sessions of each kind at the same time.
@@ -27,7 +29,7 @@ pub(super) struct Announced {
 /// The sessions of a datanode.
 #[derive(Debug, Default)]
 pub(super) struct Transfers {
-    uploads: HashMap<SessionId, (Announced, Instant)>,
+    uploads: HashMap<SessionId, ((Announced, CopyPlan), Instant)>,
     by_chunk: HashMap<ChunkId, SessionId>,
     downloads: HashMap<SessionId, (ChunkId, Instant)>,
 }
@@ -37,6 +39,7 @@ impl Transfers {
     pub(super) fn announce(
         &mut self,
         announced: Announced,
+        plan: CopyPlan,
         fresh: SessionId,
         now: Instant,
     ) -> Result<SessionId, Fault> {
@@ -46,19 +49,23 @@ impl Transfers {
         if known.is_none() && self.uploads.len() >= SESSIONS_MAX {
             return Err(too_many());
         }
-        self.uploads.insert(id, (announced, now));
+        self.uploads.insert(id, ((announced, plan), now));
         self.by_chunk.insert(announced.chunk, id);
         Ok(id)
     }
 
     /// Returns what was announced under a session.
-    pub(super) fn upload(&mut self, id: SessionId, now: Instant) -> Result<Announced, Fault> {
+    pub(super) fn upload(
+        &mut self,
+        id: SessionId,
+        now: Instant,
+    ) -> Result<(Announced, CopyPlan), Fault> {
         use_session(&mut self.uploads, id, now)
     }
 
     /// Ends the session of a chunk that is stored.
     pub(super) fn stored(&mut self, id: SessionId) {
-        if let Some((announced, _)) = self.uploads.remove(&id) {
+        if let Some(((announced, _), _)) = self.uploads.remove(&id) {
             self.by_chunk.remove(&announced.chunk);
         }
     }
@@ -86,7 +93,7 @@ impl Transfers {
     fn sweep(&mut self, now: Instant) {
         let lives = |used: &Instant| now.saturating_duration_since(*used) < IDLE_MAX;
         let by_chunk = &mut self.by_chunk;
-        self.uploads.retain(|_, (announced, used)| {
+        self.uploads.retain(|_, ((announced, _), used)| {
             if !lives(used) {
                 by_chunk.remove(&announced.chunk);
             }
@@ -96,7 +103,7 @@ impl Transfers {
     }
 }
 
-fn use_session<T: Copy>(
+fn use_session<T: Clone>(
     sessions: &mut HashMap<SessionId, (T, Instant)>,
     id: SessionId,
     now: Instant,
@@ -104,7 +111,7 @@ fn use_session<T: Copy>(
     match sessions.get_mut(&id) {
         Some((what, used)) if now.saturating_duration_since(*used) < IDLE_MAX => {
             *used = now;
-            Ok(*what)
+            Ok(what.clone())
         }
         _ => Err(Fault::new(
             FaultKind::SessionNotFound,
@@ -134,19 +141,31 @@ mod tests {
     fn a_chunk_has_one_session_until_it_is_stored() {
         let now = Instant::now();
         let mut transfers = Transfers::default();
-        assert_eq!(transfers.announce(ANNOUNCED, FIRST, now), Ok(FIRST));
-        assert_eq!(transfers.announce(ANNOUNCED, SECOND, now), Ok(FIRST));
-        assert_eq!(transfers.upload(FIRST, now), Ok(ANNOUNCED));
+        assert_eq!(
+            transfers.announce(ANNOUNCED, CopyPlan::default(), FIRST, now),
+            Ok(FIRST)
+        );
+        assert_eq!(
+            transfers.announce(ANNOUNCED, CopyPlan::default(), SECOND, now),
+            Ok(FIRST)
+        );
+        let (announced, _) = transfers.upload(FIRST, now).unwrap();
+        assert_eq!(announced, ANNOUNCED);
         transfers.stored(FIRST);
         assert!(transfers.upload(FIRST, now).is_err());
-        assert_eq!(transfers.announce(ANNOUNCED, SECOND, now), Ok(SECOND));
+        assert_eq!(
+            transfers.announce(ANNOUNCED, CopyPlan::default(), SECOND, now),
+            Ok(SECOND)
+        );
     }
 
     #[test]
     fn sessions_expire_when_no_stream_uses_them() {
         let start = Instant::now();
         let mut transfers = Transfers::default();
-        transfers.announce(ANNOUNCED, FIRST, start).unwrap();
+        transfers
+            .announce(ANNOUNCED, CopyPlan::default(), FIRST, start)
+            .unwrap();
         transfers.open(SECOND, ANNOUNCED.chunk, start).unwrap();
         let used = start + IDLE_MAX / 2;
         assert!(transfers.upload(FIRST, used).is_ok());
@@ -156,7 +175,10 @@ mod tests {
         assert_eq!(gone.kind, FaultKind::SessionNotFound);
 
         let end = later + IDLE_MAX;
-        assert_eq!(transfers.announce(ANNOUNCED, SECOND, end), Ok(SECOND));
+        assert_eq!(
+            transfers.announce(ANNOUNCED, CopyPlan::default(), SECOND, end),
+            Ok(SECOND)
+        );
         assert!(transfers.upload(FIRST, end).is_err());
     }
 

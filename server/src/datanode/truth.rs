@@ -5,13 +5,15 @@
 //! an older look never overtakes a newer one. docs/durability.md "Chunks that are lost" has the order
 //! of writes.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lfsfs_chunk_store::{ChunkDamage, ChunkStoreError, StoredChunk};
+use lfsfs_chunk_store::{ChunkDamage, ChunkStamp, ChunkStoreError, StoredChunk};
 use lfsfs_proto::status::{Fault, FaultKind};
 use lfsfs_types::chunk::ChunkError;
-use lfsfs_types::{ChunkId, SessionId};
+use lfsfs_types::{ChunkId, ChunkInfo, SessionId};
+use lru::LruCache;
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::DataNode;
@@ -40,6 +42,20 @@ impl ChunkLocks {
     }
 }
 
+/// Chunks that this process has verified and reported, the ones used last. They need not be read again
+/// before they are reported again, unless their files have changed.
+#[derive(Debug)]
+pub(super) struct Reported(LruCache<ChunkId, (ChunkInfo, ChunkStamp)>);
+
+/// How many such chunks are remembered.
+const REPORTED_MAX: NonZeroUsize = NonZeroUsize::new(65_536).expect("it is not 0");
+
+impl Default for Reported {
+    fn default() -> Self {
+        Self(LruCache::new(REPORTED_MAX))
+    }
+}
+
 /// What verifying a chunk finds.
 enum Seen {
     Whole(StoredChunk),
@@ -58,7 +74,54 @@ impl DataNode {
         let _lock = self.chunk_locks.lock(chunk).await;
         let store = Arc::clone(&self.store);
         blocking(move || store.open(chunk).map(drop)).await?;
-        self.link.report(self.id, slot, stored).await
+        self.report(slot, stored).await
+    }
+
+    /// Reports a chunk again, for another slot, if this process has reported it before.
+    pub(super) async fn report_again(
+        &self,
+        chunk: ChunkId,
+        slot: Option<SessionId>,
+    ) -> Result<bool, Fault> {
+        let _lock = self.chunk_locks.lock(chunk).await;
+        let Some((info, stamp)) = self.reported().0.get(&chunk).copied() else {
+            return Ok(false);
+        };
+        if self.stamp(chunk).await? != stamp {
+            return Ok(false);
+        }
+        // Where its contents lie is known from the first time.
+        let stored = StoredChunk {
+            info,
+            contents: Vec::new(),
+        };
+        self.link.report(self.id, slot, &stored).await?;
+        Ok(true)
+    }
+
+    async fn report(&self, slot: Option<SessionId>, stored: &StoredChunk) -> Result<(), Fault> {
+        let chunk = stored.info.id;
+        // Of before the report: what happens to the file from now on must be seen.
+        let stamp = self.stamp(chunk).await?;
+        self.link.report(self.id, slot, stored).await?;
+        self.reported().0.put(chunk, (stored.info, stamp));
+        Ok(())
+    }
+
+    async fn stamp(&self, chunk: ChunkId) -> Result<ChunkStamp, Fault> {
+        let store = Arc::clone(&self.store);
+        blocking(move || store.open(chunk).map(|reader| reader.stamp())).await
+    }
+
+    async fn report_absent(&self, chunk: ChunkId) -> Result<(), Fault> {
+        self.reported().0.pop(&chunk);
+        self.link.report_lost(self.id, &[chunk]).await
+    }
+
+    fn reported(&self) -> std::sync::MutexGuard<'_, Reported> {
+        self.reported
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// Verifies a chunk and reports what was found. Returns whether it is here.
@@ -70,11 +133,11 @@ impl DataNode {
         let _lock = self.chunk_locks.lock(chunk).await;
         match self.look(chunk).await? {
             Seen::Whole(stored) => {
-                self.link.report(self.id, slot, &stored).await?;
+                self.report(slot, &stored).await?;
                 Ok(true)
             }
             Seen::Absent => {
-                self.link.report_lost(self.id, &[chunk]).await?;
+                self.report_absent(chunk).await?;
                 Ok(false)
             }
         }
@@ -88,11 +151,12 @@ impl DataNode {
         let _lock = self.chunk_locks.lock(chunk).await;
         match self.look(chunk).await? {
             Seen::Absent => {
-                self.link.report_lost(self.id, &[chunk]).await?;
+                self.report_absent(chunk).await?;
                 Ok(false)
             }
             Seen::Whole(stored) => {
                 self.link.release(self.id, &stored).await?;
+                self.reported().0.pop(&chunk);
                 let store = Arc::clone(&self.store);
                 blocking(move || store.delete(chunk)).await
             }

@@ -19,6 +19,7 @@ use tonic::Streaming;
 
 use super::DataNode;
 use super::places::Place;
+use super::replication::{CopyPlan, Replication};
 use super::transfers::Announced;
 use crate::blocking::{IntoFault as _, blocking};
 use crate::budget::Held;
@@ -31,11 +32,11 @@ const VERIFY_COST: usize = 4 * 1024 * 1024;
 /// How often an upload that waits for a place looks for one that should give way.
 const PRESSURE_INTERVAL: Duration = Duration::from_millis(500);
 /// How often its sender is told that it waits: well within what clients take for silence.
-const TELL_INTERVAL: Duration = Duration::from_secs(5);
+pub(super) const TELL_INTERVAL: Duration = Duration::from_secs(5);
 /// How long an upload waits for a place; then it fails.
 const PLACE_WAIT_MAX: Duration = Duration::from_secs(10 * 60);
 /// Frames between the stream and the disk.
-const FRAMES_WAITING_MAX: usize = 4;
+pub(super) const FRAMES_WAITING_MAX: usize = 4;
 
 /// Answers an announcement: a session to stream under, or that the chunk is here already.
 pub(super) async fn prepare(
@@ -51,20 +52,22 @@ pub(super) async fn prepare(
         present: false,
         frame_len_max: u32::try_from(FRAME_LEN_MAX).unwrap_or(u32::MAX),
     };
-    // The receipt may have been lost when the client sent the chunk before.
-    let (chunk, slot) = (announced.chunk, announced.slot);
-    if is_stored(node, chunk).await? {
-        let _held = call.account().take(VERIFY_COST).await?;
-        if node.verify_and_report(chunk, slot).await? {
-            answer.present = true;
-            return Ok(answer);
-        }
+    let plan = CopyPlan::of(&request);
+    if is_present(node, call, announced).await? {
+        // Other nodes may not have it yet: the client may have gone when it sent the chunk before.
+        let mut copies = Replication::new(node, announced, plan);
+        copies.begin_from_disk();
+        copies.finish(|| std::future::ready(Ok(()))).await?;
+        answer.present = true;
+        return Ok(answer);
     }
     // Opening and dropping a writer tells whether length and free space would do.
     let store = Arc::clone(&node.store);
     blocking(move || store.begin(announced.chunk, announced.len).map(drop)).await?;
     let now = node.clock.monotonic();
-    let session = node.transfers().announce(announced, random_id()?, now)?;
+    let session = node
+        .transfers()
+        .announce(announced, plan, random_id()?, now)?;
     answer.session_id = session.as_bytes().to_vec();
     Ok(answer)
 }
@@ -77,15 +80,18 @@ fn announced(request: &v1::PrepareChunkUploadRequest) -> Result<Announced, Proto
     })
 }
 
-/// Returns whether a chunk is here, without reading it.
-async fn is_stored(node: &DataNode, chunk: ChunkId) -> Result<bool, Fault> {
-    let store = Arc::clone(&node.store);
-    let found = blocking(move || match store.open(chunk) {
-        Ok(_) => Ok(true),
-        Err(error) if error.is_not_found() => Ok(false),
-        Err(error) => Err(error),
-    });
-    found.await
+/// Returns whether a chunk is here and reported for its slot. It is read only if this process has not
+/// reported it before.
+async fn is_present(node: &DataNode, call: &Call, announced: Announced) -> Result<bool, Fault> {
+    let (chunk, slot) = (announced.chunk, announced.slot);
+    if !node.is_stored(chunk).await? {
+        return Ok(false);
+    }
+    if node.report_again(chunk, slot).await? {
+        return Ok(true);
+    }
+    let _held = call.account().take(VERIFY_COST).await?;
+    node.verify_and_report(chunk, slot).await
 }
 
 /// Receives one chunk.
@@ -103,8 +109,10 @@ pub(super) async fn receive(
     let session = id("session_id", &first.session_id, SessionId::from_slice)
         .map_err(ProtocolError::into_fault)?;
     let now = node.clock.monotonic();
-    let announced = node.transfers().upload(session, now)?;
-    let mut upload = Upload::begin(&node, session, announced, sink, call);
+    let (announced, plan) = node.transfers().upload(session, now)?;
+    let mut copies = Replication::new(&node, announced, plan);
+    copies.begin();
+    let mut upload = Upload::begin(&node, session, announced, copies, sink, call);
     let mut message = Some(first);
     while let Some(frame) = message {
         upload.take(frame).await?;
@@ -198,6 +206,7 @@ struct Upload {
     session: SessionId,
     announced: Announced,
     receiver: UploadReceiver,
+    copies: Replication,
     sink: Sink<v1::ChunkAck>,
     call: Call,
     disk: mpsc::Sender<(Bytes, Held)>,
@@ -210,6 +219,7 @@ impl Upload {
         node: &DataNode,
         session: SessionId,
         announced: Announced,
+        copies: Replication,
         sink: Sink<v1::ChunkAck>,
         call: Call,
     ) -> Self {
@@ -221,6 +231,7 @@ impl Upload {
             session,
             announced,
             receiver: UploadReceiver::new(announced.len),
+            copies,
             sink,
             call,
             disk,
@@ -233,7 +244,7 @@ impl Upload {
     /// Takes one frame and acknowledges it.
     async fn take(&mut self, message: v1::ChunkFrame) -> Result<(), Fault> {
         let frame = self.frame(message)?;
-        let received = self.receiver.receive(frame);
+        let received = self.receiver.receive(frame.clone());
         match received.map_err(TransferError::into_fault)? {
             Received::Repeated => {}
             Received::Bytes(bytes) => {
@@ -242,6 +253,7 @@ impl Upload {
                 if self.disk.send((bytes, held)).await.is_err() {
                     return Err(self.disk_fault().await);
                 }
+                self.copies.forward(&frame).await;
             }
         }
         if self.receiver.is_complete() {
@@ -297,7 +309,7 @@ impl Upload {
         }
     }
 
-    /// Waits for the disk, sends the receipt, and then the last acknowledgement.
+    /// Waits for the disk, sends the receipt, waits for the copies, and then sends the last acknowledgement.
     async fn finish(self, node: &DataNode) -> Result<(), Fault> {
         self.receiver.finish().map_err(TransferError::into_fault)?;
         let last = self.acknowledgement();
@@ -305,10 +317,12 @@ impl Upload {
         let stored = joined(self.stored.await)?;
         let slot = self.announced.slot;
         node.report_stored(slot, &stored).await?;
+        let sink = &self.sink;
+        let replicas = self.copies.finish(|| sink.send(waiting())).await?;
         node.transfers().stored(self.session);
         let last = v1::ChunkAck {
             ready_for_next: true,
-            replicas: vec![node.info().await?],
+            replicas,
             is_final: true,
             ..last
         };
@@ -324,14 +338,14 @@ impl Upload {
     }
 }
 
-fn joined(
+pub(super) fn joined(
     ended: Result<Result<StoredChunk, Fault>, tokio::task::JoinError>,
 ) -> Result<StoredChunk, Fault> {
     ended.unwrap_or_else(|_| Err(Fault::new(FaultKind::Internal, "the server failed")))
 }
 
 /// Writes frames until there are no more, and commits the chunk if it is whole.
-fn write(
+pub(super) fn write(
     store: &dyn ChunkStore,
     announced: Announced,
     mut frames: mpsc::Receiver<(Bytes, Held)>,

@@ -225,6 +225,7 @@ async fn a_full_disk_refuses_chunks_and_plans_and_serves_reads() {
         project_id: server.app().await,
         count: 1,
         chunk_size: 0,
+        avoid: Vec::new(),
     };
     assert_eq!(
         kind(server.fs().plan_upload(request).await),
@@ -266,6 +267,7 @@ async fn a_datanode_deletes_only_what_nothing_needs() {
     let delete = |chunk: &BuiltChunk| v1::DeleteChunkRequest {
         chunk_id: chunk.id.as_bytes().to_vec(),
         reason: "a test".to_owned(),
+        generation: 1,
     };
     let refused = datanode.datanode().delete_chunk(delete(&needed)).await;
     assert_eq!(kind(refused), FaultKind::Invalid);
@@ -279,6 +281,7 @@ async fn a_datanode_deletes_only_what_nothing_needs() {
     let request = v1::BulkDeleteChunkRequest {
         chunk_ids: vec![id(&doubles[1]), vec![1, 2, 3], id(&needed)],
         reason: "a test".to_owned(),
+        generation: 1,
     };
     let failed = datanode.datanode().bulk_delete_chunk(request).await;
     assert_eq!(

@@ -176,6 +176,7 @@ async fn sizes_of_plans_that_cannot_be_are_refused() {
         project_id: server.app().await,
         count: 1,
         chunk_size: u64::MAX,
+        avoid: Vec::new(),
     };
     assert_refused(server.fs().plan_upload(request).await, "chunk_size");
     let request = v1::PrepareChunkUploadRequest {

@@ -253,12 +253,14 @@ async fn in_one_process_the_datanode_alone_speaks_for_itself() {
     let delete = v1::DeleteChunkRequest {
         chunk_id: chunk.id.as_bytes().to_vec(),
         reason: "no reason".to_owned(),
+        generation: 1,
     };
     let delete = server.datanode().delete_chunk(delete).await;
     assert_eq!(kind(delete), FaultKind::Denied);
     let delete = v1::BulkDeleteChunkRequest {
         chunk_ids: vec![chunk.id.as_bytes().to_vec()],
         reason: "no reason".to_owned(),
+        generation: 1,
     };
     let delete = server.datanode().bulk_delete_chunk(delete).await;
     assert_eq!(kind(delete), FaultKind::Denied);

@@ -119,6 +119,7 @@ impl TestServer {
             project_id: self.app().await,
             count: 1,
             chunk_size: 0,
+            avoid: Vec::new(),
         };
         let plan = self.fs().plan_upload(request).await.expect("plan");
         let slot = plan.into_inner().slots.remove(0);
@@ -138,6 +139,8 @@ impl TestServer {
             propagate: true,
             replicas: Vec::new(),
             ticket: Vec::new(),
+            copies: 1,
+            copies_min: 1,
         };
         let answer = self.datanode().prepare_chunk_upload(request).await?;
         Ok(answer.into_inner())

@@ -19,6 +19,7 @@ async fn refusals(server: &TestServer, project_id: &[u8]) -> Vec<FaultKind> {
         project_id: project_id.clone(),
         count: 1,
         chunk_size: 0,
+        avoid: Vec::new(),
     };
     let log = v1::LogRequest {
         project_id: project_id.clone(),

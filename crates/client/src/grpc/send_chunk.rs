@@ -26,6 +26,8 @@ struct Slot {
     primary: String,
     replicas: Vec<v1::NodeInfo>,
     len_max: u64,
+    copies: u32,
+    copies_min: u32,
 }
 
 /// Asks for a slot and sends a chunk there. Returns how many bytes went over the wire.
@@ -51,6 +53,8 @@ pub(super) async fn send_chunk(
         propagate: true,
         replicas: slot.replicas,
         ticket: Vec::new(),
+        copies: slot.copies,
+        copies_min: slot.copies_min,
     };
     let answer = datanode.prepare_chunk_upload(request);
     let coordinator = &connections.config.address;
@@ -87,6 +91,7 @@ async fn plan(connections: &Connections, project: ProjectId) -> Result<Slot, Rem
         project_id: project.as_bytes().to_vec(),
         count: 1,
         chunk_size: SLOT_LEN,
+        avoid: Vec::new(),
     };
     let mut fs = connections.fs();
     let limit = connections.config.progress_timeout;
@@ -186,5 +191,7 @@ fn slot(message: v1::Slot) -> Result<Slot, RemoteError> {
         primary: primary.address,
         replicas: message.replicas,
         len_max: message.len_max,
+        copies: message.copies,
+        copies_min: message.copies_min,
     })
 }

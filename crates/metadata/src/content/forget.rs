@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use lfsfs_meta_store::{Batch, Read, Rows};
 use lfsfs_types::{ChunkId, ContentId, NodeId};
 
-use super::{ChunkRow, ContentBody, ContentRow, ROWS_PER_READ};
+use super::{ChunkRow, ContentBody, ContentRow, ROWS_PER_READ, holders};
 use crate::error::{MetadataError, Result};
 use crate::keys;
 use crate::metadata::{Metadata, get_row};
@@ -24,6 +24,15 @@ pub struct Forgotten {
     pub lost: Vec<ChunkId>,
 }
 
+/// What must stay when a node gives up its copy of a chunk.
+#[derive(Debug, Clone, Copy)]
+pub struct Keep<'a> {
+    /// How many other nodes must have it, unless the chunk says otherwise.
+    pub least: usize,
+    /// The nodes that count.
+    pub live: &'a [NodeId],
+}
+
 impl Metadata {
     /// Forgets that a node has these chunks. On return that is durable. Chunks that it was not known
     /// to have count for nothing.
@@ -31,7 +40,8 @@ impl Metadata {
         let mut forgotten = Forgotten::default();
         let chunks: BTreeSet<_> = chunks.iter().copied().collect();
         let chunks: Vec<_> = chunks.into_iter().collect();
-        let group_len = self.store().batch_ops_max().min(ROWS_PER_READ);
+        // For each chunk two rows are written.
+        let group_len = (self.store().batch_ops_max() / 2).min(ROWS_PER_READ);
         for group in chunks.chunks(group_len) {
             while !self.try_forget(node, group, &mut forgotten)? {}
         }
@@ -41,8 +51,8 @@ impl Metadata {
         Ok(forgotten)
     }
 
-    /// Forgets that a node has a chunk that it wants to delete, unless something would be lost: a
-    /// content of which this is the last place.
+    /// Forgets that a node has a chunk that it wants to delete, unless too few others would have it, and
+    /// it is the place of a content.
     ///
     /// `contents` is all that is in the chunk.
     pub fn release_replica(
@@ -50,9 +60,17 @@ impl Metadata {
         node: NodeId,
         chunk: ChunkId,
         contents: &[ContentId],
+        keep: Keep<'_>,
     ) -> Result<()> {
         let row = get_row::<ChunkRow>(self.store(), &keys::chunk(chunk))?;
-        let others = row.is_some_and(|row| row.nodes.iter().any(|known| *known != node));
+        let counts = |known: &&NodeId| **known != node && keep.live.contains(known);
+        let others = row.is_some_and(|row| {
+            let least = match row.wanted {
+                0 => keep.least,
+                wanted => wanted as usize,
+            };
+            row.nodes.iter().filter(counts).count() >= least
+        });
         self.for_content_rows(contents, |_, rows| {
             let mut found = rows.iter().flatten();
             if !others && found.any(|row| lies_in(&row.1, chunk)) {
@@ -90,6 +108,7 @@ impl Metadata {
                 now.lost.push(*chunk);
             }
             batch.require_equals(&*key, value).put(&*key, row.encode());
+            holders::remove(&mut batch, node, *chunk);
         }
         if !batch.is_empty() && !self.store().apply(batch)?.is_done() {
             return Ok(false);

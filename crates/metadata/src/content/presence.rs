@@ -2,7 +2,8 @@
 //!
 //! The row of a content says where its bytes were put, the row of that chunk which datanodes have
 //! it. A chunk that all its nodes have lost keeps its row, without nodes: what lies in it is *lost*
-//! until a chunk that has it is reported. So forgetting a chunk costs one row, whatever is in it.
+//! until a chunk that has it is reported. So is what lies in a new chunk of which there are not as many
+//! copies yet as a write waits for. So forgetting a chunk costs one row, whatever is in it.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -141,8 +142,8 @@ impl<'a> PresenceCheck<'a> {
             .collect();
         let unseen: Vec<_> = unseen.into_iter().collect();
         for (chunk, row) in unseen.iter().zip(self.metadata.chunk_rows(&unseen)?) {
-            let has_node = row.is_some_and(|row| !row.nodes.is_empty());
-            self.chunks.insert(*chunk, has_node);
+            let is_present = row.is_some_and(|row| row.is_present());
+            self.chunks.insert(*chunk, is_present);
         }
         Ok(())
     }

@@ -7,28 +7,49 @@ use lfsfs_meta_store::{Batch, Row};
 use lfsfs_types::{ContentId, ContentPlace, ProjectId};
 
 use super::{
-    ChunkReceipt, ChunkRow, ContentRow, KnownContent, Presence, PresenceCheck, ROWS_PER_READ,
-    renew, row,
+    ChunkHolders, ChunkReceipt, ChunkRow, ContentRow, KnownContent, Presence, PresenceCheck,
+    ROWS_PER_READ, holders, renew, row,
 };
 use crate::error::{MetadataError, Result};
 use crate::keys;
 use crate::metadata::Metadata;
 use crate::rows::RowValue as _;
 
+/// For what a chunk was stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StoredFor {
+    /// The project of the client that sent it. The project counts the bytes of a chunk that was unknown,
+    /// once; one that is gone, or that the caller does not know, counts nothing.
+    pub project: Option<ProjectId>,
+    /// How many nodes should have it; 0 for as many as the cluster says.
+    pub copies: u32,
+    /// How many nodes must have a new chunk before its contents count as present.
+    pub copies_min: u32,
+}
+
+/// What one batch has recorded.
+struct Recorded {
+    /// How many places.
+    count: usize,
+    /// The chunk as it is now.
+    row: ChunkRow,
+}
+
 impl Metadata {
     /// Notes a chunk and the places of its contents; where a content is present already, its first
     /// place stays. The same receipt may come any number of times.
     pub fn record_chunk(&self, receipt: &ChunkReceipt) -> Result<()> {
-        self.record_chunk_for(None, receipt)
+        self.record_chunk_for(StoredFor::default(), receipt)?;
+        Ok(())
     }
 
-    /// Notes a chunk that a client stored for a project. The project counts the bytes of a chunk that
-    /// was unknown, once; one that is gone, or that the caller does not know, counts nothing.
+    /// As [`record_chunk`](Self::record_chunk), for a chunk of which it is known for what it was stored.
+    /// Returns who has it now.
     pub fn record_chunk_for(
         &self,
-        project: Option<ProjectId>,
+        stored: StoredFor,
         receipt: &ChunkReceipt,
-    ) -> Result<()> {
+    ) -> Result<ChunkHolders> {
         let foreign = |place: &ContentPlace| place.chunk != receipt.info.id;
         if receipt.places.iter().any(foreign) {
             return Err(MetadataError::InvalidReceipt {
@@ -45,29 +66,30 @@ impl Metadata {
         places.dedup_by_key(|place| place.content);
         let many = places.len() > ROWS_PER_READ;
         let mut rest = places.as_slice();
-        while let Some(count) = self.record_first(project, receipt, rest, many)? {
-            rest = &rest[count..];
-            if rest.is_empty() {
-                break;
+        loop {
+            let recorded = self.record_first(stored, receipt, rest, many)?;
+            rest = &rest[recorded.count..];
+            if rest.is_empty() || recorded.count == 0 {
+                return Ok(recorded.row.holders(receipt.info.id));
             }
         }
-        Ok(())
     }
 
     /// Notes, in one batch, that a node has a chunk, and the first of these places, new ones later if there
-    /// are `many`. Returns how many of them that were.
+    /// are `many`.
     fn record_first(
         &self,
-        project: Option<ProjectId>,
+        stored: StoredFor,
         receipt: &ChunkReceipt,
         places: &[&ContentPlace],
         many: bool,
-    ) -> Result<Option<usize>> {
+    ) -> Result<Recorded> {
         let contents: Vec<_> = places.iter().map(|place| place.content).collect();
-        for attempt in 0.. {
+        let mut is_first = true;
+        loop {
             let mut batch = Batch::new();
-            self.record_replica(project, receipt, &mut batch)?;
-            let known = if attempt == 0 {
+            let row = self.record_replica(stored, receipt, &mut batch)?;
+            let known = if std::mem::take(&mut is_first) {
                 self.first_rows_filtered(&contents)?
             } else {
                 self.first_content_rows(&contents)?
@@ -81,20 +103,19 @@ impl Metadata {
             }
             if batch.is_empty() || self.store().apply(batch)?.is_done() {
                 self.put_later(new)?;
-                return Ok((count > 0).then_some(count));
+                return Ok(Recorded { count, row });
             }
         }
-        Ok(None)
     }
 
     /// Adds to a batch that a node has a chunk, unless that is known, and for which project it was stored
-    /// if it is a new one.
+    /// if it is a new one. Returns the row of the chunk as it is then.
     fn record_replica(
         &self,
-        project: Option<ProjectId>,
+        stored: StoredFor,
         receipt: &ChunkReceipt,
         batch: &mut Batch,
-    ) -> Result<()> {
+    ) -> Result<ChunkRow> {
         let key = keys::chunk(receipt.info.id);
         let seen = self.store().get(&key)?;
         let mut row = match &seen {
@@ -103,29 +124,41 @@ impl Metadata {
         };
         if row.nodes.is_empty() {
             // No datanode has what is known of it.
-            row = ChunkRow::of(&receipt.info);
+            row = ChunkRow {
+                wanted: row.wanted,
+                awaited: stored.copies_min,
+                ..ChunkRow::of(&receipt.info)
+            };
         }
         if row.info(receipt.info.id) != receipt.info {
             return Err(MetadataError::InvalidReceipt {
                 problem: "the chunk is known with another length or footer",
             });
         }
-        if row.nodes.contains(&receipt.node) {
-            return Ok(());
+        let wanted = row.wanted.max(stored.copies);
+        if row.nodes.contains(&receipt.node) && wanted == row.wanted {
+            return Ok(row);
         }
         if row.nodes.len() as u64 >= row::NODES_MAX {
             return Err(MetadataError::InvalidReceipt {
                 problem: "too many nodes have the chunk",
             });
         }
-        row.nodes.push(receipt.node);
-        if let (Some(project), None) = (project, &seen) {
+        row.wanted = wanted;
+        if !row.nodes.contains(&receipt.node) {
+            row.nodes.push(receipt.node);
+            holders::put(batch, receipt.node, receipt.info.id, row.len);
+        }
+        if row.nodes.len() >= row.awaited as usize {
+            row.awaited = 0;
+        }
+        if let (Some(project), None) = (stored.project, &seen) {
             self.count_stored(batch, project, receipt.info.len)?;
         }
         batch
             .require_unchanged(&*key, seen)
             .put(&*key, row.encode());
-        Ok(())
+        Ok(row)
     }
 
     /// Adds the places of contents to a batch, and returns the rows of new ones; `known` has the rows of the

@@ -3,17 +3,15 @@
 
 use std::collections::BTreeSet;
 
-use lfsfs_meta_store::{KeyRange, MetaError, MetaStoreExt as _};
+use lfsfs_meta_store::MetaError;
 use lfsfs_types::content::PieceList;
 use lfsfs_types::{ChunkId, ChunkInfo, ContentId, ContentPlace, NodeId};
 
-use super::{ChunkRow, ContentBody, ContentRow};
+use super::{ContentBody, ContentRow};
 use crate::error::Result;
-use crate::keys::{self, table};
+use crate::keys;
 use crate::metadata::Metadata;
 use crate::node::Node;
-use crate::project::Page;
-use crate::rows::RowValue as _;
 
 /// Where one content lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,28 +98,6 @@ impl Metadata {
         }
         self.locate(&mut answer)?;
         Ok(answer)
-    }
-
-    /// Returns up to `limit` chunks in the order of their ids, from behind `after`.
-    pub fn chunks(&self, after: Option<ChunkId>, limit: usize) -> Result<Page<ChunkLocation>> {
-        let prefix = [table::CHUNK];
-        let range = match after {
-            Some(chunk) => KeyRange::after(&keys::chunk(chunk), &prefix),
-            None => KeyRange::prefix(&prefix),
-        };
-        let found = self.store().scan(range, limit)?;
-        let location = |(key, value): &(Vec<u8>, Vec<u8>)| {
-            let row = ChunkRow::decode(key, value)?;
-            let chunk = ChunkId(keys::decode_id(table::CHUNK, key)?);
-            Ok(ChunkLocation {
-                info: row.info(chunk),
-                nodes: row.nodes,
-            })
-        };
-        Ok(Page {
-            items: found.rows.iter().map(location).collect::<Result<_>>()?,
-            more: found.more,
-        })
     }
 
     fn resolve_row(&self, content: ContentId, row: Option<ContentRow>) -> Result<Resolved> {

@@ -153,6 +153,10 @@ pub(crate) struct ChunkRow {
     pub(crate) footer_sha256: Sha256,
     /// In the order of their receipts.
     pub(crate) nodes: Vec<NodeId>,
+    /// How many nodes should have it; 0 for as many as the cluster says.
+    pub(crate) wanted: u32,
+    /// How many nodes must have it before its contents count as present; 0 once they did.
+    pub(crate) awaited: u32,
 }
 
 impl ChunkRow {
@@ -162,7 +166,14 @@ impl ChunkRow {
             footer_len: info.footer_len,
             footer_sha256: info.footer_sha256,
             nodes: Vec::new(),
+            wanted: 0,
+            awaited: 0,
         }
+    }
+
+    /// Returns true if what lies in it can be relied on.
+    pub(crate) fn is_present(&self) -> bool {
+        !self.nodes.is_empty() && self.awaited == 0
     }
 
     pub(crate) fn info(&self, id: ChunkId) -> ChunkInfo {
@@ -177,6 +188,22 @@ impl ChunkRow {
 
 impl RowValue for ChunkRow {
     const WHAT: &'static str = "chunk row";
+    const IS_EXTENDABLE: bool = true;
+
+    fn is_extended(&self) -> bool {
+        (self.wanted, self.awaited) != (0, 0)
+    }
+
+    fn write_extension(&self, writer: &mut Writer) {
+        writer.varint(u64::from(self.wanted));
+        writer.varint(u64::from(self.awaited));
+    }
+
+    fn read_extension(&mut self, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
+        self.wanted = reader.varint32()?;
+        self.awaited = reader.varint32()?;
+        Ok(())
+    }
 
     fn write(&self, writer: &mut Writer) {
         writer.varint(self.len).varint(u64::from(self.footer_len));
@@ -201,6 +228,8 @@ impl RowValue for ChunkRow {
             footer_len,
             footer_sha256,
             nodes: nodes.collect::<Result<_, _>>()?,
+            wanted: 0,
+            awaited: 0,
         })
     }
 }

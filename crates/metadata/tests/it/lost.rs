@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lfsfs_meta_store::MetaStore;
-use lfsfs_metadata::{Metadata, MetadataError, NodeFigures, Refusal};
+use lfsfs_metadata::{Keep, Metadata, MetadataError, NodeFigures, Refusal};
 use lfsfs_types::{ChunkId, ContentId, DirId, Kind, NodeId, Origin, Timestamp, VersionNumber};
 
 use crate::crash::Double;
@@ -14,6 +14,10 @@ use crate::support::{
 
 const FIRST: ChunkId = ChunkId([1; 32]);
 const OTHER: NodeId = NodeId([8; 16]);
+const ONE_OTHER: Keep<'_> = Keep {
+    least: 1,
+    live: &[NODE, OTHER],
+};
 
 fn with_other_node(metadata: &Metadata) {
     let figures = NodeFigures::default();
@@ -118,7 +122,7 @@ fn a_chunk_is_released_when_nothing_lies_in_it_alone() {
     with_other_node(&metadata);
     let contents = [content(1), content(2)];
     let refused = metadata
-        .release_replica(NODE, FIRST, &contents)
+        .release_replica(NODE, FIRST, &contents, ONE_OTHER)
         .unwrap_err();
     assert!(matches!(
         refused,
@@ -128,13 +132,17 @@ fn a_chunk_is_released_when_nothing_lies_in_it_alone() {
     // What it has lies in the first chunk.
     metadata.record_chunk(&receipt(5, contents)).unwrap();
     let double = ChunkId([5; 32]);
-    metadata.release_replica(NODE, double, &contents).unwrap();
+    metadata
+        .release_replica(NODE, double, &contents, ONE_OTHER)
+        .unwrap();
     assert_eq!(missing(&metadata, &[1, 2]), []);
     // Another node has all of the first one.
     let mut copy = receipt(1, contents);
     copy.node = OTHER;
     metadata.record_chunk(&copy).unwrap();
-    metadata.release_replica(NODE, FIRST, &contents).unwrap();
+    metadata
+        .release_replica(NODE, FIRST, &contents, ONE_OTHER)
+        .unwrap();
     assert_eq!(missing(&metadata, &[1, 2]), []);
 }
 

@@ -9,7 +9,7 @@ use lfsfs_types::{DirId, NodeId, ProjectName};
 use crate::crash::Double;
 use crate::support::{
     NODE, assert_clean, commit, content, file, in_memory, new_project, open, put, receipt,
-    store_contents,
+    store_contents, stored_for,
 };
 
 const OTHER_NODE: NodeId = NodeId([8; 16]);
@@ -35,7 +35,7 @@ fn a_chunk_counts_once_for_the_project_that_stored_it_first() {
     let metadata = in_memory();
     let (first, second) = (new_project(&metadata), second_project(&metadata));
     let record = |project: &Project, receipt: &ChunkReceipt| {
-        let recorded = metadata.record_chunk_for(Some(project.id), receipt);
+        let recorded = metadata.record_chunk_for(stored_for(project.id), receipt);
         recorded.unwrap();
     };
     record(&first, &chunk(50));
@@ -64,9 +64,9 @@ fn a_chunk_that_was_lost_and_comes_again_was_counted() {
     let project = new_project(&metadata);
     let lost = chunk(50);
     metadata
-        .record_chunk_for(Some(project.id), &lost)
-        .and_then(|()| metadata.forget_replicas(NODE, &[lost.info.id]).map(drop))
-        .and_then(|()| metadata.record_chunk_for(Some(project.id), &lost))
+        .record_chunk_for(stored_for(project.id), &lost)
+        .and_then(|_| metadata.forget_replicas(NODE, &[lost.info.id]).map(drop))
+        .and_then(|_| metadata.record_chunk_for(stored_for(project.id), &lost))
         .unwrap();
     assert_eq!(stored(&metadata, &project), 1000);
     assert_clean(&metadata);
@@ -81,7 +81,7 @@ fn projects_are_listed_with_what_they_have() {
         commit(&metadata, &app, vec![put(DirId::ROOT, &name, file(number))]);
     }
     metadata
-        .record_chunk_for(Some(second.id), &chunk(50))
+        .record_chunk_for(stored_for(second.id), &chunk(50))
         .unwrap();
     let page = metadata.count_projects(None, 1).unwrap();
     assert!(page.more);
@@ -107,11 +107,11 @@ fn a_deleted_project_counts_nothing_and_leaves_no_row() {
     store_contents(&metadata);
     let project = new_project(&metadata);
     metadata
-        .record_chunk_for(Some(project.id), &chunk(50))
+        .record_chunk_for(stored_for(project.id), &chunk(50))
         .unwrap();
     metadata.delete_project(&project.name).unwrap();
     metadata
-        .record_chunk_for(Some(project.id), &chunk(51))
+        .record_chunk_for(stored_for(project.id), &chunk(51))
         .unwrap();
     let rows = store.scan(KeyRange::prefix(&[24]), 9).unwrap().rows;
     assert_eq!(rows, []);
@@ -125,14 +125,14 @@ fn a_crash_leaves_the_chunk_and_its_bytes_or_neither() {
     store_contents(&metadata);
     let project = new_project(&metadata);
     for number in 50..53 {
-        let recorded = metadata.record_chunk_for(Some(project.id), &chunk(number));
+        let recorded = metadata.record_chunk_for(stored_for(project.id), &chunk(number));
         recorded.unwrap();
     }
     let mut seen = Vec::new();
     for kept in 0.. {
         let after = open(Arc::new(store.after_crash(kept, None)));
-        let chunks = after.chunks(None, 99).unwrap().items;
-        let counted = chunks.iter().filter(|chunk| chunk.info.id.0[0] >= 50);
+        let chunks = after.chunk_holders(None, 99).unwrap().items;
+        let counted = chunks.iter().filter(|chunk| chunk.chunk.0[0] >= 50);
         let counted = counted.count() as u64;
         assert_eq!(stored(&after, &project), counted * 1000);
         assert_clean(&after);
@@ -140,7 +140,7 @@ fn a_crash_leaves_the_chunk_and_its_bytes_or_neither() {
         // The datanode sends the receipts again; each chunk counts once.
         for number in 50..53 {
             after
-                .record_chunk_for(Some(project.id), &chunk(number))
+                .record_chunk_for(stored_for(project.id), &chunk(number))
                 .unwrap();
         }
         assert_eq!(stored(&after, &project), 3000);
@@ -160,8 +160,8 @@ fn many_threads_lose_no_byte() {
             let (metadata, project) = (&metadata, project.id);
             scope.spawn(move || {
                 for number in 0..40 {
-                    let recorded =
-                        metadata.record_chunk_for(Some(project), &chunk(50 + thread * 40 + number));
+                    let recorded = metadata
+                        .record_chunk_for(stored_for(project), &chunk(50 + thread * 40 + number));
                     recorded.unwrap();
                 }
             });
@@ -179,7 +179,7 @@ fn the_row_has_its_format_and_a_wrong_one_is_found() {
     store_contents(&metadata);
     let project = new_project(&metadata);
     metadata
-        .record_chunk_for(Some(project.id), &chunk(50))
+        .record_chunk_for(stored_for(project.id), &chunk(50))
         .unwrap();
     let key = [&[24], project.id.as_bytes().as_slice()].concat();
     let value = store.get(&key).unwrap();

@@ -9,10 +9,11 @@ use lfsfs_meta_store::{MemoryStore, MetaStore};
 use lfsfs_metadata::{
     Begun, Change, ChunkReceipt, CommitParams, CommitSession, DiffEntry, Metadata, MetadataError,
     MetadataOptions, NodeFigures, Project, ProjectSettings, Published, Renames, StagingPlace,
+    StoredFor,
 };
 use lfsfs_types::{
-    ChunkId, ChunkInfo, ContentId, ContentPlace, DirId, Kind, Name, NodeId, Origin, ProjectName,
-    Record, Sha256, Timestamp, VersionId, VersionNumber, VersionRecord,
+    ChunkId, ChunkInfo, ContentId, ContentPlace, DirId, Kind, Name, NodeId, Origin, ProjectId,
+    ProjectName, Record, Sha256, Timestamp, VersionId, VersionNumber, VersionRecord,
 };
 
 /// How many contents [`open`] stores.
@@ -83,6 +84,14 @@ pub(crate) fn start(store: Arc<dyn MetaStore>) -> lfsfs_metadata::Result<Metadat
     let metadata = Metadata::open_with(store, clock(), staging_of(0))?;
     metadata.recover()?;
     Ok(metadata)
+}
+
+/// A chunk that was stored for a project, and needs no copies.
+pub(crate) fn stored_for(project: ProjectId) -> StoredFor {
+    StoredFor {
+        project: Some(project),
+        ..StoredFor::default()
+    }
 }
 
 pub(crate) fn in_memory() -> Metadata {

@@ -12,7 +12,7 @@ use lfsfs_types::DirId;
 
 use crate::support::{
     assert_clean, begin, clock, commit, content, directory, file, made, new_project, params, put,
-    receipt, remove, store_contents,
+    receipt, remove, store_contents, stored_for,
 };
 
 /// A store that counts how often it is asked, and answers after a while.
@@ -242,7 +242,7 @@ fn contents_are_looked_up_many_at_once() {
         })
         .collect();
     let chunk = receipt(88, contents.clone());
-    let project = Some(scene.project.id);
+    let project = stored_for(scene.project.id);
     scene.store.trips();
     scene.metadata.record_chunk_for(project, &chunk).unwrap();
     let trips = scene.store.trips();
