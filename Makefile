@@ -82,5 +82,9 @@ install:
 	install -D -m 755 $(RELEASE)/lfsfsd '$(DESTDIR)$(PREFIX)/bin/lfsfsd'
 	install -d '$(DESTDIR)$(SBINDIR)'
 	ln -sfn '$(PREFIX)/bin/lfsfs' '$(DESTDIR)$(SBINDIR)/mount.lfsfs'
-	sed 's|/usr/local/bin|$(PREFIX)/bin|' dist/systemd/lfsfsd.service | install -D -m 644 /dev/stdin '$(DESTDIR)$(PREFIX)/lib/systemd/system/lfsfsd.service'
+	for unit in lfsfsd lfsfsd-coordinator lfsfsd-datanode; do \
+		sed 's|/usr/local/bin|$(PREFIX)/bin|' dist/systemd/$$unit.service \
+			| install -D -m 644 /dev/stdin '$(DESTDIR)$(PREFIX)'/lib/systemd/system/$$unit.service || exit; \
+	done
+	install -D -m 644 dist/lfsfsd.toml '$(DESTDIR)$(PREFIX)/share/doc/lfsfs/lfsfsd.toml'
 	cd $(SHARE) && find . -type f -exec install -D -m 644 '{}' '$(abspath $(DESTDIR)$(PREFIX))/share/{}' ';'

@@ -2,6 +2,8 @@
 
 #[path = "verbs/commit.rs"]
 mod commit;
+#[path = "verbs/config.rs"]
+mod config;
 #[path = "verbs/diff.rs"]
 mod diff;
 #[path = "verbs/discard.rs"]

@@ -3,12 +3,11 @@
 //! As in mount(8) the later of two options that exclude each other wins. What is not known is an
 //! error that names it; what mount(8) handles itself and passes on is accepted and left alone.
 
-mod size;
-
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use lfsfs_common::size;
 use lfsfs_types::Name;
 use rustix::mount::MountFlags;
 use thiserror::Error;

@@ -1,32 +1,41 @@
 //! The command line of `lfsfsd`.
 
+mod args;
+mod config_error;
+mod configuration;
+mod file;
+mod keys;
+mod kinds;
+mod run;
+mod show;
+
 use std::io::{IsTerminal as _, Write as _};
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use lfsfs_common::documents;
 use lfsfs_common::full_text;
-use lfsfs_common::telemetry::{self, LogTarget};
 use lfsfs_proto::address::{ADDRESS_DEFAULT, endpoint, with_port};
 use rustix::fs::Mode;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
 
-use crate::config::{CONNECTIONS_DEFAULT, MEMORY_DEFAULT, MEMORY_MIN, RESERVE_DEFAULT};
+use self::args::Given;
+use self::configuration::Configuration;
+use self::keys::RoleName;
 use crate::meta_place::{MetaPlace, copy_meta};
 use crate::stats::{self, Form};
-use crate::{ListenPolicy, Role, ServerConfig, ServerError, bind, check, health, run};
+use crate::{ServerError, check, health};
 
 /// Exit code of a command that failed.
 const FAILED: u8 = 1;
+/// Exit code of wrong usage, a configuration that is refused included.
+const USAGE: u8 = 2;
 
 /// Serve versioned filesystems
 #[derive(Debug, Parser)]
 #[command(name = "lfsfsd", version, propagate_version = true)]
-pub struct Cli {
+struct Cli {
     #[command(subcommand)]
     command: Command,
 }
@@ -35,16 +44,24 @@ pub struct Cli {
 enum Command {
     /// Run coordinator and datanode in one process
     #[command(after_help = "Example: lfsfsd all --data /var/lib/lfsfsd")]
-    All(AllArgs),
+    All,
     /// Run the coordinator alone
     #[command(after_help = "Example: lfsfsd coordinator --data /var/lib/lfsfsd")]
-    Coordinator(ServeArgs),
+    Coordinator,
     /// Run a datanode of a coordinator
     #[command(
         after_help = "Example: lfsfsd datanode --data /srv/chunks --listen 127.0.0.1:5052 \
                       --coordinator 127.0.0.1:5051"
     )]
-    Datanode(DatanodeArgs),
+    Datanode,
+    /// Show the configuration that a server would run with, and where each value came from
+    #[command(
+        after_help = "Starts nothing and changes nothing. Exit codes: 0 a server could start with it, \
+                      1 its addresses cannot be, 2 refused\n\n\
+                      Examples:\n  lfsfsd config --config /etc/lfsfs/lfsfsd.toml\n  \
+                      lfsfsd config datanode --json"
+    )]
+    Config(ConfigArgs),
     /// Ask a server whether it serves
     #[command(after_help = "Exit codes: 0 it serves, 1 it does not, 2 usage")]
     Health(HealthArgs),
@@ -65,70 +82,13 @@ enum Command {
 }
 
 #[derive(Debug, Args)]
-struct ServeArgs {
-    /// Directory that holds everything this server keeps
-    #[arg(long, value_name = "DIR", env = "LFSFSD_DATA")]
-    data: PathBuf,
-    /// Engine and directory of the metadata: redb:DIR or sled:DIR [default: what the data directory
-    /// has, else redb]
-    #[arg(long, value_name = "ENGINE:DIR", env = "LFSFSD_META")]
-    meta: Option<MetaPlace>,
-    /// Address to listen on; port 0 takes a free one
-    #[arg(
-        long,
-        value_name = "ADDR",
-        env = "LFSFSD_LISTEN",
-        default_value = "127.0.0.1:5051"
-    )]
-    listen: SocketAddr,
-    /// Listen on an address that other machines can reach, without TLS and tokens
+struct ConfigArgs {
+    /// What the server would be
+    #[arg(value_name = "ROLE", value_enum, default_value_t = RoleName::All)]
+    role: RoleName,
+    /// One JSON object
     #[arg(long)]
-    insecure_listen: bool,
-    /// Write the log to this file instead of standard error
-    #[arg(long, value_name = "FILE", env = "LFSFSD_LOG_FILE")]
-    log: Option<PathBuf>,
-    /// Bytes of the disk that stay free: below them chunks are refused, below half of them new
-    /// versions too, and reads go on
-    #[arg(long, value_name = "BYTES", env = "LFSFSD_RESERVE", default_value_t = RESERVE_DEFAULT)]
-    reserve: u64,
-    /// Bytes of memory that the server may take in all
-    #[arg(long, value_name = "BYTES", env = "LFSFSD_MEMORY", default_value_t = MEMORY_DEFAULT,
-          value_parser = clap::value_parser!(u64).range(MEMORY_MIN..))]
-    memory: u64,
-    /// Connections at the same time; with fewer of them each may send faster over a long way
-    #[arg(long, value_name = "COUNT", env = "LFSFSD_CONNECTIONS",
-          default_value_t = CONNECTIONS_DEFAULT,
-          value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    connections: u32,
-    /// Seconds that calls in flight may go on when the server stops
-    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
-    grace: u64,
-}
-
-#[derive(Debug, Args)]
-struct StoreArgs {
-    /// host:port under which clients reach this server, if it is not the address listened on
-    #[arg(long, value_name = "ADDR", env = "LFSFSD_ADVERTISE")]
-    advertise: Option<String>,
-}
-
-#[derive(Debug, Args)]
-struct AllArgs {
-    #[command(flatten)]
-    serve: ServeArgs,
-    #[command(flatten)]
-    store: StoreArgs,
-}
-
-#[derive(Debug, Args)]
-struct DatanodeArgs {
-    #[command(flatten)]
-    serve: ServeArgs,
-    #[command(flatten)]
-    store: StoreArgs,
-    /// host:port of the coordinator
-    #[arg(long, value_name = "ADDR", env = "LFSFSD_COORDINATOR")]
-    coordinator: String,
+    json: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -207,32 +167,38 @@ fn address(typed: &str) -> Result<String, String> {
     }
 }
 
-/// Does what the command line says.
-pub fn execute(cli: Cli) -> ExitCode {
-    let none = StoreArgs { advertise: None };
+/// Returns the whole command line: what is derived, and the flags of the configuration.
+fn command() -> clap::Command {
+    let mut command = Cli::command();
+    for role in RoleName::EVERY {
+        let roles = std::slice::from_ref(role);
+        command = command.mut_subcommand(role.word(), |it| args::with_flags(it, roles));
+    }
+    command.mut_subcommand("config", |it| args::with_flags(it, RoleName::EVERY))
+}
+
+/// Does what the command line of this process says. One that is wrong ends the process.
+pub fn execute() -> ExitCode {
+    let matches = command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let given = |roles: &[RoleName]| {
+        let own = matches.subcommand();
+        own.map_or_else(Given::default, |(_, own)| Given::of(own, roles))
+    };
     match cli.command {
-        Command::All(args) => execute_server(Role::All, args.serve, args.store),
-        Command::Coordinator(args) => execute_server(Role::Coordinator, args, none),
-        Command::Datanode(args) => {
-            let coordinator = args.coordinator;
-            execute_server(Role::DataNode { coordinator }, args.serve, args.store)
+        Command::All => serve(RoleName::All, &given),
+        Command::Coordinator => serve(RoleName::Coordinator, &given),
+        Command::Datanode => serve(RoleName::Datanode, &given),
+        Command::Config(args) => show_config(&args, given(RoleName::EVERY)),
+        Command::Documents { dir } => ended(documents::write_all(&command(), &dir)),
+        Command::Health(args) => {
+            let limit = Duration::from_secs(args.timeout);
+            ended(health::ask(&args.server, limit))
         }
-        Command::Documents { dir } => match documents::write_all(&Cli::command(), &dir) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => fail(&error),
-        },
-        Command::Health(args) => match health::ask(&args.server, Duration::from_secs(args.timeout))
-        {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => fail(&error),
-        },
         Command::Stats(args) => {
             let form = if args.json { Form::Json } else { Form::Text };
             let limit = Duration::from_secs(args.timeout);
-            match stats::execute(&args.server, limit, form) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(error) => fail(&error),
-            }
+            ended(stats::execute(&args.server, limit, form))
         }
         Command::Check(args) => match check::execute(&args.data, args.meta.as_ref(), args.json) {
             Ok(check::Verdict::Clean) => ExitCode::SUCCESS,
@@ -240,10 +206,51 @@ pub fn execute(cli: Cli) -> ExitCode {
             Err(error) if error.is_corrupt() => fail(&Unreadable(error)),
             Err(error) => fail(&error),
         },
-        Command::Meta(MetaCommand::Copy { from, to }) => match copy(&from, &to) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => fail(&error),
-        },
+        Command::Meta(MetaCommand::Copy { from, to }) => ended(copy(&from, &to)),
+    }
+}
+
+/// Runs a server, once all of its configuration is checked.
+fn serve(role: RoleName, given: &dyn Fn(&[RoleName]) -> Given) -> ExitCode {
+    let configuration = match Configuration::new(role, given(&[role])) {
+        Ok(configuration) => configuration,
+        Err(error) => return fail_with(USAGE, &error),
+    };
+    match configuration.start() {
+        Ok(start) => run::execute(start),
+        Err(error) => fail(&error),
+    }
+}
+
+/// Prints the configuration that a server would run with, if it would run.
+fn show_config(args: &ConfigArgs, given: Given) -> ExitCode {
+    let configuration = match Configuration::new(args.role, given) {
+        Ok(configuration) => configuration,
+        Err(error) => return fail_with(USAGE, &error),
+    };
+    if let Err(error) = configuration.start() {
+        return fail(&error);
+    }
+    ended(print(&match args.json {
+        true => format!("{}\n", show::json(&configuration)),
+        false => show::text(&configuration),
+    }))
+}
+
+/// Prints on the standard output. That its reader is gone is no failure.
+fn print(text: &str) -> Result<(), ServerError> {
+    let mut stdout = std::io::stdout().lock();
+    let printed = stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush());
+    match printed {
+        Err(source) if source.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(ServerError::System {
+                act: "write to the standard output",
+                source,
+            })
+        }
+        _ => Ok(()),
     }
 }
 
@@ -279,92 +286,20 @@ fn copy(from: &MetaPlace, to: &MetaPlace) -> Result<(), ServerError> {
 )]
 struct Unreadable(#[source] ServerError);
 
-fn execute_server(role: Role, serve: ServeArgs, store: StoreArgs) -> ExitCode {
-    // Before any file is made: what the server keeps is its own, and so is its log.
-    rustix::process::umask(Mode::RWXG | Mode::RWXO);
-    let target = serve.log.clone().map_or(LogTarget::Stderr, LogTarget::File);
-    if let Err(error) = telemetry::init(&target, "info") {
-        return fail(&error);
-    }
-    let runtime = match tokio::runtime::Runtime::new() {
-        Ok(runtime) => runtime,
-        Err(source) => {
-            let act = "start threads";
-            return fail(&ServerError::System { act, source });
-        }
-    };
-    let policy = if serve.insecure_listen {
-        ListenPolicy::Insecure
-    } else {
-        ListenPolicy::LoopbackOnly
-    };
-    let config = ServerConfig {
-        role,
-        data: serve.data,
-        meta: serve.meta,
-        reserve: serve.reserve,
-        memory: serve.memory,
-        connections: serve.connections,
-        advertise: store.advertise,
-        grace: Duration::from_secs(serve.grace),
-    };
-    let ended = runtime.block_on(serve_until_signal(config, serve.listen, policy));
-    // Work that still blocks a thread is cut off as a crash would do it: what was acknowledged is
-    // on the disk.
-    runtime.shutdown_background();
-    match ended {
+fn ended<E: std::error::Error>(result: Result<(), E>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
     }
 }
 
-async fn serve_until_signal(
-    config: ServerConfig,
-    listen: SocketAddr,
-    policy: ListenPolicy,
-) -> Result<(), ServerError> {
-    let listener = bind(listen, policy).await?;
-    let shutdown = CancellationToken::new();
-    let running = run(config, listener, shutdown.clone(), announce);
-    tokio::select! {
-        ended = running => ended,
-        failed = cancel_on_signal(shutdown) => failed,
-    }
-}
-
-/// Cancels `shutdown` at the first signal, and then never ends: each task that runs sees that and
-/// ends by itself.
-async fn cancel_on_signal(shutdown: CancellationToken) -> Result<(), ServerError> {
-    let system = |source| ServerError::System {
-        act: "wait for signals",
-        source,
-    };
-    let mut terminate = signal(SignalKind::terminate()).map_err(system)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(system)?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    shutdown.cancel();
-    std::future::pending().await
-}
-
-/// Tells the process that started the server, and systemd, that clients can call.
-fn announce(address: SocketAddr) {
-    let mut stdout = std::io::stdout().lock();
-    let printed = writeln!(stdout, "listening on {address}")
-        .and_then(|()| std::io::Write::flush(&mut stdout));
-    if let Err(error) = printed {
-        tracing::warn!(%error, "the standard output cannot be written: its reader is gone");
-    }
-    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
-        tracing::warn!(%error, "cannot tell the service manager that the server is ready");
-    }
-}
-
 fn fail(error: &dyn std::error::Error) -> ExitCode {
+    fail_with(FAILED, error)
+}
+
+fn fail_with(code: u8, error: &dyn std::error::Error) -> ExitCode {
     let mut stderr = std::io::stderr().lock();
     // Where this fails there is no other way to tell the operator; the exit code says that it failed.
     drop(writeln!(stderr, "lfsfsd: {}", full_text(error)));
-    ExitCode::from(FAILED)
+    ExitCode::from(code)
 }

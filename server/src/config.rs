@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use lfsfs_cluster::Placement;
+
 use crate::meta_place::MetaPlace;
 
 /// Free bytes of the disk that stay free, unless told otherwise.
@@ -37,7 +39,7 @@ pub enum Role {
 }
 
 /// How a server runs.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerConfig {
     /// What it is.
     pub role: Role,
@@ -55,6 +57,43 @@ pub struct ServerConfig {
     pub advertise: Option<String>,
     /// How long calls in flight may go on after the server is told to stop.
     pub grace: Duration,
+    /// How it takes part in a cluster.
+    pub cluster: ClusterSettings,
+}
+
+/// How a server takes part in a cluster. A coordinator uses what is said of copies, a datanode what is
+/// said of its place and its disk, `lfsfsd all` both.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterSettings {
+    /// Copies that each chunk should have, 1 to 16.
+    pub replication: u32,
+    /// Copies that a chunk must have before its upload is acknowledged, 1 to `replication`.
+    pub min_replicas: u32,
+    /// How datanodes are chosen for a chunk.
+    pub placement: Placement,
+    /// How long a datanode may be silent before its chunks are copied to others.
+    pub repair_after: Duration,
+    /// Bytes a second that all repair together may move.
+    pub repair_rate: u64,
+    /// What fails together with this datanode, such as a rack; empty if that is not told.
+    pub zone: String,
+    /// Bytes that chunks may take on this datanode; 0 means what the disk has.
+    pub capacity: u64,
+}
+
+impl Default for ClusterSettings {
+    /// Returns those of `lfsfsd all` without options: its one datanode can have one copy.
+    fn default() -> Self {
+        Self {
+            replication: 1,
+            min_replicas: 1,
+            placement: Placement::default(),
+            repair_after: Duration::from_secs(300),
+            repair_rate: 200_000_000,
+            zone: String::new(),
+            capacity: 0,
+        }
+    }
 }
 
 impl ServerConfig {
@@ -69,6 +108,7 @@ impl ServerConfig {
             connections: CONNECTIONS_DEFAULT,
             advertise: None,
             grace: Duration::from_secs(10),
+            cluster: ClusterSettings::default(),
         }
     }
 

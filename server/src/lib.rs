@@ -33,7 +33,7 @@ mod streams;
 mod throttle;
 mod weight;
 
-pub use config::{Role, ServerConfig};
+pub use config::{ClusterSettings, Role, ServerConfig};
 pub use error::ServerError;
 pub use meta_place::{MetaPlace, MetaPlaceError};
 pub use serve::{ListenPolicy, bind, run};

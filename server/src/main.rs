@@ -2,13 +2,10 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-use lfsfs_server::cli::Cli;
-
 fn main() -> ExitCode {
     bound_arenas();
     lfsfs_common::open_files::raise_limit();
-    lfsfs_server::cli::execute(Cli::parse())
+    lfsfs_server::cli::execute()
 }
 
 /// Lets all threads share two arenas of the allocator. Each thread that blocks would get one of its own, up

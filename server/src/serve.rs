@@ -72,11 +72,31 @@ pub enum ListenPolicy {
 
 /// Listens on an address, if the policy allows it.
 pub async fn bind(address: SocketAddr, policy: ListenPolicy) -> Result<TcpListener, ServerError> {
-    if policy == ListenPolicy::LoopbackOnly && !address.ip().is_loopback() {
-        return Err(ServerError::NotLoopback { address });
-    }
+    check_policy(address, policy)?;
     let listener = TcpListener::bind(address).await;
     listener.map_err(|source| ServerError::Listen { address, source })
+}
+
+fn check_policy(address: SocketAddr, policy: ListenPolicy) -> Result<(), ServerError> {
+    match policy {
+        ListenPolicy::LoopbackOnly if !address.ip().is_loopback() => {
+            Err(ServerError::NotLoopback { address })
+        }
+        ListenPolicy::LoopbackOnly | ListenPolicy::Insecure => Ok(()),
+    }
+}
+
+/// Checks that a server may listen on an address, and that clients can be told one. Binds nothing.
+pub(crate) fn check_addresses(
+    config: &ServerConfig,
+    address: SocketAddr,
+    policy: ListenPolicy,
+) -> Result<(), ServerError> {
+    check_policy(address, policy)?;
+    match config.role {
+        Role::Coordinator => Ok(()),
+        Role::All | Role::DataNode { .. } => advertised(config, address).map(drop),
+    }
 }
 
 /// Serves until `shutdown` is cancelled and calls in flight have ended or run out of time.

@@ -64,6 +64,11 @@ fn programs_completions_and_pages_come_to_their_places() {
         "usr/share/man/man1/lfsfs.1",
         "usr/share/man/man1/lfsfs-commit.1",
         "usr/share/man/man1/lfsfsd.1",
+        "usr/share/man/man1/lfsfsd-config.1",
+        "usr/share/doc/lfsfs/lfsfsd.toml",
+        "usr/lib/systemd/system/lfsfsd.service",
+        "usr/lib/systemd/system/lfsfsd-coordinator.service",
+        "usr/lib/systemd/system/lfsfsd-datanode.service",
         "usr/share/man/man8/mount.lfsfs.8",
     ] {
         let len = fs::metadata(root.join(file)).expect(file).len();

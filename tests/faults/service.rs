@@ -15,37 +15,56 @@ use super::support::world_with_version;
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-fn unit_file() -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../dist/systemd/lfsfsd.service");
-    fs::read_to_string(path).expect("the unit file")
+/// The units, by the names of their files.
+const UNITS: [&str; 3] = ["lfsfsd", "lfsfsd-coordinator", "lfsfsd-datanode"];
+
+fn unit_file(name: &str) -> String {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../dist/systemd");
+    fs::read_to_string(dir.join(format!("{name}.service"))).expect("the unit file")
 }
 
 #[test]
-fn the_unit_file_is_one_that_systemd_takes() {
+fn the_unit_files_are_ones_that_systemd_takes() {
     if require_program("systemd-analyze").is_err() {
         return;
     }
     let world = World::without_server();
     let program = world.lfsfsd([""; 0]).get_program().display().to_string();
-    // The name of the unit is that of its file.
-    let unit = world.path("lfsfsd.service");
-    fs::write(
-        &unit,
-        unit_file().replace("/usr/local/bin/lfsfsd", &program),
-    )
-    .expect("a file");
-    let mut verify = Command::new("systemd-analyze");
-    verify.args(["verify", "--man=no"]).arg(&unit);
-    let output = verify.output().expect("systemd-analyze runs");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
-    let about_ours = said.lines().find(|line| line.contains("lfsfsd.service"));
-    assert_eq!(about_ours, None);
+    for name in UNITS {
+        // The name of the unit is that of its file.
+        let file = format!("{name}.service");
+        let unit = world.path(&file);
+        let text = unit_file(name).replace("/usr/local/bin/lfsfsd", &program);
+        fs::write(&unit, text).expect("a file");
+        let mut verify = Command::new("systemd-analyze");
+        verify.args(["verify", "--man=no"]).arg(&unit);
+        let output = verify.output().expect("systemd-analyze runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        let about_ours = said.lines().find(|line| line.contains(&file));
+        assert_eq!(about_ours, None);
+    }
+}
+
+#[test]
+fn each_unit_runs_its_role_on_a_directory_of_its_own() {
+    for (name, role) in UNITS.into_iter().zip(["all", "coordinator", "datanode"]) {
+        let unit = unit_file(name);
+        for line in [
+            format!("ExecStart=/usr/local/bin/lfsfsd {role}"),
+            format!("EnvironmentFile=-/etc/default/{name}"),
+            format!("Environment=LFSFSD_DATA=/var/lib/{name}"),
+            format!("StateDirectory={name}"),
+            "RestartPreventExitStatus=2".to_owned(),
+        ] {
+            assert!(unit.lines().any(|it| it == line), "{line} in {name}");
+        }
+    }
 }
 
 #[test]
 fn the_server_does_what_its_unit_file_expects() {
-    let unit = unit_file();
+    let unit = unit_file("lfsfsd");
     assert!(unit.contains("Type=notify") && unit.contains("KillSignal=SIGTERM"));
     let world = World::without_server();
     let socket = world.path("notify");

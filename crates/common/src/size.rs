@@ -1,7 +1,8 @@
 //! Sizes as people write them: `20G`, `512MiB`, `1048576`.
 
-/// Returns the size in bytes. Units are powers of 1,024.
-pub(super) fn parse(text: &str) -> Option<u64> {
+/// Returns a size in bytes, or none if the text is no size. Units are powers of 1,024, in any case.
+#[must_use]
+pub fn parse(text: &str) -> Option<u64> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let shift = match unit.to_ascii_lowercase().as_str() {
