@@ -17,7 +17,7 @@ mod upload;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use lfsfs_chunk_store::ChunkStore;
+use lfsfs_chunk_store::{ChunkStore, StoreStats};
 use lfsfs_common::clock::Clock;
 use lfsfs_proto::status::{Fault, FaultKind};
 use lfsfs_proto::v1;
@@ -45,6 +45,7 @@ pub(crate) struct DataNode {
     link: CoordinatorLink,
     datanodes: Datanodes,
     zone: String,
+    capacity: u64,
     reported: Mutex<Reported>,
     places: Arc<Places>,
     transfers: Mutex<Transfers>,
@@ -66,6 +67,8 @@ pub(crate) struct DataNodeParts {
     pub(crate) datanodes: Datanodes,
     /// What it shares with nodes that fail together with it.
     pub(crate) zone: String,
+    /// Bytes that chunks may take; 0 means what the disk has.
+    pub(crate) capacity: u64,
 }
 
 impl DataNode {
@@ -80,6 +83,7 @@ impl DataNode {
             link: parts.link,
             datanodes: parts.datanodes,
             zone: parts.zone,
+            capacity: parts.capacity,
             reported: Mutex::default(),
             places: Places::new(),
             transfers: Mutex::default(),
@@ -98,12 +102,16 @@ impl DataNode {
     async fn info(&self) -> Result<v1::NodeInfo, Fault> {
         let store = Arc::clone(&self.store);
         let stats = blocking(move || store.stats()).await?;
-        let usable = stats.free_bytes.saturating_sub(self.reserve);
+        let free = self.room(&stats);
+        let capacity = match self.capacity {
+            0 => stats.total_bytes,
+            capacity => capacity,
+        };
         Ok(v1::NodeInfo {
             id: self.id.as_bytes().to_vec(),
             address: self.address.clone(),
-            capacity_bytes: stats.total_bytes,
-            used_bytes: stats.total_bytes.saturating_sub(usable),
+            capacity_bytes: capacity,
+            used_bytes: capacity.saturating_sub(free),
             state: v1::NodeState::Available.into(),
             generation: self.link.generation(),
             last_seen: None,
@@ -112,6 +120,29 @@ impl DataNode {
             zone: self.zone.clone(),
             draining: false,
         })
+    }
+
+    /// Returns how many bytes of chunks it can still take.
+    fn room(&self, stats: &StoreStats) -> u64 {
+        let of_disk = stats.free_bytes.saturating_sub(self.reserve);
+        match self.capacity {
+            0 => of_disk,
+            capacity => of_disk.min(capacity.saturating_sub(stats.chunk_bytes)),
+        }
+    }
+
+    /// Refuses a chunk for which there is no room in the capacity.
+    async fn check_capacity(&self, len: u64) -> Result<(), Fault> {
+        if self.capacity == 0 {
+            return Ok(());
+        }
+        let store = Arc::clone(&self.store);
+        let room = self.room(&blocking(move || store.stats()).await?);
+        if room >= len {
+            return Ok(());
+        }
+        let text = format!("the datanode has room for {room} bytes, and the chunk has {len}");
+        Err(Fault::new(FaultKind::Full, text))
     }
 
     /// Refuses what the coordinator says to another process with this node's id.

@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use futures::Stream;
 use lfsfs_chunk_store::DiskChunkStore;
-use lfsfs_cluster::ClusterConfig;
+use lfsfs_cluster::{ClusterConfig, RepairLimits, Timing};
 use lfsfs_common::clock::{Clock, SystemClock};
+use lfsfs_common::random::random_bytes;
 use lfsfs_meta_store::OpenOptions;
 use lfsfs_metadata::{Metadata, MetadataOptions, StagingPlace};
 use lfsfs_proto::v1::coordinator_server::CoordinatorServer;
@@ -28,7 +29,7 @@ use tonic::transport::Server;
 
 use crate::budget::Budget;
 use crate::calls::Calls;
-use crate::config::{MemoryPlan, Role, ServerConfig};
+use crate::config::{ClusterSettings, MemoryPlan, Role, ServerConfig};
 use crate::connections::{Connections, Socket};
 use crate::coordinator::{
     Coordinator, CoordinatorParts, CoordinatorService, DiskGuard, FsService, Replication,
@@ -366,8 +367,11 @@ impl Parts {
             clock: Arc::clone(clock),
             tasks: self.tasks.clone(),
             callers: self.callers.clone(),
-            replication: replication(&config.role),
-            cluster: ClusterConfig::default(),
+            replication: Replication {
+                copies: config.cluster.replication,
+                copies_min: config.cluster.min_replicas,
+            },
+            cluster: cluster_config(&config.cluster)?,
         });
         let coordinator = Arc::new(coordinator.map_err(ServerError::Metadata)?);
         self.coordinator = Some(Arc::clone(&coordinator));
@@ -399,7 +403,8 @@ impl Parts {
             tasks: self.tasks.clone(),
             link: CoordinatorLink::new(coordinator, self.callers.clone())?,
             datanodes: Datanodes::new(self.callers.clone()),
-            zone: String::new(),
+            zone: config.cluster.zone.clone(),
+            capacity: config.cluster.capacity,
         }));
         let service = DataNodeService::new(Arc::clone(&node), self.callers.clone());
         let service = DataNodeServer::new(service);
@@ -411,18 +416,27 @@ impl Parts {
     }
 }
 
-/// One copy in one process, else three of which a write waits for two.
-const fn replication(role: &Role) -> Replication {
-    match role {
-        Role::All => Replication {
-            copies: 1,
-            copies_min: 1,
+/// Returns how the cluster decides.
+fn cluster_config(settings: &ClusterSettings) -> Result<ClusterConfig, ServerError> {
+    let random = random_bytes().map_err(|source| ServerError::System {
+        act: "draw random numbers",
+        source,
+    })?;
+    let ([first, _], []) = random.as_chunks() else {
+        unreachable!("16 bytes are twice 8");
+    };
+    Ok(ClusterConfig {
+        timing: Timing {
+            lost_after: settings.repair_after,
+            ..Timing::default()
         },
-        Role::Coordinator | Role::DataNode { .. } => Replication {
-            copies: 3,
-            copies_min: 2,
+        placement: settings.placement,
+        repair: RepairLimits {
+            bytes_per_second: settings.repair_rate,
+            ..RepairLimits::default()
         },
-    }
+        seed: u64::from_le_bytes(*first),
+    })
 }
 
 /// Returns the address at which a process connects to itself.

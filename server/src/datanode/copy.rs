@@ -35,6 +35,7 @@ pub(super) async fn copy(
         len: request.size,
         slot: None,
     };
+    node.check_capacity(announced.len).await?;
     let mut failure = Fault::new(
         FaultKind::Invalid,
         "no datanode is named that has the chunk",

@@ -61,6 +61,7 @@ pub(super) async fn prepare(
         answer.present = true;
         return Ok(answer);
     }
+    node.check_capacity(announced.len).await?;
     // Opening and dropping a writer tells whether length and free space would do.
     let store = Arc::clone(&node.store);
     blocking(move || store.begin(announced.chunk, announced.len).map(drop)).await?;

@@ -250,6 +250,9 @@ async fn a_datanode_deletes_only_what_nothing_needs() {
     let with_role = |role, name: &str| {
         let mut config = config(&dir.path().join(name));
         config.role = role;
+        // There is one datanode.
+        config.cluster.replication = 1;
+        config.cluster.min_replicas = 1;
         config
     };
     let coordinator = TestServer::start_with(with_role(Role::Coordinator, "coordinator")).await;
