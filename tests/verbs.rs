@@ -28,6 +28,12 @@ mod patch;
 mod projects;
 #[path = "verbs/restore.rs"]
 mod restore;
+#[path = "verbs/single_files.rs"]
+mod single_files;
+#[path = "verbs/single_files_broken.rs"]
+mod single_files_broken;
+#[path = "verbs/single_files_refused.rs"]
+mod single_files_refused;
 #[path = "verbs/stats.rs"]
 mod stats;
 #[path = "verbs/support.rs"]

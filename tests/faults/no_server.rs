@@ -6,13 +6,16 @@ use std::time::{Duration, Instant};
 use lfsfs_tests::World;
 
 /// Every verb that asks a server, with `TREE` and `MOUNT` for directories.
-const VERBS: [&[&str]; 15] = [
+const VERBS: [&[&str]; 18] = [
     &["project", "new", "app"],
     &["project", "list"],
     &["project", "inspect", "app"],
     &["import", "TREE", "app"],
     &["ls", "app"],
     &["cat", "app", "file"],
+    &["put", "/etc/passwd", "app:file"],
+    &["get", "app:file", "-"],
+    &["rm", "app:file"],
     &["log", "app"],
     &["diff", "app@v1", "app@v2"],
     &["mount", "app", "MOUNT", "-o", "ro"],

@@ -8,12 +8,15 @@ use lfsfs_tests::{Run, World, in_namespace};
 use crate::support::{world, write};
 
 /// Every command with `--json` that asks a server, and those that ask a mount which is not there.
-const COMMANDS: [&[&str]; 16] = [
+const COMMANDS: [&[&str]; 19] = [
     &["project", "list"],
     &["project", "inspect", "app"],
     &["import", "/etc", "app"],
     &["export", "app", "/nowhere/at/all"],
     &["ls", "app"],
+    &["put", "/etc/passwd", "app:file"],
+    &["get", "app:file", "/nowhere/at/all"],
+    &["rm", "app:file"],
     &["log", "app"],
     &["show", "app"],
     &["diff", "app@v1", "app@v2"],

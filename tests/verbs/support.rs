@@ -1,5 +1,6 @@
 //! A small project, and commands typed in a directory.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -34,4 +35,33 @@ pub(crate) fn write(dir: &Path, name: &str, text: &str) {
 /// Returns the bytes of a file.
 pub(crate) fn read(dir: &Path, name: &str) -> String {
     fs::read_to_string(dir.join(name)).expect(name)
+}
+
+/// Returns a world with a project `app` that has no version yet.
+pub(crate) fn world_with_project() -> World {
+    let world = World::new();
+    let _ = world.lfsfs(["project", "new", "app"]).ok();
+    world
+}
+
+/// Runs `lfsfs put FILE PROJECT:PATH`.
+pub(crate) fn put(world: &World, file: &Path, to: impl AsRef<OsStr>) -> Run {
+    world.lfsfs(["put".as_ref(), file.as_os_str(), to.as_ref()])
+}
+
+/// Runs `lfsfs get SOURCE:PATH FILE`.
+pub(crate) fn get(world: &World, from: impl AsRef<OsStr>, file: &Path) -> Run {
+    world.lfsfs(["get".as_ref(), from.as_ref(), file.as_os_str()])
+}
+
+/// Returns the names of all entries of a directory.
+pub(crate) fn names(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).expect("a directory");
+    let name = |entry: std::io::Result<fs::DirEntry>| {
+        let name = entry.expect("an entry").file_name();
+        name.to_string_lossy().into_owned()
+    };
+    let mut names: Vec<_> = entries.map(name).collect();
+    names.sort();
+    names
 }

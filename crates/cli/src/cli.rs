@@ -113,6 +113,9 @@ impl Command {
             | Self::Export(_)
             | Self::Ls(_)
             | Self::Cat(_)
+            | Self::Put(_)
+            | Self::Get(_)
+            | Self::Rm(_)
             | Self::Log(_)
             | Self::Show(_)
             | Self::Tag(_)
@@ -137,6 +140,12 @@ pub(crate) enum Command {
     Ls(commands::ls::LsArgs),
     /// Write files of a version to standard output
     Cat(commands::cat::CatArgs),
+    /// Upload one file as a new version
+    Put(commands::put::PutArgs),
+    /// Download one file of a version
+    Get(commands::get::GetArgs),
+    /// Remove one file, as a new version
+    Rm(commands::rm::RmArgs),
     /// Show the versions of a project, newest first
     Log(commands::log::LogArgs),
     /// Show one version and what it changed

@@ -7,13 +7,16 @@ pub(crate) mod diff;
 pub(crate) mod discard;
 pub(crate) mod doctor;
 pub(crate) mod export;
+pub(crate) mod get;
 pub(crate) mod import;
 pub(crate) mod log;
 pub(crate) mod ls;
 pub(crate) mod mount;
 pub(crate) mod mounts;
 pub(crate) mod project;
+pub(crate) mod put;
 pub(crate) mod restore;
+pub(crate) mod rm;
 pub(crate) mod show;
 pub(crate) mod stats;
 pub(crate) mod status;
@@ -46,6 +49,9 @@ pub(crate) fn run(cli: Cli) -> Result<(), CommandError> {
         Command::Export(args) => on_runtime(export::run(server()?, args)),
         Command::Ls(args) => on_runtime(ls::run(server()?, args)),
         Command::Cat(args) => on_runtime(cat::run(server()?, args)),
+        Command::Put(args) => on_runtime(put::run(server()?, args)),
+        Command::Get(args) => on_runtime(get::run(server()?, args)),
+        Command::Rm(args) => on_runtime(rm::run(server()?, args)),
         Command::Log(args) => on_runtime(log::run(server()?, args)),
         Command::Show(args) => on_runtime(show::run(server()?, args)),
         Command::Diff(args) => on_runtime(diff::run(server()?, args)),

@@ -6,7 +6,7 @@ use std::io;
 use lfsfs_common::full_text;
 use lfsfs_mount::{ControlError, ControlErrorKind, MountError};
 use lfsfs_remote::RemoteError;
-use lfsfs_sync::{ExportError, ImportError, Problem};
+use lfsfs_sync::{ExportError, ImportError, Problem, PutError};
 use lfsfs_types::{ObjectPath, PathError, SourceError};
 use lfsfs_vfs::VfsError;
 use rustix::io::Errno;
@@ -266,6 +266,8 @@ impl From<ExportError> for CommandError {
             // The text says all: the user can do nothing else about these.
             ExportError::Directory { .. }
             | ExportError::Entry { .. }
+            | ExportError::InTheWay { .. }
+            | ExportError::NotFile { .. }
             | ExportError::NotThere { .. }
             | ExportError::Pack { .. }
             | ExportError::FirstName { .. }
@@ -273,6 +275,28 @@ impl From<ExportError> for CommandError {
             | ExportError::Interrupted
             | ExportError::LeftBehind { .. }
             | ExportError::Stopped(_) => Self::failed(text),
+        }
+    }
+}
+
+impl From<PutError> for CommandError {
+    fn from(error: PutError) -> Self {
+        let text = full_text(&error);
+        match error {
+            PutError::Remote(error) | PutError::NoProject(error) => error.into(),
+            PutError::NotRegular { .. } => Self::failed(text).hint(
+                "put what comes out of it through standard input: lfsfs put - PROJECT:PATH < FILE",
+            ),
+            PutError::Changed { .. } => Self::failed(text)
+                .hint("put it again when no program writes to it, or put a copy of it"),
+            PutError::Open { .. }
+            | PutError::LocalDirectory { .. }
+            | PutError::Read { .. }
+            | PutError::TooLarge { .. }
+            | PutError::IsDirectory { .. }
+            | PutError::NotDirectory { .. }
+            | PutError::Random(_)
+            | PutError::Stopped(_) => Self::failed(text),
         }
     }
 }
@@ -342,6 +366,7 @@ pub(crate) fn no_such_path(path: &ObjectPath) -> CommandError {
         "there is no {} in this version",
         quoted(path.as_bytes())
     ))
+    .hint("see what a version has with: lfsfs ls SOURCE [PATH]")
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod owners;
 mod progress;
 mod settings;
 mod signals;
+mod source_path;
 mod user;
 
 use std::process::ExitCode;

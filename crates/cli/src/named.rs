@@ -19,6 +19,7 @@ use crate::cli::ServerArgs;
 use crate::error::CommandError;
 use crate::mounted::{self, MountedPath};
 use crate::output::quoted;
+use crate::source_path::typed_path;
 
 /// A version, a place in it, and the server to ask for both.
 #[derive(Debug)]
@@ -197,13 +198,6 @@ pub(crate) fn is_path(word: &OsStr) -> bool {
     bytes.contains(&b'/') || bytes.starts_with(b".")
 }
 
-/// Returns a path as a user types it: `./` is the place that it begins at.
-pub(crate) fn typed_path(path: &OsStr) -> Result<ObjectPath, CommandError> {
-    let names = path.as_bytes().split(|byte| *byte == b'/');
-    let names: Vec<_> = names.filter(|name| name != b".").collect();
-    Ok(ObjectPath::new(&names.join(&b'/'))?)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -241,17 +235,6 @@ mod tests {
         for word in ["a b", "@", "app@", "app@v99999999999999999999"] {
             let error = Form::of(OsStr::new(word)).expect_err(word);
             assert_eq!(error.exit_code(), 2, "{word}");
-        }
-    }
-
-    #[test]
-    fn a_path_may_begin_where_it_begins() {
-        let path = |text: &str| typed_path(OsStr::new(text)).map(|path| path.as_bytes().to_vec());
-        for (typed, expected) in [("./src", "src"), (".", ""), ("a/./b/", "a/b"), ("/a", "a")] {
-            assert_eq!(path(typed).expect(typed), expected.as_bytes(), "{typed}");
-        }
-        for typed in ["../a", "a/../b", "a//b"] {
-            assert!(path(typed).is_err(), "{typed}");
         }
     }
 }

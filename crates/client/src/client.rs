@@ -6,6 +6,7 @@ use lfsfs_remote::{Remote, RemoteError, Retry, Retrying};
 
 use crate::admin::Admin;
 use crate::config::ClientConfig;
+use crate::files::Files;
 use crate::grpc::GrpcRemote;
 
 /// A system, as one operation of a user asks it.
@@ -15,6 +16,8 @@ pub struct Client {
     pub remote: Arc<dyn Remote>,
     /// Projects, tags, history.
     pub admin: Admin,
+    /// Single files as versions.
+    pub files: Files,
     /// When calls are made again.
     pub retry: Retry,
 }
@@ -25,6 +28,7 @@ impl Client {
         let grpc = GrpcRemote::new(config)?;
         Ok(Self {
             admin: Admin::new(&grpc, retry.clone()),
+            files: Files::new(&grpc, retry.clone()),
             remote: Retrying::around(Arc::new(grpc), retry.clone()),
             retry,
         })

@@ -10,6 +10,7 @@ use lfsfs_proto::address::endpoint;
 use lfsfs_proto::headers::Headers;
 use lfsfs_proto::status::Fault;
 use lfsfs_proto::v1;
+use lfsfs_proto::v1::coordinator_client::CoordinatorClient;
 use lfsfs_proto::v1::data_node_client::DataNodeClient;
 use lfsfs_proto::v1::fs_client::FsClient;
 use lfsfs_remote::RemoteError;
@@ -55,6 +56,11 @@ impl Connections {
 
     pub(crate) fn fs(&self) -> FsClient<Wire> {
         FsClient::with_interceptor(self.coordinator.clone(), self.headers.clone())
+            .max_decoding_message_size(MESSAGE_LEN_MAX)
+    }
+
+    pub(crate) fn coordinator(&self) -> CoordinatorClient<Wire> {
+        CoordinatorClient::with_interceptor(self.coordinator.clone(), self.headers.clone())
             .max_decoding_message_size(MESSAGE_LEN_MAX)
     }
 

@@ -1,7 +1,7 @@
 //! The client of coordinator and datanodes.
 //!
 //! [`GrpcRemote`] speaks the seam ([`lfsfs_remote::Remote`]) over the wire, and [`Admin`] has the calls of
-//! administration. Every call has a deadline and ends in a typed error. What arrives is checked on
+//! administration, [`Files`] those for single files. Every call has a deadline and ends in a typed error. What arrives is checked on
 //! arrival; the caller decides what is done with it.
 
 #![forbid(unsafe_code)]
@@ -11,9 +11,11 @@ mod client;
 mod config;
 mod connection;
 mod fault;
+mod files;
 mod grpc;
 
 pub use admin::{Admin, Cluster, Inspected};
 pub use client::Client;
 pub use config::ClientConfig;
+pub use files::{Files, NewFile, NewVersion};
 pub use grpc::GrpcRemote;

@@ -51,6 +51,10 @@ pub enum Call {
     ListTags,
     /// `Admin::log_of_path` of the client
     Log,
+    /// `Files::put` of the client
+    PutFile,
+    /// `Files::delete` of the client
+    DeleteFile,
 }
 
 impl Call {
@@ -78,6 +82,8 @@ impl Call {
             Self::PutPieces | Self::StoreChunk => true,
             // The random id of the version names the session.
             Self::OpenSession => true,
+            // It names the version that the first call made.
+            Self::PutFile | Self::DeleteFile => true,
             // A tag that is set twice names the same version.
             Self::SetTag => true,
             // The changes are a stream that is gone: its operation begins anew.

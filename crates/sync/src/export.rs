@@ -4,7 +4,8 @@
 //! workers that fetch contents together, verify them and write them. Into a directory of its own it
 //! works in place and takes everything away if it fails (one damaged object is no failure). In a user's
 //! work tree, where [`Export::restore`] works, each entry is made beside its place and moved there when
-//! it is whole, and what is the same already stays untouched.
+//! it is whole, and what is the same already stays untouched. [`Export::into_file`] writes one file alone,
+//! and makes it durable.
 
 use std::fs;
 use std::io;
@@ -19,16 +20,18 @@ use tokio::task::spawn_blocking;
 
 use self::apply::Owners;
 use self::contents::Contents;
+use self::file::OneFile;
 use self::target::{Target, is_marked};
 use self::walk::{Rest, Walk, way_to};
 use self::worker::{Manner, Workshop};
 
-pub use self::error::ExportError;
+pub use self::error::{ExportError, InTheWay};
 pub use self::progress::{ExportFigures, ExportProgress, LeftOut};
 
 mod apply;
 mod contents;
 mod error;
+mod file;
 mod finish;
 mod progress;
 mod remove;
@@ -113,6 +116,41 @@ impl Export {
         };
         self.write(shop, top, made).await?;
         Ok(self.progress.figures())
+    }
+
+    /// Writes one file of the version, whose record this is, to a place of its own, with all that it has
+    /// beside its bytes.
+    ///
+    /// It is made beside `to` and moved there when it is whole and durable. It replaces a regular file and
+    /// nothing else. If the work fails, what was there is as it was.
+    pub async fn into_file(
+        self,
+        path: &ObjectPath,
+        record: Record,
+        to: &Path,
+    ) -> Result<ExportFigures, ExportError> {
+        let file = self.one_file(path, record)?;
+        let (to, runtime) = (to.to_owned(), Handle::current());
+        let work = spawn_blocking(move || file.replace(&to, &runtime));
+        work.await.map_err(panicked)??;
+        Ok(self.progress.figures())
+    }
+
+    /// Gives the bytes of one file of the version, whose record this is, to `take`, in order. Each part was
+    /// checked before it is given.
+    pub async fn into_stream<E: From<ExportError>>(
+        self,
+        path: &ObjectPath,
+        record: Record,
+        take: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.one_file(path, record)?.read(take).await
+    }
+
+    fn one_file(&self, path: &ObjectPath, record: Record) -> Result<OneFile, ExportError> {
+        let (remote, project) = (Arc::clone(&self.remote), self.snapshot.project.id);
+        let contents = Contents::new(remote, project);
+        OneFile::new(contents, Arc::clone(&self.progress), path.clone(), record)
     }
 
     fn workshop(&self, target: Target, manner: Manner) -> Arc<Workshop> {

@@ -6,11 +6,14 @@
 //! here holds the whole tree: only hard-linked files are remembered until the end.
 //!
 //! [`Export`] is the way back: a version is written into a directory, or one path of it into a work
-//! tree. It remembers directories and hard-linked files until the end.
+//! tree, or one file of it into a file. It remembers directories and hard-linked files until the end.
+//!
+//! [`Put`] makes one file a version.
 
 #![forbid(unsafe_code)]
 
 mod attributes;
+mod checksum;
 mod compare;
 mod count;
 mod directories;
@@ -23,13 +26,15 @@ mod import;
 mod links;
 mod local;
 mod problems;
+mod put;
 mod settle;
 mod walk;
 mod worker;
 
 pub use count::Counter;
 pub use error::ImportError;
-pub use export::{Export, ExportError, ExportFigures, ExportProgress, LeftOut};
+pub use export::{Export, ExportError, ExportFigures, ExportProgress, InTheWay, LeftOut};
 pub use import::{Import, ImportOutcome, ImportParams};
 pub use lfsfs_upload::{Expected, Phase, Progress, ProgressFigures};
 pub use problems::Problem;
+pub use put::{Put, PutError, PutOutcome, PutParams};

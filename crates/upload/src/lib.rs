@@ -30,4 +30,4 @@ pub use progress::{Expected, Phase, Progress, ProgressFigures};
 pub use publishing::Publishing;
 pub use read::{OFFER_LEN, ReadContent, ReadError};
 pub use recut::{ChangedFile, Stretch, StretchOrigin};
-pub use source::{ContentSource, Cut, FileSource};
+pub use source::{ContentSource, Cut, FileSource, StreamSource};

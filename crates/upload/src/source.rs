@@ -1,7 +1,7 @@
 //! Where the bytes of a content come from.
 
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _};
+use std::io::{self, Cursor, Read, Seek as _};
 
 use lfsfs_types::content::{Piece, cut};
 use lfsfs_types::limits::SMALL_CONTENT_LEN_MAX;
@@ -93,6 +93,54 @@ impl ContentSource for FileSource<'_> {
         let file = self.file;
         let cuts = self.cuts.get_or_insert_with(|| Box::new(cut(file)));
         let next = cuts.next().transpose()?;
+        Ok(next.map(|(piece, bytes)| Cut::Read(piece, bytes)))
+    }
+}
+
+/// Bytes that come once and in order, such as those of a pipe.
+pub struct StreamSource<'a> {
+    reader: Box<dyn Read + 'a>,
+    /// Of a stream that is not small.
+    cuts: Option<Box<Cuts<'a>>>,
+}
+
+impl std::fmt::Debug for StreamSource<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StreamSource").finish_non_exhaustive()
+    }
+}
+
+impl<'a> StreamSource<'a> {
+    /// Nothing is read yet.
+    #[must_use]
+    pub fn new(reader: impl Read + 'a) -> Self {
+        Self {
+            reader: Box::new(reader),
+            cuts: None,
+        }
+    }
+}
+
+impl ContentSource for StreamSource<'_> {
+    type Error = io::Error;
+
+    fn read_small(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let mut head = Vec::new();
+        let reader = &mut self.reader;
+        reader
+            .take(SMALL_CONTENT_LEN_MAX + 1)
+            .read_to_end(&mut head)?;
+        if head.len() as u64 <= SMALL_CONTENT_LEN_MAX {
+            return Ok(Some(head));
+        }
+        // What was read does not come again.
+        let rest = std::mem::replace(&mut self.reader, Box::new(io::empty()));
+        self.cuts = Some(Box::new(cut(Cursor::new(head).chain(rest))));
+        Ok(None)
+    }
+
+    fn next_piece(&mut self) -> io::Result<Option<Cut>> {
+        let next = self.cuts.as_mut().and_then(Iterator::next).transpose()?;
         Ok(next.map(|(piece, bytes)| Cut::Read(piece, bytes)))
     }
 }

@@ -5,7 +5,7 @@ mod write;
 use std::net::SocketAddr;
 
 use lfsfs_metadata::{Found, Metadata, MetadataError, Snapshot};
-use lfsfs_proto::convert::{ProtocolError, id, optional_name, timestamp};
+use lfsfs_proto::convert::{ProtocolError, id, optional_id, optional_name, timestamp};
 use lfsfs_proto::status::{Fault, FaultKind};
 use lfsfs_proto::v1;
 use lfsfs_types::limits::{
@@ -54,6 +54,7 @@ pub(super) async fn plan(
         return Err(invalid("a file needs a path"));
     }
     let checksum = checksum(&request.checksum)?;
+    let version = version_id(&request.version_id)?;
     let count = slot_count(request.size, request.chunk_size)?;
     let source = latest(&request.project)?;
     let project = coordinator
@@ -72,7 +73,7 @@ pub(super) async fn plan(
         path,
         size: request.size,
         checksum,
-        version: VersionId(random_id()?.0),
+        version,
     };
     let session = random_id()?;
     let ids = slots.iter().filter_map(|s| SessionId::from_slice(&s.id));
@@ -92,6 +93,16 @@ fn checksum(bytes: &[u8]) -> Result<Option<Sha256>, Fault> {
     }
     let parsed = id("checksum", bytes, Sha256::from_slice);
     parsed.map(Some).map_err(ProtocolError::into_fault)
+}
+
+/// Returns the random id of the version to be. If the client has drawn it, a call that is made again makes
+/// no second version.
+fn version_id(bytes: &[u8]) -> Result<VersionId, Fault> {
+    let given = optional_id("version_id", bytes, VersionId::from_slice);
+    match given.map_err(ProtocolError::into_fault)? {
+        Some(given) => Ok(given),
+        None => Ok(VersionId(random_id()?.0)),
+    }
 }
 
 /// Returns how many chunks a file may need: what does not compress takes a little more room than
@@ -167,11 +178,9 @@ impl TryFrom<v1::ConfirmUploadRequest> for Confirmation {
                 )?,
             ))
         };
-        if request.mode > 0o7777 {
-            return Err(ProtocolError::invalid(
-                "mode",
-                format!("{:o}", request.mode),
-            ));
+        let mode = request.mode.unwrap_or(MODE_DEFAULT);
+        if mode > 0o7777 {
+            return Err(ProtocolError::invalid("mode", format!("{mode:o}")));
         }
         let mtime = request.mtime.map(|mtime| timestamp("mtime", mtime));
         let pieces = request.pieces.into_iter().map(Piece::try_from);
@@ -180,7 +189,7 @@ impl TryFrom<v1::ConfirmUploadRequest> for Confirmation {
             chunks: request.chunks.iter().map(chunk).collect::<Result<_, _>>()?,
             content: id("content", &request.content, ContentId::from_slice)?,
             pieces: pieces.collect::<Result<_, _>>()?,
-            mode: request.mode,
+            mode,
             mtime: mtime.transpose()?,
             author: request.author,
             message: request.message,
@@ -199,10 +208,7 @@ fn file_change(plan: FilePlan, confirmation: Confirmation) -> FileChange {
             size: plan.size,
             content: confirmation.content,
             sha256: plan.checksum,
-            mode: match confirmation.mode {
-                0 => MODE_DEFAULT,
-                mode => mode,
-            },
+            mode: confirmation.mode,
             mtime: confirmation.mtime,
         }),
     }
@@ -254,7 +260,7 @@ pub(super) async fn delete(
 ) -> Result<u64, Fault> {
     let path = path(&request.path)?;
     let source = latest(&request.project)?;
-    let version = VersionId(random_id()?.0);
+    let version = version_id(&request.version_id)?;
     coordinator.check_room().await?;
     let published = coordinator.metadata(move |metadata| {
         let project = metadata
@@ -264,8 +270,8 @@ pub(super) async fn delete(
             project: project.id,
             path,
             version,
-            author: String::new(),
-            message: String::new(),
+            author: request.author,
+            message: request.message,
             file: None,
         };
         write::publish(metadata, client, &change)

@@ -167,7 +167,7 @@ async fn sizes_of_plans_that_cannot_be_are_refused() {
             path: b"file".to_vec(),
             size,
             chunk_size,
-            checksum: Vec::new(),
+            ..Default::default()
         };
         let planned = server.coordinator().upload_file(request).await;
         assert_refused(planned, field);

@@ -17,6 +17,7 @@ async fn plan(server: &TestServer, path: &str, content: &[u8]) -> v1::UploadFile
         size: content.len() as u64,
         chunk_size: 0,
         checksum: Sha256::digest(content).to_vec(),
+        ..Default::default()
     };
     let answer = server.coordinator().upload_file(request).await;
     answer.expect("plan an upload").into_inner()
@@ -117,6 +118,7 @@ async fn a_file_goes_up_and_comes_down_and_each_time_is_a_version() {
     let request = v1::DeleteFileRequest {
         project: "app".to_owned(),
         path: b"deep/other".to_vec(),
+        ..Default::default()
     };
     let deleted = server.coordinator().delete_file(request.clone()).await;
     assert_eq!(deleted.unwrap().into_inner().version, 4);
@@ -186,5 +188,146 @@ async fn a_directory_is_no_place_for_a_file() {
         let refused = server.coordinator().confirm_upload(request).await;
         assert_eq!(kind(refused), FaultKind::Invalid, "{path}");
     }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_mode_is_what_the_client_says_and_0644_if_it_says_nothing() {
+    let (_dir, server, _) = with_project().await;
+    for (mode, kept) in [(Some(0), 0), (Some(0o4755), 0o4755), (None, 0o644)] {
+        let plan = plan(&server, "file", b"").await;
+        let request = v1::ConfirmUploadRequest {
+            mode,
+            ..confirmation(&plan, &[], b"")
+        };
+        server.coordinator().confirm_upload(request).await.unwrap();
+        let request = v1::DownloadFileRequest {
+            source: "app".to_owned(),
+            path: b"file".to_vec(),
+        };
+        let found = server.coordinator().download_file(request).await;
+        let record = found.unwrap().into_inner().record.expect("a record");
+        assert_eq!(record.mode, kept, "{mode:?}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_upload_that_is_planned_again_under_its_version_id_is_made_once() {
+    let (_dir, server, _) = with_project().await;
+    upload_file(&server, "first", b"content").await;
+    let upload = |content: &'static [u8]| {
+        let mut coordinator = server.coordinator();
+        async move {
+            let request = v1::UploadFileRequest {
+                project: "app".to_owned(),
+                path: b"file".to_vec(),
+                size: content.len() as u64,
+                version_id: vec![7; 16],
+                ..Default::default()
+            };
+            let plan = coordinator.upload_file(request).await.unwrap().into_inner();
+            let request = confirmation(&plan, &[], content);
+            let confirmed = coordinator.confirm_upload(request).await;
+            confirmed.unwrap().into_inner().version
+        }
+    };
+    assert_eq!(upload(b"content").await, 2);
+    // Another client changes it, and the first one asks again for want of an answer.
+    assert_eq!(upload_file(&server, "file", b"other").await, 3);
+    assert_eq!(upload(b"content").await, 2);
+    assert_eq!(download(&server, "app", "file").await.unwrap(), b"other");
+
+    let request = v1::UploadFileRequest {
+        project: "app".to_owned(),
+        path: b"file".to_vec(),
+        version_id: vec![7; 15],
+        ..Default::default()
+    };
+    let refused = server.coordinator().upload_file(request).await;
+    assert_eq!(kind(refused), FaultKind::Invalid, "no id");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_deletion_under_one_version_id_is_done_once() {
+    let (_dir, server, _) = with_project().await;
+    upload_file(&server, "file", b"content").await;
+    let delete = |version: u8| {
+        let mut coordinator = server.coordinator();
+        let request = v1::DeleteFileRequest {
+            project: "app".to_owned(),
+            path: b"file".to_vec(),
+            version_id: vec![version; 16],
+            author: "me".to_owned(),
+            message: "not used".to_owned(),
+        };
+        async move { coordinator.delete_file(request).await }
+    };
+    for _ in 0..2 {
+        assert_eq!(delete(1).await.unwrap().into_inner().version, 2);
+    }
+    assert_eq!(kind(delete(2).await), FaultKind::PathNotFound);
+    let mut fs = server.fs();
+    let inspected = fs.inspect(v1::InspectRequest {
+        name: "app".to_owned(),
+    });
+    let head = inspected.await.unwrap().into_inner().head.expect("a head");
+    assert_eq!((&*head.author, &*head.message), ("me", "not used"));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_download_names_every_chunk_and_who_has_it() {
+    let (_dir, server, _) = with_project().await;
+    upload_file(&server, "file", b"content").await;
+    let request = v1::DownloadFileRequest {
+        source: "app@v1".to_owned(),
+        path: b"file".to_vec(),
+    };
+    let found = server.coordinator().download_file(request).await;
+    let found = found.unwrap().into_inner();
+    let [place] = &found.places[..] else {
+        unreachable!("a small content has one place")
+    };
+    let [chunk] = &found.chunks[..] else {
+        unreachable!("it lies in one chunk")
+    };
+    let info = chunk.info.as_ref().expect("what it takes to read it");
+    assert_eq!(info.id, place.chunk);
+    let mut coordinator = server.coordinator();
+    let nodes = coordinator.list_nodes(v1::ListNodesRequest {});
+    let nodes = nodes.await.unwrap().into_inner().nodes;
+    let addresses = |nodes: &[v1::NodeInfo]| -> Vec<String> {
+        nodes.iter().map(|node| node.address.clone()).collect()
+    };
+    assert_eq!(addresses(&chunk.nodes), addresses(&nodes));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_directory_is_listed_by_pages() {
+    let (_dir, server, _) = with_project().await;
+    for name in ["dir/a", "dir/b", "dir/c", "other"] {
+        upload_file(&server, name, name.as_bytes()).await;
+    }
+    let (mut names, mut pages) = (Vec::new(), 0);
+    loop {
+        let request = v1::ListFilesRequest {
+            source: "app".to_owned(),
+            directory: b"dir".to_vec(),
+            after: names.last().cloned().unwrap_or_default(),
+            limit: 2,
+        };
+        let page = server.coordinator().list_files(request).await.unwrap();
+        let page = page.into_inner();
+        names.extend(page.files.into_iter().map(|file| file.name));
+        pages += 1;
+        if !page.more {
+            break;
+        }
+    }
+    assert_eq!(names, [b"a", b"b", b"c"].map(|name| name.to_vec()));
+    assert_eq!(pages, 2);
     server.stop().await;
 }

@@ -6,16 +6,21 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::stream::{self, StreamExt as _};
 use lfsfs_common::tasks::Tasks;
 use lfsfs_reader::{ContentReader, Deadline, ReaderConfig, Source};
 use lfsfs_remote::{RemoteError, RemoteRead};
-use lfsfs_types::content::PieceList;
+use lfsfs_types::content::{Piece, PieceList};
 use lfsfs_types::{ContentId, ProjectId};
 
 use super::error::ExportError;
 
 pub(crate) use lfsfs_reader::Loaded;
 
+/// Bytes of a large file that are fetched together.
+const WINDOW_LEN: u64 = 8 * 1024 * 1024;
+/// Such windows of one file that are on their way at once.
+const WINDOWS_AT_ONCE: usize = 3;
 /// Memory for footers of chunks.
 const FOOTERS_LEN_MAX: usize = 32 << 20;
 
@@ -55,8 +60,31 @@ impl Contents {
         Ok(load.await?)
     }
 
+    /// Gives the pieces of a large content to `take`, in order. What comes next is fetched meanwhile, and
+    /// no more than that is in memory.
+    pub(crate) async fn each_piece<E: From<ExportError>>(
+        &self,
+        list: &PieceList,
+        mut take: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let loads = windows(list.pieces()).map(|pieces| async move {
+            let ids: Vec<ContentId> = pieces.iter().map(|piece| piece.hash).collect();
+            // It goes on while the caller takes what came before.
+            let loaded = self.load_in_task(ids).await?;
+            Ok::<_, ExportError>((pieces, loaded))
+        });
+        let mut loads = std::pin::pin!(stream::iter(loads).buffered(WINDOWS_AT_ONCE));
+        while let Some(loaded) = loads.next().await {
+            let (pieces, loaded) = loaded?;
+            for piece in pieces {
+                take(self::take(&loaded, &piece.hash).map_err(ExportError::from)?)?;
+            }
+        }
+        Ok(())
+    }
+
     /// As [`load`](Self::load), in a task of its own: it goes on while the caller does not wait.
-    pub(crate) async fn load_in_task(&self, wanted: Vec<ContentId>) -> Result<Loaded, ExportError> {
+    async fn load_in_task(&self, wanted: Vec<ContentId>) -> Result<Loaded, ExportError> {
         let reader = Arc::clone(&self.reader);
         let load = async move { reader.load(&wanted, Deadline::of_the_remote()).await };
         match self.tasks.spawner().spawn(load).await {
@@ -71,6 +99,22 @@ impl Contents {
         let pieces = self.reader.piece_list(content, Deadline::of_the_remote());
         Ok(pieces.await?)
     }
+}
+
+/// Divides pieces into stretches to be fetched one after the other.
+fn windows(pieces: &[Piece]) -> impl Iterator<Item = &[Piece]> {
+    let mut rest = pieces;
+    std::iter::from_fn(move || {
+        let mut len = 0;
+        let fits = rest.iter().take_while(|piece| {
+            len += u64::from(piece.len);
+            len <= WINDOW_LEN
+        });
+        let count = fits.count().max(1).min(rest.len());
+        let (window, left) = rest.split_at(count);
+        rest = left;
+        (!window.is_empty()).then_some(window)
+    })
 }
 
 /// Returns a content that was loaded.

@@ -1,10 +1,11 @@
 //! Why an export or a restore failed.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use lfsfs_common::PoolError;
+use lfsfs_common::{PathError as LocalError, PoolError};
 use lfsfs_reader::ReadError;
 use lfsfs_remote::RemoteError;
 use lfsfs_types::PathError;
@@ -12,6 +13,27 @@ use rustix::io::Errno;
 use thiserror::Error;
 
 use crate::local::is_of_the_machine;
+
+/// What is in the place of a file, and is not replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InTheWay {
+    /// A directory.
+    Directory,
+    /// A symbolic link.
+    Symlink,
+    /// A device, a pipe or a socket.
+    Special,
+}
+
+impl fmt::Display for InTheWay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Directory => "a directory",
+            Self::Symlink => "a symbolic link",
+            Self::Special => "no regular file",
+        })
+    }
+}
 
 /// Why a version did not become a directory.
 #[derive(Debug, Error)]
@@ -43,6 +65,20 @@ pub enum ExportError {
         /// Why.
         #[source]
         source: io::Error,
+    },
+    /// A regular file is replaced, and this is none.
+    #[error("{} is {found}, and is not replaced", path.display())]
+    InTheWay {
+        /// The place.
+        path: PathBuf,
+        /// What is there.
+        found: InTheWay,
+    },
+    /// The object is no regular file.
+    #[error("{} is not a regular file", path.display())]
+    NotFile {
+        /// Where it is in the version.
+        path: PathBuf,
     },
     /// The version has no such path.
     #[error("there is no {} in this version", path.display())]
@@ -113,10 +149,27 @@ impl ExportError {
             Self::FirstName { .. } | Self::Pack { .. } | Self::Path(_) => true,
             Self::NotEmpty { .. }
             | Self::Directory { .. }
+            | Self::InTheWay { .. }
+            | Self::NotFile { .. }
             | Self::NotThere { .. }
             | Self::Interrupted
             | Self::LeftBehind { .. }
             | Self::Stopped(_) => false,
+        }
+    }
+}
+
+impl From<LocalError> for ExportError {
+    fn from(error: LocalError) -> Self {
+        let LocalError {
+            path,
+            action,
+            source,
+        } = error;
+        Self::Entry {
+            action,
+            path,
+            source,
         }
     }
 }

@@ -7,10 +7,9 @@ use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use futures::stream::{self, StreamExt as _};
 use lfsfs_common::random::random_bytes;
 use lfsfs_remote::RemoteError;
-use lfsfs_types::content::{Piece, describe};
+use lfsfs_types::content::describe;
 use lfsfs_types::limits::SMALL_CONTENT_LEN_MAX;
 use lfsfs_types::{ContentId, Kind, LinkId, Name, ObjectPath, Record, XattrValue};
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags};
@@ -27,10 +26,6 @@ use crate::local::{self, DirHandle, FileIdentity, LocalStat};
 
 /// Bytes of small files that are fetched together.
 pub(crate) const BATCH_LEN: u64 = 8 * 1024 * 1024;
-/// Bytes of a large file that are fetched together.
-const WINDOW_LEN: u64 = 8 * 1024 * 1024;
-/// Such stretches of one file that are on their way at once.
-const WINDOWS_AT_ONCE: usize = 3;
 /// Zeros of this length, at a multiple of it, become a hole.
 const HOLE_LEN: usize = 64 * 1024;
 
@@ -264,27 +259,16 @@ impl Workshop {
     ) -> Result<(), ExportError> {
         let list = self.runtime.block_on(self.contents.pieces(content))?;
         check_len(list.total_len(), size, path)?;
-        let loads = windows(list.pieces()).map(|pieces| {
-            let contents = Arc::clone(&self.contents);
-            async move {
-                let ids: Vec<ContentId> = pieces.iter().map(|piece| piece.hash).collect();
-                // It goes on while this thread writes.
-                let loaded = contents.load_in_task(ids).await?;
-                Ok::<_, ExportError>((pieces, loaded))
-            }
-        });
-        let mut loads = std::pin::pin!(stream::iter(loads).buffered(WINDOWS_AT_ONCE));
         let mut offset = 0;
-        while let Some(loaded) = self.runtime.block_on(loads.next()) {
+        let write = |bytes: &[u8]| {
             self.go_on()?;
-            let (pieces, loaded) = loaded?;
-            for piece in pieces {
-                let bytes = take(&loaded, &piece.hash)?;
-                write_at(file, offset, bytes).map_err(failed("write", path))?;
-                offset += bytes.len() as u64;
-                self.progress.bytes(bytes.len() as u64);
-            }
-        }
+            write_at(file, offset, bytes).map_err(failed("write", path))?;
+            offset += bytes.len() as u64;
+            self.progress.bytes(bytes.len() as u64);
+            Ok::<_, ExportError>(())
+        };
+        self.runtime
+            .block_on(self.contents.each_piece(&list, write))?;
         check_len(offset, size, path)
     }
 }
@@ -333,7 +317,7 @@ fn wanted(job: &Job) -> impl Iterator<Item = ContentId> + '_ {
     bytes.into_iter().chain(xattr_ids(&job.record))
 }
 
-fn xattr_ids(record: &Record) -> impl Iterator<Item = ContentId> + '_ {
+pub(crate) fn xattr_ids(record: &Record) -> impl Iterator<Item = ContentId> + '_ {
     record.xattrs.iter().filter_map(|xattr| match xattr.value {
         XattrValue::Content { content, .. } => Some(content),
         XattrValue::Inline(_) => None,
@@ -419,24 +403,8 @@ pub(crate) fn unused_name(path: &ObjectPath) -> Result<Name, ExportError> {
     name.map_err(|_| ExportError::Stopped("a name is none"))
 }
 
-/// Divides pieces into stretches to be fetched one after the other.
-fn windows(pieces: &[Piece]) -> impl Iterator<Item = &[Piece]> {
-    let mut rest = pieces;
-    std::iter::from_fn(move || {
-        let mut len = 0;
-        let fits = rest.iter().take_while(|piece| {
-            len += u64::from(piece.len);
-            len <= WINDOW_LEN
-        });
-        let count = fits.count().max(1).min(rest.len());
-        let (window, left) = rest.split_at(count);
-        rest = left;
-        (!window.is_empty()).then_some(window)
-    })
-}
-
 /// Writes bytes into an empty part of a file, leaving out what is a hole anyway.
-fn write_at(file: &File, offset: u64, bytes: &[u8]) -> std::io::Result<()> {
+pub(crate) fn write_at(file: &File, offset: u64, bytes: &[u8]) -> std::io::Result<()> {
     let mut at = offset;
     let mut rest = bytes;
     while !rest.is_empty() {
@@ -453,7 +421,7 @@ fn write_at(file: &File, offset: u64, bytes: &[u8]) -> std::io::Result<()> {
 }
 
 /// A record whose size is not that of its content is damaged.
-fn check_len(found: u64, expected: u64, path: &ObjectPath) -> Result<(), ExportError> {
+pub(crate) fn check_len(found: u64, expected: u64, path: &ObjectPath) -> Result<(), ExportError> {
     if found == expected {
         return Ok(());
     }

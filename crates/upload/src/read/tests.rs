@@ -1,6 +1,6 @@
 use std::convert::Infallible;
 use std::fs::File;
-use std::io::{Seek as _, Write as _};
+use std::io::{self, Cursor, Read, Seek as _, Write as _};
 use std::sync::Arc;
 
 use lfsfs_remote::memory::{MemoryRemote, MemoryTree};
@@ -10,7 +10,10 @@ use lfsfs_types::limits::SMALL_CONTENT_LEN_MAX;
 use lfsfs_types::{ProjectId, Source};
 
 use super::*;
-use crate::{ChangedFile, FileSource, Progress, ProgressFigures, SendMode, Stretch, StretchOrigin};
+use crate::{
+    ChangedFile, FileSource, Progress, ProgressFigures, SendMode, StreamSource, Stretch,
+    StretchOrigin,
+};
 
 const MIB: usize = 1 << 20;
 
@@ -30,6 +33,16 @@ fn file(bytes: &[u8]) -> File {
     file.write_all(bytes).unwrap();
     file.rewind().unwrap();
     file
+}
+
+/// Gives what it has a little at a time, as a pipe does.
+struct Pipe(Cursor<Vec<u8>>);
+
+impl Read for Pipe {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let len = buffer.len().min(60_000);
+        self.0.read(&mut buffer[..len])
+    }
 }
 
 /// A server with a project.
@@ -96,6 +109,22 @@ async fn a_file_is_named_and_what_is_missing_of_it_is_sent_once() {
         assert!(!world.lacks(read.id).await);
         let (again, figures) = world.send_file(&bytes).await;
         assert_eq!((again.id, figures.contents_sent), (read.id, 0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_is_named_as_a_file_of_its_bytes() {
+    let world = World::new().await;
+    let small = usize::try_from(SMALL_CONTENT_LEN_MAX).unwrap();
+    for len in [0, 1, small, small + 1, 9 * MIB] {
+        let bytes = noise(len as u64 + 1, len);
+        let expected = Content::of_bytes(&bytes);
+        let pipe = Pipe(Cursor::new(bytes));
+        let send = move |sender: &ContentSender| sender.read(StreamSource::new(pipe)).unwrap();
+        let (read, figures) = world.send(send).await;
+        assert_eq!((read.id, read.size), (expected.id, len as u64));
+        assert_eq!(read.bytes.is_some(), len <= small);
+        assert_eq!(figures.bytes_read, len as u64);
     }
 }
 
