@@ -426,10 +426,7 @@ fn cluster_config(settings: &ClusterSettings) -> Result<ClusterConfig, ServerErr
         unreachable!("16 bytes are twice 8");
     };
     Ok(ClusterConfig {
-        timing: Timing {
-            lost_after: settings.repair_after,
-            ..Timing::default()
-        },
+        timing: Timing::with_lost_after(settings.repair_after),
         placement: settings.placement,
         repair: RepairLimits {
             bytes_per_second: settings.repair_rate,

@@ -26,6 +26,19 @@ pub struct Timing {
     pub lost_after: Duration,
 }
 
+impl Timing {
+    /// Returns the default with another time after which chunks are copied elsewhere. A node that is lost
+    /// is offline, and suspect before that.
+    pub fn with_lost_after(lost_after: Duration) -> Self {
+        let default = Self::default();
+        Self {
+            suspect_after: default.suspect_after.min(lost_after / 2),
+            offline_after: default.offline_after.min(lost_after),
+            lost_after,
+        }
+    }
+}
+
 impl Default for Timing {
     fn default() -> Self {
         Self {
