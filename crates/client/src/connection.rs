@@ -22,6 +22,7 @@ use tracing::debug;
 
 use crate::config::ClientConfig;
 use crate::fault::from_fault;
+use crate::nodes::Nodes;
 
 /// The longest message that is accepted: a page of a listing with long names and attributes.
 const MESSAGE_LEN_MAX: usize = 16 * 1024 * 1024;
@@ -37,6 +38,8 @@ pub(crate) struct Connections {
     coordinator: Channel,
     datanodes: Mutex<HashMap<String, Channel>>,
     headers: Headers,
+    /// What was seen of datanodes.
+    pub(crate) nodes: Nodes,
 }
 
 /// A connection that adds the headers of every request.
@@ -51,6 +54,7 @@ impl Connections {
             coordinator,
             datanodes: Mutex::default(),
             headers: Headers::default(),
+            nodes: Nodes::default(),
         })
     }
 

@@ -15,6 +15,7 @@ mod member;
 mod membership;
 mod placement;
 mod repair;
+pub mod select;
 
 pub use cluster::{Action, Cluster, ClusterConfig, Event, Summary};
 pub use copies::{Assessment, ChunkCopies};

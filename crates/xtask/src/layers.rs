@@ -61,7 +61,8 @@ pub(crate) const TABLE: &[Rule] = &[
     rule(Product(2), "lfsfs-metadata", Only(&["lfsfs-types", "lfsfs-common", "lfsfs-meta-store"])),
     rule(Product(2), "lfsfs-remote", Only(&["lfsfs-types", "lfsfs-common"])),
 
-    rule(Product(3), "lfsfs-client", Only(&["lfsfs-types", "lfsfs-common", "lfsfs-proto", "lfsfs-transfer", "lfsfs-remote"])),
+    rule(Product(3), "lfsfs-client", Only(&["lfsfs-types", "lfsfs-common", "lfsfs-proto", "lfsfs-transfer", "lfsfs-remote",
+                                            "lfsfs-cluster"])),
     rule(Product(3), "lfsfs-upload", Only(&["lfsfs-types", "lfsfs-common", "lfsfs-remote"])),
     rule(Product(3), "lfsfs-reader", Only(&["lfsfs-types", "lfsfs-common", "lfsfs-remote", "lfsfs-cache"])),
 

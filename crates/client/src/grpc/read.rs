@@ -2,10 +2,12 @@
 
 use std::collections::HashSet;
 use std::ops::Range;
+use std::pin::pin;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use futures::stream;
+use futures::stream::{self, FuturesUnordered, StreamExt as _};
 use lfsfs_proto::convert::{id, name, required};
 use lfsfs_proto::v1;
 use lfsfs_remote::{
@@ -20,11 +22,14 @@ use lfsfs_types::{
     ContentId, DirId, Name, ObjectPath, ProjectId, Record, Source, VersionId, VersionNumber,
 };
 
+use tokio::time::sleep;
+
 use super::GrpcRemote;
 use super::messages;
 use super::write::unique;
 use crate::connection::within;
 use crate::fault::{Checked as _, converted, of_datanode};
+use crate::nodes::Nodes;
 
 #[async_trait]
 impl RemoteRead for GrpcRemote {
@@ -223,14 +228,35 @@ impl RemoteRead for GrpcRemote {
             let message = format!("bytes {}..{} are not in the chunk", range.start, range.end);
             return Err(RemoteError::Invalid(message));
         }
-        let mut failure = RemoteError::NotFound(format!("chunk {} is nowhere", chunk.info.id));
-        for node in &chunk.nodes {
-            match self.read_from(node, chunk, &range).await {
-                Ok(bytes) => return Ok(bytes),
-                Err(error) => failure = of_datanode(error, self.address()),
-            }
+        self.read_from_best(chunk, &range).await
+    }
+}
+
+/// A read that a datanode works on. It may be dropped before its end.
+struct UnderWay<'a> {
+    nodes: &'a Nodes,
+    address: &'a str,
+    answered: Option<Duration>,
+}
+
+impl<'a> UnderWay<'a> {
+    fn begin(nodes: &'a Nodes, address: &'a str) -> Self {
+        nodes.begin(address);
+        Self {
+            nodes,
+            address,
+            answered: None,
         }
-        Err(failure)
+    }
+
+    fn end(mut self, answered: Option<Duration>) {
+        self.answered = answered;
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.nodes.end(self.address, self.answered);
     }
 }
 
@@ -280,6 +306,66 @@ impl GrpcRemote {
             }
         }
         Ok(places)
+    }
+
+    /// Reads from the datanode that is expected to answer first. One that fails is followed by the next;
+    /// one that is late gets a second one beside it, and the first answer counts.
+    async fn read_from_best(
+        &self,
+        chunk: &ChunkLocation,
+        range: &Range<u64>,
+    ) -> Result<Bytes, RemoteError> {
+        let nodes = &self.connections.nodes;
+        let mut rest = nodes.order(&chunk.nodes).into_iter();
+        let mut asked = Vec::new();
+        let mut reads = FuturesUnordered::new();
+        let mut failure = RemoteError::NotFound(format!("chunk {} is nowhere", chunk.info.id));
+        let late = sleep(nodes.late_after());
+        let mut late = pin!(late);
+        let mut may_hedge = true;
+        loop {
+            if reads.is_empty() {
+                let Some(node) = rest.next() else {
+                    return Err(failure);
+                };
+                asked.push(node.clone());
+                reads.push(self.timed_read(node, chunk, range));
+            }
+            tokio::select! {
+                Some((node, read)) = reads.next() => match read {
+                    Ok(bytes) => {
+                        asked.iter().filter(|it| **it != node).for_each(|it| nodes.failed(it));
+                        return Ok(bytes);
+                    }
+                    Err(error) => {
+                        nodes.failed(&node);
+                        failure = of_datanode(error, self.address());
+                    }
+                },
+                () = &mut late, if may_hedge => {
+                    may_hedge = false;
+                    if rest.len() > 0 && nodes.may_hedge() {
+                        let next = rest.next();
+                        asked.extend(next.clone());
+                        reads.extend(next.map(|node| self.timed_read(node, chunk, range)));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads from one datanode, and notes how long that took.
+    async fn timed_read(
+        &self,
+        node: String,
+        chunk: &ChunkLocation,
+        range: &Range<u64>,
+    ) -> (String, Result<Bytes, RemoteError>) {
+        let started = Instant::now();
+        let under_way = UnderWay::begin(&self.connections.nodes, &node);
+        let read = self.read_from(&node, chunk, range).await;
+        under_way.end(read.is_ok().then(|| started.elapsed()));
+        (node, read)
     }
 
     async fn read_from(

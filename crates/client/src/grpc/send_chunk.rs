@@ -23,6 +23,7 @@ const SLOT_LEN: u64 = 2 * CHUNK_LEN_DEFAULT;
 /// A place for one chunk on a datanode, handed out by the coordinator.
 struct Slot {
     id: SessionId,
+    node: NodeId,
     primary: String,
     replicas: Vec<v1::NodeInfo>,
     len_max: u64,
@@ -30,14 +31,44 @@ struct Slot {
     copies_min: u32,
 }
 
+/// How many datanodes are tried at once, before the caller waits for one of them.
+const SLOTS_TRIED: usize = 3;
+
 /// Asks for a slot and sends a chunk there. Returns how many bytes went over the wire.
+///
+/// A datanode that fails is followed by another one, if the coordinator has one.
 pub(super) async fn send_chunk(
     connections: &Connections,
     project: ProjectId,
     chunk: ChunkId,
     bytes: Bytes,
 ) -> Result<u64, RemoteError> {
-    let slot = plan(connections, project).await?;
+    let mut failure = None;
+    for _ in 0..SLOTS_TRIED {
+        let avoid = connections.nodes.to_avoid();
+        let slot = plan(connections, project, &avoid).await?;
+        let node = slot.node;
+        if let Some(failure) = failure.take_if(|_| avoid.contains(&node)) {
+            return Err(failure);
+        }
+        match send_to(connections, slot, chunk, bytes.clone()).await {
+            Err(error) if error.is_retryable() => {
+                connections.nodes.refused(node);
+                failure = Some(error);
+            }
+            ended => return ended,
+        }
+    }
+    Err(failure.unwrap_or_else(|| RemoteError::Full("no datanode".to_owned())))
+}
+
+/// Sends a chunk to the datanode of a slot.
+async fn send_to(
+    connections: &Connections,
+    slot: Slot,
+    chunk: ChunkId,
+    bytes: Bytes,
+) -> Result<u64, RemoteError> {
     let len = bytes.len() as u64;
     if len > slot.len_max {
         return Err(RemoteError::Invalid(format!(
@@ -86,12 +117,16 @@ pub(super) async fn send_chunk(
     Ok(len)
 }
 
-async fn plan(connections: &Connections, project: ProjectId) -> Result<Slot, RemoteError> {
+async fn plan(
+    connections: &Connections,
+    project: ProjectId,
+    avoid: &[NodeId],
+) -> Result<Slot, RemoteError> {
     let request = v1::PlanUploadRequest {
         project_id: project.as_bytes().to_vec(),
         count: 1,
         chunk_size: SLOT_LEN,
-        avoid: Vec::new(),
+        avoid: avoid.iter().map(|id| id.as_bytes().to_vec()).collect(),
     };
     let mut fs = connections.fs();
     let limit = connections.config.progress_timeout;
@@ -185,8 +220,9 @@ impl Sender<'_> {
 
 fn slot(message: v1::Slot) -> Result<Slot, RemoteError> {
     let primary = required("primary", message.primary).checked()?;
-    id("node id", &primary.id, NodeId::from_slice).checked()?;
+    let node = id("node id", &primary.id, NodeId::from_slice).checked()?;
     Ok(Slot {
+        node,
         id: id("slot id", &message.id, SessionId::from_slice).checked()?,
         primary: primary.address,
         replicas: message.replicas,
