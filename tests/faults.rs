@@ -6,6 +6,8 @@ mod away;
 mod chunks;
 #[path = "faults/client_killed.rs"]
 mod client_killed;
+#[path = "faults/cluster.rs"]
+mod cluster;
 #[path = "faults/full_disk.rs"]
 mod full_disk;
 #[path = "faults/hostile.rs"]
