@@ -15,12 +15,13 @@ SHARE    = $(RELEASE)/share
 # dependencies, and cargo would compile those a second time.
 PACKAGES = -p lfsfs-cli -p lfsfs-server -p lfsfs-benches
 
-.PHONY: help build programs setup demo test check deny bench soak install
+.PHONY: help build programs setup demo demo-cluster test check deny bench soak install
 
 help:
 	@echo 'make build             the programs, optimised, with completions and manual pages'
 	@echo 'make install           copy what make build made (PREFIX, DESTDIR)'
 	@echo 'make demo [DIR=...]    import, mount and compare a directory on this machine'
+	@echo 'make demo-cluster      kill two of five datanodes while a mount is read; watch repair'
 	@echo 'make test              all tests that end within minutes'
 	@echo 'make check             format, lints, layers, documentation'
 	@echo 'make soak              the long tests'
@@ -43,6 +44,11 @@ demo:
 	@.ci/setup demo
 	@$(MAKE) --no-print-directory programs
 	@$(RELEASE)/demo $(if $(DIR),"$(DIR)")
+
+demo-cluster:
+	@.ci/setup demo
+	@$(MAKE) --no-print-directory programs
+	@$(RELEASE)/demo --cluster
 
 # The tests that start processes need the programs. They are built here, with the features that the
 # tests are built with, and the tests are told not to build them again with others.

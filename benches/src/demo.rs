@@ -5,6 +5,7 @@
 //! dropped, so an error or Ctrl-C leaves no mount, no process and no file behind.
 
 mod application;
+pub mod cluster;
 mod difference;
 mod plain;
 mod reader;

@@ -64,13 +64,23 @@ pub(crate) struct Instance {
 impl Instance {
     /// Starts a server that keeps everything below `dir`, which is created.
     pub(crate) fn start(programs: &Programs, dir: &Path) -> anyhow::Result<Self> {
+        Self::start_role("all", programs, dir, &[])
+    }
+
+    /// As [`start`](Self::start), a server of another role and with further arguments.
+    pub(crate) fn start_role(
+        role: &str,
+        programs: &Programs,
+        dir: &Path,
+        arguments: &[&str],
+    ) -> anyhow::Result<Self> {
         // The server makes its data directory itself: for its user alone.
         for name in ["cache", "state", "run"] {
             std::fs::create_dir_all(dir.join(name)).context("create a place for the server")?;
         }
         let mut command = Command::new(&programs.lfsfsd);
-        command.arg("all").arg("--data").arg(dir.join("data"));
-        command.args(["--listen", "127.0.0.1:0"]);
+        command.arg(role).arg("--data").arg(dir.join("data"));
+        command.args(["--listen", "127.0.0.1:0"]).args(arguments);
         let server = Program::start(command)?;
         let address = server.wait_for_word("listening on ", START_TIMEOUT)?;
         Ok(Self {

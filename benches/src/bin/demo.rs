@@ -1,4 +1,4 @@
-//! The demo: `make demo [DIR=...]`.
+//! The demo: `make demo [DIR=...]`, and `make demo-cluster`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,9 +10,17 @@ use clap::Parser;
 struct Arguments {
     /// What to import; without it an application of 5,000 files is made
     dir: Option<PathBuf>,
+    /// Show a cluster: two of five datanodes are killed, and what they had comes back
+    #[arg(long, conflicts_with = "dir")]
+    cluster: bool,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    lfsfs_benches::report(&lfsfs_benches::demo::run(arguments.dir.as_deref()))
+    let shown = if arguments.cluster {
+        lfsfs_benches::demo::cluster::run()
+    } else {
+        lfsfs_benches::demo::run(arguments.dir.as_deref())
+    };
+    lfsfs_benches::report(&shown)
 }

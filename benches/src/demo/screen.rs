@@ -61,6 +61,15 @@ pub(super) fn row(what: &str, times: Times) -> anyhow::Result<()> {
     columns(what, [Some(lfsfs), copy, untar].map(cell))
 }
 
+/// Shows a step and what it took.
+pub(super) fn step(what: &str, took: Duration) -> anyhow::Result<()> {
+    let took = text::duration(took);
+    line(&format!(
+        "{:<WHAT_WIDTH$}{took:>TIME_WIDTH$}",
+        shortened(what, WHAT_WIDTH)
+    ))
+}
+
 /// Shows a line of text, at once.
 pub(super) fn line(line: &str) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout().lock();
