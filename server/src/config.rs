@@ -79,6 +79,8 @@ pub struct ClusterSettings {
     pub zone: String,
     /// Bytes that chunks may take on this datanode; 0 means what the disk has.
     pub capacity: u64,
+    /// In what time this datanode reads each of its chunks again, to find rot.
+    pub scrub_period: Duration,
 }
 
 impl Default for ClusterSettings {
@@ -92,6 +94,7 @@ impl Default for ClusterSettings {
             repair_rate: 200_000_000,
             zone: String::new(),
             capacity: 0,
+            scrub_period: Duration::from_secs(14 * 24 * 3600),
         }
     }
 }

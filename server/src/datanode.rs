@@ -10,12 +10,14 @@ mod peers;
 mod places;
 mod replication;
 mod reports;
+mod scrub;
 mod service;
 mod transfers;
 mod truth;
 mod upload;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use lfsfs_chunk_store::{ChunkStore, StoreStats};
 use lfsfs_common::clock::Clock;
@@ -46,6 +48,7 @@ pub(crate) struct DataNode {
     datanodes: Datanodes,
     zone: String,
     capacity: u64,
+    scrub_period: Duration,
     reported: Mutex<Reported>,
     places: Arc<Places>,
     transfers: Mutex<Transfers>,
@@ -69,6 +72,8 @@ pub(crate) struct DataNodeParts {
     pub(crate) zone: String,
     /// Bytes that chunks may take; 0 means what the disk has.
     pub(crate) capacity: u64,
+    /// In what time each chunk is read again.
+    pub(crate) scrub_period: Duration,
 }
 
 impl DataNode {
@@ -84,6 +89,7 @@ impl DataNode {
             datanodes: parts.datanodes,
             zone: parts.zone,
             capacity: parts.capacity,
+            scrub_period: parts.scrub_period,
             reported: Mutex::default(),
             places: Places::new(),
             transfers: Mutex::default(),

@@ -405,6 +405,7 @@ impl Parts {
             datanodes: Datanodes::new(self.callers.clone()),
             zone: config.cluster.zone.clone(),
             capacity: config.cluster.capacity,
+            scrub_period: config.cluster.scrub_period,
         }));
         let service = DataNodeService::new(Arc::clone(&node), self.callers.clone());
         let service = DataNodeServer::new(service);

@@ -145,7 +145,7 @@ fn a_lost_datanode_is_made_up_for_and_its_copies_go_when_it_is_back() {
     versions.import_next(&cluster, &mut numbers);
     cluster.wait_for_copies(COPIES, REPAIR_MAX);
     let holder = (0..NODES)
-        .find(|node| has_chunks(&cluster, *node))
+        .find(|node| !cluster.chunk_files(*node).is_empty())
         .expect("a holder");
     cluster.kill_node(holder);
     // The disk of the lost node still counts here.
@@ -156,15 +156,53 @@ fn a_lost_datanode_is_made_up_for_and_its_copies_go_when_it_is_back() {
     versions.check(&cluster, 0);
 }
 
-fn has_chunks(cluster: &Cluster, node: usize) -> bool {
-    let chunks = cluster.node_data(node).join("chunks");
-    let prefixes = fs::read_dir(chunks).expect("a directory").flatten();
-    let of_two = prefixes.filter(|it| it.file_name().len() == 2);
-    of_two
-        .flat_map(|it| fs::read_dir(it.path()))
-        .flatten()
-        .count()
-        > 0
+/// A damaged chunk is moved aside by the scrub, without a reader, and comes back from another datanode; so does
+/// one that was cut, and one that is gone.
+#[test]
+fn what_a_disk_damages_is_found_without_a_reader_and_mended() {
+    let mut numbers = Numbers(7);
+    let cluster = Cluster::start(4, &REPAIR_AFTER);
+    new_project(&cluster);
+    let mut versions = Versions { trees: Vec::new() };
+    versions.import_next(&cluster, &mut numbers);
+    cluster.wait_for_copies(COPIES, REPAIR_MAX);
+    let mut damaged = 0;
+    for node in 0..4 {
+        let Some(file) = cluster.chunk_files(node).pop() else {
+            continue;
+        };
+        let whole = fs::read(&file).expect("a chunk");
+        match damaged {
+            0 => {
+                let mut flipped = whole.clone();
+                flipped[whole.len() / 2] ^= 4;
+                fs::write(&file, flipped).expect("a chunk");
+            }
+            1 => fs::write(&file, &whole[..whole.len() / 2]).expect("a chunk"),
+            // Two of three copies of each chunk may be damaged, and not more.
+            _ => break,
+        }
+        damaged += 1;
+        let is_mended = || {
+            cluster.copies().values().all(|copies| *copies == COPIES) && no_damage(&cluster, &whole)
+        };
+        assert!(
+            lfsfs_tests::eventually(REPAIR_MAX, is_mended),
+            "{:?}",
+            cluster.copies()
+        );
+    }
+    assert_eq!(damaged, 2);
+    versions.check(&cluster, 0);
+}
+
+/// Returns whether all copies of a chunk are as it is.
+fn no_damage(cluster: &Cluster, whole: &[u8]) -> bool {
+    let files = (0..cluster.len()).flat_map(|node| cluster.chunk_files(node));
+    let lens: Vec<_> = files
+        .map(|file| fs::read(file).unwrap_or_default())
+        .collect();
+    lens.iter().filter(|bytes| *bytes == whole).count() == COPIES
 }
 
 #[test]

@@ -14,6 +14,9 @@ use crate::{World, eventually};
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 const END_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// So that a test finds rot soon.
+const SCRUB_PERIOD: &str = "2";
+
 /// A cluster in a scratch directory.
 #[derive(Debug)]
 pub struct Cluster {
@@ -114,6 +117,7 @@ impl Cluster {
         let node = &self.nodes[number];
         let mut command = self.world.lfsfsd(["datanode", "--listen", &node.address]);
         command.args(["--coordinator", self.world.address(), "--zone", &node.zone]);
+        command.args(["--scrub-period", SCRUB_PERIOD]);
         command.arg("--data").arg(&node.data);
         let (process, address) = listening(command);
         let node = &mut self.nodes[number];
@@ -162,6 +166,16 @@ impl Cluster {
     #[must_use]
     pub fn node_data(&self, number: usize) -> &Path {
         &self.nodes[number].data
+    }
+
+    /// Returns the files of the chunks that a datanode has.
+    #[must_use]
+    pub fn chunk_files(&self, number: usize) -> Vec<PathBuf> {
+        let chunks = self.nodes[number].data.join("chunks");
+        let names = chunks_in(&chunks).into_iter();
+        names
+            .map(|name| chunks.join(&name[..2]).join(name))
+            .collect()
     }
 
     /// Returns how many copies of each chunk are on the disks.

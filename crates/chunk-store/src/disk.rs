@@ -18,7 +18,7 @@ use bytes::Bytes;
 use lfsfs_common::PathError;
 use lfsfs_common::durable::{TempFile, remove_file_durably, rename_durably};
 use lfsfs_types::ChunkId;
-use rustix::fs::{FallocateFlags, StatVfs, fallocate, statvfs};
+use rustix::fs::{Advice, FallocateFlags, StatVfs, fadvise, fallocate, statvfs};
 use rustix::io::Errno;
 
 use self::layout::Layout;
@@ -154,6 +154,13 @@ impl ChunkStore for DiskChunkStore {
         let len = metadata.len();
         verify(id, BufReader::with_capacity(READ_BUFFER_LEN, file), len)
             .map_err(|source| ChunkStoreError::Damaged { id, source })
+    }
+
+    fn drop_cached(&self, id: ChunkId) {
+        if let Ok(file) = File::open(self.shared.layout.chunk(id)) {
+            // Only advice: a page that stays was read from the disk at some time.
+            let _ = fadvise(file, 0, None, Advice::DontNeed);
+        }
     }
 
     fn quarantine(&self, id: ChunkId) -> Result<(), ChunkStoreError> {

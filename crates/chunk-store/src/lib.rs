@@ -85,6 +85,11 @@ pub trait ChunkStore: Send + Sync + Debug + 'static {
     /// [`ChunkStoreError::Damaged`] if it is not what it was; it stays where it is.
     fn verify(&self, id: ChunkId) -> Result<StoredChunk, ChunkStoreError>;
 
+    /// Lets the next read of a chunk come from the disk, where that can be done.
+    fn drop_cached(&self, id: ChunkId) {
+        let _ = id;
+    }
+
     /// Moves a damaged chunk aside, so that it can be stored again. It is absent afterwards.
     fn quarantine(&self, id: ChunkId) -> Result<(), ChunkStoreError>;
 

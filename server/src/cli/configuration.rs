@@ -193,6 +193,7 @@ impl Configuration {
             repair_rate: self.number("repair-rate").unwrap_or(unset.repair_rate),
             zone: self.parsed("zone").unwrap_or(unset.zone),
             capacity: self.number("capacity").unwrap_or(unset.capacity),
+            scrub_period: self.seconds("scrub-period").unwrap_or(unset.scrub_period),
         }
     }
 

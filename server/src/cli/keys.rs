@@ -129,6 +129,18 @@ pub(super) const KEYS: &[Key] = &[
         help: "Bytes that chunks may take; 0 is what the disk has",
     },
     Key {
+        name: "scrub-period",
+        variable: "LFSFSD_SCRUB_PERIOD",
+        value_name: "SECONDS",
+        kind: Kind::Number {
+            min: 1,
+            max: 31_536_000,
+        },
+        roles: OF_CHUNKS,
+        unset: Unset::Is("1209600"),
+        help: "Seconds in which each chunk is read again, to find what the disk damaged",
+    },
+    Key {
         name: "reserve",
         variable: "LFSFSD_RESERVE",
         value_name: "SIZE",

@@ -1,6 +1,6 @@
 //! Keeps a datanode registered: it registers, reports the chunks that it has lost since its last
 //! run, sends a heartbeat every two seconds, and compares its chunks with what the coordinator
-//! knows every ten minutes.
+//! knows every ten minutes. Beside that it reads its chunks again to find rot.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use lfsfs_common::backoff::Backoff;
 use lfsfs_proto::status::Fault;
 use tokio::sync::oneshot;
 
-use super::DataNode;
+use super::{DataNode, scrub};
 
 /// Time between two heartbeats.
 const HEARTBEAT: Duration = Duration::from_secs(2);
@@ -32,7 +32,12 @@ impl Agent {
     }
 
     /// Runs until it is dropped.
-    pub(crate) async fn run(mut self) {
+    pub(crate) async fn run(self) {
+        let scrub = scrub::scrub(Arc::clone(&self.node));
+        tokio::join!(self.keep_registered(), scrub);
+    }
+
+    async fn keep_registered(mut self) {
         loop {
             let version = self.register().await;
             // Before the first call is served, so that the first client that asks what is missing

@@ -143,6 +143,19 @@ impl DataNode {
         }
     }
 
+    /// Reads a chunk from the disk, and reports it as lost if it is damaged. Returns whether it is whole.
+    pub(super) async fn is_whole(&self, chunk: ChunkId) -> Result<bool, Fault> {
+        let _lock = self.chunk_locks.lock(chunk).await;
+        self.store.drop_cached(chunk);
+        match self.look(chunk).await? {
+            Seen::Whole(_) => Ok(true),
+            Seen::Absent => {
+                self.report_absent(chunk).await?;
+                Ok(false)
+            }
+        }
+    }
+
     /// Deletes a chunk that the coordinator has no use for any more. Returns false if there was none.
     ///
     /// The coordinator forgets the place first, so that a crash in between leaves a chunk to which no
