@@ -22,7 +22,7 @@ use tracing::debug;
 
 use crate::config::ClientConfig;
 use crate::fault::from_fault;
-use crate::nodes::Nodes;
+use crate::seen::SeenNodes;
 
 /// The longest message that is accepted: a page of a listing with long names and attributes.
 const MESSAGE_LEN_MAX: usize = 16 * 1024 * 1024;
@@ -39,7 +39,7 @@ pub(crate) struct Connections {
     datanodes: Mutex<HashMap<String, Channel>>,
     headers: Headers,
     /// What was seen of datanodes.
-    pub(crate) nodes: Nodes,
+    pub(crate) nodes: SeenNodes,
 }
 
 /// A connection that adds the headers of every request.
@@ -54,7 +54,7 @@ impl Connections {
             coordinator,
             datanodes: Mutex::default(),
             headers: Headers::default(),
-            nodes: Nodes::default(),
+            nodes: SeenNodes::default(),
         })
     }
 

@@ -13,7 +13,7 @@ mod connection;
 mod fault;
 mod files;
 mod grpc;
-mod nodes;
+mod seen;
 
 pub use admin::{Admin, Cluster, Inspected};
 pub use client::Client;

@@ -29,7 +29,7 @@ use super::messages;
 use super::write::unique;
 use crate::connection::within;
 use crate::fault::{Checked as _, converted, of_datanode};
-use crate::nodes::Nodes;
+use crate::seen::SeenNodes;
 
 #[async_trait]
 impl RemoteRead for GrpcRemote {
@@ -234,13 +234,13 @@ impl RemoteRead for GrpcRemote {
 
 /// A read that a datanode works on. It may be dropped before its end.
 struct UnderWay<'a> {
-    nodes: &'a Nodes,
+    nodes: &'a SeenNodes,
     address: &'a str,
     answered: Option<Duration>,
 }
 
 impl<'a> UnderWay<'a> {
-    fn begin(nodes: &'a Nodes, address: &'a str) -> Self {
+    fn begin(nodes: &'a SeenNodes, address: &'a str) -> Self {
         nodes.begin(address);
         Self {
             nodes,

@@ -24,7 +24,7 @@ const HEDGES_SAVED: u32 = 10;
 
 /// The datanodes that this client has talked to.
 #[derive(Debug, Default)]
-pub(crate) struct Nodes {
+pub(crate) struct SeenNodes {
     seen: Mutex<Seen>,
 }
 
@@ -60,7 +60,7 @@ impl Default for Seen {
     }
 }
 
-impl Nodes {
+impl SeenNodes {
     /// Returns these addresses in the order in which they are to be asked.
     pub(crate) fn order(&self, addresses: &[String]) -> Vec<String> {
         let now = Instant::now();
@@ -165,14 +165,14 @@ impl Seen {
 mod tests {
     use super::*;
 
-    fn read(nodes: &Nodes, address: &str, millis: u64) {
+    fn read(nodes: &SeenNodes, address: &str, millis: u64) {
         nodes.begin(address);
         nodes.end(address, Some(Duration::from_millis(millis)));
     }
 
     #[test]
     fn one_that_failed_comes_last_until_it_answers() {
-        let nodes = Nodes::default();
+        let nodes = SeenNodes::default();
         let both = ["a".to_owned(), "b".to_owned()];
         nodes.failed("a");
         for _ in 0..10 {
@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_read_is_late_when_most_others_were_faster() {
-        let nodes = Nodes::default();
+        let nodes = SeenNodes::default();
         assert_eq!(nodes.late_after(), LATE_AT_FIRST);
         (0..100).for_each(|_| read(&nodes, "a", 200));
         assert_eq!(nodes.late_after(), Duration::from_millis(200));
@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn second_requests_have_a_budget() {
-        let nodes = Nodes::default();
+        let nodes = SeenNodes::default();
         let taken = (0..100).filter(|_| nodes.may_hedge()).count();
         assert_eq!(taken, HEDGES_SAVED as usize);
         (0..READS_PER_HEDGE).for_each(|_| read(&nodes, "a", 1));
@@ -204,7 +204,7 @@ mod tests {
 
     #[test]
     fn nodes_that_refused_a_chunk_are_avoided() {
-        let nodes = Nodes::default();
+        let nodes = SeenNodes::default();
         nodes.refused(NodeId([1; 16]));
         assert_eq!(nodes.to_avoid(), [NodeId([1; 16])]);
     }
