@@ -7,6 +7,7 @@
 
 #![expect(clippy::panic, reason = "a helper of a test fails like the test")]
 
+mod cluster;
 mod counts;
 pub mod listing;
 mod meter;
@@ -18,6 +19,7 @@ mod run;
 mod walk;
 mod world;
 
+pub use cluster::Cluster;
 pub use counts::{Counts, count, counted, counts, fetched, requests_of, wait_for_cache};
 pub use meter::{Resident, Usage, usage_at_end};
 pub use mounted::Mounted;
