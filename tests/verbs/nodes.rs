@@ -7,9 +7,9 @@ use lfsfs_tests::{Cluster, Numbers, Run};
 use crate::support::put;
 
 const LIMIT: Duration = Duration::from_secs(20);
-/// Two copies, and a datanode that is silent for 3 s is suspect. Less would take heartbeats, which come every
-/// 2 s, for silence.
-const TWO_COPIES: &[&str] = &["--replication", "2", "--repair-after", "6"];
+/// Two copies, and a datanode that is silent for 4 s is suspect. Less would take a late heartbeat for silence:
+/// they come every 2 s.
+const TWO_COPIES: &[&str] = &["--replication", "2", "--repair-after", "8"];
 const FILES: u64 = 3;
 const FILE_LEN: usize = 300_000;
 
@@ -142,7 +142,7 @@ fn a_datanode_that_drains_can_be_kept() {
 
 #[test]
 fn only_copies_are_given_up_by_force_alone() {
-    let mut cluster = Cluster::new(1, &["--replication", "1", "--repair-after", "6"]);
+    let mut cluster = Cluster::new(1, &["--replication", "1", "--repair-after", "8"]);
     put_files(&cluster);
     let address = cluster.address_of(0).to_owned();
     cluster.stop_node(0);
