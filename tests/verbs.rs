@@ -1,5 +1,7 @@
 //! Verb by verb: what each does, prints and refuses.
 
+#[path = "verbs/cluster.rs"]
+mod cluster;
 #[path = "verbs/commit.rs"]
 mod commit;
 #[path = "verbs/config.rs"]
@@ -20,6 +22,8 @@ mod holders;
 mod mounts;
 #[path = "verbs/named.rs"]
 mod named;
+#[path = "verbs/nodes.rs"]
+mod nodes;
 #[path = "verbs/owners.rs"]
 mod owners;
 #[path = "verbs/patch.rs"]

@@ -1,75 +1,60 @@
-//! A coordinator and datanodes, each a process of its own, on free ports of loopback.
+//! A coordinator and datanodes, each a process of its own, and a client.
 
-use std::collections::BTreeMap;
+mod disks;
+mod status;
+
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use lfsfs_testkit::process::Program;
 use rustix::process::Signal;
 
-use crate::{World, eventually};
+use crate::world::World;
 
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 const END_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// So that a test finds rot soon.
-const SCRUB_PERIOD: &str = "2";
-
-/// A cluster in a scratch directory.
+/// A cluster in the scratch directory of a world, whose client asks the coordinator. Dropping it ends all of
+/// its processes.
 #[derive(Debug)]
 pub struct Cluster {
     // Ended before the directory goes.
-    coordinator: Option<Program>,
     nodes: Vec<Node>,
+    coordinator: Option<Program>,
+    /// Arguments of the coordinator.
     arguments: Vec<String>,
-    /// The client's side; its server is the coordinator.
-    world: World,
+    /// The client and its places.
+    pub world: World,
 }
 
 #[derive(Debug)]
 struct Node {
-    process: Option<Program>,
-    data: PathBuf,
-    /// Where it listens; port 0 before its first start.
+    program: Option<Program>,
     address: String,
-    zone: String,
+    data: PathBuf,
+    arguments: Vec<String>,
 }
 
 impl Cluster {
-    /// Starts a coordinator with further arguments, and so many datanodes in three zones.
+    /// Starts a coordinator with further arguments, and as many datanodes.
+    ///
+    /// # Panics
+    /// Where one does not say that it listens.
     #[must_use]
-    pub fn start(nodes: usize, arguments: &[&str]) -> Self {
+    pub fn new(nodes: usize, arguments: &[&str]) -> Self {
         let mut cluster = Self {
-            coordinator: None,
             nodes: Vec::new(),
-            arguments: arguments.iter().map(|it| (*it).to_owned()).collect(),
+            coordinator: None,
+            arguments: owned(arguments),
             world: World::without_server(),
         };
         cluster.start_coordinator();
-        (0..nodes).for_each(|_| {
-            cluster.add_node();
-        });
+        for _ in 0..nodes {
+            cluster.start_node(&[]);
+        }
         cluster
-    }
-
-    /// Returns the world of the clients.
-    #[must_use]
-    pub const fn world(&self) -> &World {
-        &self.world
-    }
-
-    /// Returns how many datanodes there are, running or not.
-    #[must_use]
-    pub const fn len(&self) -> usize {
-        self.nodes.len()
-    }
-
-    /// Returns true if there is no datanode.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.nodes.is_empty()
     }
 
     /// Starts the coordinator, at the address where it was before if there was one.
@@ -84,7 +69,7 @@ impl Cluster {
         let mut command = self.world.lfsfsd(["coordinator", "--listen", &listen]);
         command.arg("--data").arg(self.world.path("coordinator"));
         command.args(&self.arguments);
-        let (coordinator, address) = listening(command);
+        let (coordinator, address) = started(command);
         self.world.set_address(&address);
         self.coordinator = Some(coordinator);
     }
@@ -96,130 +81,87 @@ impl Cluster {
         }
     }
 
-    /// Adds a datanode with an empty disk. Returns its number.
-    pub fn add_node(&mut self) -> usize {
+    /// Starts one more datanode with further arguments, and returns its number.
+    pub fn start_node(&mut self, arguments: &[&str]) -> usize {
         let number = self.nodes.len();
         self.nodes.push(Node {
-            process: None,
-            data: self.world.path(&format!("node-{number}")),
+            program: None,
             address: "127.0.0.1:0".to_owned(),
-            zone: format!("zone-{}", number % 3),
+            data: self.world.path(&format!("node-{number}")),
+            arguments: owned(arguments),
         });
-        self.start_node(number);
+        self.start_node_again(number);
         number
     }
 
-    /// Starts a datanode that does not run.
+    /// Starts a datanode that does not run, as it was started before.
     ///
     /// # Panics
     /// Where it does not say that it listens.
-    pub fn start_node(&mut self, number: usize) {
+    pub fn start_node_again(&mut self, number: usize) {
         let node = &self.nodes[number];
         let mut command = self.world.lfsfsd(["datanode", "--listen", &node.address]);
-        command.args(["--coordinator", self.world.address(), "--zone", &node.zone]);
-        command.args(["--scrub-period", SCRUB_PERIOD]);
-        command.arg("--data").arg(&node.data);
-        let (process, address) = listening(command);
+        command.args(["--coordinator", self.world.address()]);
+        command.arg("--data").arg(&node.data).args(&node.arguments);
+        let (program, address) = started(command);
         let node = &mut self.nodes[number];
-        (node.process, node.address) = (Some(process), address);
+        (node.program, node.address) = (Some(program), address);
     }
 
-    /// Returns host:port of a datanode.
-    #[must_use]
-    pub fn node_address(&self, number: usize) -> &str {
-        &self.nodes[number].address
-    }
-
-    /// Ends a datanode with SIGKILL.
-    pub fn kill_node(&mut self, number: usize) {
-        if let Some(mut process) = self.nodes[number].process.take() {
-            process.kill().expect("a process can be killed");
-        }
+    /// Starts one more datanode, that has this id.
+    ///
+    /// # Panics
+    /// Where its data cannot be prepared.
+    pub fn start_node_with_id(&mut self, id: &str) -> usize {
+        let data = self.world.path(&format!("node-{}", self.nodes.len()));
+        fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&data)
+            .expect("a directory");
+        fs::write(data.join("node-id"), id).expect("a file");
+        self.start_node(&[])
     }
 
     /// Ends a datanode with SIGTERM.
     ///
     /// # Panics
-    /// Where it does not end well.
+    /// Where it does not end, or not well.
     pub fn stop_node(&mut self, number: usize) {
-        if let Some(mut process) = self.nodes[number].process.take() {
-            let status = process
-                .terminate(END_TIMEOUT)
-                .expect("it ends when told to");
-            assert!(status.success(), "{status}: {}", process.output());
+        if let Some(mut program) = self.nodes[number].program.take() {
+            let status = program.terminate(END_TIMEOUT).expect("lfsfsd ends");
+            assert!(status.success(), "{status}: {}", program.output());
+        }
+    }
+
+    /// Ends a datanode with SIGKILL.
+    pub fn kill_node(&mut self, number: usize) {
+        if let Some(mut program) = self.nodes[number].program.take() {
+            program.kill().expect("a process can be killed");
         }
     }
 
     /// Sends a signal to a datanode, such as SIGSTOP.
     pub fn signal_node(&self, number: usize, signal: Signal) {
-        if let Some(process) = &self.nodes[number].process {
-            process.signal(signal).expect("a process gets a signal");
+        if let Some(program) = &self.nodes[number].program {
+            program.signal(signal).expect("a process gets a signal");
         }
     }
 
-    /// Removes everything that a datanode has kept, which must not run. It comes back as another node.
-    pub fn wipe_node(&self, number: usize) {
-        fs::remove_dir_all(&self.nodes[number].data).expect("a directory can be removed");
-    }
-
-    /// Returns where a datanode keeps its data.
+    /// Returns host:port of a datanode.
     #[must_use]
-    pub fn node_data(&self, number: usize) -> &Path {
-        &self.nodes[number].data
-    }
-
-    /// Returns the files of the chunks that a datanode has.
-    #[must_use]
-    pub fn chunk_files(&self, number: usize) -> Vec<PathBuf> {
-        let chunks = self.nodes[number].data.join("chunks");
-        let names = chunks_in(&chunks).into_iter();
-        names
-            .map(|name| chunks.join(&name[..2]).join(name))
-            .collect()
-    }
-
-    /// Returns how many copies of each chunk are on the disks.
-    #[must_use]
-    pub fn copies(&self) -> BTreeMap<String, usize> {
-        let mut copies = BTreeMap::new();
-        for node in &self.nodes {
-            for chunk in chunks_in(&node.data.join("chunks")) {
-                *copies.entry(chunk).or_default() += 1;
-            }
-        }
-        copies
-    }
-
-    /// Waits until each chunk has so many copies on the disks.
-    ///
-    /// # Panics
-    /// Where that takes longer than `limit`.
-    #[track_caller]
-    pub fn wait_for_copies(&self, count: usize, limit: Duration) {
-        let has_all = || self.copies().values().all(|copies| *copies == count);
-        assert!(
-            eventually(limit, has_all),
-            "{:?}; the coordinator wrote:\n{}",
-            self.copies(),
-            self.coordinator
-                .as_ref()
-                .map(Program::output)
-                .unwrap_or_default()
-        );
+    pub fn address_of(&self, number: usize) -> &str {
+        &self.nodes[number].address
     }
 }
 
-fn listening(command: Command) -> (Program, String) {
+fn owned(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+fn started(command: std::process::Command) -> (Program, String) {
     let program = Program::start(command).expect("lfsfsd starts");
-    let address = program.wait_for_word("listening on ", START_TIMEOUT);
-    (program, address.expect("lfsfsd listens"))
-}
-
-fn chunks_in(chunks: &Path) -> Vec<String> {
-    let entries = |dir: &Path| fs::read_dir(dir).into_iter().flatten().flatten();
-    let prefixes = entries(chunks).filter(|it| it.file_name().len() == 2);
-    let files = prefixes.flat_map(|prefix| entries(&prefix.path()));
-    files
-        .filter_map(|file| file.file_name().into_string().ok())
-        .collect()
+    let address = program
+        .wait_for_word("listening on ", START_TIMEOUT)
+        .expect("lfsfsd listens");
+    (program, address)
 }

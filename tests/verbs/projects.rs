@@ -53,6 +53,22 @@ fn one_that_is_there_is_made_only_if_it_is_missing() {
 }
 
 #[test]
+fn a_project_asks_for_a_number_of_copies() {
+    let world = World::new();
+    let made = world.lfsfs(["project", "new", "copied", "--replication", "5"]);
+    assert_eq!(made.ok(), "copied");
+    let _ = world.lfsfs(["project", "new", "usual"]).ok();
+    for (name, copies) in [("copied", 5), ("usual", 1)] {
+        let project = world.lfsfs(["project", "inspect", name, "--json"]).json();
+        assert_eq!(project["replication"], copies, "{name}");
+    }
+    for wrong in ["0", "17", "many"] {
+        let refused = world.lfsfs(["project", "new", "app", "--replication", wrong]);
+        refused.fails(2, &["--replication", wrong]);
+    }
+}
+
+#[test]
 fn without_a_terminal_only_yes_deletes() {
     let world = world();
     let asked = world.lfsfs(["project", "delete", "app"]);

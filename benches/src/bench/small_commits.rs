@@ -158,7 +158,7 @@ async fn prepare(address: &str) -> anyhow::Result<[Kind; 2]> {
     let admin = Admin::new(&remote, Retry::new(Duration::ZERO));
     for number in 0..CLIENTS_MAX {
         let name = ProjectName::new(&own_project(number))?;
-        admin.new_project(&name, Vec::new()).await?;
+        admin.new_project(&name, Vec::new(), None).await?;
     }
     Tree::find(&*remote, PROJECT).await?.two_contents()
 }

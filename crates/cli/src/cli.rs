@@ -121,6 +121,8 @@ impl Command {
             | Self::Tag(_)
             | Self::Mount(_)
             | Self::Doctor(_)
+            | Self::Node(_)
+            | Self::Cluster(_)
             | Self::Completions(_)
             | Self::Documents(_) => None,
         }
@@ -172,6 +174,12 @@ pub(crate) enum Command {
     Switch(commands::switch::SwitchArgs),
     /// Show the counters of a mount
     Stats(commands::stats::StatsArgs),
+    /// List the datanodes of a cluster, drain and remove them
+    #[command(subcommand)]
+    Node(commands::node::NodeCommand),
+    /// Show how a cluster is: its datanodes, and the copies of its chunks
+    #[command(subcommand)]
+    Cluster(commands::cluster::ClusterCommand),
     /// Check what this machine offers to mounts
     Doctor(commands::doctor::DoctorArgs),
     /// Write the completions of this program for a shell

@@ -1,6 +1,7 @@
 //! One module for each verb.
 
 pub(crate) mod cat;
+pub(crate) mod cluster;
 pub(crate) mod commit;
 pub(crate) mod completions;
 pub(crate) mod diff;
@@ -13,6 +14,7 @@ pub(crate) mod log;
 pub(crate) mod ls;
 pub(crate) mod mount;
 pub(crate) mod mounts;
+pub(crate) mod node;
 pub(crate) mod project;
 pub(crate) mod put;
 pub(crate) mod restore;
@@ -66,6 +68,8 @@ pub(crate) fn run(cli: Cli) -> Result<(), CommandError> {
         Command::Restore(args) => on_runtime(restore::run(server()?, args)),
         Command::Switch(args) => switch::run(&typed, server()?.retry_for(), &args),
         Command::Stats(args) => stats::run(&args),
+        Command::Node(command) => on_runtime(node::run(server()?, command)),
+        Command::Cluster(command) => on_runtime(cluster::run(server()?, command)),
         Command::Doctor(args) => on_runtime(doctor::run(server()?, args)),
         Command::Completions(args) => completions::run(&args),
         Command::Documents(args) => completions::documents(&args),

@@ -5,6 +5,7 @@
 
 mod json;
 mod line;
+mod table;
 mod text;
 mod time;
 
@@ -16,6 +17,7 @@ use serde::Serialize;
 use crate::error::CommandError;
 pub(crate) use json::{JsonPath, hex_unless_text};
 pub(crate) use line::{Line, Style};
+pub(crate) use table::{Column, Table};
 pub(crate) use text::{quoted, safe};
 pub(crate) use time::{Clock, TimeStyle};
 

@@ -70,16 +70,17 @@ impl Admin {
         })
     }
 
-    /// Makes a project.
+    /// Makes a project. Without a number of copies its chunks have as many as the cluster's usually do.
     pub async fn new_project(
         &self,
         name: &ProjectName,
         pack_patterns: Vec<String>,
+        replication: Option<u32>,
     ) -> Result<Project, RemoteError> {
         let request = v1::NewProjectRequest {
             name: name.to_string(),
             pack_patterns,
-            replication: 0,
+            replication: replication.unwrap_or(0),
             template: String::new(),
         };
         let limit = self.connections.config.progress_timeout;

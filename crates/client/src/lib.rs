@@ -1,8 +1,9 @@
 //! The client of coordinator and datanodes.
 //!
 //! [`GrpcRemote`] speaks the seam ([`lfsfs_remote::Remote`]) over the wire, and [`Admin`] has the calls of
-//! administration, [`Files`] those for single files. Every call has a deadline and ends in a typed error. What arrives is checked on
-//! arrival; the caller decides what is done with it.
+//! administration, [`Files`] those for single files, [`Nodes`] those for operators of a cluster. Every call has a
+//! deadline and ends in a typed error. What arrives is checked on arrival; the caller decides what is done
+//! with it.
 
 #![forbid(unsafe_code)]
 
@@ -13,6 +14,7 @@ mod connection;
 mod fault;
 mod files;
 mod grpc;
+mod nodes;
 mod seen;
 
 pub use admin::{Admin, Cluster, Inspected};
@@ -20,3 +22,4 @@ pub use client::Client;
 pub use config::ClientConfig;
 pub use files::{Files, NewFile, NewVersion};
 pub use grpc::GrpcRemote;
+pub use nodes::{ChunkScan, ClusterNode, ClusterStatus, NodeState, Nodes, RepairStatus};

@@ -55,6 +55,14 @@ pub enum Call {
     PutFile,
     /// `Files::delete` of the client
     DeleteFile,
+    /// `Nodes::list` of the client
+    ListNodes,
+    /// `Nodes::set_draining` of the client
+    DrainNode,
+    /// `Nodes::remove` of the client
+    RemoveNode,
+    /// `Nodes::status` of the client
+    ClusterStatus,
 }
 
 impl Call {
@@ -77,6 +85,8 @@ impl Call {
             | Self::ListProjects
             | Self::Inspect
             | Self::ListTags
+            | Self::ListNodes
+            | Self::ClusterStatus
             | Self::Log => true,
             // Contents, pieces and chunks are named by their hashes.
             Self::PutPieces | Self::StoreChunk => true,
@@ -86,10 +96,16 @@ impl Call {
             Self::PutFile | Self::DeleteFile => true,
             // A tag that is set twice names the same version.
             Self::SetTag => true,
+            // So is a datanode that is told twice to drain.
+            Self::DrainNode => true,
             // The changes are a stream that is gone: its operation begins anew.
             Self::Commit => false,
             // The second call would find what the first one made, or not find what it removed.
-            Self::NewProject | Self::DeleteProject | Self::RenameProject | Self::DeleteTag => false,
+            Self::NewProject
+            | Self::DeleteProject
+            | Self::RenameProject
+            | Self::DeleteTag
+            | Self::RemoveNode => false,
         }
     }
 }

@@ -134,7 +134,8 @@ fn may_create(project: &ProjectName, create: bool) -> Result<bool, CommandError>
 }
 
 async fn create(client: &Client, project: &ProjectName) -> Result<(), CommandError> {
-    match client.admin.new_project(project, Vec::new()).await {
+    let made = client.admin.new_project(project, Vec::new(), None).await;
+    match made {
         // Another process made it meanwhile.
         Ok(_) | Err(RemoteError::AlreadyExists(_)) => Ok(()),
         Err(error) => Err(error.into()),

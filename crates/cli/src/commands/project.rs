@@ -30,7 +30,8 @@ pub(crate) enum ProjectCommand {
 #[command(after_help = "Prints the name.\n\n\
     Examples:\n  \
     lfsfs project new docs\n  \
-    lfsfs project new site --pack 'node_modules/[^/]+'")]
+    lfsfs project new site --pack 'node_modules/[^/]+'\n  \
+    lfsfs project new scratch --replication 1")]
 pub(crate) struct NewArgs {
     /// Name: letters, digits, '.', '_' and '-', at most 63 characters
     name: String,
@@ -40,6 +41,9 @@ pub(crate) struct NewArgs {
     /// Regular expression of directories to store as packs; may be repeated
     #[arg(long = "pack", value_name = "PATTERN")]
     pack_patterns: Vec<String>,
+    /// Copies of each of its chunks, 1 to 16 (default: as many as the coordinator is told to make)
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=16))]
+    replication: Option<u32>,
 }
 
 #[derive(Debug, Args)]
@@ -137,12 +141,9 @@ pub(crate) async fn run(server: ServerArgs, command: ProjectCommand) -> Result<(
 
 async fn new(server: &ServerArgs, args: NewArgs) -> Result<(), CommandError> {
     let name = name(&args.name)?;
-    match server
-        .client()?
-        .admin
-        .new_project(&name, args.pack_patterns)
-        .await
-    {
+    let admin = server.client()?.admin;
+    let made = admin.new_project(&name, args.pack_patterns, args.replication);
+    match made.await {
         Ok(_) => {}
         Err(RemoteError::AlreadyExists(_)) if args.if_missing => {}
         Err(error) => return Err(error.into()),

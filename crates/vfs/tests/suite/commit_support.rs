@@ -54,7 +54,7 @@ impl Cluster {
         client.dir = dir;
         let project = ProjectName::new("app").unwrap();
         let admin = Admin::new(&client.remote, Retry::new(Duration::ZERO));
-        let made = admin.new_project(&project, Vec::new()).await;
+        let made = admin.new_project(&project, Vec::new(), None).await;
         made.unwrap();
         Self {
             client,
