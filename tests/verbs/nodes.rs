@@ -7,8 +7,7 @@ use lfsfs_tests::{Cluster, Numbers, Run};
 use crate::support::put;
 
 const LIMIT: Duration = Duration::from_secs(20);
-/// Two copies, and a datanode that is silent for 4 s is suspect. Less would take a late heartbeat for silence:
-/// they come every 2 s.
+/// Two copies, and a datanode that is silent for 8 s is offline and lost.
 const TWO_COPIES: &[&str] = &["--replication", "2", "--repair-after", "8"];
 const FILES: u64 = 3;
 const FILE_LEN: usize = 300_000;

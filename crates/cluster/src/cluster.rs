@@ -98,6 +98,8 @@ pub struct Cluster {
     /// Whether something happened since the scan began.
     is_stale: bool,
     last_scan: Option<Instant>,
+    /// How many orders had been carried out when the last scan began.
+    carried_out_at_scan: u64,
     last_summary: Option<(Summary, Instant)>,
     /// Chunks that had too few copies when they were reported last.
     young: HashMap<ChunkId, (Instant, ChunkCopies)>,
@@ -133,6 +135,7 @@ impl Cluster {
             scan: None,
             is_stale: true,
             last_scan: None,
+            carried_out_at_scan: 0,
             last_summary: None,
             young: HashMap::new(),
         }
@@ -254,6 +257,9 @@ impl Cluster {
 
     fn next(&mut self, now: Instant) -> Vec<Action> {
         self.is_stale |= self.members.tick(now);
+        // What the last scan found is not so any more.
+        let is_done = self.repairs.carried_out() != self.carried_out_at_scan;
+        self.is_stale |= is_done && self.scan.is_none() && self.repairs.is_idle();
         let mut actions = Vec::new();
         actions.extend(self.next_scan(now));
         let (placement, random) = (self.config.placement, &mut self.random);
@@ -286,6 +292,7 @@ impl Cluster {
                 return None;
             }
             self.is_stale = false;
+            self.carried_out_at_scan = self.repairs.carried_out();
             self.last_scan = Some(now);
             self.scan = Some(Scan::default());
         }

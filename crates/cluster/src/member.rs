@@ -15,6 +15,9 @@ pub enum MemberState {
     Offline,
 }
 
+/// A shorter silence means nothing.
+const SUSPECT_LEAST: Duration = Duration::from_secs(5);
+
 /// How much silence means what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timing {
@@ -32,7 +35,10 @@ impl Timing {
     pub fn with_lost_after(lost_after: Duration) -> Self {
         let default = Self::default();
         Self {
-            suspect_after: default.suspect_after.min(lost_after / 2),
+            // Heartbeats come every two seconds, and may be late.
+            suspect_after: default
+                .suspect_after
+                .min((lost_after / 2).max(SUSPECT_LEAST)),
             offline_after: default.offline_after.min(lost_after),
             lost_after,
         }

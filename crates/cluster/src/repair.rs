@@ -103,6 +103,8 @@ pub(crate) struct Repairs {
     refilled: Option<Instant>,
     /// What was done so far.
     done: RepairFigures,
+    /// How many orders were carried out.
+    carried_out: u64,
 }
 
 #[derive(Debug)]
@@ -132,6 +134,7 @@ impl Repairs {
             budget: 0,
             refilled: None,
             done: RepairFigures::default(),
+            carried_out: 0,
         }
     }
 
@@ -144,6 +147,14 @@ impl Repairs {
             waiting_bytes: all.map(|it| it.copies.len).sum(),
             ..self.done
         }
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.under_way.is_empty()
+    }
+
+    pub(crate) const fn carried_out(&self) -> u64 {
+        self.carried_out
     }
 
     pub(crate) fn has_room(&self) -> bool {
@@ -349,6 +360,7 @@ impl Repairs {
             self.done.copied_bytes += waiting.copies.len;
         }
         if is_done {
+            self.carried_out += 1;
             waiting.copies.holders.extend(ended.gains);
             waiting.copies.holders.retain(|id| Some(*id) != ended.loses);
             waiting.failures = 0;

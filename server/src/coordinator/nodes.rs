@@ -115,8 +115,10 @@ fn refuse_heard(coordinator: &Coordinator, node: NodeId) -> Result<(), Fault> {
     let mut cluster = coordinator.cluster();
     cluster.tick(now);
     let member = cluster.members().find(node);
-    if member.is_some_and(|member| member.state == MemberState::Available) {
-        let text = format!("datanode {node} still runs: stop it first");
+    if member.is_some_and(|member| member.state != MemberState::Offline) {
+        let text = format!(
+            "datanode {node} still runs, or did a moment ago: stop it, and wait until it is offline"
+        );
         return Err(Fault::new(FaultKind::Invalid, text));
     }
     Ok(())

@@ -62,13 +62,13 @@ async fn get(
 ) -> Result<StoredChunk, Fault> {
     let mut incoming =
         Incoming::open(&node.datanodes, source, announced.chunk, announced.len).await?;
-    let (disk, frames) = mpsc::channel::<(Bytes, Held)>(FRAMES_WAITING_MAX);
+    let (disk, frames) = mpsc::channel::<(Bytes, Arc<Held>)>(FRAMES_WAITING_MAX);
     let (progress, _) = watch::channel(0);
     let store = Arc::clone(&node.store);
     let writing = blocking(move || write(store.as_ref(), announced, frames, &progress));
     let stored = node.tasks.tracker.spawn(writing);
     while let Some(bytes) = incoming.next().await? {
-        let held = call.account().take_more(bytes.len()).await?;
+        let held = Arc::new(call.account().take_more(bytes.len()).await?);
         if disk.send((bytes, held)).await.is_err() {
             break;
         }

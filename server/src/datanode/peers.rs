@@ -1,6 +1,7 @@
 //! The calls of a datanode to others: it sends them chunks while it receives them, or from its disk, and
 //! gets chunks from them.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,10 +15,12 @@ use lfsfs_types::limits::FRAME_LEN_DEFAULT;
 use lfsfs_types::{ChunkId, SessionId, Sha256};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
+use tonic::metadata::MetadataValue;
+use tonic::{Request, Streaming};
 
 use super::transfers::Announced;
 use crate::blocking::{IntoFault as _, blocking};
+use crate::budget::Held;
 use crate::datanodes::{Client, Datanodes, message_within};
 
 /// How long another datanode may be silent.
@@ -25,12 +28,23 @@ const SILENCE_MAX: Duration = Duration::from_secs(30);
 /// Frames on their way to one datanode.
 const FRAMES_WAITING_MAX: usize = 4;
 
+/// The metadata field of a stream that makes a copy.
+pub(super) const COPY_FIELD: &str = "lfsfs-copy";
+
+/// A frame, and the memory of the call that it came in.
+#[derive(Debug, Clone)]
+pub(super) struct PaidFrame {
+    pub(super) frame: Frame,
+    /// None for a frame of this disk, of which few are in memory.
+    pub(super) held: Option<Arc<Held>>,
+}
+
 /// Sends a chunk to another datanode. It is durable there on return, and reported.
 pub(super) async fn send(
     datanodes: &Datanodes,
     to: &v1::NodeInfo,
     announced: &Announced,
-    mut frames: mpsc::Receiver<Frame>,
+    mut frames: mpsc::Receiver<PaidFrame>,
 ) -> Result<(), Fault> {
     let address = &to.address;
     let mut client = datanodes.client(address)?;
@@ -40,7 +54,10 @@ pub(super) async fn send(
         return Ok(());
     };
     let (outgoing, stream) = mpsc::channel(FRAMES_WAITING_MAX);
-    let answer = client.upload_chunk_stream(ReceiverStream::new(stream));
+    let mut request = Request::new(ReceiverStream::new(stream));
+    let metadata = request.metadata_mut();
+    metadata.insert(COPY_FIELD, MetadataValue::from_static("1"));
+    let answer = client.upload_chunk_stream(request);
     let acks = message_within(address, SILENCE_MAX, answer).await?;
     let sender = Sender {
         address,
@@ -49,6 +66,7 @@ pub(super) async fn send(
         outgoing: Some(outgoing),
         window: SendWindow::new(),
         left: announced.len,
+        unacknowledged: VecDeque::new(),
     };
     sender.send(frames, acks).await
 }
@@ -88,18 +106,20 @@ struct Sender<'a> {
     window: SendWindow,
     /// Bytes that were not sent yet.
     left: u64,
+    /// The memory of frames that are on their way, each with the end of its frame.
+    unacknowledged: VecDeque<(u64, Option<Arc<Held>>)>,
 }
 
 impl Sender<'_> {
     async fn send(
         mut self,
-        mut frames: mpsc::Receiver<Frame>,
+        mut frames: mpsc::Receiver<PaidFrame>,
         mut acks: Streaming<v1::ChunkAck>,
     ) -> Result<(), Fault> {
-        let mut next: Option<Frame> = None;
+        let mut next: Option<PaidFrame> = None;
         loop {
-            if let Some(frame) = next.take_if(|frame| self.window.may_send(frame.data.len())) {
-                self.send_frame(frame).await;
+            if let Some(paid) = next.take_if(|it| self.window.may_send(it.frame.data.len())) {
+                self.send_frame(paid).await;
             }
             let wants_frame = next.is_none() && self.left > 0;
             tokio::select! {
@@ -116,7 +136,10 @@ impl Sender<'_> {
         }
     }
 
-    async fn send_frame(&mut self, frame: Frame) {
+    async fn send_frame(&mut self, paid: PaidFrame) {
+        let PaidFrame { frame, held } = paid;
+        let end = frame.offset + frame.data.len() as u64;
+        self.unacknowledged.push_back((end, held));
         self.window.sent(frame.data.len());
         self.left = self.left.saturating_sub(frame.data.len() as u64);
         let message = v1::ChunkFrame {
@@ -155,6 +178,8 @@ impl Sender<'_> {
         } else {
             Pace::Wait
         };
+        let has_arrived = |(end, _): &mut (u64, Option<Arc<Held>>)| *end <= ack.bytes_received;
+        while self.unacknowledged.pop_front_if(has_arrived).is_some() {}
         let taken = self.window.acknowledged(ack.bytes_received, pace);
         taken.map_err(TransferError::into_fault)?;
         Ok(false)
@@ -167,7 +192,7 @@ impl Sender<'_> {
 }
 
 /// Reads a chunk of this disk as frames. Reading ends when the receiver is dropped.
-pub(super) fn frames_of(store: Arc<dyn ChunkStore>, chunk: ChunkId) -> mpsc::Receiver<Frame> {
+pub(super) fn frames_of(store: Arc<dyn ChunkStore>, chunk: ChunkId) -> mpsc::Receiver<PaidFrame> {
     let (frames, receiver) = mpsc::channel(FRAMES_WAITING_MAX);
     let read = move || {
         let reader = store.open(chunk)?;
@@ -176,7 +201,8 @@ pub(super) fn frames_of(store: Arc<dyn ChunkStore>, chunk: ChunkId) -> mpsc::Rec
         while offset < len {
             let end = len.min(offset + FRAME_LEN_DEFAULT as u64);
             let frame = Frame::new(offset, reader.read(offset..end)?, end == len);
-            if frames.blocking_send(frame).is_err() {
+            let held = None;
+            if frames.blocking_send(PaidFrame { frame, held }).is_err() {
                 break;
             }
             offset = end;

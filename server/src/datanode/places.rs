@@ -1,5 +1,8 @@
 //! The places of uploads: so many chunks are written at the same time, a connection has a share of
 //! these, and an upload that comes slowly gives way to those that wait.
+//!
+//! Copies that other datanodes send have places of their own. An upload keeps its place until others have
+//! their copies: with one pool, two datanodes whose uploads have all places would wait for each other.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,6 +19,7 @@ const UPLOADS_MAX: usize = 64;
 #[derive(Debug)]
 pub(super) struct Places {
     free: Arc<Semaphore>,
+    free_for_copies: Arc<Semaphore>,
     taken: Mutex<Taken>,
 }
 
@@ -38,6 +42,7 @@ impl Places {
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Self {
             free: Arc::new(Semaphore::new(UPLOADS_MAX)),
+            free_for_copies: Arc::new(Semaphore::new(UPLOADS_MAX)),
             taken: Mutex::default(),
         })
     }
@@ -50,6 +55,19 @@ impl Places {
     pub(super) async fn take(self: &Arc<Self>, connection: &Arc<Semaphore>) -> Option<Place> {
         let own = Arc::clone(connection).acquire_owned().await.ok()?;
         let shared = Arc::clone(&self.free).acquire_owned().await.ok()?;
+        Some(self.place(vec![own, shared]))
+    }
+
+    /// Takes a place for a copy. Waits for ever.
+    pub(super) async fn take_for_copy(self: &Arc<Self>) -> Option<Place> {
+        let shared = Arc::clone(&self.free_for_copies)
+            .acquire_owned()
+            .await
+            .ok()?;
+        Some(self.place(vec![shared]))
+    }
+
+    fn place(self: &Arc<Self>, permits: Vec<OwnedSemaphorePermit>) -> Place {
         let give_way = CancellationToken::new();
         let mut taken = self.taken();
         taken.next += 1;
@@ -60,12 +78,12 @@ impl Places {
             give_way: give_way.clone(),
         };
         taken.by_number.insert(number, upload);
-        Some(Place {
+        Place {
             places: Arc::clone(self),
             number,
             give_way,
-            _permits: (own, shared),
-        })
+            _permits: permits,
+        }
     }
 
     /// Ends the slowest upload, if it is slow enough for that.
@@ -98,7 +116,7 @@ pub(super) struct Place {
     number: u64,
     /// Cancelled when the upload must end to make room for others.
     pub(super) give_way: CancellationToken,
-    _permits: (OwnedSemaphorePermit, OwnedSemaphorePermit),
+    _permits: Vec<OwnedSemaphorePermit>,
 }
 
 impl Place {
@@ -153,6 +171,17 @@ mod tests {
         }
         assert_eq!(held.len(), 16);
         assert!(places.take(&honest).now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn copies_have_places_when_uploads_have_none() {
+        let places = Places::new();
+        let mut held = Vec::new();
+        for _ in 0..UPLOADS_MAX {
+            held.push(places.take(&connection()).await.unwrap());
+        }
+        assert!(places.take(&connection()).now_or_never().is_none());
+        assert!(places.take_for_copy().now_or_never().is_some());
     }
 
     #[tokio::test]

@@ -10,17 +10,17 @@ use std::time::Duration;
 
 use lfsfs_proto::status::{Fault, FaultKind};
 use lfsfs_proto::v1;
-use lfsfs_transfer::Frame;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::DataNode;
+use super::peers::{self, PaidFrame};
 use super::transfers::Announced;
-use super::{DataNode, peers};
 
 /// Frames that wait for one datanode.
 const FRAMES_WAITING_MAX: usize = 4;
 /// How long a datanode may hold up the others; then it is given up.
-const BEHIND_MAX: Duration = Duration::from_secs(5);
+const BEHIND_MAX: Duration = Duration::from_secs(10);
 /// Time that the copies behind the answer may take.
 const REST_MAX: Duration = Duration::from_secs(10 * 60);
 
@@ -57,7 +57,7 @@ pub(super) struct Replication {
     plan: CopyPlan,
     spare: VecDeque<v1::NodeInfo>,
     /// Where each frame goes.
-    live: Vec<mpsc::Sender<Frame>>,
+    live: Vec<mpsc::Sender<PaidFrame>>,
     /// Ends with what became of each copy. Dropped, it ends them all.
     sending: JoinSet<(v1::NodeInfo, Result<(), Fault>)>,
     have: Vec<v1::NodeInfo>,
@@ -98,7 +98,7 @@ impl Replication {
     }
 
     /// Passes a frame on.
-    pub(super) async fn forward(&mut self, frame: &Frame) {
+    pub(super) async fn forward(&mut self, frame: PaidFrame) {
         let mut live = Vec::with_capacity(self.live.len());
         for frames in std::mem::take(&mut self.live) {
             if frames.send_timeout(frame.clone(), BEHIND_MAX).await.is_ok() {
@@ -108,7 +108,7 @@ impl Replication {
         self.live = live;
     }
 
-    fn send(&mut self, to: v1::NodeInfo, frames: mpsc::Receiver<Frame>) {
+    fn send(&mut self, to: v1::NodeInfo, frames: mpsc::Receiver<PaidFrame>) {
         let (node, announced) = (Arc::clone(&self.node), self.announced);
         self.sending.spawn(async move {
             let sent = peers::send(&node.datanodes, &to, &announced, frames).await;

@@ -10,6 +10,8 @@ use lfsfs_types::ChunkId;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::download::{self, Download};
+use super::peers::COPY_FIELD;
+use super::upload::SenderKind;
 use super::{DataNode, copy, upload};
 use crate::blocking::{IntoFault as _, blocking};
 use crate::calls::Call;
@@ -66,11 +68,16 @@ impl Service for DataNodeService {
         request: Request<Streaming<v1::ChunkFrame>>,
     ) -> Answer<Self::UploadChunkStreamStream> {
         let call = Call::of(&request)?;
+        let sender = if request.metadata().contains_key(COPY_FIELD) {
+            SenderKind::DataNode
+        } else {
+            SenderKind::Client
+        };
         let (node, stream) = (Arc::clone(&self.node), request.into_inner());
         let tasks = &self.node.tasks;
         let receiving = call.clone();
         let acks = tasks.answer(call, move |sink| {
-            upload::receive(node, receiving, stream, sink)
+            upload::receive(node, receiving, sender, stream, sink)
         });
         Ok(Response::new(acks))
     }

@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, watch};
 use tonic::Streaming;
 
 use super::DataNode;
+use super::peers::PaidFrame;
 use super::places::Place;
 use super::replication::{CopyPlan, Replication};
 use super::transfers::Announced;
@@ -37,6 +38,14 @@ pub(super) const TELL_INTERVAL: Duration = Duration::from_secs(5);
 const PLACE_WAIT_MAX: Duration = Duration::from_secs(10 * 60);
 /// Frames between the stream and the disk.
 pub(super) const FRAMES_WAITING_MAX: usize = 4;
+
+/// Who sends a chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SenderKind {
+    Client,
+    /// It makes a copy.
+    DataNode,
+}
 
 /// Answers an announcement: a session to stream under, or that the chunk is here already.
 pub(super) async fn prepare(
@@ -99,11 +108,12 @@ async fn is_present(node: &DataNode, call: &Call, announced: Announced) -> Resul
 pub(super) async fn receive(
     node: Arc<DataNode>,
     call: Call,
+    sender: SenderKind,
     mut stream: Streaming<v1::ChunkFrame>,
     sink: Sink<v1::ChunkAck>,
 ) -> Result<(), Fault> {
     // The place comes first: an upload that waits for one has nothing in memory.
-    let place = wait_for_place(&node, &call, &sink).await?;
+    let place = wait_for_place(&node, &call, sender, &sink).await?;
     let Some(first) = next_in_time(&place, &mut stream).await? else {
         return Err(Fault::new(FaultKind::Invalid, "a stream without frames"));
     };
@@ -131,11 +141,17 @@ pub(super) async fn receive(
 async fn wait_for_place(
     node: &DataNode,
     call: &Call,
+    sender: SenderKind,
     sink: &Sink<v1::ChunkAck>,
 ) -> Result<Place, Fault> {
     let started = node.clock.monotonic();
     let mut told = started;
-    let taking = node.places.take(&call.connection().uploads);
+    let taking = async {
+        match sender {
+            SenderKind::Client => node.places.take(&call.connection().uploads).await,
+            SenderKind::DataNode => node.places.take_for_copy().await,
+        }
+    };
     let mut taking = std::pin::pin!(taking);
     loop {
         tokio::select! {
@@ -210,7 +226,7 @@ struct Upload {
     copies: Replication,
     sink: Sink<v1::ChunkAck>,
     call: Call,
-    disk: mpsc::Sender<(Bytes, Held)>,
+    disk: mpsc::Sender<(Bytes, Arc<Held>)>,
     written: watch::Receiver<u64>,
     stored: tokio::task::JoinHandle<Result<StoredChunk, Fault>>,
 }
@@ -250,11 +266,16 @@ impl Upload {
             Received::Repeated => {}
             Received::Bytes(bytes) => {
                 // The message that it came in is not paid for any more once the next one is asked for.
-                let held = self.call.account().take_more(bytes.len()).await?;
-                if self.disk.send((bytes, held)).await.is_err() {
+                let held = Arc::new(self.call.account().take_more(bytes.len()).await?);
+                if self.disk.send((bytes, Arc::clone(&held))).await.is_err() {
                     return Err(self.disk_fault().await);
                 }
-                self.copies.forward(&frame).await;
+                self.copies
+                    .forward(PaidFrame {
+                        frame,
+                        held: Some(held),
+                    })
+                    .await;
             }
         }
         if self.receiver.is_complete() {
@@ -349,7 +370,7 @@ pub(super) fn joined(
 pub(super) fn write(
     store: &dyn ChunkStore,
     announced: Announced,
-    mut frames: mpsc::Receiver<(Bytes, Held)>,
+    mut frames: mpsc::Receiver<(Bytes, Arc<Held>)>,
     progress: &watch::Sender<u64>,
 ) -> Result<StoredChunk, ChunkStoreError> {
     let mut writer = store.begin(announced.chunk, announced.len)?;

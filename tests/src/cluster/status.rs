@@ -83,8 +83,7 @@ impl Cluster {
         let address = self.address_of(number);
         let _ = self.wait_for(limit, |status| {
             let nodes = status["nodes"].as_array().expect("a list");
-            let is_silent =
-                |node: &Value| matches!(node["state"].as_str(), Some("suspect" | "offline"));
+            let is_silent = |node: &Value| node["state"] == "offline";
             nodes
                 .iter()
                 .any(|node| node["address"] == address && is_silent(node))

@@ -338,7 +338,10 @@ impl GrpcRemote {
                         return Ok(bytes);
                     }
                     Err(error) => {
-                        nodes.failed(&node);
+                        // One that does not have the chunk any more is as good as before for others.
+                        if error.is_retryable() {
+                            nodes.failed(&node);
+                        }
                         failure = of_datanode(error, self.address());
                     }
                 },
