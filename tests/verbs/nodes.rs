@@ -154,6 +154,8 @@ fn only_copies_are_given_up_by_force_alone() {
         "{forced}"
     );
     assert_eq!(cluster.nodes().len(), 0);
+    let missing = |status: &serde_json::Value| status["missing"] == FILES;
+    let _ = cluster.wait_for(LIMIT, missing);
 }
 
 #[test]

@@ -55,9 +55,7 @@ fn missing(count: u64, nodes: &[ClusterNode]) -> [String; 2] {
     let chunks = counted(count, "chunk");
     let is_silent = |node: &&ClusterNode| node.state == NodeState::Offline;
     let advice = match nodes.iter().filter(is_silent).count() as u64 {
-        0 => {
-            "Import the files that were in them again: docs/operations.md, lost chunks.".to_owned()
-        }
+        0 => "Start a datanode that has them, or import the files again.".to_owned(),
         1 => "One datanode is offline: start it.".to_owned(),
         silent => format!("{silent} datanodes are offline: start them."),
     };

@@ -64,7 +64,7 @@ fn missing_chunks_are_told_first_and_plainly() {
     let first = |status: &ClusterStatus| verdict(status)[..2].join(" ");
     let told = first(&status);
     assert!(told.starts_with("1 chunk is MISSING"), "{told}");
-    assert!(told.contains("Import"), "{told}");
+    assert!(told.contains("import the files again"), "{told}");
     status.nodes[0].state = NodeState::Offline;
     assert!(first(&status).ends_with("One datanode is offline: start it."));
 }
