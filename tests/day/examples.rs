@@ -115,6 +115,12 @@ fn typed(world: &World, work: &Path, example: &Example) -> Run {
     Run::of(command)
 }
 
+/// Returns true for what drains or removes a datanode, or watches until it is interrupted.
+fn needs_cluster(line: &str) -> bool {
+    let words = ["node drain", "node undrain", "node remove", "--watch"];
+    words.iter().any(|word| line.contains(word))
+}
+
 #[test]
 fn every_example_of_the_help_does_what_it_says() {
     in_namespace(
@@ -126,6 +132,8 @@ fn every_example_of_the_help_does_what_it_says() {
             // What starts a server is README's test; what deletes the project comes last.
             examples.retain(|example| !example.line.starts_with("lfsfsd"));
             examples.retain(|example| example.command != "lfsfs");
+            // These need a cluster, and have tests of their own.
+            examples.retain(|example| !needs_cluster(&example.line));
             examples.sort_by_key(|example| example.command.ends_with("delete"));
             for example in &examples {
                 reset(&world, &work, example);

@@ -279,7 +279,8 @@ fn questions(world: &World) -> Vec<Vec<String>> {
 
 /// Returns whether the check found something. It says what that is, and its exit code says so too.
 fn assert_told(check: &Run, what: &str) -> bool {
-    assert!(!check.stderr().contains("panicked"), "{what}: {check:?}");
+    // A panic of the engine that was caught is told as damage, without the words of one that was not.
+    assert!(!check.stderr().contains("panicked at"), "{what}: {check:?}");
     let out = check.stdout();
     if check.code() == Some(0) {
         let is_clean = out.trim_end().ends_with(": 0 findings");

@@ -19,7 +19,8 @@ struct Servers {
 impl Servers {
     fn start() -> Self {
         let mut world = World::without_server();
-        let coordinator = start(&world, "coordinator", &[]);
+        // There is one datanode.
+        let coordinator = start(&world, "coordinator", &["--replication", "1"]);
         let address = address_of(&coordinator);
         world.set_address(&address);
         let datanode = start(&world, "datanode", &["--coordinator", &address]);

@@ -34,6 +34,7 @@ impl Timing {
     /// is offline, and suspect before that.
     pub fn with_lost_after(lost_after: Duration) -> Self {
         let default = Self::default();
+        let lost_after = lost_after.max(SUSPECT_LEAST);
         Self {
             // Heartbeats come every two seconds, and may be late.
             suspect_after: default

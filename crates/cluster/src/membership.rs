@@ -200,13 +200,15 @@ impl Membership {
         let Some(heard) = self.members.get(&id) else {
             return Standing::Lost;
         };
+        if heard.silence(now) >= self.timing.lost_after {
+            return Standing::Lost;
+        }
         match heard.state_at(now, &self.timing) {
             MemberState::Available | MemberState::Suspect if heard.member.is_draining => {
                 Standing::Draining
             }
             MemberState::Available | MemberState::Suspect => Standing::Live,
-            MemberState::Offline if heard.silence(now) < self.timing.lost_after => Standing::Silent,
-            MemberState::Offline => Standing::Lost,
+            MemberState::Offline => Standing::Silent,
         }
     }
 

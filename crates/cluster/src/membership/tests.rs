@@ -53,6 +53,23 @@ fn silence_makes_a_node_suspect_then_offline_and_a_heartbeat_brings_it_back() {
     assert_eq!(state(&table, 1), MemberState::Available);
 }
 
+/// A scan that begins when copies count no more must see that they do.
+#[test]
+fn copies_count_no_more_from_the_moment_at_which_that_is_told() {
+    for seconds in [1, 4, 7, 30, 300] {
+        let timing = Timing::with_lost_after(Duration::from_secs(seconds));
+        let start = Instant::now();
+        let mut table = Membership::new(timing);
+        table.register(member(1, 1), start);
+        let told = (0..400).find(|silence| table.tick(start + Duration::from_secs(*silence)));
+        let told = Duration::from_secs(told.expect("it is told"));
+        let standing = table.standing(NodeId([1; 16]), start + told);
+        assert_eq!(standing, Standing::Lost, "{seconds}");
+        let earlier = start + told - Duration::from_secs(1);
+        assert_ne!(table.standing(NodeId([1; 16]), earlier), Standing::Lost);
+    }
+}
+
 #[test]
 fn a_node_of_an_earlier_coordinator_has_time_to_come_back() {
     let start = Instant::now();
