@@ -178,7 +178,7 @@ impl Scene {
             let status = server.wait(START_TIMEOUT).expect("lfsfsd ends");
             let text = server.output();
             assert_eq!(status.code(), Some(1), "{what}: {text}");
-            assert!(!text.contains("panicked"), "{what}: {text}");
+            assert!(!text.contains("panicked at"), "{what}: {text}");
             let advised = text.contains("lfsfsd check") || text.contains("from a backup");
             assert!(advised, "no advice, {what}: {text}");
             return Outcome::Refused;
@@ -192,7 +192,7 @@ impl Scene {
         let ended = server.terminate(Duration::from_secs(30));
         assert!(ended.is_ok(), "{what}: {}", server.output());
         let text = server.output();
-        assert!(!text.contains("panicked"), "{what}: {text}");
+        assert!(!text.contains("panicked at"), "{what}: {text}");
         outcome
     }
 
