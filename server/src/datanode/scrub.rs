@@ -64,18 +64,32 @@ async fn scrub_page(
     pass: &mut Pass,
 ) -> Result<Option<ChunkId>, Fault> {
     let store = Arc::clone(&node.store);
-    let (page, stats) = blocking(move || {
-        Ok::<_, lfsfs_chunk_store::ChunkStoreError>((store.list(after, PAGE)?, store.stats()?))
-    })
-    .await?;
-    let mean = u32::try_from(stats.chunks.max(1)).unwrap_or(u32::MAX);
+    let page = blocking(move || store.list(after, PAGE)).await?;
     for chunk in &page {
         pass.chunks += 1;
         if !node.is_whole(*chunk).await? {
             pass.damaged += 1;
         }
-        // Chunks have about the same length.
-        tokio::time::sleep(node.scrub_period / mean).await;
+        rest(node).await?;
     }
     Ok(page.last().copied())
+}
+
+/// Waits for the part of the period that one chunk has; chunks have about the same length. Many may come
+/// meanwhile, so it looks again from time to time.
+async fn rest(node: &DataNode) -> Result<(), Fault> {
+    let started = node.clock.monotonic();
+    loop {
+        let store = Arc::clone(&node.store);
+        let stats = blocking(move || store.stats()).await?;
+        let count = u32::try_from(stats.chunks.max(1)).unwrap_or(u32::MAX);
+        let waited = node.clock.monotonic().saturating_duration_since(started);
+        let Some(left) = (node.scrub_period / count).checked_sub(waited) else {
+            return Ok(());
+        };
+        if left.is_zero() {
+            return Ok(());
+        }
+        tokio::time::sleep(left.min(REST)).await;
+    }
 }
