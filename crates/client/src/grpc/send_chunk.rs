@@ -1,5 +1,7 @@
 //! One chunk on its way to a datanode.
 
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use lfsfs_proto::convert::{id, required};
 use lfsfs_proto::v1;
@@ -31,6 +33,8 @@ struct Slot {
     copies_min: u32,
 }
 
+/// A datanode that fails so soon is followed by another one at once.
+const AT_ONCE: Duration = Duration::from_secs(2);
 /// How many datanodes are tried at once, before the caller waits for one of them.
 const SLOTS_TRIED: usize = 3;
 
@@ -44,6 +48,7 @@ pub(super) async fn send_chunk(
     bytes: Bytes,
 ) -> Result<u64, RemoteError> {
     let mut failure = None;
+    let started = Instant::now();
     for _ in 0..SLOTS_TRIED {
         let avoid = connections.nodes.to_avoid();
         let slot = plan(connections, project, &avoid).await?;
@@ -54,6 +59,10 @@ pub(super) async fn send_chunk(
         match send_to(connections, slot, chunk, bytes.clone()).await {
             Err(error) if error.is_retryable() => {
                 connections.nodes.refused(node);
+                // After a silence the caller's deadline has come, and the retry of calls decides.
+                if started.elapsed() > AT_ONCE {
+                    return Err(error);
+                }
                 failure = Some(error);
             }
             ended => return ended,
