@@ -37,7 +37,7 @@ pub(crate) use self::disk::DiskGuard;
 pub(crate) use self::fs_service::FsService;
 use self::plans::Plans;
 use self::sessions::CommitSessions;
-use self::slots::{Slot, Slots};
+use self::slots::Slots;
 use crate::blocking::{IntoFault, blocking};
 use crate::datanodes::Datanodes;
 use crate::ids::random_id;
@@ -237,19 +237,16 @@ impl Coordinator {
         let slot = || {
             let id = random_id()?;
             let nodes = self.nodes_for(replication, avoid)?;
-            let slot = Slot {
-                project: project.id,
+            let stored = StoredFor {
+                project: Some(project.id),
                 copies: replication.copies,
                 copies_min: replication.copies_min,
             };
-            self.slots().add(id, slot);
-            let (primary, others) = nodes
-                .split_first()
-                .map_or((None, &[][..]), |(primary, others)| (Some(primary), others));
+            self.slots().add(id, stored);
             Ok(v1::Slot {
                 id: id.as_bytes().to_vec(),
-                primary: primary.map(nodes::message),
-                replicas: nodes::messages(others),
+                primary: nodes.first().map(nodes::message),
+                replicas: nodes::messages(nodes.get(1..).unwrap_or_default()),
                 len_max: lfsfs_types::limits::CHUNK_LEN_MAX,
                 copies: replication.copies,
                 copies_min: replication.copies_min,
@@ -260,18 +257,11 @@ impl Coordinator {
 
     /// Returns for what a chunk was stored that a datanode has for a slot.
     fn stored_for(&self, slot: Option<SessionId>) -> StoredFor {
-        match slot.and_then(|slot| self.slots().find(slot)) {
-            Some(slot) => StoredFor {
-                project: Some(slot.project),
-                copies: slot.copies,
-                copies_min: slot.copies_min,
-            },
-            None => StoredFor {
-                project: None,
-                copies: 0,
-                copies_min: self.replication.copies_min,
-            },
-        }
+        let planned = slot.and_then(|slot| self.slots().find(slot));
+        planned.unwrap_or(StoredFor {
+            copies_min: self.replication.copies_min,
+            ..StoredFor::default()
+        })
     }
 
     /// Returns the nodes that a chunk can go to, and a few to spare.

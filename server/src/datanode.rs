@@ -6,6 +6,7 @@
 mod agent;
 mod copy;
 mod download;
+mod frames;
 mod peers;
 mod places;
 mod replication;

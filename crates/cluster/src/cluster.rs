@@ -314,9 +314,10 @@ impl Cluster {
             if scan.pass == Pass::All {
                 scan.summary.count(&assessment);
             }
-            let rank = rank(&assessment);
-            if rank.is_some_and(|rank| scan.pass == Pass::All || rank <= 1) {
-                self.repairs.note(copies, rank.unwrap_or_default());
+            if let Some(rank) = rank(&assessment)
+                && (scan.pass == Pass::All || rank <= 1)
+            {
+                self.repairs.note(copies, rank);
             }
         }
         scan.is_reading = false;

@@ -6,57 +6,52 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use lfsfs_types::{ProjectId, SessionId};
+use lfsfs_metadata::StoredFor;
+use lfsfs_types::SessionId;
 
 /// Most slots that are remembered; the oldest go first. A client takes a slot when its chunk is ready
 /// to be sent, so few are under way.
 const SLOTS_MAX: usize = 65_536;
 
-/// For what a slot was planned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Slot {
-    pub(super) project: ProjectId,
-    pub(super) copies: u32,
-    pub(super) copies_min: u32,
-}
-
 /// The slots that were planned last.
 #[derive(Debug, Default)]
 pub(super) struct Slots {
-    planned: HashMap<SessionId, Slot>,
+    planned: HashMap<SessionId, StoredFor>,
     /// In the order of their planning.
     order: VecDeque<SessionId>,
 }
 
 impl Slots {
     /// Remembers a new slot.
-    pub(super) fn add(&mut self, id: SessionId, slot: Slot) {
+    pub(super) fn add(&mut self, id: SessionId, stored: StoredFor) {
         if self.order.len() == SLOTS_MAX
             && let Some(oldest) = self.order.pop_front()
         {
             self.planned.remove(&oldest);
         }
-        self.planned.insert(id, slot);
+        self.planned.insert(id, stored);
         self.order.push_back(id);
     }
 
     /// Returns for what a slot was planned, if that is still known. It stays known: the receipt of a chunk
     /// may come again, and comes from each node that has it.
-    pub(super) fn find(&self, id: SessionId) -> Option<Slot> {
+    pub(super) fn find(&self, id: SessionId) -> Option<StoredFor> {
         self.planned.get(&id).copied()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use lfsfs_types::ProjectId;
+
     use super::*;
 
     #[test]
     fn the_oldest_slots_are_forgotten_first() {
         let mut slots = Slots::default();
         let id = |number: usize| SessionId((number as u128).to_be_bytes());
-        let slot = Slot {
-            project: ProjectId([1; 16]),
+        let slot = StoredFor {
+            project: Some(ProjectId([1; 16])),
             copies: 3,
             copies_min: 2,
         };

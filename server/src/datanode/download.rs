@@ -12,8 +12,8 @@ use lfsfs_transfer::Frame;
 use lfsfs_types::limits::{FRAME_LEN_DEFAULT, FRAME_LEN_MAX};
 use lfsfs_types::{ChunkId, SessionId};
 
-use super::DataNode;
 use super::truth::is_loss;
+use super::{DataNode, frames};
 use crate::blocking::{IntoFault as _, blocking};
 use crate::ids::random_id;
 use crate::streams::Sink;
@@ -88,21 +88,11 @@ impl Download {
             if frame.as_ref().is_err_and(is_loss) {
                 self.node.look_again(self.chunk).await;
             }
-            sink.send_held(self.message(frame?), held).await?;
+            let message = frames::message(self.session.clone(), self.chunk, frame?);
+            sink.send_held(message, held).await?;
             offset = end;
         }
         Ok(())
-    }
-
-    fn message(&self, frame: Frame) -> v1::ChunkFrame {
-        v1::ChunkFrame {
-            session_id: self.session.clone(),
-            chunk_id: self.chunk.as_bytes().to_vec(),
-            data: frame.data,
-            offset: frame.offset,
-            is_final: frame.is_final,
-            partial_checksum: frame.checksum.as_bytes().to_vec(),
-        }
     }
 }
 

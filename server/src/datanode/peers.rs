@@ -12,16 +12,17 @@ use lfsfs_proto::status::{Fault, FaultKind};
 use lfsfs_proto::v1;
 use lfsfs_transfer::{DownloadReceiver, Frame, Pace, SendWindow, TransferError};
 use lfsfs_types::limits::FRAME_LEN_DEFAULT;
-use lfsfs_types::{ChunkId, SessionId, Sha256};
+use lfsfs_types::{ChunkId, SessionId};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataValue;
 use tonic::{Request, Streaming};
 
+use super::frames;
 use super::transfers::Announced;
 use crate::blocking::{IntoFault as _, blocking};
 use crate::budget::Held;
-use crate::datanodes::{Client, Datanodes, message_within};
+use crate::datanodes::{Client, Datanodes, message_within, within};
 
 /// How long another datanode may be silent.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
@@ -127,8 +128,8 @@ impl Sender<'_> {
                     Some(frame) => next = Some(frame),
                     None => return Err(self.broken("the chunk was not sent to its end")),
                 },
-                ack = tokio::time::timeout(SILENCE_MAX, acks.message()) => {
-                    if self.take_ack(ack)? {
+                ack = within(self.address, SILENCE_MAX, acks.message()) => {
+                    if self.take_ack(ack?)? {
                         return Ok(());
                     }
                 }
@@ -142,14 +143,8 @@ impl Sender<'_> {
         self.unacknowledged.push_back((end, held));
         self.window.sent(frame.data.len());
         self.left = self.left.saturating_sub(frame.data.len() as u64);
-        let message = v1::ChunkFrame {
-            session_id: self.session.as_bytes().to_vec(),
-            chunk_id: self.chunk.as_bytes().to_vec(),
-            data: frame.data,
-            offset: frame.offset,
-            is_final: frame.is_final,
-            partial_checksum: frame.checksum.as_bytes().to_vec(),
-        };
+        let session = self.session.as_bytes().to_vec();
+        let message = frames::message(session, self.chunk, frame);
         if let Some(outgoing) = &self.outgoing {
             // A stream that ended early says why in its acknowledgements.
             drop(outgoing.send(message).await);
@@ -160,12 +155,7 @@ impl Sender<'_> {
     }
 
     /// Takes an acknowledgement. Returns true if it is the last one.
-    fn take_ack(
-        &mut self,
-        ack: Result<Result<Option<v1::ChunkAck>, tonic::Status>, tokio::time::error::Elapsed>,
-    ) -> Result<bool, Fault> {
-        let ack = ack.map_err(|_| self.broken("it was silent for too long"))?;
-        let ack = ack.map_err(|status| Fault::from_status(&status))?;
+    fn take_ack(&mut self, ack: Option<v1::ChunkAck>) -> Result<bool, Fault> {
         let ack = ack.ok_or_else(|| self.broken("the stream of acknowledgements ended"))?;
         if !ack.success {
             return Err(Fault::new(FaultKind::Unavailable, ack.message));
@@ -248,22 +238,12 @@ impl Incoming {
 
     /// Returns the next bytes, checked; none at the end of the chunk.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
-        let message = crate::datanodes::within(&self.address, SILENCE_MAX, self.stream.message());
+        let message = within(&self.address, SILENCE_MAX, self.stream.message());
         let Some(message) = message.await? else {
             self.receiver.finish().map_err(TransferError::into_fault)?;
             return Ok(None);
         };
-        let checksum = id(
-            "partial_checksum",
-            &message.partial_checksum,
-            Sha256::from_slice,
-        );
-        let frame = Frame {
-            offset: message.offset,
-            data: message.data,
-            is_final: message.is_final,
-            checksum: checksum.map_err(ProtocolError::into_fault)?,
-        };
+        let frame = frames::frame(message).map_err(ProtocolError::into_fault)?;
         let received = self.receiver.receive(frame);
         received.map(Some).map_err(TransferError::into_fault)
     }

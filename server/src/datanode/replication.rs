@@ -90,13 +90,6 @@ impl Replication {
         }
     }
 
-    /// Begins to send the chunk, which is here, from this disk.
-    pub(super) fn begin_from_disk(&mut self) {
-        for _ in 1..self.plan.copies_min {
-            self.send_from_disk();
-        }
-    }
-
     /// Passes a frame on.
     pub(super) async fn forward(&mut self, frame: PaidFrame) {
         let mut live = Vec::with_capacity(self.live.len());

@@ -70,10 +70,7 @@ impl DataNode {
         slot: Option<SessionId>,
         stored: &StoredChunk,
     ) -> Result<(), Fault> {
-        let chunk = stored.info.id;
-        let _lock = self.chunk_locks.lock(chunk).await;
-        let store = Arc::clone(&self.store);
-        blocking(move || store.open(chunk).map(drop)).await?;
+        let _lock = self.chunk_locks.lock(stored.info.id).await;
         self.report(slot, stored).await
     }
 
@@ -99,6 +96,7 @@ impl DataNode {
         Ok(true)
     }
 
+    /// Reports a chunk, which must be here.
     async fn report(&self, slot: Option<SessionId>, stored: &StoredChunk) -> Result<(), Fault> {
         let chunk = stored.info.id;
         // Of before the report: what happens to the file from now on must be seen.

@@ -13,15 +13,15 @@ use lfsfs_transfer::{
     CHUNK_TIME_MAX, Frame, Pace, RATE_FAIR, RATE_MIN, Received, TransferError, UploadReceiver,
 };
 use lfsfs_types::limits::FRAME_LEN_MAX;
-use lfsfs_types::{ChunkId, SessionId, Sha256};
+use lfsfs_types::{ChunkId, SessionId};
 use tokio::sync::{mpsc, watch};
 use tonic::Streaming;
 
-use super::DataNode;
 use super::peers::PaidFrame;
 use super::places::Place;
 use super::replication::{CopyPlan, Replication};
 use super::transfers::Announced;
+use super::{DataNode, frames};
 use crate::blocking::{IntoFault as _, blocking};
 use crate::budget::Held;
 use crate::calls::Call;
@@ -64,8 +64,7 @@ pub(super) async fn prepare(
     let plan = CopyPlan::of(&request);
     if is_present(node, call, announced).await? {
         // Other nodes may not have it yet: the client may have gone when it sent the chunk before.
-        let mut copies = Replication::new(node, announced, plan);
-        copies.begin_from_disk();
+        let copies = Replication::new(node, announced, plan);
         copies.finish(|| std::future::ready(Ok(()))).await?;
         answer.present = true;
         return Ok(answer);
@@ -302,17 +301,7 @@ impl Upload {
             let text = "a frame of another session or chunk";
             return Err(Fault::new(FaultKind::Invalid, text));
         }
-        let checksum = id(
-            "partial_checksum",
-            &message.partial_checksum,
-            Sha256::from_slice,
-        );
-        Ok(Frame {
-            offset: message.offset,
-            data: message.data,
-            is_final: message.is_final,
-            checksum: checksum.map_err(ProtocolError::into_fault)?,
-        })
+        frames::frame(message).map_err(ProtocolError::into_fault)
     }
 
     async fn acknowledge(&self) -> Result<(), Fault> {
