@@ -8,6 +8,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
+use lfsfs_testkit::chunks;
 use lfsfs_testkit::compare::{CompareOptions, compare_trees};
 use lfsfs_testkit::process::Program;
 use lfsfs_testkit::tempdir::TempDir;
@@ -202,7 +203,7 @@ impl ClusterDemo {
     /// Shows how the chunks lie on the datanodes that run.
     fn show_copies(&self) -> anyhow::Result<()> {
         let chunks = self.copies().len();
-        let on = |number: &usize| chunks_in(&self.node_data(*number)).len().to_string();
+        let on = |number: &usize| chunks::names_in(&self.node_data(*number)).len().to_string();
         let counts: Vec<_> = self.nodes.keys().map(on).collect();
         screen::line(&format!(
             "  {chunks} chunks; datanodes that run have {}",
@@ -212,10 +213,10 @@ impl ClusterDemo {
 
     /// Returns how many of the running datanodes have each chunk that there is.
     fn copies(&self) -> BTreeMap<String, usize> {
-        let all = (0..=NODES).flat_map(|number| chunks_in(&self.node_data(number)));
+        let all = (0..=NODES).flat_map(|number| chunks::names_in(&self.node_data(number)));
         let mut copies: BTreeMap<_, _> = all.map(|chunk| (chunk, 0)).collect();
         for number in self.nodes.keys() {
-            for chunk in chunks_in(&self.node_data(*number)) {
+            for chunk in chunks::names_in(&self.node_data(*number)) {
                 *copies.entry(chunk).or_default() += 1;
             }
         }
@@ -229,13 +230,4 @@ impl ClusterDemo {
             false => screen::line(&format!("NOT SO: {claim}")),
         }
     }
-}
-
-fn chunks_in(data: &Path) -> Vec<String> {
-    let entries = |dir: &Path| fs::read_dir(dir).into_iter().flatten().flatten();
-    let prefixes = entries(&data.join("chunks")).filter(|it| it.file_name().len() == 2);
-    let files = prefixes.flat_map(|prefix| entries(&prefix.path()));
-    files
-        .filter_map(|file| file.file_name().into_string().ok())
-        .collect()
 }

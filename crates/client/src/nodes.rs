@@ -33,7 +33,7 @@ pub struct ClusterNode {
     pub id: NodeId,
     /// host:port where clients reach it.
     pub address: String,
-    /// What it shares with nodes that fail together with it; empty if nothing is told.
+    /// What it shares with nodes that fail together with it; empty if its operator named nothing.
     pub zone: String,
     /// Whether it answers.
     pub state: NodeState,

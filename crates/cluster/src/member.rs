@@ -65,7 +65,8 @@ pub struct Member {
     pub address: String,
     /// Raised by each registration.
     pub generation: u64,
-    /// What it shares with nodes that fail together with it, such as a rack; empty if nothing is told.
+    /// What it shares with nodes that fail together with it, such as a rack; empty if its operator named
+    /// nothing.
     pub zone: String,
     /// Bytes that it may use.
     pub capacity: u64,

@@ -1,7 +1,7 @@
 //! A cluster in memory: real decisions, and a clock, disks and a network that are made up.
 //!
 //! Nodes join, stop, lose their disks, fill up, come back; the coordinator stops between any two steps
-//! and another one begins with what is in the rows. Whatever the order:
+//! and another one begins with what is in the rows. In whatever order that happens:
 //!
 //! - a chunk that was acknowledged has a copy on a disk, as long as fewer disks are lost before repair than
 //!   a write waits for;

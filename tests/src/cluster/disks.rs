@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
+use lfsfs_testkit::chunks;
 use lfsfs_testkit::process::Program;
 
 use super::Cluster;
@@ -22,11 +23,7 @@ impl Cluster {
     /// Returns the files of the chunks that a datanode has.
     #[must_use]
     pub fn chunk_files(&self, number: usize) -> Vec<PathBuf> {
-        let chunks = self.nodes[number].data.join("chunks");
-        let names = chunks_in(&chunks).into_iter();
-        names
-            .map(|name| chunks.join(&name[..2]).join(name))
-            .collect()
+        chunks::files_in(&self.nodes[number].data)
     }
 
     /// Returns how many copies of each chunk are on the disks.
@@ -34,7 +31,7 @@ impl Cluster {
     pub fn copies(&self) -> BTreeMap<String, usize> {
         let mut copies = BTreeMap::new();
         for node in &self.nodes {
-            for chunk in chunks_in(&node.data.join("chunks")) {
+            for chunk in chunks::names_in(&node.data) {
                 *copies.entry(chunk).or_default() += 1;
             }
         }
@@ -58,13 +55,4 @@ impl Cluster {
                 .unwrap_or_default()
         );
     }
-}
-
-fn chunks_in(chunks: &Path) -> Vec<String> {
-    let entries = |dir: &Path| fs::read_dir(dir).into_iter().flatten().flatten();
-    let prefixes = entries(chunks).filter(|it| it.file_name().len() == 2);
-    let files = prefixes.flat_map(|prefix| entries(&prefix.path()));
-    files
-        .filter_map(|file| file.file_name().into_string().ok())
-        .collect()
 }

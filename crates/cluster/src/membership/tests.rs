@@ -46,7 +46,7 @@ fn silence_makes_a_node_suspect_then_offline_and_a_heartbeat_brings_it_back() {
     }
     let lost = start + TIMING.lost_after;
     assert!(table.tick(lost), "its copies count no more");
-    assert!(!table.tick(lost), "that is told once");
+    assert!(!table.tick(lost), "the table tells that once");
     assert_eq!(table.standing(NodeId([1; 16]), lost), Standing::Lost);
     assert_eq!(table.heartbeat(&member(1, 1), lost), Beat::Back);
     assert_eq!(table.heartbeat(&member(1, 1), lost), Beat::Known);
@@ -62,7 +62,7 @@ fn copies_count_no_more_from_the_moment_at_which_that_is_told() {
         let mut table = Membership::new(timing);
         table.register(member(1, 1), start);
         let told = (0..400).find(|silence| table.tick(start + Duration::from_secs(*silence)));
-        let told = Duration::from_secs(told.expect("it is told"));
+        let told = Duration::from_secs(told.expect("the table tells it"));
         let standing = table.standing(NodeId([1; 16]), start + told);
         assert_eq!(standing, Standing::Lost, "{seconds}");
         let earlier = start + told - Duration::from_secs(1);
