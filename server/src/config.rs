@@ -75,6 +75,8 @@ pub struct ClusterSettings {
     pub repair_after: Duration,
     /// Bytes a second that all repair together may move.
     pub repair_rate: u64,
+    /// By how many hundredths the used parts of datanodes may differ before chunks move.
+    pub rebalance_above: u8,
     /// What fails together with this datanode, such as a rack; empty if that is not told.
     pub zone: String,
     /// Bytes that chunks may take on this datanode; 0 means what the disk has.
@@ -92,6 +94,7 @@ impl Default for ClusterSettings {
             placement: Placement::default(),
             repair_after: Duration::from_secs(300),
             repair_rate: 200_000_000,
+            rebalance_above: 10,
             zone: String::new(),
             capacity: 0,
             scrub_period: Duration::from_secs(14 * 24 * 3600),

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use futures::Stream;
 use lfsfs_chunk_store::DiskChunkStore;
-use lfsfs_cluster::{ClusterConfig, RepairLimits, Timing};
+use lfsfs_cluster::{ClusterConfig, RepairLimits, Timing, Tolerance};
 use lfsfs_common::clock::{Clock, SystemClock};
 use lfsfs_common::random::random_bytes;
 use lfsfs_meta_store::OpenOptions;
@@ -431,6 +431,7 @@ fn cluster_config(settings: &ClusterSettings) -> Result<ClusterConfig, ServerErr
         placement: settings.placement,
         repair: RepairLimits {
             bytes_per_second: settings.repair_rate,
+            tolerance: Tolerance::percent(settings.rebalance_above),
             ..RepairLimits::default()
         },
         seed: u64::from_le_bytes(*first),

@@ -12,7 +12,7 @@ use crate::support::put;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 18] = [
     "chunks",
     "cluster_id",
     "copied",
@@ -21,11 +21,13 @@ const KEYS: [&str; 16] = [
     "copies_min",
     "failed",
     "missing",
+    "moved",
     "nodes",
     "over_replicated",
     "repairing",
     "scan_age_seconds",
     "scanning",
+    "to_move",
     "under_replicated",
     "waiting",
     "waiting_bytes",

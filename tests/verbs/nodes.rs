@@ -180,3 +180,29 @@ fn what_names_no_datanode_or_two_is_refused_with_candidates() {
         .collect();
     assert_eq!(states, ["available", "draining"]);
 }
+
+#[test]
+fn a_datanode_that_joins_gets_its_part() {
+    // An eighth of this is a chunk, so that each one counts.
+    const SMALL: &[&str] = &["--capacity", "60MiB"];
+    let mut cluster = Cluster::new(0, TWO_COPIES);
+    (0..2).for_each(|_| {
+        cluster.start_node(SMALL);
+    });
+    let world = &cluster.world;
+    let bytes = Numbers(1).bytes(22 << 20);
+    let file = world.path("file");
+    std::fs::write(&file, &bytes).expect("a file");
+    let _ = world.lfsfs(["project", "new", "app"]).ok();
+    let _ = put(world, &file, "app:file").ok();
+    cluster.wait_for_copies(2, LIMIT);
+    let joined = cluster.start_node(SMALL);
+    let _ = cluster.wait_for(LIMIT, |status| {
+        let is_idle = |key: &str| status[key] == 0;
+        status["moved"] != 0 && ["to_move", "waiting", "repairing"].into_iter().all(is_idle)
+    });
+    cluster.wait_for_copies(2, LIMIT);
+    assert!(!cluster.chunk_files(joined).is_empty());
+    let read = cluster.world.lfsfs(["cat", "app", "file"]);
+    assert!(read.stdout_bytes() == bytes, "{}", read.stderr());
+}

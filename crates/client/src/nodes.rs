@@ -73,14 +73,18 @@ pub struct ChunkScan {
 pub struct RepairStatus {
     /// Chunks that wait for a copy.
     pub waiting: u64,
+    /// Chunks that wait to move from a full datanode to an emptier one.
+    pub to_move: u64,
     /// Chunks that are being copied.
     pub copying: u64,
-    /// Bytes of both.
+    /// Bytes of all these.
     pub waiting_bytes: u64,
-    /// Chunks that were copied.
+    /// Chunks that were copied, those that moved too.
     pub copied: u64,
     /// Their bytes.
     pub copied_bytes: u64,
+    /// Chunks that moved.
+    pub moved: u64,
     /// Chunks whose copy failed.
     pub failed: u64,
 }
@@ -239,6 +243,8 @@ fn status(message: v1::GetClusterStatusResponse) -> Result<ClusterStatus, Remote
         scan,
         repair: RepairStatus {
             waiting: message.waiting,
+            to_move: message.to_move,
+            moved: message.moved,
             copying: message.copying,
             waiting_bytes: message.waiting_bytes,
             copied: message.copied,

@@ -11,7 +11,7 @@ use crate::copies::{Assessment, ChunkCopies};
 use crate::member::{Member, Timing};
 use crate::membership::{Beat, Membership, Standing};
 use crate::placement::{Placement, Wanted};
-use crate::repair::{CopyOrder, DropOrder, RepairFigures, RepairLimits, Repairs, rank};
+use crate::repair::{CopyOrder, DropOrder, RANK_MOVE, RepairFigures, RepairLimits, Repairs, rank};
 
 /// Time between two scans of all chunks if nothing happens.
 const SCAN_PERIOD: Duration = Duration::from_secs(3600);
@@ -309,15 +309,24 @@ impl Cluster {
         let Some(mut scan) = self.scan.take() else {
             return;
         };
+        let tolerance = self.config.repair.tolerance;
+        let may_move = scan.pass == Pass::All && self.members.is_uneven(tolerance, now);
         for copies in page {
             let assessment = copies.assess(&self.members, now);
             if scan.pass == Pass::All {
                 scan.summary.count(&assessment);
             }
-            if let Some(rank) = rank(&assessment)
-                && (scan.pass == Pass::All || rank <= 1)
-            {
-                self.repairs.note(copies, rank);
+            match rank(&assessment) {
+                Some(rank) if scan.pass == Pass::All || rank <= 1 => {
+                    self.repairs.note(copies, rank);
+                }
+                None if may_move
+                    && self.repairs.has_room_for_moves()
+                    && self.members.better_place(&copies, tolerance, now).is_some() =>
+                {
+                    self.repairs.note(copies, RANK_MOVE);
+                }
+                _ => {}
             }
         }
         scan.is_reading = false;

@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+mod balance;
 mod cluster;
 mod copies;
 mod member;
@@ -16,7 +17,10 @@ mod membership;
 mod placement;
 mod repair;
 pub mod select;
+#[cfg(test)]
+mod testing;
 
+pub use balance::Tolerance;
 pub use cluster::{Action, Cluster, ClusterConfig, Event, Summary};
 pub use copies::{Assessment, ChunkCopies};
 pub use member::{Member, MemberState, Timing};

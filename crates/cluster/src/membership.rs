@@ -172,6 +172,10 @@ impl Membership {
         self.members.get(&id).map(|heard| &heard.member)
     }
 
+    pub(crate) fn heard(&self, id: NodeId) -> Option<&Heard> {
+        self.members.get(&id)
+    }
+
     /// Returns the version of the table.
     pub const fn version(&self) -> u64 {
         self.version

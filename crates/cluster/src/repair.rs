@@ -6,14 +6,20 @@ use std::time::{Duration, Instant};
 use lfsfs_types::{ChunkId, NodeId};
 use rand::Rng;
 
+use crate::balance::Tolerance;
 use crate::copies::{Assessment, ChunkCopies};
 use crate::member::Member;
-use crate::membership::Membership;
+use crate::membership::{Membership, Standing};
 use crate::placement::{Placement, Wanted};
 
 /// How long a chunk waits after an attempt that failed; longer after each.
 const RETRY_FIRST: Duration = Duration::from_secs(2);
 const RETRY_LONGEST: Duration = Duration::from_secs(120);
+
+/// The place in the queue of chunks with too many copies: after all that have too few.
+const RANK_DROP: usize = usize::MAX - 1;
+/// That of chunks that could move. What moved must give up a copy first.
+pub(crate) const RANK_MOVE: usize = usize::MAX;
 
 /// After so many chunks whose nodes have enough to do, others are not looked at.
 const BUSY_MAX: usize = 100;
@@ -27,6 +33,8 @@ pub struct RepairLimits {
     pub bytes_per_second: u64,
     /// Chunks that wait at most; further ones are found by the next scan.
     pub waiting_max: usize,
+    /// By how much the used parts of nodes may differ before copies move.
+    pub tolerance: Tolerance,
 }
 
 impl Default for RepairLimits {
@@ -35,6 +43,7 @@ impl Default for RepairLimits {
             copies_per_node: 2,
             bytes_per_second: 200_000_000,
             waiting_max: 10_000,
+            tolerance: Tolerance::default(),
         }
     }
 }
@@ -66,16 +75,20 @@ pub struct DropOrder {
 /// What repair does, and did since its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RepairFigures {
-    /// Chunks that wait.
+    /// Chunks that wait because they have too few copies or too many.
     pub waiting: usize,
+    /// Chunks that wait to move from a full node to an emptier one.
+    pub to_move: usize,
     /// Chunks that are worked on.
     pub under_way: usize,
-    /// Bytes of both, each chunk once.
+    /// Bytes of all these, each chunk once.
     pub waiting_bytes: u64,
-    /// Chunks that were copied.
+    /// Chunks that were copied, those that moved too.
     pub copied: u64,
     /// Their bytes.
     pub copied_bytes: u64,
+    /// Chunks that were copied in order to move.
+    pub moved: u64,
     /// Orders that failed.
     pub failed: u64,
 }
@@ -85,6 +98,29 @@ pub struct RepairFigures {
 pub(crate) struct Orders {
     pub(crate) copies: Vec<CopyOrder>,
     pub(crate) drops: Vec<DropOrder>,
+}
+
+impl Orders {
+    fn add(&mut self, order: Order) {
+        match order {
+            Order::Copy(copy, _) => self.copies.push(copy),
+            Order::Drop(drop) => self.drops.push(drop),
+        }
+    }
+}
+
+/// What is to be done for one chunk.
+enum Order {
+    Copy(CopyOrder, End),
+    Drop(DropOrder),
+}
+
+/// Why nothing is done for a chunk.
+enum NotNow {
+    /// The nodes have enough to do.
+    Busy,
+    /// Nothing can be done, or needs to be.
+    Never,
 }
 
 /// Chunks with too few copies or too many.
@@ -118,9 +154,16 @@ struct Waiting {
 struct UnderWay {
     waiting: Waiting,
     nodes: Vec<NodeId>,
-    /// The node that has the chunk afterwards.
-    gains: Option<NodeId>,
-    loses: Option<NodeId>,
+    end: End,
+}
+
+/// What is different once an order was carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Gains(NodeId),
+    /// As above, so that another node can lose it.
+    Moves(NodeId),
+    Loses(NodeId),
 }
 
 impl Repairs {
@@ -141,8 +184,10 @@ impl Repairs {
     pub(crate) fn figures(&self) -> RepairFigures {
         let under_way = self.under_way.values().map(|it| &it.waiting);
         let all = self.waiting.values().chain(under_way);
+        let to_move = self.to_move();
         RepairFigures {
-            waiting: self.waiting.len(),
+            waiting: self.waiting.len() - to_move,
+            to_move,
             under_way: self.under_way.len(),
             waiting_bytes: all.map(|it| it.copies.len).sum(),
             ..self.done
@@ -159,6 +204,16 @@ impl Repairs {
 
     pub(crate) fn has_room(&self) -> bool {
         self.waiting.len() < self.limits.waiting_max
+    }
+
+    /// Moves leave room for what is more urgent, so that a scan never waits for them.
+    pub(crate) fn has_room_for_moves(&self) -> bool {
+        self.waiting.len() < self.limits.waiting_max / 2
+    }
+
+    fn to_move(&self) -> usize {
+        let moves = self.waiting.keys().rev();
+        moves.take_while(|(rank, _)| *rank == RANK_MOVE).count()
     }
 
     /// Notes a chunk that has something to be done. One that is more urgent takes the place of the least
@@ -212,44 +267,36 @@ impl Repairs {
             let Some(waiting) = self.take(key) else {
                 continue;
             };
-            match waiting.copies.assess(members, now) {
+            let copies = &waiting.copies;
+            let decided = match copies.assess(members, now) {
                 // What cannot be done is found again by the next scan.
-                Assessment::Enough | Assessment::Unreachable => {}
+                Assessment::Unreachable => Err(NotNow::Never),
+                Assessment::Enough => self.move_order(copies, members, now),
                 Assessment::TooFew { sources } => {
                     let wanted = Wanted {
                         count: usize::MAX,
-                        len: waiting.copies.len,
-                        holders: &waiting.copies.holders,
+                        len: copies.len,
+                        holders: &copies.holders,
                     };
                     let takers = members.choose(placement, wanted, random, now);
-                    match self.copy(&waiting.copies, sources, &takers) {
-                        Ok(order) => {
-                            self.begin(waiting, &order.from[..1], Some(order.to), None);
-                            self.budget = self.budget.saturating_sub(order.len);
-                            members.promise(order.to, order.len);
-                            orders.copies.push(order);
-                        }
-                        Err(NoCopy::Busy) => {
-                            busy += 1;
-                            self.put(key.0, waiting);
-                        }
-                        Err(NoCopy::NoPlace) => {}
+                    self.copy_order(copies, sources, &takers)
+                }
+                Assessment::TooMany { holders } => self.drop_order(copies, &holders, members),
+            };
+            match decided {
+                Ok(order) => {
+                    if let Order::Copy(copy, _) = &order {
+                        self.budget = self.budget.saturating_sub(copy.len);
+                        members.promise(copy.to, copy.len);
                     }
+                    self.begin(waiting, &order);
+                    orders.add(order);
                 }
-                Assessment::TooMany { holders } => {
-                    let Some(node) = self.fullest(&holders, members) else {
-                        busy += 1;
-                        self.put(key.0, waiting);
-                        continue;
-                    };
-                    let order = DropOrder {
-                        chunk: key.1,
-                        node,
-                        least: waiting.copies.wanted,
-                    };
-                    self.begin(waiting, &[], None, Some(node));
-                    orders.drops.push(order);
+                Err(NotNow::Busy) => {
+                    busy += 1;
+                    self.put(key.0, waiting);
                 }
+                Err(NotNow::Never) => {}
             }
         }
         orders
@@ -273,56 +320,90 @@ impl Repairs {
     }
 
     /// Returns the order for a copy; the takers and the sources that have enough to do are passed over.
+    fn copy_order(
+        &self,
+        copies: &ChunkCopies,
+        from: Vec<NodeId>,
+        takers: &[Member],
+    ) -> Result<Order, NotNow> {
+        if takers.is_empty() {
+            return Err(NotNow::Never);
+        }
+        let takers = takers.iter().map(|member| member.id);
+        let to = takers.into_iter().find(|id| self.is_free(*id));
+        let to = to.ok_or(NotNow::Busy)?;
+        let copy = self.copy(copies, from, to)?;
+        Ok(Order::Copy(copy, End::Gains(to)))
+    }
+
+    /// Returns the order for a copy on an emptier node, if there is one by now.
+    fn move_order(
+        &self,
+        copies: &ChunkCopies,
+        members: &Membership,
+        now: Instant,
+    ) -> Result<Order, NotNow> {
+        let to = members.better_place(copies, self.limits.tolerance, now);
+        let to = to.ok_or(NotNow::Never)?;
+        if !self.is_free(to) {
+            return Err(NotNow::Busy);
+        }
+        let is_live = |id: &NodeId| members.standing(*id, now) == Standing::Live;
+        let from = copies.holders.iter().copied().filter(is_live);
+        let copy = self.copy(copies, from.collect(), to)?;
+        Ok(Order::Copy(copy, End::Moves(to)))
+    }
+
     fn copy(
         &self,
         copies: &ChunkCopies,
         mut from: Vec<NodeId>,
-        takers: &[Member],
-    ) -> Result<CopyOrder, NoCopy> {
-        if takers.is_empty() {
-            return Err(NoCopy::NoPlace);
-        }
-        let is_free = |id: &NodeId| self.load(*id) < self.limits.copies_per_node;
-        let to = takers.iter().map(|member| member.id).find(is_free);
+        to: NodeId,
+    ) -> Result<CopyOrder, NotNow> {
         from.sort_by_key(|id| self.load(*id));
-        match (to, from.first()) {
-            (Some(to), Some(first)) if is_free(first) => Ok(CopyOrder {
-                chunk: copies.chunk,
-                len: copies.len,
-                to,
-                from,
-            }),
-            _ => Err(NoCopy::Busy),
+        if !from.first().is_some_and(|first| self.is_free(*first)) {
+            return Err(NotNow::Busy);
         }
+        Ok(CopyOrder {
+            chunk: copies.chunk,
+            len: copies.len,
+            to,
+            from,
+        })
     }
 
-    /// Returns the holder that should give up its copy: one of those that share a zone, the fullest.
-    fn fullest(&self, holders: &[NodeId], members: &Membership) -> Option<NodeId> {
-        let zone = |id: &NodeId| members.find(*id).map(|it| it.zone.clone());
-        let shares = |id: &NodeId| holders.iter().filter(|it| zone(it) == zone(id)).count();
-        let used = |id: &NodeId| {
-            members.find(*id).map_or(0, |it| {
-                u128::from(it.used) * 1_000_000 / u128::from(it.capacity.max(1))
-            })
-        };
-        let free = holders
-            .iter()
-            .filter(|id| self.load(**id) < self.limits.copies_per_node);
-        free.max_by_key(|id| (shares(id), used(id))).copied()
+    /// Returns the order for a drop. A node that has enough to do is waited for: another one in its place
+    /// could be the one that has just got its copy.
+    fn drop_order(
+        &self,
+        copies: &ChunkCopies,
+        holders: &[NodeId],
+        members: &Membership,
+    ) -> Result<Order, NotNow> {
+        let node = members.to_give_up(holders).ok_or(NotNow::Never)?;
+        if !self.is_free(node) {
+            return Err(NotNow::Busy);
+        }
+        Ok(Order::Drop(DropOrder {
+            chunk: copies.chunk,
+            node,
+            least: copies.wanted,
+        }))
+    }
+
+    fn is_free(&self, id: NodeId) -> bool {
+        self.load(id) < self.limits.copies_per_node
     }
 
     fn load(&self, id: NodeId) -> usize {
         self.busy.get(&id).copied().unwrap_or(0)
     }
 
-    fn begin(
-        &mut self,
-        waiting: Waiting,
-        sources: &[NodeId],
-        gains: Option<NodeId>,
-        loses: Option<NodeId>,
-    ) {
-        let nodes: Vec<_> = sources.iter().copied().chain(gains).chain(loses).collect();
+    fn begin(&mut self, waiting: Waiting, order: &Order) {
+        let (nodes, end) = match order {
+            Order::Copy(copy, end) => (vec![copy.from[0], copy.to], *end),
+            Order::Drop(drop) => (vec![drop.node], End::Loses(drop.node)),
+        };
         for node in &nodes {
             *self.busy.entry(*node).or_default() += 1;
         }
@@ -330,8 +411,7 @@ impl Repairs {
         let under_way = UnderWay {
             waiting,
             nodes,
-            gains,
-            loses,
+            end,
         };
         self.under_way.insert(chunk, under_way);
     }
@@ -353,21 +433,21 @@ impl Repairs {
             }
         }
         let waiting = &mut ended.waiting;
-        if !is_done {
-            self.done.failed += 1;
-        } else if ended.gains.is_some() {
-            self.done.copied += 1;
-            self.done.copied_bytes += waiting.copies.len;
-        }
         if is_done {
             self.carried_out += 1;
-            waiting.copies.holders.extend(ended.gains);
-            waiting.copies.holders.retain(|id| Some(*id) != ended.loses);
+            self.count(&waiting.copies, ended.end);
             waiting.failures = 0;
-        } else if ended.loses.is_some() {
-            // A drop that was refused is no loss; the next scan sees why.
-            return;
+            let holders = &mut waiting.copies.holders;
+            match ended.end {
+                End::Gains(node) | End::Moves(node) => holders.push(node),
+                End::Loses(node) => holders.retain(|id| *id != node),
+            }
         } else {
+            self.done.failed += 1;
+            if matches!(ended.end, End::Loses(_)) {
+                // A drop that was refused is no loss; the next scan sees why.
+                return;
+            }
             waiting.failures += 1;
             let delay = RETRY_FIRST * 2_u32.saturating_pow(waiting.failures - 1);
             waiting.not_before = Some(now + delay.min(RETRY_LONGEST));
@@ -376,20 +456,22 @@ impl Repairs {
             self.put(rank, ended.waiting);
         }
     }
+
+    fn count(&mut self, copies: &ChunkCopies, end: End) {
+        if matches!(end, End::Loses(_)) {
+            return;
+        }
+        self.done.copied += 1;
+        self.done.copied_bytes += copies.len;
+        self.done.moved += u64::from(matches!(end, End::Moves(_)));
+    }
 }
 
-enum NoCopy {
-    /// The nodes have enough to do.
-    Busy,
-    /// No node can take it.
-    NoPlace,
-}
-
-/// Returns how urgent it is: the copies that can be read; those that are too many come last.
+/// Returns how urgent it is: the copies that can be read; then those that are too many.
 pub(crate) fn rank(assessment: &Assessment) -> Option<usize> {
     match assessment {
         Assessment::TooFew { sources } => Some(sources.len()),
-        Assessment::TooMany { .. } => Some(usize::MAX),
+        Assessment::TooMany { .. } => Some(RANK_DROP),
         Assessment::Enough | Assessment::Unreachable => None,
     }
 }

@@ -6,7 +6,7 @@
 //! - a chunk that was acknowledged has a copy on a disk, as long as fewer disks are lost before repair than
 //!   a write waits for;
 //! - when everything is quiet, each chunk has as many copies as it should, and nothing is under way;
-//! - no node has more than fits it.
+//! - no node has more than fits it, and copies do not move to and fro.
 //!
 //! `LFSFS_SIMULATION_SEED` replays one history, `LFSFS_SIMULATION_CASES` sets how many there are.
 
@@ -84,6 +84,7 @@ impl World {
                 copies_per_node: 2,
                 bytes_per_second: random.random_range(10..200),
                 waiting_max: random.random_range(3..50),
+                ..RepairLimits::default()
             },
             seed,
             ..ClusterConfig::default()
@@ -406,7 +407,8 @@ impl World {
             }
         }
         let repairs = self.cluster.repairs();
-        assert_eq!((repairs.waiting, repairs.under_way), (0, 0));
+        let left = (repairs.waiting, repairs.to_move, repairs.under_way);
+        assert_eq!(left, (0, 0, 0));
         let (summary, _) = self.cluster.summary().expect("a scan");
         assert_eq!((summary.too_few, summary.too_many), (0, 0), "{summary:?}");
     }
@@ -425,6 +427,35 @@ fn run(seed: u64) {
         world.check();
     }
     world.calm_down();
+}
+
+/// Nodes of one size, half of which join when the others have all chunks.
+#[test]
+fn nodes_that_join_get_their_part_and_moving_comes_to_an_end() {
+    let mut world = World::new(1);
+    world.nodes.clear();
+    world.restart_coordinator();
+    let capacity = 100;
+    let join = |world: &mut World| {
+        world.join();
+        let id = *world.nodes.keys().next_back().expect("it joined");
+        (world.node(id).zone, world.node(id).capacity) = (0, capacity * CHUNK_LEN);
+        world.register(id);
+    };
+    (0..3).for_each(|_| join(&mut world));
+    while world.rows.len() < 80 {
+        world.write();
+        world.pass();
+    }
+    (0..3).for_each(|_| join(&mut world));
+    world.calm_down();
+    let counts = world.nodes.values().map(|node| node.disk.len() as u64);
+    let (least, most) = (counts.clone().min(), counts.max());
+    let (least, most) = (least.expect("nodes"), most.expect("nodes"));
+    assert!((most - least) * 10 <= capacity, "{least} to {most}");
+    // Half of all copies have to move, and each that moves does so once.
+    let moved = world.cluster.repairs().moved;
+    assert!((80..=120).contains(&moved), "{moved}");
 }
 
 #[test]

@@ -191,6 +191,10 @@ impl Configuration {
             placement: self.parsed("placement").unwrap_or(unset.placement),
             repair_after: self.seconds("repair-after").unwrap_or(unset.repair_after),
             repair_rate: self.number("repair-rate").unwrap_or(unset.repair_rate),
+            rebalance_above: self
+                .number("rebalance-above")
+                .and_then(|percent| u8::try_from(percent).ok())
+                .unwrap_or(unset.rebalance_above),
             zone: self.parsed("zone").unwrap_or(unset.zone),
             capacity: self.number("capacity").unwrap_or(unset.capacity),
             scrub_period: self.seconds("scrub-period").unwrap_or(unset.scrub_period),

@@ -243,6 +243,15 @@ pub(super) const KEYS: &[Key] = &[
         unset: Unset::Is("200000000"),
         help: "Bytes a second that all repair together may move",
     },
+    Key {
+        name: "rebalance-above",
+        variable: "LFSFSD_REBALANCE_ABOVE",
+        value_name: "PERCENT",
+        kind: Kind::Number { min: 1, max: 100 },
+        roles: OF_METADATA,
+        unset: Unset::Is("10"),
+        help: "By how much the used parts of datanodes may differ before chunks move; 100 is never",
+    },
 ];
 
 impl RoleName {

@@ -150,5 +150,7 @@ pub(super) fn status(coordinator: &Coordinator) -> v1::GetClusterStatusResponse 
         copied_bytes: repairs.copied_bytes,
         failed: repairs.failed,
         scanning: cluster.is_scanning(),
+        to_move: repairs.to_move as u64,
+        moved: repairs.moved,
     }
 }

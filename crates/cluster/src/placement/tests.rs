@@ -1,35 +1,11 @@
 use std::collections::BTreeSet;
 
-use lfsfs_types::Timestamp;
 use rand::SeedableRng as _;
 use rand::rngs::Xoshiro256PlusPlus;
 
 use super::*;
-use crate::member::{MemberState, Timing};
-
-const MIB: u64 = 1 << 20;
-
-/// A table of nodes, each with a zone and how much of 1,000 MiB it uses.
-fn table(nodes: &[(&str, u64)]) -> Membership {
-    let mut table = Membership::new(Timing::default());
-    for (number, (zone, used)) in (1..).zip(nodes) {
-        let member = Member {
-            id: NodeId([number; 16]),
-            address: format!("127.0.0.1:{number}"),
-            generation: 1,
-            zone: (*zone).to_owned(),
-            capacity: 1000 * MIB,
-            used: used * MIB,
-            chunks: 0,
-            chunk_bytes: 0,
-            is_draining: false,
-            state: MemberState::Available,
-            seen: Timestamp::default(),
-        };
-        table.register(member, Instant::now());
-    }
-    table
-}
+use crate::member::Timing;
+use crate::testing::{MIB, table};
 
 fn choose(table: &Membership, placement: Placement, wanted: Wanted<'_>, seed: u64) -> Vec<u8> {
     let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);

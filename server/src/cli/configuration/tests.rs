@@ -92,6 +92,7 @@ fn each_value_reaches_the_server() {
         "--placement=least-used",
         "--repair-after=9",
         "--repair-rate=1MiB",
+        "--rebalance-above=11",
     ];
     let mut flags: Vec<_> = words
         .iter()
@@ -116,6 +117,7 @@ fn each_value_reaches_the_server() {
                 placement: Placement::LeastUsed,
                 repair_after: Duration::from_secs(9),
                 repair_rate: 1 << 20,
+                rebalance_above: 11,
                 zone: "rack-1".to_owned(),
                 capacity: 1 << 40,
                 scrub_period: Duration::from_secs(5),

@@ -44,6 +44,9 @@ fn verdict(status: &ClusterStatus) -> Vec<String> {
     if scan.missing == 0 {
         lines.extend(silent(&status.nodes));
     }
+    if status.repair.to_move > 0 {
+        lines.push("Chunks move to emptier datanodes.".to_owned());
+    }
     if lines.is_empty() {
         lines.push("All is well: every chunk had its copies at the last scan.".to_owned());
     }
@@ -192,7 +195,14 @@ fn repair(status: &ClusterStatus, pace: Option<Pace>) -> Vec<String> {
         HumanCount(repair.copying),
         HumanBytes(repair.waiting_bytes)
     )];
-    if let Some(pace) = pace.filter(|_| is_busy(status)) {
+    if repair.to_move > 0 || repair.moved > 0 {
+        lines.push(format!(
+            "          {} to move to emptier datanodes, {} moved",
+            HumanCount(repair.to_move),
+            HumanCount(repair.moved)
+        ));
+    }
+    if let Some(pace) = pace.filter(|_| is_busy(status) || repair.to_move > 0) {
         lines.push(format!("          {}", rate(pace)));
     }
     lines.push(format!(

@@ -123,3 +123,19 @@ fn a_rate_is_told_while_there_is_something_to_do() {
         "{shown}"
     );
 }
+
+#[test]
+fn chunks_that_move_are_told_without_alarm() {
+    let mut status = status(0, 0);
+    status.repair.to_move = 1200;
+    status.repair.moved = 34;
+    let text = lines(&status, None).join("\n");
+    assert!(
+        text.starts_with("Chunks move to emptier datanodes."),
+        "{text}"
+    );
+    assert!(
+        text.contains("1,200 to move to emptier datanodes, 34 moved"),
+        "{text}"
+    );
+}
