@@ -14,6 +14,8 @@ mod discard;
 mod export;
 #[path = "verbs/failures.rs"]
 mod failures;
+#[path = "verbs/fsck.rs"]
+mod fsck;
 #[path = "verbs/history.rs"]
 mod history;
 #[path = "verbs/holders.rs"]

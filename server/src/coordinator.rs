@@ -19,6 +19,7 @@ mod resolve;
 mod sessions;
 mod slots;
 mod stats;
+mod unhealthy;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -4,6 +4,7 @@
 //! coordinator before the last acknowledgement goes to the client.
 
 mod agent;
+mod check;
 mod copy;
 mod download;
 mod frames;
@@ -27,6 +28,7 @@ use lfsfs_proto::v1;
 use lfsfs_types::{ChunkId, NodeId};
 
 pub(crate) use self::agent::Agent;
+use self::check::Checking;
 use self::places::Places;
 pub(crate) use self::reports::CoordinatorLink;
 pub(crate) use self::service::DataNodeService;
@@ -53,6 +55,7 @@ pub(crate) struct DataNode {
     reported: Mutex<Reported>,
     places: Arc<Places>,
     transfers: Mutex<Transfers>,
+    checking: Checking,
     /// Taken before no other lock.
     chunk_locks: ChunkLocks,
 }
@@ -94,6 +97,7 @@ impl DataNode {
             reported: Mutex::default(),
             places: Places::new(),
             transfers: Mutex::default(),
+            checking: Checking::default(),
             chunk_locks: ChunkLocks::new(),
         }
     }

@@ -124,7 +124,7 @@ pub(crate) fn method(path: &str) -> Method {
         }
         "Fs/DirectoryPlaces" => unary(64 * KIB, MIB, DIRS),
         "Fs/Log" | "Fs/Diff" | "Fs/ChangedNames" => RECORD,
-        "Coordinator/GetChunksForNode" => RECORD,
+        "Coordinator/GetChunksForNode" | "Coordinator/ListUnhealthyChunks" => RECORD,
         "Fs/FindMissing" => unary(256 * KIB, MIB, CONTENTS),
         "Fs/Resolve" => Method {
             cost: RESOLVE_COST,

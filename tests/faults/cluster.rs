@@ -171,7 +171,7 @@ fn a_lost_datanode_is_made_up_for_and_its_copies_go_when_it_is_back() {
 }
 
 /// A damaged chunk is moved aside by the scrub, without a reader, and comes back from another datanode; so does
-/// one that was cut, and one that is gone.
+/// one that the disk does not give.
 #[test]
 fn what_a_disk_damages_is_found_without_a_reader_and_mended() {
     let mut numbers = Numbers(7);
@@ -192,7 +192,11 @@ fn what_a_disk_damages_is_found_without_a_reader_and_mended() {
                 flipped[whole.len() / 2] ^= 4;
                 fs::write(&file, flipped).expect("a chunk");
             }
-            1 => fs::write(&file, &whole[..whole.len() / 2]).expect("a chunk"),
+            1 => {
+                // Reading a directory fails as reading from a bad place of a disk does.
+                fs::remove_file(&file).expect("a chunk");
+                fs::create_dir(&file).expect("a directory");
+            }
             // Two of three copies of each chunk may be damaged, and not more.
             _ => break,
         }

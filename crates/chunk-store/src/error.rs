@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use lfsfs_common::PathError;
 use lfsfs_types::ChunkId;
+use lfsfs_types::chunk::ChunkError;
 
 use crate::verify::ChunkDamage;
 
@@ -113,6 +114,16 @@ impl ChunkStoreError {
     #[must_use]
     pub const fn is_corrupt(&self) -> bool {
         matches!(self, Self::Damaged { .. })
+    }
+
+    /// Returns true if the disk did not give the bytes of a chunk that was opened: they may be lost, or come
+    /// at the next try.
+    #[must_use]
+    pub const fn is_unreadable(&self) -> bool {
+        let Self::Damaged { source, .. } = self else {
+            return false;
+        };
+        matches!(source, ChunkDamage::Container(ChunkError::Read(_)))
     }
 
     /// Returns true if the same call may succeed later without a change by the caller or the

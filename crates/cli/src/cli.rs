@@ -123,6 +123,7 @@ impl Command {
             | Self::Doctor(_)
             | Self::Node(_)
             | Self::Cluster(_)
+            | Self::Fsck(_)
             | Self::Completions(_)
             | Self::Documents(_) => None,
         }
@@ -180,6 +181,8 @@ pub(crate) enum Command {
     /// Show how a cluster is: its datanodes, and the copies of its chunks
     #[command(subcommand)]
     Cluster(commands::cluster::ClusterCommand),
+    /// Compare the metadata with the datanodes, and mend what is wrong
+    Fsck(commands::fsck::FsckArgs),
     /// Check what this machine offers to mounts
     Doctor(commands::doctor::DoctorArgs),
     /// Write the completions of this program for a shell

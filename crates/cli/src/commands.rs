@@ -8,6 +8,7 @@ pub(crate) mod diff;
 pub(crate) mod discard;
 pub(crate) mod doctor;
 pub(crate) mod export;
+pub(crate) mod fsck;
 pub(crate) mod get;
 pub(crate) mod import;
 pub(crate) mod log;
@@ -70,6 +71,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), CommandError> {
         Command::Stats(args) => stats::run(&args),
         Command::Node(command) => on_runtime(node::run(server()?, command)),
         Command::Cluster(command) => on_runtime(cluster::run(server()?, command)),
+        Command::Fsck(args) => on_runtime(fsck::run(server()?, args)),
         Command::Doctor(args) => on_runtime(doctor::run(server()?, args)),
         Command::Completions(args) => completions::run(&args),
         Command::Documents(args) => completions::documents(&args),

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod admin;
+mod chunks;
 mod client;
 mod config;
 mod connection;
@@ -18,6 +19,10 @@ mod nodes;
 mod seen;
 
 pub use admin::{Admin, Cluster, Inspected};
+pub use chunks::{
+    CheckStep, ChunkCheck, ChunkDifference, ChunkFinding, ChunkHealth, UnhealthyChunk,
+    UnhealthyPage,
+};
 pub use client::Client;
 pub use config::ClientConfig;
 pub use files::{Files, NewFile, NewVersion};

@@ -111,7 +111,7 @@ pub struct ClusterStatus {
 /// The calls for operators.
 #[derive(Debug, Clone)]
 pub struct Nodes {
-    connections: Arc<Connections>,
+    pub(crate) connections: Arc<Connections>,
     retry: Retry,
 }
 
@@ -168,19 +168,30 @@ impl Nodes {
 
     /// Returns how the cluster is.
     pub async fn status(&self) -> Result<ClusterStatus, RemoteError> {
+        self.status_with(v1::GetClusterStatusRequest { scan: false })
+            .await
+    }
+
+    /// Has all chunks looked at anew, and returns how the cluster is.
+    pub async fn scan(&self) -> Result<ClusterStatus, RemoteError> {
+        self.status_with(v1::GetClusterStatusRequest { scan: true })
+            .await
+    }
+
+    async fn status_with(
+        &self,
+        request: v1::GetClusterStatusRequest,
+    ) -> Result<ClusterStatus, RemoteError> {
         let answer = self.ask(
             Call::ClusterStatus,
             "its state",
-            |mut coordinator| async move {
-                let request = v1::GetClusterStatusRequest {};
-                coordinator.get_cluster_status(request).await
-            },
+            |mut coordinator| async move { coordinator.get_cluster_status(request).await },
         );
         status(answer.await?)
     }
 
     /// Makes a call with one answer.
-    async fn ask<T, F>(
+    pub(crate) async fn ask<T, F>(
         &self,
         call: Call,
         what: &'static str,

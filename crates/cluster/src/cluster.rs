@@ -11,7 +11,9 @@ use crate::copies::{Assessment, ChunkCopies};
 use crate::member::{Member, Timing};
 use crate::membership::{Beat, Membership, Standing};
 use crate::placement::{Placement, Wanted};
-use crate::repair::{CopyOrder, DropOrder, RANK_MOVE, RepairFigures, RepairLimits, Repairs, rank};
+use crate::repair::{
+    CopyOrder, DropOrder, Ended, RANK_MOVE, RepairFigures, RepairLimits, Repairs, rank,
+};
 
 /// Time between two scans of all chunks if nothing happens.
 const SCAN_PERIOD: Duration = Duration::from_secs(3600);
@@ -57,6 +59,8 @@ pub enum Event {
         chunk: ChunkId,
         /// Whether it was carried out.
         is_done: bool,
+        /// What is known of the chunk now; none if that could not be read.
+        copies: Option<ChunkCopies>,
     },
 }
 
@@ -205,6 +209,11 @@ impl Cluster {
         members.filter(is_live).collect()
     }
 
+    /// Has all chunks looked at anew.
+    pub const fn request_scan(&mut self) {
+        self.is_stale = true;
+    }
+
     /// Returns what the last whole scan found.
     pub const fn summary(&self) -> Option<(Summary, Instant)> {
         self.last_summary
@@ -248,8 +257,13 @@ impl Cluster {
                     scan.not_before = Some(now + SCAN_RETRY);
                 }
             }
-            Event::Ended { chunk, is_done } => {
-                self.repairs.ended(chunk, is_done, &self.members, now);
+            Event::Ended {
+                chunk,
+                is_done,
+                copies,
+            } => {
+                let ended = Ended { is_done, copies };
+                self.repairs.ended(chunk, ended, &self.members, now);
             }
         }
         self.next(now)

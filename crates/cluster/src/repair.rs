@@ -109,6 +109,14 @@ impl Orders {
     }
 }
 
+/// How an order ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) is_done: bool,
+    /// What is known of the chunk now; none if that could not be read.
+    pub(crate) copies: Option<ChunkCopies>,
+}
+
 /// What is to be done for one chunk.
 enum Order {
     Copy(CopyOrder, End),
@@ -420,31 +428,31 @@ impl Repairs {
     pub(crate) fn ended(
         &mut self,
         chunk: ChunkId,
-        is_done: bool,
+        ended: Ended,
         members: &Membership,
         now: Instant,
     ) {
-        let Some(mut ended) = self.under_way.remove(&chunk) else {
+        let Some(mut order) = self.under_way.remove(&chunk) else {
             return;
         };
-        for node in &ended.nodes {
+        for node in &order.nodes {
             if let Some(load) = self.busy.get_mut(node) {
                 *load -= 1;
             }
         }
-        let waiting = &mut ended.waiting;
-        if is_done {
+        let waiting = &mut order.waiting;
+        if ended.is_done {
             self.carried_out += 1;
-            self.count(&waiting.copies, ended.end);
+            self.count(&waiting.copies, order.end);
             waiting.failures = 0;
             let holders = &mut waiting.copies.holders;
-            match ended.end {
+            match order.end {
                 End::Gains(node) | End::Moves(node) => holders.push(node),
                 End::Loses(node) => holders.retain(|id| *id != node),
             }
         } else {
             self.done.failed += 1;
-            if matches!(ended.end, End::Loses(_)) {
+            if matches!(order.end, End::Loses(_)) {
                 // A drop that was refused is no loss; the next scan sees why.
                 return;
             }
@@ -452,8 +460,12 @@ impl Repairs {
             let delay = RETRY_FIRST * 2_u32.saturating_pow(waiting.failures - 1);
             waiting.not_before = Some(now + delay.min(RETRY_LONGEST));
         }
+        // Its nodes may have lost it meanwhile, or others got it.
+        if let Some(copies) = ended.copies {
+            waiting.copies = copies;
+        }
         if let Some(rank) = rank(&waiting.copies.assess(members, now)) {
-            self.put(rank, ended.waiting);
+            self.put(rank, order.waiting);
         }
     }
 

@@ -241,11 +241,7 @@ impl World {
                 }
                 // An answer may be lost.
                 let is_told = is_done && self.random.random_bool(0.95);
-                let chunk = order.chunk;
-                self.step(Event::Ended {
-                    chunk,
-                    is_done: is_told,
-                });
+                self.ended(order.chunk, is_told);
             }
             Order::Drop(order) => {
                 // The coordinator looks at the rows once more before it lets a copy go.
@@ -267,12 +263,26 @@ impl World {
                     let holders = self.rows.get_mut(&order.chunk).expect("its row");
                     holders.retain(|id| *id != order.node);
                 }
-                self.step(Event::Ended {
-                    chunk: order.chunk,
-                    is_done,
-                });
+                self.ended(order.chunk, is_done);
             }
         }
+    }
+
+    /// Tells how an order ended, and what the rows say now, which cannot be read at times.
+    fn ended(&mut self, chunk: ChunkId, is_done: bool) {
+        let holders = self.rows[&chunk].clone();
+        let is_read = self.random.random_bool(0.95);
+        let copies = is_read.then_some(ChunkCopies {
+            chunk,
+            len: CHUNK_LEN,
+            wanted: WANTED,
+            holders,
+        });
+        self.step(Event::Ended {
+            chunk,
+            is_done,
+            copies,
+        });
     }
 
     fn read_page(&mut self, after: Option<ChunkId>) {

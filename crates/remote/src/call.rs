@@ -63,6 +63,8 @@ pub enum Call {
     RemoveNode,
     /// `Nodes::status` of the client
     ClusterStatus,
+    /// `Nodes::unhealthy_chunks` of the client
+    UnhealthyChunks,
 }
 
 impl Call {
@@ -87,6 +89,7 @@ impl Call {
             | Self::ListTags
             | Self::ListNodes
             | Self::ClusterStatus
+            | Self::UnhealthyChunks
             | Self::Log => true,
             // Contents, pieces and chunks are named by their hashes.
             Self::PutPieces | Self::StoreChunk => true,

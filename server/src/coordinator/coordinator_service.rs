@@ -12,7 +12,7 @@ use lfsfs_types::{ChunkId, ContentId, NodeId, Timestamp};
 use tonic::{Request, Response, Status};
 
 use super::nodes::{messages, node_id};
-use super::{Coordinator, files, nodes, receipts, stats};
+use super::{Coordinator, files, nodes, receipts, stats, unhealthy};
 use crate::blocking::IntoFault as _;
 use crate::calls::Call;
 use crate::process_key::Callers;
@@ -154,9 +154,20 @@ impl Service for CoordinatorService {
 
     async fn get_cluster_status(
         &self,
-        _: Request<v1::GetClusterStatusRequest>,
+        request: Request<v1::GetClusterStatusRequest>,
     ) -> Answer<v1::GetClusterStatusResponse> {
+        if request.into_inner().scan {
+            self.coordinator.cluster().request_scan();
+        }
         Ok(Response::new(nodes::status(&self.coordinator)))
+    }
+
+    async fn list_unhealthy_chunks(
+        &self,
+        request: Request<v1::ListUnhealthyChunksRequest>,
+    ) -> Answer<v1::ListUnhealthyChunksResponse> {
+        let found = unhealthy::find(&self.coordinator, request.into_inner());
+        Ok(Response::new(found.await?))
     }
 
     async fn get_stats(

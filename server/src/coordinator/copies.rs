@@ -58,12 +58,31 @@ impl Coordinator {
             Action::Scan { after } => self.read_page(after).await,
             Action::Copy(order) => {
                 let ended = self.copy(&order).await;
-                ended_of(order.chunk, order.to, "copied", &ended)
+                log_end(order.chunk, order.to, "copied", &ended);
+                self.ended(order.chunk, ended.is_ok()).await
             }
             Action::Drop(order) => {
                 let ended = self.drop_copy(&order).await;
-                ended_of(order.chunk, order.node, "dropped", &ended)
+                log_end(order.chunk, order.node, "dropped", &ended);
+                self.ended(order.chunk, ended.is_ok()).await
             }
+        }
+    }
+
+    /// Returns the event for an order that has ended, with what is known of its chunk by now.
+    async fn ended(&self, chunk: ChunkId, is_done: bool) -> Event {
+        let read = self.metadata(move |metadata| metadata.holders_of(&[chunk]));
+        let copies = match read.await {
+            Ok(known) => known.into_iter().next().map(|it| self.copies_of(it)),
+            Err(fault) => {
+                tracing::warn!(%chunk, reason = fault.message, "who has a chunk cannot be read");
+                None
+            }
+        };
+        Event::Ended {
+            chunk,
+            is_done,
+            copies,
         }
     }
 
@@ -145,16 +164,12 @@ impl Coordinator {
     }
 }
 
-fn ended_of(chunk: ChunkId, node: NodeId, what: &str, ended: &Result<(), Fault>) -> Event {
+fn log_end(chunk: ChunkId, node: NodeId, what: &str, ended: &Result<(), Fault>) {
     match ended {
         Ok(()) => tracing::debug!(%chunk, %node, what, "an order was carried out"),
         Err(fault) => {
             let reason = &fault.message;
             tracing::warn!(%chunk, %node, reason, "a chunk was not {what}");
         }
-    }
-    Event::Ended {
-        chunk,
-        is_done: ended.is_ok(),
     }
 }

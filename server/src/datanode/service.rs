@@ -9,6 +9,7 @@ use lfsfs_proto::v1::data_node_server::DataNode as Service;
 use lfsfs_types::ChunkId;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::check::Check;
 use super::download::{self, Download};
 use super::peers::COPY_FIELD;
 use super::upload::SenderKind;
@@ -140,6 +141,18 @@ impl Service for DataNodeService {
             }
         }
         Ok(Response::new(v1::BulkDeleteChunkResponse { failed }))
+    }
+
+    type CheckChunksStream = Answers<v1::CheckChunksResponse>;
+
+    async fn check_chunks(
+        &self,
+        request: Request<v1::CheckChunksRequest>,
+    ) -> Answer<Self::CheckChunksStream> {
+        let call = Call::of(&request)?;
+        let check = Check::begin(&self.node, request.into_inner())?;
+        let answers = self.node.tasks.answer(call, move |sink| check.run(sink));
+        Ok(Response::new(answers))
     }
 
     async fn health_check(

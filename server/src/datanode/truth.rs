@@ -9,9 +9,8 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lfsfs_chunk_store::{ChunkDamage, ChunkStamp, ChunkStoreError, StoredChunk};
+use lfsfs_chunk_store::{ChunkStamp, ChunkStoreError, StoredChunk};
 use lfsfs_proto::status::{Fault, FaultKind};
-use lfsfs_types::chunk::ChunkError;
 use lfsfs_types::{ChunkId, ChunkInfo, SessionId};
 use lru::LruCache;
 use tokio::sync::{Mutex, MutexGuard};
@@ -23,6 +22,9 @@ use crate::blocking::blocking;
 const LOCKS: usize = 64;
 /// Chunks that are asked for, or listed, at once.
 const PAGE: usize = 4096;
+/// How often a chunk is read that the disk does not give, and the time between.
+const READS: u32 = 3;
+const READ_AGAIN_AFTER: Duration = Duration::from_secs(2);
 /// How long a reader waits until the chunk that it found missing is reported.
 const REPORT_WAIT: Duration = Duration::from_secs(1);
 
@@ -141,8 +143,28 @@ impl DataNode {
         }
     }
 
-    /// Reads a chunk from the disk, and reports it as lost if it is damaged. Returns whether it is whole.
+    /// Reads a chunk from the disk, and reports it as lost if it is damaged, or if the disk does not give it
+    /// in several tries. Returns whether it is whole.
     pub(super) async fn is_whole(&self, chunk: ChunkId) -> Result<bool, Fault> {
+        for _ in 1..READS {
+            match self.read_from_disk(chunk).await {
+                Err(fault) if fault.kind == FaultKind::Corrupt => {
+                    tracing::warn!(%chunk, reason = fault.message, "the disk does not give a chunk");
+                }
+                looked => return looked,
+            }
+            tokio::time::sleep(READ_AGAIN_AFTER).await;
+        }
+        match self.read_from_disk(chunk).await {
+            Err(fault) if fault.kind == FaultKind::Corrupt => {
+                self.give_up(chunk).await?;
+                Ok(false)
+            }
+            looked => looked,
+        }
+    }
+
+    async fn read_from_disk(&self, chunk: ChunkId) -> Result<bool, Fault> {
         let _lock = self.chunk_locks.lock(chunk).await;
         self.store.drop_cached(chunk);
         match self.look(chunk).await? {
@@ -152,6 +174,15 @@ impl DataNode {
                 Ok(false)
             }
         }
+    }
+
+    /// Reports a chunk as lost that the disk does not give. It is moved aside first, which a disk that has
+    /// failed as a whole refuses: then nothing is reported.
+    async fn give_up(&self, chunk: ChunkId) -> Result<(), Fault> {
+        let _lock = self.chunk_locks.lock(chunk).await;
+        let store = Arc::clone(&self.store);
+        blocking(move || store.quarantine(chunk)).await?;
+        self.report_absent(chunk).await
     }
 
     /// Deletes a chunk that the coordinator has no use for any more. Returns false if there was none.
@@ -174,6 +205,14 @@ impl DataNode {
         }
     }
 
+    /// Verifies a chunk and reports what was found; one that the disk does not give is read again.
+    pub(super) async fn look_and_report(&self, chunk: ChunkId) -> Result<bool, Fault> {
+        match self.verify_and_report(chunk, None).await {
+            Err(fault) if fault.kind == FaultKind::Corrupt => self.is_whole(chunk).await,
+            looked => looked,
+        }
+    }
+
     /// Verifies and reports a chunk that a reader found missing or damaged, in a task of its own.
     /// The reader waits for the report, for [`REPORT_WAIT`] at most.
     pub(super) async fn look_again(self: &Arc<Self>, chunk: ChunkId) {
@@ -181,7 +220,7 @@ impl DataNode {
         let abort = self.tasks.abort.clone();
         let looking = self.tasks.tracker.spawn(async move {
             let looked = tokio::select! {
-                looked = node.verify_and_report(chunk, None) => looked,
+                looked = node.look_and_report(chunk) => looked,
                 // The next start looks at everything.
                 () = abort.cancelled() => return,
             };
@@ -219,7 +258,9 @@ impl DataNode {
                 return Ok(());
             };
             let known = self.known_between(after, last).await?;
-            for chunk in here.iter().filter(|it| known.binary_search(it).is_err()) {
+            let is_known =
+                |it: &ChunkId| known.binary_search_by_key(it, |(chunk, _)| *chunk).is_ok();
+            for chunk in here.iter().filter(|it| !is_known(it)) {
                 self.verify_and_report(*chunk, None).await?;
             }
             if is_last {
@@ -229,18 +270,19 @@ impl DataNode {
         }
     }
 
-    /// Returns the chunks behind `after`, up to `last`, that the coordinator believes to be here.
-    async fn known_between(
+    /// Returns the chunks behind `after`, up to `last`, that the coordinator believes to be here, with their
+    /// lengths; there may be some beyond it.
+    pub(super) async fn known_between(
         &self,
         mut after: Option<ChunkId>,
         last: ChunkId,
-    ) -> Result<Vec<ChunkId>, Fault> {
+    ) -> Result<Vec<(ChunkId, u64)>, Fault> {
         let mut known = Vec::new();
         loop {
             let (page, more) = self.link.chunks(self.id, after, PAGE).await?;
             after = page.last().map(|(chunk, _)| *chunk).or(after);
             let is_past = page.last().is_none_or(|(chunk, _)| *chunk >= last);
-            known.extend(page.into_iter().map(|(chunk, _)| chunk));
+            known.extend(page);
             if is_past || !more {
                 return Ok(known);
             }
@@ -282,15 +324,9 @@ impl DataNode {
     }
 }
 
-/// Returns true if the bytes of a chunk were read and are wrong. A disk that cannot be read now may
-/// be readable later.
-fn is_damaged(error: &ChunkStoreError) -> bool {
-    match error {
-        ChunkStoreError::Damaged { source, .. } => {
-            !matches!(source, ChunkDamage::Container(ChunkError::Read(_)))
-        }
-        _ => false,
-    }
+/// Returns true if the bytes of a chunk were read and are wrong.
+pub(super) const fn is_damaged(error: &ChunkStoreError) -> bool {
+    error.is_corrupt() && !error.is_unreadable()
 }
 
 /// Returns true if a chunk that was asked for is not here, or not whole.
