@@ -2,6 +2,8 @@
 
 #[path = "faults/away.rs"]
 mod away;
+#[path = "faults/chaos.rs"]
+mod chaos;
 #[path = "faults/chunks.rs"]
 mod chunks;
 #[path = "faults/client_killed.rs"]
@@ -18,6 +20,8 @@ mod metadata;
 mod network;
 #[path = "faults/no_server.rs"]
 mod no_server;
+#[path = "faults/partitions.rs"]
+mod partitions;
 #[path = "faults/power_loss.rs"]
 mod power_loss;
 #[path = "faults/requests.rs"]
@@ -30,3 +34,5 @@ mod server_killed;
 mod service;
 #[path = "faults/support.rs"]
 mod support;
+#[path = "faults/versions.rs"]
+mod versions;

@@ -1,17 +1,22 @@
 //! A coordinator and datanodes, each a process of its own, and a client.
 
 mod disks;
+mod links;
 mod status;
 
 use std::fs;
 use std::os::unix::fs::DirBuilderExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lfsfs_testkit::process::Program;
 use rustix::process::Signal;
 
+use crate::meter::Resident;
 use crate::world::World;
+
+use self::links::Links;
+pub use self::links::{Manner, Way};
 
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 const END_TIMEOUT: Duration = Duration::from_secs(30);
@@ -32,9 +37,14 @@ pub struct Cluster {
 #[derive(Debug)]
 struct Node {
     program: Option<Program>,
+    /// Where it listens.
+    listen: String,
+    /// Where others reach it.
     address: String,
     data: PathBuf,
     arguments: Vec<String>,
+    /// What it and others talk through.
+    links: Option<Links>,
 }
 
 impl Cluster {
@@ -83,12 +93,20 @@ impl Cluster {
 
     /// Starts one more datanode with further arguments, and returns its number.
     pub fn start_node(&mut self, arguments: &[&str]) -> usize {
+        let data = self.world.path(&format!("node-{}", self.nodes.len()));
+        self.start_node_at(&data, arguments)
+    }
+
+    /// Starts one more datanode that keeps everything in this directory.
+    pub fn start_node_at(&mut self, data: &Path, arguments: &[&str]) -> usize {
         let number = self.nodes.len();
         self.nodes.push(Node {
             program: None,
-            address: "127.0.0.1:0".to_owned(),
-            data: self.world.path(&format!("node-{number}")),
+            listen: "127.0.0.1:0".to_owned(),
+            address: String::new(),
+            data: data.to_owned(),
             arguments: owned(arguments),
+            links: None,
         });
         self.start_node_again(number);
         number
@@ -100,12 +118,18 @@ impl Cluster {
     /// Where it does not say that it listens.
     pub fn start_node_again(&mut self, number: usize) {
         let node = &self.nodes[number];
-        let mut command = self.world.lfsfsd(["datanode", "--listen", &node.address]);
-        command.args(["--coordinator", self.world.address()]);
+        let mut command = self.world.lfsfsd(["datanode", "--listen", &node.listen]);
         command.arg("--data").arg(&node.data).args(&node.arguments);
-        let (program, address) = started(command);
+        match &node.links {
+            Some(links) => command.args(links.arguments()),
+            None => command.args(["--coordinator", self.world.address()]),
+        };
+        let (program, listen) = started(command);
         let node = &mut self.nodes[number];
-        (node.program, node.address) = (Some(program), address);
+        if node.links.is_none() {
+            node.address.clone_from(&listen);
+        }
+        (node.program, node.listen) = (Some(program), listen);
     }
 
     /// Starts one more datanode, that has this id.
@@ -145,6 +169,24 @@ impl Cluster {
         if let Some(program) = &self.nodes[number].program {
             program.signal(signal).expect("a process gets a signal");
         }
+    }
+
+    /// Sends a signal to the coordinator.
+    pub fn signal_coordinator(&self, signal: Signal) {
+        if let Some(program) = &self.coordinator {
+            program.signal(signal).expect("a process gets a signal");
+        }
+    }
+
+    /// Returns the memory of all processes that run.
+    #[must_use]
+    pub fn residents(&self) -> Vec<Resident> {
+        let nodes = self.nodes.iter().filter_map(|node| node.program.as_ref());
+        self.coordinator
+            .iter()
+            .chain(nodes)
+            .map(Resident::of)
+            .collect()
     }
 
     /// Returns host:port of a datanode.

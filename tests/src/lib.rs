@@ -19,7 +19,7 @@ mod run;
 mod walk;
 mod world;
 
-pub use cluster::Cluster;
+pub use cluster::{Cluster, Manner, Way};
 pub use counts::{Counts, count, counted, counts, fetched, requests_of, wait_for_cache};
 pub use meter::{Resident, Usage, usage_at_end};
 pub use mounted::Mounted;

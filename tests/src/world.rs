@@ -60,6 +60,15 @@ impl World {
         }
     }
 
+    /// Makes the places of another client of the same server.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        Self {
+            address: self.address.clone(),
+            ..Self::without_server()
+        }
+    }
+
     /// Keeps the server's data somewhere else, such as on a disk that can be filled.
     pub fn set_data(&mut self, data: &Path) {
         data.clone_into(&mut self.data);

@@ -162,7 +162,12 @@ impl Drop for Proxy {
 
 /// Binds a socket that never listens: connecting to it is refused, and while it exists the port
 /// goes only to sockets that share it on purpose, as the listener does.
-fn reserve_port() -> anyhow::Result<(OwnedFd, SocketAddr)> {
+/// Returns a free port of loopback, and the socket that keeps it from others. A server that sets
+/// `SO_REUSEADDR`, as most do, can listen there.
+///
+/// # Errors
+/// Fails where no port can be had.
+pub fn reserve_port() -> anyhow::Result<(OwnedFd, SocketAddr)> {
     let socket = net::socket_with(
         AddressFamily::INET,
         SocketType::STREAM,
