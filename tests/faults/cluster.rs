@@ -4,6 +4,7 @@
 use std::fs;
 use std::time::Duration;
 
+use lfsfs_testkit::process::Program;
 use lfsfs_tests::{Cluster, Numbers, Run};
 
 use crate::versions::{RETRY, Versions, new_project};
@@ -150,4 +151,27 @@ fn a_coordinator_that_is_killed_in_the_middle_of_an_import_makes_it_whole_or_abs
     let versions = Versions::of(tree);
     versions.check(&cluster.world, 0);
     cluster.wait_for_copies(3, REPAIR_MAX);
+}
+
+/// A client that is killed while it sends leaves no part of a chunk on any datanode, and does not stop another one
+/// from storing the same.
+#[test]
+fn a_client_that_is_killed_leaves_no_part_of_a_chunk() {
+    let cluster = cluster_of(3);
+    new_project(&cluster.world);
+    let tree = cluster.world.make_dir("tree");
+    fs::write(tree.join("file"), Numbers(31).bytes(60_000_000)).expect("a file");
+    let words = ["import", tree.to_str().expect("UTF-8"), "app"];
+    for millis in [150, 300, 600, 1200] {
+        let mut import = Program::start(cluster.world.command(words)).expect("lfsfs starts");
+        std::thread::sleep(Duration::from_millis(millis));
+        import.kill().expect("a process can be killed");
+    }
+    let nothing_is_left = || (0..3).all(|node| cluster.half_chunks(node).is_empty());
+    assert!(lfsfs_tests::eventually(REPAIR_MAX, nothing_is_left));
+    let imported = cluster.world.lfsfs(words).ok();
+    assert!(imported.starts_with("app@v1"), "{imported}");
+    cluster.wait_for_copies(3, REPAIR_MAX);
+    Versions::of(tree).check(&cluster.world, 0);
+    assert!(lfsfs_tests::eventually(REPAIR_MAX, nothing_is_left));
 }

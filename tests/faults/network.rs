@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use lfsfs_testkit::process::Program;
 use lfsfs_testkit::proxy::{Direction, Proxy};
 use lfsfs_tests::listing::assert_version_is_dir;
-use lfsfs_tests::{Numbers, Proxied};
+use lfsfs_tests::{Numbers, Proxied, Resident};
 
 use crate::support::start_import;
 
@@ -194,4 +194,40 @@ fn connections_that_close_once_end_an_import_or_not() {
 fn a_connection_that_stalls_ends_an_import_at_its_deadline() {
     // 30 s without progress, and a little for a busy machine.
     assert_ends_in_time(Proxy::stall, Duration::from_secs(40));
+}
+
+/// Waits for the end of a program, and returns the most memory that it was seen to have.
+#[track_caller]
+fn peak_at_end(mut program: Program) -> u64 {
+    let mut peak = 0;
+    loop {
+        let status = program.try_wait().expect("a process");
+        if let Some(status) = status {
+            assert!(status.success(), "{status}: {}", program.output());
+            return peak;
+        }
+        // One that ends just now has none.
+        peak = peak.max(Resident::of_running(&program).map_or(0, |resident| resident.peak));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A sender whose receiver is slow waits for it, and so does a receiver whose reader is: neither keeps the bytes.
+#[test]
+fn a_slow_connection_takes_no_memory_on_either_end() {
+    const LEN: usize = 160_000_000;
+    const MEMORY_MAX: u64 = 200 << 20;
+    let mut scene = Scene::new();
+    scene.write(1, LEN);
+    scene.proxied.proxy.throttle(40_000_000);
+    let imported = peak_at_end(start_import(&scene.proxied.world, &scene.tree, "app"));
+    let mut words = vec![OsStr::new("export"), OsStr::new("app")];
+    let out = scene.proxied.world.path("out");
+    words.push(out.as_os_str());
+    let export = Program::start(scene.proxied.world.command(words)).expect("lfsfs starts");
+    let exported = peak_at_end(export);
+    assert!(fs::read(out.join("file")).expect("a file") == Numbers(1).bytes(LEN));
+    let server = Resident::of(scene.proxied.world.server()).peak;
+    let peaks = [imported, exported, server];
+    assert!(peaks.iter().all(|peak| *peak < MEMORY_MAX), "{peaks:?}");
 }

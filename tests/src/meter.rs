@@ -62,11 +62,20 @@ impl Resident {
     /// Where the kernel does not tell.
     #[must_use]
     pub fn of(program: &Program) -> Self {
+        Self::of_running(program).expect("a program that runs")
+    }
+
+    /// Returns what a program has; none if it has just ended.
+    ///
+    /// # Panics
+    /// Where the kernel does not tell.
+    #[must_use]
+    pub fn of_running(program: &Program) -> Option<Self> {
         let status = read(program, "status");
-        Self {
+        status.contains("VmHWM").then(|| Self {
             now: number_of(&status, "VmRSS") * 1024,
             peak: number_of(&status, "VmHWM") * 1024,
-        }
+        })
     }
 }
 

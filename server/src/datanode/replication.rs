@@ -19,8 +19,10 @@ use super::transfers::Announced;
 
 /// Frames that wait for one datanode.
 const FRAMES_WAITING_MAX: usize = 4;
-/// How long a datanode may hold up the others; then it is given up.
+/// How long a datanode may hold up the others; then it is given up. One without which there are enough
+/// copies for the answer is waited for less long: the client waits with it.
 const BEHIND_MAX: Duration = Duration::from_secs(10);
+const BEHIND_MAX_UNNEEDED: Duration = Duration::from_secs(2);
 /// Time that the copies behind the answer may take.
 const REST_MAX: Duration = Duration::from_secs(10 * 60);
 
@@ -92,13 +94,18 @@ impl Replication {
 
     /// Passes a frame on.
     pub(super) async fn forward(&mut self, frame: PaidFrame) {
-        let mut live = Vec::with_capacity(self.live.len());
-        for frames in std::mem::take(&mut self.live) {
-            if frames.send_timeout(frame.clone(), BEHIND_MAX).await.is_ok() {
-                live.push(frames);
+        let mut number = 0;
+        while let Some(frames) = self.live.get(number) {
+            let behind_max = match self.live.len() >= self.plan.copies_min {
+                true => BEHIND_MAX_UNNEEDED,
+                false => BEHIND_MAX,
+            };
+            if frames.send_timeout(frame.clone(), behind_max).await.is_ok() {
+                number += 1;
+            } else {
+                self.live.remove(number);
             }
         }
-        self.live = live;
     }
 
     fn send(&mut self, to: v1::NodeInfo, frames: mpsc::Receiver<PaidFrame>) {

@@ -26,6 +26,16 @@ impl Cluster {
         chunks::files_in(&self.nodes[number].data)
     }
 
+    /// Returns the files of chunks that a datanode is still receiving.
+    #[must_use]
+    pub fn half_chunks(&self, number: usize) -> Vec<PathBuf> {
+        let dir = self.nodes[number].data.join("chunks/temp");
+        let entries = fs::read_dir(dir).expect("a directory");
+        entries
+            .map(|entry| entry.expect("an entry").path())
+            .collect()
+    }
+
     /// Returns how many copies of each chunk are on the disks.
     #[must_use]
     pub fn copies(&self) -> BTreeMap<String, usize> {
