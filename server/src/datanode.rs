@@ -6,6 +6,7 @@
 mod agent;
 mod copy;
 mod download;
+mod figures;
 mod frames;
 mod peers;
 mod places;
@@ -27,6 +28,7 @@ use lfsfs_proto::v1;
 use lfsfs_types::{ChunkId, NodeId};
 
 pub(crate) use self::agent::Agent;
+use self::figures::Counters;
 use self::places::Places;
 pub(crate) use self::reports::CoordinatorLink;
 pub(crate) use self::service::DataNodeService;
@@ -53,6 +55,7 @@ pub(crate) struct DataNode {
     reported: Mutex<Reported>,
     places: Arc<Places>,
     transfers: Mutex<Transfers>,
+    counters: Counters,
     /// Taken before no other lock.
     chunk_locks: ChunkLocks,
 }
@@ -94,6 +97,7 @@ impl DataNode {
             reported: Mutex::default(),
             places: Places::new(),
             transfers: Mutex::default(),
+            counters: Counters::default(),
             chunk_locks: ChunkLocks::new(),
         }
     }

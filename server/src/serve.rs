@@ -38,11 +38,12 @@ use crate::data::DataDir;
 use crate::datanode::{Agent, CoordinatorLink, DataNode, DataNodeParts, DataNodeService};
 use crate::datanodes::Datanodes;
 use crate::error::ServerError;
+use crate::figures::CallFigures;
 use crate::health::Health;
 use crate::meta_place::MetaPlace;
+use crate::metrics::{Metrics, MetricsParts};
 use crate::panics::CatchPanics;
 use crate::process_key::{Callers, ProcessKey};
-use crate::refusals::Refusals;
 use crate::streams::Tasks;
 
 /// Longest message that is taken by any call; most take less, as `weight` says.
@@ -71,6 +72,23 @@ pub enum ListenPolicy {
     Insecure,
 }
 
+/// Where a server listens.
+#[derive(Debug)]
+pub struct Listeners {
+    /// For calls.
+    pub calls: TcpListener,
+    /// For metrics, if they are served.
+    pub metrics: Option<TcpListener>,
+}
+
+impl From<TcpListener> for Listeners {
+    /// Returns those of a server without metrics.
+    fn from(calls: TcpListener) -> Self {
+        let metrics = None;
+        Self { calls, metrics }
+    }
+}
+
 /// Listens on an address, if the policy allows it.
 pub async fn bind(address: SocketAddr, policy: ListenPolicy) -> Result<TcpListener, ServerError> {
     check_policy(address, policy)?;
@@ -87,13 +105,19 @@ fn check_policy(address: SocketAddr, policy: ListenPolicy) -> Result<(), ServerE
     }
 }
 
-/// Checks that a server may listen on an address, and that clients can be told one. Binds nothing.
+/// Checks that a server may listen on its addresses, and that clients can be told one. Binds nothing.
 pub(crate) fn check_addresses(
     config: &ServerConfig,
     address: SocketAddr,
+    metrics: Option<SocketAddr>,
     policy: ListenPolicy,
 ) -> Result<(), ServerError> {
     check_policy(address, policy)?;
+    if let Some(address) = metrics
+        && check_policy(address, policy).is_err()
+    {
+        return Err(ServerError::MetricsNotLoopback { address });
+    }
     match config.role {
         Role::Coordinator => Ok(()),
         Role::All | Role::DataNode { .. } => advertised(config, address).map(drop),
@@ -105,11 +129,13 @@ pub(crate) fn check_addresses(
 /// `ready` is called once, with the address that is served, when everything can be asked for.
 pub async fn run(
     config: ServerConfig,
-    listener: TcpListener,
+    listeners: impl Into<Listeners>,
     shutdown: CancellationToken,
     ready: impl FnOnce(SocketAddr) + Send,
 ) -> Result<(), ServerError> {
-    let address = listener
+    let listeners = listeners.into();
+    let address = listeners
+        .calls
         .local_addr()
         .map_err(|source| ServerError::System {
             act: "ask for the listener's address",
@@ -124,12 +150,29 @@ pub async fn run(
     let tasks = parts.tasks.clone();
     let plan = config.memory_plan();
     let count = usize::try_from(config.connections).unwrap_or(usize::MAX);
-    let connections = Connections::new(Budget::new(plan.calls), count);
+    let budget = Budget::new(plan.calls);
+    let connections = Connections::new(budget.clone(), count);
+    let calls = Calls {
+        refusals: Arc::clone(&tasks.refusals),
+        figures: CallFigures::new(&[
+            lfsfs_proto::FILE_DESCRIPTORS,
+            tonic_health::pb::FILE_DESCRIPTOR_SET,
+        ]),
+    };
+    let metrics = Metrics::new(MetricsParts {
+        config: &config,
+        clock: Arc::clone(&parts.clock),
+        calls: Arc::clone(&calls.figures),
+        budget,
+        connections: Arc::clone(&connections),
+        coordinator: parts.coordinator.clone(),
+        datanode: parts.datanode.clone(),
+    });
     let serving = serve(
         parts.routes.routes(),
-        Arc::clone(&connections).accept(listener),
+        Arc::clone(&connections).accept(listeners.calls),
         plan,
-        Arc::clone(&tasks.refusals),
+        calls,
         shutdown.clone(),
     );
     let stopping = stop_after(&shutdown, &config, &tasks, &parts.health);
@@ -153,7 +196,11 @@ pub async fn run(
             coordinator.stop();
         }
     };
-    let (served, ()) = tokio::join!(cut_off(serving, stopping), background);
+    let working = async { tokio::join!(cut_off(serving, stopping), background) };
+    let (served, ()) = tokio::select! {
+        ended = working => ended,
+        never = metrics.serve(listeners.metrics, &tasks) => match never {},
+    };
     tasks.abort.cancel();
     connections.close_all();
     tasks.tracker.close();
@@ -167,11 +214,7 @@ pub async fn run(
 
 /// Logs what was started, for the operator who reads it later.
 fn started(config: &ServerConfig, address: SocketAddr) {
-    let role = match config.role {
-        Role::All => "all",
-        Role::Coordinator => "coordinator",
-        Role::DataNode { .. } => "datanode",
-    };
+    let role = config.role.word();
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         role,
@@ -252,11 +295,11 @@ async fn serve(
     routes: Routes,
     incoming: impl Stream<Item = io::Result<Socket>>,
     plan: MemoryPlan,
-    refusals: Arc<Refusals>,
+    calls: Calls,
     shutdown: CancellationToken,
 ) -> Result<(), ServerError> {
     Server::builder()
-        .layer(Calls { refusals })
+        .layer(calls)
         .layer(CatchPanics)
         .max_concurrent_streams(CALLS_PER_CONNECTION_MAX)
         .initial_stream_window_size(plan.stream_window)
@@ -288,7 +331,9 @@ struct Parts {
     tasks: Tasks,
     agent: Option<(Agent, oneshot::Receiver<()>)>,
     coordinator: Option<Arc<Coordinator>>,
+    datanode: Option<Arc<DataNode>>,
     metadata: Option<Metadata>,
+    clock: Arc<dyn Clock>,
     health: Health,
     data: DataDir,
 }
@@ -318,7 +363,9 @@ impl Parts {
             tasks: Tasks::new(),
             agent: None,
             coordinator: None,
+            datanode: None,
             metadata: None,
+            clock: Arc::clone(&clock),
             health,
             data,
         };
@@ -407,6 +454,7 @@ impl Parts {
             capacity: config.cluster.capacity,
             scrub_period: config.cluster.scrub_period,
         }));
+        self.datanode = Some(Arc::clone(&node));
         let service = DataNodeService::new(Arc::clone(&node), self.callers.clone());
         let service = DataNodeServer::new(service);
         self.routes

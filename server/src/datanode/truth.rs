@@ -63,6 +63,13 @@ enum Seen {
     Absent,
 }
 
+/// What is on the disk.
+enum Looked {
+    Whole(StoredChunk),
+    Damaged,
+    NotThere,
+}
+
 impl DataNode {
     /// Reports a chunk that was just stored.
     pub(super) async fn report_stored(
@@ -141,15 +148,15 @@ impl DataNode {
         }
     }
 
-    /// Reads a chunk from the disk, and reports it as lost if it is damaged. Returns whether it is whole.
-    pub(super) async fn is_whole(&self, chunk: ChunkId) -> Result<bool, Fault> {
+    /// Reads a chunk from the disk, and reports it as lost if it is damaged. Returns its length if it is whole.
+    pub(super) async fn whole_len(&self, chunk: ChunkId) -> Result<Option<u64>, Fault> {
         let _lock = self.chunk_locks.lock(chunk).await;
         self.store.drop_cached(chunk);
         match self.look(chunk).await? {
-            Seen::Whole(_) => Ok(true),
+            Seen::Whole(stored) => Ok(Some(stored.info.len)),
             Seen::Absent => {
                 self.report_absent(chunk).await?;
-                Ok(false)
+                Ok(None)
             }
         }
     }
@@ -268,17 +275,27 @@ impl DataNode {
 
     async fn look(&self, chunk: ChunkId) -> Result<Seen, Fault> {
         let store = Arc::clone(&self.store);
-        blocking(move || match store.verify(chunk) {
-            Ok(stored) => Ok(Seen::Whole(stored)),
-            Err(error) if error.is_not_found() => Ok(Seen::Absent),
+        let looked = blocking(move || match store.verify(chunk) {
+            Ok(stored) => Ok(Looked::Whole(stored)),
+            Err(error) if error.is_not_found() => Ok(Looked::NotThere),
             Err(error) if is_damaged(&error) => match store.quarantine(chunk) {
-                Ok(()) => Ok(Seen::Absent),
-                Err(error) if error.is_not_found() => Ok(Seen::Absent),
+                Ok(()) => Ok(Looked::Damaged),
+                Err(error) if error.is_not_found() => Ok(Looked::NotThere),
                 Err(error) => Err(error),
             },
             Err(error) => Err(error),
+        });
+        Ok(match looked.await? {
+            Looked::Whole(stored) => Seen::Whole(stored),
+            Looked::Damaged => {
+                self.counters.corrupt.add(1);
+                Seen::Absent
+            }
+            Looked::NotThere => {
+                self.counters.absent.add(1);
+                Seen::Absent
+            }
         })
-        .await
     }
 }
 
