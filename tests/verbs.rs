@@ -18,6 +18,8 @@ mod failures;
 mod history;
 #[path = "verbs/holders.rs"]
 mod holders;
+#[path = "verbs/metrics.rs"]
+mod metrics;
 #[path = "verbs/mounts.rs"]
 mod mounts;
 #[path = "verbs/named.rs"]
