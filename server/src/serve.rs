@@ -141,40 +141,29 @@ pub async fn run(
             act: "ask for the listener's address",
             source,
         })?;
-    let opening = config.clone();
-    let parts = tokio::task::spawn_blocking(move || Parts::open(&opening, address));
-    let parts = parts.await.map_err(|error| ServerError::System {
-        act: "open the stores",
-        source: error.into(),
-    })??;
+    let parts = open_parts(config.clone(), address).await?;
     let tasks = parts.tasks.clone();
     let plan = config.memory_plan();
     let count = usize::try_from(config.connections).unwrap_or(usize::MAX);
     let budget = Budget::new(plan.calls);
     let connections = Connections::new(budget.clone(), count);
+    let figures = CallFigures::new(&[
+        lfsfs_proto::FILE_DESCRIPTORS,
+        tonic_health::pb::FILE_DESCRIPTOR_SET,
+    ]);
+    let metrics = parts.metrics(&config, &figures, budget, &connections);
     let calls = Calls {
         refusals: Arc::clone(&tasks.refusals),
-        figures: CallFigures::new(&[
-            lfsfs_proto::FILE_DESCRIPTORS,
-            tonic_health::pb::FILE_DESCRIPTOR_SET,
-        ]),
+        figures,
     };
-    let metrics = Metrics::new(MetricsParts {
-        config: &config,
-        clock: Arc::clone(&parts.clock),
-        calls: Arc::clone(&calls.figures),
-        budget,
-        connections: Arc::clone(&connections),
-        coordinator: parts.coordinator.clone(),
-        datanode: parts.datanode.clone(),
-    });
-    let serving = serve(
+    // In boxes, as in `background`: callers of this contain what it waits for.
+    let serving = Box::pin(serve(
         parts.routes.routes(),
         Arc::clone(&connections).accept(listeners.calls),
         plan,
         calls,
         shutdown.clone(),
-    );
+    ));
     let stopping = stop_after(&shutdown, &config, &tasks, &parts.health);
     let announce = || {
         started(&config, address);
@@ -196,7 +185,7 @@ pub async fn run(
             coordinator.stop();
         }
     };
-    let working = async { tokio::join!(cut_off(serving, stopping), background) };
+    let working = Box::pin(async { tokio::join!(cut_off(serving, stopping), background) });
     let (served, ()) = tokio::select! {
         ended = working => ended,
         never = metrics.serve(listeners.metrics, &tasks) => match never {},
@@ -210,6 +199,14 @@ pub async fn run(
     flush(parts.metadata).await?;
     tracing::info!("stopped");
     served
+}
+
+async fn open_parts(config: ServerConfig, address: SocketAddr) -> Result<Parts, ServerError> {
+    let opening = tokio::task::spawn_blocking(move || Parts::open(&config, address));
+    opening.await.map_err(|error| ServerError::System {
+        act: "open the stores",
+        source: error.into(),
+    })?
 }
 
 /// Logs what was started, for the operator who reads it later.
@@ -380,6 +377,25 @@ impl Parts {
             }
         }
         Ok(parts)
+    }
+
+    /// Returns the metrics of the whole server.
+    fn metrics(
+        &self,
+        config: &ServerConfig,
+        calls: &Arc<CallFigures>,
+        budget: Budget,
+        connections: &Arc<Connections>,
+    ) -> Metrics {
+        Metrics::new(MetricsParts {
+            config,
+            clock: Arc::clone(&self.clock),
+            calls: Arc::clone(calls),
+            budget,
+            connections: Arc::clone(connections),
+            coordinator: self.coordinator.clone(),
+            datanode: self.datanode.clone(),
+        })
     }
 
     fn add_coordinator(

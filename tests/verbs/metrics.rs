@@ -59,8 +59,8 @@ impl Servers {
         let address = self.cluster.metrics_of_coordinator();
         let is_whole = || {
             let page = Page::of(&address);
-            let names = ["lfsfs_chunks", "lfsfs_versions"];
-            names.iter().all(|name| page.sum(name, &[]) > Some(0.0))
+            let is_scanned = page.sum("lfsfs_chunks", &[]).is_some();
+            is_scanned && page.sum("lfsfs_versions", &[]) > Some(0.0)
         };
         assert!(eventually(LIMIT, is_whole));
         Page::of(&address)
@@ -149,7 +149,7 @@ fn assert_has_answer(query: &Query, pages: &[Page], rows: &[Documented]) {
             let end = selector.name.strip_prefix(&row.name);
             end.is_some_and(|end| end.is_empty() || end == "_bucket" && row.kind == "histogram")
         });
-        let row = row.unwrap_or_else(|| panic!("{query:?}: {} is unknown", selector.name));
+        let row = row.expect(&selector.name);
         labels.extend(row.labels.iter().cloned());
         for (label, sign, value) in &selector.labels {
             assert!(labels.contains(label), "{query:?}: no label {label}");
@@ -245,7 +245,14 @@ fn a_damaged_chunk_and_a_lost_datanode_are_seen() {
     assert_eq!(page.sum("lfsfs_datanode_copies_total", &fetched), Some(1.0));
     let fetched = page.sum("lfsfs_datanode_received_bytes_total", &[("kind", "fetch")]);
     assert!(fetched > Some(300_000.0), "{fetched:?}");
-    assert!(page.value("lfsfs_datanode_scrubbed_bytes_total") > 300_000.0);
+    // The pass that found the damage has read nothing that is whole.
+    let scrubbed = || {
+        servers
+            .page_of_node(0)
+            .value("lfsfs_datanode_scrubbed_bytes_total")
+            > 300_000.0
+    };
+    assert!(eventually(LIMIT, scrubbed), "it goes on");
 
     servers.cluster.kill_node(1);
     let seen = || {
@@ -301,7 +308,7 @@ fn what_is_no_request_for_the_page_is_refused_and_serving_goes_on() {
         head.starts_with("HTTP/1.1 200") && head.ends_with("\r\n\r\n"),
         "{head}"
     );
-    assert_eq!(world.lfsfs(["project", "list"]).ok().lines().count(), 2);
+    assert_eq!(world.lfsfs(["project", "list"]).ok(), "app");
 }
 
 /// Connections that may be served at the same time, as docs/metrics.md has it.
@@ -310,7 +317,7 @@ const CONNECTIONS: usize = 16;
 #[test]
 fn slow_clients_of_the_metrics_give_way_and_calls_do_not_wait_for_them() {
     let (world, address) = start_of_all();
-    let slow: Vec<_> = (0..2 * CONNECTIONS)
+    let slow: Vec<_> = (0..CONNECTIONS + 4)
         .map(|_| {
             let mut stream = connect(&address);
             stream
@@ -322,7 +329,7 @@ fn slow_clients_of_the_metrics_give_way_and_calls_do_not_wait_for_them() {
     let started = Instant::now();
     let _ = world.lfsfs(["project", "new", "app"]).ok();
     assert!(started.elapsed() < Duration::from_secs(4), "calls wait");
-    // Two rounds of them have to be given up first.
+    // The first of them have to be given up before.
     let _ = Page::of(&address);
     assert!(started.elapsed() < Duration::from_secs(15), "{started:?}");
     for mut stream in slow {

@@ -18,7 +18,7 @@ use crate::figures::{Figures, Page};
 /// Projects read at once; each may have a megabyte of patterns.
 const PROJECTS_AT_ONCE: usize = 16;
 /// The least time between two counts of the projects.
-const COUNT_INTERVAL: Duration = Duration::from_secs(10);
+const COUNT_INTERVAL: Duration = Duration::from_secs(2);
 /// How many times as long as a count the pause behind it is at least.
 const PAUSE_FACTOR: u32 = 50;
 

@@ -89,8 +89,7 @@ impl Page {
     /// As [`sum`](Self::sum), for a name without labels that must be there.
     #[track_caller]
     pub(crate) fn value(&self, name: &str) -> f64 {
-        let found = self.sum(name, &[]);
-        found.unwrap_or_else(|| panic!("no {name}: {}", self.text))
+        self.sum(name, &[]).expect(name)
     }
 }
 
