@@ -308,7 +308,8 @@ fn what_is_no_request_for_the_page_is_refused_and_serving_goes_on() {
         head.starts_with("HTTP/1.1 200") && head.ends_with("\r\n\r\n"),
         "{head}"
     );
-    assert_eq!(world.lfsfs(["project", "list"]).ok(), "app");
+    let listed = world.lfsfs(["project", "list"]).ok();
+    assert!(listed.starts_with("app "), "{listed}");
 }
 
 /// Connections that may be served at the same time, as docs/metrics.md has it.
