@@ -24,6 +24,7 @@ mod fault;
 mod figures;
 mod health;
 mod ids;
+mod listen;
 mod meta_place;
 mod metrics;
 mod panics;
@@ -37,5 +38,6 @@ mod weight;
 
 pub use config::{ClusterSettings, Role, ServerConfig};
 pub use error::ServerError;
+pub use listen::{ListenPolicy, Listeners, bind};
 pub use meta_place::{MetaPlace, MetaPlaceError};
-pub use serve::{ListenPolicy, Listeners, bind, run};
+pub use serve::run;

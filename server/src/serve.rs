@@ -20,7 +20,6 @@ use lfsfs_metadata::{Metadata, MetadataOptions, StagingPlace};
 use lfsfs_proto::v1::coordinator_server::CoordinatorServer;
 use lfsfs_proto::v1::data_node_server::DataNodeServer;
 use lfsfs_proto::v1::fs_server::FsServer;
-use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -40,6 +39,7 @@ use crate::datanodes::Datanodes;
 use crate::error::ServerError;
 use crate::figures::CallFigures;
 use crate::health::Health;
+use crate::listen::{Listeners, advertised, local};
 use crate::meta_place::MetaPlace;
 use crate::metrics::{Metrics, MetricsParts};
 use crate::panics::CatchPanics;
@@ -62,67 +62,6 @@ const CUT_OFF_MAX: Duration = Duration::from_secs(2);
 /// How long a connection may be silent before the server sends a ping, and how long the client may
 /// take to answer that.
 const KEEPALIVE: Duration = Duration::from_secs(20);
-
-/// Which addresses a server may listen on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ListenPolicy {
-    /// Those of loopback: only programs of this machine can connect.
-    LoopbackOnly,
-    /// Any: programs of other machines can connect too, without TLS and tokens.
-    Insecure,
-}
-
-/// Where a server listens.
-#[derive(Debug)]
-pub struct Listeners {
-    /// For calls.
-    pub calls: TcpListener,
-    /// For metrics, if they are served.
-    pub metrics: Option<TcpListener>,
-}
-
-impl From<TcpListener> for Listeners {
-    /// Returns those of a server without metrics.
-    fn from(calls: TcpListener) -> Self {
-        let metrics = None;
-        Self { calls, metrics }
-    }
-}
-
-/// Listens on an address, if the policy allows it.
-pub async fn bind(address: SocketAddr, policy: ListenPolicy) -> Result<TcpListener, ServerError> {
-    check_policy(address, policy)?;
-    let listener = TcpListener::bind(address).await;
-    listener.map_err(|source| ServerError::Listen { address, source })
-}
-
-fn check_policy(address: SocketAddr, policy: ListenPolicy) -> Result<(), ServerError> {
-    match policy {
-        ListenPolicy::LoopbackOnly if !address.ip().is_loopback() => {
-            Err(ServerError::NotLoopback { address })
-        }
-        ListenPolicy::LoopbackOnly | ListenPolicy::Insecure => Ok(()),
-    }
-}
-
-/// Checks that a server may listen on its addresses, and that clients can be told one. Binds nothing.
-pub(crate) fn check_addresses(
-    config: &ServerConfig,
-    address: SocketAddr,
-    metrics: Option<SocketAddr>,
-    policy: ListenPolicy,
-) -> Result<(), ServerError> {
-    check_policy(address, policy)?;
-    if let Some(address) = metrics
-        && check_policy(address, policy).is_err()
-    {
-        return Err(ServerError::MetricsNotLoopback { address });
-    }
-    match config.role {
-        Role::Coordinator => Ok(()),
-        Role::All | Role::DataNode { .. } => advertised(config, address).map(drop),
-    }
-}
 
 /// Serves until `shutdown` is cancelled and calls in flight have ended or run out of time.
 ///
@@ -499,24 +438,4 @@ fn cluster_config(settings: &ClusterSettings) -> Result<ClusterConfig, ServerErr
         },
         seed: u64::from_le_bytes(*first),
     })
-}
-
-/// Returns the address at which a process connects to itself.
-fn local(address: SocketAddr) -> String {
-    let ip = match address {
-        SocketAddr::V4(_) if address.ip().is_unspecified() => "127.0.0.1".to_owned(),
-        SocketAddr::V6(_) if address.ip().is_unspecified() => "[::1]".to_owned(),
-        SocketAddr::V4(address) => address.ip().to_string(),
-        SocketAddr::V6(address) => format!("[{}]", address.ip()),
-    };
-    format!("{ip}:{}", address.port())
-}
-
-/// Returns the address that the coordinator gives to clients.
-fn advertised(config: &ServerConfig, address: SocketAddr) -> Result<String, ServerError> {
-    match &config.advertise {
-        Some(advertise) => Ok(advertise.clone()),
-        None if address.ip().is_unspecified() => Err(ServerError::NoAdvertise { address }),
-        None => Ok(address.to_string()),
-    }
 }

@@ -15,7 +15,7 @@ use super::keys::{Key, RoleName, Unset};
 use super::kinds::Value;
 use crate::ServerError;
 use crate::config::{ClusterSettings, Role, ServerConfig};
-use crate::serve::{ListenPolicy, check_addresses};
+use crate::listen::{ListenPolicy, check_addresses};
 
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
