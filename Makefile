@@ -93,4 +93,7 @@ install:
 			| install -D -m 644 /dev/stdin '$(DESTDIR)$(PREFIX)'/lib/systemd/system/$$unit.service || exit; \
 	done
 	install -D -m 644 dist/lfsfsd.toml '$(DESTDIR)$(PREFIX)/share/doc/lfsfs/lfsfsd.toml'
+	for file in grafana-lfsfs.json prometheus-lfsfs.rules.yml; do \
+		install -D -m 644 dist/$$file '$(DESTDIR)$(PREFIX)'/share/doc/lfsfs/$$file || exit; \
+	done
 	cd $(SHARE) && find . -type f -exec install -D -m 644 '{}' '$(abspath $(DESTDIR)$(PREFIX))/share/{}' ';'

@@ -20,6 +20,8 @@ mod fsck;
 mod history;
 #[path = "verbs/holders.rs"]
 mod holders;
+#[path = "verbs/metrics.rs"]
+mod metrics;
 #[path = "verbs/mounts.rs"]
 mod mounts;
 #[path = "verbs/named.rs"]

@@ -1,10 +1,12 @@
 //! The one way from a service to work that blocks.
 
 use lfsfs_proto::status::{Fault, FaultKind};
+use tracing::Span;
 
 /// Runs work that blocks on a thread made for that. A panic in it is an internal fault.
 ///
-/// Work that has started goes on even if the caller does not wait for it any more.
+/// Work that has started goes on even if the caller does not wait for it any more. What it logs stands in the span
+/// of its call: a slow call of the metadata is found by the id of its request.
 pub(crate) async fn blocking<T, E>(
     work: impl FnOnce() -> Result<T, E> + Send + 'static,
 ) -> Result<T, Fault>
@@ -12,6 +14,8 @@ where
     T: Send + 'static,
     E: IntoFault + Send + 'static,
 {
+    let span = Span::current();
+    let work = move || span.in_scope(work);
     match tokio::task::spawn_blocking(work).await {
         Ok(answer) => answer.map_err(IntoFault::into_fault),
         Err(error) => {

@@ -97,14 +97,23 @@ impl Pots {
         }
     }
 
-    /// Returns whether there is a line in front of any part.
-    fn have_line(&self) -> bool {
+    fn all(&self) -> [&Pot; 3] {
         let Self {
             calls,
             newcomers,
             known,
         } = self;
-        [calls, newcomers, known].iter().any(|pot| pot.has_line())
+        [calls, newcomers, known]
+    }
+
+    /// Returns whether there is a line in front of any part.
+    fn have_line(&self) -> bool {
+        self.all().iter().any(|pot| pot.has_line())
+    }
+
+    /// Returns how many units no request has.
+    fn free(&self) -> u32 {
+        self.all().iter().map(|pot| pot.free()).sum()
     }
 }
 
@@ -129,10 +138,20 @@ struct Demand {
     since: Instant,
 }
 
+/// What is told of a budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BudgetFigures {
+    /// Bytes that requests have.
+    pub(crate) used_bytes: u64,
+    /// Bytes that they may have in all.
+    pub(crate) limit_bytes: u64,
+}
+
 /// The budget of a server.
 #[derive(Debug, Clone)]
 pub(crate) struct Budget {
     pots: Pots,
+    units: u32,
     share: u32,
     waits: Arc<Waits>,
     times: Times,
@@ -148,6 +167,7 @@ impl Budget {
         let units = u32::try_from(bytes / UNIT).unwrap_or(u32::MAX);
         Self {
             pots: Pots::new(units),
+            units,
             share: units / SHARE_DIVISOR,
             waits: Arc::new(Waits::new(times.patience)),
             times,
@@ -171,6 +191,15 @@ impl Budget {
     /// Closes the connections that let the server wait for too long.
     pub(crate) fn make_room(&self) -> bool {
         self.waits.make_room(Instant::now())
+    }
+
+    /// Returns how much requests have.
+    pub(crate) fn figures(&self) -> BudgetFigures {
+        let bytes = |units: u32| u64::from(units) * UNIT as u64;
+        BudgetFigures {
+            used_bytes: bytes(self.units.saturating_sub(self.pots.free())),
+            limit_bytes: bytes(self.units),
+        }
     }
 
     /// Returns the bytes that a newcomer may take where it is alone.

@@ -27,6 +27,7 @@ use tracing::{Instrument as _, Span, debug, info_span};
 
 use crate::budget::{Account, Held, Waiting};
 use crate::connections::{CallGuard, Connection};
+use crate::figures::{CallFigures, RunningCall};
 use crate::refusals::Refusals;
 use crate::weight::{Method, method};
 
@@ -142,14 +143,15 @@ impl Call {
 #[derive(Debug, Clone)]
 pub(crate) struct Calls {
     pub(crate) refusals: Arc<Refusals>,
+    pub(crate) figures: Arc<CallFigures>,
 }
 
 impl<S> Layer<S> for Calls {
     type Service = Ruled<S>;
 
     fn layer(&self, inner: S) -> Ruled<S> {
-        let refusals = Arc::clone(&self.refusals);
-        Ruled { inner, refusals }
+        let calls = self.clone();
+        Ruled { inner, calls }
     }
 }
 
@@ -157,7 +159,7 @@ impl<S> Layer<S> for Calls {
 #[derive(Debug, Clone)]
 pub(crate) struct Ruled<S> {
     inner: S,
-    refusals: Arc<Refusals>,
+    calls: Calls,
 }
 
 impl<S> Service<Request<Body>> for Ruled<S>
@@ -178,13 +180,14 @@ where
         // The service that was polled ready is the one to call.
         let fresh = self.inner.clone();
         let inner = std::mem::replace(&mut self.inner, fresh);
-        let refusals = Arc::clone(&self.refusals);
+        let refusals = Arc::clone(&self.calls.refusals);
+        let running = self.calls.figures.begin(request.uri().path());
         let headers = MetadataMap::from_headers(std::mem::take(request.headers_mut()));
         let checked = Protocols::own().check(&headers);
         let id = request_id(&headers);
         *request.headers_mut() = headers.into_headers();
         let span = info_span!("call", path = request.uri().path(), request = %id);
-        let serving = id.scope(serve(inner, request, checked, refusals));
+        let serving = id.scope(serve(inner, request, checked, refusals, running));
         serving.instrument(span).boxed()
     }
 }
@@ -195,6 +198,7 @@ async fn serve<S>(
     request: Request<Body>,
     checked: Result<(), Fault>,
     refusals: Arc<Refusals>,
+    mut running: RunningCall,
 ) -> Result<Response<Body>, S::Error>
 where
     S: Service<Request<Body>, Response = Response<Body>>,
@@ -202,37 +206,50 @@ where
     let path = request.uri().path().to_owned();
     let Some(connection) = request.extensions().get::<Arc<Connection>>().cloned() else {
         let fault = Fault::new(FaultKind::Internal, "the call has no connection");
+        running.answered(Code::Internal);
         return Ok(Status::from(fault).into_http());
     };
     let peer = connection.peer;
-    if let Err(fault) = checked {
-        return Ok(refusals.explain(Status::from(fault).into_http(), &path, peer));
-    }
-    let started = Instant::now();
-    let guard = connection.begin_call();
-    let method = method(&path);
-    let response = match connection.account.take_for_call(CALL_COST).await {
-        Err(fault) => Status::from(fault).into_http(),
-        Ok(held) => {
-            let call = Call {
-                connection,
-                path: path.as_str().into(),
-                held: Arc::default(),
-            };
-            call.hold(held);
-            let mut request = request.map(|body| incoming(body, method, call.clone()));
-            request.extensions_mut().insert(call.clone());
-            let (local_addr, remote_addr) = (None, Some(peer));
-            let info = TcpConnectInfo {
-                local_addr,
-                remote_addr,
-            };
-            request.extensions_mut().insert(info);
-            let response = inner.call(request).await?;
-            response.map(|body| Body::new(Outgoing::new(body, call, guard, started)))
-        }
+    let mut refused = |fault: Fault| {
+        let refused = refusals.explain(Status::from(fault).into_http(), &path, peer);
+        note_code(&mut running, refused.headers());
+        refused
     };
-    Ok(refusals.explain(response, &path, peer))
+    if let Err(fault) = checked {
+        return Ok(refused(fault));
+    }
+    let guard = connection.begin_call();
+    let held = match connection.account.take_for_call(CALL_COST).await {
+        Ok(held) => held,
+        Err(fault) => return Ok(refused(fault)),
+    };
+    let method = method(&path);
+    let call = Call {
+        connection,
+        path: path.as_str().into(),
+        held: Arc::default(),
+    };
+    call.hold(held);
+    let mut request = request.map(|body| incoming(body, method, call.clone()));
+    request.extensions_mut().insert(call.clone());
+    let (local_addr, remote_addr) = (None, Some(peer));
+    let info = TcpConnectInfo {
+        local_addr,
+        remote_addr,
+    };
+    request.extensions_mut().insert(info);
+    let response = inner.call(request).await?;
+    let response = refusals.explain(response, &path, peer);
+    // A call that fails before its first answer has its status here, and no other one in its trailers.
+    note_code(&mut running, response.headers());
+    Ok(response.map(|body| Body::new(Outgoing::new(body, call, guard, running))))
+}
+
+/// Notes the status of an answer, if these headers or trailers have one.
+fn note_code(running: &mut RunningCall, headers: &HeaderMap) -> Option<Code> {
+    let code = Status::from_header_map(headers)?.code();
+    running.answered(code);
+    Some(code)
 }
 
 /// Returns the body of a request that has whole messages as its frames.
@@ -388,24 +405,25 @@ struct Outgoing {
     call: Call,
     _guard: CallGuard,
     span: Span,
-    started: Instant,
+    running: RunningCall,
 }
 
 impl Drop for Outgoing {
     fn drop(&mut self) {
-        let millis = self.started.elapsed().as_millis();
-        self.span.in_scope(|| debug!(millis, "served"));
+        let (code, took) = self.running.so_far();
+        let millis = took.as_millis();
+        self.span.in_scope(|| debug!(?code, millis, "served"));
     }
 }
 
 impl Outgoing {
-    fn new(body: Body, call: Call, guard: CallGuard, started: Instant) -> Self {
+    fn new(body: Body, call: Call, guard: CallGuard, running: RunningCall) -> Self {
         Self {
             body,
             call,
             _guard: guard,
             span: Span::current(),
-            started,
+            running,
         }
     }
 
@@ -431,7 +449,9 @@ impl HttpBody for Outgoing {
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let polled = Pin::new(&mut self.body).poll_frame(context);
         polled.map_ok(|frame| {
-            if frame.trailers_ref().is_some_and(is_success) {
+            if let Some(trailers) = frame.trailers_ref()
+                && note_code(&mut self.running, trailers) == Some(Code::Ok)
+            {
                 self.call.account().finished_call();
             }
             frame.map_data(|data| self.pay(data))
@@ -445,10 +465,6 @@ impl HttpBody for Outgoing {
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
     }
-}
-
-fn is_success(trailers: &HeaderMap) -> bool {
-    Status::from_header_map(trailers).is_some_and(|status| status.code() == Code::Ok)
 }
 
 /// Bytes that the connection has not sent yet.
@@ -495,6 +511,7 @@ mod tests {
         let refusals = Arc::new(Refusals::default());
         let calls = Calls {
             refusals: Arc::clone(&refusals),
+            figures: CallFigures::new(&[]),
         };
         let mut request = Request::new(Body::empty());
         let protocols = "98-99 0.99.0".parse().unwrap();

@@ -38,6 +38,17 @@ pub enum Role {
     },
 }
 
+impl Role {
+    /// Returns the word for it on the command line.
+    pub(crate) const fn word(&self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Coordinator => "coordinator",
+            Self::DataNode { .. } => "datanode",
+        }
+    }
+}
+
 /// How a server runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerConfig {

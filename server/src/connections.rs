@@ -21,6 +21,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::Connected;
 
 use crate::budget::{Account, Budget};
+use crate::figures::Count;
 use crate::throttle::Throttle;
 
 /// How long a peer may take for its first request.
@@ -42,6 +43,19 @@ pub(crate) struct Connections {
     /// Held for moments. Taken before `used` of a connection.
     open: Mutex<Open>,
     refused: Throttle,
+    refused_count: Count,
+}
+
+/// What is told of the connections of a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ConnectionFigures {
+    pub(crate) open: usize,
+    /// How many there may be.
+    pub(crate) max: usize,
+    /// Those that were taken in so far.
+    pub(crate) accepted: u64,
+    /// Those that found no room.
+    pub(crate) refused: u64,
 }
 
 #[derive(Debug, Default)]
@@ -142,6 +156,7 @@ impl Connections {
             max,
             open: Mutex::default(),
             refused: Throttle::default(),
+            refused_count: Count::new(),
         })
     }
 
@@ -182,6 +197,7 @@ impl Connections {
         }
         if self.open().by_number.len() >= self.max && !self.close_idle() {
             self.budget.make_room();
+            self.refused_count.add(1);
             if let Some(more) = self.refused.pass() {
                 tracing::warn!(%peer, max = self.max, more, "refused a connection: too many serve calls");
             }
@@ -231,6 +247,17 @@ impl Connections {
                     connection.close.cancel();
                 }
             }
+        }
+    }
+
+    /// Returns how many there are, and were.
+    pub(crate) fn figures(&self) -> ConnectionFigures {
+        let open = self.open();
+        ConnectionFigures {
+            open: open.by_number.len(),
+            max: self.max,
+            accepted: open.next,
+            refused: self.refused_count.value(),
         }
     }
 

@@ -8,6 +8,7 @@ mod coordinator_service;
 mod copies;
 mod differences;
 mod disk;
+mod figures;
 mod files;
 mod fs_service;
 mod holdings;
@@ -35,6 +36,7 @@ use tokio::sync::Semaphore;
 
 pub(crate) use self::coordinator_service::CoordinatorService;
 pub(crate) use self::disk::DiskGuard;
+pub(crate) use self::figures::CoordinatorFigures;
 pub(crate) use self::fs_service::FsService;
 use self::plans::Plans;
 use self::sessions::CommitSessions;

@@ -7,6 +7,7 @@ mod agent;
 mod check;
 mod copy;
 mod download;
+mod figures;
 mod frames;
 mod peers;
 mod places;
@@ -29,6 +30,7 @@ use lfsfs_types::{ChunkId, NodeId};
 
 pub(crate) use self::agent::Agent;
 use self::check::Checking;
+use self::figures::Counters;
 use self::places::Places;
 pub(crate) use self::reports::CoordinatorLink;
 pub(crate) use self::service::DataNodeService;
@@ -56,6 +58,7 @@ pub(crate) struct DataNode {
     places: Arc<Places>,
     transfers: Mutex<Transfers>,
     checking: Checking,
+    counters: Counters,
     /// Taken before no other lock.
     chunk_locks: ChunkLocks,
 }
@@ -98,6 +101,7 @@ impl DataNode {
             places: Places::new(),
             transfers: Mutex::default(),
             checking: Checking::default(),
+            counters: Counters::default(),
             chunk_locks: ChunkLocks::new(),
         }
     }

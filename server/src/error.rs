@@ -45,6 +45,16 @@ pub enum ServerError {
         /// The address.
         address: SocketAddr,
     },
+    /// The address of the metrics can be reached from other machines.
+    #[error(
+        "{address} can be reached from other machines, and without TLS and tokens every user of those \
+         could read the metrics; serve them on 127.0.0.1, or say --insecure-listen if the network is \
+         yours alone"
+    )]
+    MetricsNotLoopback {
+        /// The address.
+        address: SocketAddr,
+    },
     /// Clients cannot be told the address that the server listens on.
     #[error("clients cannot connect to {address}; name an address that they can with --advertise")]
     NoAdvertise {

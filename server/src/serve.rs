@@ -20,7 +20,6 @@ use lfsfs_metadata::{Metadata, MetadataOptions, StagingPlace};
 use lfsfs_proto::v1::coordinator_server::CoordinatorServer;
 use lfsfs_proto::v1::data_node_server::DataNodeServer;
 use lfsfs_proto::v1::fs_server::FsServer;
-use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -38,11 +37,13 @@ use crate::data::DataDir;
 use crate::datanode::{Agent, CoordinatorLink, DataNode, DataNodeParts, DataNodeService};
 use crate::datanodes::Datanodes;
 use crate::error::ServerError;
+use crate::figures::CallFigures;
 use crate::health::Health;
+use crate::listen::{Listeners, advertised, local};
 use crate::meta_place::MetaPlace;
+use crate::metrics::{Metrics, MetricsParts};
 use crate::panics::CatchPanics;
 use crate::process_key::{Callers, ProcessKey};
-use crate::refusals::Refusals;
 use crate::streams::Tasks;
 
 /// Longest message that is taken by any call; most take less, as `weight` says.
@@ -62,76 +63,46 @@ const CUT_OFF_MAX: Duration = Duration::from_secs(2);
 /// take to answer that.
 const KEEPALIVE: Duration = Duration::from_secs(20);
 
-/// Which addresses a server may listen on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ListenPolicy {
-    /// Those of loopback: only programs of this machine can connect.
-    LoopbackOnly,
-    /// Any: programs of other machines can connect too, without TLS and tokens.
-    Insecure,
-}
-
-/// Listens on an address, if the policy allows it.
-pub async fn bind(address: SocketAddr, policy: ListenPolicy) -> Result<TcpListener, ServerError> {
-    check_policy(address, policy)?;
-    let listener = TcpListener::bind(address).await;
-    listener.map_err(|source| ServerError::Listen { address, source })
-}
-
-fn check_policy(address: SocketAddr, policy: ListenPolicy) -> Result<(), ServerError> {
-    match policy {
-        ListenPolicy::LoopbackOnly if !address.ip().is_loopback() => {
-            Err(ServerError::NotLoopback { address })
-        }
-        ListenPolicy::LoopbackOnly | ListenPolicy::Insecure => Ok(()),
-    }
-}
-
-/// Checks that a server may listen on an address, and that clients can be told one. Binds nothing.
-pub(crate) fn check_addresses(
-    config: &ServerConfig,
-    address: SocketAddr,
-    policy: ListenPolicy,
-) -> Result<(), ServerError> {
-    check_policy(address, policy)?;
-    match config.role {
-        Role::Coordinator => Ok(()),
-        Role::All | Role::DataNode { .. } => advertised(config, address).map(drop),
-    }
-}
-
 /// Serves until `shutdown` is cancelled and calls in flight have ended or run out of time.
 ///
 /// `ready` is called once, with the address that is served, when everything can be asked for.
 pub async fn run(
     config: ServerConfig,
-    listener: TcpListener,
+    listeners: impl Into<Listeners>,
     shutdown: CancellationToken,
     ready: impl FnOnce(SocketAddr) + Send,
 ) -> Result<(), ServerError> {
-    let address = listener
+    let listeners = listeners.into();
+    let address = listeners
+        .calls
         .local_addr()
         .map_err(|source| ServerError::System {
             act: "ask for the listener's address",
             source,
         })?;
-    let opening = config.clone();
-    let parts = tokio::task::spawn_blocking(move || Parts::open(&opening, address));
-    let parts = parts.await.map_err(|error| ServerError::System {
-        act: "open the stores",
-        source: error.into(),
-    })??;
+    let parts = open_parts(config.clone(), address).await?;
     let tasks = parts.tasks.clone();
     let plan = config.memory_plan();
     let count = usize::try_from(config.connections).unwrap_or(usize::MAX);
-    let connections = Connections::new(Budget::new(plan.calls), count);
-    let serving = serve(
+    let budget = Budget::new(plan.calls);
+    let connections = Connections::new(budget.clone(), count);
+    let figures = CallFigures::new(&[
+        lfsfs_proto::FILE_DESCRIPTORS,
+        tonic_health::pb::FILE_DESCRIPTOR_SET,
+    ]);
+    let metrics = parts.metrics(&config, &figures, budget, &connections);
+    let calls = Calls {
+        refusals: Arc::clone(&tasks.refusals),
+        figures,
+    };
+    // In boxes, as in `background`: callers of this contain what it waits for.
+    let serving = Box::pin(serve(
         parts.routes.routes(),
-        Arc::clone(&connections).accept(listener),
+        Arc::clone(&connections).accept(listeners.calls),
         plan,
-        Arc::clone(&tasks.refusals),
+        calls,
         shutdown.clone(),
-    );
+    ));
     let stopping = stop_after(&shutdown, &config, &tasks, &parts.health);
     let announce = || {
         started(&config, address);
@@ -153,7 +124,11 @@ pub async fn run(
             coordinator.stop();
         }
     };
-    let (served, ()) = tokio::join!(cut_off(serving, stopping), background);
+    let working = Box::pin(async { tokio::join!(cut_off(serving, stopping), background) });
+    let (served, ()) = tokio::select! {
+        ended = working => ended,
+        never = metrics.serve(listeners.metrics, &tasks) => match never {},
+    };
     tasks.abort.cancel();
     connections.close_all();
     tasks.tracker.close();
@@ -165,13 +140,17 @@ pub async fn run(
     served
 }
 
+async fn open_parts(config: ServerConfig, address: SocketAddr) -> Result<Parts, ServerError> {
+    let opening = tokio::task::spawn_blocking(move || Parts::open(&config, address));
+    opening.await.map_err(|error| ServerError::System {
+        act: "open the stores",
+        source: error.into(),
+    })?
+}
+
 /// Logs what was started, for the operator who reads it later.
 fn started(config: &ServerConfig, address: SocketAddr) {
-    let role = match config.role {
-        Role::All => "all",
-        Role::Coordinator => "coordinator",
-        Role::DataNode { .. } => "datanode",
-    };
+    let role = config.role.word();
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         role,
@@ -252,11 +231,11 @@ async fn serve(
     routes: Routes,
     incoming: impl Stream<Item = io::Result<Socket>>,
     plan: MemoryPlan,
-    refusals: Arc<Refusals>,
+    calls: Calls,
     shutdown: CancellationToken,
 ) -> Result<(), ServerError> {
     Server::builder()
-        .layer(Calls { refusals })
+        .layer(calls)
         .layer(CatchPanics)
         .max_concurrent_streams(CALLS_PER_CONNECTION_MAX)
         .initial_stream_window_size(plan.stream_window)
@@ -288,7 +267,9 @@ struct Parts {
     tasks: Tasks,
     agent: Option<(Agent, oneshot::Receiver<()>)>,
     coordinator: Option<Arc<Coordinator>>,
+    datanode: Option<Arc<DataNode>>,
     metadata: Option<Metadata>,
+    clock: Arc<dyn Clock>,
     health: Health,
     data: DataDir,
 }
@@ -318,7 +299,9 @@ impl Parts {
             tasks: Tasks::new(),
             agent: None,
             coordinator: None,
+            datanode: None,
             metadata: None,
+            clock: Arc::clone(&clock),
             health,
             data,
         };
@@ -333,6 +316,25 @@ impl Parts {
             }
         }
         Ok(parts)
+    }
+
+    /// Returns the metrics of the whole server.
+    fn metrics(
+        &self,
+        config: &ServerConfig,
+        calls: &Arc<CallFigures>,
+        budget: Budget,
+        connections: &Arc<Connections>,
+    ) -> Metrics {
+        Metrics::new(MetricsParts {
+            config,
+            clock: Arc::clone(&self.clock),
+            calls: Arc::clone(calls),
+            budget,
+            connections: Arc::clone(connections),
+            coordinator: self.coordinator.clone(),
+            datanode: self.datanode.clone(),
+        })
     }
 
     fn add_coordinator(
@@ -407,6 +409,7 @@ impl Parts {
             capacity: config.cluster.capacity,
             scrub_period: config.cluster.scrub_period,
         }));
+        self.datanode = Some(Arc::clone(&node));
         let service = DataNodeService::new(Arc::clone(&node), self.callers.clone());
         let service = DataNodeServer::new(service);
         self.routes
@@ -436,24 +439,4 @@ fn cluster_config(settings: &ClusterSettings) -> Result<ClusterConfig, ServerErr
         },
         seed: u64::from_le_bytes(*first),
     })
-}
-
-/// Returns the address at which a process connects to itself.
-fn local(address: SocketAddr) -> String {
-    let ip = match address {
-        SocketAddr::V4(_) if address.ip().is_unspecified() => "127.0.0.1".to_owned(),
-        SocketAddr::V6(_) if address.ip().is_unspecified() => "[::1]".to_owned(),
-        SocketAddr::V4(address) => address.ip().to_string(),
-        SocketAddr::V6(address) => format!("[{}]", address.ip()),
-    };
-    format!("{ip}:{}", address.port())
-}
-
-/// Returns the address that the coordinator gives to clients.
-fn advertised(config: &ServerConfig, address: SocketAddr) -> Result<String, ServerError> {
-    match &config.advertise {
-        Some(advertise) => Ok(advertise.clone()),
-        None if address.ip().is_unspecified() => Err(ServerError::NoAdvertise { address }),
-        None => Ok(address.to_string()),
-    }
 }

@@ -66,6 +66,8 @@ fn programs_completions_and_pages_come_to_their_places() {
         "usr/share/man/man1/lfsfsd.1",
         "usr/share/man/man1/lfsfsd-config.1",
         "usr/share/doc/lfsfs/lfsfsd.toml",
+        "usr/share/doc/lfsfs/grafana-lfsfs.json",
+        "usr/share/doc/lfsfs/prometheus-lfsfs.rules.yml",
         "usr/lib/systemd/system/lfsfsd.service",
         "usr/lib/systemd/system/lfsfsd-coordinator.service",
         "usr/lib/systemd/system/lfsfsd-datanode.service",

@@ -99,7 +99,7 @@ fn one_word_finds_a_read_in_the_logs_of_three_processes() {
                 let log = server.output();
                 lines(&log, &request)
                     .iter()
-                    .any(|line| line.contains(call) && line.contains("served"))
+                    .any(|line| line.contains(call) && line.contains("served code=Ok"))
             };
             let both = || {
                 served(&servers.coordinator, "/lfsfs.v1.Fs/Resolve")

@@ -189,11 +189,39 @@ impl Cluster {
             .collect()
     }
 
+    /// Returns host:port of the metrics of the coordinator, which was started with them.
+    ///
+    /// # Panics
+    /// Where it does not tell.
+    #[must_use]
+    #[track_caller]
+    pub fn metrics_of_coordinator(&self) -> String {
+        metrics(self.coordinator.as_ref())
+    }
+
+    /// Returns host:port of the metrics of a datanode, which was started with them.
+    ///
+    /// # Panics
+    /// Where it does not tell.
+    #[must_use]
+    #[track_caller]
+    pub fn metrics_of(&self, number: usize) -> String {
+        metrics(self.nodes[number].program.as_ref())
+    }
+
     /// Returns host:port of a datanode.
     #[must_use]
     pub fn address_of(&self, number: usize) -> &str {
         &self.nodes[number].address
     }
+}
+
+#[track_caller]
+fn metrics(program: Option<&Program>) -> String {
+    let program = program.expect("it runs");
+    let told = program.wait_for_word("metrics on http://", START_TIMEOUT);
+    let told = told.expect("it says where its metrics are");
+    told.trim_end_matches("/metrics").to_owned()
 }
 
 fn owned(words: &[&str]) -> Vec<String> {

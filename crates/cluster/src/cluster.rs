@@ -186,10 +186,11 @@ impl Cluster {
     }
 
     /// Takes what is known of a chunk that a node has just reported. If it still has too few copies after a
-    /// while, it is repaired.
+    /// while, it is repaired; one that came late may be one too many.
     pub fn reported(&mut self, copies: ChunkCopies, now: Instant) {
         if copies.holders.len() >= copies.wanted {
             self.young.remove(&copies.chunk);
+            self.note(copies, now);
         } else if self.young.len() < YOUNG_MAX || self.young.contains_key(&copies.chunk) {
             self.young.insert(copies.chunk, (now, copies));
         } else {

@@ -468,6 +468,37 @@ fn nodes_that_join_get_their_part_and_moving_comes_to_an_end() {
     assert!((80..=120).contains(&moved), "{moved}");
 }
 
+/// Such as one that was under way to a node while another was chosen in its place.
+#[test]
+fn a_copy_that_comes_late_is_dropped_before_the_next_scan() {
+    let mut world = World::new(2);
+    world.nodes.clear();
+    world.restart_coordinator();
+    (0..4).for_each(|_| world.join());
+    while world.acknowledged.is_empty() {
+        world.write();
+    }
+    // The scans after the registrations end.
+    (0..20).for_each(|_| world.pass());
+    let (chunk, holders) = world.rows.iter().next().expect("a chunk");
+    let (chunk, mut holders) = (*chunk, holders.clone());
+    assert_eq!(holders.len(), WANTED);
+    let mut late = world.nodes.keys().filter(|id| !holders.contains(id));
+    let late = *late.next().expect("a node without it");
+    world.node(late).disk.insert(chunk);
+    holders.push(late);
+    world.rows.insert(chunk, holders.clone());
+    let copies = ChunkCopies {
+        chunk,
+        len: CHUNK_LEN,
+        wanted: WANTED,
+        holders,
+    };
+    world.cluster.reported(copies, world.now);
+    (0..20).for_each(|_| world.pass());
+    assert_eq!(world.copies_on_disks(chunk), WANTED);
+}
+
 #[test]
 fn nothing_acknowledged_is_lost_and_repair_comes_to_an_end() {
     let number = |name: &str| {

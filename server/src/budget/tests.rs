@@ -34,6 +34,24 @@ fn account(budget: &Budget) -> (Account, CancellationToken) {
 }
 
 #[tokio::test]
+async fn figures_tell_what_all_connections_have() {
+    let budget = Budget::new(8 * MIB);
+    let limit_bytes = 8 * MIB as u64;
+    let figures = |used_bytes| BudgetFigures {
+        used_bytes,
+        limit_bytes,
+    };
+    let accounts = [(); 2].map(|()| budget.account(CancellationToken::new()));
+    let mut held = Vec::new();
+    for account in &accounts {
+        held.push(account.take(100 * UNIT).await.unwrap());
+    }
+    assert_eq!(budget.figures(), figures(200 * UNIT as u64));
+    drop(held);
+    assert_eq!(budget.figures(), figures(0));
+}
+
+#[tokio::test]
 async fn a_connection_gets_its_share_and_the_server_its_budget() {
     let budget = budget();
     let (first, _) = account(&budget);

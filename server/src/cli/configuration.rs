@@ -15,7 +15,7 @@ use super::keys::{Key, RoleName, Unset};
 use super::kinds::Value;
 use crate::ServerError;
 use crate::config::{ClusterSettings, Role, ServerConfig};
-use crate::serve::{ListenPolicy, check_addresses};
+use crate::listen::{ListenPolicy, check_addresses};
 
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +46,8 @@ pub(super) struct Configuration {
 pub(super) struct Start {
     pub(super) config: ServerConfig,
     pub(super) listen: SocketAddr,
+    /// Where metrics are served, if they are.
+    pub(super) metrics: Option<SocketAddr>,
     pub(super) policy: ListenPolicy,
     pub(super) log: Option<PathBuf>,
 }
@@ -148,10 +150,12 @@ impl Configuration {
             _ => ListenPolicy::LoopbackOnly,
         };
         let config = self.server_config();
-        check_addresses(&config, listen, policy)?;
+        let metrics = self.parsed("metrics-listen");
+        check_addresses(&config, listen, metrics, policy)?;
         Ok(Start {
             config,
             listen,
+            metrics,
             policy,
             log: self.path("log"),
         })

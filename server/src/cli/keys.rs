@@ -93,6 +93,15 @@ pub(super) const KEYS: &[Key] = &[
         help: "Listen on an address that other machines can reach, without TLS and tokens",
     },
     Key {
+        name: "metrics-listen",
+        variable: "LFSFSD_METRICS_LISTEN",
+        value_name: "ADDR",
+        kind: Kind::SocketAddress,
+        roles: EVERY,
+        unset: Unset::Means("no metrics"),
+        help: "Address to serve metrics for Prometheus on; port 0 takes a free one",
+    },
+    Key {
         name: "advertise",
         variable: "LFSFSD_ADVERTISE",
         value_name: "ADDR",

@@ -1,6 +1,6 @@
 //! Running a server in this process: its log, its threads, its signals.
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
@@ -11,13 +11,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::configuration::Start;
 use super::fail;
-use crate::{ListenPolicy, ServerConfig, ServerError, bind, run};
+use crate::{Listeners, ServerError, bind, run};
 
 /// Runs a server until it is told to stop.
 pub(super) fn execute(start: Start) -> ExitCode {
     // Before any file is made: what the server keeps is its own, and so is its log.
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
-    let target = start.log.map_or(LogTarget::Stderr, LogTarget::File);
+    let target = start.log.clone();
+    let target = target.map_or(LogTarget::Stderr, LogTarget::File);
     if let Err(error) = telemetry::init(&target, "info") {
         return fail(&error);
     }
@@ -28,7 +29,7 @@ pub(super) fn execute(start: Start) -> ExitCode {
             return fail(&ServerError::System { act, source });
         }
     };
-    let ended = runtime.block_on(serve_until_signal(start.config, start.listen, start.policy));
+    let ended = runtime.block_on(serve_until_signal(start));
     // Work that still blocks a thread is cut off as a crash would do it: what was acknowledged is
     // on the disk.
     runtime.shutdown_background();
@@ -38,14 +39,20 @@ pub(super) fn execute(start: Start) -> ExitCode {
     }
 }
 
-async fn serve_until_signal(
-    config: ServerConfig,
-    listen: SocketAddr,
-    policy: ListenPolicy,
-) -> Result<(), ServerError> {
-    let listener = bind(listen, policy).await?;
+async fn serve_until_signal(start: Start) -> Result<(), ServerError> {
+    // Both ports are taken before anything is made: where one cannot be, there is no half of a server.
+    let listeners = Listeners {
+        calls: bind(start.listen, start.policy).await?,
+        metrics: match start.metrics {
+            Some(address) => Some(bind(address, start.policy).await?),
+            None => None,
+        },
+    };
+    let metrics = listeners.metrics.as_ref();
+    let metrics = metrics.and_then(|listener| listener.local_addr().ok());
     let shutdown = CancellationToken::new();
-    let running = run(config, listener, shutdown.clone(), announce);
+    let announce = |address| announce(address, metrics);
+    let running = run(start.config, listeners, shutdown.clone(), announce);
     tokio::select! {
         ended = running => ended,
         failed = cancel_on_signal(shutdown) => failed,
@@ -70,14 +77,20 @@ async fn cancel_on_signal(shutdown: CancellationToken) -> Result<(), ServerError
 }
 
 /// Tells the process that started the server, and systemd, that clients can call.
-fn announce(address: SocketAddr) {
-    let mut stdout = std::io::stdout().lock();
-    let printed = writeln!(stdout, "listening on {address}")
-        .and_then(|()| std::io::Write::flush(&mut stdout));
-    if let Err(error) = printed {
+fn announce(address: SocketAddr, metrics: Option<SocketAddr>) {
+    if let Err(error) = print(address, metrics) {
         tracing::warn!(%error, "the standard output cannot be written: its reader is gone");
     }
     if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
         tracing::warn!(%error, "cannot tell the service manager that the server is ready");
     }
+}
+
+fn print(address: SocketAddr, metrics: Option<SocketAddr>) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "listening on {address}")?;
+    if let Some(metrics) = metrics {
+        writeln!(stdout, "metrics on http://{metrics}/metrics")?;
+    }
+    stdout.flush()
 }

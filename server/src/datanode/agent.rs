@@ -123,7 +123,10 @@ impl Agent {
             match self.try_beat(version).await {
                 Ok(Some(newer)) => version = newer,
                 Ok(None) => return,
-                Err(fault) => tracing::warn!(reason = fault.message, "a heartbeat was lost"),
+                Err(fault) => {
+                    self.node.counters.heartbeats_lost.add(1);
+                    tracing::warn!(reason = fault.message, "a heartbeat was lost");
+                }
             }
         }
     }

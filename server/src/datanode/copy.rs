@@ -42,8 +42,12 @@ pub(super) async fn copy(
     );
     for source in &request.sources {
         match get(node, call, announced, source).await {
-            Ok(stored) => return node.report_stored(None, &stored).await,
+            Ok(stored) => {
+                node.counters.fetches_made.add(1);
+                return node.report_stored(None, &stored).await;
+            }
             Err(fault) => {
+                node.counters.fetches_failed.add(1);
                 let (address, reason) = (&source.address, &fault.message);
                 tracing::warn!(%chunk, address, reason, "a chunk did not come from this datanode");
                 failure = fault;
@@ -68,6 +72,7 @@ async fn get(
     let writing = blocking(move || write(store.as_ref(), announced, frames, &progress));
     let stored = node.tasks.tracker.spawn(writing);
     while let Some(bytes) = incoming.next().await? {
+        node.counters.fetched_bytes.add(bytes.len() as u64);
         let held = Arc::new(call.account().take_more(bytes.len()).await?);
         if disk.send((bytes, held)).await.is_err() {
             break;

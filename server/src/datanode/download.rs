@@ -71,6 +71,8 @@ impl Download {
 
     /// Sends the range.
     pub(super) async fn send(self, sink: Sink<v1::ChunkFrame>) -> Result<(), Fault> {
+        let counters = &self.node.counters;
+        let _sending = counters.downloads.begin();
         let mut offset = self.range.start;
         while offset < self.range.end {
             let end = self.range.end.min(offset + self.frame_len);
@@ -90,6 +92,7 @@ impl Download {
             }
             let message = frames::message(self.session.clone(), self.chunk, frame?);
             sink.send_held(message, held).await?;
+            counters.downloaded_bytes.add(end - offset);
             offset = end;
         }
         Ok(())

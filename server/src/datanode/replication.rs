@@ -155,13 +155,22 @@ impl Replication {
 
     fn take(&mut self, ended: Result<(v1::NodeInfo, Result<(), Fault>), tokio::task::JoinError>) {
         let chunk = self.announced.chunk;
+        let counters = &self.node.counters;
         match ended {
-            Ok((node, Ok(()))) => self.have.push(node),
+            Ok((node, Ok(()))) => {
+                counters.copies_made.add(1);
+                counters.sent_copy_bytes.add(self.announced.len);
+                self.have.push(node);
+            }
             Ok((node, Err(fault))) => {
+                counters.copies_failed.add(1);
                 let (address, reason) = (node.address, fault.message);
                 tracing::warn!(%chunk, address, reason, "a copy was not made");
             }
-            Err(error) => tracing::error!(%chunk, %error, "a copy was not made"),
+            Err(error) => {
+                counters.copies_failed.add(1);
+                tracing::error!(%chunk, %error, "a copy was not made");
+            }
         }
     }
 

@@ -67,8 +67,10 @@ async fn scrub_page(
     let page = blocking(move || store.list(after, PAGE)).await?;
     for chunk in &page {
         pass.chunks += 1;
-        if !node.is_whole(*chunk).await? {
-            pass.damaged += 1;
+        node.counters.scrubbed_chunks.add(1);
+        match node.whole_len(*chunk).await? {
+            Some(len) => node.counters.scrubbed_bytes.add(len),
+            None => pass.damaged += 1,
         }
         rest(node).await?;
     }

@@ -65,6 +65,13 @@ enum Seen {
     Absent,
 }
 
+/// What is on the disk.
+enum Looked {
+    Whole(StoredChunk),
+    Damaged,
+    NotThere,
+}
+
 impl DataNode {
     /// Reports a chunk that was just stored.
     pub(super) async fn report_stored(
@@ -144,8 +151,8 @@ impl DataNode {
     }
 
     /// Reads a chunk from the disk, and reports it as lost if it is damaged, or if the disk does not give it
-    /// in several tries. Returns whether it is whole.
-    pub(super) async fn is_whole(&self, chunk: ChunkId) -> Result<bool, Fault> {
+    /// in several tries. Returns its length if it is whole.
+    pub(super) async fn whole_len(&self, chunk: ChunkId) -> Result<Option<u64>, Fault> {
         for _ in 1..READS {
             match self.read_from_disk(chunk).await {
                 Err(fault) if fault.kind == FaultKind::Corrupt => {
@@ -158,20 +165,20 @@ impl DataNode {
         match self.read_from_disk(chunk).await {
             Err(fault) if fault.kind == FaultKind::Corrupt => {
                 self.give_up(chunk).await?;
-                Ok(false)
+                Ok(None)
             }
             looked => looked,
         }
     }
 
-    async fn read_from_disk(&self, chunk: ChunkId) -> Result<bool, Fault> {
+    async fn read_from_disk(&self, chunk: ChunkId) -> Result<Option<u64>, Fault> {
         let _lock = self.chunk_locks.lock(chunk).await;
         self.store.drop_cached(chunk);
         match self.look(chunk).await? {
-            Seen::Whole(_) => Ok(true),
+            Seen::Whole(stored) => Ok(Some(stored.info.len)),
             Seen::Absent => {
                 self.report_absent(chunk).await?;
-                Ok(false)
+                Ok(None)
             }
         }
     }
@@ -182,6 +189,7 @@ impl DataNode {
         let _lock = self.chunk_locks.lock(chunk).await;
         let store = Arc::clone(&self.store);
         blocking(move || store.quarantine(chunk)).await?;
+        self.counters.corrupt.add(1);
         self.report_absent(chunk).await
     }
 
@@ -208,7 +216,9 @@ impl DataNode {
     /// Verifies a chunk and reports what was found; one that the disk does not give is read again.
     pub(super) async fn look_and_report(&self, chunk: ChunkId) -> Result<bool, Fault> {
         match self.verify_and_report(chunk, None).await {
-            Err(fault) if fault.kind == FaultKind::Corrupt => self.is_whole(chunk).await,
+            Err(fault) if fault.kind == FaultKind::Corrupt => {
+                Ok(self.whole_len(chunk).await?.is_some())
+            }
             looked => looked,
         }
     }
@@ -310,17 +320,27 @@ impl DataNode {
 
     async fn look(&self, chunk: ChunkId) -> Result<Seen, Fault> {
         let store = Arc::clone(&self.store);
-        blocking(move || match store.verify(chunk) {
-            Ok(stored) => Ok(Seen::Whole(stored)),
-            Err(error) if error.is_not_found() => Ok(Seen::Absent),
+        let looked = blocking(move || match store.verify(chunk) {
+            Ok(stored) => Ok(Looked::Whole(stored)),
+            Err(error) if error.is_not_found() => Ok(Looked::NotThere),
             Err(error) if is_damaged(&error) => match store.quarantine(chunk) {
-                Ok(()) => Ok(Seen::Absent),
-                Err(error) if error.is_not_found() => Ok(Seen::Absent),
+                Ok(()) => Ok(Looked::Damaged),
+                Err(error) if error.is_not_found() => Ok(Looked::NotThere),
                 Err(error) => Err(error),
             },
             Err(error) => Err(error),
+        });
+        Ok(match looked.await? {
+            Looked::Whole(stored) => Seen::Whole(stored),
+            Looked::Damaged => {
+                self.counters.corrupt.add(1);
+                Seen::Absent
+            }
+            Looked::NotThere => {
+                self.counters.absent.add(1);
+                Seen::Absent
+            }
         })
-        .await
     }
 }
 

@@ -113,6 +113,7 @@ pub(super) async fn receive(
 ) -> Result<(), Fault> {
     // The place comes first: an upload that waits for one has nothing in memory.
     let place = wait_for_place(&node, &call, sender, &sink).await?;
+    let _receiving = node.counters.uploads.begin();
     let Some(first) = next_in_time(&place, &mut stream).await? else {
         return Err(Fault::new(FaultKind::Invalid, "a stream without frames"));
     };
@@ -123,9 +124,18 @@ pub(super) async fn receive(
     let mut copies = Replication::new(&node, announced, plan);
     copies.begin();
     let mut upload = Upload::begin(&node, session, announced, copies, sink, call);
+    let received_bytes = match sender {
+        SenderKind::Client => &node.counters.uploaded_bytes,
+        SenderKind::DataNode => &node.counters.received_copy_bytes,
+    };
     let mut message = Some(first);
     while let Some(frame) = message {
-        upload.take(frame).await?;
+        let checked = upload.check(frame);
+        let (frame, received) = checked.inspect_err(|_| node.counters.frames_refused.add(1))?;
+        if let Received::Bytes(bytes) = &received {
+            received_bytes.add(bytes.len() as u64);
+        }
+        upload.take(frame, received).await?;
         message = if upload.receiver.is_complete() {
             None
         } else {
@@ -257,11 +267,16 @@ impl Upload {
         }
     }
 
-    /// Takes one frame and acknowledges it.
-    async fn take(&mut self, message: v1::ChunkFrame) -> Result<(), Fault> {
+    /// Checks a frame. Returns it, and what in it is new.
+    fn check(&mut self, message: v1::ChunkFrame) -> Result<(Frame, Received), Fault> {
         let frame = self.frame(message)?;
         let received = self.receiver.receive(frame.clone());
-        match received.map_err(TransferError::into_fault)? {
+        Ok((frame, received.map_err(TransferError::into_fault)?))
+    }
+
+    /// Takes a frame that was checked, and acknowledges it.
+    async fn take(&mut self, frame: Frame, received: Received) -> Result<(), Fault> {
+        match received {
             Received::Repeated => {}
             Received::Bytes(bytes) => {
                 // The message that it came in is not paid for any more once the next one is asked for.

@@ -9,6 +9,7 @@ mod false_values;
 mod files;
 mod lists;
 mod lost_chunks;
+mod metrics;
 mod projects;
 mod start_and_stop;
 mod stats;

@@ -9,7 +9,7 @@ use lfsfs_proto::v1;
 use lfsfs_proto::v1::coordinator_client::CoordinatorClient;
 use lfsfs_proto::v1::data_node_client::DataNodeClient;
 use lfsfs_proto::v1::fs_client::FsClient;
-use lfsfs_server::{ListenPolicy, ServerConfig, ServerError, bind, run};
+use lfsfs_server::{ListenPolicy, Listeners, ServerConfig, ServerError, bind, run};
 use lfsfs_transfer::cut_frames;
 use lfsfs_types::chunk::{BuiltChunk, ChunkBuilder};
 use lfsfs_types::content::small_content_id;
@@ -47,9 +47,13 @@ impl TestServer {
     pub(crate) async fn start_with(config: ServerConfig) -> Self {
         let any = "127.0.0.1:0".parse().expect("an address");
         let listener = bind(any, ListenPolicy::LoopbackOnly).await.expect("bind");
+        Self::start_on(config, listener).await
+    }
+
+    pub(crate) async fn start_on(config: ServerConfig, listeners: impl Into<Listeners>) -> Self {
         let shutdown = CancellationToken::new();
         let (sender, ready) = oneshot::channel();
-        let running = run(config, listener, shutdown.clone(), move |address| {
+        let running = run(config, listeners.into(), shutdown.clone(), move |address| {
             let _ = sender.send(address);
         });
         let task = tokio::spawn(running);

@@ -55,7 +55,7 @@ fn the_defaults_of_the_keys_are_those_of_the_code() {
     assert_eq!(start.config, ServerConfig::all("data"));
     assert_eq!(start.listen, "127.0.0.1:5051".parse().unwrap());
     assert_eq!(start.policy, ListenPolicy::LoopbackOnly);
-    assert_eq!(start.log, None);
+    assert_eq!((start.log, start.metrics), (None, None));
 }
 
 #[test]
@@ -78,6 +78,7 @@ fn each_value_reaches_the_server() {
         "--meta=sled:/m",
         "--listen=10.0.0.5:7",
         "--insecure-listen",
+        "--metrics-listen=10.0.0.5:8",
         "--advertise=a:1",
         "--zone=rack-1",
         "--capacity=1TiB",
@@ -124,6 +125,7 @@ fn each_value_reaches_the_server() {
             },
         },
         listen: "10.0.0.5:7".parse().unwrap(),
+        metrics: Some("10.0.0.5:8".parse().unwrap()),
         policy: ListenPolicy::Insecure,
         log: Some("/l".into()),
     };
@@ -204,6 +206,12 @@ fn addresses_are_checked_before_anything_starts() {
     let open = ["--listen=0.0.0.0:1"];
     let error = refused(RoleName::Coordinator, &open);
     assert!(matches!(error, ServerError::NotLoopback { .. }), "{error}");
+    let open = ["--metrics-listen=0.0.0.0:1"];
+    let error = refused(RoleName::Coordinator, &open);
+    assert!(
+        matches!(error, ServerError::MetricsNotLoopback { .. }),
+        "{error}"
+    );
     let open = ["--listen=0.0.0.0:1", "--insecure-listen"];
     for role in [RoleName::All, RoleName::Datanode] {
         let error = refused(role, &open);
