@@ -16,10 +16,13 @@ mod files;
 mod grpc;
 mod nodes;
 mod seen;
+mod versions;
 
 pub use admin::{Admin, Cluster, Inspected};
 pub use client::Client;
 pub use config::ClientConfig;
 pub use files::{Files, NewFile, NewVersion};
 pub use grpc::GrpcRemote;
-pub use nodes::{ChunkScan, ClusterNode, ClusterStatus, NodeState, Nodes, RepairStatus};
+pub use nodes::{
+    ChunkScan, ClusterNode, ClusterStatus, NodeState, Nodes, RepairStatus, RestoredFrom,
+};
