@@ -22,6 +22,8 @@ mod no_server;
 mod power_loss;
 #[path = "faults/requests.rs"]
 mod requests;
+#[path = "faults/restored.rs"]
+mod restored;
 #[path = "faults/server.rs"]
 mod server;
 #[path = "faults/server_killed.rs"]

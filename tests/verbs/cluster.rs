@@ -12,7 +12,8 @@ use crate::support::put;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 19] = [
+    "backup_time",
     "chunks",
     "cluster_id",
     "copied",
@@ -20,10 +21,12 @@ const KEYS: [&str; 16] = [
     "copies",
     "copies_min",
     "failed",
+    "found",
     "missing",
     "nodes",
     "over_replicated",
     "repairing",
+    "restored_time",
     "scan_age_seconds",
     "scanning",
     "under_replicated",
