@@ -119,7 +119,7 @@ fn verify_open(file: &mut std::fs::File, path: &Path) -> Result<Backup, BackUpEr
     let verified = verify_backup(BufReader::new(&mut *file), &mut |_| ());
     let (head, summary) = verified.map_err(|source| BackUpError::File {
         file: path.to_owned(),
-        source,
+        source: source.into(),
     })?;
     let bytes = file
         .metadata()
@@ -159,7 +159,9 @@ fn read(
         Err(RestoreError::Backup(BackupError::Write(_))) if stop.is_cancelled() => {
             Err(BackUpError::Interrupted)
         }
-        made => made.map(drop).map_err(BackUpError::NotMade),
+        made => made
+            .map(drop)
+            .map_err(|error| BackUpError::NotMade(error.into())),
     }
 }
 

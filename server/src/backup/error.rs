@@ -22,20 +22,18 @@ pub(crate) enum BackUpError {
         /// The file.
         file: PathBuf,
         /// What is wrong with it.
-        #[source]
-        source: RestoreError,
+        source: Box<RestoreError>,
     },
     /// The metadata of a stopped server could not be read, or the backup not be written.
     #[error("no backup was made")]
-    NotMade(#[source] RestoreError),
+    NotMade(#[source] Box<RestoreError>),
     /// The rows of a backup could not be written to the new place.
     #[error("the restore to {place} ended early; run it again")]
     NotRestored {
         /// The place.
         place: String,
         /// Why.
-        #[source]
-        source: RestoreError,
+        source: Box<RestoreError>,
     },
     /// There is something where metadata was to be restored.
     #[error(

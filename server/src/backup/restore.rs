@@ -65,7 +65,7 @@ pub(crate) fn restore(
     let restored = restore_backup(rows, store.as_ref(), now(), progress);
     restored.map_err(|source| BackUpError::NotRestored {
         place: place.to_string(),
-        source,
+        source: source.into(),
     })?;
     // The engine writes its last bytes when it closes.
     drop(store);

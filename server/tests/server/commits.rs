@@ -38,6 +38,7 @@ pub(crate) async fn list(
             dir,
             after,
             limit: 1,
+            version_id: Vec::new(),
         };
         let page = server.fs().list_directory(request).await;
         let page = page.expect("list a directory").into_inner();
@@ -84,6 +85,7 @@ async fn a_commit_is_listed_looked_up_resolved_and_survives_a_restart() {
         project_id: project.id.clone(),
         version: 1,
         path: b"sub/b.txt".to_vec(),
+        version_id: Vec::new(),
     };
     let found = server
         .fs()

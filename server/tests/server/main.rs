@@ -10,6 +10,7 @@ mod files;
 mod lists;
 mod lost_chunks;
 mod projects;
+mod restored;
 mod start_and_stop;
 mod stats;
 mod support;
