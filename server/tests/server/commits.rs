@@ -173,7 +173,7 @@ async fn sessions_name_their_base_and_are_known() {
     let foreign = server
         .open_session(&project.id, (0, &[7; 16]), [1; 16])
         .await;
-    assert_eq!(kind(foreign), FaultKind::Conflict);
+    assert_eq!(kind(foreign), FaultKind::VersionNotFound);
     let unknown = server.commit_session(vec![5; 16], Vec::new()).await;
     assert_eq!(kind(unknown), FaultKind::SessionNotFound);
     let empty = server.fs().commit(tokio_stream::iter([])).await;
