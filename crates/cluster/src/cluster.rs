@@ -176,6 +176,11 @@ impl Cluster {
         self.is_stale = true;
     }
 
+    /// Has all chunks scanned again: a drop that was refused may be possible now.
+    pub const fn scan_again(&mut self) {
+        self.is_stale = true;
+    }
+
     /// Lets time pass for the nodes alone.
     pub fn tick(&mut self, now: Instant) {
         self.is_stale |= self.members.tick(now);

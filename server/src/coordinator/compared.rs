@@ -15,13 +15,14 @@ use lfsfs_types::NodeId;
 pub(super) struct Compared(Mutex<HashMap<NodeId, u64>>);
 
 impl Compared {
-    /// Notes what a node says in its heartbeat.
-    pub(super) fn note(&self, node: NodeId, generation: u64, has_compared: bool) {
+    /// Notes what a node says in its heartbeat. Returns true if it has told what it lost, and had not before.
+    pub(super) fn note(&self, node: NodeId, generation: u64, has_compared: bool) -> bool {
         let mut nodes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if has_compared {
-            nodes.insert(node, generation);
+            nodes.insert(node, generation) != Some(generation)
         } else {
             nodes.remove(&node);
+            false
         }
     }
 
@@ -41,10 +42,11 @@ mod tests {
         let compared = Compared::default();
         let node = NodeId([1; 16]);
         assert!(!compared.has(node, 5));
-        compared.note(node, 5, true);
+        assert!(compared.note(node, 5, true), "it is new");
+        assert!(!compared.note(node, 5, true));
         assert!(compared.has(node, 5));
         assert!(!compared.has(node, 6), "it registered again");
-        compared.note(node, 6, false);
+        assert!(!compared.note(node, 6, false));
         assert!(!compared.has(node, 5));
     }
 }

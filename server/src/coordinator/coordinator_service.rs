@@ -131,7 +131,10 @@ impl Service for CoordinatorService {
         };
         if answer.known {
             let compared = &self.coordinator.compared;
-            compared.note(member.id, member.generation, request.losses_reported);
+            if compared.note(member.id, member.generation, request.losses_reported) {
+                // Copies of others may be dropped now that had to stay before.
+                self.coordinator.cluster().scan_again();
+            }
         }
         Ok(Response::new(answer))
     }
