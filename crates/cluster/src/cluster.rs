@@ -176,11 +176,6 @@ impl Cluster {
         self.is_stale = true;
     }
 
-    /// Has all chunks scanned again: a drop that was refused may be possible now.
-    pub const fn scan_again(&mut self) {
-        self.is_stale = true;
-    }
-
     /// Lets time pass for the nodes alone.
     pub fn tick(&mut self, now: Instant) {
         self.is_stale |= self.members.tick(now);
@@ -208,6 +203,11 @@ impl Cluster {
         let is_live = |id: &NodeId| self.members.standing(*id, now) == Standing::Live;
         let members = self.members.all().into_iter().map(|member| member.id);
         members.filter(is_live).collect()
+    }
+
+    /// Has all chunks looked at anew.
+    pub const fn request_scan(&mut self) {
+        self.is_stale = true;
     }
 
     /// Returns what the last whole scan found.

@@ -133,7 +133,7 @@ impl Service for CoordinatorService {
             let compared = &self.coordinator.compared;
             if compared.note(member.id, member.generation, request.losses_reported) {
                 // Copies of others may be dropped now that had to stay before.
-                self.coordinator.cluster().scan_again();
+                self.coordinator.cluster().request_scan();
             }
         }
         Ok(Response::new(answer))
