@@ -26,6 +26,8 @@ mod partitions;
 mod power_loss;
 #[path = "faults/requests.rs"]
 mod requests;
+#[path = "faults/restored.rs"]
+mod restored;
 #[path = "faults/server.rs"]
 mod server;
 #[path = "faults/server_killed.rs"]

@@ -1,6 +1,7 @@
 //! The command line of `lfsfsd`.
 
 mod args;
+mod backup;
 mod config_error;
 mod configuration;
 mod file;
@@ -73,6 +74,21 @@ enum Command {
     /// Check everything in a data directory, and change nothing in it
     #[command(after_help = "Exit codes: 0 all is well, 1 something is wrong, 2 usage")]
     Check(CheckArgs),
+    /// Write the metadata of a coordinator to a file, while it runs
+    #[command(
+        after_help = "Exit codes: 0 done, 1 failed, 2 usage. A backup that fails leaves no file.\n\n\
+                            Examples:\n  lfsfsd backup --server 10.0.0.5 /backup/lfsfs-monday\n  \
+                            lfsfsd backup --data /var/lib/lfsfsd /backup/lfsfs-monday    it is stopped"
+    )]
+    Backup(backup::BackupArgs),
+    /// Put the metadata of a backup into a new place, or verify a backup
+    #[command(
+        after_help = "The file is verified before anything is made. A restore that was interrupted begins \
+                            again when it is run again.\n\n\
+                            Examples:\n  lfsfsd restore /backup/lfsfs-monday --data /var/lib/lfsfsd-new\n  \
+                            lfsfsd restore --check /backup/lfsfs-monday"
+    )]
+    Restore(backup::RestoreArgs),
     /// Work on the metadata of a server that is not running
     #[command(subcommand)]
     Meta(MetaCommand),
@@ -206,6 +222,8 @@ pub fn execute() -> ExitCode {
             Err(error) if error.is_corrupt() => fail(&Unreadable(error)),
             Err(error) => fail(&error),
         },
+        Command::Backup(args) => ended(backup::execute(args)),
+        Command::Restore(args) => ended(backup::execute_restore(&args)),
         Command::Meta(MetaCommand::Copy { from, to }) => ended(copy(&from, &to)),
     }
 }

@@ -3,7 +3,9 @@
 //! What must outlive the process is in [`Metadata`]; what is here may be lost at any time: nodes
 //! register again, and clients open new sessions.
 
+mod backup;
 mod changes;
+mod compared;
 mod coordinator_service;
 mod copies;
 mod differences;
@@ -17,28 +19,32 @@ mod plans;
 mod receipts;
 mod request;
 mod resolve;
+mod restored;
 mod sessions;
 mod slots;
 mod stats;
 mod unhealthy;
 
 use std::net::SocketAddr;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use lfsfs_cluster::{Cluster, ClusterConfig, Member, MemberState};
 use lfsfs_common::clock::Clock;
-use lfsfs_metadata::{Metadata, Project, Published, StoredFor};
+use lfsfs_metadata::{Metadata, Project, Published, RestoredFrom, StoredFor};
 use lfsfs_proto::status::{Fault, FaultKind};
 use lfsfs_proto::v1;
 use lfsfs_types::{NodeId, ProjectId, ProjectName, SessionId};
 use tokio::sync::Semaphore;
 
+use self::compared::Compared;
 pub(crate) use self::coordinator_service::CoordinatorService;
 pub(crate) use self::disk::DiskGuard;
 pub(crate) use self::figures::CoordinatorFigures;
 pub(crate) use self::fs_service::FsService;
 use self::plans::Plans;
+pub(crate) use self::restored::time_text;
 use self::sessions::CommitSessions;
 use self::slots::Slots;
 use crate::blocking::{IntoFault, blocking};
@@ -94,6 +100,13 @@ pub(crate) struct Coordinator {
     sessions: Mutex<CommitSessions>,
     /// The place for a list of pieces that is longer than what a connection may hold.
     long_lists: Arc<Semaphore>,
+    /// The place for a backup.
+    backups: Arc<Semaphore>,
+    compared: Compared,
+    /// Whether the metadata is that of a backup.
+    restored: Option<RestoredFrom>,
+    /// Chunks that a datanode had and the metadata did not know.
+    found: AtomicU64,
 }
 
 /// Logs a new version, for the operator who looks for it.
@@ -123,6 +136,7 @@ impl Coordinator {
         for node in parts.metadata.nodes()? {
             cluster.known_from_before(nodes::member_of(&node), now);
         }
+        let restored = restored::told_once(&parts.metadata)?;
         Ok(Self {
             metadata: parts.metadata,
             disk: parts.disk,
@@ -136,6 +150,10 @@ impl Coordinator {
             slots: Mutex::default(),
             sessions: Mutex::default(),
             long_lists: Arc::new(Semaphore::new(1)),
+            backups: Arc::new(Semaphore::new(1)),
+            compared: Compared::default(),
+            restored,
+            found: AtomicU64::new(0),
         })
     }
 

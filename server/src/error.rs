@@ -116,6 +116,12 @@ pub enum ServerError {
         /// The place.
         place: String,
     },
+    /// Metadata was restored in part.
+    #[error("the restore to {place} is not finished: run lfsfsd restore again")]
+    UnfinishedRestore {
+        /// The place.
+        place: String,
+    },
     /// The metadata was changed between two parts of a copy.
     #[error("{reason}; remove {place} and copy again")]
     CopyDiffers {

@@ -2,8 +2,8 @@
 
 use lfsfs_chunk_store::ChunkStoreError;
 use lfsfs_common::full_text;
-use lfsfs_meta_store::MetaError;
-use lfsfs_metadata::MetadataError;
+use lfsfs_meta_store::{BackupError, MetaError};
+use lfsfs_metadata::{MetadataError, RestoreError};
 use lfsfs_proto::convert::ProtocolError;
 use lfsfs_proto::status::{Fault, FaultKind};
 use lfsfs_transfer::TransferError;
@@ -39,6 +39,20 @@ impl IntoFault for MetadataError {
     }
 }
 
+impl IntoFault for RestoreError {
+    fn into_fault(self) -> Fault {
+        let kind = match &self {
+            Self::Backup(BackupError::Store(MetaError::NoSnapshot { .. })) => {
+                FaultKind::Unimplemented
+            }
+            Self::Backup(BackupError::Store(error)) => kind_of_store(error),
+            Self::Backup(_) | Self::NoCluster | Self::OtherCluster { .. } => FaultKind::Internal,
+            Self::Metadata(error) => kind_of_metadata(error),
+        };
+        logged(Fault::new(kind, full_text(&self)))
+    }
+}
+
 impl IntoFault for ChunkStoreError {
     fn into_fault(self) -> Fault {
         logged(Fault::new(kind_of_chunk_store(&self), full_text(&self)))
@@ -67,11 +81,12 @@ fn kind_of_metadata(error: &MetadataError) -> FaultKind {
         E::Store(error) => kind_of_store(error),
         E::ProjectExists { .. } | E::TagExists { .. } => FaultKind::AlreadyExists,
         E::UnknownProject { .. } | E::UnknownProjectId { .. } => FaultKind::ProjectNotFound,
-        E::UnknownVersion { .. } | E::AbsentVersion { .. } | E::UnknownTag { .. } => {
-            FaultKind::VersionNotFound
-        }
+        E::UnknownVersion { .. }
+        | E::AbsentVersion { .. }
+        | E::GoneVersion { .. }
+        | E::UnknownTag { .. } => FaultKind::VersionNotFound,
         E::UnknownDirectory { .. } => FaultKind::PathNotFound,
-        E::ForeignBase { .. } | E::Stale { .. } | E::Conflicts { .. } => FaultKind::Conflict,
+        E::Stale { .. } | E::Conflicts { .. } => FaultKind::Conflict,
         E::Busy { .. } | E::LeaseLost { .. } => FaultKind::Unavailable,
         E::MissingContents { .. } => FaultKind::ContentNotFound,
         E::InvalidSettings { .. }
@@ -101,6 +116,7 @@ fn kind_of_store(error: &MetaError) -> FaultKind {
         | MetaError::Format { .. }
         | MetaError::TooLarge { .. }
         | MetaError::EmptyKey
+        | MetaError::NoSnapshot { .. }
         | MetaError::Stopped { .. } => FaultKind::Internal,
     }
 }

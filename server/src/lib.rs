@@ -8,6 +8,7 @@
 
 #![forbid(unsafe_code)]
 
+mod backup;
 mod blocking;
 mod budget;
 mod calls;

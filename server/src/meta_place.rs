@@ -18,6 +18,9 @@ use crate::error::ServerError;
 /// Lies beside a store into which another one is being copied.
 const COPYING_FILE: &str = "copying";
 
+/// Lies beside a store into which a backup is being restored.
+pub(crate) const RESTORING_FILE: &str = "restoring";
+
 /// An engine and its directory, as `--meta` names them: `redb:DIR` or `sled:DIR`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MetaPlace {
@@ -93,6 +96,11 @@ impl MetaPlace {
                 place: self.to_string(),
             });
         }
+        if self.dir.join(RESTORING_FILE).exists() {
+            return Err(ServerError::UnfinishedRestore {
+                place: self.to_string(),
+            });
+        }
         let opened = self.engine.open_with(&self.dir, options);
         opened.map_err(ServerError::MetaStore)
     }
@@ -108,6 +116,11 @@ pub(crate) fn copy_meta(
     let found = Engine::found_in(&from.dir).map_err(ServerError::MetaStore)?;
     if found.is_none() {
         return Err(ServerError::NoMeta {
+            place: from.to_string(),
+        });
+    }
+    if from.dir.join(RESTORING_FILE).exists() {
+        return Err(ServerError::UnfinishedRestore {
             place: from.to_string(),
         });
     }

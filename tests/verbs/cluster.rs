@@ -12,7 +12,8 @@ use crate::support::put;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-const KEYS: [&str; 18] = [
+const KEYS: [&str; 21] = [
+    "backup_time",
     "chunks",
     "cluster_id",
     "copied",
@@ -20,11 +21,13 @@ const KEYS: [&str; 18] = [
     "copies",
     "copies_min",
     "failed",
+    "found",
     "missing",
     "moved",
     "nodes",
     "over_replicated",
     "repairing",
+    "restored_time",
     "scan_age_seconds",
     "scanning",
     "to_move",

@@ -12,6 +12,7 @@ use lfsfs_remote::RemoteError;
 
 use crate::config::ClientConfig;
 use crate::connection::Connections;
+use crate::versions::SeenVersions;
 
 pub(crate) use self::messages::project;
 
@@ -22,6 +23,7 @@ pub(crate) use self::messages::project;
 #[derive(Debug, Clone)]
 pub struct GrpcRemote {
     pub(crate) connections: Arc<Connections>,
+    versions: Arc<SeenVersions>,
 }
 
 impl GrpcRemote {
@@ -29,6 +31,7 @@ impl GrpcRemote {
     pub fn new(config: ClientConfig) -> Result<Self, RemoteError> {
         Ok(Self {
             connections: Arc::new(Connections::new(config)?),
+            versions: Arc::default(),
         })
     }
 

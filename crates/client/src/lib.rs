@@ -17,6 +17,7 @@ mod files;
 mod grpc;
 mod nodes;
 mod seen;
+mod versions;
 
 pub use admin::{Admin, Cluster, Inspected};
 pub use chunks::{
@@ -27,4 +28,6 @@ pub use client::Client;
 pub use config::ClientConfig;
 pub use files::{Files, NewFile, NewVersion};
 pub use grpc::GrpcRemote;
-pub use nodes::{ChunkScan, ClusterNode, ClusterStatus, NodeState, Nodes, RepairStatus};
+pub use nodes::{
+    ChunkScan, ClusterNode, ClusterStatus, NodeState, Nodes, RepairStatus, RestoredFrom,
+};

@@ -89,6 +89,15 @@ pub struct RepairStatus {
     pub failed: u64,
 }
 
+/// From which backup the metadata of a cluster is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RestoredFrom {
+    /// When the backup was begun. Versions that were published later are gone.
+    pub backup: Timestamp,
+    /// When it was restored.
+    pub restored: Timestamp,
+}
+
 /// A cluster at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClusterStatus {
@@ -106,6 +115,10 @@ pub struct ClusterStatus {
     pub repair: RepairStatus,
     /// Whether a scan is under way.
     pub is_scanning: bool,
+    /// Set if the metadata is that of a backup.
+    pub restored: Option<RestoredFrom>,
+    /// Chunks that datanodes had and the metadata did not know, since the coordinator started. They are kept.
+    pub found: u64,
 }
 
 /// The calls for operators.
@@ -238,6 +251,13 @@ fn node(message: v1::NodeInfo) -> Result<ClusterNode, ProtocolError> {
     })
 }
 
+fn restored(message: v1::Restored) -> Result<RestoredFrom, ProtocolError> {
+    Ok(RestoredFrom {
+        backup: required("backup_time", message.backup_time)?.try_into()?,
+        restored: required("restored_time", message.restored_time)?.try_into()?,
+    })
+}
+
 fn status(message: v1::GetClusterStatusResponse) -> Result<ClusterStatus, RemoteError> {
     let scan = message.scan.map(|scan| ChunkScan {
         chunks: scan.chunks,
@@ -263,5 +283,7 @@ fn status(message: v1::GetClusterStatusResponse) -> Result<ClusterStatus, Remote
             failed: message.failed,
         },
         is_scanning: message.scanning,
+        restored: message.restored.map(restored).transpose().checked()?,
+        found: message.found,
     })
 }

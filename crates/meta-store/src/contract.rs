@@ -7,6 +7,7 @@
 mod batches;
 mod concurrency;
 mod reads;
+mod snapshots;
 
 use crate::{Batch, KeyRange, MetaStore, MetaStoreExt, Row};
 
@@ -19,7 +20,7 @@ pub type NewStore<'a> = &'a dyn Fn() -> Box<dyn MetaStore>;
 ///
 /// If the engine breaks the contract.
 pub fn run_all(new_store: NewStore<'_>) {
-    let checks: [fn(&dyn MetaStore); 17] = [
+    let checks: [fn(&dyn MetaStore); 20] = [
         reads::absent_keys_are_none,
         reads::rows_come_in_byte_order,
         reads::ranges_have_exact_ends,
@@ -37,6 +38,9 @@ pub fn run_all(new_store: NewStore<'_>) {
         batches::ranges_are_deleted_in_batches,
         concurrency::increments_are_never_lost,
         concurrency::reads_see_whole_batches,
+        snapshots::a_snapshot_stays_as_it_is,
+        snapshots::pages_of_a_snapshot_cover_it,
+        snapshots::snapshots_see_whole_batches,
     ];
     for check in checks {
         let store = new_store();

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::{
-    Applied, Batch, CallFigures, EngineFigures, MetaError, MetaStore, Read, Row, Rows, Write,
+    Applied, Batch, CallFigures, EngineFigures, MetaError, MetaStore, Read, Row, Rows, Snapshot,
+    Write,
 };
 
 /// A call that takes longer is logged and counted.
@@ -151,6 +152,11 @@ impl<S: MetaStore> MetaStore for Counted<S> {
     /// Each engine has its own way, which is no call to be counted.
     fn verify(&self, goes_on: &dyn Fn() -> bool) -> Result<bool, MetaError> {
         self.store.verify(goes_on)
+    }
+
+    /// A backup is no work of a client.
+    fn snapshot(&self) -> Result<Box<dyn Snapshot + '_>, MetaError> {
+        self.store.snapshot()
     }
 
     fn figures(&self) -> EngineFigures {

@@ -83,6 +83,13 @@ pub enum MetaError {
     #[error("the empty key cannot be written")]
     EmptyKey,
 
+    /// The engine cannot show its rows of one moment while batches go on.
+    #[error("{engine} cannot be backed up while the server runs")]
+    NoSnapshot {
+        /// The engine.
+        engine: &'static str,
+    },
+
     /// The store refuses all work after an earlier failure, until it is opened again.
     #[error("the store stopped after an earlier failure: {reason}")]
     Stopped {

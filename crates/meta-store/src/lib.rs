@@ -10,6 +10,7 @@
 
 #![forbid(unsafe_code)]
 
+mod backup;
 mod checksum;
 #[cfg(feature = "testing")]
 pub mod contract;
@@ -26,11 +27,13 @@ mod memory_store;
 mod panics;
 mod redb_store;
 mod sled_store;
+mod snapshot;
 mod txn;
 mod write_behind;
 
 use std::fmt::Debug;
 
+pub use backup::{BackupError, BackupHead, BackupReader, BackupSummary, BackupWriter};
 pub use copy::{CopyError, copy};
 pub use counted::SLOW_CALL;
 pub use engine::{Engine, OpenOptions, UnknownEngine};
@@ -41,6 +44,7 @@ pub use key::{KeyBuilder, KeyReader};
 pub use memory_store::MemoryStore;
 pub use redb_store::RedbStore;
 pub use sled_store::SledStore;
+pub use snapshot::{Snapshot, Still};
 pub use txn::{Applied, Batch, KeyRange, Precondition, Read, Row, Rows, Write};
 pub use write_behind::WriteBehind;
 
@@ -90,6 +94,14 @@ pub trait MetaStore: Send + Sync + Debug + 'static {
     /// all of those applied before the last successful flush. An error means that nothing since
     /// then may be taken for durable.
     fn flush(&self) -> Result<(), MetaError>;
+
+    /// Returns the rows as they are now: all of each batch that was made before, and nothing of later ones,
+    /// which go on meanwhile. An engine that cannot do that fails with [`MetaError::NoSnapshot`].
+    fn snapshot(&self) -> Result<Box<dyn Snapshot + '_>, MetaError> {
+        Err(MetaError::NoSnapshot {
+            engine: self.name(),
+        })
+    }
 
     /// Returns what the store holds and what it did since it was opened. Counts nothing anew, so it is
     /// cheap, also for a large store. Calls are counted for a store that [`Engine::open`] returned.

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::{Applied, Batch, EngineFigures, MetaError, MetaStore, Read, Row, Rows, Write};
+use crate::{
+    Applied, Batch, EngineFigures, KeyRange, MetaError, MetaStore, Read, Row, Rows, Snapshot, Write,
+};
 
 /// The rows of the store.
 type Map = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -74,8 +76,27 @@ impl MetaStore for MemoryStore {
         Ok(())
     }
 
+    /// Copies all rows.
+    fn snapshot(&self) -> Result<Box<dyn Snapshot + '_>, MetaError> {
+        Ok(Box::new(MapSnapshot(self.lock().clone())))
+    }
+
     fn figures(&self) -> EngineFigures {
         EngineFigures::default()
+    }
+}
+
+/// The rows of a moment.
+#[derive(Debug)]
+struct MapSnapshot(Map);
+
+impl Snapshot for MapSnapshot {
+    fn page(&self, range: KeyRange, bytes: usize) -> Result<Rows, MetaError> {
+        if range.is_empty() {
+            return Ok(Rows::default());
+        }
+        let found = self.0.range::<[u8], _>(range.bounds()).map(Ok);
+        Rows::take_bytes(found, bytes, |entry| Ok(owned(entry)))
     }
 }
 

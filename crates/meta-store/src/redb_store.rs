@@ -40,7 +40,7 @@ use crate::guarded::Guarded;
 use crate::panics;
 use crate::{
     Applied, Batch, CacheFigures, CallFigures, EngineFigures, KeyRange, MetaError, MetaStore,
-    OpenOptions, Read, Row, Rows, Write,
+    OpenOptions, Read, Row, Rows, Snapshot, Write,
 };
 use file::{CountedFile, DeviceCounters};
 use new_rows::{Absent, NewRows};
@@ -503,6 +503,39 @@ impl MetaStore for RedbStore {
 
     fn verify(&self, goes_on: &dyn Fn() -> bool) -> Result<bool, MetaError> {
         self.look(|table| self.verify_rows(table, goes_on))
+    }
+
+    /// Is one read transaction: its pages stay as they are, and the file grows by those that batches write
+    /// meanwhile.
+    fn snapshot(&self) -> Result<Box<dyn Snapshot + '_>, MetaError> {
+        let table = self.guard(|db| {
+            let transaction = db.begin_read().map_err(|error| self.failed(error))?;
+            let table = transaction.open_table(ROWS);
+            table.map_err(|error| self.failed(error))
+        })?;
+        Ok(Box::new(RedbSnapshot { store: self, table }))
+    }
+}
+
+/// The rows of a moment.
+struct RedbSnapshot<'a> {
+    store: &'a RedbStore,
+    table: ReadOnlyTable,
+}
+
+impl Snapshot for RedbSnapshot<'_> {
+    fn page(&self, range: KeyRange, bytes: usize) -> Result<Rows, MetaError> {
+        let (store, range) = (self.store, range.of_callers());
+        if range.is_empty() {
+            return Ok(Rows::default());
+        }
+        // A store that stopped is not read any further.
+        store.guard(|_| {
+            let found = self.table.range::<&[u8]>(range.bounds());
+            let found = found.map_err(|error| store.failed(error))?;
+            let found = found.map(|entry| entry.map_err(|error| store.failed(error)));
+            Rows::take_bytes(found, bytes, row)
+        })
     }
 }
 

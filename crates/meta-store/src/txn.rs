@@ -200,6 +200,26 @@ impl Rows {
         Ok(Self { rows, more })
     }
 
+    /// Takes the first rows, each made by `row`, until they have `bytes` bytes together.
+    pub(crate) fn take_bytes<E>(
+        found: impl IntoIterator<Item = Result<E, MetaError>>,
+        bytes: usize,
+        mut row: impl FnMut(E) -> Result<Row, MetaError>,
+    ) -> Result<Self, MetaError> {
+        let mut found = found.into_iter();
+        let (mut rows, mut len) = (Vec::new(), 0);
+        for entry in found.by_ref() {
+            let (key, value) = row(entry?)?;
+            len += key.len() + value.len();
+            rows.push((key, value));
+            if len >= bytes {
+                break;
+            }
+        }
+        let more = found.next().transpose()?.is_some();
+        Ok(Self { rows, more })
+    }
+
     /// Returns how many bytes the values have.
     fn value_bytes(&self) -> usize {
         self.rows.iter().map(|(_, value)| value.len()).sum()

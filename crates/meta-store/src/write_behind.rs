@@ -10,7 +10,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use crate::{Applied, Batch, EngineFigures, KeyRange, MetaError, MetaStore, Read, Row, Rows};
+use crate::{
+    Applied, Batch, EngineFigures, KeyRange, MetaError, MetaStore, Read, Row, Rows, Snapshot,
+};
 
 /// What a waiting row takes beside its key and its value: two buffers and a place in a map.
 const ROW_OVERHEAD: usize = 100;
@@ -232,6 +234,12 @@ impl MetaStore for WriteBehind {
         self.store.verify(goes_on)
     }
 
+    /// Has the rows that wait, too.
+    fn snapshot(&self) -> Result<Box<dyn Snapshot + '_>, MetaError> {
+        self.write_late()?;
+        self.store.snapshot()
+    }
+
     fn figures(&self) -> EngineFigures {
         self.store.figures()
     }
@@ -307,6 +315,16 @@ mod tests {
         store.flush().unwrap();
         assert_eq!(below.get(b"a").unwrap(), None);
         store.flush_all().unwrap();
+        assert_eq!(below.get(b"a").unwrap().unwrap(), b"1");
+    }
+
+    #[test]
+    fn a_snapshot_has_the_rows_that_wait() {
+        let (below, store) = waiting();
+        let snapshot = store.snapshot().unwrap();
+        store.put_later([row("b", "2")]).unwrap();
+        let found = snapshot.page(KeyRange::all(), usize::MAX).unwrap().rows;
+        assert_eq!(found, [row("a", "1"), row("c", "3")]);
         assert_eq!(below.get(b"a").unwrap().unwrap(), b"1");
     }
 

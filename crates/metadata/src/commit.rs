@@ -167,10 +167,7 @@ impl Metadata {
         if let Some(record) = self.already_done(params)? {
             return Ok(Some(record));
         }
-        let ExactVersion { number, id } = params.base;
-        if self.version(params.project, number)?.id != id {
-            return Err(MetadataError::ForeignBase { number });
-        }
+        self.expect_exact(params.project, params.base)?;
         self.check_origin(params)?;
         Ok(None)
     }

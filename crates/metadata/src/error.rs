@@ -78,6 +78,20 @@ pub enum MetadataError {
         head: VersionNumber,
     },
 
+    /// The version that a client knows by its random id is not there: the metadata is that of an older backup.
+    #[error(
+        "this version {version} of {project} is not on the server, whose metadata was restored from an older \
+         backup; the newest version there is {head}"
+    )]
+    GoneVersion {
+        /// The project.
+        project: ProjectName,
+        /// The version.
+        version: VersionNumber,
+        /// The newest version.
+        head: VersionNumber,
+    },
+
     /// The project has no such tag.
     #[error("project {project} has no tag {tag}")]
     UnknownTag {
@@ -103,13 +117,6 @@ pub enum MetadataError {
         dir: DirId,
         /// The version.
         version: VersionNumber,
-    },
-
-    /// The base of a commit has another random id: it is a version of a backup or another server.
-    #[error("version {number} is not the one that the changes were made on")]
-    ForeignBase {
-        /// The number of the base.
-        number: VersionNumber,
     },
 
     /// Others changed what a commit changes, since its base.
@@ -267,6 +274,7 @@ impl MetadataError {
                 | Self::UnknownProjectId { .. }
                 | Self::UnknownVersion { .. }
                 | Self::AbsentVersion { .. }
+                | Self::GoneVersion { .. }
                 | Self::UnknownTag { .. }
                 | Self::UnknownDirectory { .. }
                 | Self::UnknownNode { .. }

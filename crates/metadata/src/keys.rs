@@ -37,6 +37,7 @@ pub(crate) mod table {
     pub(crate) const STORED: u8 = 24;
     pub(crate) const NODE_CHUNK: u8 = 25;
     pub(crate) const NODE_CHUNKS: u8 = 26;
+    pub(crate) const RESTORED: u8 = 27;
 }
 
 /// The tables of what sessions have staged.
@@ -69,6 +70,10 @@ pub(crate) fn project_rows(table: u8, project: ProjectId) -> Vec<u8> {
 
 pub(crate) fn cluster() -> Vec<u8> {
     KeyBuilder::new(table::CLUSTER).build()
+}
+
+pub(crate) fn restored() -> Vec<u8> {
+    KeyBuilder::new(table::RESTORED).build()
 }
 
 pub(crate) fn project_name(name: &ProjectName) -> Vec<u8> {

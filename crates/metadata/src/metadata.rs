@@ -16,7 +16,7 @@ use crate::rows::{self, ClusterRow, Marker, RowValue};
 use crate::staging_space::{StagingPlace, StagingSpace};
 
 /// How keys and values are laid out; raised when a store must be migrated.
-const LAYOUT: u64 = 1;
+pub(crate) const LAYOUT: u64 = 1;
 
 /// How many rows a scan over many takes at once.
 pub(crate) const SCAN_PAGE: usize = 1000;

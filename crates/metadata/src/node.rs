@@ -67,14 +67,17 @@ impl Metadata {
             return Err(MetadataError::InvalidZone);
         }
         let key = keys::node(id);
+        // A coordinator of before a restore may have given generations that no row has.
+        let floor = self.generation_floor()?;
         loop {
             let found = self.store().get(&key)?;
             let known = found.as_deref().map(|value| decode_node(&key, value));
             let known = known.transpose()?;
+            let last = known.as_ref().map_or(0, |node| node.generation);
             let node = Node {
                 id,
                 address: address.to_owned(),
-                generation: known.as_ref().map_or(0, |node| node.generation) + 1,
+                generation: last.max(floor) + 1,
                 seen: self.now(),
                 figures,
                 zone: zone.to_owned(),
@@ -225,6 +228,13 @@ impl RowValue for NodeRow {
             is_draining: false,
         }))
     }
+}
+
+/// Returns the row of a node with a generation above this one, and above that of the row.
+pub(crate) fn raise_generation(key: &[u8], value: &[u8], floor: u64) -> Result<Vec<u8>> {
+    let node = decode_node(key, value)?;
+    let generation = node.generation.max(floor).saturating_add(1);
+    Ok(NodeRow(Node { generation, ..node }).encode())
 }
 
 pub(crate) fn decode_node(key: &[u8], value: &[u8]) -> Result<Node> {

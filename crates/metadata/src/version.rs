@@ -7,6 +7,7 @@ use lfsfs_types::{
 };
 
 use crate::error::{MetadataError, Result};
+use crate::exact::ExactVersion;
 use crate::keys::{self, table};
 use crate::metadata::{Metadata, get_row};
 use crate::project::{Page, Project};
@@ -70,6 +71,32 @@ impl Metadata {
                 project,
                 version: number,
             })
+    }
+
+    /// Fails unless the version of a number is the one with this random id.
+    pub fn expect_exact(&self, project: ProjectId, version: ExactVersion) -> Result<()> {
+        let ExactVersion { number, id } = version;
+        match self.version(project, number) {
+            Ok(record) if record.id == id => return Ok(()),
+            Err(error) if !error.is_not_found() => return Err(error),
+            Ok(_) | Err(_) => {}
+        }
+        let Project { name, head, .. } = self.project_by_id(project)?;
+        Err(MetadataError::GoneVersion {
+            project: name,
+            version: number,
+            head: head.number,
+        })
+    }
+
+    /// As [`expect_exact`](Self::expect_exact), for each of some versions.
+    pub fn expect_all_exact(
+        &self,
+        project: ProjectId,
+        versions: impl IntoIterator<Item = ExactVersion>,
+    ) -> Result<()> {
+        let mut versions = versions.into_iter();
+        versions.try_for_each(|version| self.expect_exact(project, version))
     }
 
     /// Returns up to `limit` versions, the newest first, from below `before` down to version 1.

@@ -29,6 +29,8 @@ mod model;
 mod projects;
 #[path = "it/refusals.rs"]
 mod refusals;
+#[path = "it/restored.rs"]
+mod restored;
 #[path = "it/rows.rs"]
 mod rows;
 #[path = "it/stored.rs"]

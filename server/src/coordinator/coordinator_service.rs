@@ -1,6 +1,7 @@
 //! The Coordinator service: datanodes' registrations, heartbeats and receipts, and single files.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use lfsfs_cluster::{Member, MemberState, Updates};
 use lfsfs_metadata::{Keep, MetadataError, NodeFigures};
@@ -12,10 +13,11 @@ use lfsfs_types::{ChunkId, ContentId, NodeId, Timestamp};
 use tonic::{Request, Response, Status};
 
 use super::nodes::{messages, node_id};
-use super::{Coordinator, files, nodes, receipts, stats, unhealthy};
+use super::{Coordinator, backup, files, nodes, receipts, stats, unhealthy};
 use crate::blocking::IntoFault as _;
 use crate::calls::Call;
 use crate::process_key::Callers;
+use crate::streams::Answers;
 
 /// Chunk ids of one page.
 const CHUNKS_PER_PAGE: usize = 4096;
@@ -111,20 +113,30 @@ impl Service for CoordinatorService {
         let request = request.into_inner();
         let member = self.member(request.node)?;
         let now = self.coordinator.clock.monotonic();
-        let mut cluster = self.coordinator.cluster();
-        let known = cluster.heartbeat(&member, now);
-        let members = cluster.members();
-        let (updates, requires_full_resync) = match members.since(request.last_seen_version) {
-            Updates::Changed(members) => (members, false),
-            Updates::Everything(members) => (members, true),
+        let answer = {
+            let mut cluster = self.coordinator.cluster();
+            let known = cluster.heartbeat(&member, now);
+            let members = cluster.members();
+            let (updates, requires_full_resync) = match members.since(request.last_seen_version) {
+                Updates::Changed(members) => (members, false),
+                Updates::Everything(members) => (members, true),
+            };
+            v1::DataNodeHeartbeatResponse {
+                known,
+                updates: messages(&updates),
+                from_version: request.last_seen_version,
+                to_version: members.version(),
+                requires_full_resync,
+            }
         };
-        Ok(Response::new(v1::DataNodeHeartbeatResponse {
-            known,
-            updates: messages(&updates),
-            from_version: request.last_seen_version,
-            to_version: members.version(),
-            requires_full_resync,
-        }))
+        if answer.known {
+            let compared = &self.coordinator.compared;
+            if compared.note(member.id, member.generation, request.losses_reported) {
+                // Copies of others may be dropped now that had to stay before.
+                self.coordinator.cluster().request_scan();
+            }
+        }
+        Ok(Response::new(answer))
     }
 
     async fn list_nodes(&self, _: Request<v1::ListNodesRequest>) -> Answer<v1::ListNodesResponse> {
@@ -170,6 +182,13 @@ impl Service for CoordinatorService {
         Ok(Response::new(found.await?))
     }
 
+    type BackUpStream = Answers<v1::BackUpPart>;
+
+    async fn back_up(&self, request: Request<v1::BackUpRequest>) -> Answer<Self::BackUpStream> {
+        let call = Call::of(&request)?;
+        Ok(Response::new(backup::send(&self.coordinator, call)?))
+    }
+
     async fn get_stats(
         &self,
         request: Request<v1::GetStatsRequest>,
@@ -196,6 +215,10 @@ impl Service for CoordinatorService {
         let holders = coordinator
             .metadata(move |metadata| metadata.record_chunk_for(stored, &receipt))
             .await?;
+        if slot.is_none() && holders.nodes == [node] {
+            // No client stores it now, and no other node has it.
+            coordinator.found.fetch_add(1, Ordering::Relaxed);
+        }
         let now = coordinator.clock.monotonic();
         let copies = coordinator.copies_of(holders);
         coordinator.cluster().reported(copies, now);
@@ -245,7 +268,7 @@ impl Service for CoordinatorService {
             .map_err(ProtocolError::into_fault)?;
         self.check_generation(node, request.generation)?;
         let coordinator = &self.coordinator;
-        let live = coordinator.cluster().live(coordinator.clock.monotonic());
+        let live = coordinator.counted_on();
         let least = coordinator.replication.copies as usize;
         coordinator
             .metadata(move |metadata| {

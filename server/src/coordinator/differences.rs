@@ -12,7 +12,7 @@ use lfsfs_types::{DirId, Name, ObjectPath, ProjectId, VersionNumber};
 use prost::Message as _;
 
 use super::Coordinator;
-use super::request::{invalid, no_such_path, project_id};
+use super::request::{exact, invalid, no_such_path, project_id};
 use crate::blocking::{IntoFault, blocking};
 use crate::calls::Call;
 use crate::streams::{Answers, Sink};
@@ -35,6 +35,10 @@ pub(super) fn diff(
 ) -> Result<Answers<v1::DiffEntry>, Fault> {
     let project = project_id(&request.project_id)?;
     let (from, to) = (VersionNumber(request.from), VersionNumber(request.to));
+    let exact = [
+        exact(request.from, &request.from_id)?,
+        exact(request.to, &request.to_id)?,
+    ];
     let renames = if request.expand_renames {
         Renames::Expanded
     } else {
@@ -43,6 +47,7 @@ pub(super) fn diff(
     let metadata = coordinator.metadata.clone();
     Ok(coordinator.tasks.answer(call, move |sink| {
         blocking(move || {
+            metadata.expect_all_exact(project, exact.into_iter().flatten())?;
             let mut tell = |entry| go_on(&sink, diff_message(&entry));
             metadata
                 .diff(project, from, to, renames, &mut tell)
@@ -59,9 +64,14 @@ pub(super) fn changed_names(
 ) -> Result<Answers<v1::ChangedNamesResponse>, Fault> {
     let project = project_id(&request.project_id)?;
     let (from, to) = (VersionNumber(request.from), VersionNumber(request.to));
+    let exact = [
+        exact(request.from, &request.from_id)?,
+        exact(request.to, &request.to_id)?,
+    ];
     let metadata = coordinator.metadata.clone();
     Ok(coordinator.tasks.answer(call, move |sink| {
         blocking(move || {
+            metadata.expect_all_exact(project, exact.into_iter().flatten())?;
             let mut names = Vec::new();
             let mut len = 0;
             let told = metadata.changed_names(project, from, to, &mut |name| {
@@ -129,11 +139,13 @@ pub(super) fn directory_places(
         let text = format!("one question is about at most {DIRS_PER_MESSAGE_MAX} directories");
         return Err(invalid(&text));
     }
+    let exact = exact(request.version, &request.version_id)?;
     let version = VersionNumber(request.version);
     let dirs: Vec<_> = request.dirs.into_iter().map(DirId).collect();
     let metadata = coordinator.metadata.clone();
     Ok(coordinator.tasks.answer(call, move |sink| {
         blocking(move || {
+            metadata.expect_all_exact(project, exact)?;
             let mut told = HashSet::new();
             for dirs in dirs.chunks(DIRS_AT_ONCE) {
                 let mut places = metadata.directory_places(project, version, dirs)?;

@@ -21,8 +21,8 @@ use tokio::time::timeout;
 use tonic::{Request, Response, Streaming};
 
 use super::request::{
-    Answer, LISTING_LEN_MAX, StreamProject, fit, invalid, no_such_path, page_len, path, project_id,
-    project_name, source, tag_name, unserved,
+    Answer, LISTING_LEN_MAX, StreamProject, exact, fit, invalid, no_such_path, page_len, path,
+    project_id, project_name, source, tag_name, unserved,
 };
 use super::{Coordinator, changes, differences, log_published, resolve};
 use crate::blocking::IntoFault as _;
@@ -387,11 +387,15 @@ impl Fs for FsService {
         let request = request.into_inner();
         let project = project_id(&request.project_id)?;
         let after = optional_name("after", &request.after).map_err(ProtocolError::into_fault)?;
+        let exact = exact(request.version, &request.version_id)?;
         let (version, dir) = (VersionNumber(request.version), DirId(request.dir));
         let limit = request.limit as usize;
         let listing = self
             .coordinator
-            .metadata(move |m| m.list(project, version, dir, after.as_ref(), limit))
+            .metadata(move |metadata| {
+                metadata.expect_all_exact(project, exact)?;
+                metadata.list(project, version, dir, after.as_ref(), limit)
+            })
             .await?;
         let (entries, more) = fit(listing.entries, listing.more);
         Ok(Response::new(v1::ListDirectoryResponse {
@@ -404,10 +408,14 @@ impl Fs for FsService {
     async fn lookup(&self, request: Request<v1::LookupRequest>) -> Answer<v1::LookupResponse> {
         let request = request.into_inner();
         let project = project_id(&request.project_id)?;
+        let exact = exact(request.version, &request.version_id)?;
         let (version, path) = (VersionNumber(request.version), path(&request.path)?);
         let found = self
             .coordinator
-            .metadata(move |metadata| metadata.lookup(project, version, &path))
+            .metadata(move |metadata| {
+                metadata.expect_all_exact(project, exact)?;
+                metadata.lookup(project, version, &path)
+            })
             .await?
             .ok_or_else(|| no_such_path(&request.path))?;
         Ok(Response::new(v1::LookupResponse {

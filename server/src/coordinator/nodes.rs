@@ -1,5 +1,7 @@
 //! Datanodes on the wire, and what operators do with them.
 
+use std::sync::atomic::Ordering;
+
 use lfsfs_cluster::{Member, MemberState, Summary};
 use lfsfs_metadata::Node;
 use lfsfs_proto::convert::{ProtocolError, id};
@@ -7,7 +9,7 @@ use lfsfs_proto::status::{Fault, FaultKind};
 use lfsfs_proto::v1;
 use lfsfs_types::NodeId;
 
-use super::Coordinator;
+use super::{Coordinator, restored};
 use crate::blocking::IntoFault as _;
 
 /// Returns a node as the metadata knows it.
@@ -109,6 +111,22 @@ pub(super) async fn remove(
     Ok(v1::RemoveNodeResponse { lost })
 }
 
+impl Coordinator {
+    /// Returns the nodes whose copies are a reason to delete another one: they answer, and have told what they
+    /// lost.
+    pub(super) fn counted_on(&self) -> Vec<NodeId> {
+        let members = {
+            let cluster = self.cluster();
+            let live = cluster.live(self.clock.monotonic());
+            let found = live.iter().filter_map(|id| cluster.members().find(*id));
+            found.map(|it| (it.id, it.generation)).collect::<Vec<_>>()
+        };
+        let has_compared = |(id, generation): &(_, _)| self.compared.has(*id, *generation);
+        let counted = members.into_iter().filter(has_compared);
+        counted.map(|(id, _)| id).collect()
+    }
+}
+
 /// A node that is heard would register again.
 fn refuse_heard(coordinator: &Coordinator, node: NodeId) -> Result<(), Fault> {
     let now = coordinator.clock.monotonic();
@@ -152,5 +170,7 @@ pub(super) fn status(coordinator: &Coordinator) -> v1::GetClusterStatusResponse 
         scanning: cluster.is_scanning(),
         to_move: repairs.to_move as u64,
         moved: repairs.moved,
+        restored: coordinator.restored.map(restored::message),
+        found: coordinator.found.load(Ordering::Relaxed),
     }
 }

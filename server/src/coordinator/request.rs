@@ -1,9 +1,12 @@
 //! Fields of requests, checked; pages of answers, bounded.
 
-use lfsfs_proto::convert::{ProtocolError, id};
+use lfsfs_metadata::ExactVersion;
+use lfsfs_proto::convert::{ProtocolError, id, optional_id};
 use lfsfs_proto::status::{Fault, FaultKind};
 use lfsfs_proto::v1;
-use lfsfs_types::{Name, ObjectPath, ProjectId, ProjectName, Record, Source, TagName};
+use lfsfs_types::{
+    Name, ObjectPath, ProjectId, ProjectName, Record, Source, TagName, VersionId, VersionNumber,
+};
 use prost::Message as _;
 use tonic::{Response, Status};
 
@@ -35,6 +38,15 @@ pub(super) fn path(bytes: &[u8]) -> Result<ObjectPath, Fault> {
 
 pub(super) fn project_id(bytes: &[u8]) -> Result<ProjectId, Fault> {
     id("project_id", bytes, ProjectId::from_slice).map_err(ProtocolError::into_fault)
+}
+
+/// Returns the version that a request means, if its client knows the random id. The number alone may be that of
+/// another version, after a restore.
+pub(super) fn exact(number: u64, id: &[u8]) -> Result<Option<ExactVersion>, Fault> {
+    let id = optional_id("version_id", id, VersionId::from_slice);
+    let id = id.map_err(ProtocolError::into_fault)?;
+    let number = VersionNumber(number);
+    Ok(id.map(|id| ExactVersion { number, id }))
 }
 
 /// The project that the messages of one stream are about.

@@ -56,7 +56,12 @@ impl Agent {
 
     async fn report_losses(&self) {
         let node = Arc::clone(&self.node);
-        let work = async move { node.report_losses().await };
+        let generation = node.link.generation();
+        let work = async move {
+            node.report_losses().await?;
+            node.link.note_losses_reported(generation);
+            Ok(())
+        };
         self.finish(work, "lost chunks cannot be reported yet")
             .await;
     }

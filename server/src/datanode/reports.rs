@@ -30,6 +30,8 @@ pub(crate) struct CoordinatorLink {
     client: CoordinatorClient<InterceptedService<Channel, Headers>>,
     callers: Callers,
     generation: AtomicU64,
+    /// The generation under which losses were reported last.
+    losses_reported: AtomicU64,
 }
 
 impl CoordinatorLink {
@@ -47,12 +49,18 @@ impl CoordinatorLink {
             client: CoordinatorClient::with_interceptor(channel, Headers::default()),
             callers,
             generation: AtomicU64::new(0),
+            losses_reported: AtomicU64::new(0),
         })
     }
 
     /// Returns the generation of the newest registration; 0 before the first.
     pub(crate) fn generation(&self) -> u64 {
         self.generation.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the coordinator was told what is lost, in a comparison that began under a generation.
+    pub(crate) fn note_losses_reported(&self, generation: u64) {
+        self.losses_reported.store(generation, Ordering::Relaxed);
     }
 
     /// Registers the node. Returns the version of the table of nodes.
@@ -71,9 +79,11 @@ impl CoordinatorLink {
         node: v1::NodeInfo,
         last_seen_version: u64,
     ) -> Result<v1::DataNodeHeartbeatResponse, Fault> {
+        let generation = node.generation;
         let request = v1::DataNodeHeartbeatRequest {
             node: Some(node),
             last_seen_version,
+            losses_reported: self.losses_reported.load(Ordering::Relaxed) == generation,
         };
         let request = self.callers.request(request);
         let answer = self.client.clone().data_node_heartbeat(request).await;

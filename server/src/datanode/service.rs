@@ -45,7 +45,7 @@ impl DataNodeService {
             let text = format!("reason is wrong: it has more than {REASON_LEN_MAX} bytes");
             return Err(Fault::new(FaultKind::Invalid, text));
         }
-        let deleted = self.node.delete(chunk).await?;
+        let deleted = self.node.delete(chunk, generation).await?;
         tracing::info!(%chunk, deleted, reason, "a caller asked to delete a chunk");
         Ok(())
     }

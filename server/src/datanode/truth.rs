@@ -196,8 +196,9 @@ impl DataNode {
     /// Deletes a chunk that the coordinator has no use for any more. Returns false if there was none.
     ///
     /// The coordinator forgets the place first, so that a crash in between leaves a chunk to which no
-    /// client is sent.
-    pub(super) async fn delete(&self, chunk: ChunkId) -> Result<bool, Fault> {
+    /// client is sent. If this node has registered again meanwhile, the one that forgot it may have been another
+    /// coordinator, which this one does not know of: the chunk stays.
+    pub(super) async fn delete(&self, chunk: ChunkId, generation: u64) -> Result<bool, Fault> {
         let _lock = self.chunk_locks.lock(chunk).await;
         match self.look(chunk).await? {
             Seen::Absent => {
@@ -207,6 +208,7 @@ impl DataNode {
             Seen::Whole(stored) => {
                 self.link.release(self.id, &stored).await?;
                 self.reported().0.pop(&chunk);
+                self.check_generation(generation)?;
                 let store = Arc::clone(&self.store);
                 blocking(move || store.delete(chunk)).await
             }

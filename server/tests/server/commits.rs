@@ -38,6 +38,7 @@ pub(crate) async fn list(
             dir,
             after,
             limit: 1,
+            version_id: Vec::new(),
         };
         let page = server.fs().list_directory(request).await;
         let page = page.expect("list a directory").into_inner();
@@ -84,6 +85,7 @@ async fn a_commit_is_listed_looked_up_resolved_and_survives_a_restart() {
         project_id: project.id.clone(),
         version: 1,
         path: b"sub/b.txt".to_vec(),
+        version_id: Vec::new(),
     };
     let found = server
         .fs()
@@ -171,7 +173,7 @@ async fn sessions_name_their_base_and_are_known() {
     let foreign = server
         .open_session(&project.id, (0, &[7; 16]), [1; 16])
         .await;
-    assert_eq!(kind(foreign), FaultKind::Conflict);
+    assert_eq!(kind(foreign), FaultKind::VersionNotFound);
     let unknown = server.commit_session(vec![5; 16], Vec::new()).await;
     assert_eq!(kind(unknown), FaultKind::SessionNotFound);
     let empty = server.fs().commit(tokio_stream::iter([])).await;

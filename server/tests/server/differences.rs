@@ -71,6 +71,7 @@ async fn versions_are_compared_with_renames_and_by_path() {
             from,
             to,
             expand_renames,
+            ..Default::default()
         };
         let lines = all(server.fs().diff(request).await).await.unwrap();
         let line = |line: &v1::DiffEntry| {
@@ -109,6 +110,7 @@ async fn changed_names_are_told_both_ways() {
             project_id: project_id.clone(),
             from,
             to,
+            ..Default::default()
         };
         let answers = all(server.fs().changed_names(request).await).await?;
         let names = answers.into_iter().flat_map(|answer| answer.names);
@@ -166,6 +168,7 @@ async fn many_changed_names_come_in_several_messages() {
         project_id: project.id,
         from: 0,
         to: 1,
+        ..Default::default()
     };
     let answers = all(server.fs().changed_names(request).await).await.unwrap();
     let told: usize = answers.iter().map(|answer| answer.names.len()).sum();
@@ -190,6 +193,7 @@ async fn directories_have_places_that_versions_know() {
             project_id: project_id.clone(),
             version,
             dirs,
+            version_id: Vec::new(),
         };
         let answers = all(server.fs().directory_places(request).await).await?;
         let places = answers.into_iter().flat_map(|answer| answer.places);

@@ -218,6 +218,7 @@ async fn in_one_process_the_datanode_alone_speaks_for_itself() {
             ..node.clone()
         }),
         last_seen_version: 0,
+        losses_reported: true,
     };
     let heartbeat = coordinator.data_node_heartbeat(heartbeat).await;
     assert_eq!(kind(heartbeat), FaultKind::Denied);

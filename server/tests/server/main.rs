@@ -11,6 +11,7 @@ mod lists;
 mod lost_chunks;
 mod metrics;
 mod projects;
+mod restored;
 mod start_and_stop;
 mod stats;
 mod support;

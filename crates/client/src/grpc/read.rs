@@ -65,6 +65,7 @@ impl RemoteRead for GrpcRemote {
             project_id: project.as_bytes().to_vec(),
             version: version.0,
             path: path.as_bytes().to_vec(),
+            version_id: self.versions.find(project, version),
         };
         let mut fs = connections.fs();
         let limit = connections.config.progress_timeout;
@@ -90,6 +91,7 @@ impl RemoteRead for GrpcRemote {
                     dir: dir.0,
                     after: after.unwrap_or_default(),
                     limit: u32::try_from(PAGE_ENTRIES_MAX).unwrap_or(u32::MAX),
+                    version_id: self.versions.find(project, version),
                 })
                 .await?;
             let got = page.entries.len();
@@ -127,6 +129,8 @@ impl RemoteRead for GrpcRemote {
             project_id: project.as_bytes().to_vec(),
             from: range.from.0,
             to: range.to.0,
+            from_id: self.versions.find(project, range.from),
+            to_id: self.versions.find(project, range.to),
         };
         let mut fs = connections.fs();
         let what = "the changed names";
@@ -170,6 +174,8 @@ impl RemoteRead for GrpcRemote {
             from: range.from.0,
             to: range.to.0,
             expand_renames: renames == Renames::Expanded,
+            from_id: self.versions.find(project, range.from),
+            to_id: self.versions.find(project, range.to),
         };
         let mut fs = connections.fs();
         let answer = connections.call("the diff", wait, fs.diff(request));
@@ -266,7 +272,12 @@ impl GrpcRemote {
         let limit = connections.config.open_timeout;
         let mut fs = connections.fs();
         let answer = connections.call("a version", limit, fs.resolve_source(request));
-        messages::snapshot(answer.await?.into_inner())
+        let snapshot = messages::snapshot(answer.await?.into_inner())?;
+        let Snapshot {
+            project, version, ..
+        } = &snapshot;
+        self.versions.note(project.id, version.number, version.id);
+        Ok(snapshot)
     }
 
     async fn list_page(
@@ -292,6 +303,7 @@ impl GrpcRemote {
             project_id: project.as_bytes().to_vec(),
             version: version.0,
             dirs: dirs.iter().map(|dir| dir.0).collect(),
+            version_id: self.versions.find(project, version),
         };
         let mut fs = connections.fs();
         let what = "places of directories";

@@ -120,7 +120,11 @@ impl RemoteWrite for GrpcRemote {
             answer = &mut answer => connections.call("the commit", limit, async { answer }).await?,
             Ok(()) = sent => connections.call("the commit", limit, answer).await?,
         };
-        published(answer.into_inner())
+        let published = published(answer.into_inner())?;
+        let version = &published.version;
+        self.versions
+            .note(params.project, version.number, version.id);
+        Ok(published)
     }
 }
 

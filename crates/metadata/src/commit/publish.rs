@@ -22,7 +22,6 @@ use super::staging::Staging;
 use super::{Change, CommitSession, Mode, Published, force, links, rebase, told, undo};
 use crate::ahead::ReadAhead;
 use crate::error::{MetadataError, Refusal, Result};
-use crate::exact::ExactVersion;
 use crate::keys;
 use crate::metadata::get_row;
 use crate::rows::{
@@ -187,24 +186,18 @@ impl CommitSession {
 
     /// Checks that the base is a version that was published, and for a rollback the newest one.
     fn check_base(&self, newest: &VersionRecord) -> Result<()> {
-        let ExactVersion { number: base, id } = self.params.base;
+        let base = self.params.base;
         let is_rollback = matches!(self.mode, Mode::Rollback(_));
-        if is_rollback && base != newest.number {
+        if is_rollback && base.number != newest.number {
             return Err(MetadataError::Stale {
-                base,
+                base: base.number,
                 head: newest.number,
             });
         }
-        let known = if base == newest.number {
-            newest.id
-        } else {
-            self.metadata.version(self.params.project, base)?.id
-        };
-        if known == id {
-            Ok(())
-        } else {
-            Err(MetadataError::ForeignBase { number: base })
+        if base.number == newest.number && base.id == newest.id {
+            return Ok(());
         }
+        self.metadata.expect_exact(self.params.project, base)
     }
 
     /// Makes the version the newest one, in one batch with what `batch` writes.

@@ -350,14 +350,18 @@ fn bases_that_do_not_fit() {
         };
         scene.metadata.begin_commit(params).unwrap_err()
     };
-    assert!(matches!(
-        with_base(1, [9; 16]),
-        MetadataError::ForeignBase { .. }
-    ));
-    assert!(matches!(
-        with_base(2, [1; 16]),
-        MetadataError::UnknownVersion { .. }
-    ));
+    for (number, id) in [(1, [9; 16]), (2, [1; 16])] {
+        let error = with_base(number, id);
+        assert!(
+            matches!(error, MetadataError::GoneVersion { .. }),
+            "{error}"
+        );
+        let text = format!(
+            "version v{number} of {} is not on the server",
+            scene.project.name
+        );
+        assert!(error.to_string().contains(&text), "{error}");
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::pace::Pace;
 use crate::commands::node::JsonNode;
+use crate::output::time;
 
 /// The state of a cluster. What no scan has found yet is null.
 #[derive(Debug, Serialize)]
@@ -27,6 +28,10 @@ pub(super) struct JsonStatus {
     copied_bytes: u64,
     moved: u64,
     failed: u64,
+    found: u64,
+    /// When the backup was begun that the metadata is from, or null.
+    backup_time: Option<String>,
+    restored_time: Option<String>,
     #[serde(flatten)]
     pace: Option<JsonPace>,
 }
@@ -64,6 +69,9 @@ impl JsonStatus {
             copied: repair.copied,
             copied_bytes: repair.copied_bytes,
             failed: repair.failed,
+            found: status.found,
+            backup_time: status.restored.map(|from| time(from.backup)),
+            restored_time: status.restored.map(|from| time(from.restored)),
             pace: is_watched.then_some(pace),
         }
     }

@@ -8,7 +8,7 @@ use lfsfs_client::{ChunkScan, ClusterNode, ClusterStatus, NodeState};
 
 use super::pace::Pace;
 use crate::commands::node::{percent, state_word};
-use crate::output::counted;
+use crate::output::{counted, time};
 
 /// All states, the best first.
 const STATES: [&str; 4] = ["available", "draining", "suspect", "offline"];
@@ -23,6 +23,8 @@ pub(super) fn lines(status: &ClusterStatus, pace: Option<Pace>) -> Vec<String> {
     lines.push(capacity(&status.nodes));
     lines.extend(chunks(status));
     lines.extend(repair(status, pace));
+    lines.extend(found(status.found));
+    lines.extend(restored(status));
     lines
 }
 
@@ -212,6 +214,24 @@ fn repair(status: &ClusterStatus, pace: Option<Pace>) -> Vec<String> {
         HumanCount(repair.failed)
     ));
     lines
+}
+
+/// Tells of chunks that came to light by their datanodes alone.
+fn found(count: u64) -> Option<String> {
+    let chunks = counted(count, "chunk");
+    (count > 0).then(|| {
+        format!(
+            "found     {chunks} that the metadata did not know, kept, since the coordinator started"
+        )
+    })
+}
+
+fn restored(status: &ClusterStatus) -> Option<String> {
+    let from = status.restored?;
+    let (backup, restored) = (time(from.backup), time(from.restored));
+    Some(format!(
+        "restored  {restored}, from a backup of {backup}: later versions are gone"
+    ))
 }
 
 fn rate(pace: Pace) -> String {

@@ -1,4 +1,4 @@
-use lfsfs_client::RepairStatus;
+use lfsfs_client::{RepairStatus, RestoredFrom};
 use lfsfs_types::{ClusterId, NodeId, Timestamp};
 
 use super::*;
@@ -36,6 +36,8 @@ fn status(under_replicated: u64, missing: u64) -> ClusterStatus {
         }),
         repair: RepairStatus::default(),
         is_scanning: false,
+        restored: None,
+        found: 0,
     }
 }
 
@@ -138,4 +140,20 @@ fn chunks_that_move_are_told_without_alarm() {
         text.contains("1,200 to move to emptier datanodes, 34 moved"),
         "{text}"
     );
+}
+
+#[test]
+fn a_restored_cluster_says_from_when_it_is() {
+    let mut cluster = status(0, 0);
+    let at = |secs| Timestamp { secs, nanos: 0 };
+    cluster.restored = Some(RestoredFrom {
+        backup: at(1_700_000_000),
+        restored: at(1_700_003_600),
+    });
+    cluster.found = 1;
+    let text = lines(&cluster, None).join("\n");
+    let expected =
+        "restored  2023-11-14T23:13:20Z, from a backup of 2023-11-14T22:13:20Z: later versions";
+    assert!(text.contains(expected), "{text}");
+    assert!(text.contains("found     1 chunk that"), "{text}");
 }
