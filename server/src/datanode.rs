@@ -27,6 +27,7 @@ use lfsfs_common::clock::Clock;
 use lfsfs_proto::status::{Fault, FaultKind};
 use lfsfs_proto::v1;
 use lfsfs_types::{ChunkId, NodeId};
+use tokio::sync::Notify;
 
 pub(crate) use self::agent::Agent;
 use self::check::Checking;
@@ -55,6 +56,8 @@ pub(crate) struct DataNode {
     capacity: u64,
     scrub_period: Duration,
     reported: Mutex<Reported>,
+    /// Told when the coordinator did not hear of a chunk that is here.
+    unreported: Notify,
     places: Arc<Places>,
     transfers: Mutex<Transfers>,
     checking: Checking,
@@ -98,6 +101,7 @@ impl DataNode {
             capacity: parts.capacity,
             scrub_period: parts.scrub_period,
             reported: Mutex::default(),
+            unreported: Notify::new(),
             places: Places::new(),
             transfers: Mutex::default(),
             checking: Checking::default(),

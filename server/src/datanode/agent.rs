@@ -15,6 +15,9 @@ use super::{DataNode, scrub};
 const HEARTBEAT: Duration = Duration::from_secs(2);
 /// Time between two comparisons of the chunks on this disk with those that the coordinator knows.
 const COMPARISON: Duration = Duration::from_secs(600);
+/// The same where the coordinator was not told something: a chunk that it does not know is a copy too many, or the
+/// only one.
+const COMPARISON_SOON: Duration = Duration::from_secs(5);
 const RETRY: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
 
 /// The task that keeps a datanode registered.
@@ -42,19 +45,19 @@ impl Agent {
             let version = self.register().await;
             // Before the first call is served, so that the first client that asks what is missing
             // is told.
-            self.report_losses().await;
+            let is_told = self.report_losses().await;
             if let Some(registered) = self.registered.take() {
                 // The receiver is gone if the start was given up meanwhile.
                 let _ = registered.send(());
             }
             tokio::select! {
                 () = self.beat(version) => {}
-                () = self.compare() => {}
+                () = self.compare(is_told) => {}
             }
         }
     }
 
-    async fn report_losses(&self) {
+    async fn report_losses(&self) -> bool {
         let node = Arc::clone(&self.node);
         let generation = node.link.generation();
         let work = async move {
@@ -63,22 +66,23 @@ impl Agent {
             Ok(())
         };
         self.finish(work, "lost chunks cannot be reported yet")
-            .await;
+            .await
     }
 
-    async fn report_finds(&self) {
+    async fn report_finds(&self) -> bool {
         let node = Arc::clone(&self.node);
         let work = async move { node.report_finds().await };
         self.finish(work, "found chunks cannot be reported yet")
-            .await;
+            .await
     }
 
     /// Does work that a stopping server waits for: what it asks of the coordinator is not cut off.
+    /// Returns whether all of it was done.
     async fn finish(
         &self,
         work: impl Future<Output = Result<(), Fault>> + Send + 'static,
         problem: &'static str,
-    ) {
+    ) -> bool {
         let tasks = &self.node.tasks;
         let abort = tasks.abort.clone();
         let work = async move {
@@ -88,18 +92,23 @@ impl Agent {
             }
         };
         match tasks.tracker.spawn(work).await {
-            Ok(Ok(())) => {}
+            Ok(Ok(())) => return true,
             Ok(Err(fault)) => tracing::warn!(reason = fault.message, "{problem}"),
             Err(error) => tracing::error!(%error, "{problem}"),
         }
+        false
     }
 
     /// Compares the chunks on this disk with those that the coordinator knows, again and again.
-    async fn compare(&self) {
+    async fn compare(&self, mut is_told: bool) {
         loop {
-            self.report_finds().await;
-            tokio::time::sleep(COMPARISON).await;
-            self.report_losses().await;
+            is_told &= self.report_finds().await;
+            let pause = if is_told { COMPARISON } else { COMPARISON_SOON };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.node.unreported.notified() => tokio::time::sleep(COMPARISON_SOON).await,
+            }
+            is_told = self.report_losses().await;
         }
     }
 

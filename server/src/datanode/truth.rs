@@ -110,7 +110,11 @@ impl DataNode {
         let chunk = stored.info.id;
         // Of before the report: what happens to the file from now on must be seen.
         let stamp = self.stamp(chunk).await?;
-        self.link.report(self.id, slot, stored).await?;
+        let told = self.link.report(self.id, slot, stored).await;
+        if told.is_err() {
+            self.unreported.notify_one();
+        }
+        told?;
         self.reported().0.put(chunk, (stored.info, stamp));
         Ok(())
     }

@@ -13,7 +13,7 @@ pub enum Way {
     /// Clients, other datanodes and the coordinator do not reach the datanode, which goes on to tell the
     /// coordinator that it lives.
     ToNode,
-    /// The datanode does not reach the coordinator, and serves everybody else.
+    /// The datanode does not reach the coordinator, and serves all others.
     ToCoordinator,
     /// Both.
     Both,
