@@ -56,6 +56,8 @@ pub struct ServerConfig {
     pub role: Role,
     /// Where it keeps everything.
     pub data: PathBuf,
+    /// Where a datanode keeps chunks besides: directories on other disks.
+    pub more_data: Vec<PathBuf>,
     /// Where the coordinator keeps the metadata; none means in the data directory.
     pub meta: Option<MetaPlace>,
     /// How much of the disk stays free.
@@ -119,6 +121,7 @@ impl ServerConfig {
         Self {
             role: Role::All,
             data: data.into(),
+            more_data: Vec::new(),
             meta: None,
             reserve: RESERVE_DEFAULT,
             memory: MEMORY_DEFAULT,

@@ -1,4 +1,4 @@
-//! The directory of a server: `lock`, `node-id`, `meta/`, `staging/`, `chunks/`.
+//! The directory of a server: `lock`, `node-id`, `meta/`, `staging/`, `chunks/`; and further ones of a datanode.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -60,18 +60,91 @@ impl DataDir {
         self.root.join("chunks")
     }
 
-    /// Returns the datanode's id, which is drawn at its first start.
-    pub(crate) fn node_id(&self) -> Result<NodeId, ServerError> {
-        let path = self.root.join("node-id");
+    fn node_id_file(&self) -> PathBuf {
+        self.root.join("node-id")
+    }
+
+    /// Returns the id of the datanode that has used the directory before.
+    pub(crate) fn node_id(&self) -> Result<Option<NodeId>, ServerError> {
+        let path = self.node_id_file();
         match fs::read_to_string(&path) {
-            Ok(text) => NodeId::try_from_hex(text.trim()).map_err(|_| ServerError::NodeId { path }),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => draw_node_id(&path),
+            Ok(text) => match NodeId::try_from_hex(text.trim()) {
+                Ok(id) => Ok(Some(id)),
+                Err(_) => Err(ServerError::NodeId { path }),
+            },
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
                 Err(ServerError::NodeId { path })
             }
             Err(error) => Err(PathError::new("read", path, error).into()),
         }
     }
+}
+
+/// The directories of a datanode: one that has everything, and others for chunks alone.
+#[derive(Debug)]
+pub(crate) struct ChunkDirs {
+    /// The others.
+    _locks: Vec<DataDir>,
+    pub(crate) node: NodeId,
+    /// Where the chunks lie.
+    pub(crate) chunks: Vec<PathBuf>,
+}
+
+impl ChunkDirs {
+    /// Takes the directories that are given beside `first`. One whose disk fails is left out, and its chunks count
+    /// as lost.
+    ///
+    /// All of them know whose they are: the id is drawn at the first start, and a directory that is new gets
+    /// it. So any of them may go.
+    pub(crate) fn open(first: &DataDir, more: &[PathBuf]) -> Result<Self, ServerError> {
+        let mut opened = Vec::new();
+        for root in more {
+            match DataDir::open(root) {
+                Ok(dir) => opened.push(dir),
+                Err(ServerError::Path(error)) => {
+                    let (root, reason) = (root.display(), lfsfs_common::full_text(&error));
+                    tracing::error!(%root, reason, "a data directory is left out; its chunks count as lost");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let dirs = || std::iter::once(first).chain(&opened);
+        let node = node_id(dirs())?;
+        let chunks = dirs().map(DataDir::chunks).collect();
+        Ok(Self {
+            _locks: opened,
+            node,
+            chunks,
+        })
+    }
+}
+
+/// Returns the id that all directories have, and writes it to those that have none.
+fn node_id<'a>(dirs: impl Iterator<Item = &'a DataDir>) -> Result<NodeId, ServerError> {
+    let (mut known, mut new) = (None, Vec::new());
+    for dir in dirs {
+        match (dir.node_id()?, known) {
+            (None, _) => new.push(dir.node_id_file()),
+            (Some(id), None) => known = Some(id),
+            (Some(id), Some(expected)) if id != expected => {
+                return Err(ServerError::OtherNode {
+                    data: dir.root.clone(),
+                    found: id,
+                    expected,
+                });
+            }
+            (Some(_), Some(_)) => {}
+        }
+    }
+    let id = match known {
+        Some(id) => id,
+        None => draw_node_id()?,
+    };
+    for path in new {
+        write_file_atomically(&path, format!("{id}\n").as_bytes())?;
+    }
+    Ok(id)
 }
 
 fn check_private(root: &Path) -> Result<(), ServerError> {
@@ -86,13 +159,12 @@ fn check_private(root: &Path) -> Result<(), ServerError> {
     })
 }
 
-fn draw_node_id(path: &Path) -> Result<NodeId, ServerError> {
-    let id = NodeId(random_bytes().map_err(|source| ServerError::System {
+fn draw_node_id() -> Result<NodeId, ServerError> {
+    let drawn = random_bytes().map_err(|source| ServerError::System {
         act: "draw a node id",
         source,
-    })?);
-    write_file_atomically(path, format!("{id}\n").as_bytes())?;
-    Ok(id)
+    });
+    Ok(NodeId(drawn?))
 }
 
 #[cfg(test)]
@@ -108,8 +180,40 @@ mod tests {
     #[test]
     fn a_node_keeps_its_id() {
         let dir = private_dir();
-        let first = DataDir::open(dir.path()).unwrap().node_id().unwrap();
-        assert_eq!(DataDir::open(dir.path()).unwrap().node_id().unwrap(), first);
+        let id = || {
+            let data = DataDir::open(dir.path()).unwrap();
+            ChunkDirs::open(&data, &[]).unwrap().node
+        };
+        assert_eq!(id(), id());
+    }
+
+    #[test]
+    fn directories_of_a_node_know_it_and_others_are_refused() {
+        let dir = private_dir();
+        let roots = ["a", "b", "c"].map(|name| dir.path().join(name));
+        let open = |first: usize, more: &[usize]| {
+            let data = DataDir::open(&roots[first]).unwrap();
+            let more: Vec<_> = more.iter().map(|at| roots[*at].clone()).collect();
+            ChunkDirs::open(&data, &more).map(|dirs| (dirs.node, dirs.chunks.len()))
+        };
+        let (id, ..) = open(0, &[1]).unwrap();
+        // In another order, without the first one, and with a new one.
+        assert_eq!(open(1, &[0]).unwrap(), (id, 2));
+        fs::remove_dir_all(&roots[0]).unwrap();
+        assert_eq!(open(0, &[1]).unwrap(), (id, 2));
+        let (other, ..) = open(2, &[]).unwrap();
+        assert_ne!(other, id);
+        assert!(matches!(open(0, &[2]), Err(ServerError::OtherNode { .. })));
+    }
+
+    #[test]
+    fn a_directory_whose_disk_fails_is_left_out() {
+        let dir = private_dir();
+        let (first, broken) = (dir.path().join("a"), dir.path().join("b"));
+        fs::write(&broken, b"a file").unwrap();
+        let data = DataDir::open(&first).unwrap();
+        let dirs = ChunkDirs::open(&data, &[broken]).unwrap();
+        assert_eq!(dirs.chunks, [first.join("chunks")]);
     }
 
     #[test]

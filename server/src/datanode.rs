@@ -19,6 +19,7 @@ mod transfers;
 mod truth;
 mod upload;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -58,6 +59,7 @@ pub(crate) struct DataNode {
     reported: Mutex<Reported>,
     /// Told when the coordinator did not hear of a chunk that is here.
     unreported: Notify,
+    failed_disks: AtomicUsize,
     places: Arc<Places>,
     transfers: Mutex<Transfers>,
     checking: Checking,
@@ -102,6 +104,7 @@ impl DataNode {
             scrub_period: parts.scrub_period,
             reported: Mutex::default(),
             unreported: Notify::new(),
+            failed_disks: AtomicUsize::new(0),
             places: Places::new(),
             transfers: Mutex::default(),
             checking: Checking::default(),
@@ -121,6 +124,7 @@ impl DataNode {
     async fn info(&self) -> Result<v1::NodeInfo, Fault> {
         let store = Arc::clone(&self.store);
         let stats = blocking(move || store.stats()).await?;
+        self.note_failed_disks(stats.failed_disks);
         let free = self.room(&stats);
         let capacity = match self.capacity {
             0 => stats.total_bytes,
@@ -139,6 +143,13 @@ impl DataNode {
             zone: self.zone.clone(),
             draining: false,
         })
+    }
+
+    /// Has the chunks of a disk that has failed reported as lost.
+    fn note_failed_disks(&self, failed: usize) {
+        if self.failed_disks.fetch_max(failed, Ordering::Relaxed) < failed {
+            self.unreported.notify_one();
+        }
     }
 
     /// Returns how many bytes of chunks it can still take.

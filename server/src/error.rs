@@ -8,6 +8,7 @@ use lfsfs_chunk_store::ChunkStoreError;
 use lfsfs_common::PathError;
 use lfsfs_meta_store::MetaError;
 use lfsfs_metadata::MetadataError;
+use lfsfs_types::NodeId;
 
 /// Why a server does not start, or stops.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +75,19 @@ pub enum ServerError {
     NodeId {
         /// The file.
         path: PathBuf,
+    },
+    /// A directory belongs to another datanode.
+    #[error(
+        "{} belongs to datanode {found}, and the other directories to {expected}; give it a directory of its \
+         own, or one that is empty", data.display()
+    )]
+    OtherNode {
+        /// The directory.
+        data: PathBuf,
+        /// Whose it is.
+        found: NodeId,
+        /// Whose the others are.
+        expected: NodeId,
     },
     /// The address of a coordinator is none.
     #[error("{address:?} is not the address of a coordinator")]

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::Stream;
-use lfsfs_chunk_store::DiskChunkStore;
+use lfsfs_chunk_store::{ChunkStore, ChunkStoreError, DiskChunkStore, SpreadChunkStore};
 use lfsfs_cluster::{ClusterConfig, RepairLimits, Timing, Tolerance};
 use lfsfs_common::clock::{Clock, SystemClock};
 use lfsfs_common::random::random_bytes;
@@ -33,7 +33,7 @@ use crate::connections::{Connections, Socket};
 use crate::coordinator::{
     Coordinator, CoordinatorParts, CoordinatorService, DiskGuard, FsService, Replication,
 };
-use crate::data::DataDir;
+use crate::data::{ChunkDirs, DataDir};
 use crate::datanode::{Agent, CoordinatorLink, DataNode, DataNodeParts, DataNodeService};
 use crate::datanodes::Datanodes;
 use crate::error::ServerError;
@@ -272,6 +272,8 @@ struct Parts {
     clock: Arc<dyn Clock>,
     health: Health,
     data: DataDir,
+    /// Of a datanode.
+    chunk_dirs: Option<ChunkDirs>,
 }
 
 impl Parts {
@@ -298,6 +300,7 @@ impl Parts {
             callers,
             tasks: Tasks::new(),
             agent: None,
+            chunk_dirs: None,
             coordinator: None,
             datanode: None,
             metadata: None,
@@ -394,13 +397,13 @@ impl Parts {
         coordinator: &str,
         clock: &Arc<dyn Clock>,
     ) -> Result<(), ServerError> {
-        let store = DiskChunkStore::open(&self.data.chunks(), config.reserve)
-            .map_err(ServerError::ChunkStore)?;
+        let dirs = ChunkDirs::open(&self.data, &config.more_data)?;
+        let store = chunk_store(&dirs, config.reserve).map_err(ServerError::ChunkStore)?;
         let node = Arc::new(DataNode::new(DataNodeParts {
-            id: self.data.node_id()?,
+            id: dirs.node,
             address: advertised(config, address)?,
             reserve: config.reserve,
-            store: Arc::new(store),
+            store,
             clock: Arc::clone(clock),
             tasks: self.tasks.clone(),
             link: CoordinatorLink::new(coordinator, self.callers.clone())?,
@@ -410,6 +413,7 @@ impl Parts {
             scrub_period: config.cluster.scrub_period,
         }));
         self.datanode = Some(Arc::clone(&node));
+        self.chunk_dirs = Some(dirs);
         let service = DataNodeService::new(Arc::clone(&node), self.callers.clone());
         let service = DataNodeServer::new(service);
         self.routes
@@ -418,6 +422,13 @@ impl Parts {
         self.agent = Some((Agent::new(node, registered), wait));
         Ok(())
     }
+}
+
+fn chunk_store(dirs: &ChunkDirs, reserve: u64) -> Result<Arc<dyn ChunkStore>, ChunkStoreError> {
+    Ok(match &dirs.chunks[..] {
+        [dir] => Arc::new(DiskChunkStore::open(dir, reserve)?),
+        dirs => Arc::new(SpreadChunkStore::open(dirs, reserve)?),
+    })
 }
 
 /// Returns how the cluster decides.

@@ -4,8 +4,10 @@
 use std::fs;
 use std::time::Duration;
 
+use lfsfs_testkit::chunks;
 use lfsfs_testkit::process::Program;
 use lfsfs_tests::{Cluster, Numbers, Run};
+use serde_json::Value;
 
 use crate::versions::{RETRY, Versions, new_project};
 
@@ -174,4 +176,42 @@ fn a_client_that_is_killed_leaves_no_part_of_a_chunk() {
     cluster.wait_for_copies(3, REPAIR_MAX);
     Versions::of(tree).check(&cluster.world, 0);
     assert!(lfsfs_tests::eventually(REPAIR_MAX, nothing_is_left));
+}
+
+/// Half of what a datanode has is gone while it runs: it goes on with the rest, and the copies come back.
+#[test]
+fn a_datanode_goes_on_when_one_of_its_directories_is_gone() {
+    let mut cluster = cluster_of(3);
+    let more = cluster.world.path("more");
+    let more_word = more.to_str().expect("UTF-8").to_owned();
+    let node = cluster.start_node(&["--data", &more_word]);
+    new_project(&cluster.world);
+    let (mut versions, mut numbers) = (Versions::default(), Numbers(51));
+    while chunks::files_in(&more).is_empty() {
+        versions.import_next(&cluster.world, &mut numbers);
+    }
+    let is_whole = |status: &Value| {
+        let is_none = |key: &str| status[key] == 0;
+        status["scanning"] == false
+            && ["under_replicated", "waiting", "repairing"]
+                .into_iter()
+                .all(is_none)
+    };
+    let _ = cluster.wait_for(REPAIR_MAX, is_whole);
+    let kept = cluster.chunk_files(node).len();
+    fs::remove_dir_all(&more).expect("a directory");
+    let is_told = || {
+        let chunks = cluster.node(node)["chunks"].as_u64();
+        chunks.is_some_and(|chunks| chunks <= kept as u64)
+    };
+    assert!(lfsfs_tests::eventually(REPAIR_MAX, is_told));
+    (0..versions.trees.len()).for_each(|number| versions.check(&cluster.world, number));
+    let is_clean = |cluster: &Cluster| cluster.world.lfsfs(["fsck"]).code() == Some(0);
+    assert!(lfsfs_tests::eventually(REPAIR_MAX, || is_clean(&cluster)));
+    // It starts again without the directory, and takes a new one in its place.
+    cluster.kill_node(node);
+    cluster.start_node_again(node);
+    versions.import_next(&cluster.world, &mut numbers);
+    (0..versions.trees.len()).for_each(|number| versions.check(&cluster.world, number));
+    assert!(lfsfs_tests::eventually(REPAIR_MAX, || is_clean(&cluster)));
 }

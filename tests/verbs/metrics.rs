@@ -21,7 +21,7 @@ use self::page::{Documented, Metric, Page, ask, connect, documented};
 use self::queries::{Query, of_alerts, of_dashboard};
 
 const LIMIT: Duration = Duration::from_secs(60);
-const METRICS: [&str; 2] = ["--metrics-listen", "127.0.0.1:0"];
+const METRICS: [&str; 2] = ["--metrics", "127.0.0.1:0"];
 
 /// A coordinator and two datanodes, each with metrics, that have a version.
 pub(crate) struct Servers {
@@ -349,14 +349,12 @@ fn a_port_that_cannot_be_had_is_told_before_anything_is_made() {
     let taken = other.local_addr().expect("an address").to_string();
     let start = |address: &str| {
         let mut command = world.lfsfsd(["all", "--listen", "127.0.0.1:0", "--data"]);
-        command
-            .arg(world.data())
-            .args(["--metrics-listen", address]);
+        command.arg(world.data()).args(["--metrics", address]);
         Run::of(command)
     };
     start(&taken).fails(1, &["cannot listen on", &taken]);
     start("0.0.0.0:0").fails(1, &["0.0.0.0:0", "metrics", "--insecure-listen"]);
-    start("here").fails(2, &["--metrics-listen here", "an address and a port"]);
+    start("here").fails(2, &["--metrics here", "an address and a port"]);
     assert!(!world.data().exists());
 }
 
@@ -368,7 +366,7 @@ fn the_port_is_closed_when_the_server_has_ended_and_there_is_none_by_default() {
     let _slow = connect(&address);
     world.stop_server();
     assert!(std::net::TcpStream::connect(&address).is_err());
-    world.start_server(&["--metrics-listen", &address]);
+    world.start_server(&["--metrics", &address]);
     let _ = Page::of(&address);
     world.stop_server();
     world.start_server(&[]);

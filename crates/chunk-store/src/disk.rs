@@ -105,6 +105,21 @@ impl DiskChunkStore {
         })
     }
 
+    /// Fails if the directory of the store cannot be read at all.
+    pub(crate) fn check_readable(&self) -> Result<(), ChunkStoreError> {
+        let layout = &self.shared.layout;
+        layout.read_format()?;
+        layout.list(None, 1)?;
+        Ok(())
+    }
+
+    /// Returns the number of the device that the store is on.
+    pub(crate) fn device(&self) -> Result<u64, ChunkStoreError> {
+        let root = self.shared.layout.root();
+        let found = fs::metadata(root).map_err(PathError::wrap("stat", root))?;
+        Ok(found.dev())
+    }
+
     fn open_file(&self, id: ChunkId) -> Result<(File, Metadata), ChunkStoreError> {
         let path = self.shared.layout.chunk(id);
         let opened = File::open(&path).and_then(|file| {
@@ -204,6 +219,7 @@ impl ChunkStore for DiskChunkStore {
             chunks: self.shared.totals.chunks.load(Ordering::Relaxed),
             chunk_bytes: self.shared.totals.bytes.load(Ordering::Relaxed),
             is_full: free_bytes <= self.shared.reserve,
+            failed_disks: 0,
         })
     }
 }

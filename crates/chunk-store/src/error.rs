@@ -126,6 +126,22 @@ impl ChunkStoreError {
         matches!(source, ChunkDamage::Container(ChunkError::Read(_)))
     }
 
+    /// Returns true if the disk may be the reason, and not the chunk that was asked for.
+    #[must_use]
+    pub fn is_of_disk(&self) -> bool {
+        use rustix::io::Errno;
+        // What the process or the machine lacks says nothing about a disk.
+        let lacks = [Errno::MFILE, Errno::NFILE, Errno::NOMEM].map(Errno::raw_os_error);
+        match self {
+            Self::Io(error) => {
+                let of_process = error.source.raw_os_error();
+                let of_process = of_process.is_some_and(|number| lacks.contains(&number));
+                !of_process && !self.is_full() && !self.is_retryable()
+            }
+            _ => self.is_unreadable(),
+        }
+    }
+
     /// Returns true if the same call may succeed later without a change by the caller or the
     /// operator.
     #[must_use]

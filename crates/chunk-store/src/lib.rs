@@ -16,6 +16,7 @@ pub mod contract;
 mod disk;
 mod error;
 mod memory;
+mod spread;
 mod verify;
 
 use std::fmt::Debug;
@@ -27,6 +28,7 @@ use lfsfs_types::{ChunkId, ChunkInfo, ContentPlace};
 pub use disk::DiskChunkStore;
 pub use error::ChunkStoreError;
 pub use memory::MemoryChunkStore;
+pub use spread::SpreadChunkStore;
 pub use verify::ChunkDamage;
 
 /// A chunk that was verified, with all that its footer tells.
@@ -48,7 +50,7 @@ pub struct ChunkStamp {
 }
 
 /// How full a store is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct StoreStats {
     /// What its disk can hold.
     pub total_bytes: u64,
@@ -60,6 +62,8 @@ pub struct StoreStats {
     pub chunk_bytes: u64,
     /// True if no chunk, however small, would be taken.
     pub is_full: bool,
+    /// Disks that cannot be read any more; what is on them is not counted.
+    pub failed_disks: usize,
 }
 
 /// Keeps chunks. Every method may be called from many threads at once.

@@ -129,6 +129,7 @@ impl ChunkStore for MemoryChunkStore {
             chunks: state.chunks.len() as u64,
             chunk_bytes: state.chunks.values().map(|chunk| chunk.len() as u64).sum(),
             is_full: state.used == state.capacity,
+            failed_disks: 0,
         })
     }
 }

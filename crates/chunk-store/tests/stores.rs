@@ -1,11 +1,13 @@
-//! Both stores against the contract, and what the disk promises beyond it.
+//! All stores against the contract, and what the disk promises beyond it.
 
 use std::fs;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use lfsfs_chunk_store::contract::{self, sample_chunk};
-use lfsfs_chunk_store::{ChunkStore, ChunkStoreError, DiskChunkStore, MemoryChunkStore};
+use lfsfs_chunk_store::{
+    ChunkStore, ChunkStoreError, DiskChunkStore, MemoryChunkStore, SpreadChunkStore,
+};
 use lfsfs_common::durable::rename_without_sync;
 use lfsfs_types::ChunkId;
 use lfsfs_types::chunk::BuiltChunk;
@@ -216,4 +218,74 @@ fn another_format_and_other_files_are_refused() {
     let missing = other.path().join("missing");
     assert!(DiskChunkStore::open_existing(&missing).is_err());
     assert!(!missing.exists(), "a look makes nothing");
+}
+
+fn directories(parent: &Path, count: usize) -> Vec<PathBuf> {
+    let dirs = (0..count).map(|number| parent.join(number.to_string()));
+    dirs.collect()
+}
+
+#[test]
+fn several_disks_keep_the_contract() {
+    let parent = tempfile::tempdir().unwrap();
+    contract::run_all(&|| {
+        let dir = tempfile::tempdir_in(&parent).unwrap().keep();
+        Box::new(SpreadChunkStore::open(&directories(&dir, 3), 0).unwrap())
+    });
+}
+
+#[test]
+fn a_directory_that_fails_takes_its_chunks_with_it_and_no_others() {
+    let parent = tempfile::tempdir().unwrap();
+    let dirs = directories(parent.path(), 2);
+    let chunks: Vec<_> = (1..=8).map(sample_chunk).collect();
+    // Each directory has chunks of its own.
+    for (dir, chunks) in dirs.iter().zip(chunks.chunks(4)) {
+        let store = DiskChunkStore::open(dir, 0).unwrap();
+        chunks.iter().for_each(|chunk| store_chunk(&store, chunk));
+    }
+    let store = SpreadChunkStore::open(&dirs, 0).unwrap();
+    assert_eq!(store.list(None, 100).unwrap().len(), 8);
+    assert_eq!(
+        (
+            store.stats().unwrap().chunks,
+            store.stats().unwrap().failed_disks
+        ),
+        (8, 0)
+    );
+    fs::remove_dir_all(&dirs[0]).unwrap();
+    // A heartbeat asks for this.
+    let stats = store.stats().unwrap();
+    assert_eq!((stats.chunks, stats.failed_disks), (4, 1));
+    for (number, chunk) in chunks.iter().enumerate() {
+        assert_eq!(store.verify(chunk.id).is_ok(), number >= 4);
+    }
+    assert!(store.open(chunks[0].id).unwrap_err().is_not_found());
+    assert_eq!(store.list(None, 100).unwrap().len(), 4);
+    store_chunk(&store, &chunks[0]);
+    store.verify(chunks[0].id).unwrap();
+}
+
+#[test]
+fn a_directory_that_cannot_be_opened_is_left_out() {
+    let parent = tempfile::tempdir().unwrap();
+    let dirs = directories(parent.path(), 2);
+    fs::write(&dirs[0], b"a file").unwrap();
+    let store = SpreadChunkStore::open(&dirs, 0).unwrap();
+    store_chunk(&store, &sample_chunk(1));
+    assert!(SpreadChunkStore::open(&dirs[..1], 0).is_err());
+}
+
+#[test]
+fn a_disk_that_takes_nothing_is_still_read() {
+    let parent = tempfile::tempdir().unwrap();
+    let dirs = directories(parent.path(), 2);
+    let chunks: Vec<_> = (1..=2).map(sample_chunk).collect();
+    store_chunk(&DiskChunkStore::open(&dirs[0], 0).unwrap(), &chunks[0]);
+    let store = SpreadChunkStore::open(&dirs, 0).unwrap();
+    // Without a place for files that are written it can only be read.
+    fs::remove_dir(dirs[0].join("temp")).unwrap();
+    store_chunk(&store, &chunks[1]);
+    store.verify(chunks[0].id).unwrap();
+    assert!(path_of(&dirs[1], chunks[1].id).exists());
 }

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::parser::ValueSource;
-use clap::{Arg, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use super::config_error::{ConfigError, Place};
 use super::keys::{KEYS, Key, RoleName};
@@ -25,7 +25,8 @@ pub(super) struct Given {
 #[derive(Debug)]
 pub(super) struct GivenValue {
     pub(super) key: &'static Key,
-    text: OsString,
+    /// Several where the flag stands there several times, or the variable lists several.
+    texts: Vec<OsString>,
     pub(super) by: By,
 }
 
@@ -62,6 +63,7 @@ fn flag(key: &'static Key) -> Arg {
         .value_parser(value_parser!(OsString))
         .help(format!("{} [{}]", key.help, key.default_text()));
     match key.kind {
+        Kind::Directories => arg.action(ArgAction::Append),
         // `--insecure-listen` alone, and with `=false` against what a file says.
         Kind::Switch => arg
             .num_args(0..=1)
@@ -74,10 +76,14 @@ fn flag(key: &'static Key) -> Arg {
 impl Given {
     /// Returns what was given to a command that has the flags of these roles.
     pub(super) fn of(matches: &ArgMatches, roles: &[RoleName]) -> Self {
-        let file = given(matches, FILE).map(|(path, _)| path.into());
+        let file = given(matches, FILE).and_then(|(mut paths, _)| Some(paths.pop()?.into()));
         let value = |key: &'static Key| {
-            let (text, by) = given(matches, key.name)?;
-            Some(GivenValue { key, text, by })
+            let (mut texts, by) = given(matches, key.name)?;
+            if (key.kind, by) == (Kind::Directories, By::Variable) {
+                let split = texts.iter().flat_map(std::env::split_paths);
+                texts = split.map(PathBuf::into_os_string).collect();
+            }
+            Some(GivenValue { key, texts, by })
         };
         let values = keys_of(roles).filter_map(value).collect();
         Self { file, values }
@@ -85,11 +91,12 @@ impl Given {
 }
 
 /// Returns what a flag or its variable says. An empty variable is as good as none.
-fn given(matches: &ArgMatches, id: &str) -> Option<(OsString, By)> {
-    let text = matches.get_one::<OsString>(id)?.clone();
+fn given(matches: &ArgMatches, id: &str) -> Option<(Vec<OsString>, By)> {
+    let texts: Vec<OsString> = matches.get_many(id)?.cloned().collect();
+    let is_empty = texts.iter().all(|text| text.is_empty());
     match matches.value_source(id)? {
-        ValueSource::CommandLine => Some((text, By::Flag)),
-        ValueSource::EnvVariable if !text.is_empty() => Some((text, By::Variable)),
+        ValueSource::CommandLine => Some((texts, By::Flag)),
+        ValueSource::EnvVariable if !is_empty => Some((texts, By::Variable)),
         _ => None,
     }
 }
@@ -113,12 +120,13 @@ impl GivenValue {
 
     fn parsed(&self) -> Result<Value, ConfigError> {
         let key = self.key;
-        let text = self.text.display();
+        let texts = self.texts.iter().map(|text| text.display().to_string());
+        let text = texts.collect::<Vec<_>>().join(" ");
         let (place, given) = match self.by {
             By::Flag => (Place::CommandLine, format!("{} {text}", key.flag())),
             By::Variable => (Place::Environment, format!("{}={text}", key.variable)),
         };
-        let parsed = key.kind.parse(&self.text);
+        let parsed = key.kind.parse_all(&self.texts);
         parsed.ok_or(ConfigError::Value { place, given, key })
     }
 }

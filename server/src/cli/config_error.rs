@@ -48,6 +48,12 @@ pub(super) enum ConfigError {
         key.variable, key.name
     )]
     Missing { key: &'static Key },
+    /// The role keeps everything in one directory.
+    #[error("data names several directories ({from}): {role} has one, a datanode may have more")]
+    OneDirectory { role: RoleName, from: String },
+    /// A directory is named more than once.
+    #[error("data names {} more than once ({from})", dir.display())]
+    Twice { dir: PathBuf, from: String },
     /// More copies are asked for than are made.
     #[error(
         "min-replicas is {min_replicas} ({min_replicas_from}), and replication {replication} \

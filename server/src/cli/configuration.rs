@@ -96,6 +96,7 @@ impl Configuration {
             }
         }
         configuration.check_replicas()?;
+        configuration.check_directories()?;
         match configuration.missing() {
             Some(key) => Err(ConfigError::Missing { key }),
             None => Ok(configuration),
@@ -135,6 +136,23 @@ impl Configuration {
         }
     }
 
+    fn check_directories(&self) -> Result<(), ConfigError> {
+        let dirs = self.directories();
+        let from = || self.origin_text("data");
+        if self.role != RoleName::Datanode && dirs.len() > 1 {
+            let (role, from) = (self.role, from());
+            return Err(ConfigError::OneDirectory { role, from });
+        }
+        let twice = |dir: &&PathBuf| dirs.iter().filter(|it| it == dir).count() > 1;
+        match dirs.iter().find(twice) {
+            Some(dir) => Err(ConfigError::Twice {
+                dir: dir.clone(),
+                from: from(),
+            }),
+            None => Ok(()),
+        }
+    }
+
     fn missing(&self) -> Option<&'static Key> {
         let mut entries = self.entries.iter();
         let missing = entries.find(|it| it.value.is_none() && it.key.unset == Unset::Refused)?;
@@ -150,7 +168,7 @@ impl Configuration {
             _ => ListenPolicy::LoopbackOnly,
         };
         let config = self.server_config();
-        let metrics = self.parsed("metrics-listen");
+        let metrics = self.parsed("metrics");
         check_addresses(&config, listen, metrics, policy)?;
         Ok(Start {
             config,
@@ -163,9 +181,10 @@ impl Configuration {
 
     /// What the role does not have stays as it is without a configuration.
     fn server_config(&self) -> ServerConfig {
-        let data = self.path("data").expect("data is required");
-        let unset = ServerConfig::all(data);
+        let mut data = self.directories().iter().cloned();
+        let unset = ServerConfig::all(data.next().expect("data is required"));
         ServerConfig {
+            more_data: data.collect(),
             role: self.role(),
             meta: self.parsed("meta"),
             reserve: self.number("reserve").unwrap_or(unset.reserve),
@@ -221,7 +240,7 @@ impl Configuration {
     fn number(&self, name: &str) -> Option<u64> {
         match self.value(name)? {
             Value::Number(number) => Some(*number),
-            Value::Text(_) | Value::Path(_) | Value::Switch(_) => None,
+            Value::Text(_) | Value::Path(_) | Value::Paths(_) | Value::Switch(_) => None,
         }
     }
 
@@ -233,10 +252,17 @@ impl Configuration {
         self.number(name).map(Duration::from_secs)
     }
 
+    fn directories(&self) -> &[PathBuf] {
+        match self.value("data") {
+            Some(Value::Paths(paths)) => paths,
+            _ => &[],
+        }
+    }
+
     fn path(&self, name: &str) -> Option<PathBuf> {
         match self.value(name)? {
             Value::Path(path) => Some(path.clone()),
-            Value::Text(_) | Value::Number(_) | Value::Switch(_) => None,
+            Value::Text(_) | Value::Paths(_) | Value::Number(_) | Value::Switch(_) => None,
         }
     }
 
@@ -244,7 +270,7 @@ impl Configuration {
     fn parsed<T: FromStr>(&self, name: &str) -> Option<T> {
         match self.value(name)? {
             Value::Text(text) => text.parse().ok(),
-            Value::Path(_) | Value::Number(_) | Value::Switch(_) => None,
+            Value::Path(_) | Value::Paths(_) | Value::Number(_) | Value::Switch(_) => None,
         }
     }
 }

@@ -60,10 +60,11 @@ pub(super) const KEYS: &[Key] = &[
         name: "data",
         variable: "LFSFSD_DATA",
         value_name: "DIR",
-        kind: Kind::Path,
+        kind: Kind::Directories,
         roles: EVERY,
         unset: Unset::Refused,
-        help: "Directory that holds everything this server keeps",
+        help: "Directory that holds everything this server keeps; a datanode takes further ones, on \
+               other disks, for chunks",
     },
     Key {
         name: "meta",
@@ -93,8 +94,8 @@ pub(super) const KEYS: &[Key] = &[
         help: "Listen on an address that other machines can reach, without TLS and tokens",
     },
     Key {
-        name: "metrics-listen",
-        variable: "LFSFSD_METRICS_LISTEN",
+        name: "metrics",
+        variable: "LFSFSD_METRICS",
         value_name: "ADDR",
         kind: Kind::SocketAddress,
         roles: EVERY,

@@ -20,6 +20,8 @@ const MIB: u64 = 1024 * 1024;
 pub(super) enum Kind {
     /// A file or a directory.
     Path,
+    /// Directories, one at least.
+    Directories,
     /// An engine and its directory.
     MetaPlace,
     /// An address to listen on.
@@ -43,6 +45,7 @@ pub(super) enum Kind {
 pub(super) enum Value {
     Text(String),
     Path(PathBuf),
+    Paths(Vec<PathBuf>),
     Number(u64),
     Switch(bool),
 }
@@ -50,13 +53,17 @@ pub(super) enum Value {
 impl Kind {
     /// Takes a value from a flag or a variable. Returns none if the key cannot have it.
     pub(super) fn parse(self, text: &OsStr) -> Option<Value> {
-        if self == Self::Path {
-            return (!text.is_empty()).then(|| Value::Path(text.into()));
+        if let Self::Path | Self::Directories = self {
+            let value = match self {
+                Self::Path => Value::Path(text.into()),
+                _ => Value::Paths(vec![text.into()]),
+            };
+            return (!text.is_empty()).then_some(value);
         }
         let text = text.to_str()?;
         let as_text = |is_right: bool| is_right.then(|| Value::Text(text.to_owned()));
         match self {
-            Self::Path => None,
+            Self::Path | Self::Directories => None,
             Self::MetaPlace => as_text(text.parse::<MetaPlace>().is_ok()),
             Self::SocketAddress => as_text(text.parse::<SocketAddr>().is_ok()),
             Self::HostPort => as_text(is_host_port(text)),
@@ -68,8 +75,23 @@ impl Kind {
         }
     }
 
+    /// Takes a value from several flags, or from the parts of a variable. Only directories can be several.
+    pub(super) fn parse_all(self, texts: &[impl AsRef<OsStr>]) -> Option<Value> {
+        if self != Self::Directories {
+            return texts.last().and_then(|text| self.parse(text.as_ref()));
+        }
+        let paths = texts.iter().map(|text| PathBuf::from(text.as_ref()));
+        let paths: Vec<_> = paths.collect();
+        let is_right = !paths.is_empty() && paths.iter().all(|path| !path.as_os_str().is_empty());
+        is_right.then_some(Value::Paths(paths))
+    }
+
     /// Takes a value from a file. Returns none if the key cannot have it.
     pub(super) fn parse_toml(self, value: &toml::Value) -> Option<Value> {
+        if let (Self::Directories, toml::Value::Array(values)) = (self, value) {
+            let texts = values.iter().map(toml::Value::as_str);
+            return self.parse_all(&texts.collect::<Option<Vec<_>>>()?);
+        }
         let text = match (self, value) {
             (Self::Switch, toml::Value::Boolean(is_on)) => is_on.to_string(),
             (Self::Switch | Self::Number { .. }, toml::Value::String(_)) => return None,
@@ -86,6 +108,7 @@ impl Kind {
     pub(super) fn expected(self) -> String {
         match self {
             Self::Path => "a path".to_owned(),
+            Self::Directories => "a directory, or several".to_owned(),
             Self::MetaPlace => "redb:DIR or sled:DIR".to_owned(),
             Self::SocketAddress => "an address and a port such as 127.0.0.1:5051".to_owned(),
             Self::HostPort => "HOST:PORT".to_owned(),
@@ -202,6 +225,12 @@ mod tests {
             (Kind::Path, "'/a'", true),
             (Kind::Path, "{ a = 1 }", false),
             (Kind::Path, "2026-11-29", false),
+            (Kind::Path, "['/a']", false),
+            (Kind::Directories, "'/a'", true),
+            (Kind::Directories, "['/a', '/b']", true),
+            (Kind::Directories, "['/a', 1]", false),
+            (Kind::Directories, "['/a', '']", false),
+            (Kind::Directories, "[]", false),
         ];
         for (kind, text, is_right) in cases {
             let table: toml::Table = toml::from_str(&format!("x = {text}")).unwrap();

@@ -31,6 +31,15 @@ fn toml_value(value: &Value) -> String {
         Value::Text(text) => toml_string(text),
         // What is no text cannot stand in a file.
         Value::Path(path) => toml_string(&path.to_string_lossy()),
+        Value::Paths(paths) => match &paths[..] {
+            [path] => toml_string(&path.to_string_lossy()),
+            paths => {
+                let texts = paths
+                    .iter()
+                    .map(|path| toml_string(&path.to_string_lossy()));
+                format!("[{}]", texts.collect::<Vec<_>>().join(", "))
+            }
+        },
         Value::Number(number) => number.to_string(),
         Value::Switch(is_on) => is_on.to_string(),
     }
@@ -54,6 +63,15 @@ fn json_value(entry: &Entry) -> serde_json::Value {
     match &entry.value {
         Some(Value::Text(text)) => json!(text),
         Some(Value::Path(path)) => json!(path.to_string_lossy()),
+        Some(Value::Paths(paths)) => match &paths[..] {
+            [path] => json!(path.to_string_lossy()),
+            paths => json!(
+                paths
+                    .iter()
+                    .map(|path| path.to_string_lossy())
+                    .collect::<Vec<_>>()
+            ),
+        },
         Some(Value::Number(number)) => json!(number),
         Some(Value::Switch(is_on)) => json!(is_on),
         None => serde_json::Value::Null,

@@ -141,7 +141,7 @@ impl Layout {
         Ok(write_file_atomically(&self.format(), FORMAT.as_bytes())?)
     }
 
-    fn read_format(&self) -> Result<(), ChunkStoreError> {
+    pub(super) fn read_format(&self) -> Result<(), ChunkStoreError> {
         let path = self.format();
         let found = fs::read(&path).map_err(PathError::wrap("read", &path))?;
         if found == FORMAT.as_bytes() {

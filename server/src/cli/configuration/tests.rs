@@ -78,7 +78,7 @@ fn each_value_reaches_the_server() {
         "--meta=sled:/m",
         "--listen=10.0.0.5:7",
         "--insecure-listen",
-        "--metrics-listen=10.0.0.5:8",
+        "--metrics=10.0.0.5:8",
         "--advertise=a:1",
         "--zone=rack-1",
         "--capacity=1TiB",
@@ -106,6 +106,7 @@ fn each_value_reaches_the_server() {
         config: ServerConfig {
             role: Role::All,
             data: "/d".into(),
+            more_data: Vec::new(),
             meta: Some("sled:/m".parse().unwrap()),
             reserve: 1 << 30,
             memory: 1 << 30,
@@ -178,7 +179,8 @@ fn a_wrong_flag_is_told_with_its_value() {
             "--connections=0",
             "--connections 0 cannot be: expected a number",
         ),
-        ("--data=", "--data  cannot be: expected a path"),
+        ("--data=", "--data  cannot be: expected a directory"),
+        ("--log=", "--log  cannot be: expected a path"),
         ("--insecure-listen=yes", "expected true or false"),
         ("--placement=far", "expected least-used, weighted-random"),
     ] {
@@ -186,6 +188,27 @@ fn a_wrong_flag_is_told_with_its_value() {
         assert!(complaint.starts_with("command line: "), "{complaint}");
         assert!(complaint.contains(told), "{complaint}");
     }
+}
+
+#[test]
+fn a_datanode_alone_has_several_directories() {
+    let data = ["--data=/a", "--data=/b", "--data=/c"];
+    let words = [required(RoleName::Datanode), &data[..]].concat();
+    let words: Vec<_> = words
+        .into_iter()
+        .filter(|word| *word != "--data=/d")
+        .collect();
+    let config = started(RoleName::Datanode, &words).config;
+    let all = [&[config.data][..], &config.more_data].concat();
+    assert!(
+        all.ends_with(&["/a", "/b", "/c"].map(Into::into)),
+        "{all:?}"
+    );
+    let told = complaint(RoleName::Coordinator, &data);
+    assert!(told.contains("a datanode may have more"), "{told}");
+    let twice = [required(RoleName::Datanode), &["--data=/a", "--data=/a"]].concat();
+    let told = complaint(RoleName::Datanode, &twice);
+    assert!(told.contains("/a more than once"), "{told}");
 }
 
 #[test]
@@ -206,7 +229,7 @@ fn addresses_are_checked_before_anything_starts() {
     let open = ["--listen=0.0.0.0:1"];
     let error = refused(RoleName::Coordinator, &open);
     assert!(matches!(error, ServerError::NotLoopback { .. }), "{error}");
-    let open = ["--metrics-listen=0.0.0.0:1"];
+    let open = ["--metrics=0.0.0.0:1"];
     let error = refused(RoleName::Coordinator, &open);
     assert!(
         matches!(error, ServerError::MetricsNotLoopback { .. }),
