@@ -194,10 +194,6 @@ fn a_wrong_flag_is_told_with_its_value() {
 fn a_datanode_alone_has_several_directories() {
     let data = ["--data=/a", "--data=/b", "--data=/c"];
     let words = [required(RoleName::Datanode), &data[..]].concat();
-    let words: Vec<_> = words
-        .into_iter()
-        .filter(|word| *word != "--data=/d")
-        .collect();
     let config = started(RoleName::Datanode, &words).config;
     let all = [&[config.data][..], &config.more_data].concat();
     assert!(
