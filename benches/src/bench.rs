@@ -1,9 +1,10 @@
-//! The benchmark: ten rows, both sides of each measured in one run.
+//! The benchmark: eleven rows, both sides of each measured in one run.
 //!
 //! Each row gets a fresh ext4 in a preallocated loop image with direct I/O, on which both sides
 //! lie, and runs its rounds one side after the other. docs/benchmarks.md says what each row is.
 
 mod append;
+mod cluster;
 mod cold;
 mod commit;
 mod edit;
@@ -43,7 +44,7 @@ pub struct Options {
     /// How often both sides of a row are measured
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// Files in the tree that is made for the rows a to d, g, h and j
+    /// Files in the tree that is made for the rows a to d, g, h, j and k
     #[arg(long, default_value_t = 22_000)]
     files: usize,
     /// Measure with this tree, such as a real node_modules
@@ -87,10 +88,12 @@ pub enum Row {
     I,
     /// Commits and listings at the same time, against each alone
     J,
+    /// Chunks from a cluster, against TCP; copies, against one; copies that are made again
+    K,
 }
 
 impl Row {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::A,
         Self::B,
         Self::C,
@@ -101,6 +104,7 @@ impl Row {
         Self::H,
         Self::I,
         Self::J,
+        Self::K,
     ];
 
     /// Whether it is about the tree that can be chosen.
@@ -127,6 +131,7 @@ impl std::fmt::Display for Row {
             Self::H => "h",
             Self::I => "i",
             Self::J => "j",
+            Self::K => "k",
         })
     }
 }
@@ -185,6 +190,7 @@ fn measure(setting: &Setting, row: Row) -> anyhow::Result<Vec<Line>> {
         Row::H => write::measure(setting),
         Row::I => small_commits::measure(setting),
         Row::J => mixed::measure(setting),
+        Row::K => cluster::measure(setting),
     };
     lines.with_context(|| format!("row {row}"))
 }

@@ -8,6 +8,7 @@
 pub mod bench;
 pub mod demo;
 
+mod cluster;
 mod command;
 mod instance;
 mod interrupt;

@@ -11,6 +11,7 @@ use lfsfs_testkit::disk::LoopDisk;
 use lfsfs_testkit::tree::TreeSpec;
 
 use super::{Options, Row};
+use crate::cluster::Cluster;
 use crate::command::{self, Ran};
 use crate::instance::{Instance, Programs};
 use crate::passes::Times;
@@ -101,6 +102,18 @@ impl Setting {
         let instance = Instance::start(&self.programs, &self.place(name))?;
         instance.new_project(PROJECT)?;
         Ok(instance)
+    }
+
+    /// Starts a cluster with its data in the place `name`, and one project.
+    pub(super) fn start_cluster(
+        &self,
+        name: &str,
+        nodes: usize,
+        arguments: &[&str],
+    ) -> anyhow::Result<Cluster> {
+        let cluster = Cluster::start(&self.programs, &self.place(name), nodes, arguments)?;
+        cluster.coordinator.new_project(PROJECT)?;
+        Ok(cluster)
     }
 
     /// Starts a server that has the tree as the first version.

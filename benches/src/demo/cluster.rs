@@ -1,19 +1,17 @@
 //! The demo of a cluster on one screen: two of five datanodes are killed while a program reads, a new one
 //! joins, and the copies come back.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use lfsfs_testkit::chunks;
 use lfsfs_testkit::compare::{CompareOptions, compare_trees};
-use lfsfs_testkit::process::Program;
 use lfsfs_testkit::tempdir::TempDir;
 
 use super::{application, screen};
+use crate::cluster::Cluster;
 use crate::command;
 use crate::instance::{Instance, Programs};
 use crate::mount::Mount;
@@ -23,7 +21,6 @@ const PROJECT: &str = "demo";
 const NODES: usize = 5;
 const KILLED: usize = 2;
 const COPIES: usize = 3;
-const START_TIMEOUT: Duration = Duration::from_secs(20);
 const REPAIR_TIMEOUT: Duration = Duration::from_secs(120);
 /// Sooner than an operator would want, so that the demo is short.
 const REPAIR_AFTER: &str = "8";
@@ -48,12 +45,9 @@ pub fn run() -> anyhow::Result<bool> {
 }
 
 struct ClusterDemo {
-    programs: Programs,
     base: PathBuf,
     tree: PathBuf,
-    instance: Instance,
-    /// Ended when dropped.
-    nodes: BTreeMap<usize, Program>,
+    cluster: Cluster,
     is_good: bool,
 }
 
@@ -61,34 +55,16 @@ impl ClusterDemo {
     fn start(programs: &Programs, base: &Path) -> anyhow::Result<Self> {
         let tree = application::make(&base.join("tree"))?;
         let arguments = ["--repair-after", REPAIR_AFTER];
-        let dir = base.join("server");
-        let instance = Instance::start_role("coordinator", programs, &dir, &arguments)?;
-        let mut demo = Self {
-            programs: programs.clone(),
+        Ok(Self {
             base: base.to_owned(),
             tree,
-            instance,
-            nodes: BTreeMap::new(),
+            cluster: Cluster::start(programs, base, NODES, &arguments)?,
             is_good: true,
-        };
-        (0..NODES).try_for_each(|number| demo.start_node(number))?;
-        Ok(demo)
+        })
     }
 
-    fn start_node(&mut self, number: usize) -> anyhow::Result<()> {
-        let mut command = Command::new(&self.programs.lfsfsd);
-        command.args(["datanode", "--listen", "127.0.0.1:0"]);
-        command.args(["--coordinator", self.instance.address()]);
-        command.arg("--zone").arg(format!("zone-{}", number % 3));
-        command.arg("--data").arg(self.node_data(number));
-        let node = Program::start(command)?;
-        node.wait_for_word("listening on ", START_TIMEOUT)?;
-        self.nodes.insert(number, node);
-        Ok(())
-    }
-
-    fn node_data(&self, number: usize) -> PathBuf {
-        self.base.join(format!("node-{number}"))
+    fn instance(&self) -> &Instance {
+        &self.cluster.coordinator
     }
 
     fn show(mut self) -> anyhow::Result<bool> {
@@ -97,8 +73,8 @@ impl ClusterDemo {
              a write waits for 2"
         ))?;
         screen::line("")?;
-        self.instance.new_project(PROJECT)?;
-        let imported = self.instance.import(&self.tree.clone(), PROJECT)?;
+        self.instance().new_project(PROJECT)?;
+        let imported = self.instance().import(&self.tree, PROJECT)?;
         screen::step("import 5,000 files as demo@v1", imported.wall)?;
         self.show_copies()?;
         match machine::mounts_missing() {
@@ -110,7 +86,7 @@ impl ClusterDemo {
             }
         }
         self.change()?;
-        let imported = self.instance.import(&self.tree.clone(), PROJECT)?;
+        let imported = self.instance().import(&self.tree, PROJECT)?;
         screen::step("change 100 files, import that as demo@v2", imported.wall)?;
         self.repair()?;
         self.export("demo@v2")?;
@@ -122,15 +98,11 @@ impl ClusterDemo {
     fn mounted(&mut self) -> anyhow::Result<()> {
         let started = Instant::now();
         let dir = self.base.join("mount");
-        let cache = self.instance.place("cache");
-        let (mount, _) = Mount::new(&self.instance, "demo@v1", &dir, &cache)?;
+        let cache = self.instance().place("cache");
+        let instance = Arc::clone(&self.cluster.coordinator);
+        let (mount, _) = Mount::new(&instance, "demo@v1", &dir, &cache)?;
         screen::step("mount demo@v1", started.elapsed())?;
-        for number in 0..KILLED {
-            if let Some(mut node) = self.nodes.remove(&number) {
-                node.kill()?;
-            }
-        }
-        screen::line(&format!("  kill -9 of {KILLED} datanodes"))?;
+        self.kill_two()?;
         let started = Instant::now();
         let differences = compare_trees(&self.tree, mount.dir(), &CompareOptions::default())?;
         screen::step("  read every file of the mount", started.elapsed())?;
@@ -142,11 +114,7 @@ impl ClusterDemo {
     }
 
     fn kill_two(&mut self) -> anyhow::Result<()> {
-        for number in 0..KILLED {
-            if let Some(mut node) = self.nodes.remove(&number) {
-                node.kill()?;
-            }
-        }
+        (0..KILLED).try_for_each(|number| self.cluster.kill_node(number))?;
         screen::line(&format!("  kill -9 of {KILLED} datanodes"))
     }
 
@@ -163,13 +131,13 @@ impl ClusterDemo {
 
     /// Adds a datanode and waits until the running ones have all copies.
     fn repair(&mut self) -> anyhow::Result<()> {
-        self.start_node(NODES)?;
+        self.cluster.start_node(NODES)?;
         screen::line("start another datanode, with an empty disk")?;
         let started = Instant::now();
         let mut told = Vec::new();
         loop {
             interrupt::check()?;
-            let copies = self.copies();
+            let copies = self.cluster.copies();
             let numbers: Vec<_> = copies.values().copied().collect();
             if numbers != told {
                 let least = numbers.iter().min().copied().unwrap_or_default();
@@ -190,7 +158,7 @@ impl ClusterDemo {
 
     fn export(&mut self, source: &str) -> anyhow::Result<()> {
         let out = self.base.join("out");
-        let ran = command::run(self.instance.lfsfs().args(["export", source]).arg(&out))?;
+        let ran = command::run(self.instance().lfsfs().args(["export", source]).arg(&out))?;
         screen::step(&format!("export {source}"), ran.wall)?;
         let differences = compare_trees(&self.tree, &out, &CompareOptions::default())?;
         fs::remove_dir_all(&out).context("remove what was exported")?;
@@ -202,25 +170,13 @@ impl ClusterDemo {
 
     /// Shows how the chunks lie on the datanodes that run.
     fn show_copies(&self) -> anyhow::Result<()> {
-        let chunks = self.copies().len();
-        let on = |number: &usize| chunks::names_in(&self.node_data(*number)).len().to_string();
-        let counts: Vec<_> = self.nodes.keys().map(on).collect();
+        let chunks = self.cluster.copies().len();
+        let counts = self.cluster.chunk_counts();
+        let counts: Vec<_> = counts.iter().map(ToString::to_string).collect();
         screen::line(&format!(
             "  {chunks} chunks; datanodes that run have {}",
             counts.join(", ")
         ))
-    }
-
-    /// Returns how many of the running datanodes have each chunk that there is.
-    fn copies(&self) -> BTreeMap<String, usize> {
-        let all = (0..=NODES).flat_map(|number| chunks::names_in(&self.node_data(number)));
-        let mut copies: BTreeMap<_, _> = all.map(|chunk| (chunk, 0)).collect();
-        for number in self.nodes.keys() {
-            for chunk in chunks::names_in(&self.node_data(*number)) {
-                *copies.entry(chunk).or_default() += 1;
-            }
-        }
-        copies
     }
 
     fn verdict(&mut self, is_good: bool, claim: &str) -> anyhow::Result<()> {

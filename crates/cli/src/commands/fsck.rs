@@ -23,8 +23,8 @@ use crate::{progress, user};
     --repair tells the coordinator what the disks have, moves damaged chunks aside, and waits until copies that \
     are missing were made. It deletes nothing.\n\n\
     Examples:\n  \
-    lfsfs fsck                            compare the lists of chunks, which takes seconds\n  \
-    lfsfs fsck --read                     read and verify every chunk, which takes as long as the disks need\n  \
+    lfsfs fsck                            compare the lists of chunks: seconds\n  \
+    lfsfs fsck --read                     verify every chunk: as long as the disks need\n  \
     lfsfs fsck --repair --json"
 )]
 pub(crate) struct FsckArgs {
