@@ -100,15 +100,15 @@ fn a_first_pass_is_stated_and_a_second_sends_nothing() {
             let world = World::new();
             let source = app(&world, 2_000);
             let budget = Budget::of(&world.path("tree"));
-            let mount = world.mount(&source, "ro");
-            let dir = mount.path();
-
-            budget.assert_first_walk(&requests_of(&mount, || drop(walk(dir))));
-            let first_read = requests_of(&mount, || {
-                read_all(dir);
-            });
+            let mounts = (0..PASSES_MAX).map(|_| world.mount(&source, "ro"));
+            let measured = mounts.map(|mount| (first_pass(&mount), mount));
+            let undisturbed = |pass: &FirstPass| pass.iter().all(|it| count(it, "FORGET") == 0);
+            let mut measured = measured.filter(|(pass, _)| undisturbed(pass));
+            let ([first_walk, first_read], mount) = measured.next().expect("a kernel at rest");
+            budget.assert_first_walk(&first_walk);
             budget.assert_first_read(&first_read);
 
+            let dir = mount.path();
             let pass = || {
                 walk(dir);
                 read_all(dir);
@@ -117,6 +117,20 @@ fn a_first_pass_is_stated_and_a_second_sends_nothing() {
             mount.umount();
         },
     );
+}
+
+/// The requests of the first walk, and of the first time at which everything is read.
+type FirstPass = [Counts; 2];
+
+/// Looks at everything in a mount for the first time. What the kernel forgets meanwhile, because another program
+/// has it drop its caches, it asks for again.
+fn first_pass(mount: &Mounted<'_>) -> FirstPass {
+    let dir = mount.path();
+    let first_walk = requests_of(mount, || drop(walk(dir)));
+    let first_read = requests_of(mount, || {
+        read_all(dir);
+    });
+    [first_walk, first_read]
 }
 
 #[test]

@@ -16,8 +16,9 @@ const HEARTBEAT: Duration = Duration::from_secs(2);
 /// Time between two comparisons of the chunks on this disk with those that the coordinator knows.
 const COMPARISON: Duration = Duration::from_secs(600);
 /// The same where the coordinator was not told something: a chunk that it does not know is a copy too many, or the
-/// only one.
+/// only one. The longer that fails, the longer are the pauses.
 const COMPARISON_SOON: Duration = Duration::from_secs(5);
+const COMPARISON_AGAIN: Backoff = Backoff::new(COMPARISON_SOON, COMPARISON);
 const RETRY: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
 
 /// The task that keeps a datanode registered.
@@ -101,9 +102,16 @@ impl Agent {
 
     /// Compares the chunks on this disk with those that the coordinator knows, again and again.
     async fn compare(&self, mut is_told: bool) {
+        let again = || COMPARISON_AGAIN.delays(self.seed());
+        let mut pauses = again();
         loop {
             is_told &= self.report_finds().await;
-            let pause = if is_told { COMPARISON } else { COMPARISON_SOON };
+            let pause = if is_told {
+                pauses = again();
+                COMPARISON
+            } else {
+                pauses.next().unwrap_or(COMPARISON)
+            };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = self.node.unreported.notified() => tokio::time::sleep(COMPARISON_SOON).await,
@@ -112,10 +120,14 @@ impl Agent {
         }
     }
 
+    /// Datanodes do not come all at once.
+    fn seed(&self) -> u64 {
+        u64::from(self.node.id.0[0])
+    }
+
     /// Registers, however long that takes.
     async fn register(&self) -> u64 {
-        let seed = u64::from(self.node.id.0[0]);
-        for delay in RETRY.delays(seed) {
+        for delay in RETRY.delays(self.seed()) {
             match self.try_register().await {
                 Ok(version) => return version,
                 Err(fault) => tracing::warn!(reason = fault.message, "cannot register yet"),

@@ -255,7 +255,7 @@ impl DataNode {
             let (known, more) = self.link.chunks(self.id, after, PAGE).await?;
             after = known.last().map(|(chunk, _)| *chunk);
             for chunk in self.doubtful(known).await? {
-                self.verify_and_report(chunk, None).await?;
+                self.look_and_report(chunk).await?;
             }
             if !more {
                 return Ok(());
@@ -277,7 +277,7 @@ impl DataNode {
             let is_known =
                 |it: &ChunkId| known.binary_search_by_key(it, |(chunk, _)| *chunk).is_ok();
             for chunk in here.iter().filter(|it| !is_known(it)) {
-                self.verify_and_report(*chunk, None).await?;
+                self.look_and_report(*chunk).await?;
             }
             if is_last {
                 return Ok(());
