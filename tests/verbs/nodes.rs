@@ -202,7 +202,12 @@ fn a_datanode_that_joins_gets_its_part() {
         status["moved"] != 0 && ["to_move", "waiting", "repairing"].into_iter().all(is_idle)
     });
     cluster.wait_for_copies(2, LIMIT);
-    assert!(!cluster.chunk_files(joined).is_empty());
+    assert!(
+        !cluster.chunk_files(joined).is_empty(),
+        "{:?} {}",
+        cluster.nodes(),
+        cluster.status()
+    );
     let read = cluster.world.lfsfs(["cat", "app", "file"]);
     assert!(read.stdout_bytes() == bytes, "{}", read.stderr());
 }

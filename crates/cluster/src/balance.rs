@@ -48,6 +48,15 @@ impl Default for Tolerance {
     }
 }
 
+/// A copy that would be better elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Move {
+    /// The node that gets one.
+    pub(crate) to: NodeId,
+    /// The fuller one, which gives up its own.
+    pub(crate) from: NodeId,
+}
+
 impl Membership {
     /// Returns whether any copy may be better elsewhere: quick to ask once for many chunks.
     pub(crate) fn is_uneven(&self, tolerance: Tolerance, now: Instant) -> bool {
@@ -58,33 +67,32 @@ impl Membership {
         }
     }
 
-    /// Returns the node that should get a copy of a chunk that has as many as it should, so that a fuller
-    /// one can give up its own.
+    /// Returns where a copy of a chunk that has as many as it should would be better.
     pub(crate) fn better_place(
         &self,
         copies: &ChunkCopies,
         tolerance: Tolerance,
         now: Instant,
-    ) -> Option<NodeId> {
+    ) -> Option<Move> {
         let is_live = |id: &&NodeId| self.standing(**id, now) == Standing::Live;
         if copies.holders.iter().filter(is_live).count() != copies.wanted {
             return None;
         }
         let live: Vec<_> = copies.holders.iter().filter(is_live).copied().collect();
-        let gains = |heard: &&Heard| {
-            let id = heard.member.id;
-            if copies.holders.contains(&id) || heard.free() < copies.len {
-                return false;
+        let with = |heard: &Heard| {
+            let to = heard.member.id;
+            if copies.holders.contains(&to) || heard.free() < copies.len {
+                return None;
             }
-            let with: Vec<_> = live.iter().copied().chain([id]).collect();
-            let gives = self.to_give_up(&with).and_then(|id| self.heard(id));
-            gives.is_some_and(|gives| {
-                used_part(gives, 0) > used_part(heard, copies.len) + tolerance.part()
-            })
+            let all: Vec<_> = live.iter().copied().chain([to]).collect();
+            let gives = self.heard(self.to_give_up(&all)?)?;
+            let is_better = used_part(gives, 0) > used_part(heard, copies.len) + tolerance.part();
+            let from = gives.member.id;
+            is_better.then_some((used_part(heard, 0), Move { to, from }))
         };
-        let best = self.takers(now).filter(gains);
-        let best = best.min_by_key(|heard| used_part(heard, 0));
-        best.map(|heard| heard.member.id)
+        let better = self.takers(now).filter_map(with);
+        let best = better.min_by_key(|(part, _)| *part);
+        best.map(|(_, it)| it)
     }
 
     /// Returns the holder that should give up its copy if there are too many: one of those that share a

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use lfsfs_types::{ChunkId, NodeId};
 use rand::Rng;
 
-use crate::balance::Tolerance;
+use crate::balance::{Move, Tolerance};
 use crate::copies::{Assessment, ChunkCopies};
 use crate::member::Member;
 use crate::membership::{Membership, Standing};
@@ -154,6 +154,9 @@ pub(crate) struct Repairs {
 #[derive(Debug)]
 struct Waiting {
     copies: ChunkCopies,
+    /// The node that was to give up its copy when the chunk got another one. The used parts may be others by now, and
+    /// would choose the new one.
+    gives: Option<NodeId>,
     not_before: Option<Instant>,
     failures: u32,
 }
@@ -170,7 +173,7 @@ struct UnderWay {
 enum End {
     Gains(NodeId),
     /// As above, so that another node can lose it.
-    Moves(NodeId),
+    Moves(Move),
     Loses(NodeId),
 }
 
@@ -235,6 +238,7 @@ impl Repairs {
             rank,
             Waiting {
                 copies,
+                gives: None,
                 not_before: None,
                 failures: 0,
             },
@@ -289,7 +293,7 @@ impl Repairs {
                     let takers = members.choose(placement, wanted, random, now);
                     self.copy_order(copies, sources, &takers)
                 }
-                Assessment::TooMany { holders } => self.drop_order(copies, &holders, members),
+                Assessment::TooMany { holders } => self.drop_order(&waiting, &holders, members),
             };
             match decided {
                 Ok(order) => {
@@ -351,15 +355,15 @@ impl Repairs {
         members: &Membership,
         now: Instant,
     ) -> Result<Order, NotNow> {
-        let to = members.better_place(copies, self.limits.tolerance, now);
-        let to = to.ok_or(NotNow::Never)?;
-        if !self.is_free(to) {
+        let better = members.better_place(copies, self.limits.tolerance, now);
+        let better = better.ok_or(NotNow::Never)?;
+        if !self.is_free(better.to) {
             return Err(NotNow::Busy);
         }
         let is_live = |id: &NodeId| members.standing(*id, now) == Standing::Live;
         let from = copies.holders.iter().copied().filter(is_live);
-        let copy = self.copy(copies, from.collect(), to)?;
-        Ok(Order::Copy(copy, End::Moves(to)))
+        let copy = self.copy(copies, from.collect(), better.to)?;
+        Ok(Order::Copy(copy, End::Moves(better)))
     }
 
     fn copy(
@@ -384,11 +388,14 @@ impl Repairs {
     /// could be the one that has just got its copy.
     fn drop_order(
         &self,
-        copies: &ChunkCopies,
+        waiting: &Waiting,
         holders: &[NodeId],
         members: &Membership,
     ) -> Result<Order, NotNow> {
-        let node = members.to_give_up(holders).ok_or(NotNow::Never)?;
+        let copies = &waiting.copies;
+        let gives = waiting.gives.filter(|node| holders.contains(node));
+        let node = gives.or_else(|| members.to_give_up(holders));
+        let node = node.ok_or(NotNow::Never)?;
         if !self.is_free(node) {
             return Err(NotNow::Busy);
         }
@@ -447,12 +454,16 @@ impl Repairs {
             waiting.failures = 0;
             let holders = &mut waiting.copies.holders;
             match order.end {
-                End::Gains(node) | End::Moves(node) => holders.push(node),
+                End::Gains(node) => holders.push(node),
+                End::Moves(moved) => {
+                    holders.push(moved.to);
+                    waiting.gives = Some(moved.from);
+                }
                 End::Loses(node) => holders.retain(|id| *id != node),
             }
         } else {
             self.done.failed += 1;
-            if matches!(order.end, End::Loses(_)) {
+            if matches!(order.end, End::Loses(_)) && waiting.gives.is_none() {
                 // A drop that was refused is no loss; the next scan sees why.
                 return;
             }
