@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use lfsfs_common::PathError;
 use lfsfs_common::clock::{Clock as _, SystemClock};
-use lfsfs_common::durable::TempFile;
+use lfsfs_common::durable::{TempFile, parent_of};
 use lfsfs_meta_store::{BackupError, BackupHead, BackupSummary, Engine};
 use lfsfs_metadata::{RestoreError, back_up_store, verify_backup};
 use lfsfs_types::Timestamp;
@@ -199,13 +199,6 @@ fn runtime() -> Result<Runtime, BackUpError> {
         .enable_all()
         .build();
     runtime.map_err(system("start a runtime"))
-}
-
-fn parent_of(file: &Path) -> &Path {
-    match file.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
 }
 
 fn system(act: &'static str) -> impl Fn(io::Error) -> BackUpError {

@@ -152,17 +152,24 @@ struct HealthArgs {
     timeout: u64,
 }
 
+/// A server that is asked.
 #[derive(Debug, Args)]
-struct StatsArgs {
+struct ServerAddress {
     /// Server, HOST or HOST:PORT
     #[arg(
-        long,
+        long = "server",
         value_name = "ADDRESS",
         env = "LFSFS_SERVER",
         default_value = ADDRESS_DEFAULT,
         value_parser = address
     )]
-    server: String,
+    address: String,
+}
+
+#[derive(Debug, Args)]
+struct StatsArgs {
+    #[command(flatten)]
+    server: ServerAddress,
     /// Seconds that each answer may take
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     timeout: u64,
@@ -214,7 +221,7 @@ pub fn execute() -> ExitCode {
         Command::Stats(args) => {
             let form = if args.json { Form::Json } else { Form::Text };
             let limit = Duration::from_secs(args.timeout);
-            ended(stats::execute(&args.server, limit, form))
+            ended(stats::execute(&args.server.address, limit, form))
         }
         Command::Check(args) => match check::execute(&args.data, args.meta.as_ref(), args.json) {
             Ok(check::Verdict::Clean) => ExitCode::SUCCESS,

@@ -125,16 +125,12 @@ impl DataNode {
         let store = Arc::clone(&self.store);
         let stats = blocking(move || store.stats()).await?;
         self.note_failed_disks(stats.failed_disks);
-        let free = self.room(&stats);
-        let capacity = match self.capacity {
-            0 => stats.total_bytes,
-            capacity => capacity,
-        };
+        let capacity = self.capacity_of(&stats);
         Ok(v1::NodeInfo {
             id: self.id.as_bytes().to_vec(),
             address: self.address.clone(),
             capacity_bytes: capacity,
-            used_bytes: capacity.saturating_sub(free),
+            used_bytes: capacity.saturating_sub(self.room(&stats)),
             state: v1::NodeState::Available.into(),
             generation: self.link.generation(),
             last_seen: None,
@@ -149,6 +145,14 @@ impl DataNode {
     fn note_failed_disks(&self, failed: usize) {
         if self.failed_disks.fetch_max(failed, Ordering::Relaxed) < failed {
             self.unreported.notify_one();
+        }
+    }
+
+    /// Returns how many bytes it may use in all.
+    const fn capacity_of(&self, stats: &StoreStats) -> u64 {
+        match self.capacity {
+            0 => stats.total_bytes,
+            capacity => capacity,
         }
     }
 

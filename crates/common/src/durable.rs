@@ -205,7 +205,7 @@ fn create_in_existing_parent(dir: &Path) -> Result<(), PathError> {
 }
 
 /// Returns the directory that holds the entry of `path`; `.` for a bare name, `/` for the root.
-fn parent_of(path: &Path) -> &Path {
+pub fn parent_of(path: &Path) -> &Path {
     match path.parent() {
         None => path,
         Some(parent) if parent.as_os_str().is_empty() => Path::new("."),

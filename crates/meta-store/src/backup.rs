@@ -1,4 +1,4 @@
-//! The file of a backup: all rows of a store in the order of their keys, whatever its engine is.
+//! The file of a backup: all rows of a store in the order of their keys, from any engine.
 //!
 //! docs/formats.md "Backup" has the bytes. Rows lie in blocks, each compressed by itself. The hash of a block
 //! covers the hash of the one before it, so the hash of the last block covers the whole file: a block that was

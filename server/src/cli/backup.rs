@@ -5,11 +5,10 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use lfsfs_proto::address::ADDRESS_DEFAULT;
 use rustix::fs::Mode;
 use serde::Serialize;
 
-use super::{address, print};
+use super::{ServerAddress, print};
 use crate::backup::{BackUpError, Backup, Origin, Replace, RestoreTarget, back_up, check, restore};
 use crate::coordinator::time_text;
 use crate::meta_place::MetaPlace;
@@ -22,15 +21,8 @@ pub(super) struct BackupArgs {
     /// File to write, which must not be there
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Coordinator that runs, HOST or HOST:PORT
-    #[arg(
-        long,
-        value_name = "ADDRESS",
-        env = "LFSFS_SERVER",
-        default_value = ADDRESS_DEFAULT,
-        value_parser = address
-    )]
-    server: String,
+    #[command(flatten)]
+    server: ServerAddress,
     /// Directory of a coordinator that is not running, instead of one that runs
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -114,7 +106,7 @@ pub(super) fn execute(args: BackupArgs) -> Result<(), BackUpError> {
             meta: args.meta,
         },
         None => Origin::Server {
-            address: args.server,
+            address: args.server.address,
             limit: Duration::from_secs(args.timeout.max(1)),
         },
     };

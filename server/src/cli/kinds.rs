@@ -53,12 +53,10 @@ pub(super) enum Value {
 impl Kind {
     /// Takes a value from a flag or a variable. Returns none if the key cannot have it.
     pub(super) fn parse(self, text: &OsStr) -> Option<Value> {
-        if let Self::Path | Self::Directories = self {
-            let value = match self {
-                Self::Path => Value::Path(text.into()),
-                _ => Value::Paths(vec![text.into()]),
-            };
-            return (!text.is_empty()).then_some(value);
+        match self {
+            Self::Path => return (!text.is_empty()).then(|| Value::Path(text.into())),
+            Self::Directories => return self.parse_all(&[text]),
+            _ => {}
         }
         let text = text.to_str()?;
         let as_text = |is_right: bool| is_right.then(|| Value::Text(text.to_owned()));

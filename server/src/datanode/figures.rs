@@ -65,10 +65,7 @@ impl DataNode {
                 return Ok(());
             }
         };
-        let capacity = match self.capacity {
-            0 => stats.total_bytes,
-            capacity => capacity,
-        };
+        let capacity = self.capacity_of(&stats);
         let room = self.room(&stats);
         for (name, help, value) in [
             ("lfsfs_datanode_chunks", "Chunks.", stats.chunks),
