@@ -2,7 +2,9 @@
 //!
 //! A session is an id and what was agreed under it. It is made by a Prepare call, may be used by
 //! any number of streams (a broken one is begun again from the front), and is forgotten when no
-//! stream used it for a while. A chunk that is announced again gets the session that it has.
+//! stream used it for a while. A chunk that is announced again for the same slot gets the session
+//! that it has. Another slot gets another session: the one who announced it may still send when the
+//! first has come to its end, and each receipt names the slot that its sender was given.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -26,11 +28,18 @@ pub(super) struct Announced {
     pub(super) slot: Option<SessionId>,
 }
 
+impl Announced {
+    /// Announcements of one key share a session.
+    fn key(&self) -> (ChunkId, Option<SessionId>) {
+        (self.chunk, self.slot)
+    }
+}
+
 /// The sessions of a datanode.
 #[derive(Debug, Default)]
 pub(super) struct Transfers {
     uploads: HashMap<SessionId, ((Announced, CopyPlan), Instant)>,
-    by_chunk: HashMap<ChunkId, SessionId>,
+    by_announced: HashMap<(ChunkId, Option<SessionId>), SessionId>,
     downloads: HashMap<SessionId, (ChunkId, Instant)>,
 }
 
@@ -44,13 +53,13 @@ impl Transfers {
         now: Instant,
     ) -> Result<SessionId, Fault> {
         self.sweep(now);
-        let known = self.by_chunk.get(&announced.chunk).copied();
+        let known = self.by_announced.get(&announced.key()).copied();
         let id = known.unwrap_or(fresh);
         if known.is_none() && self.uploads.len() >= SESSIONS_MAX {
             return Err(too_many());
         }
         self.uploads.insert(id, ((announced, plan), now));
-        self.by_chunk.insert(announced.chunk, id);
+        self.by_announced.insert(announced.key(), id);
         Ok(id)
     }
 
@@ -66,7 +75,7 @@ impl Transfers {
     /// Ends the session of a chunk that is stored.
     pub(super) fn stored(&mut self, id: SessionId) {
         if let Some(((announced, _), _)) = self.uploads.remove(&id) {
-            self.by_chunk.remove(&announced.chunk);
+            self.by_announced.remove(&announced.key());
         }
     }
 
@@ -92,10 +101,10 @@ impl Transfers {
 
     fn sweep(&mut self, now: Instant) {
         let lives = |used: &Instant| now.saturating_duration_since(*used) < IDLE_MAX;
-        let by_chunk = &mut self.by_chunk;
+        let by_announced = &mut self.by_announced;
         self.uploads.retain(|_, ((announced, _), used)| {
             if !lives(used) {
-                by_chunk.remove(&announced.chunk);
+                by_announced.remove(&announced.key());
             }
             lives(used)
         });
@@ -157,6 +166,24 @@ mod tests {
             transfers.announce(ANNOUNCED, CopyPlan::default(), SECOND, now),
             Ok(SECOND)
         );
+    }
+
+    #[test]
+    fn the_end_of_one_slot_leaves_the_session_of_another() {
+        let now = Instant::now();
+        let mut transfers = Transfers::default();
+        let of_slot = |slot| Announced {
+            slot: Some(SessionId([slot; 16])),
+            ..ANNOUNCED
+        };
+        for (slot, session) in [(7, FIRST), (8, SECOND)] {
+            let plan = CopyPlan::default();
+            let announced = transfers.announce(of_slot(slot), plan, session, now);
+            assert_eq!(announced, Ok(session));
+        }
+        transfers.stored(FIRST);
+        let (left, _) = transfers.upload(SECOND, now).unwrap();
+        assert_eq!(left, of_slot(8));
     }
 
     #[test]

@@ -154,6 +154,26 @@ async fn flipped_cut_and_misplaced_frames_store_nothing() {
     server.stop().await;
 }
 
+/// Two clients that import the same files announce the same chunk. The end of the first upload once
+/// took the session of the second away.
+#[tokio::test]
+async fn two_clients_that_announce_one_chunk_both_come_to_their_end() {
+    let (_dir, server, _project) = with_project().await;
+    let chunk = chunk_of(&[b"in both trees"]);
+    let mut sessions = Vec::new();
+    for _ in 0..2 {
+        let slot = server.plan().await;
+        let prepared = server.prepare(&chunk, &slot).await.unwrap();
+        assert!(!prepared.present);
+        sessions.push(prepared.session_id);
+    }
+    for session in sessions {
+        let acks = server.send(frames(&chunk, &session)).await.unwrap();
+        assert!(acks.last().unwrap().is_final);
+    }
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn wrong_ids_and_poisoned_containers_are_refused() {
     let dir = private_dir();

@@ -122,8 +122,21 @@ async fn send_to(
             .await?
             .into_inner())
     };
-    sender.send(acks, bytes, limit).await?;
-    Ok(len)
+    let sent = sender.send(acks, bytes, limit).await;
+    sent.map(|()| len)
+        .map_err(|error| of_stream(error, &slot.primary))
+}
+
+/// Makes of a session that the datanode does not know a failure that is tried again: the datanode
+/// started anew between the announcement and the stream.
+fn of_stream(error: RemoteError, address: &str) -> RemoteError {
+    match error {
+        RemoteError::NotFound(reason) => RemoteError::Unavailable {
+            address: address.to_owned(),
+            reason,
+        },
+        error => error,
+    }
 }
 
 async fn plan(
