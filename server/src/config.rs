@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lfsfs_cluster::Placement;
+use lfsfs_types::limits::CHUNK_LEN_DEFAULT;
 
 use crate::meta_place::MetaPlace;
 
@@ -90,6 +91,8 @@ pub struct ClusterSettings {
     pub repair_rate: u64,
     /// By how many hundredths the used parts of datanodes may differ before chunks move.
     pub rebalance_above: u8,
+    /// Bytes that clients put into a chunk before they begin the next.
+    pub chunk_size: u64,
     /// What fails together with this datanode, such as a rack; empty if that is not told.
     pub zone: String,
     /// Bytes that chunks may take on this datanode; 0 means what the disk has.
@@ -108,6 +111,7 @@ impl Default for ClusterSettings {
             repair_after: Duration::from_secs(300),
             repair_rate: 200_000_000,
             rebalance_above: 10,
+            chunk_size: CHUNK_LEN_DEFAULT,
             zone: String::new(),
             capacity: 0,
             scrub_period: Duration::from_secs(14 * 24 * 3600),

@@ -35,6 +35,7 @@ use lfsfs_common::clock::Clock;
 use lfsfs_metadata::{Metadata, Project, Published, RestoredFrom, StoredFor};
 use lfsfs_proto::status::{Fault, FaultKind};
 use lfsfs_proto::v1;
+use lfsfs_types::limits::CHUNK_LEN_MAX;
 use lfsfs_types::{NodeId, ProjectId, ProjectName, SessionId};
 use tokio::sync::Semaphore;
 
@@ -81,6 +82,8 @@ pub(crate) struct CoordinatorParts {
     pub(crate) tasks: Tasks,
     pub(crate) callers: Callers,
     pub(crate) replication: Replication,
+    /// Bytes that clients put into a chunk.
+    pub(crate) chunk_len: u64,
     pub(crate) cluster: ClusterConfig,
 }
 
@@ -95,6 +98,7 @@ pub(crate) struct Coordinator {
     cluster: Mutex<Cluster>,
     datanodes: Datanodes,
     replication: Replication,
+    chunk_len: u64,
     plans: Mutex<Plans>,
     slots: Mutex<Slots>,
     sessions: Mutex<CommitSessions>,
@@ -146,6 +150,7 @@ impl Coordinator {
             cluster: Mutex::new(cluster),
             datanodes: Datanodes::new(parts.callers),
             replication: parts.replication,
+            chunk_len: parts.chunk_len,
             plans: Mutex::default(),
             slots: Mutex::default(),
             sessions: Mutex::default(),
@@ -246,18 +251,31 @@ impl Coordinator {
             .saturating_duration_since(self.started)
     }
 
-    /// Hands out slots for chunks that a client is about to build, for a project. Nodes to `avoid` come
-    /// behind the others.
+    /// Returns how long the chunks are that a client is about to send: what it told, or what it is told.
+    fn chunk_len(&self, told: u64) -> Result<u64, Fault> {
+        match told {
+            0 => Ok(self.chunk_len),
+            told if told <= CHUNK_LEN_MAX => Ok(told),
+            told => {
+                let text = format!("chunk_size is wrong: no chunk has {told} bytes");
+                Err(Fault::new(FaultKind::Invalid, text))
+            }
+        }
+    }
+
+    /// Hands out slots for chunks of up to `len` bytes that a client is about to send, for a project.
+    /// Nodes to `avoid` come behind the others.
     fn plan(
         &self,
         project: &Project,
         count: usize,
+        len: u64,
         avoid: &[NodeId],
     ) -> Result<Vec<v1::Slot>, Fault> {
         let replication = self.replication.of(project.settings.replication);
         let slot = || {
             let id = random_id()?;
-            let nodes = self.nodes_for(replication, avoid)?;
+            let nodes = self.nodes_for(replication, len, avoid)?;
             let stored = StoredFor {
                 project: Some(project.id),
                 copies: replication.copies,
@@ -268,7 +286,7 @@ impl Coordinator {
                 id: id.as_bytes().to_vec(),
                 primary: nodes.first().map(nodes::message),
                 replicas: nodes::messages(nodes.get(1..).unwrap_or_default()),
-                len_max: lfsfs_types::limits::CHUNK_LEN_MAX,
+                len_max: CHUNK_LEN_MAX,
                 copies: replication.copies,
                 copies_min: replication.copies_min,
             })
@@ -286,19 +304,24 @@ impl Coordinator {
     }
 
     /// Returns the nodes that a chunk can go to, and a few to spare.
-    fn nodes_for(&self, replication: Replication, avoid: &[NodeId]) -> Result<Vec<Member>, Fault> {
+    fn nodes_for(
+        &self,
+        replication: Replication,
+        len: u64,
+        avoid: &[NodeId],
+    ) -> Result<Vec<Member>, Fault> {
         let now = self.clock.monotonic();
         let mut cluster = self.cluster();
         cluster.tick(now);
         let copies = replication.copies as usize;
-        let mut nodes = cluster.place(copies + SPARE_NODES, SLOT_LEN, now);
+        let mut nodes = cluster.place(copies + SPARE_NODES, len, now);
         nodes.sort_by_key(|node| avoid.contains(&node.id));
         let (found, least) = (nodes.len(), replication.copies_min as usize);
         if found < least {
             return Err(too_few_nodes(&cluster, found, least));
         }
         for node in nodes.iter().take(copies) {
-            cluster.promise(node.id, SLOT_LEN);
+            cluster.promise(node.id, len);
         }
         Ok(nodes)
     }
@@ -306,8 +329,6 @@ impl Coordinator {
 
 /// Nodes of a slot beside those that should have its chunk, for the case that one of these refuses.
 const SPARE_NODES: usize = 2;
-/// What a slot is expected to take of each of its nodes.
-const SLOT_LEN: u64 = lfsfs_types::limits::CHUNK_LEN_DEFAULT;
 
 /// Says why a chunk has no place.
 fn too_few_nodes(cluster: &Cluster, found: usize, least: usize) -> Fault {

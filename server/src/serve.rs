@@ -376,6 +376,7 @@ impl Parts {
                 copies: config.cluster.replication,
                 copies_min: config.cluster.min_replicas,
             },
+            chunk_len: config.cluster.chunk_size,
             cluster: cluster_config(&config.cluster)?,
         });
         let coordinator = Arc::new(coordinator.map_err(ServerError::Metadata)?);

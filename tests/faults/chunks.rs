@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::PathBuf;
 
+use lfsfs_testkit::chunks;
 use lfsfs_tests::{Numbers, World};
 
-use crate::support::{Damage, chunk_files, copy_dir};
+use crate::support::{Damage, copy_dir};
 
 /// A stopped server with one large file and some small ones as `app@v1`.
 fn stopped_world() -> (World, PathBuf) {
@@ -65,7 +66,7 @@ fn damage_chunks(count: u64) {
     let (mut world, tree) = stopped_world();
     let saved = world.path("saved");
     copy_dir(world.data(), &saved);
-    for file in chunk_files(&world) {
+    for file in chunks::files_in(world.data()) {
         let len = fs::metadata(&file).expect("a file").len();
         for damage in damages(len, count) {
             damage.apply(&file);
@@ -97,7 +98,7 @@ fn chunks_damaged_in_many_places_are_found_and_never_served() {
 #[test]
 fn a_chunk_that_is_gone_is_found_and_can_be_imported_again() {
     let (mut world, tree) = stopped_world();
-    for file in chunk_files(&world) {
+    for file in chunks::files_in(world.data()) {
         fs::remove_file(file).expect("a chunk");
     }
     let check = world.check();

@@ -3,11 +3,12 @@
 use std::fs;
 use std::time::Instant;
 
+use lfsfs_testkit::chunks;
 use lfsfs_testkit::tree::TreeSpec;
 use lfsfs_tests::listing::assert_version_is_dir;
 use lfsfs_tests::{Numbers, World};
 
-use crate::support::{chunk_files, start_import};
+use crate::support::start_import;
 
 fn kill_imports(moments: u32) {
     let mut world = World::new();
@@ -61,7 +62,7 @@ fn in_the_middle_of_its_uploads_nothing_is_published() {
     }
     let _ = world.lfsfs(["project", "new", "app"]).ok();
     let mut import = start_import(&world, &tree, "app");
-    while chunk_files(&world).is_empty() {
+    while chunks::files_in(world.data()).is_empty() {
         let ended = import.try_wait().expect("a process");
         assert!(ended.is_none(), "{}", import.output());
         std::thread::sleep(std::time::Duration::from_millis(1));

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use lfsfs_proto::v1;
+use lfsfs_testkit::chunks;
 use lfsfs_testkit::process::Program;
 use lfsfs_tests::listing::assert_version_is_dir;
 use lfsfs_tests::{Numbers, World};
@@ -18,7 +19,7 @@ use lfsfs_types::limits::{CONTENTS_PER_MESSAGE_MAX, PIECES_INLINE_MAX};
 use prost::Message as _;
 
 use self::peer::{HalfMessages, Hostile, Peer};
-use super::support::{chunk_files, start_import};
+use super::support::start_import;
 
 const MIB: u64 = 1024 * 1024;
 /// `--memory` of these servers.
@@ -225,7 +226,7 @@ fn answers_that_the_client_does_not_read_take_no_more_than_the_budget_and_do_not
     let hostile = Hostile::new(world.address());
     for _ in 0..20 {
         let peer = hostile.connect();
-        for chunk in chunk_files(&world).iter().cycle().take(20) {
+        for chunk in chunks::files_in(world.data()).iter().cycle().take(20) {
             let hex = chunk.file_name().expect("a name").to_str().expect("text");
             let id = lfsfs_types::ChunkId::try_from_hex(hex).expect("an id");
             let target = v1::download_chunk_stream_request::Target::ChunkId(id.as_bytes().to_vec());

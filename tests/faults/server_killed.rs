@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use lfsfs_testkit::chunks;
 use lfsfs_testkit::process::Program;
 use lfsfs_testkit::tree::{TreeSpec, mutate};
 use lfsfs_tests::listing::{
@@ -11,7 +12,7 @@ use lfsfs_tests::listing::{
 };
 use lfsfs_tests::{Numbers, World};
 
-use crate::support::{chunk_files, start_import};
+use crate::support::start_import;
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -155,7 +156,7 @@ fn what_arrived_before_is_not_sent_again() {
     let _ = world.lfsfs(["project", "new", "app"]).ok();
     let mut import = start_import(&world, &tree, "app");
     // Each of four workers may have a chunk whose arrival the coordinator has not noted yet.
-    while chunk_files(&world).len() < 6 {
+    while chunks::files_in(world.data()).len() < 6 {
         assert!(
             import.try_wait().expect("a process").is_none(),
             "{}",

@@ -42,14 +42,6 @@ pub(crate) fn files_below(dir: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Returns the files of whole chunks on a server.
-pub(crate) fn chunk_files(world: &World) -> Vec<PathBuf> {
-    let is_chunk = |path: &PathBuf| path.file_name().is_some_and(|name| name.len() == 64);
-    let mut files = files_below(&world.data().join("chunks"));
-    files.retain(is_chunk);
-    files
-}
-
 /// Copies a directory of files and directories.
 pub(crate) fn copy_dir(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("a directory");

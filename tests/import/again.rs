@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use lfsfs_testkit::chunks;
 use lfsfs_testkit::compare::{CompareOptions, assert_same_trees};
 use lfsfs_testkit::namespace::in_private_namespace;
 use lfsfs_testkit::requirements::require_root_and_fuse;
@@ -30,23 +31,6 @@ fn an_unchanged_tree_makes_no_row_and_no_version() {
     );
 }
 
-/// Returns the files of whole chunks on the server.
-fn chunk_files(world: &World) -> Vec<std::path::PathBuf> {
-    let mut files = Vec::new();
-    let mut dirs = vec![world.data().join("chunks")];
-    while let Some(dir) = dirs.pop() {
-        for entry in fs::read_dir(dir).expect("a directory") {
-            let path = entry.expect("an entry").path();
-            if path.is_dir() {
-                dirs.push(path);
-            } else if path.file_name().is_some_and(|name| name.len() == 64) {
-                files.push(path);
-            }
-        }
-    }
-    files
-}
-
 #[test]
 fn an_import_stores_again_what_the_server_lost() {
     let mut world = World::new();
@@ -56,7 +40,7 @@ fn an_import_stores_again_what_the_server_lost() {
     fs::write(tree.join("small"), "small ".repeat(100)).expect("a file");
     assert_eq!(world.import(&tree, "app"), "app@v1");
     let lose = |world: &World| {
-        let files = chunk_files(world);
+        let files = chunks::files_in(world.data());
         assert!(!files.is_empty());
         files
             .into_iter()

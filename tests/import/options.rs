@@ -2,8 +2,10 @@
 
 use std::fs;
 
+use lfsfs_testkit::chunks;
 use lfsfs_testkit::tree::TreeSpec;
-use lfsfs_tests::World;
+use lfsfs_tests::listing::assert_version_is_dir;
+use lfsfs_tests::{Numbers, World};
 
 #[test]
 fn excluded_names_and_paths_stay_out_and_are_counted() {
@@ -135,4 +137,23 @@ fn a_version_of_times_alone() {
     );
     assert_eq!(report["bytes_sent"], 0, "{report}");
     assert_eq!(world.lfsfs(["diff", "app@v1", "app@v2"]).ok(), "T file");
+}
+
+#[test]
+fn chunks_are_as_long_as_the_server_tells() {
+    for (size, files, longest) in [("1MiB", 6..=12, 2 << 20), ("64MiB", 1..=1, 13 << 20)] {
+        let world = World::with_server_arguments(&["--chunk-size", size]);
+        let dir = world.make_dir("tree");
+        for name in 1..13 {
+            fs::write(dir.join(name.to_string()), Numbers(name).bytes(1_000_000)).unwrap();
+        }
+        world.import(&dir, "app");
+        let chunks = chunks::files_in(world.data());
+        assert!(files.contains(&chunks.len()), "{size}: {}", chunks.len());
+        for chunk in chunks {
+            let len = fs::metadata(chunk).unwrap().len();
+            assert!(len <= longest, "{size}: {len}");
+        }
+        assert_version_is_dir(&world, "app", &dir);
+    }
 }

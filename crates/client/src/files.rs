@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use lfsfs_proto::v1;
 use lfsfs_remote::{Call, RemoteError, Retry};
-use lfsfs_types::limits::CHUNK_LEN_MAX;
 use lfsfs_types::{
     ContentId, ObjectPath, ProjectName, Sha256, Timestamp, VersionId, VersionNumber,
 };
@@ -106,8 +105,9 @@ impl Files {
             project: file.project.to_string(),
             path: file.path.as_bytes().to_vec(),
             size: file.size,
-            // The content is stored already: the fewer slots the better.
-            chunk_size: CHUNK_LEN_MAX,
+            chunk_size: 0,
+            // The content is stored already.
+            without_slots: true,
             checksum: file.sha256.as_bytes().to_vec(),
             version_id: version.id.as_bytes().to_vec(),
         };

@@ -24,6 +24,8 @@ pub struct Project {
     pub pack_patterns: Vec<String>,
     /// How many datanodes keep each chunk.
     pub replication: u32,
+    /// Bytes that go into a chunk before the next one begins.
+    pub chunk_len: u64,
 }
 
 /// One version of one project, resolved from what a user typed.

@@ -216,7 +216,7 @@ impl Import {
         };
         let contents = ContentSender::new(
             Arc::clone(&self.remote),
-            base.project.id,
+            &base.project,
             mode,
             Arc::clone(&self.progress),
         );

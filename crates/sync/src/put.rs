@@ -198,7 +198,7 @@ impl Put {
     fn sender(&self, snapshot: &Snapshot) -> ContentSender {
         ContentSender::new(
             Arc::clone(&self.client.remote),
-            snapshot.project.id,
+            &snapshot.project,
             SendMode::Send,
             Arc::clone(&self.progress),
         )

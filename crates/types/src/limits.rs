@@ -46,6 +46,8 @@ pub const PIECES_MAX: usize = 4 * 1024 * 1024;
 pub const BLOCK_RAW_LEN_MAX: u32 = 128 * 1024;
 /// Default length of a chunk; a builder stops adding when it is reached.
 pub const CHUNK_LEN_DEFAULT: u64 = 8 * 1024 * 1024;
+/// Shortest length that chunks can be told to have.
+pub const CHUNK_LEN_MIN: u64 = 1024 * 1024;
 /// Longest chunk.
 pub const CHUNK_LEN_MAX: u64 = 64 * 1024 * 1024;
 /// Most blocks of one chunk.

@@ -3,10 +3,10 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use lfsfs_remote::{Remote, RemoteError};
+use lfsfs_remote::{Project, Remote, RemoteError};
 use lfsfs_types::chunk::ChunkBuilder;
 use lfsfs_types::content::{Content, PieceList, small_content_id};
-use lfsfs_types::limits::{CHUNK_LEN_DEFAULT, PIECES_INLINE_MAX};
+use lfsfs_types::limits::PIECES_INLINE_MAX;
 use lfsfs_types::{ContentId, ProjectId};
 use tokio::runtime::Handle;
 
@@ -49,6 +49,7 @@ pub enum SendMode {
 pub struct ContentSender {
     remote: Arc<dyn Remote>,
     project: ProjectId,
+    chunk_len: u64,
     runtime: Handle,
     mode: SendMode,
     progress: Arc<Progress>,
@@ -73,7 +74,7 @@ impl ContentSender {
     #[must_use]
     pub fn new(
         remote: Arc<dyn Remote>,
-        project: ProjectId,
+        project: &Project,
         mode: SendMode,
         progress: Arc<Progress>,
     ) -> Self {
@@ -82,12 +83,13 @@ impl ContentSender {
         let uploads = Uploads::new(
             Arc::clone(&remote),
             runtime.clone(),
-            project,
+            project.id,
             Arc::clone(&progress),
         );
         Self {
             remote,
-            project,
+            project: project.id,
+            chunk_len: project.chunk_len,
             runtime,
             mode,
             progress,
@@ -213,7 +215,7 @@ impl ContentSender {
     fn take_builder(&self) -> ChunkBuilder {
         lock(&self.half_full)
             .pop()
-            .unwrap_or_else(|| ChunkBuilder::new(CHUNK_LEN_DEFAULT))
+            .unwrap_or_else(|| ChunkBuilder::new(self.chunk_len))
     }
 
     fn add(
@@ -223,7 +225,7 @@ impl ContentSender {
     ) -> Result<ChunkBuilder, UploadError> {
         if builder.is_full() {
             self.send(builder)?;
-            builder = ChunkBuilder::new(CHUNK_LEN_DEFAULT);
+            builder = ChunkBuilder::new(self.chunk_len);
         }
         builder
             .add(content.id, &content.bytes)

@@ -279,7 +279,7 @@ impl<'a> Commit<'a> {
         let remote = Arc::clone(self.remote);
         let contents = ContentSender::new(
             Arc::clone(&remote),
-            params.project,
+            &self.base.snapshot().project,
             SendMode::Send,
             Arc::clone(self.progress),
         );

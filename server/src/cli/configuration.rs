@@ -218,6 +218,7 @@ impl Configuration {
                 .number("rebalance-above")
                 .and_then(|percent| u8::try_from(percent).ok())
                 .unwrap_or(unset.rebalance_above),
+            chunk_size: self.number("chunk-size").unwrap_or(unset.chunk_size),
             zone: self.parsed("zone").unwrap_or(unset.zone),
             capacity: self.number("capacity").unwrap_or(unset.capacity),
             scrub_period: self.seconds("scrub-period").unwrap_or(unset.scrub_period),

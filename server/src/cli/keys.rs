@@ -5,7 +5,9 @@
 
 use std::fmt;
 
-use super::kinds::Kind;
+use lfsfs_types::limits::{CHUNK_LEN_MAX, CHUNK_LEN_MIN};
+
+use super::kinds::{Kind, NUMBER_MAX};
 use crate::config::MEMORY_MIN;
 
 /// What a process can be.
@@ -133,7 +135,10 @@ pub(super) const KEYS: &[Key] = &[
         name: "capacity",
         variable: "LFSFSD_CAPACITY",
         value_name: "SIZE",
-        kind: Kind::Size { min: 0 },
+        kind: Kind::Size {
+            min: 0,
+            max: NUMBER_MAX,
+        },
         roles: OF_CHUNKS,
         unset: Unset::Is("0"),
         help: "Bytes that chunks may take; 0 is what the disk has",
@@ -154,7 +159,10 @@ pub(super) const KEYS: &[Key] = &[
         name: "reserve",
         variable: "LFSFSD_RESERVE",
         value_name: "SIZE",
-        kind: Kind::Size { min: 0 },
+        kind: Kind::Size {
+            min: 0,
+            max: NUMBER_MAX,
+        },
         roles: EVERY,
         unset: Unset::Is("256MiB"),
         help: "Bytes of the disk that stay free: below them chunks are refused, below half of them \
@@ -164,7 +172,10 @@ pub(super) const KEYS: &[Key] = &[
         name: "memory",
         variable: "LFSFSD_MEMORY",
         value_name: "SIZE",
-        kind: Kind::Size { min: MEMORY_MIN },
+        kind: Kind::Size {
+            min: MEMORY_MIN,
+            max: NUMBER_MAX,
+        },
         roles: EVERY,
         unset: Unset::Is("512MiB"),
         help: "Bytes of memory that the server may take in all",
@@ -248,7 +259,10 @@ pub(super) const KEYS: &[Key] = &[
         name: "repair-rate",
         variable: "LFSFSD_REPAIR_RATE",
         value_name: "SIZE",
-        kind: Kind::Size { min: 1 },
+        kind: Kind::Size {
+            min: 1,
+            max: NUMBER_MAX,
+        },
         roles: OF_METADATA,
         unset: Unset::Is("200000000"),
         help: "Bytes a second that all repair together may move",
@@ -261,6 +275,18 @@ pub(super) const KEYS: &[Key] = &[
         roles: OF_METADATA,
         unset: Unset::Is("10"),
         help: "By how much the used parts of datanodes may differ before chunks move; 100 is never",
+    },
+    Key {
+        name: "chunk-size",
+        variable: "LFSFSD_CHUNK_SIZE",
+        value_name: "SIZE",
+        kind: Kind::Size {
+            min: CHUNK_LEN_MIN,
+            max: CHUNK_LEN_MAX,
+        },
+        roles: OF_METADATA,
+        unset: Unset::Is("8MiB"),
+        help: "Bytes that clients put into a chunk before they begin the next",
     },
 ];
 

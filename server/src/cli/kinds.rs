@@ -11,7 +11,7 @@ use lfsfs_proto::address::endpoint;
 use crate::meta_place::MetaPlace;
 
 /// TOML has no longer numbers.
-const NUMBER_MAX: u64 = i64::MAX.unsigned_abs();
+pub(super) const NUMBER_MAX: u64 = i64::MAX.unsigned_abs();
 const ZONE_LEN_MAX: usize = 64;
 const MIB: u64 = 1024 * 1024;
 
@@ -30,8 +30,8 @@ pub(super) enum Kind {
     HostPort,
     /// On or off.
     Switch,
-    /// Bytes, at least so many.
-    Size { min: u64 },
+    /// Bytes, within limits.
+    Size { min: u64, max: u64 },
     /// A whole number.
     Number { min: u64, max: u64 },
     /// How datanodes are chosen.
@@ -66,7 +66,7 @@ impl Kind {
             Self::SocketAddress => as_text(text.parse::<SocketAddr>().is_ok()),
             Self::HostPort => as_text(is_host_port(text)),
             Self::Switch => text.parse().ok().map(Value::Switch),
-            Self::Size { min } => number(size::parse(text), min, NUMBER_MAX),
+            Self::Size { min, max } => number(size::parse(text), min, max),
             Self::Number { min, max } => number(text.parse().ok(), min, max),
             Self::Placement => as_text(text.parse::<Placement>().is_ok()),
             Self::Zone => as_text(is_zone(text)),
@@ -111,7 +111,7 @@ impl Kind {
             Self::SocketAddress => "an address and a port such as 127.0.0.1:5051".to_owned(),
             Self::HostPort => "HOST:PORT".to_owned(),
             Self::Switch => "true or false".to_owned(),
-            Self::Size { min } => expected_size(min),
+            Self::Size { min, max } => expected_size(min, max),
             Self::Number { min, max } => format!("a number from {min} to {max}"),
             Self::Placement => "least-used, weighted-random or zone-aware".to_owned(),
             Self::Zone => format!("at most {ZONE_LEN_MAX} letters, digits and signs of . _ -"),
@@ -119,12 +119,18 @@ impl Kind {
     }
 }
 
-fn expected_size(min: u64) -> String {
+fn expected_size(min: u64, max: u64) -> String {
+    let text = |size: u64| match size.is_multiple_of(MIB) {
+        true => format!("{}MiB", size / MIB),
+        false => size.to_string(),
+    };
+    if max < NUMBER_MAX {
+        return format!("a size from {} to {}", text(min), text(max));
+    }
     let example = "a size such as 536870912 or 512MiB";
     match min {
         0 => example.to_owned(),
-        min if min.is_multiple_of(MIB) => format!("{example}, at least {}MiB", min / MIB),
-        min => format!("{example}, at least {min}"),
+        min => format!("{example}, at least {}", text(min)),
     }
 }
 
@@ -158,7 +164,7 @@ mod tests {
     #[test]
     fn each_kind_takes_what_it_says_and_nothing_else() {
         let long = "z".repeat(ZONE_LEN_MAX + 1);
-        let cases: [(Kind, &[&str], &[&str]); 9] = [
+        let cases: [(Kind, &[&str], &[&str]); 10] = [
             (Kind::Path, &["/a b", "."], &[""]),
             (Kind::MetaPlace, &["redb:/a", "sled:b"], &["", "/a", "b:/a"]),
             (
@@ -181,9 +187,20 @@ mod tests {
             ),
             (Kind::Switch, &["true", "false"], &["", "yes", "1", "True"]),
             (
-                Kind::Size { min: 1 << 20 },
+                Kind::Size {
+                    min: 1 << 20,
+                    max: NUMBER_MAX,
+                },
                 &["1048576", "1MiB", "2TiB"],
                 &["", "0", "1KiB", "-1", "1.5GiB", "9223372036854775808"],
+            ),
+            (
+                Kind::Size {
+                    min: 1 << 20,
+                    max: 64 << 20,
+                },
+                &["1MiB", "67108864"],
+                &["1048575", "65MiB"],
             ),
             (
                 Kind::Number { min: 1, max: 16 },
@@ -206,7 +223,10 @@ mod tests {
     #[test]
     fn the_types_of_a_file_are_those_of_its_keys() {
         let number = Kind::Number { min: 0, max: 9 };
-        let size = Kind::Size { min: 0 };
+        let size = Kind::Size {
+            min: 0,
+            max: NUMBER_MAX,
+        };
         let cases = [
             (Kind::Switch, "true", true),
             (Kind::Switch, "'true'", false),

@@ -8,9 +8,7 @@ use lfsfs_metadata::{Found, Metadata, MetadataError, Snapshot};
 use lfsfs_proto::convert::{ProtocolError, id, optional_id, optional_name, timestamp};
 use lfsfs_proto::status::{Fault, FaultKind};
 use lfsfs_proto::v1;
-use lfsfs_types::limits::{
-    CHUNK_LEN_DEFAULT, CHUNK_LEN_MAX, PAGE_ENTRIES_MAX, PIECE_LEN_MAX, PIECES_MAX,
-};
+use lfsfs_types::limits::{PAGE_ENTRIES_MAX, PIECE_LEN_MAX, PIECES_MAX};
 use lfsfs_types::{
     ContentId, Kind, ObjectPath, Piece, PieceList, ProjectName, SessionId, Sha256, Source,
     Timestamp, VersionId, VersionRef,
@@ -55,14 +53,19 @@ pub(super) async fn plan(
     }
     let checksum = checksum(&request.checksum)?;
     let version = version_id(&request.version_id)?;
-    let count = slot_count(request.size, request.chunk_size)?;
+    check_size(request.size)?;
+    let len = coordinator.chunk_len(request.chunk_size)?;
+    let count = match request.without_slots {
+        true => 0,
+        false => slot_count(request.size, len)?,
+    };
     let source = latest(&request.project)?;
     let project = coordinator
         .metadata(move |metadata| metadata.project(&source.project))
         .await?;
     let slots = match count {
         0 => Vec::new(),
-        count => coordinator.plan(&project, count, &[])?,
+        count => coordinator.plan(&project, count, len, &[])?,
     };
     let holder = Holder {
         connection,
@@ -105,22 +108,17 @@ fn version_id(bytes: &[u8]) -> Result<VersionId, Fault> {
     }
 }
 
-/// Returns how many chunks a file may need: what does not compress takes a little more room than
-/// it has bytes, so there is one slot to spare.
-fn slot_count(size: u64, chunk_size: u64) -> Result<usize, Fault> {
-    let chunk_size = match chunk_size {
-        0 => CHUNK_LEN_DEFAULT,
-        len if len <= CHUNK_LEN_MAX => len,
-        len => {
-            return Err(invalid(format!(
-                "chunk_size is wrong: no chunk has {len} bytes"
-            )));
-        }
-    };
+fn check_size(size: u64) -> Result<(), Fault> {
     if size > FILE_LEN_MAX {
         let text = format!("size is wrong: a file has at most {FILE_LEN_MAX} bytes");
         return Err(invalid(text));
     }
+    Ok(())
+}
+
+/// Returns how many chunks a file may need: what does not compress takes a little more room than
+/// it has bytes, so there is one slot to spare.
+fn slot_count(size: u64, chunk_size: u64) -> Result<usize, Fault> {
     let count = match size {
         0 => 0,
         size => size.div_ceil(chunk_size) + 1,

@@ -9,7 +9,7 @@ use lfsfs_proto::headers::Protocols;
 use lfsfs_proto::status::{Fault, FaultKind};
 use lfsfs_proto::v1::fs_server::Fs;
 use lfsfs_proto::v1::{self};
-use lfsfs_types::limits::{CHUNK_LEN_MAX, PIECES_MAX};
+use lfsfs_types::limits::PIECES_MAX;
 use lfsfs_types::{
     ContentId, DirId, NodeId, ObjectPath, Piece, PieceList, ProjectId, ProjectName, TagName,
     VersionId, VersionNumber,
@@ -67,7 +67,7 @@ impl FsService {
     }
 }
 
-fn project_message(project: &Project) -> v1::Project {
+fn project_message(project: &Project, chunk_len: u64) -> v1::Project {
     v1::Project {
         id: project.id.as_bytes().to_vec(),
         name: project.name.to_string(),
@@ -76,6 +76,7 @@ fn project_message(project: &Project) -> v1::Project {
         created: Some(project.created.into()),
         pack_patterns: project.settings.pack_patterns.clone(),
         replication: project.settings.replication,
+        chunk_size: chunk_len,
     }
 }
 
@@ -117,6 +118,7 @@ fn list_projects(
     metadata: &Metadata,
     mut after: Option<ProjectName>,
     limit: usize,
+    chunk_len: u64,
 ) -> Result<v1::ListProjectsResponse, MetadataError> {
     let mut answer = v1::ListProjectsResponse {
         projects: Vec::new(),
@@ -128,7 +130,7 @@ fn list_projects(
         let page = metadata.list_projects(after.as_ref(), count)?;
         answer.more = page.more;
         for project in page.items {
-            let message = project_message(&project);
+            let message = project_message(&project, chunk_len);
             len += message.encoded_len() + 8;
             if len > LISTING_LEN_MAX && !answer.projects.is_empty() {
                 answer.more = true;
@@ -266,7 +268,7 @@ impl Fs for FsService {
         let made = self
             .coordinator
             .metadata(move |metadata| metadata.new_project(&name, settings));
-        let project = Some(project_message(&made.await?));
+        let project = Some(project_message(&made.await?, self.coordinator.chunk_len));
         Ok(Response::new(v1::NewProjectResponse { project }))
     }
 
@@ -279,9 +281,10 @@ impl Fs for FsService {
             .then(|| project_name(&after))
             .transpose()?;
         let limit = page_len(limit, PROJECTS_PER_PAGE);
+        let chunk_len = self.coordinator.chunk_len;
         let page = self
             .coordinator
-            .metadata(move |metadata| list_projects(metadata, after, limit))
+            .metadata(move |metadata| list_projects(metadata, after, limit, chunk_len))
             .await?;
         Ok(Response::new(page))
     }
@@ -301,7 +304,7 @@ impl Fs for FsService {
             })
             .await?;
         Ok(Response::new(v1::InspectResponse {
-            project: Some(project_message(&project)),
+            project: Some(project_message(&project, self.coordinator.chunk_len)),
             head: head.as_ref().map(v1::Version::from),
             stored_bytes: Some(stored),
         }))
@@ -342,7 +345,7 @@ impl Fs for FsService {
         let cluster = self.coordinator.metadata.cluster_id();
         Ok(Response::new(v1::ResolveSourceResponse {
             cluster_id: cluster.as_bytes().to_vec(),
-            project: Some(project_message(&project)),
+            project: Some(project_message(&project, self.coordinator.chunk_len)),
             version: Some((&version).into()),
             root: Some((&root).into()),
         }))
@@ -508,19 +511,13 @@ impl Fs for FsService {
         if !(1..=SLOTS_MAX).contains(&request.count) {
             return Err(invalid(&format!("a plan has 1 to {SLOTS_MAX} slots")).into());
         }
-        if request.chunk_size > CHUNK_LEN_MAX {
-            let text = format!(
-                "chunk_size is wrong: no chunk has {} bytes",
-                request.chunk_size
-            );
-            return Err(invalid(&text).into());
-        }
+        let len = self.coordinator.chunk_len(request.chunk_size)?;
         let avoid =
             ids("avoid", &request.avoid, NodeId::from_slice).map_err(ProtocolError::into_fault)?;
         let id = project_id(&request.project_id)?;
         let found = self.coordinator.metadata(move |m| m.project_by_id(id));
         let count = request.count as usize;
-        let slots = self.coordinator.plan(&found.await?, count, &avoid)?;
+        let slots = self.coordinator.plan(&found.await?, count, len, &avoid)?;
         Ok(Response::new(v1::PlanUploadResponse { slots }))
     }
 

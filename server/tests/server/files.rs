@@ -212,6 +212,23 @@ async fn a_mode_is_what_the_client_says_and_0644_if_it_says_nothing() {
     server.stop().await;
 }
 
+/// `lfsfs put` stores the content before it plans: it wants no places, and a full cluster need have none.
+#[tokio::test]
+async fn a_plan_without_slots_has_no_limit_of_chunks() {
+    let (_dir, server, _project) = with_project().await;
+    let request = v1::UploadFileRequest {
+        project: "app".to_owned(),
+        path: b"file".to_vec(),
+        size: 15 << 40,
+        without_slots: true,
+        ..Default::default()
+    };
+    let plan = server.coordinator().upload_file(request).await.unwrap();
+    let plan = plan.into_inner();
+    assert_eq!((plan.slots.len(), plan.session_id.len()), (0, 16));
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn an_upload_that_is_planned_again_under_its_version_id_is_made_once() {
     let (_dir, server, _) = with_project().await;

@@ -8,7 +8,7 @@ use lfsfs_remote::{
     ChangedName, ChunkLocation, DiffEntry, Project, RemoteError, Resolved, Snapshot, StoredList,
 };
 use lfsfs_transfer::Frame;
-use lfsfs_types::limits::PIECES_MAX;
+use lfsfs_types::limits::{CHUNK_LEN_DEFAULT, CHUNK_LEN_MAX, CHUNK_LEN_MIN, PIECES_MAX};
 use lfsfs_types::{
     ClusterId, ContentId, ContentPlace, DirId, ObjectPath, ProjectId, ProjectName, Sha256,
     VersionId, VersionNumber,
@@ -39,7 +39,16 @@ pub(crate) fn project(message: v1::Project) -> Result<Project, RemoteError> {
         created: converted(required("created", message.created).checked()?)?,
         pack_patterns: message.pack_patterns,
         replication: message.replication,
+        chunk_len: chunk_len(message.chunk_size),
     })
+}
+
+/// Returns how long chunks should be: servers before version 0.1 do not tell.
+fn chunk_len(told: u64) -> u64 {
+    match told {
+        0 => CHUNK_LEN_DEFAULT,
+        told => told.clamp(CHUNK_LEN_MIN, CHUNK_LEN_MAX),
+    }
 }
 
 pub(super) fn take_resolved(

@@ -7,7 +7,7 @@ use lfsfs_proto::convert::{id, required};
 use lfsfs_proto::v1;
 use lfsfs_remote::RemoteError;
 use lfsfs_transfer::{Frame, Pace, SendWindow, cut_frames};
-use lfsfs_types::limits::{CHUNK_LEN_DEFAULT, FRAME_LEN_DEFAULT};
+use lfsfs_types::limits::FRAME_LEN_DEFAULT;
 use lfsfs_types::{ChunkId, NodeId, ProjectId, SessionId};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -19,8 +19,6 @@ use crate::fault::of_datanode;
 
 /// Frames that wait between the window and the wire.
 const FRAMES_QUEUED_MAX: usize = 4;
-/// Room for footer and trailer, so that a full chunk fits its slot.
-const SLOT_LEN: u64 = 2 * CHUNK_LEN_DEFAULT;
 
 /// A place for one chunk on a datanode, handed out by the coordinator.
 struct Slot {
@@ -51,7 +49,7 @@ pub(super) async fn send_chunk(
     let started = Instant::now();
     for _ in 0..SLOTS_TRIED {
         let avoid = connections.nodes.to_avoid();
-        let slot = plan(connections, project, &avoid).await?;
+        let slot = plan(connections, project, bytes.len() as u64, &avoid).await?;
         let node = slot.node;
         if let Some(failure) = failure.take_if(|_| avoid.contains(&node)) {
             return Err(failure);
@@ -142,12 +140,13 @@ fn of_stream(error: RemoteError, address: &str) -> RemoteError {
 async fn plan(
     connections: &Connections,
     project: ProjectId,
+    len: u64,
     avoid: &[NodeId],
 ) -> Result<Slot, RemoteError> {
     let request = v1::PlanUploadRequest {
         project_id: project.as_bytes().to_vec(),
         count: 1,
-        chunk_size: SLOT_LEN,
+        chunk_size: len,
         avoid: avoid.iter().map(|id| id.as_bytes().to_vec()).collect(),
     };
     let mut fs = connections.fs();

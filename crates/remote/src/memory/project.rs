@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+use lfsfs_types::limits::CHUNK_LEN_DEFAULT;
 use lfsfs_types::{
     ClusterId, DirId, Kind, Name, ObjectPath, Origin, ProjectId, ProjectName, Record, Timestamp,
     VersionCounts, VersionId, VersionNumber, VersionRecord, VersionRef,
@@ -157,6 +158,7 @@ impl MemoryProject {
                 created: Timestamp::default(),
                 pack_patterns: Vec::new(),
                 replication: 1,
+                chunk_len: CHUNK_LEN_DEFAULT,
             },
             version: version.record.clone(),
             root: version.root.clone(),

@@ -4,10 +4,10 @@ use std::io::{self, Cursor, Read, Seek as _, Write as _};
 use std::sync::Arc;
 
 use lfsfs_remote::memory::{MemoryRemote, MemoryTree};
-use lfsfs_remote::{RemoteRead as _, RemoteWrite as _};
+use lfsfs_remote::{Project, RemoteRead as _, RemoteWrite as _};
+use lfsfs_types::Source;
 use lfsfs_types::content::PlacedPiece;
 use lfsfs_types::limits::SMALL_CONTENT_LEN_MAX;
-use lfsfs_types::{ProjectId, Source};
 
 use super::*;
 use crate::{
@@ -48,7 +48,7 @@ impl Read for Pipe {
 /// A server with a project.
 struct World {
     remote: Arc<MemoryRemote>,
-    project: ProjectId,
+    project: Project,
 }
 
 impl World {
@@ -56,7 +56,7 @@ impl World {
         let remote = MemoryRemote::new();
         remote.serve("p", 1, &MemoryTree::new(), 1 << 20);
         let source = "p".parse::<Source>().unwrap();
-        let project = remote.resolve_source(&source).await.unwrap().project.id;
+        let project = remote.resolve_source(&source).await.unwrap().project;
         Self { remote, project }
     }
 
@@ -68,7 +68,7 @@ impl World {
         let progress = Arc::new(Progress::default());
         let counted = Arc::clone(&progress);
         let remote = Arc::clone(&self.remote);
-        let sender = ContentSender::new(remote, self.project, SendMode::Send, progress);
+        let sender = ContentSender::new(remote, &self.project, SendMode::Send, progress);
         let sent = tokio::task::spawn_blocking(move || {
             let content = read(&sender);
             let bytes = content.bytes.clone();
@@ -82,7 +82,7 @@ impl World {
     }
 
     async fn lacks(&self, content: ContentId) -> bool {
-        let missing = self.remote.find_missing(self.project, &[content]).await;
+        let missing = self.remote.find_missing(self.project.id, &[content]).await;
         !missing.unwrap().is_empty()
     }
 

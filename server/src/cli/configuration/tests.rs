@@ -94,6 +94,7 @@ fn each_value_reaches_the_server() {
         "--repair-after=9",
         "--repair-rate=1MiB",
         "--rebalance-above=11",
+        "--chunk-size=16MiB",
     ];
     let mut flags: Vec<_> = words
         .iter()
@@ -120,6 +121,7 @@ fn each_value_reaches_the_server() {
                 repair_after: Duration::from_secs(9),
                 repair_rate: 1 << 20,
                 rebalance_above: 11,
+                chunk_size: 16 << 20,
                 zone: "rack-1".to_owned(),
                 capacity: 1 << 40,
                 scrub_period: Duration::from_secs(5),
