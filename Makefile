@@ -15,7 +15,7 @@ SHARE    = $(RELEASE)/share
 # dependencies, and cargo would compile those a second time.
 PACKAGES = -p lfsfs-cli -p lfsfs-server -p lfsfs-benches
 
-.PHONY: help build programs setup demo demo-cluster test check deny bench soak install
+.PHONY: help build programs setup demo demo-cluster test check deny bench soak fuzz install
 
 help:
 	@echo 'make build             the programs, optimised, with completions and manual pages'
@@ -24,7 +24,8 @@ help:
 	@echo 'make demo-cluster      kill two of five datanodes while a mount is read; watch repair'
 	@echo 'make test              all tests that end within minutes'
 	@echo 'make check             format, lints, layers, documentation'
-	@echo 'make soak              the long tests'
+	@echo 'make soak              the long tests, and fuzz'
+	@echo 'make fuzz              each fuzz target for a minute (FUZZ_SECONDS)'
 	@echo 'make bench             figures beside ext4, tar and zstd'
 	@echo 'make setup             what all of these need on this machine'
 
@@ -60,6 +61,12 @@ test: setup
 soak: setup
 	$(CARGO) build --locked --release --workspace --bins --tests
 	LFSFS_TEST_PROGRAMS=built $(CARGO) test --locked --release --workspace -- --ignored
+	@$(MAKE) --no-print-directory fuzz
+
+# Each fuzz target for FUZZ_SECONDS, 60 if that is not set.
+fuzz:
+	@.ci/setup fuzz
+	@CARGO='$(CARGO)' tests/fuzz/run
 
 bench: setup programs
 	$(RELEASE)/bench
