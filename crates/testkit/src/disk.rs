@@ -137,6 +137,22 @@ impl LoopDisk {
         self.attach()
     }
 
+    /// Unmounts, which needs all files closed, and mounts again with a disk of which only the first `bytes` can
+    /// be read: what lies behind them fails with EIO.
+    ///
+    /// # Errors
+    /// Fails where files are open, or where the filesystem itself lies behind that.
+    pub fn remount_with_bad_end(&mut self, bytes: u64) -> anyhow::Result<()> {
+        unmount(self.path(), UnmountFlags::empty()).context("unmount; is a file open?")?;
+        self.device = None;
+        let image = File::options().write(true).open(self.image());
+        let image = image.context("open the image")?;
+        let len = image.metadata()?.len();
+        // The device keeps its size: it is attached before the image loses its end.
+        self.attach()?;
+        image.set_len(bytes.min(len)).context("cut the image")
+    }
+
     fn image(&self) -> PathBuf {
         self.dir.path().join("image")
     }
