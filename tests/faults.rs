@@ -2,6 +2,8 @@
 
 #[path = "faults/away.rs"]
 mod away;
+#[path = "faults/bad_disk.rs"]
+mod bad_disk;
 #[path = "faults/chaos.rs"]
 mod chaos;
 #[path = "faults/chunks.rs"]
@@ -34,6 +36,8 @@ mod server;
 mod server_killed;
 #[path = "faults/service.rs"]
 mod service;
+#[path = "faults/steps.rs"]
+mod steps;
 #[path = "faults/support.rs"]
 mod support;
 #[path = "faults/versions.rs"]

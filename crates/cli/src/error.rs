@@ -185,6 +185,9 @@ impl From<RemoteError> for CommandError {
             }
             RemoteError::Corrupt(_) => Self::failed(text)
                 .hint("on the server's machine, stop lfsfsd and run: lfsfsd check --data DIR"),
+            RemoteError::SessionLost(_) => {
+                Self::failed(text).hint("run it again: what it stored is not sent a second time")
+            }
             RemoteError::NoServer { .. }
             | RemoteError::NoDataNode { .. }
             | RemoteError::Deadline { .. }

@@ -56,8 +56,8 @@ pub(crate) fn from_fault(address: &str, fault: Fault) -> RemoteError {
         | FaultKind::VersionNotFound
         | FaultKind::PathNotFound
         | FaultKind::ContentNotFound
-        | FaultKind::ChunkNotFound
-        | FaultKind::SessionNotFound => RemoteError::NotFound(message),
+        | FaultKind::ChunkNotFound => RemoteError::NotFound(message),
+        FaultKind::SessionNotFound => RemoteError::SessionLost(message),
         FaultKind::AlreadyExists => RemoteError::AlreadyExists(message),
         FaultKind::Conflict => RemoteError::Conflict {
             message,

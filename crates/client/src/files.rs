@@ -91,7 +91,7 @@ impl Files {
         let session = self.plan(file, version).await?;
         match self.confirm(session, file, version).await {
             // A coordinator that was started anew has forgotten the plan.
-            Err(error) if error.is_not_found() => {
+            Err(RemoteError::SessionLost(_)) => {
                 let session = self.plan(file, version).await?;
                 self.confirm(session, file, version).await
             }

@@ -68,6 +68,10 @@ pub enum RemoteError {
     /// There is no such project, version, path, tag, content or chunk.
     #[error("{0}")]
     NotFound(String),
+    /// The session of the call is over: the server was started again since, or gave its place to others. What
+    /// the session belonged to begins anew.
+    #[error("{0}")]
+    SessionLost(String),
     /// There is one already.
     #[error("{0}")]
     AlreadyExists(String),
@@ -110,6 +114,12 @@ impl RemoteError {
                 | Self::Silent { .. }
                 | Self::Unavailable { .. }
         )
+    }
+
+    /// Returns true if the operation that the call is a part of may succeed when it begins anew.
+    #[must_use]
+    pub fn may_begin_anew(&self) -> bool {
+        self.is_retryable() || matches!(self, Self::SessionLost(_))
     }
 
     /// Returns true if no server has said anything to the call.

@@ -403,7 +403,7 @@ impl RemoteWrite for MemoryRemote {
         self.enter(Call::Commit).await?;
         let changes: Vec<Change> = changes.collect().await;
         let opened = self.sessions().remove(&session);
-        let unknown = || RemoteError::NotFound("the commit session is unknown".to_owned());
+        let unknown = || RemoteError::SessionLost("the commit session is unknown".to_owned());
         opened.ok_or_else(unknown)?;
         let mut served = self.served();
         served.project_mut(params.project)?.commit(params, changes)

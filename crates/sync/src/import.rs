@@ -136,7 +136,7 @@ impl Import {
         loop {
             match self.run_once(id, &mut walked).await {
                 Err(ImportError::Remote(error))
-                    if error.is_retryable() && tries.pause(&error).await =>
+                    if error.may_begin_anew() && tries.pause(&error).await =>
                 {
                     self.progress.begin_anew();
                 }

@@ -19,6 +19,7 @@ use std::time::Duration;
 use anyhow::Context;
 use rustix::net::{self, AddressFamily, SocketType};
 
+pub use state::Hold;
 use state::{Generation, State};
 
 /// Which way bytes pass.
@@ -122,7 +123,21 @@ impl Proxy {
             .switch(|switches| switches.flip = Some(state::Flip { direction, at, bit }));
     }
 
-    /// Ends cut, stall, silence, delay and throttling, and forgets a flip that was not done.
+    /// Holds back the call that is made after `after` further ones, or its answer, and all that follows, until
+    /// [`restore`](Self::restore). Calls are counted over all connections from now.
+    pub fn hold_call(&self, after: u64, hold: Hold) {
+        let at = self.counters().calls + after;
+        self.state
+            .switch(|switches| switches.hold = Some(state::HoldAt { hold, at }));
+    }
+
+    /// Returns whether something is held back: by a stall, a silence, or a call that was to be held.
+    #[must_use]
+    pub fn is_holding(&self) -> bool {
+        self.state.is_holding()
+    }
+
+    /// Ends cut, stall, silence, delay and throttling, and forgets what was to be held or flipped.
     ///
     /// # Errors
     /// Fails where the port cannot be listened on again.

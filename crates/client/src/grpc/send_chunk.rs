@@ -129,7 +129,7 @@ async fn send_to(
 /// started anew between the announcement and the stream.
 fn of_stream(error: RemoteError, address: &str) -> RemoteError {
     match error {
-        RemoteError::NotFound(reason) => RemoteError::Unavailable {
+        RemoteError::SessionLost(reason) => RemoteError::Unavailable {
             address: address.to_owned(),
             reason,
         },

@@ -86,6 +86,8 @@ impl Writer {
         self.state.wait_until(block.due, direction, generation)?;
         if direction == Direction::Up {
             self.state.calls_made(self.calls.count(&block.bytes));
+            // One of these calls may be the first that is held back.
+            self.state.wait_until(block.due, direction, generation)?;
         }
         let mut rest = &mut block.bytes[..];
         while !rest.is_empty() {

@@ -18,6 +18,7 @@ pub(super) struct Switches {
     pub(super) delay: Duration,
     pub(super) bytes_per_second: Option<u64>,
     pub(super) flip: Option<Flip>,
+    pub(super) hold: Option<HoldAt>,
 }
 
 /// One bit to be flipped when the counter of its direction reaches `at`.
@@ -28,7 +29,30 @@ pub(super) struct Flip {
     pub(super) bit: u8,
 }
 
+/// What is held back from one call on, and whatever follows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hold {
+    /// The call does not arrive.
+    Call,
+    /// It arrives, and its answer does not.
+    Answer,
+}
+
+/// A hold that begins when the counter of calls gets above `at`.
+#[derive(Debug)]
+pub(super) struct HoldAt {
+    pub(super) hold: Hold,
+    pub(super) at: u64,
+}
+
 impl Switches {
+    fn hold(&mut self, hold: Hold) {
+        match hold {
+            Hold::Call => self.stalled = true,
+            Hold::Answer => self.silent = true,
+        }
+    }
+
     fn holds(&self, direction: Direction) -> bool {
         self.stalled || (self.silent && direction == Direction::Down)
     }
@@ -103,7 +127,18 @@ impl State {
     }
 
     pub(super) fn calls_made(&self, calls: u64) {
-        self.lock().counters.calls += calls;
+        let mut inner = self.lock();
+        inner.counters.calls += calls;
+        let count = inner.counters.calls;
+        let hold = inner.switches.hold.take_if(|hold| hold.at < count);
+        if let Some(HoldAt { hold, .. }) = hold {
+            inner.switches.hold(hold);
+        }
+    }
+
+    pub(super) fn is_holding(&self) -> bool {
+        let switches = &self.lock().switches;
+        switches.stalled || switches.silent
     }
 
     /// Waits until `time` has come and nothing holds this direction.

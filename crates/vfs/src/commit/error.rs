@@ -97,7 +97,7 @@ impl CommitError {
     pub(super) fn passing(&self) -> Option<&RemoteError> {
         match self {
             Self::Remote(error) | Self::AnswerLost { source: error } => {
-                error.is_retryable().then_some(error)
+                error.may_begin_anew().then_some(error)
             }
             _ => None,
         }
