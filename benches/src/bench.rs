@@ -4,9 +4,11 @@
 //! lie, and runs its rounds one side after the other. docs/benchmarks.md says what each row is.
 
 mod append;
+mod chunks;
 mod cluster;
 mod cold;
 mod commit;
+mod copies;
 mod edit;
 mod engine;
 mod import;
