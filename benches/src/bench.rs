@@ -1,14 +1,19 @@
-//! The benchmark: eleven rows, both sides of each measured in one run.
+//! The benchmark: twelve rows, both sides of each measured in one run.
 //!
 //! Each row gets a fresh ext4 in a preallocated loop image with direct I/O, on which both sides
 //! lie, and runs its rounds one side after the other. docs/benchmarks.md says what each row is.
 
 mod append;
+mod chunks;
 mod cluster;
 mod cold;
 mod commit;
+mod coordinator;
+mod coordinator_calls;
+mod copies;
 mod edit;
 mod engine;
+mod filled;
 mod import;
 mod line;
 mod load;
@@ -53,7 +58,10 @@ pub struct Options {
     /// Bytes in the file of row e
     #[arg(long, default_value_t = 1_000_000_000)]
     file_bytes: u64,
-    /// Seconds for which clients work at a point of the rows i and j
+    /// Chunks in the largest metadata of row l; ten million take 10 GB of disk
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(coordinator::CHUNKS_MIN..))]
+    chunks: u64,
+    /// Seconds for which clients work at a point of the rows i, j and l
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
     /// The rows to measure
@@ -90,10 +98,12 @@ pub enum Row {
     J,
     /// Chunks from a cluster, against TCP; copies, against one; copies that are made again
     K,
+    /// Calls a second and start of a coordinator among many chunks, against few
+    L,
 }
 
 impl Row {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::A,
         Self::B,
         Self::C,
@@ -105,16 +115,17 @@ impl Row {
         Self::I,
         Self::J,
         Self::K,
+        Self::L,
     ];
 
     /// Whether it is about the tree that can be chosen.
     const fn has_tree(self) -> bool {
-        !matches!(self, Self::E | Self::F | Self::I)
+        !matches!(self, Self::E | Self::F | Self::I | Self::L)
     }
 
     /// Whether a small disk is enough for it.
     const fn writes_little(self) -> bool {
-        matches!(self, Self::I | Self::J)
+        matches!(self, Self::I | Self::J | Self::L)
     }
 }
 
@@ -132,6 +143,7 @@ impl std::fmt::Display for Row {
             Self::I => "i",
             Self::J => "j",
             Self::K => "k",
+            Self::L => "l",
         })
     }
 }
@@ -191,6 +203,7 @@ fn measure(setting: &Setting, row: Row) -> anyhow::Result<Vec<Line>> {
         Row::I => small_commits::measure(setting),
         Row::J => mixed::measure(setting),
         Row::K => cluster::measure(setting),
+        Row::L => coordinator::measure(setting),
     };
     lines.with_context(|| format!("row {row}"))
 }

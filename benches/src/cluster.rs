@@ -1,21 +1,34 @@
 //! A coordinator and datanodes of our own, below one scratch directory.
 
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use lfsfs_testkit::chunks;
 use lfsfs_testkit::process::Program;
+use lfsfs_testkit::proxy::{Proxy, reserve_port};
 use serde_json::Value;
 
-use crate::command;
 use crate::instance::{Instance, Programs};
+use crate::{command, interrupt};
 
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 const ZONES: usize = 3;
+/// How long a cluster may take to make all copies.
+const WHOLE_MAX: Duration = Duration::from_secs(300);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+
+/// What all others reach a datanode through, as long as it is kept.
+pub(crate) struct Link {
+    pub(crate) proxy: Proxy,
+    /// Keeps the port of the datanode from other processes.
+    _port: OwnedFd,
+}
 
 /// A coordinator, its datanodes and the places of its clients.
 pub(crate) struct Cluster {
@@ -48,8 +61,21 @@ impl Cluster {
     }
 
     pub(crate) fn start_node(&mut self, number: usize) -> anyhow::Result<()> {
+        self.start_node_with(number, &["--listen", "127.0.0.1:0"])
+    }
+
+    /// Starts a datanode that tells all others the address of a proxy instead of its own.
+    pub(crate) fn start_node_behind_proxy(&mut self, number: usize) -> anyhow::Result<Link> {
+        let (port, listen) = reserve_port()?;
+        let proxy = Proxy::start(listen)?;
+        let (listen, advertise) = (listen.to_string(), proxy.address().to_string());
+        self.start_node_with(number, &["--listen", &listen, "--advertise", &advertise])?;
+        Ok(Link { proxy, _port: port })
+    }
+
+    fn start_node_with(&mut self, number: usize, arguments: &[&str]) -> anyhow::Result<()> {
         let mut command = Command::new(&self.programs.lfsfsd);
-        command.args(["datanode", "--listen", "127.0.0.1:0"]);
+        command.arg("datanode").args(arguments);
         command.args(["--coordinator", self.coordinator.address()]);
         command
             .arg("--zone")
@@ -99,5 +125,27 @@ impl Cluster {
         let mut command = self.coordinator.lfsfs();
         let ran = command::run(command.args(["cluster", "status", "--json"]))?;
         serde_json::from_slice(&ran.stdout).context("understand the status")
+    }
+
+    /// Waits until each chunk has all of its copies. Returns when it was asked for that.
+    pub(crate) fn wait_until_whole(&self) -> anyhow::Result<Instant> {
+        self.wait_until(|status| {
+            let keys = ["waiting", "repairing", "under_replicated"];
+            status["scanning"] == false && keys.into_iter().all(|key| status[key] == 0)
+        })
+    }
+
+    /// Waits until the status is as it should be. Returns when it was asked for.
+    pub(crate) fn wait_until(&self, is_so: impl Fn(&Value) -> bool) -> anyhow::Result<Instant> {
+        let started = Instant::now();
+        loop {
+            interrupt::check()?;
+            let asked = Instant::now();
+            if is_so(&self.status()?) {
+                return Ok(asked);
+            }
+            ensure!(started.elapsed() < WHOLE_MAX, "the cluster is not whole");
+            thread::sleep(POLL_INTERVAL);
+        }
     }
 }

@@ -10,7 +10,8 @@ use lfsfs_testkit::process::Program;
 use crate::command::{self, Ran};
 use crate::processes;
 
-const START_TIMEOUT: Duration = Duration::from_secs(20);
+/// A store of many gigabytes is looked through after a kill.
+const START_TIMEOUT: Duration = Duration::from_secs(300);
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long the daemon of a mount may take to end after that is gone.
 const CLIENTS_END_TIMEOUT: Duration = Duration::from_secs(5);
@@ -135,6 +136,16 @@ impl Instance {
         let mut command = Command::new(&self.programs.lfsfsd);
         command.args(["stats", "--json", "--server", &self.address]);
         Ok(command::run(&mut command)?.stdout)
+    }
+
+    /// Returns everything that the server has written so far.
+    pub(crate) fn output(&self) -> String {
+        self.server.output()
+    }
+
+    /// Ends the server with SIGKILL.
+    pub(crate) fn kill(mut self) -> anyhow::Result<()> {
+        self.server.kill().map(drop).context("kill the server")
     }
 
     /// Stops the server as an administrator does; it must end well.

@@ -1,4 +1,5 @@
-//! Row k: a cluster of datanodes: how fast chunks come from it, what copies cost, how fast they are made again.
+//! Row k: a cluster of datanodes: how fast chunks come from it and go to it, what copies cost, how fast they are made
+//! again, and what one datanode costs that is dead or slow.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -9,20 +10,16 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use bytes::Bytes;
 use lfsfs_remote::{ChunkLocation, Remote};
-use lfsfs_types::chunk::{BuiltChunk, ChunkBuilder};
-use lfsfs_types::{Content, ContentId, ProjectId};
-use rand::rngs::SmallRng;
-use rand::{RngExt as _, SeedableRng as _};
 use sha2::{Digest as _, Sha256};
 use tokio::task::JoinSet;
 
 use super::Row;
+use super::chunks::{AT_ONCE, SmallChunks, make, store};
+use super::copies::{Copies, Slow};
 use super::line::{Bar, Line, Unit};
 use super::load::{connect, newest, runtime};
-use super::setting::{PROJECT, SOURCE, Setting};
-use crate::cluster::Cluster;
+use super::setting::{PROJECT, Setting};
 use crate::sizes::to_float;
-use crate::{command, interrupt};
 
 /// As fast as three fifths of what a socket gives.
 const BAR: Bar = Bar::Ratio {
@@ -33,79 +30,48 @@ const NODES: usize = 3;
 /// Chunks that are read, 512 MiB together.
 const READ: usize = 64;
 const CHUNK_LEN: usize = 8 << 20;
-const CONTENT_LEN: usize = 1 << 20;
-const AT_ONCE: usize = 8;
 /// Two of three datanodes have each of these; one that is lost has had a thousand.
 const REPAIRED: usize = 1_500;
 const REPAIRED_LEN: usize = 256 << 10;
 const FRAME_LEN: usize = 256 << 10;
 const REPAIR_AFTER: &str = "5";
-const REPAIR_MAX: Duration = Duration::from_secs(300);
-const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 pub(super) fn measure(setting: &Setting) -> anyhow::Result<Vec<Line>> {
     let seconds = |what: &str, bar| Line::new(Row::K, what, Unit::Seconds, bar);
+    let rate = |what: &str| Line::new(Row::K, what, Unit::PerSecond, Bar::None);
     let mut one = seconds("512 MiB of chunks / TCP, SHA-256", BAR);
     let mut eight = seconds("  8 at once", BAR);
+    let mut small = rate("chunks of 64 KiB stored, 3 copies / 1");
     let mut import = seconds("import, 3 copies / 1", Bar::None);
+    let mut import_slow = seconds("  a datanode slow / none", Bar::None);
     let mut export = seconds("export, a datanode dead / all there", Bar::None);
+    let mut export_slow = seconds("  a datanode slow / none", Bar::None);
     let mut repair = seconds("1,000 chunks of 256 KiB copied again", Bar::None);
-    let mut rate = Line::new(Row::K, "  chunks a second", Unit::PerSecond, Bar::None);
+    let mut repair_rate = rate("  chunks a second");
     setting.rounds(|_| {
         let streams = streams(setting)?;
         one.push(streams.tcp.as_secs_f64(), streams.chunks.as_secs_f64());
         eight.push(streams.tcp_8.as_secs_f64(), streams.chunks_8.as_secs_f64());
-        let copies = copies(setting)?;
+        let stored = SmallChunks::measure(setting, NODES)?;
+        small.push(stored.copies_1, stored.copies_3);
+        let copies = Copies::measure(setting, NODES)?;
         import.push(copies.import_1.as_secs_f64(), copies.import_3.as_secs_f64());
         export.push(
             copies.export.as_secs_f64(),
             copies.export_dead.as_secs_f64(),
         );
+        let Slow { healthy, slow } = Slow::measure(setting, NODES)?;
+        import_slow.push(healthy.import.as_secs_f64(), slow.import.as_secs_f64());
+        export_slow.push(healthy.export.as_secs_f64(), slow.export.as_secs_f64());
         let repaired = repaired(setting)?;
         repair.push_ours(repaired.took.as_secs_f64());
-        rate.push_ours(repaired.chunks / repaired.took.as_secs_f64());
+        repair_rate.push_ours(repaired.chunks / repaired.took.as_secs_f64());
         Ok(())
     })?;
-    Ok(vec![one, eight, import, export, repair, rate])
-}
-
-/// Makes a chunk of contents that do not compress.
-fn chunk(random: &mut SmallRng, len: usize) -> anyhow::Result<(BuiltChunk, ContentId)> {
-    let mut builder = ChunkBuilder::new(len as u64);
-    let mut first = None;
-    for _ in 0..len.div_ceil(CONTENT_LEN) {
-        let bytes: Vec<u8> = (0..len.min(CONTENT_LEN)).map(|_| random.random()).collect();
-        let id = Content::of_bytes(&bytes).id;
-        builder.add(id, &bytes)?;
-        first.get_or_insert(id);
-    }
-    Ok((builder.finish(), first.context("a content")?))
-}
-
-/// Stores new chunks in the cluster, several at once. Returns them, with a content of each.
-async fn store(
-    remote: &Arc<dyn Remote>,
-    project: ProjectId,
-    count: usize,
-    len: usize,
-) -> anyhow::Result<Vec<(Bytes, ContentId)>> {
-    let mut random = SmallRng::seed_from_u64(len as u64);
-    let (mut stored, mut running) = (Vec::new(), JoinSet::new());
-    for _ in 0..count {
-        interrupt::check()?;
-        let (chunk, content) = chunk(&mut random, len)?;
-        let bytes = Bytes::from(chunk.bytes);
-        stored.push((bytes.clone(), content));
-        let remote = Arc::clone(remote);
-        running.spawn(async move { remote.store_chunk(project, chunk.id, bytes).await });
-        if running.len() >= AT_ONCE {
-            running.join_next().await.context("an upload")???;
-        }
-    }
-    while let Some(ended) = running.join_next().await {
-        ended??;
-    }
-    Ok(stored)
+    let imports = [import, import_slow];
+    let exports = [export, export_slow];
+    let lines = [one, eight, small].into_iter().chain(imports);
+    Ok(lines.chain(exports).chain([repair, repair_rate]).collect())
 }
 
 /// How long the same bytes took in four ways.
@@ -122,15 +88,16 @@ fn streams(setting: &Setting) -> anyhow::Result<Streams> {
     let measured = runtime()?.block_on(async {
         let remote = connect(&address)?;
         let project = newest(&*remote, PROJECT).await?.project.id;
-        let stored = store(&remote, project, READ, CHUNK_LEN).await?;
-        let contents: Vec<_> = stored.iter().map(|(_, content)| *content).collect();
+        let stored = make(READ, CHUNK_LEN)?;
+        store(&remote, project, &stored).await?;
+        let contents: Vec<_> = stored.iter().map(|chunk| chunk.content).collect();
         let resolved = remote.resolve(project, &contents).await?;
         let chunks: Vec<_> = resolved.chunks.into_values().collect();
         ensure!(chunks.len() == READ, "{} chunks are found", chunks.len());
         let bytes = Arc::new(
             stored
                 .into_iter()
-                .map(|(bytes, _)| bytes)
+                .map(|chunk| chunk.bytes)
                 .collect::<Vec<_>>(),
         );
         Ok(Streams {
@@ -220,45 +187,6 @@ fn receive(address: SocketAddr) -> anyhow::Result<usize> {
     Ok(received)
 }
 
-/// What copies cost.
-struct Copies {
-    import_1: Duration,
-    import_3: Duration,
-    export: Duration,
-    export_dead: Duration,
-}
-
-fn copies(setting: &Setting) -> anyhow::Result<Copies> {
-    let single = setting.start_cluster("single", 1, &["--replication", "1"])?;
-    let import_1 = single.coordinator.import(&setting.tree(), PROJECT)?.wall;
-    drop(single);
-    setting.remove("single")?;
-    let mut cluster = setting.start_cluster("cluster", NODES, &[])?;
-    let import_3 = cluster.coordinator.import(&setting.tree(), PROJECT)?.wall;
-    // The third copy of the last chunks is made behind the answer.
-    wait_until_whole(&cluster)?;
-    let export = export(setting, &cluster)?;
-    cluster.kill_node(0)?;
-    let export_dead = self::export(setting, &cluster)?;
-    drop(cluster);
-    setting.remove("cluster")?;
-    Ok(Copies {
-        import_1,
-        import_3,
-        export,
-        export_dead,
-    })
-}
-
-fn export(setting: &Setting, cluster: &Cluster) -> anyhow::Result<Duration> {
-    setting.drop_caches()?;
-    let mut command = cluster.coordinator.lfsfs();
-    command.args(["export", SOURCE]).arg(setting.place("out"));
-    let ran = command::run(&mut command)?;
-    setting.remove("out")?;
-    Ok(ran.wall)
-}
-
 /// How long it took to make copies again.
 struct Repaired {
     took: Duration,
@@ -272,16 +200,12 @@ fn repaired(setting: &Setting) -> anyhow::Result<Repaired> {
     runtime()?.block_on(async {
         let remote = connect(&address)?;
         let project = newest(&*remote, PROJECT).await?.project.id;
-        store(&remote, project, REPAIRED, REPAIRED_LEN)
-            .await
-            .map(drop)
+        store(&remote, project, &make(REPAIRED, REPAIRED_LEN)?).await
     })?;
-    wait_until_whole(&cluster)?;
+    cluster.wait_until_whole()?;
     cluster.kill_node(0)?;
-    let begun = wait(&cluster, |status| {
-        status["waiting"] != 0 || status["repairing"] != 0
-    })?;
-    let ended = wait_until_whole(&cluster)?;
+    let begun = cluster.wait_until(|status| status["waiting"] != 0 || status["repairing"] != 0)?;
+    let ended = cluster.wait_until_whole()?;
     let copied = cluster.status()?["copied"].as_u64().context("a number")?;
     drop(cluster);
     setting.remove("cluster")?;
@@ -289,24 +213,4 @@ fn repaired(setting: &Setting) -> anyhow::Result<Repaired> {
         took: ended.saturating_duration_since(begun),
         chunks: to_float(copied),
     })
-}
-
-fn wait_until_whole(cluster: &Cluster) -> anyhow::Result<Instant> {
-    wait(cluster, |status| {
-        let keys = ["waiting", "repairing", "under_replicated"];
-        status["scanning"] == false && keys.into_iter().all(|key| status[key] == 0)
-    })
-}
-
-fn wait(cluster: &Cluster, is_so: impl Fn(&serde_json::Value) -> bool) -> anyhow::Result<Instant> {
-    let started = Instant::now();
-    loop {
-        interrupt::check()?;
-        let asked = Instant::now();
-        if is_so(&cluster.status()?) {
-            return Ok(asked);
-        }
-        ensure!(started.elapsed() < REPAIR_MAX, "the cluster is not whole");
-        thread::sleep(POLL_INTERVAL);
-    }
 }

@@ -23,6 +23,8 @@ pub(super) const SOURCE: &str = "bench@v1";
 const DISK_BYTES_MIN: f64 = 8e9;
 /// For a row that stores a tree once at most.
 const SMALL_DISK_BYTES_MIN: f64 = 2e9;
+/// A row of each chunk, of its contents and of its datanode, and what a store takes beside them.
+const DISK_BYTES_PER_CHUNK: u64 = 900;
 /// The tree, its archive, an unpacked copy, what the server keeps, a cache, and room to spare.
 const DISK_BYTES_PER_TREE_BYTE: f64 = 8.0;
 
@@ -42,6 +44,7 @@ impl Setting {
         let bytes = given.unwrap_or_default() * DISK_BYTES_PER_TREE_BYTE;
         let bytes_min = if row.writes_little() {
             SMALL_DISK_BYTES_MIN
+                + sizes::to_float(chunks_on_disk(options, row) * DISK_BYTES_PER_CHUNK)
         } else {
             DISK_BYTES_MIN
         };
@@ -92,6 +95,11 @@ impl Setting {
         self.options.file_bytes
     }
 
+    /// Chunks in the largest metadata of row l.
+    pub(super) fn chunks(&self) -> u64 {
+        self.options.chunks
+    }
+
     /// For how long clients work at one point.
     pub(super) fn point_time(&self) -> Duration {
         Duration::from_secs(self.options.seconds)
@@ -102,6 +110,15 @@ impl Setting {
         let instance = Instance::start(&self.programs, &self.place(name))?;
         instance.new_project(PROJECT)?;
         Ok(instance)
+    }
+
+    /// Starts a coordinator with its data in the place `name`, where another one may have left some.
+    pub(super) fn start_coordinator(
+        &self,
+        name: &str,
+        arguments: &[&str],
+    ) -> anyhow::Result<Instance> {
+        Instance::start_role("coordinator", &self.programs, &self.place(name), arguments)
     }
 
     /// Starts a cluster with its data in the place `name`, and one project.
@@ -166,6 +183,14 @@ impl Setting {
     pub(super) fn drop_caches(&self) -> anyhow::Result<()> {
         self.settle()?;
         fs::write("/proc/sys/vm/drop_caches", "3").context("drop the page cache")
+    }
+}
+
+/// Returns how many chunks the metadata of all sizes have together, about.
+fn chunks_on_disk(options: &Options, row: Row) -> u64 {
+    match row {
+        Row::L => options.chunks + options.chunks / 8,
+        _ => 0,
     }
 }
 
