@@ -40,7 +40,7 @@ pub(super) fn measure(setting: &Setting) -> anyhow::Result<Vec<Line>> {
     let seconds = |what: &str, bar| Line::new(Row::K, what, Unit::Seconds, bar);
     let rate = |what: &str| Line::new(Row::K, what, Unit::PerSecond, Bar::None);
     let mut one = seconds("512 MiB of chunks / TCP, SHA-256", BAR);
-    let mut eight = seconds("  8 at once", BAR);
+    let mut eight = seconds("  8 at once", Bar::None);
     let mut small = rate("chunks of 64 KiB stored, 3 copies / 1");
     let mut import = seconds("import, 3 copies / 1", Bar::None);
     let mut import_slow = seconds("  a datanode slow / none", Bar::None);

@@ -28,6 +28,8 @@ use crate::seen::SeenNodes;
 const MESSAGE_LEN_MAX: usize = 16 * 1024 * 1024;
 const STREAM_WINDOW_LEN: u32 = 4 * 1024 * 1024;
 const CONNECTION_WINDOW_LEN: u32 = 16 * 1024 * 1024;
+/// A frame of a chunk comes in one frame of HTTP/2: in many small ones it is put together by copying.
+const HTTP_FRAME_LEN: u32 = 1024 * 1024;
 /// How long a call waits before it is asked whether the server is there.
 const PING_DELAY: Duration = Duration::from_secs(1);
 
@@ -244,6 +246,7 @@ fn channel(address: &str, connect_timeout: Duration) -> Result<Channel, RemoteEr
         .tcp_nodelay(true)
         .initial_stream_window_size(STREAM_WINDOW_LEN)
         .initial_connection_window_size(CONNECTION_WINDOW_LEN)
+        .max_frame_size(HTTP_FRAME_LEN)
         .http2_keep_alive_interval(Duration::from_secs(10))
         .keep_alive_timeout(Duration::from_secs(10))
         .connect_lazy())

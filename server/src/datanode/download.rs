@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use futures::stream::{self, StreamExt as _};
 use lfsfs_chunk_store::{ChunkReader, ChunkStoreError};
 use lfsfs_proto::convert::{ProtocolError, id, required};
 use lfsfs_proto::status::{Fault, FaultKind};
@@ -15,8 +16,12 @@ use lfsfs_types::{ChunkId, SessionId};
 use super::truth::is_loss;
 use super::{DataNode, frames};
 use crate::blocking::{IntoFault as _, blocking};
+use crate::budget::Held;
 use crate::ids::random_id;
 use crate::streams::Sink;
+
+/// Frames of one download that are read and hashed at the same time.
+const FRAMES_AHEAD: usize = 2;
 
 /// Opens a chunk for reading.
 pub(super) async fn prepare(
@@ -73,29 +78,50 @@ impl Download {
     pub(super) async fn send(self, sink: Sink<v1::ChunkFrame>) -> Result<(), Fault> {
         let counters = &self.node.counters;
         let _sending = counters.downloads.begin();
-        let mut offset = self.range.start;
-        while offset < self.range.end {
-            let end = self.range.end.min(offset + self.frame_len);
-            let is_final = end == self.range.end;
-            let reader = Arc::clone(&self.reader);
-            // Twice: as it is read, and as it is encoded.
-            let len = usize::try_from(end - offset).unwrap_or(FRAME_LEN_MAX);
-            let held = sink.reserve(2 * len).await?;
-            // Reading and hashing in one go: both are too long for a thread that serves others.
-            let frame = blocking(move || {
-                let data = reader.read(offset..end)?;
-                Ok::<_, ChunkStoreError>(Frame::new(offset, data, is_final))
-            });
-            let frame = frame.await;
-            if frame.as_ref().is_err_and(is_loss) {
-                self.node.look_again(self.chunk).await;
-            }
-            let message = frames::message(self.session.clone(), self.chunk, frame?);
+        let mut frames = stream::iter(self.offsets())
+            .map(|offset| self.frame(offset, &sink))
+            .buffered(FRAMES_AHEAD);
+        while let Some(frame) = frames.next().await {
+            let (message, held) = frame?;
+            let len = message.data.len() as u64;
             sink.send_held(message, held).await?;
-            counters.downloaded_bytes.add(end - offset);
-            offset = end;
+            counters.downloaded_bytes.add(len);
         }
         Ok(())
+    }
+
+    /// Returns where frames begin.
+    fn offsets(&self) -> impl Iterator<Item = u64> + use<> {
+        let (end, frame_len) = (self.range.end, self.frame_len);
+        let first = Some(self.range.start).filter(|offset| *offset < end);
+        std::iter::successors(first, move |offset| {
+            Some(offset + frame_len).filter(|offset| *offset < end)
+        })
+    }
+
+    /// Reads and hashes a frame.
+    async fn frame(
+        &self,
+        offset: u64,
+        sink: &Sink<v1::ChunkFrame>,
+    ) -> Result<(v1::ChunkFrame, Held), Fault> {
+        let end = self.range.end.min(offset + self.frame_len);
+        let is_final = end == self.range.end;
+        let reader = Arc::clone(&self.reader);
+        // Twice: as it is read, and as it is encoded.
+        let len = usize::try_from(end - offset).unwrap_or(FRAME_LEN_MAX);
+        let held = sink.reserve(2 * len).await?;
+        // Reading and hashing in one go: both are too long for a thread that serves others.
+        let frame = blocking(move || {
+            let data = reader.read(offset..end)?;
+            Ok::<_, ChunkStoreError>(Frame::new(offset, data, is_final))
+        });
+        let frame = frame.await;
+        if frame.as_ref().is_err_and(is_loss) {
+            self.node.look_again(self.chunk).await;
+        }
+        let message = frames::message(self.session.clone(), self.chunk, frame?);
+        Ok((message, held))
     }
 }
 

@@ -403,7 +403,8 @@ impl GrpcRemote {
         let answer = datanode.download_chunk_stream(request);
         let mut stream = within(node, "a chunk", limit, answer).await?.into_inner();
         let mut receiver = DownloadReceiver::new(range.clone());
-        let mut bytes = BytesMut::new();
+        let len = usize::try_from(range.end - range.start).unwrap_or(0);
+        let mut bytes = BytesMut::with_capacity(len);
         while let Some(message) = within(node, "a chunk", limit, stream.message()).await? {
             bytes.extend_from_slice(&receiver.receive(messages::frame(message)?).checked()?);
         }
