@@ -6,6 +6,7 @@
 //! order that docs/durability.md sets down. What a session stages is in memory or in a scratch store, and
 //! goes with it.
 
+mod cloning;
 mod conflict;
 mod contents;
 mod force;
@@ -31,6 +32,7 @@ use lfsfs_types::{
     VersionRecord,
 };
 
+pub use self::cloning::CloneParams;
 pub use self::rollback::RollbackParams;
 use self::staging::Staging;
 use self::staging_store::StagingStore;
@@ -148,6 +150,15 @@ enum Mode {
     Force,
     /// On the base, which must be the newest version; what an older version had comes back.
     Rollback(VersionNumber),
+    /// On the base, which must be the newest version; what a version of another project has comes.
+    Clone,
+}
+
+impl Mode {
+    /// Returns whether the records are those of a version, which were accepted when that was published.
+    fn takes_a_version(self) -> bool {
+        matches!(self, Self::Rollback(_) | Self::Clone)
+    }
 }
 
 /// A commit whose changes are being staged. Dropping it removes them.
@@ -230,12 +241,9 @@ impl CommitSession {
     ///
     /// What depends on other changes or on the base is checked when the commit is published.
     pub fn stage(&mut self, changes: Vec<Change>) -> Result<()> {
-        // What the older version has was accepted when that was published; a rollback gives it back
-        // as it is.
-        let is_rollback = matches!(self.mode, Mode::Rollback(_));
         for change in &changes {
             check_change(change).map_err(|error| self.with_path(error))?;
-            if !is_rollback {
+            if !self.mode.takes_a_version() {
                 check_fields(change).map_err(|error| self.with_path(error))?;
             }
         }

@@ -38,7 +38,9 @@ mod view;
 
 pub use changed::ChangedName;
 pub use check::{CheckSummary, Finding};
-pub use commit::{Begun, Change, CommitParams, CommitSession, Published, RollbackParams};
+pub use commit::{
+    Begun, Change, CloneParams, CommitParams, CommitSession, Published, RollbackParams,
+};
 pub use content::{
     ChunkHolders, ChunkLocation, ChunkReceipt, Forgotten, Keep, Resolution, Resolved,
     ResolvedContents, StoredFor,

@@ -184,11 +184,10 @@ impl CommitSession {
         Ok(planned.known_as(&made))
     }
 
-    /// Checks that the base is a version that was published, and for a rollback the newest one.
+    /// Checks that the base is a version that was published, and for a rollback or a clone the newest one.
     fn check_base(&self, newest: &VersionRecord) -> Result<()> {
         let base = self.params.base;
-        let is_rollback = matches!(self.mode, Mode::Rollback(_));
-        if is_rollback && base.number != newest.number {
+        if self.mode.takes_a_version() && base.number != newest.number {
             return Err(MetadataError::Stale {
                 base: base.number,
                 head: newest.number,

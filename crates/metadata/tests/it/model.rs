@@ -21,6 +21,8 @@ use crate::support::{
 };
 use crate::tree::{Line, Tree, Work, difference, difference_of_paths, in_memory_at_the_edges};
 
+#[path = "model/clones.rs"]
+mod clones;
 #[path = "model/refused.rs"]
 mod refused;
 
