@@ -36,6 +36,8 @@ mod patch;
 mod projects;
 #[path = "verbs/restore.rs"]
 mod restore;
+#[path = "verbs/rollback.rs"]
+mod rollback;
 #[path = "verbs/single_files.rs"]
 mod single_files;
 #[path = "verbs/single_files_broken.rs"]

@@ -13,6 +13,7 @@ mod disk;
 mod figures;
 mod files;
 mod fs_service;
+mod history;
 mod holdings;
 mod nodes;
 mod plans;

@@ -119,6 +119,8 @@ impl Command {
             | Self::Log(_)
             | Self::Show(_)
             | Self::Tag(_)
+            | Self::Rollback(_)
+            | Self::Clone(_)
             | Self::Mount(_)
             | Self::Doctor(_)
             | Self::Node(_)
@@ -157,6 +159,10 @@ pub(crate) enum Command {
     Diff(commands::diff::DiffArgs),
     /// Give versions names (tags), list or delete them
     Tag(commands::tag::TagArgs),
+    /// Make an earlier version the newest again
+    Rollback(commands::rollback::RollbackArgs),
+    /// Make a version of one project the newest version of another
+    Clone(commands::clone::CloneArgs),
     /// Mount a version of a project
     Mount(commands::mount::MountArgs),
     /// End a mount

@@ -1,6 +1,7 @@
 //! One module for each verb.
 
 pub(crate) mod cat;
+pub(crate) mod clone;
 pub(crate) mod cluster;
 pub(crate) mod commit;
 pub(crate) mod completions;
@@ -20,6 +21,7 @@ pub(crate) mod project;
 pub(crate) mod put;
 pub(crate) mod restore;
 pub(crate) mod rm;
+pub(crate) mod rollback;
 pub(crate) mod show;
 pub(crate) mod stats;
 pub(crate) mod status;
@@ -59,6 +61,8 @@ pub(crate) fn run(cli: Cli) -> Result<(), CommandError> {
         Command::Show(args) => on_runtime(show::run(server()?, args)),
         Command::Diff(args) => on_runtime(diff::run(server()?, args)),
         Command::Tag(args) => on_runtime(tag::run(server()?, args)),
+        Command::Rollback(args) => on_runtime(rollback::run(server()?, args)),
+        Command::Clone(args) => on_runtime(clone::run(server()?, args)),
         Command::Mount(args) => mount::run(&server()?, args),
         Command::Umount(args) => umount::run(&args),
         Command::Mounts(args) => mounts::run(&args),

@@ -7,6 +7,7 @@ mod commands;
 mod contents;
 mod error;
 mod lookup;
+mod made;
 mod mount_helper;
 mod mounted;
 mod named;

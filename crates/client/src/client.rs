@@ -8,6 +8,7 @@ use crate::admin::Admin;
 use crate::config::ClientConfig;
 use crate::files::Files;
 use crate::grpc::GrpcRemote;
+use crate::history::History;
 use crate::nodes::Nodes;
 
 /// A system, as one operation of a user asks it.
@@ -19,6 +20,8 @@ pub struct Client {
     pub admin: Admin,
     /// Single files as versions.
     pub files: Files,
+    /// Versions made of versions.
+    pub history: History,
     /// Datanodes and copies.
     pub nodes: Nodes,
     /// When calls are made again.
@@ -32,6 +35,7 @@ impl Client {
         Ok(Self {
             admin: Admin::new(&grpc, retry.clone()),
             files: Files::new(&grpc, retry.clone()),
+            history: History::new(&grpc, retry.clone()),
             nodes: Nodes::new(&grpc, retry.clone()),
             remote: Retrying::around(Arc::new(grpc), retry.clone()),
             retry,

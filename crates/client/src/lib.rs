@@ -1,8 +1,8 @@
 //! The client of coordinator and datanodes.
 //!
 //! [`GrpcRemote`] speaks the seam ([`lfsfs_remote::Remote`]) over the wire, and [`Admin`] has the calls of
-//! administration, [`Files`] those for single files, [`Nodes`] those for operators of a cluster. Every call has a
-//! deadline and ends in a typed error. What arrives is checked on arrival; the caller decides what is done
+//! administration, [`Files`] those for single files, [`History`] those that make versions of versions, [`Nodes`]
+//! those for operators of a cluster. Every call has a deadline and ends in a typed error. What arrives is checked on arrival; the caller decides what is done
 //! with it.
 
 #![forbid(unsafe_code)]
@@ -15,6 +15,7 @@ mod connection;
 mod fault;
 mod files;
 mod grpc;
+mod history;
 mod nodes;
 mod seen;
 mod versions;
@@ -28,6 +29,7 @@ pub use client::Client;
 pub use config::ClientConfig;
 pub use files::{Files, NewFile, NewVersion};
 pub use grpc::GrpcRemote;
+pub use history::{CloneOrder, History, Made};
 pub use nodes::{
     ChunkScan, ClusterNode, ClusterStatus, NodeState, Nodes, RepairStatus, RestoredFrom,
 };

@@ -55,6 +55,10 @@ pub enum Call {
     PutFile,
     /// `Files::delete` of the client
     DeleteFile,
+    /// `History::roll_back` of the client
+    Rollback,
+    /// `History::clone_version` of the client
+    CloneVersion,
     /// `Nodes::list` of the client
     ListNodes,
     /// `Nodes::set_draining` of the client
@@ -96,7 +100,7 @@ impl Call {
             // The random id of the version names the session.
             Self::OpenSession => true,
             // It names the version that the first call made.
-            Self::PutFile | Self::DeleteFile => true,
+            Self::PutFile | Self::DeleteFile | Self::Rollback | Self::CloneVersion => true,
             // A tag that is set twice names the same version.
             Self::SetTag => true,
             // So is a datanode that is told twice to drain.

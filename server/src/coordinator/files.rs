@@ -100,7 +100,7 @@ fn checksum(bytes: &[u8]) -> Result<Option<Sha256>, Fault> {
 
 /// Returns the random id of the version to be. If the client has drawn it, a call that is made again makes
 /// no second version.
-fn version_id(bytes: &[u8]) -> Result<VersionId, Fault> {
+pub(super) fn version_id(bytes: &[u8]) -> Result<VersionId, Fault> {
     let given = optional_id("version_id", bytes, VersionId::from_slice);
     match given.map_err(ProtocolError::into_fault)? {
         Some(given) => Ok(given),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lfsfs_metadata::{Metadata, MetadataError, Project, ProjectSettings, RollbackParams, Snapshot};
+use lfsfs_metadata::{Metadata, MetadataError, Project, ProjectSettings, Snapshot};
 use lfsfs_proto::convert::{ProtocolError, id, ids, optional_name};
 use lfsfs_proto::headers::Protocols;
 use lfsfs_proto::status::{Fault, FaultKind};
@@ -12,7 +12,7 @@ use lfsfs_proto::v1::{self};
 use lfsfs_types::limits::PIECES_MAX;
 use lfsfs_types::{
     ContentId, DirId, NodeId, ObjectPath, Piece, PieceList, ProjectId, ProjectName, TagName,
-    VersionId, VersionNumber,
+    VersionNumber,
 };
 use prost::Message as _;
 use regex::RegexBuilder;
@@ -24,11 +24,10 @@ use super::request::{
     Answer, LISTING_LEN_MAX, StreamProject, exact, fit, invalid, no_such_path, page_len, path,
     project_id, project_name, source, tag_name, unserved,
 };
-use super::{Coordinator, changes, differences, log_published, resolve};
+use super::{Coordinator, changes, differences, history, resolve};
 use crate::blocking::IntoFault as _;
 use crate::budget::Held;
 use crate::calls::Call;
-use crate::ids::random_id;
 use crate::streams::{Answers, STALL_MAX, Sink, next};
 
 /// Projects of one page.
@@ -636,28 +635,17 @@ impl Fs for FsService {
         request: Request<v1::RollbackRequest>,
     ) -> Answer<v1::RollbackResponse> {
         let client = Call::of(&request)?.connection().peer;
-        let request = request.into_inner();
-        let project = self.project(&request.project).await?;
-        let params = RollbackParams {
-            project: project.id,
-            to: VersionNumber(request.version),
-            version: VersionId(random_id()?.0),
-            author: String::new(),
-            message: String::new(),
-        };
-        let rolled = self.coordinator.metadata(move |m| m.rollback(&params));
-        let published = rolled.await?;
-        log_published(&project.name, &published, client);
-        Ok(Response::new(v1::RollbackResponse {
-            version: published.record.number.0,
-        }))
+        let made = history::roll_back(&self.coordinator, client, request.into_inner()).await?;
+        Ok(Response::new(made))
     }
 
     async fn clone_to_project(
         &self,
-        _: Request<v1::CloneToProjectRequest>,
+        request: Request<v1::CloneToProjectRequest>,
     ) -> Answer<v1::CloneToProjectResponse> {
-        unserved("CloneToProject")
+        let client = Call::of(&request)?.connection().peer;
+        let made = history::clone_version(&self.coordinator, client, request.into_inner()).await?;
+        Ok(Response::new(made))
     }
 
     async fn gc_project(&self, _: Request<v1::GcProjectRequest>) -> Answer<v1::GcResponse> {

@@ -183,6 +183,7 @@ async fn a_lost_content_blocks_no_change_that_does_not_need_its_bytes() {
     let back = v1::RollbackRequest {
         project: "app".to_owned(),
         version: 1,
+        ..Default::default()
     };
     server.fs().rollback(back).await.unwrap();
     server.stop().await;

@@ -202,6 +202,7 @@ async fn a_rollback_is_a_version_with_the_tree_of_an_older_one() {
         let request = v1::RollbackRequest {
             project: project.to_owned(),
             version,
+            ..Default::default()
         };
         let rolled = server.fs().rollback(request).await;
         rolled.map(|rolled| rolled.into_inner().version)

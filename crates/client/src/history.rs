@@ -1,0 +1,118 @@
+//! Versions that are made of versions: rollbacks and clones. Only verbs ask for it, so it is no part of the seam.
+
+use std::sync::Arc;
+
+use lfsfs_proto::v1;
+use lfsfs_remote::{Call, RemoteError, Retry};
+use lfsfs_types::{ProjectName, VersionNumber};
+
+use crate::connection::Connections;
+use crate::files::NewVersion;
+use crate::grpc::GrpcRemote;
+
+/// The newest version after a rollback or a clone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Made {
+    /// Its number.
+    pub version: VersionNumber,
+    /// False if the newest version had that tree already.
+    pub is_new: bool,
+}
+
+/// What is cloned, and into which project.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CloneOrder {
+    /// The project that the version is taken from.
+    pub source: ProjectName,
+    /// That version.
+    pub from: VersionNumber,
+    /// The project that gets it.
+    pub project: ProjectName,
+    /// Whether the project is made if there is none of this name, with the settings of the source.
+    pub create: bool,
+}
+
+/// The calls that make versions of versions.
+#[derive(Debug, Clone)]
+pub struct History {
+    connections: Arc<Connections>,
+    retry: Retry,
+}
+
+impl History {
+    /// Uses the connections of a remote.
+    #[must_use]
+    pub fn new(remote: &GrpcRemote, retry: Retry) -> Self {
+        Self {
+            connections: Arc::clone(&remote.connections),
+            retry,
+        }
+    }
+
+    /// Publishes a version that has the tree of an earlier one.
+    pub async fn roll_back(
+        &self,
+        project: &ProjectName,
+        to: VersionNumber,
+        version: &NewVersion,
+    ) -> Result<Made, RemoteError> {
+        let request = v1::RollbackRequest {
+            project: project.to_string(),
+            version: to.0,
+            version_id: version.id.as_bytes().to_vec(),
+            author: version.author.clone(),
+            message: version.message.clone(),
+        };
+        let once = || self.roll_back_once(request.clone());
+        let answer = self.retry.run(Call::Rollback, once).await?;
+        Ok(Made {
+            version: VersionNumber(answer.version),
+            is_new: answer.is_new,
+        })
+    }
+
+    /// Publishes a version of a project that has the tree of a version of another one.
+    pub async fn clone_version(
+        &self,
+        order: &CloneOrder,
+        version: &NewVersion,
+    ) -> Result<Made, RemoteError> {
+        let request = v1::CloneToProjectRequest {
+            source: order.source.to_string(),
+            version: order.from.0,
+            target: order.project.to_string(),
+            create: order.create,
+            version_id: version.id.as_bytes().to_vec(),
+            author: version.author.clone(),
+            message: version.message.clone(),
+        };
+        let once = || self.clone_once(request.clone());
+        let answer = self.retry.run(Call::CloneVersion, once).await?;
+        Ok(Made {
+            version: VersionNumber(answer.version),
+            is_new: answer.is_new,
+        })
+    }
+
+    async fn roll_back_once(
+        &self,
+        request: v1::RollbackRequest,
+    ) -> Result<v1::RollbackResponse, RemoteError> {
+        let connections = &self.connections;
+        let limit = connections.config.commit_timeout;
+        let mut fs = connections.fs();
+        let answer = connections.watched("the version", limit, fs.rollback(request));
+        Ok(answer.await?.into_inner())
+    }
+
+    async fn clone_once(
+        &self,
+        request: v1::CloneToProjectRequest,
+    ) -> Result<v1::CloneToProjectResponse, RemoteError> {
+        let connections = &self.connections;
+        let limit = connections.config.commit_timeout;
+        let mut fs = connections.fs();
+        let answer = connections.watched("the version", limit, fs.clone_to_project(request));
+        Ok(answer.await?.into_inner())
+    }
+}

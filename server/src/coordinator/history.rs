@@ -1,0 +1,88 @@
+//! Versions that are made of versions: rollbacks and clones.
+
+use std::net::SocketAddr;
+
+use lfsfs_metadata::{CloneParams, Metadata, MetadataError, Project, RollbackParams};
+use lfsfs_proto::status::Fault;
+use lfsfs_proto::v1;
+use lfsfs_types::{ProjectId, ProjectName, VersionNumber};
+
+use super::files::version_id;
+use super::request::project_name;
+use super::{Coordinator, log_published};
+
+/// Publishes a version that has the tree of an earlier one.
+pub(super) async fn roll_back(
+    coordinator: &Coordinator,
+    client: SocketAddr,
+    request: v1::RollbackRequest,
+) -> Result<v1::RollbackResponse, Fault> {
+    let version = version_id(&request.version_id)?;
+    let name = project_name(&request.project)?;
+    let rolled = coordinator.metadata(move |metadata| {
+        let params = RollbackParams {
+            project: metadata.project(&name)?.id,
+            to: VersionNumber(request.version),
+            version,
+            author: request.author,
+            message: request.message,
+        };
+        Ok::<_, MetadataError>((name, metadata.rollback(&params)?))
+    });
+    let (name, published) = rolled.await?;
+    log_published(&name, &published, client);
+    Ok(v1::RollbackResponse {
+        version: published.record.number.0,
+        is_new: published.is_new,
+    })
+}
+
+/// Publishes a version of a project that has the tree of a version of another one.
+pub(super) async fn clone_version(
+    coordinator: &Coordinator,
+    client: SocketAddr,
+    request: v1::CloneToProjectRequest,
+) -> Result<v1::CloneToProjectResponse, Fault> {
+    let version = version_id(&request.version_id)?;
+    let from = VersionNumber(request.version);
+    let (source, name) = (
+        project_name(&request.source)?,
+        project_name(&request.target)?,
+    );
+    let cloned = coordinator.metadata(move |metadata| {
+        let source = metadata.project(&source)?;
+        // Before a project is made for it.
+        metadata.version(source.id, from)?;
+        let params = CloneParams {
+            project: target(metadata, &name, &source, request.create)?,
+            source: source.id,
+            from,
+            version,
+            author: request.author,
+            message: request.message,
+        };
+        Ok::<_, MetadataError>((name, metadata.clone_version(&params)?))
+    });
+    let (name, published) = cloned.await?;
+    log_published(&name, &published, client);
+    Ok(v1::CloneToProjectResponse {
+        version: published.record.number.0,
+        is_new: published.is_new,
+    })
+}
+
+/// Returns the project that a clone goes to, which is made with the settings of the source if it may be.
+fn target(
+    metadata: &Metadata,
+    name: &ProjectName,
+    source: &Project,
+    create: bool,
+) -> Result<ProjectId, MetadataError> {
+    match metadata.project(name) {
+        Err(error) if error.is_not_found() && create => {
+            let made = metadata.new_project(name, source.settings.clone());
+            Ok(made?.id)
+        }
+        found => Ok(found?.id),
+    }
+}
