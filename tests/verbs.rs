@@ -52,3 +52,5 @@ mod support;
 mod switch;
 #[path = "verbs/tags.rs"]
 mod tags;
+#[path = "verbs/watch.rs"]
+mod watch;

@@ -116,6 +116,11 @@ impl Call {
         self.lock().call.merge(held);
     }
 
+    /// Gives back what the call holds. It takes again what its answers need.
+    pub(crate) fn rest(&self) {
+        drop(std::mem::take(&mut self.lock().call));
+    }
+
     /// Holds memory for an answer of a stream until the connection has sent it.
     pub(crate) fn sending(&self, held: Held) {
         self.lock().answers.merge(held);

@@ -25,6 +25,7 @@ mod sessions;
 mod slots;
 mod stats;
 mod unhealthy;
+mod watch;
 
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicU64;
@@ -49,6 +50,7 @@ use self::plans::Plans;
 pub(crate) use self::restored::time_text;
 use self::sessions::CommitSessions;
 use self::slots::Slots;
+use self::watch::Watches;
 use crate::blocking::{IntoFault, blocking};
 use crate::datanodes::Datanodes;
 use crate::ids::random_id;
@@ -112,6 +114,7 @@ pub(crate) struct Coordinator {
     restored: Option<RestoredFrom>,
     /// Chunks that a datanode had and the metadata did not know.
     found: AtomicU64,
+    watches: Watches,
 }
 
 /// Logs a new version, for the operator who looks for it.
@@ -142,6 +145,7 @@ impl Coordinator {
             cluster.known_from_before(nodes::member_of(&node), now);
         }
         let restored = restored::told_once(&parts.metadata)?;
+        let watches = Watches::of(&parts.metadata);
         Ok(Self {
             metadata: parts.metadata,
             disk: parts.disk,
@@ -160,6 +164,7 @@ impl Coordinator {
             compared: Compared::default(),
             restored,
             found: AtomicU64::new(0),
+            watches,
         })
     }
 

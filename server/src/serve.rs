@@ -219,6 +219,7 @@ async fn stop_after(
     health: &Health,
 ) {
     shutdown.cancelled().await;
+    tasks.stop.cancel();
     let grace = config.grace.as_secs();
     tracing::info!(grace, "stopping: no new calls");
     health.stops().await;

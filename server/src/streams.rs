@@ -56,6 +56,8 @@ pub(crate) struct Tasks {
     pub(crate) tracker: TaskTracker,
     /// Cancelled when the grace time of calls in flight is over.
     pub(crate) abort: CancellationToken,
+    /// Cancelled when that time begins: for calls that do not end by themselves.
+    pub(crate) stop: CancellationToken,
     pub(crate) refusals: Arc<Refusals>,
 }
 
@@ -64,6 +66,7 @@ impl Tasks {
         Self {
             tracker: TaskTracker::new(),
             abort: CancellationToken::new(),
+            stop: CancellationToken::new(),
             refusals: Arc::default(),
         }
     }
@@ -113,6 +116,11 @@ pub(crate) struct Sink<T> {
 }
 
 impl<T: Message> Sink<T> {
+    /// Gives back what the call holds: it waits for something that may take days.
+    pub(crate) fn rest(&self) {
+        self.call.rest();
+    }
+
     /// Sends an answer, waiting for a slow client, but not for ever.
     pub(crate) async fn send(&self, answer: T) -> Result<(), Fault> {
         let bytes = 2 * answer.encoded_len();

@@ -121,6 +121,7 @@ impl Command {
             | Self::Tag(_)
             | Self::Rollback(_)
             | Self::Clone(_)
+            | Self::Watch(_)
             | Self::Mount(_)
             | Self::Doctor(_)
             | Self::Node(_)
@@ -163,6 +164,8 @@ pub(crate) enum Command {
     Rollback(commands::rollback::RollbackArgs),
     /// Make a version of one project the newest version of another
     Clone(commands::clone::CloneArgs),
+    /// Show each new version of a project, or run a command for it
+    Watch(commands::watch::WatchArgs),
     /// Mount a version of a project
     Mount(commands::mount::MountArgs),
     /// End a mount

@@ -28,6 +28,7 @@ pub(crate) mod status;
 pub(crate) mod switch;
 pub(crate) mod tag;
 pub(crate) mod umount;
+pub(crate) mod watch;
 
 use std::future::Future;
 
@@ -63,6 +64,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), CommandError> {
         Command::Tag(args) => on_runtime(tag::run(server()?, args)),
         Command::Rollback(args) => on_runtime(rollback::run(server()?, args)),
         Command::Clone(args) => on_runtime(clone::run(server()?, args)),
+        Command::Watch(args) => on_runtime(watch::run(server()?, args)),
         Command::Mount(args) => mount::run(&server()?, args),
         Command::Umount(args) => umount::run(&args),
         Command::Mounts(args) => mounts::run(&args),

@@ -1,14 +1,16 @@
-//! Versions that are made of versions: rollbacks and clones. Only verbs ask for it, so it is no part of the seam.
+//! Versions that are made of versions, rollbacks and clones, and watches of versions. Only verbs ask for it, so it
+//! is no part of the seam.
 
 use std::sync::Arc;
 
 use lfsfs_proto::v1;
 use lfsfs_remote::{Call, RemoteError, Retry};
-use lfsfs_types::{ProjectName, VersionNumber};
+use lfsfs_types::{ProjectId, ProjectName, VersionId, VersionNumber};
 
 use crate::connection::Connections;
 use crate::files::NewVersion;
 use crate::grpc::GrpcRemote;
+use crate::watch::Watch;
 
 /// The newest version after a rollback or a clone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +34,7 @@ pub struct CloneOrder {
     pub create: bool,
 }
 
-/// The calls that make versions of versions.
+/// The calls that make versions of versions, and watches.
 #[derive(Debug, Clone)]
 pub struct History {
     connections: Arc<Connections>,
@@ -92,6 +94,13 @@ impl History {
             version: VersionNumber(answer.version),
             is_new: answer.is_new,
         })
+    }
+
+    /// Watches a project: the versions behind one that is known, by its number and its id, and then each new one.
+    #[must_use]
+    pub fn watch(&self, project: ProjectId, after: (VersionNumber, VersionId)) -> Watch {
+        let connections = Arc::clone(&self.connections);
+        Watch::new(connections, self.retry.clone(), project, after)
     }
 
     async fn roll_back_once(

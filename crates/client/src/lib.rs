@@ -19,6 +19,7 @@ mod history;
 mod nodes;
 mod seen;
 mod versions;
+mod watch;
 
 pub use admin::{Admin, Cluster, Inspected};
 pub use chunks::{
@@ -33,3 +34,4 @@ pub use history::{CloneOrder, History, Made};
 pub use nodes::{
     ChunkScan, ClusterNode, ClusterStatus, NodeState, Nodes, RepairStatus, RestoredFrom,
 };
+pub use watch::Watch;

@@ -1,8 +1,9 @@
 //! [`Metadata`]: opening a store, and what all other modules share.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use lfsfs_common::clock::Clock;
 use lfsfs_common::random::random_bytes;
@@ -65,6 +66,16 @@ pub(crate) struct Inner {
     /// For what commit sessions stage.
     pub(crate) staging: Arc<StagingSpace>,
     pub(crate) contents: ContentFilter,
+    listener: OnceLock<Listener>,
+}
+
+/// What is told of each project that gets a version.
+struct Listener(Box<dyn Fn(ProjectId) + Send + Sync>);
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Listener")
+    }
 }
 
 impl Metadata {
@@ -92,10 +103,23 @@ impl Metadata {
             stops: AtomicBool::new(false),
             contents: ContentFilter::new(options.filter_bytes),
             staging: Arc::new(StagingSpace::new(options.staging)?),
+            listener: OnceLock::new(),
         };
         Ok(Self {
             inner: Arc::new(inner),
         })
+    }
+
+    /// Lets `listener` be called with each project that gets a version from this process, once the version is
+    /// durable. The first listener counts. It is called by the thread that publishes, and must not block.
+    pub fn on_published(&self, listener: impl Fn(ProjectId) + Send + Sync + 'static) {
+        let _ = self.inner.listener.set(Listener(Box::new(listener)));
+    }
+
+    pub(crate) fn tell_published(&self, project: ProjectId) {
+        if let Some(Listener(listener)) = self.inner.listener.get() {
+            listener(project);
+        }
     }
 
     /// Undoes what earlier processes left half done: versions that were not published, and deletions that

@@ -123,6 +123,23 @@ impl Metadata {
         })
     }
 
+    /// Returns up to `limit` versions behind `after`, the oldest first.
+    pub fn versions_after(
+        &self,
+        project: ProjectId,
+        after: VersionNumber,
+        limit: usize,
+    ) -> Result<Vec<VersionRecord>> {
+        self.head(project)?;
+        let prefix = keys::project_rows(table::VERSION, project);
+        let range = KeyRange::after(&keys::version(project, after), &prefix);
+        let found = self.store().read_one(Read::scan(range, limit))?;
+        let records = found.rows.iter();
+        records
+            .map(|(key, value)| decode_version(key, value))
+            .collect()
+    }
+
     /// Returns the version that a tag names.
     pub fn tag(&self, project: ProjectId, tag: &TagName) -> Result<Option<VersionNumber>> {
         let row = get_row::<VersionPointer>(self.store(), &keys::tag(project, tag))?;

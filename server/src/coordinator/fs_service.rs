@@ -24,6 +24,7 @@ use super::request::{
     Answer, LISTING_LEN_MAX, StreamProject, exact, fit, invalid, no_such_path, page_len, path,
     project_id, project_name, source, tag_name, unserved,
 };
+use super::watch::Watching;
 use super::{Coordinator, changes, differences, history, resolve};
 use crate::blocking::IntoFault as _;
 use crate::budget::Held;
@@ -607,8 +608,12 @@ impl Fs for FsService {
         }))
     }
 
-    async fn watch(&self, _: Request<v1::WatchRequest>) -> Answer<Self::WatchStream> {
-        unserved("Watch")
+    async fn watch(&self, request: Request<v1::WatchRequest>) -> Answer<Self::WatchStream> {
+        let call = Call::of(&request)?;
+        let watching = Watching::begin(&self.coordinator, request.into_inner()).await?;
+        let tasks = &self.coordinator.tasks;
+        let answers = tasks.answer(call, move |sink| watching.run(sink));
+        Ok(Response::new(answers))
     }
 
     async fn get(&self, _: Request<v1::GetRequest>) -> Answer<Self::GetStream> {

@@ -19,6 +19,7 @@ pub(super) async fn roll_back(
 ) -> Result<v1::RollbackResponse, Fault> {
     let version = version_id(&request.version_id)?;
     let name = project_name(&request.project)?;
+    coordinator.check_room().await?;
     let rolled = coordinator.metadata(move |metadata| {
         let params = RollbackParams {
             project: metadata.project(&name)?.id,
@@ -49,6 +50,7 @@ pub(super) async fn clone_version(
         project_name(&request.source)?,
         project_name(&request.target)?,
     );
+    coordinator.check_room().await?;
     let cloned = coordinator.metadata(move |metadata| {
         let source = metadata.project(&source)?;
         // Before a project is made for it.

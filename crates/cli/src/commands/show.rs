@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 
 use clap::Args;
+use lfsfs_client::Client;
+use lfsfs_remote::Snapshot;
 use lfsfs_types::{Source, VersionRecord, VersionRef};
 
 use super::diff::{DiffForm, Found, Patch};
@@ -36,31 +38,40 @@ pub(crate) struct ShowArgs {
 pub(crate) async fn run(server: ServerArgs, args: ShowArgs) -> Result<(), CommandError> {
     let named = Named::find(&server, args.word.as_deref())?;
     let snapshot = named.snapshot().await?;
+    let mut out = Output::new();
+    print(&named.client, snapshot, &args.form, args.time, &mut out).await?;
+    out.finish()
+}
+
+/// Shows a version, and what it changed.
+pub(super) async fn print(
+    client: &Client,
+    snapshot: Snapshot,
+    form: &DiffForm,
+    time: TimeStyle,
+    out: &mut Output,
+) -> Result<(), CommandError> {
     let before = Source {
         project: snapshot.project.name.clone(),
         version: VersionRef::Number(snapshot.version.parent),
     };
-    let before = named.client.remote.resolve_source(&before).await?;
-    let mut found = Found::new(&args.form);
-    found
-        .versions(&named.client, &before, &snapshot, false)
-        .await?;
-    let mut out = Output::new();
-    if args.form.json {
+    let before = client.remote.resolve_source(&before).await?;
+    let mut found = Found::new(form);
+    found.versions(client, &before, &snapshot, false).await?;
+    if form.json {
         out.json(&JsonVersion::new(&snapshot.version))?;
     } else {
         let project = snapshot.project.name.as_str();
-        lines(project, &snapshot.version, &Clock::new(args.time))
+        lines(project, &snapshot.version, &Clock::new(time))
             .into_iter()
             .try_for_each(|line| out.line(line))?;
     }
-    if args.form.patch {
-        let patch = Patch::between(named.client.remote, before, snapshot)?;
-        patch.write(found, &mut out).await?;
+    if form.patch {
+        let patch = Patch::between(client.remote.clone(), before, snapshot)?;
+        patch.write(found, out).await
     } else {
-        found.write(&args.form, &mut out)?;
+        found.write(form, out)
     }
-    out.finish()
 }
 
 fn lines(project: &str, version: &VersionRecord, clock: &Clock) -> Vec<Line> {

@@ -49,6 +49,9 @@ impl CommitSession {
         // Commits that follow need not wait for the disk: what is durable of them has this one below it. One
         // that changes nothing is answered with a version that may not be durable yet, either.
         self.metadata.store().flush()?;
+        if published.is_new {
+            self.metadata.tell_published(self.params.project);
+        }
         Ok(published)
     }
 
