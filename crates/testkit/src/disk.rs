@@ -24,6 +24,7 @@ use loop_device::LoopDevice;
 
 const FILLER: &str = ".filler";
 const EXT4_IOC_SHUTDOWN: ioctl::Opcode = ioctl::opcode::read::<u32>(b'X', 125);
+const FIBMAP: ioctl::Opcode = 1;
 const SHUTDOWN_WITHOUT_LOG: u32 = 2;
 
 /// A mounted ext4 of its own; unmounted and removed when dropped.
@@ -137,20 +138,22 @@ impl LoopDisk {
         self.attach()
     }
 
-    /// Unmounts, which needs all files closed, and mounts again with a disk of which only the first `bytes` can
-    /// be read: what lies behind them fails with EIO.
+    /// Unmounts, which needs all files closed, and mounts again with a disk that fails with EIO where that one of
+    /// `files` lies that lies last, and behind that. What the filesystem keeps for itself lies before all files.
     ///
     /// # Errors
-    /// Fails where files are open, or where the filesystem itself lies behind that.
-    pub fn remount_with_bad_end(&mut self, bytes: u64) -> anyhow::Result<()> {
+    /// Fails where files are open, or where there is no file that has a place on the disk.
+    pub fn remount_with_bad_end(&mut self, files: &[PathBuf]) -> anyhow::Result<()> {
+        let places = files.iter().map(|file| place_of(file));
+        let places: Vec<u64> = places.collect::<anyhow::Result<_>>()?;
+        let bytes = places.into_iter().max().context("no file is named")?;
         unmount(self.path(), UnmountFlags::empty()).context("unmount; is a file open?")?;
         self.device = None;
         let image = File::options().write(true).open(self.image());
         let image = image.context("open the image")?;
-        let len = image.metadata()?.len();
         // The device keeps its size: it is attached before the image loses its end.
         self.attach()?;
-        image.set_len(bytes.min(len)).context("cut the image")
+        image.set_len(bytes).context("cut the image")
     }
 
     fn image(&self) -> PathBuf {
@@ -195,6 +198,22 @@ impl Drop for LoopDisk {
     }
 }
 
+/// Returns where on its disk a file begins, in bytes.
+fn place_of(file: &Path) -> anyhow::Result<u64> {
+    let opened = File::open(file).with_context(|| format!("open {}", file.display()))?;
+    let block_len = rustix::fs::fstatvfs(&opened)?.f_bsize;
+    #[expect(unsafe_code, reason = "rustix has no call for this ioctl")]
+    // SAFETY: FIBMAP reads and writes one int, the number of a block, and keeps no pointer to it.
+    let block = unsafe {
+        let mut block = 0;
+        let asked = ioctl::ioctl(&opened, ioctl::Updater::<FIBMAP, i32>::new(&mut block));
+        asked.context("ask where a file lies")?;
+        block
+    };
+    ensure!(block > 0, "{} has no place on its disk", file.display());
+    Ok(u64::from(block.unsigned_abs()) * block_len)
+}
+
 fn format(image: &Path) -> anyhow::Result<()> {
     let program = find_program("mkfs.ext4").context("no mkfs.ext4 in PATH")?;
     // No reserved blocks, so that root meets the same full disk as all users; nodiscard keeps
@@ -206,7 +225,7 @@ fn format(image: &Path) -> anyhow::Result<()> {
             "-m",
             "0",
             "-E",
-            "nodiscard,lazy_itable_init=0,lazy_journal_init=0",
+            "nodiscard,lazy_itable_init=0,lazy_journal_init=0,packed_meta_blocks=1",
         ])
         .arg(image)
         .output()

@@ -17,6 +17,8 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 pub use binaries::{Binaries, binaries, ensure_built};
 pub(crate) use output::Output;
 
+/// How long what a program wrote may take to be collected after its end.
+const LAST_LINES_MAX: Duration = Duration::from_secs(1);
 /// How often the end of a process is looked for: there is no wait with a deadline.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
@@ -158,6 +160,11 @@ impl Program {
                 .child
                 .try_wait()
                 .with_context(|| format!("wait for {}", self.name))?;
+            if self.status.is_some() {
+                // What it wrote last may still be on its way. Processes that it has left behind may keep the
+                // streams open.
+                self.output.wait_for_end(LAST_LINES_MAX);
+            }
         }
         Ok(self.status)
     }
