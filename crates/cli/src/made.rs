@@ -1,4 +1,4 @@
-//! What the verbs have in common that make a version of versions.
+//! What the verbs have in common that make a version with one call.
 
 use clap::Args;
 use lfsfs_client::{Made, NewVersion};
@@ -15,7 +15,7 @@ use crate::user;
 pub(crate) struct VersionArgs {
     /// Message of the version: why it is made
     #[arg(short, long, default_value = "", hide_default_value = true)]
-    message: String,
+    pub(crate) message: String,
     /// Author of the version (default: USER@HOST)
     #[arg(long)]
     author: Option<String>,
@@ -29,9 +29,14 @@ impl VersionArgs {
     pub(crate) fn new_version(&self) -> Result<NewVersion, CommandError> {
         Ok(NewVersion {
             id: VersionId(random_bytes()?),
-            author: self.author.clone().unwrap_or_else(user::author),
+            author: self.author(),
             message: self.message.clone(),
         })
+    }
+
+    /// Returns who makes it.
+    pub(crate) fn author(&self) -> String {
+        self.author.clone().unwrap_or_else(user::author)
     }
 }
 

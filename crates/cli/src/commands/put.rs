@@ -15,10 +15,10 @@ use serde::Serialize;
 
 use crate::cli::ServerArgs;
 use crate::error::CommandError;
+use crate::made::VersionArgs;
 use crate::output::{JsonPath, Output, quoted};
 use crate::progress;
 use crate::source_path::SourcePath;
-use crate::user;
 
 #[derive(Debug, Args)]
 #[command(
@@ -36,15 +36,8 @@ pub(crate) struct PutArgs {
     /// Project that gets the version, and the path of the file in it
     #[arg(value_name = "PROJECT:PATH")]
     to: OsString,
-    /// Message of the version: why it is made
-    #[arg(short, long, default_value = "", hide_default_value = true)]
-    message: String,
-    /// Author of the version (default: USER@HOST)
-    #[arg(long)]
-    author: Option<String>,
-    /// One JSON object
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    version: VersionArgs,
 }
 
 /// The outcome in JSON.
@@ -65,8 +58,8 @@ pub(crate) async fn run(server: ServerArgs, args: PutArgs) -> Result<(), Command
     let params = PutParams {
         project: project.clone(),
         path: path.clone(),
-        author: args.author.unwrap_or_else(user::author),
-        message: args.message,
+        author: args.version.author(),
+        message: args.version.message,
     };
     let put = Put::new(&server.client()?, params);
     let bar = watch(put.progress());
@@ -78,7 +71,7 @@ pub(crate) async fn run(server: ServerArgs, args: PutArgs) -> Result<(), Command
     bar.finish_and_clear();
     let outcome = done.map_err(|error| told(error, &project))?;
     let mut out = Output::new();
-    if args.json {
+    if args.version.json {
         out.json(&json(&project, JsonPath::new(path.as_bytes()), &outcome))?;
     } else {
         out.line(format!("{project}@{}", outcome.version))?;

@@ -3,18 +3,16 @@
 use std::ffi::OsString;
 
 use clap::Args;
-use lfsfs_client::NewVersion;
-use lfsfs_common::random::random_bytes;
 use lfsfs_remote::RemoteRead;
-use lfsfs_types::{ObjectPath, ProjectName, Source, VersionId, VersionRef};
+use lfsfs_types::{ObjectPath, ProjectName, Source, VersionRef};
 use serde::Serialize;
 
 use crate::cli::ServerArgs;
 use crate::error::CommandError;
 use crate::lookup::{LastLink, find};
+use crate::made::VersionArgs;
 use crate::output::{JsonPath, Output, quoted};
 use crate::source_path::SourcePath;
-use crate::user;
 
 #[derive(Debug, Args)]
 #[command(
@@ -28,15 +26,8 @@ pub(crate) struct RmArgs {
     /// Project that gets the version, and the path of the file in it
     #[arg(value_name = "PROJECT:PATH")]
     file: OsString,
-    /// Message of the version: why it is made
-    #[arg(short, long, default_value = "", hide_default_value = true)]
-    message: String,
-    /// Author of the version (default: USER@HOST)
-    #[arg(long)]
-    author: Option<String>,
-    /// One JSON object
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    version: VersionArgs,
 }
 
 /// The outcome in JSON.
@@ -52,14 +43,10 @@ pub(crate) async fn run(server: ServerArgs, args: RmArgs) -> Result<(), CommandE
     let (project, path) = SourcePath::parse_next(&args.file)?;
     let client = server.client()?;
     let path = look_up(&*client.remote, &project, &path).await?;
-    let version = NewVersion {
-        id: VersionId(random_bytes()?),
-        author: args.author.unwrap_or_else(user::author),
-        message: args.message,
-    };
+    let version = args.version.new_version()?;
     let version = client.files.delete(&project, &path, &version).await?;
     let mut out = Output::new();
-    if args.json {
+    if args.version.json {
         out.json(&JsonRm {
             project: project.to_string(),
             version: version.0,
