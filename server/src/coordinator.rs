@@ -17,6 +17,7 @@ mod history;
 mod holdings;
 mod nodes;
 mod plans;
+mod projects;
 mod receipts;
 mod request;
 mod resolve;

@@ -1,4 +1,4 @@
-//! `lfsfs project rename` and `delete`.
+//! `lfsfs project new --template`, `rename` and `delete`.
 
 use std::fs;
 
@@ -83,4 +83,60 @@ fn without_a_terminal_only_yes_deletes() {
     // The name is free, and nothing of the old project is in the new one.
     let _ = world.lfsfs(["project", "new", "app"]).ok();
     assert_eq!(world.head("app"), 0);
+}
+
+/// A project that begins with a version of another one has its tree and its settings.
+#[test]
+fn a_template_gives_tree_and_settings() {
+    let world = World::new();
+    let made = world.lfsfs([
+        "project",
+        "new",
+        "app",
+        "--replication",
+        "3",
+        "--pack",
+        "p/",
+    ]);
+    let _ = made.ok();
+    let tree = world.make_dir("tree");
+    for text in ["one", "two"] {
+        fs::write(tree.join("file"), text).expect("a file");
+        let _ = world.import(&tree, "app");
+    }
+    let words = ["project", "new", "trial", "--template", "app@v1"];
+    assert_eq!(world.lfsfs(words).ok(), "trial");
+    assert_eq!(world.lfsfs(["cat", "trial@v1", "file"]).ok(), "one");
+    let trial = world
+        .lfsfs(["project", "inspect", "trial", "--json"])
+        .json();
+    assert_eq!(trial["head"], 1, "{trial}");
+    assert_eq!(trial["replication"], 3, "{trial}");
+    assert_eq!(trial["pack_patterns"][0], "p/", "{trial}");
+    // What is named counts, and what is not there makes no project.
+    let words = [
+        "project",
+        "new",
+        "other",
+        "--template",
+        "app",
+        "--replication",
+        "1",
+    ];
+    let _ = world.lfsfs(words).ok();
+    let other = world
+        .lfsfs(["project", "inspect", "other", "--json"])
+        .json();
+    assert_eq!(other["replication"], 1, "{other}");
+    assert_eq!(world.lfsfs(["cat", "other", "file"]).ok(), "two");
+    for wrong in ["app@v9", "none"] {
+        let words = ["project", "new", "third", "--template", wrong];
+        world.lfsfs(words).fails(1, &[]);
+    }
+    world
+        .lfsfs(["project", "new", "third", "--template", "a b"])
+        .fails(2, &["--template"]);
+    world
+        .lfsfs(["project", "inspect", "third"])
+        .fails(1, &["third"]);
 }

@@ -6,7 +6,7 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lfsfs_client::{Admin, ClientConfig, GrpcRemote};
+use lfsfs_client::{Admin, ClientConfig, GrpcRemote, NewProject};
 use lfsfs_remote::Retry;
 use lfsfs_types::{Kind, ProjectName};
 use tokio::runtime::Runtime;
@@ -158,7 +158,7 @@ async fn prepare(address: &str) -> anyhow::Result<[Kind; 2]> {
     let admin = Admin::new(&remote, Retry::new(Duration::ZERO));
     for number in 0..CLIENTS_MAX {
         let name = ProjectName::new(&own_project(number))?;
-        admin.new_project(&name, Vec::new(), None).await?;
+        admin.new_project(&NewProject::named(name.clone())).await?;
     }
     Tree::find(&*remote, PROJECT).await?.two_contents()
 }

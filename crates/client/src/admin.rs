@@ -9,7 +9,7 @@ use lfsfs_proto::v1;
 use lfsfs_proto::v1::fs_client::FsClient;
 use lfsfs_remote::{Call, Project, RemoteError, Retry};
 use lfsfs_types::{
-    ClusterId, ObjectPath, ProjectId, ProjectName, TagName, VersionNumber, VersionRecord,
+    ClusterId, ObjectPath, ProjectId, ProjectName, Source, TagName, VersionNumber, VersionRecord,
 };
 use tonic::{Response, Status};
 
@@ -35,6 +35,36 @@ pub struct Inspected {
     pub head: Option<VersionRecord>,
     /// Bytes of the chunks that clients stored for it; earlier servers do not tell.
     pub stored_bytes: Option<u64>,
+}
+
+/// A project that is to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewProject {
+    /// Its name.
+    pub name: ProjectName,
+    /// Which directories are packed; none means those of the template.
+    pub pack_patterns: Vec<String>,
+    /// How many datanodes keep each chunk; without it as many as those of the template, or as the cluster's
+    /// usually have.
+    pub replication: Option<u32>,
+    /// The version that it begins with.
+    pub template: Option<Source>,
+    /// The author of that version.
+    pub author: String,
+}
+
+impl NewProject {
+    /// Returns an empty project with the usual settings.
+    #[must_use]
+    pub const fn named(name: ProjectName) -> Self {
+        Self {
+            name,
+            pack_patterns: Vec::new(),
+            replication: None,
+            template: None,
+            author: String::new(),
+        }
+    }
 }
 
 /// The calls of administration.
@@ -70,20 +100,17 @@ impl Admin {
         })
     }
 
-    /// Makes a project. Without a number of copies its chunks have as many as the cluster's usually do.
-    pub async fn new_project(
-        &self,
-        name: &ProjectName,
-        pack_patterns: Vec<String>,
-        replication: Option<u32>,
-    ) -> Result<Project, RemoteError> {
+    /// Makes a project.
+    pub async fn new_project(&self, new: &NewProject) -> Result<Project, RemoteError> {
+        let template = new.template.as_ref().map(Source::to_string);
         let request = v1::NewProjectRequest {
-            name: name.to_string(),
-            pack_patterns,
-            replication: replication.unwrap_or(0),
-            template: String::new(),
+            name: new.name.to_string(),
+            pack_patterns: new.pack_patterns.clone(),
+            replication: new.replication.unwrap_or(0),
+            template: template.unwrap_or_default(),
+            author: new.author.clone(),
         };
-        let limit = self.connections.config.progress_timeout;
+        let limit = self.connections.config.commit_timeout;
         let answer = self.ask(Call::NewProject, ("the new project", limit), |mut fs| {
             let request = request.clone();
             async move { fs.new_project(request).await }

@@ -21,7 +21,7 @@ mod seen;
 mod versions;
 mod watch;
 
-pub use admin::{Admin, Cluster, Inspected};
+pub use admin::{Admin, Cluster, Inspected, NewProject};
 pub use chunks::{
     CheckStep, ChunkCheck, ChunkDifference, ChunkFinding, ChunkHealth, UnhealthyChunk,
     UnhealthyPage,

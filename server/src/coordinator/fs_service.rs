@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lfsfs_metadata::{Metadata, MetadataError, Project, ProjectSettings, Snapshot};
+use lfsfs_metadata::{MetadataError, Project, Snapshot};
 use lfsfs_proto::convert::{ProtocolError, id, ids, optional_name};
 use lfsfs_proto::headers::Protocols;
 use lfsfs_proto::status::{Fault, FaultKind};
@@ -11,34 +11,25 @@ use lfsfs_proto::v1::fs_server::Fs;
 use lfsfs_proto::v1::{self};
 use lfsfs_types::limits::PIECES_MAX;
 use lfsfs_types::{
-    ContentId, DirId, NodeId, ObjectPath, Piece, PieceList, ProjectId, ProjectName, TagName,
-    VersionNumber,
+    ContentId, DirId, NodeId, ObjectPath, Piece, PieceList, ProjectId, TagName, VersionNumber,
 };
-use prost::Message as _;
-use regex::RegexBuilder;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use tonic::{Request, Response, Streaming};
 
 use super::request::{
-    Answer, LISTING_LEN_MAX, StreamProject, exact, fit, invalid, no_such_path, page_len, path,
-    project_id, project_name, source, tag_name, unserved,
+    Answer, StreamProject, exact, fit, invalid, no_such_path, page_len, path, project_id,
+    project_name, source, tag_name, unserved,
 };
 use super::watch::Watching;
-use super::{Coordinator, changes, differences, history, resolve};
+use super::{Coordinator, changes, differences, history, projects, resolve};
 use crate::blocking::IntoFault as _;
 use crate::budget::Held;
 use crate::calls::Call;
 use crate::streams::{Answers, STALL_MAX, Sink, next};
 
-/// Projects of one page.
-const PROJECTS_PER_PAGE: usize = 1000;
-/// Projects read at once; each may have a megabyte of patterns.
-const PROJECTS_AT_ONCE: usize = 16;
 /// Versions read at once by a log; each may have a message of 64 KiB.
 const VERSIONS_AT_ONCE: usize = 32;
-/// Most bytes of one compiled pack pattern; a short one with counted repetitions can ask for much more.
-const PATTERN_SIZE_MAX: usize = 1024 * 1024;
 /// Most slots of one plan.
 const SLOTS_MAX: u32 = 1024;
 /// Tags of one page.
@@ -65,82 +56,6 @@ impl FsService {
         let found = self.coordinator.metadata(move |m| m.project(&name));
         found.await
     }
-}
-
-fn project_message(project: &Project, chunk_len: u64) -> v1::Project {
-    v1::Project {
-        id: project.id.as_bytes().to_vec(),
-        name: project.name.to_string(),
-        head: project.head.number.0,
-        head_id: project.head.id.as_bytes().to_vec(),
-        created: Some(project.created.into()),
-        pack_patterns: project.settings.pack_patterns.clone(),
-        replication: project.settings.replication,
-        chunk_size: chunk_len,
-    }
-}
-
-fn settings(request: &v1::NewProjectRequest, copies: u32) -> Result<ProjectSettings, Fault> {
-    if !request.template.is_empty() {
-        let text = "this server does not make projects from templates yet";
-        return Err(Fault::new(FaultKind::Unimplemented, text));
-    }
-    let settings = ProjectSettings {
-        replication: match request.replication {
-            0 => copies,
-            replication => replication,
-        },
-        pack_patterns: request.pack_patterns.clone(),
-    };
-    // Before anything is compiled: a pattern costs many times its length.
-    settings.check().map_err(MetadataError::into_fault)?;
-    let mut patterns = settings.pack_patterns.iter();
-    patterns.try_for_each(|pattern| check_pattern(pattern))?;
-    Ok(settings)
-}
-
-/// Refuses a pattern that would fail whenever it is used.
-fn check_pattern(pattern: &str) -> Result<(), Fault> {
-    let compiled = RegexBuilder::new(pattern)
-        .size_limit(PATTERN_SIZE_MAX)
-        .build();
-    match compiled {
-        Ok(_) => Ok(()),
-        Err(error) => {
-            let text = format!("{pattern:?} is not a regular expression: {error}");
-            Err(Fault::new(FaultKind::Invalid, text))
-        }
-    }
-}
-
-/// Reads projects until a page is full. Patterns make some of them long, so a few are read at once.
-fn list_projects(
-    metadata: &Metadata,
-    mut after: Option<ProjectName>,
-    limit: usize,
-    chunk_len: u64,
-) -> Result<v1::ListProjectsResponse, MetadataError> {
-    let mut answer = v1::ListProjectsResponse {
-        projects: Vec::new(),
-        more: true,
-    };
-    let mut len = 0;
-    while answer.more && answer.projects.len() < limit {
-        let count = PROJECTS_AT_ONCE.min(limit - answer.projects.len());
-        let page = metadata.list_projects(after.as_ref(), count)?;
-        answer.more = page.more;
-        for project in page.items {
-            let message = project_message(&project, chunk_len);
-            len += message.encoded_len() + 8;
-            if len > LISTING_LEN_MAX && !answer.projects.is_empty() {
-                answer.more = true;
-                return Ok(answer);
-            }
-            answer.projects.push(message);
-            after = Some(project.name);
-        }
-    }
-    Ok(answer)
 }
 
 async fn log_into(
@@ -261,14 +176,9 @@ impl Fs for FsService {
         &self,
         request: Request<v1::NewProjectRequest>,
     ) -> Answer<v1::NewProjectResponse> {
-        let request = request.into_inner();
-        let name = project_name(&request.name)?;
-        let settings = settings(&request, self.coordinator.replication.copies)?;
-        self.coordinator.check_room().await?;
-        let made = self
-            .coordinator
-            .metadata(move |metadata| metadata.new_project(&name, settings));
-        let project = Some(project_message(&made.await?, self.coordinator.chunk_len));
+        let client = Call::of(&request)?.connection().peer;
+        let made = projects::make(&self.coordinator, client, request.into_inner()).await?;
+        let project = Some(projects::message(&made, self.coordinator.chunk_len));
         Ok(Response::new(v1::NewProjectResponse { project }))
     }
 
@@ -276,16 +186,7 @@ impl Fs for FsService {
         &self,
         request: Request<v1::ListProjectsRequest>,
     ) -> Answer<v1::ListProjectsResponse> {
-        let v1::ListProjectsRequest { after, limit } = request.into_inner();
-        let after = (!after.is_empty())
-            .then(|| project_name(&after))
-            .transpose()?;
-        let limit = page_len(limit, PROJECTS_PER_PAGE);
-        let chunk_len = self.coordinator.chunk_len;
-        let page = self
-            .coordinator
-            .metadata(move |metadata| list_projects(metadata, after, limit, chunk_len))
-            .await?;
+        let page = projects::list(&self.coordinator, request.into_inner()).await?;
         Ok(Response::new(page))
     }
 
@@ -304,7 +205,7 @@ impl Fs for FsService {
             })
             .await?;
         Ok(Response::new(v1::InspectResponse {
-            project: Some(project_message(&project, self.coordinator.chunk_len)),
+            project: Some(projects::message(&project, self.coordinator.chunk_len)),
             head: head.as_ref().map(v1::Version::from),
             stored_bytes: Some(stored),
         }))
@@ -345,7 +246,7 @@ impl Fs for FsService {
         let cluster = self.coordinator.metadata.cluster_id();
         Ok(Response::new(v1::ResolveSourceResponse {
             cluster_id: cluster.as_bytes().to_vec(),
-            project: Some(project_message(&project, self.coordinator.chunk_len)),
+            project: Some(projects::message(&project, self.coordinator.chunk_len)),
             version: Some((&version).into()),
             root: Some((&root).into()),
         }))

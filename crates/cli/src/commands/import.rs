@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use indicatif::{HumanBytes, HumanCount, ProgressBar};
-use lfsfs_client::Client;
+use lfsfs_client::{Client, NewProject};
 use lfsfs_remote::RemoteError;
 use lfsfs_sync::{Import, ImportError, ImportOutcome, ImportParams, Phase, Progress};
 use lfsfs_types::ProjectName;
@@ -134,7 +134,10 @@ fn may_create(project: &ProjectName, create: bool) -> Result<bool, CommandError>
 }
 
 async fn create(client: &Client, project: &ProjectName) -> Result<(), CommandError> {
-    let made = client.admin.new_project(project, Vec::new(), None).await;
+    let made = client
+        .admin
+        .new_project(&NewProject::named(project.clone()))
+        .await;
     match made {
         // Another process made it meanwhile.
         Ok(_) | Err(RemoteError::AlreadyExists(_)) => Ok(()),

@@ -1,9 +1,9 @@
 //! `lfsfs project`: make, list, look at, rename and delete projects.
 
 use clap::{Args, Subcommand};
-use lfsfs_client::Inspected;
+use lfsfs_client::{Inspected, NewProject};
 use lfsfs_remote::{Project, RemoteError};
-use lfsfs_types::ProjectName;
+use lfsfs_types::{ProjectName, Source};
 use serde::Serialize;
 
 use super::log::JsonVersion;
@@ -31,6 +31,7 @@ pub(crate) enum ProjectCommand {
     Examples:\n  \
     lfsfs project new docs\n  \
     lfsfs project new site --pack 'node_modules/[^/]+'\n  \
+    lfsfs project new trial --template app@v2\n  \
     lfsfs project new scratch --replication 1")]
 pub(crate) struct NewArgs {
     /// Name: letters, digits, '.', '_' and '-', at most 63 characters
@@ -41,6 +42,9 @@ pub(crate) struct NewArgs {
     /// Regular expression of directories to store as packs; may be repeated
     #[arg(long = "pack", value_name = "PATTERN")]
     pack_patterns: Vec<String>,
+    /// Version that it begins with: PROJECT, PROJECT@vN, PROJECT@TAG; its settings count where none are given
+    #[arg(long, value_name = "SOURCE")]
+    template: Option<Source>,
     /// Copies of each of its chunks, 1 to 16 (default: as many as the coordinator is told to make)
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=16))]
     replication: Option<u32>,
@@ -141,9 +145,14 @@ pub(crate) async fn run(server: ServerArgs, command: ProjectCommand) -> Result<(
 
 async fn new(server: &ServerArgs, args: NewArgs) -> Result<(), CommandError> {
     let name = name(&args.name)?;
-    let admin = server.client()?.admin;
-    let made = admin.new_project(&name, args.pack_patterns, args.replication);
-    match made.await {
+    let new = NewProject {
+        name: name.clone(),
+        pack_patterns: args.pack_patterns,
+        replication: args.replication,
+        template: args.template,
+        author: user::author(),
+    };
+    match server.client()?.admin.new_project(&new).await {
         Ok(_) => {}
         Err(RemoteError::AlreadyExists(_)) if args.if_missing => {}
         Err(error) => return Err(error.into()),

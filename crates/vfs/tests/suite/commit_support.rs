@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lfsfs_cache::{CacheConfig, DiskCache};
-use lfsfs_client::{Admin, ClientConfig, GrpcRemote};
+use lfsfs_client::{Admin, ClientConfig, GrpcRemote, NewProject};
 use lfsfs_common::clock::{TestClock, WallTime};
 use lfsfs_overlay::OverlayOptions;
 use lfsfs_remote::{Remote, RemoteRead, Retry};
@@ -54,7 +54,7 @@ impl Cluster {
         client.dir = dir;
         let project = ProjectName::new("app").unwrap();
         let admin = Admin::new(&client.remote, Retry::new(Duration::ZERO));
-        let made = admin.new_project(&project, Vec::new(), None).await;
+        let made = admin.new_project(&NewProject::named(project.clone())).await;
         made.unwrap();
         Self {
             client,

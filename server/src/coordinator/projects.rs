@@ -1,0 +1,175 @@
+//! Projects: making and listing them.
+
+use std::net::SocketAddr;
+
+use lfsfs_metadata::{
+    CloneParams, Metadata, MetadataError, Project, ProjectSettings, Published, Snapshot,
+};
+use lfsfs_proto::status::{Fault, FaultKind};
+use lfsfs_proto::v1;
+use lfsfs_types::{ProjectName, Source, VersionId};
+use prost::Message as _;
+use regex::RegexBuilder;
+
+use super::request::{LISTING_LEN_MAX, invalid, page_len, project_name};
+use super::{Coordinator, log_published};
+use crate::blocking::IntoFault as _;
+use crate::ids::random_id;
+
+/// Projects of one page.
+const PROJECTS_PER_PAGE: usize = 1000;
+/// Projects read at once; each may have a megabyte of patterns.
+const PROJECTS_AT_ONCE: usize = 16;
+/// Most bytes of one compiled pack pattern; a short one with counted repetitions can ask for much more.
+const PATTERN_SIZE_MAX: usize = 1024 * 1024;
+
+/// Returns a project as clients see it.
+pub(super) fn message(project: &Project, chunk_len: u64) -> v1::Project {
+    v1::Project {
+        id: project.id.as_bytes().to_vec(),
+        name: project.name.to_string(),
+        head: project.head.number.0,
+        head_id: project.head.id.as_bytes().to_vec(),
+        created: Some(project.created.into()),
+        pack_patterns: project.settings.pack_patterns.clone(),
+        replication: project.settings.replication,
+        chunk_size: chunk_len,
+    }
+}
+
+/// Makes a project, which begins with the tree of its template if it has one.
+pub(super) async fn make(
+    coordinator: &Coordinator,
+    client: SocketAddr,
+    request: v1::NewProjectRequest,
+) -> Result<Project, Fault> {
+    let name = project_name(&request.name)?;
+    let template = template(coordinator, &request.template).await?;
+    let of_template = template.as_ref().map(|template| &template.project.settings);
+    let settings = settings(&request, of_template, coordinator.replication.copies)?;
+    coordinator.check_room().await?;
+    let Some(template) = template else {
+        let made = coordinator.metadata(move |metadata| metadata.new_project(&name, settings));
+        return made.await;
+    };
+    let version = VersionId(random_id()?.0);
+    let made = coordinator.metadata(move |metadata| {
+        let project = metadata.new_project(&name, settings)?;
+        let cloned = clone_template(metadata, &project, &template, version, request.author);
+        // A project that has not got its tree is none.
+        let published = cloned.inspect_err(|_| drop(metadata.delete_project(&name)))?;
+        Ok::<_, MetadataError>((metadata.project_by_id(project.id)?, published))
+    });
+    let (project, published) = made.await?;
+    log_published(&project.name, &published, client);
+    Ok(project)
+}
+
+/// Returns the version that a template names, if one is named.
+async fn template(coordinator: &Coordinator, text: &str) -> Result<Option<Snapshot>, Fault> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let source: Source = text.parse().map_err(|error| invalid(&error))?;
+    let found = coordinator.metadata(move |metadata| metadata.resolve(&source));
+    found.await.map(Some)
+}
+
+fn clone_template(
+    metadata: &Metadata,
+    project: &Project,
+    template: &Snapshot,
+    version: VersionId,
+    author: String,
+) -> Result<Published, MetadataError> {
+    metadata.clone_version(&CloneParams {
+        project: project.id,
+        source: template.project.id,
+        from: template.version.number,
+        version,
+        author,
+        message: String::new(),
+    })
+}
+
+/// Returns the settings of a new project: what is asked for, else those of its template, else the usual ones.
+fn settings(
+    request: &v1::NewProjectRequest,
+    template: Option<&ProjectSettings>,
+    copies: u32,
+) -> Result<ProjectSettings, Fault> {
+    let settings = ProjectSettings {
+        replication: match request.replication {
+            0 => template.map_or(copies, |template| template.replication),
+            replication => replication,
+        },
+        pack_patterns: match (&request.pack_patterns[..], template) {
+            ([], Some(template)) => template.pack_patterns.clone(),
+            (patterns, _) => patterns.to_vec(),
+        },
+    };
+    // Before anything is compiled: a pattern costs many times its length.
+    settings.check().map_err(MetadataError::into_fault)?;
+    let mut patterns = settings.pack_patterns.iter();
+    patterns.try_for_each(|pattern| check_pattern(pattern))?;
+    Ok(settings)
+}
+
+/// Refuses a pattern that would fail whenever it is used.
+fn check_pattern(pattern: &str) -> Result<(), Fault> {
+    let compiled = RegexBuilder::new(pattern)
+        .size_limit(PATTERN_SIZE_MAX)
+        .build();
+    match compiled {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let text = format!("{pattern:?} is not a regular expression: {error}");
+            Err(Fault::new(FaultKind::Invalid, text))
+        }
+    }
+}
+
+/// Returns a page of projects, in the order of their names.
+pub(super) async fn list(
+    coordinator: &Coordinator,
+    request: v1::ListProjectsRequest,
+) -> Result<v1::ListProjectsResponse, Fault> {
+    let v1::ListProjectsRequest { after, limit } = request;
+    let after = (!after.is_empty())
+        .then(|| project_name(&after))
+        .transpose()?;
+    let limit = page_len(limit, PROJECTS_PER_PAGE);
+    let chunk_len = coordinator.chunk_len;
+    let page = coordinator.metadata(move |metadata| page(metadata, after, limit, chunk_len));
+    page.await
+}
+
+/// Reads projects until a page is full. Patterns make some of them long, so a few are read at once.
+fn page(
+    metadata: &Metadata,
+    mut after: Option<ProjectName>,
+    limit: usize,
+    chunk_len: u64,
+) -> Result<v1::ListProjectsResponse, MetadataError> {
+    let mut answer = v1::ListProjectsResponse {
+        projects: Vec::new(),
+        more: true,
+    };
+    let mut len = 0;
+    while answer.more && answer.projects.len() < limit {
+        let count = PROJECTS_AT_ONCE.min(limit - answer.projects.len());
+        let page = metadata.list_projects(after.as_ref(), count)?;
+        answer.more = page.more;
+        for project in page.items {
+            let message = message(&project, chunk_len);
+            len += message.encoded_len() + 8;
+            if len > LISTING_LEN_MAX && !answer.projects.is_empty() {
+                answer.more = true;
+                return Ok(answer);
+            }
+            answer.projects.push(message);
+            after = Some(project.name);
+        }
+    }
+    Ok(answer)
+}
