@@ -34,6 +34,12 @@ mod owners;
 mod patch;
 #[path = "verbs/projects.rs"]
 mod projects;
+#[path = "verbs/rebuild.rs"]
+mod rebuild;
+#[path = "verbs/rebuild_broken.rs"]
+mod rebuild_broken;
+#[path = "verbs/rebuild_versions.rs"]
+mod rebuild_versions;
 #[path = "verbs/restore.rs"]
 mod restore;
 #[path = "verbs/single_files.rs"]

@@ -111,6 +111,7 @@ impl Command {
             | Self::Project(_)
             | Self::Import(_)
             | Self::Export(_)
+            | Self::Rebuild(_)
             | Self::Ls(_)
             | Self::Cat(_)
             | Self::Put(_)
@@ -139,6 +140,8 @@ pub(crate) enum Command {
     Import(commands::import::ImportArgs),
     /// Write a version into a directory
     Export(commands::export::ExportArgs),
+    /// Bring a plain directory to a version, from the one that it has
+    Rebuild(commands::rebuild::RebuildArgs),
     /// List a directory of a version
     Ls(commands::ls::LsArgs),
     /// Write files of a version to standard output
