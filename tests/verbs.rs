@@ -16,6 +16,8 @@ mod export;
 mod failures;
 #[path = "verbs/fsck.rs"]
 mod fsck;
+#[path = "verbs/fsdiff.rs"]
+mod fsdiff;
 #[path = "verbs/history.rs"]
 mod history;
 #[path = "verbs/holders.rs"]

@@ -9,6 +9,7 @@ pub(crate) mod discard;
 pub(crate) mod doctor;
 pub(crate) mod export;
 pub(crate) mod fsck;
+pub(crate) mod fsdiff;
 pub(crate) mod get;
 pub(crate) mod import;
 pub(crate) mod log;
@@ -52,6 +53,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), CommandError> {
         Command::Import(args) => on_runtime(import::run(server()?, args)),
         Command::Export(args) => on_runtime(export::run(server()?, args)),
         Command::Rebuild(args) => on_runtime(rebuild::run(server()?, args)),
+        Command::Fsdiff(args) => on_runtime(fsdiff::run(server()?, args)),
         Command::Ls(args) => on_runtime(ls::run(server()?, args)),
         Command::Cat(args) => on_runtime(cat::run(server()?, args)),
         Command::Put(args) => on_runtime(put::run(server()?, args)),

@@ -33,7 +33,7 @@ use crate::local::DirHandle;
 pub use self::error::{ExportError, InTheWay};
 pub use self::progress::{ExportFigures, ExportProgress, LeftOut};
 
-mod apply;
+pub(crate) mod apply;
 mod contents;
 mod error;
 mod file;
@@ -42,11 +42,11 @@ mod listed;
 mod progress;
 pub(crate) mod remove;
 pub(crate) mod scope;
-mod target;
+pub(crate) mod target;
 #[cfg(test)]
 mod tests;
 mod walk;
-mod worker;
+pub(crate) mod worker;
 
 /// Batches of entries that wait for a worker.
 const BATCHES_QUEUED_MAX: usize = 2;

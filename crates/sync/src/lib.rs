@@ -8,7 +8,8 @@
 //! [`Export`] is the way back: a version is written into a directory, or one path of it into a work
 //! tree, or one file of it into a file. It remembers directories and hard-linked files until the end.
 //!
-//! [`Rebuild`] brings a directory to a version, from whatever version it has.
+//! [`Rebuild`] brings a directory to a version, from whatever version it has;
+//! [`DirectoryDiff`] tells what a user changed in such a directory.
 //!
 //! [`Put`] makes one file a version.
 
@@ -20,6 +21,7 @@ mod checksum;
 mod compare;
 mod count;
 mod directories;
+mod directory_diff;
 mod entry;
 mod error;
 mod export;
@@ -38,6 +40,7 @@ mod walk;
 mod worker;
 
 pub use count::Counter;
+pub use directory_diff::{CompareBy, DirectoryDiff};
 pub use error::ImportError;
 pub use export::{Export, ExportError, ExportFigures, ExportProgress, InTheWay, LeftOut};
 pub use filter::PatternError;

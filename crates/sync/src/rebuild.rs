@@ -7,7 +7,7 @@
 //! version entry by entry.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lfsfs_remote::{RemoteError, RemoteRead, Snapshot, VersionRange};
@@ -23,6 +23,7 @@ use crate::export::scope::{Reach, Scope};
 use crate::export::{Export, ExportError, ExportFigures, ExportProgress};
 use crate::file_match::FileMatch;
 use crate::filter::{Filter, PatternError, STATE_DIR};
+use crate::local::DirHandle;
 use crate::selection::Selection;
 
 pub use self::plan::Refusal;
@@ -57,7 +58,7 @@ pub enum RebuildError {
     #[error(transparent)]
     Pattern(#[from] PatternError),
     /// The directory is left as it is.
-    #[error("cannot rebuild {}: {refusal}", dir.display())]
+    #[error("cannot use {}: {refusal}", dir.display())]
     Refused {
         /// The directory.
         dir: PathBuf,
@@ -246,8 +247,69 @@ impl Rebuild {
     }
 }
 
+/// A directory that has a version, in which no rebuild runs.
+#[derive(Debug)]
+pub(crate) struct Rebuilt {
+    dir: PathBuf,
+    place: Place,
+    part: Part,
+    version: KnownVersion,
+}
+
+impl Rebuilt {
+    /// Finds out which version a directory has.
+    pub(crate) fn open(dir: &Path) -> Result<Self, RebuildError> {
+        let dir = dir.to_owned();
+        let refused = |refusal| RebuildError::Refused {
+            dir: dir.clone(),
+            refusal,
+        };
+        let Found::Own { place, .. } = Found::look(&dir)? else {
+            return Err(refused(Refusal::NotRebuilt));
+        };
+        let state = place.read()?.map_err(Refusal::Damaged).map_err(refused)?;
+        let State { part, standing } = state.ok_or_else(|| refused(Refusal::NotRebuilt))?;
+        let Standing::At(version) = standing else {
+            return Err(refused(Refusal::Unfinished));
+        };
+        Ok(Self {
+            dir,
+            place,
+            part,
+            version,
+        })
+    }
+
+    /// Returns the version, if the server still has it.
+    pub(crate) async fn snapshot(&self, remote: &dyn RemoteRead) -> Result<Snapshot, RebuildError> {
+        let found = remote
+            .snapshot(self.part.project, self.version.number)
+            .await;
+        let is_same =
+            |found: &Snapshot| found.cluster == self.part.cluster && known(found) == self.version;
+        match found {
+            Ok(found) if is_same(&found) => Ok(found),
+            Err(error) if !error.is_not_found() => Err(error.into()),
+            _ => Err(RebuildError::Refused {
+                dir: self.dir.clone(),
+                refusal: Refusal::VersionGone(self.version.number),
+            }),
+        }
+    }
+
+    /// Returns which paths of the version the directory has.
+    pub(crate) fn selection(&self) -> Result<Selection, RebuildError> {
+        let filter = Filter::new(&self.part.ignore)?;
+        Ok(Selection::new(filter, self.part.subpaths.iter().cloned()))
+    }
+
+    pub(crate) const fn root(&self) -> &DirHandle {
+        self.place.root()
+    }
+}
+
 /// Makes the place, in which another process may have begun since it was looked at.
-fn created(dir: PathBuf, root: Option<crate::local::DirHandle>) -> Result<Place, RebuildError> {
+fn created(dir: PathBuf, root: Option<DirHandle>) -> Result<Place, RebuildError> {
     let place = Place::create(&dir, root)?;
     match place.read()? {
         Ok(None) => Ok(place),

@@ -338,7 +338,7 @@ pub(crate) fn xattr_ids(record: &Record) -> impl Iterator<Item = ContentId> + '_
 
 /// Returns true if what is there is of the same kind, with the same bytes, target or number.
 /// Whatever cannot be read is made anew.
-fn is_same(parent: &DirHandle, name: &Name, stat: &LocalStat, kind: &Kind) -> bool {
+pub(crate) fn is_same(parent: &DirHandle, name: &Name, stat: &LocalStat, kind: &Kind) -> bool {
     match kind {
         Kind::File { size, content } => {
             let is_candidate = stat.kind == FileType::RegularFile && stat.size == *size;

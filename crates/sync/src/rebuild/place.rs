@@ -101,6 +101,11 @@ impl Place {
         }
     }
 
+    /// Returns the directory.
+    pub(crate) const fn root(&self) -> &DirHandle {
+        &self.root
+    }
+
     /// Returns what the directory remembers, if anything, or what is wrong with that.
     pub(crate) fn read(&self) -> Result<Result<Option<State>, String>, RebuildError> {
         match fs::read(path_in(&self.own, STATE)?) {

@@ -23,6 +23,12 @@ pub enum Refusal {
     /// Something is in it that no rebuild has written.
     #[error("it is not empty, and no rebuild made it")]
     NotEmpty,
+    /// It has no state.
+    #[error("no rebuild made it")]
+    NotRebuilt,
+    /// It may have entries of several versions.
+    #[error("a rebuild of it did not come to its end")]
+    Unfinished,
     /// It has another project.
     #[error("it has another project, or one of another server")]
     OtherProject,
