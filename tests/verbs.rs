@@ -16,6 +16,8 @@ mod export;
 mod failures;
 #[path = "verbs/fsck.rs"]
 mod fsck;
+#[path = "verbs/fsdiff.rs"]
+mod fsdiff;
 #[path = "verbs/history.rs"]
 mod history;
 #[path = "verbs/holders.rs"]
@@ -34,6 +36,12 @@ mod owners;
 mod patch;
 #[path = "verbs/projects.rs"]
 mod projects;
+#[path = "verbs/rebuild.rs"]
+mod rebuild;
+#[path = "verbs/rebuild_broken.rs"]
+mod rebuild_broken;
+#[path = "verbs/rebuild_versions.rs"]
+mod rebuild_versions;
 #[path = "verbs/restore.rs"]
 mod restore;
 #[path = "verbs/rollback.rs"]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use lfsfs_tests::World;
 
 /// Every verb that asks a server, with `TREE` and `MOUNT` for directories.
-const VERBS: [&[&str]; 18] = [
+const VERBS: [&[&str]; 19] = [
     &["project", "new", "app"],
     &["project", "list"],
     &["project", "inspect", "app"],
@@ -21,6 +21,7 @@ const VERBS: [&[&str]; 18] = [
     &["mount", "app", "MOUNT", "-o", "ro"],
     &["mount", "app", "MOUNT"],
     &["export", "app", "MOUNT"],
+    &["rebuild", "app", "MOUNT"],
     &["tag", "app"],
     &["tag", "app@v1", "stable"],
     &["project", "rename", "app", "other"],

@@ -8,11 +8,12 @@ use lfsfs_tests::{Run, World, in_namespace};
 use crate::support::{world, write};
 
 /// Every command with `--json` that asks a server, and those that ask a mount which is not there.
-const COMMANDS: [&[&str]; 19] = [
+const COMMANDS: [&[&str]; 20] = [
     &["project", "list"],
     &["project", "inspect", "app"],
     &["import", "/etc", "app"],
     &["export", "app", "/nowhere/at/all"],
+    &["rebuild", "app", "/nowhere/at/all"],
     &["ls", "app"],
     &["put", "/etc/passwd", "app:file"],
     &["get", "app:file", "/nowhere/at/all"],

@@ -111,6 +111,8 @@ impl Command {
             | Self::Project(_)
             | Self::Import(_)
             | Self::Export(_)
+            | Self::Rebuild(_)
+            | Self::Fsdiff(_)
             | Self::Ls(_)
             | Self::Cat(_)
             | Self::Put(_)
@@ -142,6 +144,10 @@ pub(crate) enum Command {
     Import(commands::import::ImportArgs),
     /// Write a version into a directory
     Export(commands::export::ExportArgs),
+    /// Bring a plain directory to a version, from the one that it has
+    Rebuild(commands::rebuild::RebuildArgs),
+    /// Show what was changed in a rebuilt directory
+    Fsdiff(commands::fsdiff::FsdiffArgs),
     /// List a directory of a version
     Ls(commands::ls::LsArgs),
     /// Write files of a version to standard output

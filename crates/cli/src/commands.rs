@@ -10,6 +10,7 @@ pub(crate) mod discard;
 pub(crate) mod doctor;
 pub(crate) mod export;
 pub(crate) mod fsck;
+pub(crate) mod fsdiff;
 pub(crate) mod get;
 pub(crate) mod import;
 pub(crate) mod log;
@@ -19,6 +20,7 @@ pub(crate) mod mounts;
 pub(crate) mod node;
 pub(crate) mod project;
 pub(crate) mod put;
+pub(crate) mod rebuild;
 pub(crate) mod restore;
 pub(crate) mod rm;
 pub(crate) mod rollback;
@@ -53,6 +55,8 @@ pub(crate) fn run(cli: Cli) -> Result<(), CommandError> {
         Command::Project(command) => on_runtime(project::run(server()?, command)),
         Command::Import(args) => on_runtime(import::run(server()?, args)),
         Command::Export(args) => on_runtime(export::run(server()?, args)),
+        Command::Rebuild(args) => on_runtime(rebuild::run(server()?, args)),
+        Command::Fsdiff(args) => on_runtime(fsdiff::run(server()?, args)),
         Command::Ls(args) => on_runtime(ls::run(server()?, args)),
         Command::Cat(args) => on_runtime(cat::run(server()?, args)),
         Command::Put(args) => on_runtime(put::run(server()?, args)),

@@ -1,5 +1,7 @@
 //! How a command fails: the message with a hint, the JSON object, and the exit code.
 
+mod rebuild;
+
 use std::fmt;
 use std::io;
 
@@ -210,7 +212,7 @@ impl From<ImportError> for CommandError {
         match error {
             ImportError::Remote(error) => error.into(),
             ImportError::Problems { first, count } => problems(&first, count),
-            ImportError::Pattern { .. } => Self::usage(text),
+            ImportError::Pattern(_) => Self::usage(text),
             ImportError::Machine { source, .. } => Self::failed(text).hint(machine_hint(&source)),
             ImportError::Directory { .. } | ImportError::Random(_) | ImportError::Stopped(_) => {
                 Self::failed(text)

@@ -8,6 +8,7 @@ use lfsfs_remote::RemoteError;
 use lfsfs_upload::UploadError;
 use thiserror::Error;
 
+use crate::filter::PatternError;
 use crate::problems::Problem;
 
 /// Why an import failed. Nothing was published.
@@ -41,14 +42,8 @@ pub enum ImportError {
         source: io::Error,
     },
     /// A pattern to exclude is none.
-    #[error("{pattern:?} is not a pattern")]
-    Pattern {
-        /// What was given.
-        pattern: String,
-        /// What is wrong with it.
-        #[source]
-        source: globset::Error,
-    },
+    #[error(transparent)]
+    Pattern(#[from] PatternError),
     /// The operating system gave no random bytes.
     #[error("no random bytes")]
     Random(#[source] io::Error),

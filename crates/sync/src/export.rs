@@ -21,25 +21,32 @@ use tokio::task::spawn_blocking;
 use self::apply::Owners;
 use self::contents::Contents;
 use self::file::OneFile;
+use self::listed::Lister;
+use self::scope::Scope;
 use self::target::{Target, is_marked};
 use self::walk::{Rest, Walk, way_to};
 use self::worker::{Manner, Workshop};
 
+use crate::file_match::FileMatch;
+use crate::local::DirHandle;
+
 pub use self::error::{ExportError, InTheWay};
 pub use self::progress::{ExportFigures, ExportProgress, LeftOut};
 
-mod apply;
+pub(crate) mod apply;
 mod contents;
 mod error;
 mod file;
 mod finish;
+mod listed;
 mod progress;
-mod remove;
-mod target;
+pub(crate) mod remove;
+pub(crate) mod scope;
+pub(crate) mod target;
 #[cfg(test)]
 mod tests;
 mod walk;
-mod worker;
+pub(crate) mod worker;
 
 /// Batches of entries that wait for a worker.
 const BATCHES_QUEUED_MAX: usize = 2;
@@ -63,10 +70,19 @@ impl Export {
     /// Nothing is done yet.
     #[must_use]
     pub fn new(remote: Arc<dyn RemoteRead>, snapshot: Snapshot) -> Self {
+        Self::with_progress(remote, snapshot, Arc::default())
+    }
+
+    /// As [`new`](Self::new), with counters that the caller has already.
+    pub(crate) const fn with_progress(
+        remote: Arc<dyn RemoteRead>,
+        snapshot: Snapshot,
+        progress: Arc<ExportProgress>,
+    ) -> Self {
         Self {
             remote,
             snapshot,
-            progress: Arc::default(),
+            progress,
         }
     }
 
@@ -89,8 +105,9 @@ impl Export {
                 let _ = fs::remove_dir(dir);
             }
         })?;
-        let shop = self.workshop(target, Manner::Fresh);
-        match self.write(Arc::clone(&shop), None, Vec::new()).await {
+        let shop = self.workshop(target, Manner::Fresh, Arc::default());
+        let all = Scope::default();
+        match self.write(Arc::clone(&shop), all, None, Vec::new()).await {
             Ok(()) => Ok(self.progress.figures()),
             Err(failure) => Err(take_away(dir, found, &shop.target, failure)),
         }
@@ -108,13 +125,30 @@ impl Export {
         path: &ObjectPath,
     ) -> Result<ExportFigures, ExportError> {
         let (above, record) = way_to(&self.remote, &self.snapshot, path).await?;
-        let shop = self.workshop(Target::open(dir)?, Manner::Live);
+        let shop = self.workshop(Target::open(dir)?, Manner::Live, Arc::default());
         let top = path.split_last().map(|(dir, name)| (dir, name, record));
         let made = match &top {
             Some((dir, _, _)) => make_way(&shop.target, dir, above)?,
             None => Vec::new(),
         };
-        self.write(shop, top, made).await?;
+        self.write(shop, Scope::default(), top, made).await?;
+        Ok(self.progress.figures())
+    }
+
+    /// Makes a directory what a part of the version is; `scope` says which part, and what may differ.
+    /// Each entry is made in `staging` and moved to its place.
+    ///
+    /// If it fails, each entry is what it was or what it is in the version. An object that alone is
+    /// damaged stays what it was.
+    pub(crate) async fn rebuild(
+        self,
+        (dir, staging): (DirHandle, DirHandle),
+        scope: Scope,
+        file_match: Arc<FileMatch>,
+    ) -> Result<ExportFigures, ExportError> {
+        let target = Target::with_staging(dir, staging);
+        let shop = self.workshop(target, Manner::Live, file_match);
+        self.write(shop, scope, None, Vec::new()).await?;
         Ok(self.progress.figures())
     }
 
@@ -153,7 +187,12 @@ impl Export {
         OneFile::new(contents, Arc::clone(&self.progress), path.clone(), record)
     }
 
-    fn workshop(&self, target: Target, manner: Manner) -> Arc<Workshop> {
+    fn workshop(
+        &self,
+        target: Target,
+        manner: Manner,
+        file_match: Arc<FileMatch>,
+    ) -> Arc<Workshop> {
         Arc::new(Workshop {
             target,
             manner,
@@ -163,6 +202,7 @@ impl Export {
                 self.snapshot.project.id,
             )),
             progress: Arc::clone(&self.progress),
+            file_match,
             runtime: Handle::current(),
             kept_links: Mutex::default(),
         })
@@ -173,10 +213,11 @@ impl Export {
     async fn write(
         &self,
         shop: Arc<Workshop>,
+        scope: Scope,
         top: Option<(ObjectPath, Name, Record)>,
         made: Vec<(ObjectPath, Record)>,
     ) -> Result<(), ExportError> {
-        let mut rest = self.run_walk(&shop, top).await?;
+        let mut rest = self.run_walk(&shop, scope, top).await?;
         rest.directories.splice(0..0, made);
         spawn_blocking(move || finish::finish(&shop, &rest))
             .await
@@ -186,6 +227,7 @@ impl Export {
     async fn run_walk(
         &self,
         shop: &Arc<Workshop>,
+        scope: Scope,
         top: Option<(ObjectPath, Name, Record)>,
     ) -> Result<Rest, ExportError> {
         let pool = WorkerPool {
@@ -195,7 +237,12 @@ impl Export {
         let (remote, snapshot) = (Arc::clone(&self.remote), self.snapshot.clone());
         let (walking, working) = (Arc::clone(shop), Arc::clone(shop));
         let walk = move |batches| {
-            let walk = Walk::new(&*remote, &snapshot, &walking, batches);
+            let lister = Lister {
+                remote: &*remote,
+                snapshot: &snapshot,
+                scope: &scope,
+            };
+            let walk = Walk::new(lister, &walking, batches);
             match top {
                 None => walk.run(None, snapshot.root.clone()),
                 Some((dir, name, record)) => walk.run(Some((&dir, &name)), record),

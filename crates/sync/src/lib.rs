@@ -8,33 +8,44 @@
 //! [`Export`] is the way back: a version is written into a directory, or one path of it into a work
 //! tree, or one file of it into a file. It remembers directories and hard-linked files until the end.
 //!
+//! [`Rebuild`] brings a directory to a version, from whatever version it has;
+//! [`DirectoryDiff`] tells what a user changed in such a directory.
+//!
 //! [`Put`] makes one file a version.
 
 #![forbid(unsafe_code)]
 
 mod attributes;
+mod changes;
 mod checksum;
 mod compare;
 mod count;
 mod directories;
+mod directory_diff;
 mod entry;
 mod error;
 mod export;
 mod failure;
+mod file_match;
 mod filter;
 mod import;
 mod links;
 mod local;
 mod problems;
 mod put;
+mod rebuild;
+mod selection;
 mod settle;
 mod walk;
 mod worker;
 
 pub use count::Counter;
+pub use directory_diff::{CompareBy, DirectoryDiff};
 pub use error::ImportError;
 pub use export::{Export, ExportError, ExportFigures, ExportProgress, InTheWay, LeftOut};
+pub use filter::PatternError;
 pub use import::{Import, ImportOutcome, ImportParams};
 pub use lfsfs_upload::{Expected, Phase, Progress, ProgressFigures};
 pub use problems::Problem;
 pub use put::{Put, PutError, PutOutcome, PutParams};
+pub use rebuild::{Rebuild, RebuildError, RebuildOutcome, RebuildParams, Refusal};

@@ -48,10 +48,10 @@ pub(crate) struct DiffArgs {
 pub(crate) struct DiffForm {
     /// Only count
     #[arg(long)]
-    stat: bool,
+    pub(crate) stat: bool,
     /// End paths with NUL and do not quote them
     #[arg(short = 'z', long = "null")]
-    nul: bool,
+    pub(crate) nul: bool,
     /// One JSON object a line
     #[arg(long)]
     pub(crate) json: bool,

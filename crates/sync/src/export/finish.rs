@@ -57,23 +57,23 @@ fn link(
     if present.is_some_and(|present| present.identity() == made.identity()) {
         return Ok(());
     }
-    let link_as = |name: &Name| -> Result<(), Errno> {
+    let link_in = |dir: &DirHandle, name: &Name| -> Result<(), Errno> {
         let (old, new) = (first.as_bytes(), name.as_bytes());
-        fs::linkat(&from, old, &to, new, AtFlags::empty())
+        fs::linkat(&from, old, dir, new, AtFlags::empty())
     };
     match shop.manner {
-        Manner::Fresh => link_as(&later.name).map_err(failed("link", &path))?,
+        Manner::Fresh => link_in(&to, &later.name).map_err(failed("link", &path))?,
         Manner::Live => {
-            let beside = unused_name(&path)?;
-            link_as(&beside).map_err(failed("link", &path))?;
-            let moved = move_over(&to, &beside, &later.name, &path);
+            let (made_in, made_as) = (shop.target.staging(&to), unused_name(&path)?);
+            link_in(made_in, &made_as).map_err(failed("link", &path))?;
+            let moved = move_over((made_in, &made_as), (&to, &later.name), &path);
             if moved.is_err() {
-                take_back(&to, &beside);
+                take_back(made_in, &made_as);
             }
             moved?;
         }
     }
-    shop.progress.written();
+    shop.wrote(&path);
     Ok(())
 }
 

@@ -26,6 +26,7 @@ pub struct ExportProgress {
     bytes: AtomicU64,
     written: AtomicU64,
     removed: AtomicU64,
+    directories: AtomicU64,
     skipped_special: AtomicU64,
     skipped_xattrs: AtomicU64,
     skipped_owners: AtomicU64,
@@ -45,6 +46,8 @@ pub struct ExportFigures {
     pub written: u64,
     /// Entries removed because the version does not have them; a directory counts as one.
     pub removed: u64,
+    /// Directories that were made; `written` does not count them.
+    pub directories: u64,
     /// Device nodes and sockets that this user may not make.
     pub skipped_special: u64,
     /// Extended attributes that this user, or this file system, cannot set.
@@ -65,6 +68,7 @@ impl ExportProgress {
             bytes: read(&self.bytes),
             written: read(&self.written),
             removed: read(&self.removed),
+            directories: read(&self.directories),
             skipped_special: read(&self.skipped_special),
             skipped_xattrs: read(&self.skipped_xattrs),
             skipped_owners: read(&self.skipped_owners),
@@ -115,6 +119,10 @@ impl ExportProgress {
 
     pub(crate) fn written(&self) {
         add(&self.written, 1);
+    }
+
+    pub(crate) fn directory(&self) {
+        add(&self.directories, 1);
     }
 
     pub(crate) fn removed(&self) {

@@ -11,10 +11,12 @@ use std::path::Path;
 use lfsfs_common::random::random_bytes;
 use lfsfs_types::{Name, ObjectPath};
 use rustix::fs::{self, AtFlags, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
 
 use super::error::ExportError;
 use super::remove::{remove_below, remove_directory};
-use crate::local::{self, DirHandle};
+use crate::attributes::handle_path;
+use crate::local::{self, DirHandle, LocalStat};
 
 /// The mode of a directory until all is in it: other users can neither look into it nor put
 /// things there.
@@ -28,6 +30,8 @@ const MARK: &str = ".lfsfs-export-unfinished-";
 pub(crate) struct Target {
     root: DirHandle,
     mark: Option<String>,
+    /// Where entries are made before they are moved to their place; beside it if there is none.
+    staging: Option<DirHandle>,
 }
 
 impl Target {
@@ -36,7 +40,25 @@ impl Target {
             dir: dir.to_owned(),
             source: error.into(),
         })?;
-        Ok(Self { root, mark: None })
+        Ok(Self {
+            root,
+            mark: None,
+            staging: None,
+        })
+    }
+
+    /// Takes an open directory, and one on the same file system in which entries are made.
+    pub(crate) const fn with_staging(root: DirHandle, staging: DirHandle) -> Self {
+        Self {
+            root,
+            mark: None,
+            staging: Some(staging),
+        }
+    }
+
+    /// Returns where an entry of a directory is made before it is moved there.
+    pub(crate) fn staging<'t>(&'t self, parent: &'t DirHandle) -> &'t DirHandle {
+        self.staging.as_ref().unwrap_or(parent)
     }
 
     /// Opens a directory and marks it as unfinished, so that a process that is killed leaves nothing
@@ -90,6 +112,39 @@ impl Target {
             .map_err(failed("make the directory", path))
     }
 
+    /// Gives this process the right to change a directory, where it lacks that and the directory is its own.
+    /// Returns true if the mode has to be set again.
+    pub(crate) fn make_usable(
+        &self,
+        parent: &DirHandle,
+        name: &Name,
+        stat: &LocalStat,
+    ) -> Result<bool, Errno> {
+        if self.is_usable(stat) {
+            return Ok(false);
+        }
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = fs::openat(parent, name.as_bytes(), flags, Mode::empty())?.into();
+        open_up(&dir, stat)?;
+        Ok(true)
+    }
+
+    /// As [`make_usable`](Self::make_usable), for the root.
+    pub(crate) fn make_root_usable(&self) -> Result<bool, Errno> {
+        let stat = local::stat(&self.root)?;
+        let is_usable = self.is_usable(&stat);
+        if !is_usable {
+            open_up(&self.root, &stat)?;
+        }
+        Ok(!is_usable)
+    }
+
+    fn is_usable(&self, stat: &LocalStat) -> bool {
+        let has_rights = Mode::from_raw_mode(stat.mode).contains(Mode::RWXU);
+        // Only a rebuild has staging. A restore leaves a work tree's modes alone.
+        self.staging.is_none() || has_rights || rustix::process::geteuid().is_root()
+    }
+
     /// Removes an entry with all that is below it.
     pub(crate) fn remove(
         &self,
@@ -105,6 +160,11 @@ impl Target {
         };
         removed.map_err(failed("remove", path))
     }
+}
+
+fn open_up(dir: &DirHandle, stat: &LocalStat) -> Result<(), Errno> {
+    let mode = Mode::from_raw_mode(stat.mode) | Mode::RWXU;
+    fs::chmodat(fs::CWD, handle_path(dir, None), mode, AtFlags::empty())
 }
 
 /// Returns true if a directory has the mark of an export that was not finished.

@@ -10,30 +10,29 @@ use std::sync::Arc;
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{FuturesOrdered, StreamExt as _};
 use lfsfs_common::JobQueue;
-use lfsfs_remote::{DirectoryListing, RemoteError, RemoteRead, Snapshot};
-use lfsfs_types::{DirId, Kind, LinkId, Name, ObjectPath, Record};
+use lfsfs_remote::{RemoteRead, Snapshot};
+use lfsfs_types::{Kind, LinkId, Name, ObjectPath, Record};
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use super::error::ExportError;
+use super::listed::{Listed, Lister, directory};
+use super::scope::{Extent, Pending, Scope};
 use super::target::failed;
 use super::worker::{BATCH_LEN, Job, Manner, Workshop, below};
+use crate::changes::{Changes, Mark};
 use crate::compare::{Pair, pairs};
 use crate::local::{self, DirHandle, LocalStat};
+use crate::selection::Verdict;
+
+mod other_names;
 
 /// Listings that are on their way at once.
 const LISTINGS_AT_ONCE: usize = 8;
 /// Entries that one worker takes at once.
 const BATCH_ENTRIES_MAX: usize = 256;
 
-/// A directory to fill.
-#[derive(Debug)]
-pub(crate) struct Pending {
-    pub(crate) path: ObjectPath,
-    pub(crate) dir: DirId,
-    /// True if something may be in it already.
-    pub(crate) is_present: bool,
-}
+type LocalPair = Pair<Result<LocalStat, Errno>>;
 
 /// A further name of a hard-linked file.
 #[derive(Debug)]
@@ -48,6 +47,8 @@ pub(crate) struct LaterName {
 pub(crate) struct Rest {
     /// Where each hard-linked file was met first.
     pub(crate) first_names: HashMap<LinkId, (ObjectPath, Name)>,
+    /// How many names of such a file were not met, if only changes are looked at.
+    unmet_names: HashMap<LinkId, u32>,
     pub(crate) later_names: Vec<LaterName>,
     /// Directories whose attributes change while they are filled, parents first.
     pub(crate) directories: Vec<(ObjectPath, Record)>,
@@ -55,8 +56,8 @@ pub(crate) struct Rest {
 
 /// One walk.
 pub(crate) struct Walk<'a> {
-    remote: &'a dyn RemoteRead,
-    snapshot: &'a Snapshot,
+    lister: Lister<'a>,
+    scope: &'a Scope,
     shop: &'a Workshop,
     batches: JobQueue<Vec<Job>>,
     batch: Vec<Job>,
@@ -65,18 +66,21 @@ pub(crate) struct Walk<'a> {
     rest: Rest,
 }
 
-type Listed = (Pending, Result<DirectoryListing, RemoteError>);
+/// An entry of the version and what is in its place.
+struct Entry {
+    name: Name,
+    present: Option<LocalStat>,
+    record: Record,
+    verdict: Verdict,
+    /// If it is a directory that is there already: which of its entries are looked at.
+    extent: Extent,
+}
 
 impl<'a> Walk<'a> {
-    pub(crate) fn new(
-        remote: &'a dyn RemoteRead,
-        snapshot: &'a Snapshot,
-        shop: &'a Workshop,
-        batches: JobQueue<Vec<Job>>,
-    ) -> Self {
+    pub(crate) fn new(lister: Lister<'a>, shop: &'a Workshop, batches: JobQueue<Vec<Job>>) -> Self {
         Self {
-            remote,
-            snapshot,
+            lister,
+            scope: lister.scope,
             shop,
             batches,
             batch: Vec::new(),
@@ -93,75 +97,155 @@ impl<'a> Walk<'a> {
         record: Record,
     ) -> Result<Rest, ExportError> {
         match top {
-            None => {
-                let is_present = self.shop.manner == Manner::Live;
-                self.enter(ObjectPath::ROOT, record, is_present)?;
-            }
+            None => self.start(record)?,
             Some((dir, name)) => {
                 let handle = self.shop.target.dir(dir)?;
                 let present = local::stat_entry(&handle, name)
                     .map_err(failed("look at", &dir.join(name)?))?;
-                self.entry(&handle, dir, name.clone(), present, record)?;
+                let entry = Entry {
+                    name: name.clone(),
+                    present,
+                    record,
+                    verdict: Verdict::Taken,
+                    extent: Extent::Whole,
+                };
+                self.entry(&handle, dir, entry)?;
             }
         }
-        let mut listings: FuturesOrdered<BoxFuture<'a, Listed>> = FuturesOrdered::new();
-        loop {
-            while listings.len() < LISTINGS_AT_ONCE
-                && let Some(pending) = self.pending.pop()
-            {
-                listings.push_back(list(self.remote, self.snapshot, pending).boxed());
-            }
-            let Some(listed) = self.shop.runtime.block_on(listings.next()) else {
-                break;
-            };
-            let (pending, listing) = listed;
-            // Without the listing of its root there is no version.
-            if pending.path.is_root() {
-                self.directory(&pending, listing?)?;
-                continue;
-            }
-            let filled = listing
-                .map_err(ExportError::from)
-                .and_then(|listing| self.directory(&pending, listing));
-            self.or_left_out(pending.path.as_bytes(), filled)?;
-        }
+        self.walk()?;
+        self.find_other_names()?;
         self.send_batch()?;
         Ok(self.rest)
     }
 
-    fn directory(
-        &mut self,
-        pending: &Pending,
-        listing: DirectoryListing,
-    ) -> Result<(), ExportError> {
+    fn start(&mut self, record: Record) -> Result<(), ExportError> {
+        let is_present = self.shop.manner == Manner::Live;
+        let scope = self.scope;
+        let was_opened = self.shop.target.make_root_usable();
+        let was_opened = was_opened.map_err(failed("open", &ObjectPath::ROOT))?;
+        let is_taken = scope.selection.takes_root() && scope.applies_to(&ObjectPath::ROOT);
+        let extent = scope.of_root();
+        let root = (ObjectPath::ROOT, is_present, extent);
+        self.enter(root, record, was_opened || is_taken)
+    }
+
+    /// Fills the directories that are pending, and those that are found in them.
+    fn walk(&mut self) -> Result<(), ExportError> {
+        let mut listings: FuturesOrdered<BoxFuture<'a, _>> = FuturesOrdered::new();
+        loop {
+            while listings.len() < LISTINGS_AT_ONCE
+                && let Some(pending) = self.pending.pop()
+            {
+                listings.push_back(self.lister.list(pending).boxed());
+            }
+            let Some(listed) = self.shop.runtime.block_on(listings.next()) else {
+                return Ok(());
+            };
+            let (pending, listed) = listed;
+            // Without the listing of its root there is no version.
+            if pending.path.is_root() {
+                self.directory(&pending, &listed?)?;
+                continue;
+            }
+            let filled = listed
+                .map_err(ExportError::from)
+                .and_then(|listed| self.directory(&pending, &listed));
+            self.or_left_out(pending.path.as_bytes(), filled)?;
+        }
+    }
+
+    fn directory(&mut self, pending: &Pending, listed: &Listed) -> Result<(), ExportError> {
+        if pending.extent == Extent::OtherNames {
+            return self.other_names(pending, listed);
+        }
         let handle = self.shop.target.dir(&pending.path)?;
-        let present = if pending.is_present {
-            local::read_dir(&handle).map_err(failed("read", &pending.path))?
-        } else {
-            Vec::new()
-        };
-        for pair in pairs(present, listing.entries) {
+        for pair in self.pairs(&handle, pending, listed)? {
             self.shop.go_on()?;
             let path = below(&pending.path, &pair.name);
-            let done = self.name(&handle, &pending.path, pair);
+            let done = self.name(&handle, pending, listed, pair);
             self.or_left_out(&path, done)?;
         }
         Ok(())
     }
 
+    /// Returns the names to look at, each with what is there and what the version has.
+    fn pairs(
+        &self,
+        handle: &DirHandle,
+        pending: &Pending,
+        listed: &Listed,
+    ) -> Result<Vec<LocalPair>, ExportError> {
+        if pending.extent != Extent::Changed {
+            let present = if pending.is_present {
+                local::read_dir(handle).map_err(failed("read", &pending.path))?
+            } else {
+                Vec::new()
+            };
+            return Ok(pairs(present, listed.entries.iter().cloned()).collect());
+        }
+        let changed = self.scope.changes().into_iter();
+        let names = changed.flat_map(|changes| changes.in_dir(&pending.path));
+        let pair = |name: &Name| Pair {
+            name: name.clone(),
+            local: local::stat_entry(handle, name).transpose(),
+            base: listed.find(name).cloned(),
+        };
+        Ok(names.map(|(name, _)| pair(name)).collect())
+    }
+
     fn name(
         &mut self,
         handle: &DirHandle,
-        dir: &ObjectPath,
-        pair: Pair<Result<LocalStat, Errno>>,
+        pending: &Pending,
+        listed: &Listed,
+        pair: LocalPair,
     ) -> Result<(), ExportError> {
         let Pair { name, local, base } = pair;
-        let path = dir.join(&name)?;
+        let path = pending.path.join(&name)?;
+        let verdict = self.scope.selection.verdict(&path, &name);
+        if verdict == Verdict::Skipped {
+            return Ok(());
+        }
+        // Above what is selected, only directories count.
+        let base = base.filter(|base| verdict == Verdict::Taken || base.kind.is_directory());
         let present = local.transpose().map_err(failed("look at", &path))?;
         match (present, base) {
-            (present, Some(record)) => self.entry(handle, dir, name, present, record),
-            (Some(present), None) => self.remove(handle, &path, &name, &present),
+            (present, Some(record)) => {
+                let entry = Entry {
+                    extent: self.extent_in(pending, listed, &name, &record),
+                    name,
+                    present,
+                    record,
+                    verdict,
+                };
+                self.entry(handle, &pending.path, entry)
+            }
+            (Some(_), None) if verdict == Verdict::Above => self.remove_tops_below(&path),
+            (Some(present), None) => match &pending.extent {
+                // It may be the user's: no version had it.
+                Extent::Repair(_) if !listed.is_elsewhere(&name) => Ok(()),
+                _ => self.remove(handle, &path, &name, &present),
+            },
             (None, None) => Ok(()),
+        }
+    }
+
+    /// Returns which entries of a directory in another are looked at, if it is there already.
+    fn extent_in(
+        &self,
+        pending: &Pending,
+        listed: &Listed,
+        name: &Name,
+        record: &Record,
+    ) -> Extent {
+        let mark = |changes: &Changes| changes.mark(&pending.path, name);
+        let is_on_the_way = self.scope.changes().and_then(mark) == Some(Mark::OnTheWay);
+        let is_in_place = || directory(record).is_some_and(|dir| listed.is_in_place(dir));
+        match &pending.extent {
+            Extent::Repair(_) => Extent::Repair(listed.dirs_elsewhere(name)),
+            Extent::Changed if is_on_the_way || is_in_place() => Extent::Changed,
+            Extent::Changed | Extent::Whole => Extent::Whole,
+            Extent::OtherNames => Extent::OtherNames,
         }
     }
 
@@ -173,60 +257,79 @@ impl<'a> Walk<'a> {
         &mut self,
         handle: &DirHandle,
         dir: &ObjectPath,
-        name: Name,
-        present: Option<LocalStat>,
-        record: Record,
+        entry: Entry,
     ) -> Result<(), ExportError> {
         self.shop.progress.entry();
-        let path = dir.join(&name)?;
-        let is_directory = record.kind.is_directory();
+        let path = dir.join(&entry.name)?;
+        let is_directory = entry.record.kind.is_directory();
         // A directory and something else never replace each other in one step.
-        let present = match present {
+        let present = match entry.present {
             Some(found) if (found.kind == FileType::Directory) != is_directory => {
-                self.remove(handle, &path, &name, &found)?;
+                self.remove(handle, &path, &entry.name, &found)?;
                 None
             }
             present => present,
         };
-        match record.kind {
-            Kind::Directory { .. } => {
-                if present.is_none() {
-                    self.shop.target.make_dir(handle, &path, &name)?;
-                }
-                self.enter(path, record, present.is_some())
-            }
+        match entry.record.kind {
+            Kind::Directory { .. } => self.sub_directory(handle, path, Entry { present, ..entry }),
             Kind::Pack { .. } => Err(ExportError::Pack {
                 path: OsStr::from_bytes(path.as_bytes()).into(),
             }),
             _ => self.job(Job {
                 dir: dir.clone(),
-                name,
-                record,
+                name: entry.name,
+                record: entry.record,
                 present,
             }),
         }
     }
 
+    fn sub_directory(
+        &mut self,
+        handle: &DirHandle,
+        path: ObjectPath,
+        entry: Entry,
+    ) -> Result<(), ExportError> {
+        let Some(stat) = &entry.present else {
+            self.shop.target.make_dir(handle, &path, &entry.name)?;
+            self.shop.progress.directory();
+            return self.enter((path, false, Extent::Whole), entry.record, true);
+        };
+        let was_opened = self.shop.target.make_usable(handle, &entry.name, stat);
+        let was_opened = was_opened.map_err(failed("open", &path))?;
+        let is_taken = entry.verdict == Verdict::Taken && self.scope.applies_to(&path);
+        let is_whole = entry.extent == Extent::Whole && entry.verdict == Verdict::Taken;
+        let gets_attributes = was_opened || is_taken || is_whole;
+        self.enter((path, true, entry.extent), entry.record, gets_attributes)
+    }
+
     fn enter(
         &mut self,
-        path: ObjectPath,
+        (path, is_present, extent): (ObjectPath, bool, Extent),
         record: Record,
-        is_present: bool,
+        gets_attributes: bool,
     ) -> Result<(), ExportError> {
-        let Kind::Directory { dir } = record.kind else {
-            return Err(ExportError::Stopped("a directory is none"));
-        };
-        self.rest.directories.push((path.clone(), record));
+        let dir = directory(&record).ok_or(ExportError::Stopped("a directory is none"))?;
+        if gets_attributes {
+            self.rest.directories.push((path.clone(), record));
+        }
         self.pending.push(Pending {
             path,
             dir,
             is_present,
+            extent,
+            record: None,
         });
         Ok(())
     }
 
     fn job(&mut self, job: Job) -> Result<(), ExportError> {
         if let Some(link) = job.record.link.filter(|link| link.nlink > 1) {
+            if self.scope.changes().is_some() {
+                let unmet = &mut self.rest.unmet_names;
+                let left = unmet.entry(link.id).or_insert(link.nlink);
+                *left = left.saturating_sub(1);
+            }
             if self.rest.first_names.contains_key(&link.id) {
                 self.rest.later_names.push(LaterName {
                     dir: job.dir,
@@ -242,6 +345,24 @@ impl<'a> Walk<'a> {
         self.batch.push(job);
         if self.batch_len >= BATCH_LEN || self.batch.len() >= BATCH_ENTRIES_MAX {
             self.send_batch()?;
+        }
+        Ok(())
+    }
+
+    /// Removes the selected paths below one at which the version has no directory.
+    fn remove_tops_below(&self, path: &ObjectPath) -> Result<(), ExportError> {
+        for top in self.scope.selection.tops_below(path) {
+            let Some((dir, name)) = top.split_last() else {
+                continue;
+            };
+            // Without a way to it, it is not there.
+            let Ok(handle) = self.shop.target.dir(&dir) else {
+                continue;
+            };
+            let present = local::stat_entry(&handle, &name);
+            if let Some(present) = present.map_err(failed("look at", top))? {
+                self.remove(&handle, top, &name, &present)?;
+            }
         }
         Ok(())
     }
@@ -267,12 +388,6 @@ impl<'a> Walk<'a> {
         self.shop.progress.removed();
         Ok(())
     }
-}
-
-async fn list(remote: &dyn RemoteRead, snapshot: &Snapshot, pending: Pending) -> Listed {
-    let (project, version) = (snapshot.project.id, snapshot.version.number);
-    let listing = remote.list_directory(project, version, pending.dir).await;
-    (pending, listing)
 }
 
 /// Returns the record of a path and those of the directories above it, the root's first.

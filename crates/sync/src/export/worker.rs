@@ -22,6 +22,7 @@ use super::error::ExportError;
 use super::progress::ExportProgress;
 use super::target::{Target, failed};
 use crate::attributes::handle_path;
+use crate::file_match::FileMatch;
 use crate::local::{self, DirHandle, FileIdentity, LocalStat};
 
 /// Bytes of small files that are fetched together.
@@ -56,6 +57,8 @@ pub(crate) struct Workshop {
     pub(crate) owners: Owners,
     pub(crate) contents: Arc<Contents>,
     pub(crate) progress: Arc<ExportProgress>,
+    /// Sees the path of each file that is written.
+    pub(crate) file_match: Arc<FileMatch>,
     pub(crate) runtime: Handle,
     /// Files of the directory that were kept as names of a hard link.
     pub(crate) kept_links: Mutex<HashMap<FileIdentity, LinkId>>,
@@ -75,6 +78,12 @@ impl Workshop {
             owners: self.owners,
             progress: &self.progress,
         }
+    }
+
+    /// Counts an entry that was made, or changed to what it is in the version.
+    pub(crate) fn wrote(&self, path: &ObjectPath) {
+        self.progress.written();
+        self.file_match.see(path.as_bytes());
     }
 
     /// Makes entries, or changes them to what they are in the version.
@@ -149,7 +158,7 @@ impl Workshop {
             applier
                 .apply(&handle_path(parent, Some(name)), record, &contents)
                 .map_err(|error| error.of(&path))?;
-            self.progress.written();
+            self.wrote(&path);
         }
         Ok(true)
     }
@@ -176,19 +185,23 @@ impl Workshop {
             }
         };
         let path = job.dir.join(&job.name)?;
-        let made_as = match self.manner {
-            Manner::Fresh => job.name.clone(),
-            Manner::Live => unused_name(&path)?,
+        let (made_in, made_as) = match self.manner {
+            Manner::Fresh => (parent, job.name.clone()),
+            Manner::Live => (self.target.staging(parent), unused_name(&path)?),
         };
-        let made = self.make_as(parent, &made_as, &path, &job.record, contents)?;
-        let placed = match (made, self.manner) {
-            (Made::Whole, Manner::Live) => move_over(parent, &made_as, &job.name, &path),
-            _ => Ok(()),
-        };
-        if placed.is_err() {
-            take_back(parent, &made_as);
+        let made = self.make_as(made_in, &made_as, &path, &job.record, contents)?;
+        if made == Made::Skipped {
+            return Ok(());
         }
-        placed
+        if self.manner == Manner::Live {
+            let placed = move_over((made_in, &made_as), (parent, &job.name), &path);
+            if placed.is_err() {
+                take_back(made_in, &made_as);
+            }
+            placed?;
+        }
+        self.wrote(&path);
+        Ok(())
     }
 
     /// Makes an entry under a name that is free. If that fails there is none, except that one
@@ -227,7 +240,6 @@ impl Workshop {
             }
             return Err(failure);
         }
-        self.progress.written();
         Ok(Made::Whole)
     }
 
@@ -326,7 +338,7 @@ pub(crate) fn xattr_ids(record: &Record) -> impl Iterator<Item = ContentId> + '_
 
 /// Returns true if what is there is of the same kind, with the same bytes, target or number.
 /// Whatever cannot be read is made anew.
-fn is_same(parent: &DirHandle, name: &Name, stat: &LocalStat, kind: &Kind) -> bool {
+pub(crate) fn is_same(parent: &DirHandle, name: &Name, stat: &LocalStat, kind: &Kind) -> bool {
     match kind {
         Kind::File { size, content } => {
             let is_candidate = stat.kind == FileType::RegularFile && stat.size == *size;
@@ -374,12 +386,11 @@ const fn is_privileged(kind: &Kind) -> bool {
 
 /// Moves a whole entry to its place.
 pub(crate) fn move_over(
-    parent: &DirHandle,
-    from: &Name,
-    to: &Name,
+    (from_dir, from): (&DirHandle, &Name),
+    (to_dir, to): (&DirHandle, &Name),
     path: &ObjectPath,
 ) -> Result<(), ExportError> {
-    fs::renameat(parent, from.as_bytes(), parent, to.as_bytes()).map_err(failed("replace", path))
+    fs::renameat(from_dir, from.as_bytes(), to_dir, to.as_bytes()).map_err(failed("replace", path))
 }
 
 /// Removes what was begun. The caller tells of the failure that came first, not of one here.

@@ -114,7 +114,8 @@ impl Found {
         Ok(())
     }
 
-    fn add(&mut self, entry: DiffEntry) {
+    /// Adds a difference, if it is wanted.
+    pub(crate) fn add(&mut self, entry: DiffEntry) {
         if !self.is_wanted(&entry) {
             return;
         }

@@ -1,0 +1,109 @@
+//! `lfsfs rebuild`: a plain directory is brought to a version.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+use lfsfs_sync::{Rebuild, RebuildParams};
+use lfsfs_types::{ObjectPath, Source};
+use serde::Serialize;
+
+use super::export::{all_or, tell_what_was_skipped, watched};
+use crate::cli::ServerArgs;
+use crate::error::CommandError;
+use crate::output::Output;
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The first time, DIR is new or empty, and gets all of the version. After that, what differs \
+    from the version that DIR has is written and removed, whichever of the two is newer; what else was \
+    changed in DIR stays. DIR/.lfsfs remembers the version and is no part of it. A run that did not come to \
+    its end is repaired by the next one, which compares every file. Prints PROJECT@vN.\n\n\
+    Examples:\n  \
+    lfsfs rebuild app@v42 /srv/app\n  \
+    lfsfs rebuild app /srv/src --subpath src --ignore '*.log'\n  \
+    lfsfs rebuild app /srv/app --json --match-include 'src/**'"
+)]
+pub(crate) struct RebuildArgs {
+    /// Version: PROJECT, PROJECT@vN, PROJECT@latest or PROJECT@TAG
+    source: String,
+    /// Directory: new, empty, or made by an earlier rebuild of the same project
+    dir: PathBuf,
+    /// Compare every file, and remove everything that the version does not have, whatever DIR is
+    #[arg(long)]
+    from_scratch: bool,
+    /// Leave alone what matches; a pattern with a slash is compared with the whole path
+    #[arg(long, value_name = "PATTERN")]
+    ignore: Vec<String>,
+    /// Only this path and what is below it, as it stands; may be given several times
+    #[arg(long, value_name = "PATH")]
+    subpath: Vec<OsString>,
+    /// With --json: `file_match` needs each written file to match one of these
+    #[arg(long, value_name = "GLOB")]
+    match_include: Vec<String>,
+    /// With --json: `file_match` needs no written file to match one of these
+    #[arg(long, value_name = "GLOB")]
+    match_exclude: Vec<String>,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// The outcome in JSON.
+#[derive(Debug, Serialize)]
+struct JsonRebuild {
+    version: u64,
+    count: u64,
+    cached_count: u64,
+    file_match: bool,
+}
+
+pub(crate) async fn run(server: ServerArgs, args: RebuildArgs) -> Result<(), CommandError> {
+    let source: Source = args.source.parse()?;
+    let (dir, is_json) = (args.dir.clone(), args.json);
+    let params = params(args)?;
+    let remote = server.client()?.remote;
+    let snapshot = remote.resolve_source(&source).await?;
+    let (project, version) = (snapshot.project.name.to_string(), snapshot.version.number);
+    let rebuild = Rebuild::prepare(remote, snapshot, params).await?;
+    let (progress, expected) = (rebuild.progress(), rebuild.expected());
+    let outcome = watched(Arc::clone(&progress), expected, rebuild.run()).await??;
+    let figures = outcome.figures;
+    tell_what_was_skipped(&figures);
+    let (whole, first) = (format!("{project}@{version}"), progress.first_left_out());
+    let mut out = Output::new();
+    if is_json {
+        out.json(&JsonRebuild {
+            version: version.0,
+            count: figures.written + figures.directories + figures.removed,
+            // There is no cache of objects on a machine yet.
+            cached_count: 0,
+            file_match: outcome.is_file_match,
+        })?;
+    } else if figures.left_out == 0 {
+        out.line(&whole)?;
+    }
+    out.finish()?;
+    all_or(figures.left_out, &first, |count| {
+        format!(
+            "{count} of {whole} could not be written; the rest of it is in {}, and the next rebuild \
+            compares every file",
+            dir.display()
+        )
+    })
+}
+
+fn params(args: RebuildArgs) -> Result<RebuildParams, CommandError> {
+    let subpaths = args.subpath.iter();
+    let subpaths = subpaths.map(|path| ObjectPath::new(path.as_bytes()));
+    Ok(RebuildParams {
+        dir: args.dir,
+        is_from_scratch: args.from_scratch,
+        ignore: args.ignore,
+        subpaths: subpaths.collect::<Result<_, _>>()?,
+        match_include: args.match_include,
+        match_exclude: args.match_exclude,
+    })
+}

@@ -1,0 +1,354 @@
+//! A plain directory is brought to a version, from whatever version of the project it has.
+//!
+//! [`Rebuild::prepare`] reads what the directory remembers ([`place`], [`state`]) and decides what has to be
+//! done ([`plan`]); [`Rebuild::run`] has an [`Export`] do it, which looks at all of the version or only at
+//! what differs from the version that is there. Before the first change the directory remembers that it is
+//! under way, and its version again when everything succeeded: what a crash leaves is compared with the
+//! version entry by entry.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use lfsfs_remote::{RemoteError, RemoteRead, Snapshot, VersionRange};
+use lfsfs_types::{ObjectPath, VersionCounts, VersionNumber};
+use thiserror::Error;
+use tokio::task::spawn_blocking;
+
+use self::place::{Found, Place};
+use self::plan::{Plan, decide, under_way};
+use self::state::{KnownVersion, Part, Standing, State};
+use crate::changes::Changes;
+use crate::export::scope::{Reach, Scope};
+use crate::export::{Export, ExportError, ExportFigures, ExportProgress};
+use crate::file_match::FileMatch;
+use crate::filter::{Filter, PatternError, STATE_DIR};
+use crate::local::DirHandle;
+use crate::selection::Selection;
+
+pub use self::plan::Refusal;
+
+mod place;
+mod plan;
+mod state;
+#[cfg(test)]
+mod tests;
+
+/// What the caller wants of a rebuild.
+#[derive(Debug, Clone, Default)]
+pub struct RebuildParams {
+    /// The directory; it may be missing, if the one above it is there.
+    pub dir: PathBuf,
+    /// Whether everything is compared, and everything goes that is not in the version.
+    pub is_from_scratch: bool,
+    /// Patterns of what is neither written nor removed.
+    pub ignore: Vec<String>,
+    /// The paths that are written; all if there are none.
+    pub subpaths: Vec<ObjectPath>,
+    /// Patterns of which each file that is written has to match one.
+    pub match_include: Vec<String>,
+    /// Patterns that no file that is written may match.
+    pub match_exclude: Vec<String>,
+}
+
+/// Why a directory was not brought to a version.
+#[derive(Debug, Error)]
+pub enum RebuildError {
+    /// A pattern is none.
+    #[error(transparent)]
+    Pattern(#[from] PatternError),
+    /// The directory is left as it is.
+    #[error("cannot use {}: {refusal}", dir.display())]
+    Refused {
+        /// The directory.
+        dir: PathBuf,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// The version has an object where the directory keeps its state.
+    #[error("the version has an object {STATE_DIR}, where a rebuilt directory keeps its state")]
+    Reserved,
+    /// Another process rebuilds the directory.
+    #[error("another process rebuilds {}", dir.display())]
+    Busy {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// The directory, or its state, cannot be used.
+    #[error("cannot {action} {}", path.display())]
+    Place {
+        /// What was tried.
+        action: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// An entry could not be written.
+    #[error(transparent)]
+    Export(#[from] ExportError),
+    /// The server failed or refused.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+    /// A part of the work stopped without saying why, which is a defect.
+    #[error("the rebuild stopped: {0}")]
+    Stopped(&'static str),
+}
+
+/// What came of a rebuild.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RebuildOutcome {
+    /// What was written and removed. Objects that were left out leave the directory under way.
+    pub figures: ExportFigures,
+    /// True if a file was written, and all that were match what was asked for.
+    pub is_file_match: bool,
+}
+
+/// A directory that is about to be brought to a version.
+#[derive(Debug)]
+pub struct Rebuild {
+    remote: Arc<dyn RemoteRead>,
+    snapshot: Snapshot,
+    /// Its place, unless there is nothing to do.
+    place: Option<Place>,
+    plan: Plan,
+    part: Part,
+    selection: Selection,
+    file_match: Arc<FileMatch>,
+    progress: Arc<ExportProgress>,
+}
+
+impl Rebuild {
+    /// Finds out what has to be done. Nothing is changed but that the directory and its `.lfsfs` are made.
+    pub async fn prepare(
+        remote: Arc<dyn RemoteRead>,
+        snapshot: Snapshot,
+        params: RebuildParams,
+    ) -> Result<Self, RebuildError> {
+        let file_match = FileMatch::new(&params.match_include, &params.match_exclude)?;
+        let filter = Filter::new(&params.ignore)?;
+        let ids = (snapshot.cluster, snapshot.project.id);
+        let part = Part::new(ids, params.ignore, params.subpaths);
+        let mut rebuild = Self {
+            remote,
+            place: None,
+            plan: Plan::Nothing,
+            selection: Selection::new(filter, part.subpaths.iter().cloned()),
+            part,
+            file_match: Arc::new(file_match),
+            progress: Arc::default(),
+            snapshot,
+        };
+        rebuild.find(params.dir, params.is_from_scratch).await?;
+        Ok(rebuild)
+    }
+
+    /// Returns the counters to watch, and the way to stop, while the work goes on.
+    #[must_use]
+    pub fn progress(&self) -> Arc<ExportProgress> {
+        Arc::clone(&self.progress)
+    }
+
+    /// Returns how much there is to look at, if that is the whole version.
+    #[must_use]
+    pub fn expected(&self) -> Option<VersionCounts> {
+        let is_whole = matches!(self.plan, Plan::Replace | Plan::Repair(_));
+        (is_whole && self.selection.takes_root()).then_some(self.snapshot.version.counts)
+    }
+
+    /// Does the work.
+    ///
+    /// If it fails, each entry is what it was or what it is in the version, and the directory remembers
+    /// that: the next rebuild compares everything.
+    pub async fn run(self) -> Result<RebuildOutcome, RebuildError> {
+        let Some(place) = self.place else {
+            return Ok(RebuildOutcome::default());
+        };
+        let version = known(&self.snapshot);
+        let reach = reach(&self.remote, &self.snapshot, &self.plan).await?;
+        place.write(&under_way(&self.plan, self.part.clone(), version))?;
+        let scope = Scope {
+            selection: self.selection,
+            reach,
+        };
+        let export = Export::with_progress(self.remote, self.snapshot, self.progress);
+        let file_match = Arc::clone(&self.file_match);
+        let figures = export.rebuild(place.staged()?, scope, file_match).await?;
+        if figures.left_out == 0 {
+            let (part, standing) = (self.part, Standing::At(version));
+            let end = move || end(&place, &State { part, standing });
+            let panicked = |_| RebuildError::Stopped("a worker panicked");
+            spawn_blocking(end).await.map_err(panicked)??;
+        }
+        Ok(RebuildOutcome {
+            figures,
+            is_file_match: self.file_match.is_match(),
+        })
+    }
+
+    async fn find(&mut self, dir: PathBuf, is_from_scratch: bool) -> Result<(), RebuildError> {
+        let found = Found::look(&dir)?;
+        let (state, is_empty) = match &found {
+            Found::Bare { is_empty, .. } => (Ok(None), *is_empty),
+            Found::Own { place, is_empty } => (place.read()?, *is_empty),
+        };
+        let refused = |refusal| RebuildError::Refused {
+            dir: dir.clone(),
+            refusal,
+        };
+        self.plan = if is_from_scratch {
+            Plan::Replace
+        } else {
+            decide(state, is_empty, &self.part, known(&self.snapshot)).map_err(refused)?
+        };
+        if self.plan == Plan::Nothing {
+            return Ok(());
+        }
+        self.check_reserved().await?;
+        self.check_known().await?.map_err(refused)?;
+        self.place = Some(match found {
+            Found::Own { place, .. } => place,
+            Found::Bare { root, .. } => created(dir, root)?,
+        });
+        Ok(())
+    }
+
+    /// Fails if the version has an object where the state is.
+    async fn check_reserved(&self) -> Result<(), RebuildError> {
+        let (project, version) = (self.snapshot.project.id, self.snapshot.version.number);
+        let path = ObjectPath::new(STATE_DIR.as_bytes()).map_err(ExportError::from)?;
+        match self.remote.lookup(project, version, &path).await {
+            Ok(_) => Err(RebuildError::Reserved),
+            Err(error) if error.is_not_found() => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Checks that the server still has the versions that the directory has entries of.
+    async fn check_known(&self) -> Result<Result<(), Refusal>, RebuildError> {
+        let known_versions = match &self.plan {
+            Plan::Nothing | Plan::Replace => &[][..],
+            Plan::Repair(versions) => versions,
+            Plan::Update(version) => std::slice::from_ref(version),
+        };
+        for version in known_versions {
+            let project = self.snapshot.project.id;
+            let found = match self.remote.snapshot(project, version.number).await {
+                Ok(found) => Some(known(&found)),
+                Err(error) if error.is_not_found() => None,
+                Err(error) => return Err(error.into()),
+            };
+            if found != Some(*version) {
+                return Ok(Err(Refusal::VersionGone(version.number)));
+            }
+        }
+        Ok(Ok(()))
+    }
+}
+
+/// A directory that has a version, in which no rebuild runs.
+#[derive(Debug)]
+pub(crate) struct Rebuilt {
+    dir: PathBuf,
+    place: Place,
+    part: Part,
+    version: KnownVersion,
+}
+
+impl Rebuilt {
+    /// Finds out which version a directory has.
+    pub(crate) fn open(dir: &Path) -> Result<Self, RebuildError> {
+        let dir = dir.to_owned();
+        let refused = |refusal| RebuildError::Refused {
+            dir: dir.clone(),
+            refusal,
+        };
+        let Found::Own { place, .. } = Found::look(&dir)? else {
+            return Err(refused(Refusal::NotRebuilt));
+        };
+        let state = place.read()?.map_err(Refusal::Damaged).map_err(refused)?;
+        let State { part, standing } = state.ok_or_else(|| refused(Refusal::NotRebuilt))?;
+        let Standing::At(version) = standing else {
+            return Err(refused(Refusal::Unfinished));
+        };
+        Ok(Self {
+            dir,
+            place,
+            part,
+            version,
+        })
+    }
+
+    /// Returns the version, if the server still has it.
+    pub(crate) async fn snapshot(&self, remote: &dyn RemoteRead) -> Result<Snapshot, RebuildError> {
+        let found = remote
+            .snapshot(self.part.project, self.version.number)
+            .await;
+        let is_same =
+            |found: &Snapshot| found.cluster == self.part.cluster && known(found) == self.version;
+        match found {
+            Ok(found) if is_same(&found) => Ok(found),
+            Err(error) if !error.is_not_found() => Err(error.into()),
+            _ => Err(RebuildError::Refused {
+                dir: self.dir.clone(),
+                refusal: Refusal::VersionGone(self.version.number),
+            }),
+        }
+    }
+
+    /// Returns which paths of the version the directory has.
+    pub(crate) fn selection(&self) -> Result<Selection, RebuildError> {
+        let filter = Filter::new(&self.part.ignore)?;
+        Ok(Selection::new(filter, self.part.subpaths.iter().cloned()))
+    }
+
+    pub(crate) const fn root(&self) -> &DirHandle {
+        self.place.root()
+    }
+}
+
+/// Makes the place, in which another process may have begun since it was looked at.
+fn created(dir: PathBuf, root: Option<DirHandle>) -> Result<Place, RebuildError> {
+    let place = Place::create(&dir, root)?;
+    match place.read()? {
+        Ok(None) => Ok(place),
+        _ => Err(RebuildError::Busy { dir }),
+    }
+}
+
+/// Returns how far the walk has to go.
+async fn reach(
+    remote: &Arc<dyn RemoteRead>,
+    snapshot: &Snapshot,
+    plan: &Plan,
+) -> Result<Reach, RebuildError> {
+    let numbers = |versions: &[KnownVersion]| -> Vec<VersionNumber> {
+        versions.iter().map(|version| version.number).collect()
+    };
+    match plan {
+        Plan::Nothing | Plan::Replace => Ok(Reach::Everything),
+        Plan::Repair(versions) => Ok(Reach::Repair(numbers(versions))),
+        Plan::Update(at) => {
+            let range = VersionRange {
+                from: at.number,
+                to: snapshot.version.number,
+            };
+            let changed = remote.changed_names(snapshot.project.id, range).await?;
+            Ok(Reach::Since(at.number, Changes::new(changed)))
+        }
+    }
+}
+
+/// Makes what was written durable, and then that the directory has the version.
+fn end(place: &Place, state: &State) -> Result<(), RebuildError> {
+    place.sync()?;
+    place.write(state)
+}
+
+fn known(snapshot: &Snapshot) -> KnownVersion {
+    KnownVersion {
+        number: snapshot.version.number,
+        id: snapshot.version.id,
+    }
+}

@@ -1,0 +1,123 @@
+//! The part of a version that a directory is to have.
+
+use std::collections::BTreeSet;
+
+use lfsfs_types::{Name, ObjectPath};
+
+use crate::filter::Filter;
+
+/// Which paths of a version are written, and which paths of the directory may be removed: all, or those at
+/// and below some paths, without what a filter excludes.
+#[derive(Debug, Default)]
+pub(crate) struct Selection {
+    /// Nothing is excluded without one.
+    filter: Option<Filter>,
+    /// All of the version if there are none.
+    subpaths: BTreeSet<ObjectPath>,
+}
+
+/// What a selection says of a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It belongs to the selection.
+    Taken,
+    /// It lies above a path that does, and is only gone through.
+    Above,
+    /// It is not looked at.
+    Skipped,
+}
+
+impl Selection {
+    /// Selects some paths and all below them, or everything if there are none.
+    pub(crate) fn new(filter: Filter, subpaths: impl IntoIterator<Item = ObjectPath>) -> Self {
+        let subpaths: BTreeSet<_> = subpaths.into_iter().collect();
+        let takes_all = subpaths.contains(&ObjectPath::ROOT);
+        Self {
+            filter: Some(filter),
+            subpaths: if takes_all { BTreeSet::new() } else { subpaths },
+        }
+    }
+
+    /// Returns true if the root belongs to the selection.
+    pub(crate) fn takes_root(&self) -> bool {
+        self.subpaths.is_empty()
+    }
+
+    /// Returns what is said of a path, whose last name is `name`.
+    pub(crate) fn verdict(&self, path: &ObjectPath, name: &Name) -> Verdict {
+        let is_excluded = |filter: &Filter| filter.excludes(path, name);
+        if self.filter.as_ref().is_some_and(is_excluded) {
+            return Verdict::Skipped;
+        }
+        if self.subpaths.is_empty() {
+            return Verdict::Taken;
+        }
+        let is_at = |top: &ObjectPath| top == path || is_below(path, top);
+        if self.subpaths.iter().any(is_at) {
+            Verdict::Taken
+        } else if self.subpaths.iter().any(|top| is_below(top, path)) {
+            Verdict::Above
+        } else {
+            Verdict::Skipped
+        }
+    }
+
+    /// Returns the selected paths below one that lies above them.
+    pub(crate) fn tops_below<'s>(
+        &'s self,
+        path: &'s ObjectPath,
+    ) -> impl Iterator<Item = &'s ObjectPath> + 's {
+        self.subpaths.iter().filter(|top| is_below(top, path))
+    }
+}
+
+fn is_below(path: &ObjectPath, above: &ObjectPath) -> bool {
+    let rest = path.as_bytes().strip_prefix(above.as_bytes());
+    rest.is_some_and(|rest| above.is_root() || rest.first() == Some(&b'/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> ObjectPath {
+        ObjectPath::new(text.as_bytes()).expect("a path")
+    }
+
+    fn verdicts<const N: usize>(selection: &Selection, paths: [&str; N]) -> [Verdict; N] {
+        paths.map(|text| {
+            let path = path(text);
+            let (_, name) = path.split_last().expect("not the root");
+            selection.verdict(&path, &name)
+        })
+    }
+
+    #[test]
+    fn all_is_taken_unless_something_is_said() {
+        let all = Selection::default();
+        assert!(all.takes_root());
+        assert_eq!(verdicts(&all, ["a", ".lfsfs"]), [Verdict::Taken; 2]);
+        let but_state = Selection::new(Filter::default(), [path("")]);
+        assert!(but_state.takes_root());
+        assert_eq!(
+            verdicts(&but_state, ["a", ".lfsfs"]),
+            [Verdict::Taken, Verdict::Skipped]
+        );
+    }
+
+    #[test]
+    fn a_subpath_is_taken_with_all_below_and_nothing_beside() {
+        let filter = Filter::new(&["*.log".to_owned()]).expect("a pattern");
+        let selection = Selection::new(filter, ["a/b", "c"].map(path));
+        assert!(!selection.takes_root());
+        let (taken, above, skipped) = (Verdict::Taken, Verdict::Above, Verdict::Skipped);
+        let paths = ["a", "a/b", "a/b/c", "a/bc", "b", "c", "c/x.log", "cc"];
+        let expected = [
+            above, taken, taken, skipped, skipped, taken, skipped, skipped,
+        ];
+        assert_eq!(verdicts(&selection, paths), expected);
+        let a = path("a");
+        let tops: Vec<_> = selection.tops_below(&a).cloned().collect();
+        assert_eq!(tops, [path("a/b")]);
+    }
+}
