@@ -184,16 +184,15 @@ fn wrong_directories_are_left_as_they_are() {
         rebuild(&world, "app", &dir, &[]).fails(1, &["damaged", "--from-scratch"]);
     }
     write(&dir, "own", "mine");
-    assert_eq!(
-        rebuild(&world, "web", &dir, &["--from-scratch"]).ok(),
-        "web@v1"
-    );
-    assert_rebuilt(&tree, &dir);
-    assert_eq!(
-        rebuild(&world, "web", &mine, &["--from-scratch"]).ok(),
-        "web@v1"
-    );
-    assert_rebuilt(&tree, &mine);
+    for dir in [&dir, &mine] {
+        // Without a terminal it cannot ask, and removes nothing.
+        let before = names(dir);
+        rebuild(&world, "web", dir, &["--from-scratch"]).fails(2, &["Remove everything", "--yes"]);
+        assert_eq!(names(dir), before);
+        let forced = rebuild(&world, "web", dir, &["--from-scratch", "--yes"]);
+        assert_eq!(forced.ok(), "web@v1");
+        assert_rebuilt(&tree, dir);
+    }
 }
 
 #[test]

@@ -41,6 +41,8 @@ pub struct RebuildParams {
     pub dir: PathBuf,
     /// Whether everything is compared, and everything goes that is not in the version.
     pub is_from_scratch: bool,
+    /// Whether that may be done to a directory that would be refused otherwise.
+    pub may_replace: bool,
     /// Patterns of what is neither written nor removed.
     pub ignore: Vec<String>,
     /// The paths that are written; all if there are none.
@@ -129,7 +131,7 @@ impl Rebuild {
         let file_match = FileMatch::new(&params.match_include, &params.match_exclude)?;
         let filter = Filter::new(&params.ignore)?;
         let ids = (snapshot.cluster, snapshot.project.id);
-        let part = Part::new(ids, params.ignore, params.subpaths);
+        let part = Part::new(ids, params.ignore.clone(), params.subpaths.clone());
         let mut rebuild = Self {
             remote,
             place: None,
@@ -140,7 +142,7 @@ impl Rebuild {
             progress: Arc::default(),
             snapshot,
         };
-        rebuild.find(params.dir, params.is_from_scratch).await?;
+        rebuild.find(&params).await?;
         Ok(rebuild)
     }
 
@@ -187,7 +189,8 @@ impl Rebuild {
         })
     }
 
-    async fn find(&mut self, dir: PathBuf, is_from_scratch: bool) -> Result<(), RebuildError> {
+    async fn find(&mut self, params: &RebuildParams) -> Result<(), RebuildError> {
+        let dir = params.dir.clone();
         let found = Found::look(&dir)?;
         let (state, is_empty) = match &found {
             Found::Bare { is_empty, .. } => (Ok(None), *is_empty),
@@ -197,10 +200,13 @@ impl Rebuild {
             dir: dir.clone(),
             refusal,
         };
-        self.plan = if is_from_scratch {
-            Plan::Replace
-        } else {
-            decide(state, is_empty, &self.part, known(&self.snapshot)).map_err(refused)?
+        let decided = decide(state, is_empty, &self.part, known(&self.snapshot));
+        self.plan = match decided {
+            Err(refusal) if params.is_from_scratch && !params.may_replace => {
+                return Err(refused(Refusal::Replaces(Box::new(refusal))));
+            }
+            _ if params.is_from_scratch => Plan::Replace,
+            decided => decided.map_err(refused)?,
         };
         if self.plan == Plan::Nothing {
             return Ok(());

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
-use lfsfs_sync::{Rebuild, RebuildParams};
+use lfsfs_remote::{Remote, Snapshot};
+use lfsfs_sync::{Rebuild, RebuildError, RebuildParams, Refusal};
 use lfsfs_types::{ObjectPath, Source};
 use serde::Serialize;
 
@@ -14,6 +15,7 @@ use super::export::{all_or, tell_what_was_skipped, watched};
 use crate::cli::ServerArgs;
 use crate::error::CommandError;
 use crate::output::Output;
+use crate::user;
 
 #[derive(Debug, Args)]
 #[command(
@@ -34,6 +36,9 @@ pub(crate) struct RebuildArgs {
     /// Compare every file, and remove everything that the version does not have, whatever DIR is
     #[arg(long)]
     from_scratch: bool,
+    /// Do not ask before that is done to a directory that no such rebuild made
+    #[arg(short, long, requires = "from_scratch")]
+    yes: bool,
     /// Leave alone what matches; a pattern with a slash is compared with the whole path
     #[arg(long, value_name = "PATTERN")]
     ignore: Vec<String>,
@@ -67,7 +72,7 @@ pub(crate) async fn run(server: ServerArgs, args: RebuildArgs) -> Result<(), Com
     let remote = server.client()?.remote;
     let snapshot = remote.resolve_source(&source).await?;
     let (project, version) = (snapshot.project.name.to_string(), snapshot.version.number);
-    let rebuild = Rebuild::prepare(remote, snapshot, params).await?;
+    let rebuild = prepare(&remote, &snapshot, params).await?;
     let (progress, expected) = (rebuild.progress(), rebuild.expected());
     let outcome = watched(Arc::clone(&progress), expected, rebuild.run()).await??;
     let figures = outcome.figures;
@@ -95,12 +100,36 @@ pub(crate) async fn run(server: ServerArgs, args: RebuildArgs) -> Result<(), Com
     })
 }
 
+/// Asks before everything in a directory goes that is of something else.
+async fn prepare(
+    remote: &Arc<dyn Remote>,
+    snapshot: &Snapshot,
+    mut params: RebuildParams,
+) -> Result<Rebuild, CommandError> {
+    let once = |params| Rebuild::prepare(Arc::clone(remote) as Arc<_>, snapshot.clone(), params);
+    match once(params.clone()).await {
+        Err(RebuildError::Refused {
+            dir,
+            refusal: Refusal::Replaces(why),
+        }) => {
+            let (dir, version) = (dir.display(), snapshot.version.number);
+            let question =
+                format!("{dir}: {why}. Remove everything there that {version} does not have?");
+            user::confirm(&question, false)?;
+            params.may_replace = true;
+            Ok(once(params).await?)
+        }
+        prepared => Ok(prepared?),
+    }
+}
+
 fn params(args: RebuildArgs) -> Result<RebuildParams, CommandError> {
     let subpaths = args.subpath.iter();
     let subpaths = subpaths.map(|path| ObjectPath::new(path.as_bytes()));
     Ok(RebuildParams {
         dir: args.dir,
         is_from_scratch: args.from_scratch,
+        may_replace: args.yes,
         ignore: args.ignore,
         subpaths: subpaths.collect::<Result<_, _>>()?,
         match_include: args.match_include,

@@ -14,6 +14,7 @@ const fn refusal_hint(refusal: &Refusal) -> &'static str {
             "rebuild into a new directory; --from-scratch takes this one and removes everything that is not \
             in the version"
         }
+        Refusal::Replaces(_) => "to remove everything that is not in the version, add --yes",
         Refusal::NotRebuilt => "make such a directory with: lfsfs rebuild SOURCE DIR",
         Refusal::Unfinished => "finish it with: lfsfs rebuild SOURCE DIR",
         Refusal::OtherProject => {

@@ -23,6 +23,9 @@ pub enum Refusal {
     /// Something is in it that no rebuild has written.
     #[error("it is not empty, and no rebuild made it")]
     NotEmpty,
+    /// To compare everything would remove what is of something else. The caller has to allow that.
+    #[error("{0}")]
+    Replaces(Box<Self>),
     /// It has no state.
     #[error("no rebuild made it")]
     NotRebuilt,
