@@ -6,12 +6,11 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use lfsfs_testkit::requirements::require_root;
-use lfsfs_testkit::tree::{TreeSpec, mutate};
 use lfsfs_tests::{Run, World};
 use serde_json::json;
 
 use crate::rebuild::rebuild;
-use crate::support::{world, write};
+use crate::support::{world, world_of_changes, write};
 
 fn fsdiff(world: &World, dir: &Path, options: &[&str]) -> Run {
     let words = ["fsdiff".as_ref(), dir.as_os_str()];
@@ -83,14 +82,7 @@ fn it_tells_what_a_diff_of_the_versions_tells() {
     if require_root().is_err() {
         return;
     }
-    let world = World::new();
-    let tree = world.path("tree");
-    let _ = TreeSpec::small().generate(&tree).expect("a tree");
-    let _ = world.import(&tree, "app");
-    for seed in 1..3 {
-        let _ = mutate(&tree, seed, 60).expect("changes");
-        let _ = world.import(&tree, "app");
-    }
+    let (world, _) = world_of_changes(3, 60);
     let dirs = ["v1", "v2", "v3"].map(|version| {
         let dir = world.path(version);
         let _ = rebuild(&world, &format!("app@{version}"), &dir, &[]).ok();

@@ -10,7 +10,7 @@ use lfsfs_testkit::tree::{TreeSpec, mutate};
 use lfsfs_tests::{Numbers, Run, World, in_namespace};
 
 use crate::rebuild::{assert_rebuilt, count, rebuild};
-use crate::support::{names, write};
+use crate::support::{names, world_of_changes, write};
 
 /// Returns each version exported to a directory of its own.
 fn exported(world: &World, versions: u64) -> Vec<PathBuf> {
@@ -93,14 +93,7 @@ fn random_changes_are_followed_from_any_version_to_any() {
     if require_root().is_err() {
         return;
     }
-    let world = World::new();
-    let tree = world.path("tree");
-    let _ = TreeSpec::small().generate(&tree).expect("a tree");
-    let _ = world.import(&tree, "app");
-    for seed in 1..6 {
-        let _ = mutate(&tree, seed, 40).expect("changes");
-        let _ = world.import(&tree, "app");
-    }
+    let (world, _) = world_of_changes(6, 40);
     let exported = exported(&world, world.head("app"));
     follow(&world, &exported, [1, 2, 3, 6, 1, 5, 4, 2, 6, 3, 1]);
 }

@@ -5,22 +5,15 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::PathBuf;
 
 use lfsfs_testkit::chunks;
-use lfsfs_testkit::tree::{TreeSpec, mutate};
 use lfsfs_tests::World;
 use lfsfs_tests::listing::{assert_same_listing, assert_version_is_dir, listing_of_version};
 use serde_json::json;
 
+use crate::support::world_of_changes;
+
 /// A world with app@v1 to app@v3, and the tree of the last one.
 fn world() -> (World, PathBuf) {
-    let world = World::new();
-    let tree = world.path("tree");
-    let _ = TreeSpec::small().generate(&tree).expect("a tree");
-    let _ = world.import(&tree, "app");
-    for seed in [1, 2] {
-        let _ = mutate(&tree, seed, 40).expect("changes");
-        let _ = world.import(&tree, "app");
-    }
-    (world, tree)
+    world_of_changes(3, 40)
 }
 
 fn assert_same_versions(world: &World, found: &str, expected: &str) {

@@ -3,8 +3,9 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use lfsfs_testkit::tree::{TreeSpec, mutate};
 use lfsfs_tests::{Run, World};
 
 /// Returns a world with app@v1: two files in the root, one in a directory, a link.
@@ -18,6 +19,20 @@ pub(crate) fn world() -> World {
     symlink("dir", tree.join("link")).expect("a link");
     assert_eq!(world.import(&tree, "app"), "app@v1");
     world
+}
+
+/// Returns a world with so many versions of app, each the one before with `changes` random changes, and the tree
+/// of the last one.
+pub(crate) fn world_of_changes(versions: u64, changes: usize) -> (World, PathBuf) {
+    let world = World::new();
+    let tree = world.path("tree");
+    let _ = TreeSpec::small().generate(&tree).expect("a tree");
+    let _ = world.import(&tree, "app");
+    for seed in 1..versions {
+        let _ = mutate(&tree, seed, changes).expect("changes");
+        let _ = world.import(&tree, "app");
+    }
+    (world, tree)
 }
 
 /// Runs `lfsfs` as if typed in `dir`.
