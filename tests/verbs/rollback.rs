@@ -122,6 +122,10 @@ fn a_clone_into_its_own_project_is_a_rollback() {
     world
         .lfsfs(["clone", "app@v9", "trial", "--create"])
         .fails(1, &["v9"]);
+    // What is refused after the project was made leaves none, either.
+    world
+        .lfsfs(["clone", "app", "trial", "--create", "--author", "a\nb"])
+        .fails(2, &["author"]);
     world
         .lfsfs(["project", "inspect", "trial"])
         .fails(1, &["trial"]);

@@ -2,8 +2,8 @@
 //!
 //! [`GrpcRemote`] speaks the seam ([`lfsfs_remote::Remote`]) over the wire, and [`Admin`] has the calls of
 //! administration, [`Files`] those for single files, [`History`] those that make versions of versions, [`Nodes`]
-//! those for operators of a cluster. Every call has a deadline and ends in a typed error. What arrives is checked on arrival; the caller decides what is done
-//! with it.
+//! those for operators of a cluster. Every call has a deadline and ends in a typed error. What arrives is checked on
+//! arrival; the caller decides what is done with it.
 
 #![forbid(unsafe_code)]
 

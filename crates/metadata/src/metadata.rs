@@ -69,7 +69,7 @@ pub(crate) struct Inner {
     listener: OnceLock<Listener>,
 }
 
-/// What is told of each project that gets a version.
+/// The function that a publisher calls with the project of each version that it has made.
 struct Listener(Box<dyn Fn(ProjectId) + Send + Sync>);
 
 impl fmt::Debug for Listener {

@@ -141,7 +141,7 @@ impl Walk<'_> {
         entries: Vec<(Name, Record)>,
     ) -> Result<(), RebuildError> {
         let path = &pending.path;
-        // What cannot be opened any more is told as if it were empty.
+        // The walk takes a directory that it cannot open any more for an empty one.
         let handle = if pending.is_present {
             local::open_below(self.root, path, ResolveFlags::NO_XDEV).map(Some)
         } else {

@@ -2,12 +2,13 @@
 
 use std::net::SocketAddr;
 
-use lfsfs_metadata::{CloneParams, Metadata, MetadataError, Project, RollbackParams};
+use lfsfs_metadata::{CloneParams, MetadataError, RollbackParams};
 use lfsfs_proto::status::Fault;
 use lfsfs_proto::v1;
-use lfsfs_types::{ProjectId, ProjectName, VersionNumber};
+use lfsfs_types::VersionNumber;
 
 use super::files::version_id;
+use super::projects::make_with_clone;
 use super::request::project_name;
 use super::{Coordinator, log_published};
 
@@ -55,15 +56,21 @@ pub(super) async fn clone_version(
         let source = metadata.project(&source)?;
         // Before a project is made for it.
         metadata.version(source.id, from)?;
-        let params = CloneParams {
-            project: target(metadata, &name, &source, request.create)?,
+        let params = |project| CloneParams {
+            project,
             source: source.id,
             from,
             version,
             author: request.author,
             message: request.message,
         };
-        Ok::<_, MetadataError>((name, metadata.clone_version(&params)?))
+        let published = match metadata.project(&name) {
+            Err(error) if error.is_not_found() && request.create => {
+                make_with_clone(metadata, &name, source.settings, params)
+            }
+            found => metadata.clone_version(&params(found?.id)),
+        };
+        Ok::<_, MetadataError>((name, published?))
     });
     let (name, published) = cloned.await?;
     log_published(&name, &published, client);
@@ -71,20 +78,4 @@ pub(super) async fn clone_version(
         version: published.record.number.0,
         is_new: published.is_new,
     })
-}
-
-/// Returns the project that a clone goes to, which is made with the settings of the source if it may be.
-fn target(
-    metadata: &Metadata,
-    name: &ProjectName,
-    source: &Project,
-    create: bool,
-) -> Result<ProjectId, MetadataError> {
-    match metadata.project(name) {
-        Err(error) if error.is_not_found() && create => {
-            let made = metadata.new_project(name, source.settings.clone());
-            Ok(made?.id)
-        }
-        found => Ok(found?.id),
-    }
 }

@@ -7,7 +7,7 @@ use lfsfs_metadata::{
 };
 use lfsfs_proto::status::{Fault, FaultKind};
 use lfsfs_proto::v1;
-use lfsfs_types::{ProjectName, Source, VersionId};
+use lfsfs_types::{ProjectId, ProjectName, Source, VersionId};
 use prost::Message as _;
 use regex::RegexBuilder;
 
@@ -54,11 +54,15 @@ pub(super) async fn make(
     };
     let version = VersionId(random_id()?.0);
     let made = coordinator.metadata(move |metadata| {
-        let project = metadata.new_project(&name, settings)?;
-        let cloned = clone_template(metadata, &project, &template, version, request.author);
-        // A project that has not got its tree is none.
-        let published = cloned.inspect_err(|_| drop(metadata.delete_project(&name)))?;
-        Ok::<_, MetadataError>((metadata.project_by_id(project.id)?, published))
+        let published = make_with_clone(metadata, &name, settings, |project| CloneParams {
+            project,
+            source: template.project.id,
+            from: template.version.number,
+            version,
+            author: request.author,
+            message: String::new(),
+        })?;
+        Ok::<_, MetadataError>((metadata.project(&name)?, published))
     });
     let (project, published) = made.await?;
     log_published(&project.name, &published, client);
@@ -75,21 +79,16 @@ async fn template(coordinator: &Coordinator, text: &str) -> Result<Option<Snapsh
     found.await.map(Some)
 }
 
-fn clone_template(
+/// Makes a project that begins with a clone. Where the clone fails, there is no project.
+pub(super) fn make_with_clone(
     metadata: &Metadata,
-    project: &Project,
-    template: &Snapshot,
-    version: VersionId,
-    author: String,
+    name: &ProjectName,
+    settings: ProjectSettings,
+    params: impl FnOnce(ProjectId) -> CloneParams,
 ) -> Result<Published, MetadataError> {
-    metadata.clone_version(&CloneParams {
-        project: project.id,
-        source: template.project.id,
-        from: template.version.number,
-        version,
-        author,
-        message: String::new(),
-    })
+    let project = metadata.new_project(name, settings)?.id;
+    let cloned = metadata.clone_version(&params(project));
+    cloned.inspect_err(|_| drop(metadata.delete_project(name)))
 }
 
 /// Returns the settings of a new project: what is asked for, else those of its template, else the usual ones.

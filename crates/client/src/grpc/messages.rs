@@ -43,7 +43,7 @@ pub(crate) fn project(message: v1::Project) -> Result<Project, RemoteError> {
     })
 }
 
-/// Returns how long chunks should be: servers before version 0.1 do not tell.
+/// Returns how long chunks should be. A server that tells 0 leaves that to the client.
 fn chunk_len(told: u64) -> u64 {
     match told {
         0 => CHUNK_LEN_DEFAULT,
