@@ -39,6 +39,7 @@ use self::staging_store::StagingStore;
 use crate::error::{MetadataError, Refusal, Result};
 use crate::exact::ExactVersion;
 use crate::metadata::{Metadata, random};
+use crate::view::View;
 
 /// What a commit is, apart from its changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -199,6 +200,34 @@ impl Metadata {
             params,
         };
         Ok(Begun::Session(session))
+    }
+
+    /// Publishes a version that takes the tree of another one, on the newest version: `stage` stages what
+    /// differs from that. Begins anew where another commit is published meanwhile.
+    fn publish_on_newest(
+        &self,
+        project: ProjectId,
+        mode: Mode,
+        params: impl Fn(ExactVersion) -> CommitParams,
+        stage: impl Fn(&mut CommitSession, View<'_>) -> Result<()>,
+    ) -> Result<Published> {
+        loop {
+            let head = self.head(project)?;
+            let base = ExactVersion {
+                number: head.number,
+                id: head.id,
+            };
+            let mut session = match self.begin_commit(params(base))? {
+                Begun::AlreadyDone(record) => return Ok(Published::found(record)),
+                Begun::Session(session) => session,
+            };
+            session.mode = mode;
+            stage(&mut session, self.view_unchecked(project, head.number))?;
+            match session.publish() {
+                Err(MetadataError::Stale { .. }) => {}
+                published => return published,
+            }
+        }
     }
 
     fn new_staging_store(&self) -> Result<StagingStore> {

@@ -11,9 +11,8 @@ use lfsfs_types::{
     DirId, Kind, Link, LinkId, Name, Origin, ProjectId, Record, VersionId, VersionNumber,
 };
 
-use super::{Begun, Change, CommitParams, CommitSession, Mode, Published};
-use crate::error::{MetadataError, Result};
-use crate::exact::ExactVersion;
+use super::{Change, CommitParams, CommitSession, Mode, Published};
+use crate::error::Result;
 use crate::metadata::{Metadata, SCAN_PAGE};
 use crate::view::View;
 
@@ -41,38 +40,18 @@ impl Metadata {
     /// is no new one.
     pub fn clone_version(&self, params: &CloneParams) -> Result<Published> {
         let from = self.view(params.source, params.from)?;
-        loop {
-            match self.try_clone(params, from) {
-                // Another commit was published meanwhile.
-                Err(MetadataError::Stale { .. }) => {}
-                result => return result,
-            }
-        }
-    }
-
-    fn try_clone(&self, params: &CloneParams, from: View<'_>) -> Result<Published> {
-        let head = self.head(params.project)?;
-        let begun = self.begin_commit(CommitParams {
+        let commit = |base| CommitParams {
             project: params.project,
-            base: ExactVersion {
-                number: head.number,
-                id: head.id,
-            },
+            base,
             version: params.version,
             origin: Origin::Clone(params.source, params.from),
             author: params.author.clone(),
             message: params.message.clone(),
             force: false,
-        })?;
-        let mut session = match begun {
-            Begun::AlreadyDone(record) => return Ok(Published::found(record)),
-            Begun::Session(session) => session,
         };
-        session.mode = Mode::Clone;
-        let onto = self.view_unchecked(params.project, head.number);
-        let mut cloning = Cloning::new(from, onto, session);
-        cloning.run()?;
-        cloning.session.publish()
+        self.publish_on_newest(params.project, Mode::Clone, commit, |session, onto| {
+            Cloning::new(from, onto, session).run()
+        })
     }
 }
 
@@ -90,7 +69,7 @@ struct Pair {
 struct Cloning<'a> {
     from: View<'a>,
     onto: View<'a>,
-    session: CommitSession,
+    session: &'a mut CommitSession,
     changes: Vec<Change>,
     left: Vec<Pair>,
     dirs_made: u64,
@@ -98,7 +77,7 @@ struct Cloning<'a> {
 }
 
 impl<'a> Cloning<'a> {
-    fn new(from: View<'a>, onto: View<'a>, session: CommitSession) -> Self {
+    fn new(from: View<'a>, onto: View<'a>, session: &'a mut CommitSession) -> Self {
         Self {
             from,
             onto,
@@ -110,7 +89,7 @@ impl<'a> Cloning<'a> {
         }
     }
 
-    fn run(&mut self) -> Result<()> {
+    fn run(mut self) -> Result<()> {
         let (root, before) = (self.from.root()?, self.onto.root()?);
         if root != before {
             self.stage(DirId::ABOVE_ROOT, None, Some(root))?;
@@ -123,7 +102,7 @@ impl<'a> Cloning<'a> {
         while let Some(pair) = self.left.pop() {
             self.directory(&pair)?;
         }
-        self.session.stage(std::mem::take(&mut self.changes))
+        self.session.stage(self.changes)
     }
 
     /// Compares the entries of two directories, which both come in the order of their names.

@@ -5,11 +5,11 @@
 
 use lfsfs_types::{Origin, ProjectId, VersionId, VersionNumber};
 
-use super::{Begun, Change, CommitParams, Mode, Published};
+use super::{Change, CommitParams, CommitSession, Mode, Published};
 use crate::changed::for_each_changed;
-use crate::error::{MetadataError, Result};
-use crate::exact::ExactVersion;
+use crate::error::Result;
 use crate::metadata::{Metadata, SCAN_PAGE};
+use crate::view::View;
 
 /// What a rollback is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,50 +30,36 @@ impl Metadata {
     /// Publishes a version that has the tree of an older one. It costs what differs.
     pub fn rollback(&self, params: &RollbackParams) -> Result<Published> {
         self.version(params.project, params.to)?;
-        loop {
-            match self.try_rollback(params) {
-                // Another commit was published meanwhile.
-                Err(MetadataError::Stale { .. }) => {}
-                result => return result,
-            }
-        }
-    }
-
-    fn try_rollback(&self, params: &RollbackParams) -> Result<Published> {
-        let head = self.head(params.project)?;
-        let begun = self.begin_commit(CommitParams {
+        let older = self.view_unchecked(params.project, params.to);
+        let commit = |base| CommitParams {
             project: params.project,
-            base: ExactVersion {
-                number: head.number,
-                id: head.id,
-            },
+            base,
             version: params.version,
             origin: Origin::Rollback(params.to),
             author: params.author.clone(),
             message: params.message.clone(),
             force: false,
-        })?;
-        let mut session = match begun {
-            Begun::AlreadyDone(record) => return Ok(Published::found(record)),
-            Begun::Session(session) => session,
         };
-        session.mode = Mode::Rollback(params.to);
-        let older = self.view_unchecked(params.project, params.to);
-        let newest = self.view_unchecked(params.project, head.number);
-        let mut changes = Vec::new();
-        for_each_changed(older, newest, |dir, name| {
-            let state = older.state(dir, name.as_ref())?;
-            // It may have come and gone since, with a directory that neither version has.
-            if state == newest.state(dir, name.as_ref())? {
-                return Ok(());
-            }
-            changes.push(Change { dir, name, state });
-            if changes.len() >= SCAN_PAGE {
-                session.stage(std::mem::take(&mut changes))?;
-            }
-            Ok(())
-        })?;
-        session.stage(changes)?;
-        session.publish()
+        let mode = Mode::Rollback(params.to);
+        self.publish_on_newest(params.project, mode, commit, |session, newest| {
+            stage_differences(session, older, newest)
+        })
     }
+}
+
+fn stage_differences(session: &mut CommitSession, older: View<'_>, newest: View<'_>) -> Result<()> {
+    let mut changes = Vec::new();
+    for_each_changed(older, newest, |dir, name| {
+        let state = older.state(dir, name.as_ref())?;
+        // It may have come and gone since, with a directory that neither version has.
+        if state == newest.state(dir, name.as_ref())? {
+            return Ok(());
+        }
+        changes.push(Change { dir, name, state });
+        if changes.len() >= SCAN_PAGE {
+            session.stage(std::mem::take(&mut changes))?;
+        }
+        Ok(())
+    })?;
+    session.stage(changes)
 }
