@@ -70,8 +70,8 @@ impl NewProject {
 /// The calls of administration.
 #[derive(Debug, Clone)]
 pub struct Admin {
-    connections: Arc<Connections>,
-    retry: Retry,
+    pub(crate) connections: Arc<Connections>,
+    pub(crate) retry: Retry,
 }
 
 impl Admin {
@@ -299,7 +299,7 @@ impl Admin {
     }
 
     /// Makes a call with one answer.
-    async fn ask<T, F>(
+    pub(crate) async fn ask<T, F>(
         &self,
         call: Call,
         (what, limit): (&'static str, Duration),

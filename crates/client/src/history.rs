@@ -2,12 +2,13 @@
 //! is no part of the seam.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use lfsfs_proto::v1;
 use lfsfs_remote::{Call, RemoteError, Retry};
 use lfsfs_types::{ProjectId, ProjectName, VersionId, VersionNumber};
 
-use crate::connection::Connections;
+use crate::admin::Admin;
 use crate::files::NewVersion;
 use crate::grpc::GrpcRemote;
 use crate::watch::Watch;
@@ -37,8 +38,7 @@ pub struct CloneOrder {
 /// The calls that make versions of versions, and watches.
 #[derive(Debug, Clone)]
 pub struct History {
-    connections: Arc<Connections>,
-    retry: Retry,
+    admin: Admin,
 }
 
 impl History {
@@ -46,9 +46,13 @@ impl History {
     #[must_use]
     pub fn new(remote: &GrpcRemote, retry: Retry) -> Self {
         Self {
-            connections: Arc::clone(&remote.connections),
-            retry,
+            admin: Admin::new(remote, retry),
         }
+    }
+
+    /// What is waited for, and how long that may take.
+    fn limit(&self) -> (&'static str, Duration) {
+        ("the version", self.admin.connections.config.commit_timeout)
     }
 
     /// Publishes a version that has the tree of an earlier one.
@@ -65,8 +69,11 @@ impl History {
             author: version.author.clone(),
             message: version.message.clone(),
         };
-        let once = || self.roll_back_once(request.clone());
-        let answer = self.retry.run(Call::Rollback, once).await?;
+        let answer = self.admin.ask(Call::Rollback, self.limit(), |mut fs| {
+            let request = request.clone();
+            async move { fs.rollback(request).await }
+        });
+        let answer = answer.await?;
         Ok(Made {
             version: VersionNumber(answer.version),
             is_new: answer.is_new,
@@ -88,8 +95,11 @@ impl History {
             author: version.author.clone(),
             message: version.message.clone(),
         };
-        let once = || self.clone_once(request.clone());
-        let answer = self.retry.run(Call::CloneVersion, once).await?;
+        let answer = self.admin.ask(Call::CloneVersion, self.limit(), |mut fs| {
+            let request = request.clone();
+            async move { fs.clone_to_project(request).await }
+        });
+        let answer = answer.await?;
         Ok(Made {
             version: VersionNumber(answer.version),
             is_new: answer.is_new,
@@ -99,29 +109,7 @@ impl History {
     /// Watches a project: the versions behind one that is known, by its number and its id, and then each new one.
     #[must_use]
     pub fn watch(&self, project: ProjectId, after: (VersionNumber, VersionId)) -> Watch {
-        let connections = Arc::clone(&self.connections);
-        Watch::new(connections, self.retry.clone(), project, after)
-    }
-
-    async fn roll_back_once(
-        &self,
-        request: v1::RollbackRequest,
-    ) -> Result<v1::RollbackResponse, RemoteError> {
-        let connections = &self.connections;
-        let limit = connections.config.commit_timeout;
-        let mut fs = connections.fs();
-        let answer = connections.watched("the version", limit, fs.rollback(request));
-        Ok(answer.await?.into_inner())
-    }
-
-    async fn clone_once(
-        &self,
-        request: v1::CloneToProjectRequest,
-    ) -> Result<v1::CloneToProjectResponse, RemoteError> {
-        let connections = &self.connections;
-        let limit = connections.config.commit_timeout;
-        let mut fs = connections.fs();
-        let answer = connections.watched("the version", limit, fs.clone_to_project(request));
-        Ok(answer.await?.into_inner())
+        let connections = Arc::clone(&self.admin.connections);
+        Watch::new(connections, self.admin.retry.clone(), project, after)
     }
 }
