@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use lfsfs_cache::{DiskCache, PlacesKey};
 use lfsfs_common::tasks::Spawner;
-use lfsfs_remote::{ChunkLocation, RemoteRead, Resolved};
+use lfsfs_remote::{ChunkBytes, ChunkLocation, RemoteRead, Resolved};
 use lfsfs_types::chunk::Footer;
 use lfsfs_types::{ChunkInfo, ContentId, ProjectId};
 
@@ -59,13 +59,13 @@ impl Backend {
             .await
     }
 
-    /// Reads a range of a chunk from the first node that has it. All of it comes, or an error.
+    /// Reads a range of a chunk from one of its datanodes. All of it comes, or an error.
     pub(crate) async fn read_chunk(
         &self,
         location: &ChunkLocation,
         range: Range<u64>,
         deadline: Deadline,
-    ) -> Result<Bytes, ReadError> {
+    ) -> Result<ChunkBytes, ReadError> {
         const ACTION: &str = "read from a chunk";
         let expected = range.end - range.start;
         let call = async {
@@ -73,14 +73,15 @@ impl Backend {
             let answer = self.source.remote.read_chunk(location, range).await;
             answer.map_err(ReadError::remote(ACTION))
         };
-        let bytes = deadline.bound(ACTION, call).await?;
-        self.counters.bytes.add(bytes.len() as u64);
-        if bytes.len() as u64 != expected {
+        let read = deadline.bound(ACTION, call).await?;
+        let len = read.bytes.len() as u64;
+        self.counters.bytes.add(len);
+        if len != expected {
             let chunk = location.info.id;
-            let problem = format!("chunk {chunk}: {} bytes of {expected} came", bytes.len());
+            let problem = format!("chunk {chunk}: {len} bytes of {expected} came");
             return Err(ReadError::corrupt(ACTION, problem));
         }
-        Ok(bytes)
+        Ok(read)
     }
 
     pub(crate) fn footer(&self, chunk: &ChunkInfo) -> Option<Footer> {

@@ -1,8 +1,8 @@
 //! Verified parts of chunks: footers and blocks, from memory, from the disk cache, from datanodes.
 //!
 //! Nothing leaves this module, or enters a cache, that is not what its hash says: a footer is
-//! checked against the chunk's place, a block against the footer. A damaged answer is asked for once
-//! more, at another node if there is one. Retrying when servers are away is up to the caller.
+//! checked against the chunk's place, a block against the footer. What a datanode gives damaged is asked for
+//! at another one if there is one, else once more. Retrying when servers are away is up to the caller.
 //!
 //! Lock order: fetches, then window, then the memory caches.
 
@@ -10,12 +10,13 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
-use lfsfs_remote::ChunkLocation;
+use lfsfs_remote::{ChunkBytes, ChunkLocation};
 use lfsfs_types::chunk::{FOOTER_LEN_MAX, Footer, TRAILER_LEN};
 use lfsfs_types::limits::CHUNK_LEN_MAX;
 use lfsfs_types::{ChunkId, ContentId};
 use tokio::sync::Semaphore;
 
+use self::candidates::Candidates;
 use self::fetch::{Fetch, Fetched};
 use self::window::{Window, WindowLimits};
 use crate::backend::Backend;
@@ -26,14 +27,12 @@ use crate::place_table::LocatedPart;
 use crate::single_flight::{Launch, SingleFlight, Start};
 use crate::weighted::{Weight, WeightedCache};
 
+mod candidates;
 mod fetch;
 mod window;
 
 const READ: &str = "read from a chunk";
 const VERIFY: &str = "verify a chunk";
-
-/// How often damaged data is asked for.
-const ATTEMPTS: usize = 2;
 
 type BlockKey = (ChunkId, u32);
 
@@ -252,21 +251,22 @@ impl Chunks {
         let end = info.len.saturating_sub(TRAILER_LEN as u64);
         let range = end.saturating_sub(u64::from(info.footer_len))..end;
         let mut problem = String::new();
-        for attempt in 0..ATTEMPTS {
-            let encoded = self
-                .read(&location, attempt, range.clone(), deadline)
-                .await?;
-            match Footer::decode_verified(&encoded, &info.footer_sha256) {
+        let mut candidates = Candidates::of(&location);
+        while let Some(place) = candidates.next() {
+            let read = self.backend.read_chunk(place, range.clone(), deadline);
+            let ChunkBytes { bytes, node } = read.await?;
+            match Footer::decode_verified(&bytes, &info.footer_sha256) {
                 Ok(footer) if footer.chunk_len() == info.len => {
                     self.backend
-                        .store(move |cache| cache.store_footer(&info, &encoded))
+                        .store(move |cache| cache.store_footer(&info, &bytes))
                         .await;
                     return Ok(self.keep(&location, footer));
                 }
                 Ok(_) => problem = "the footer is not that of a chunk of this length".to_owned(),
                 Err(error) => problem = error.to_string(),
             }
-            self.note_damage(&location, &problem);
+            self.note_damage(&location, &node, &problem);
+            candidates.leave_out(&node);
         }
         Err(ReadError::corrupt(
             VERIFY,
@@ -274,25 +274,10 @@ impl Chunks {
         ))
     }
 
-    /// Reads a range; a second attempt asks another node first.
-    async fn read(
-        &self,
-        location: &ChunkLocation,
-        attempt: usize,
-        range: Range<u64>,
-        deadline: Deadline,
-    ) -> Result<Bytes, ReadError> {
-        let mut location = location.clone();
-        if let Some(turn) = attempt.checked_rem(location.nodes.len()) {
-            location.nodes.rotate_left(turn);
-        }
-        self.backend.read_chunk(&location, range, deadline).await
-    }
-
-    fn note_damage(&self, location: &ChunkLocation, problem: &str) {
+    fn note_damage(&self, location: &ChunkLocation, node: &str, problem: &str) {
         self.backend.counters.damaged.add(1);
         let chunk = location.info.id;
-        tracing::warn!(%chunk, problem, "damaged data from a datanode, not used");
+        tracing::warn!(%chunk, node, problem, "damaged data from a datanode, not used");
     }
 
     fn keep(&self, location: &Arc<ChunkLocation>, footer: Footer) -> Arc<Chunk> {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use lfsfs_types::{
     ChunkId, ChunkInfo, ClusterId, ContentId, ContentPlace, DirId, LinkId, Name, ObjectPath,
     Origin, ProjectId, ProjectName, Record, SessionId, Timestamp, VersionId, VersionNumber,
@@ -57,6 +58,15 @@ pub struct ChunkLocation {
     pub info: ChunkInfo,
     /// host:port of each datanode, best first.
     pub nodes: Vec<String>,
+}
+
+/// A range of a chunk's stored bytes, not verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChunkBytes {
+    /// As many as were asked for.
+    pub bytes: Bytes,
+    /// host:port of the datanode that gave them. If they are damaged, another one is asked.
+    pub node: String,
 }
 
 /// The list of the pieces of a content that has too many to tell at once.

@@ -17,8 +17,8 @@ use lfsfs_types::{
 
 use crate::call::Call;
 use crate::data::{
-    Change, ChangedName, ChunkLocation, DirectoryListing, DirectoryPlace, Opened, Published,
-    Renames, Resolved, SessionParams, Snapshot, VersionRange,
+    Change, ChangedName, ChunkBytes, ChunkLocation, DirectoryListing, DirectoryPlace, Opened,
+    Published, Renames, Resolved, SessionParams, Snapshot, VersionRange,
 };
 use crate::error::RemoteError;
 use crate::remote::{DiffStream, Remote, RemoteRead, RemoteWrite};
@@ -150,7 +150,7 @@ impl<L: Layer> RemoteRead for Layered<L> {
         &self,
         chunk: &ChunkLocation,
         range: Range<u64>,
-    ) -> Result<Bytes, RemoteError> {
+    ) -> Result<ChunkBytes, RemoteError> {
         let asked = Asked {
             call: Call::ReadChunk,
             chunk: Some(chunk),

@@ -17,8 +17,9 @@ mod retry;
 
 pub use call::Call;
 pub use data::{
-    Change, ChangedName, ChunkLocation, DiffEntry, DirectoryListing, DirectoryPlace, Opened,
-    Project, Published, Renames, Resolved, SessionParams, Snapshot, StoredList, VersionRange,
+    Change, ChangedName, ChunkBytes, ChunkLocation, DiffEntry, DirectoryListing, DirectoryPlace,
+    Opened, Project, Published, Renames, Resolved, SessionParams, Snapshot, StoredList,
+    VersionRange,
 };
 pub use error::RemoteError;
 pub use layered::{Answer, Asked, Layer, Layered, Retrying};

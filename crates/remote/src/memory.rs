@@ -29,9 +29,9 @@ use self::contents::StoredContents;
 use self::project::MemoryProject;
 pub use self::tree::{MemoryTree, plain};
 use crate::{
-    Call, Change, ChangedName, ChunkLocation, DiffStream, DirectoryListing, DirectoryPlace, Opened,
-    Published, RemoteError, RemoteRead, RemoteWrite, Renames, Resolved, SessionParams, Snapshot,
-    VersionRange,
+    Call, Change, ChangedName, ChunkBytes, ChunkLocation, DiffStream, DirectoryListing,
+    DirectoryPlace, Opened, Published, RemoteError, RemoteRead, RemoteWrite, Renames, Resolved,
+    SessionParams, Snapshot, VersionRange,
 };
 
 /// The two nodes that seem to have every chunk.
@@ -118,6 +118,17 @@ impl Served {
 
 fn no_project(id: ProjectId) -> RemoteError {
     RemoteError::NotFound(format!("there is no project {id}"))
+}
+
+/// Returns the chunk with the one datanode of it that is asked: the first by name, in whatever order the caller
+/// has them, as a remote that chooses by load does not keep the caller's order.
+fn one_of(chunk: &ChunkLocation) -> Result<ChunkLocation, RemoteError> {
+    let nowhere = || RemoteError::NotFound(format!("chunk {} is nowhere", chunk.info.id));
+    let node = chunk.nodes.iter().min().ok_or_else(nowhere)?;
+    Ok(ChunkLocation {
+        info: chunk.info,
+        nodes: vec![node.clone()],
+    })
 }
 
 impl MemoryRemote {
@@ -316,7 +327,7 @@ impl RemoteRead for MemoryRemote {
         &self,
         chunk: &ChunkLocation,
         range: Range<u64>,
-    ) -> Result<Bytes, RemoteError> {
+    ) -> Result<ChunkBytes, RemoteError> {
         let faults = self.enter(Call::ReadChunk).await?;
         // Gives others a chance to ask for the same, as a network would.
         tokio::task::yield_now().await;
@@ -334,10 +345,13 @@ impl RemoteRead for MemoryRemote {
         let bytes = bounds
             .and_then(|(start, end)| bytes.get(start..end))
             .ok_or_else(|| RemoteError::Invalid("no such range".to_owned()))?;
-        match faults.tamper {
-            Some(tamper) => tamper(chunk, range, bytes.to_vec()).map(Bytes::from),
-            None => Ok(Bytes::copy_from_slice(bytes)),
-        }
+        let asked = one_of(chunk)?;
+        let node = asked.nodes[0].clone();
+        let bytes = match faults.tamper {
+            Some(tamper) => tamper(&asked, range, bytes.to_vec())?.into(),
+            None => Bytes::copy_from_slice(bytes),
+        };
+        Ok(ChunkBytes { bytes, node })
     }
 }
 

@@ -16,8 +16,8 @@ use lfsfs_types::{
 };
 
 use crate::data::{
-    Change, ChangedName, ChunkLocation, DiffEntry, DirectoryListing, DirectoryPlace, Opened,
-    Published, Renames, Resolved, SessionParams, Snapshot, VersionRange,
+    Change, ChangedName, ChunkBytes, ChunkLocation, DiffEntry, DirectoryListing, DirectoryPlace,
+    Opened, Published, Renames, Resolved, SessionParams, Snapshot, VersionRange,
 };
 use crate::error::RemoteError;
 
@@ -92,12 +92,13 @@ pub trait RemoteRead: Send + Sync + Debug + 'static {
         contents: &[ContentId],
     ) -> Result<Resolved, RemoteError>;
 
-    /// Reads a range of a chunk's stored bytes. Exactly as many as asked for come back.
+    /// Reads a range of a chunk's stored bytes from one of its datanodes, which the remote chooses. Exactly as
+    /// many as asked for come back.
     async fn read_chunk(
         &self,
         chunk: &ChunkLocation,
         range: Range<u64>,
-    ) -> Result<Bytes, RemoteError>;
+    ) -> Result<ChunkBytes, RemoteError>;
 }
 
 /// The half that writes.

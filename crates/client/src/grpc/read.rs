@@ -11,8 +11,8 @@ use futures::stream::{self, FuturesUnordered, StreamExt as _};
 use lfsfs_proto::convert::{id, name, required};
 use lfsfs_proto::v1;
 use lfsfs_remote::{
-    ChangedName, ChunkLocation, DiffStream, DirectoryListing, DirectoryPlace, RemoteError,
-    RemoteRead, Renames, Resolved, Snapshot, VersionRange,
+    ChangedName, ChunkBytes, ChunkLocation, DiffStream, DirectoryListing, DirectoryPlace,
+    RemoteError, RemoteRead, Renames, Resolved, Snapshot, VersionRange,
 };
 use lfsfs_transfer::DownloadReceiver;
 use lfsfs_types::limits::{
@@ -229,7 +229,7 @@ impl RemoteRead for GrpcRemote {
         &self,
         chunk: &ChunkLocation,
         range: Range<u64>,
-    ) -> Result<Bytes, RemoteError> {
+    ) -> Result<ChunkBytes, RemoteError> {
         if range.start >= range.end || range.end > chunk.info.len.min(CHUNK_LEN_MAX) {
             let message = format!("bytes {}..{} are not in the chunk", range.start, range.end);
             return Err(RemoteError::Invalid(message));
@@ -326,7 +326,7 @@ impl GrpcRemote {
         &self,
         chunk: &ChunkLocation,
         range: &Range<u64>,
-    ) -> Result<Bytes, RemoteError> {
+    ) -> Result<ChunkBytes, RemoteError> {
         let nodes = &self.connections.nodes;
         let mut rest = nodes.order(&chunk.nodes).into_iter();
         let mut asked = Vec::new();
@@ -347,7 +347,7 @@ impl GrpcRemote {
                 Some((node, read)) = reads.next() => match read {
                     Ok(bytes) => {
                         asked.iter().filter(|it| **it != node).for_each(|it| nodes.failed(it));
-                        return Ok(bytes);
+                        return Ok(ChunkBytes { bytes, node });
                     }
                     Err(error) => {
                         // One that does not have the chunk any more is as good as before for others.

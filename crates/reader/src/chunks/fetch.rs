@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use lfsfs_cache::DiskCache;
-use lfsfs_remote::ChunkLocation;
+use lfsfs_remote::{ChunkBytes, ChunkLocation};
 use lfsfs_types::chunk::decode_block;
 
-use super::{ATTEMPTS, Chunk, Chunks, READ, VERIFY};
+use super::candidates::Candidates;
+use super::{Chunk, Chunks, READ, VERIFY};
 use crate::deadline::Deadline;
 use crate::error::ReadError;
 
@@ -27,6 +28,16 @@ impl Fetched {
         Self {
             first: index,
             blocks: vec![Ok(block)],
+        }
+    }
+
+    /// Takes blocks that came, in place of those that did not or were damaged.
+    fn take(&mut self, first: u32, blocks: Vec<Block>) {
+        let start = (first - self.first) as usize;
+        for (slot, block) in self.blocks[start..].iter_mut().zip(blocks) {
+            if slot.is_err() {
+                *slot = block;
+            }
         }
     }
 
@@ -70,21 +81,18 @@ impl Fetch {
             blocks: vec![Err(missing); blocks.len()],
         };
         let mut range = blocks;
-        for attempt in 0..ATTEMPTS {
-            match self.attempt(attempt, range.clone()).await {
-                Ok(blocks) => {
-                    let start = (range.start - fetched.first) as usize;
-                    for (slot, block) in fetched.blocks[start..].iter_mut().zip(blocks) {
-                        if slot.is_err() {
-                            *slot = block;
-                        }
-                    }
+        let mut candidates = Candidates::of(&self.location);
+        while let Some(place) = candidates.next() {
+            match self.attempt(place, range.clone()).await {
+                Ok(read) => {
+                    candidates.leave_out(&read.node);
+                    fetched.take(range.start, read.blocks);
                     if fetched.blocks.iter().all(Result::is_ok) {
                         break;
                     }
                 }
                 // A node that finds damage itself refuses the whole range.
-                Err(error) if error.is_corrupt() && attempt + 1 < ATTEMPTS => {
+                Err(error) if error.is_corrupt() && candidates.are_left() => {
                     range = self.asked.clone();
                 }
                 Err(error) => return Err(error),
@@ -94,10 +102,10 @@ impl Fetch {
     }
 
     /// Fetches blocks once.
-    async fn attempt(&self, attempt: usize, range: Range<u32>) -> Result<Vec<Block>, ReadError> {
+    async fn attempt(&self, place: &ChunkLocation, range: Range<u32>) -> Result<Read, ReadError> {
         let entries = &self.chunk.footer.blocks()[range.start as usize..range.end as usize];
         let (Some(first), Some(last)) = (entries.first(), entries.last()) else {
-            return Ok(Vec::new());
+            return Ok(Read::default());
         };
         let bytes_range = first.offset..last.offset + u64::from(last.stored_len);
         let len = u32::try_from(bytes_range.end - bytes_range.start).unwrap_or(u32::MAX);
@@ -107,32 +115,39 @@ impl Fetch {
             .deadline
             .bound(READ, async { Ok(permits.await.ok()) })
             .await?;
-        let bytes = self
-            .chunks
-            .read(&self.location, attempt, bytes_range, self.deadline)
-            .await?;
-        let Verified { blocks, whole } = self.verify(range, bytes).await?;
+        let backend = &self.chunks.backend;
+        let read = backend.read_chunk(place, bytes_range, self.deadline);
+        let read = read.await?;
+        let node = read.node.clone();
+        let Verified { blocks, whole } = self.verify(range, read).await?;
         let (info, chunk) = (self.location.info, Arc::clone(&self.chunk));
         // What waits for the disk still counts as in flight.
         let write = move |cache: &DiskCache| {
             cache.store_blocks(&info, &chunk.footer, &whole);
             drop(permit);
         };
-        self.chunks.backend.store(write).await;
-        Ok(blocks)
+        backend.store(write).await;
+        Ok(Read { node, blocks })
     }
 
     /// Checks and decodes blocks off the reactor.
-    async fn verify(&self, range: Range<u32>, bytes: Bytes) -> Result<Verified, ReadError> {
+    async fn verify(&self, range: Range<u32>, read: ChunkBytes) -> Result<Verified, ReadError> {
         let (chunks, chunk) = (Arc::clone(&self.chunks), Arc::clone(&self.chunk));
         let location = Arc::clone(&self.location);
-        let work = move || chunks.verify(&location, &chunk, range, &bytes);
+        let work = move || chunks.verify(&location, &chunk, range, &read);
         let spawner = &self.chunks.backend.source.spawner;
         spawner
             .spawn_blocking(work)
             .await
             .map_err(|error| ReadError::corrupt(VERIFY, error.to_string()))
     }
+}
+
+/// Blocks that a datanode gave.
+#[derive(Default)]
+struct Read {
+    node: String,
+    blocks: Vec<Block>,
 }
 
 /// Blocks that were checked.
@@ -149,14 +164,14 @@ impl Chunks {
         location: &ChunkLocation,
         chunk: &Chunk,
         range: Range<u32>,
-        bytes: &Bytes,
+        read: &ChunkBytes,
     ) -> Verified {
         let entries = &chunk.footer.blocks()[range.start as usize..range.end as usize];
         let mut verified = Verified::default();
         let mut start = 0;
         for (index, entry) in range.zip(entries) {
             let end = start + entry.stored_len as usize;
-            let stored = bytes.slice(start..end);
+            let stored = read.bytes.slice(start..end);
             start = end;
             let raw = decode_block(entry, &stored).map(Bytes::from);
             let block = match raw {
@@ -167,7 +182,7 @@ impl Chunks {
                 }
                 Err(error) => {
                     let problem = error.to_string();
-                    self.note_damage(location, &problem);
+                    self.note_damage(location, &read.node, &problem);
                     Err(format!("chunk {}: {problem}", location.info.id).into())
                 }
             };

@@ -5,12 +5,11 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use lfsfs_types::{ContentId, DirId, ObjectPath, ProjectId, Record, Source, VersionNumber};
 
 use crate::{
-    ChangedName, ChunkLocation, DiffStream, DirectoryListing, DirectoryPlace, RemoteError,
-    RemoteRead, Renames, Resolved, Snapshot, VersionRange,
+    ChangedName, ChunkBytes, ChunkLocation, DiffStream, DirectoryListing, DirectoryPlace,
+    RemoteError, RemoteRead, Renames, Resolved, Snapshot, VersionRange,
 };
 
 /// What a listing was answered with.
@@ -111,7 +110,7 @@ impl RemoteRead for AlteredListings {
         &self,
         chunk: &ChunkLocation,
         range: Range<u64>,
-    ) -> Result<Bytes, RemoteError> {
+    ) -> Result<ChunkBytes, RemoteError> {
         self.inner.read_chunk(chunk, range).await
     }
 }
