@@ -43,6 +43,7 @@ impl Metadata {
         to: VersionNumber,
         sink: &mut dyn FnMut(ChangedName) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>> {
+        let _reading = self.reading();
         let (from, to) = (self.view(project, from)?, self.view(project, to)?);
         let (low, high) = if from.version <= to.version {
             (from, to)

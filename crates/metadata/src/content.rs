@@ -9,16 +9,16 @@
 
 mod forget;
 mod holders;
+mod pieces;
 mod presence;
 mod record;
 mod resolve;
 mod row;
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 
 use lfsfs_meta_store::{Batch, KeyRange, MetaStoreExt as _, Read, Row, Rows};
-use lfsfs_types::content::{Content, Piece, PieceList};
-use lfsfs_types::limits::PIECES_INLINE_MAX;
 use lfsfs_types::{ChunkId, ChunkInfo, ContentId, ContentPlace, NodeId};
 
 pub use self::forget::{Forgotten, Keep};
@@ -53,6 +53,13 @@ pub struct ChunkReceipt {
     pub info: ChunkInfo,
     /// Where in it which contents lie.
     pub places: Vec<ContentPlace>,
+}
+
+impl ChunkReceipt {
+    /// Returns how many bytes lie in the chunk, not compressed.
+    fn raw_len(&self) -> u64 {
+        self.places.iter().map(|place| u64::from(place.len)).sum()
+    }
 }
 
 /// What is known of a content that was asked for.
@@ -97,42 +104,6 @@ impl Metadata {
                 found(*content, stored);
             }
             rest = left;
-        }
-        Ok(())
-    }
-
-    /// Notes of which pieces a large content is made.
-    ///
-    /// The list must have that id, and every piece must be stored with its length. A list of more
-    /// than [`PIECES_INLINE_MAX`] pieces must be stored itself, as the content of its encoding.
-    pub fn put_pieces(&self, content: ContentId, list: &PieceList) -> Result<()> {
-        let refused = |problem| MetadataError::InvalidPieces { content, problem };
-        if list.content_id() != content {
-            return Err(refused("the list has another id"));
-        }
-        self.check_pieces(content, list)?;
-        let body = if list.pieces().len() <= PIECES_INLINE_MAX {
-            ContentBody::Pieces(list.clone())
-        } else {
-            let stored = Content::of_bytes(&list.encode()).id;
-            self.refuse_missing(self.missing(&[stored])?)?;
-            ContentBody::List {
-                list: stored,
-                count: list.count(),
-            }
-        };
-        let row = ContentRow {
-            stamp: self.stamp(),
-            len: list.total_len(),
-            body,
-        };
-        let key = keys::content(content);
-        let mut batch = Batch::new();
-        batch.require_absent(&*key).put(&*key, row.encode());
-        self.inner.contents.add(content);
-        if !self.store().apply(batch)?.is_done() {
-            // The id says what the pieces are, so what is there is the same.
-            self.missing(&[content])?;
         }
         Ok(())
     }
@@ -237,7 +208,7 @@ impl Metadata {
     }
 
     /// Returns the seconds since 1970. They tell which contents no client asked for in a long time.
-    fn stamp(&self) -> u64 {
+    pub(crate) fn stamp(&self) -> u64 {
         u64::try_from(self.now().secs).unwrap_or(0)
     }
 
@@ -264,7 +235,7 @@ impl Metadata {
                     _ => Stored { presence, len },
                 });
                 if let Some((value, row)) = known {
-                    renew(&mut batch, *content, &value, row, stamp);
+                    self.renew(&mut batch, *content, &value, row, stamp)?;
                 }
             }
             if batch.is_empty() || self.store().apply(batch)?.is_done() {
@@ -273,33 +244,38 @@ impl Metadata {
         }
     }
 
-    /// Fails unless each piece is stored in one place with its length.
-    fn check_pieces(&self, content: ContentId, list: &PieceList) -> Result<()> {
-        // A list may be so long that its pieces are looked at by groups.
-        for group in list.pieces().chunks(ROWS_PER_READ) {
-            self.check_some_pieces(content, group)?;
+    /// Adds the renewal of an old stamp to a batch, unless another thread changes the row meanwhile. The parts of a
+    /// large content are renewed first: its stamp is never newer than theirs.
+    fn renew(
+        &self,
+        batch: &mut Batch,
+        content: ContentId,
+        seen: &[u8],
+        row: ContentRow,
+        stamp: u64,
+    ) -> Result<()> {
+        if !self.is_stale(row.stamp, stamp) {
+            return Ok(());
         }
+        let stamp = match &row.body {
+            ContentBody::Place { .. } => stamp,
+            body => self.renew_parts(content, body)?.min(stamp),
+        };
+        if stamp <= row.stamp {
+            return Ok(());
+        }
+        let key = keys::content(content);
+        let renewed = ContentRow { stamp, ..row };
+        batch
+            .require_equals(&*key, seen)
+            .put(&*key, renewed.encode());
         Ok(())
     }
 
-    fn check_some_pieces(&self, content: ContentId, group: &[Piece]) -> Result<()> {
-        let ids: Vec<_> = group.iter().map(|piece| piece.hash).collect();
-        self.refuse_missing(self.missing(&ids)?)?;
-        let mut pieces = group.iter();
-        self.for_content_rows(&ids, |_, rows| {
-            for (row, piece) in rows.into_iter().zip(pieces.by_ref()) {
-                let fits = row.is_some_and(|(_, row)| {
-                    row.len == u64::from(piece.len) && matches!(row.body, ContentBody::Place { .. })
-                });
-                if !fits {
-                    return Err(MetadataError::InvalidPieces {
-                        content,
-                        problem: "a piece is stored with another length",
-                    });
-                }
-            }
-            Ok(())
-        })
+    /// Returns true if a stamp is to be renewed.
+    fn is_stale(&self, stamp: u64, now: u64) -> bool {
+        stamp.saturating_add(STAMP_RENEWAL_SECS) <= now
+            || stamp < self.inner.barrier.load(Ordering::SeqCst)
     }
 
     /// Returns the rows of chunks, in the same order.
@@ -314,16 +290,4 @@ impl Metadata {
         }
         Ok(rows)
     }
-}
-
-/// Adds the renewal of an old stamp to a batch, unless another thread changes the row meanwhile.
-fn renew(batch: &mut Batch, content: ContentId, seen: &[u8], row: ContentRow, stamp: u64) {
-    if row.stamp.saturating_add(STAMP_RENEWAL_SECS) > stamp {
-        return;
-    }
-    let key = keys::content(content);
-    let renewed = ContentRow { stamp, ..row };
-    batch
-        .require_equals(&*key, seen)
-        .put(&*key, renewed.encode());
 }

@@ -22,6 +22,8 @@ const BITS: usize = 6;
 pub(crate) struct ContentFilter {
     words: Box<[AtomicU64]>,
     is_full: AtomicBool,
+    /// How many contents were added; one that was added twice counts twice.
+    count: AtomicU64,
 }
 
 /// Where the bits of a content are.
@@ -38,11 +40,13 @@ impl ContentFilter {
         Self {
             words: (0..blocks * BLOCK).map(|_| AtomicU64::new(0)).collect(),
             is_full: AtomicBool::new(false),
+            count: AtomicU64::new(0),
         }
     }
 
     /// Notes that a content has a row, or will have one.
     pub(crate) fn add(&self, content: ContentId) {
+        self.count.fetch_add(1, Ordering::Relaxed);
         let bits = self.bits(content);
         for (word, bit) in bits.positions() {
             self.words[word].fetch_or(bit, Ordering::Relaxed);
@@ -52,6 +56,11 @@ impl ContentFilter {
     /// Says that every content that has a row was added.
     pub(crate) fn fill(&self) {
         self.is_full.store(true, Ordering::Release);
+    }
+
+    /// Returns about how many contents there are.
+    pub(crate) fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
     }
 
     /// Returns false if a content surely has no row.

@@ -72,28 +72,48 @@ impl Metadata {
     }
 
     /// Adds to a batch that clients stored `len` bytes more for a project, and that nothing is added
-    /// to it otherwise. A project that is gone counts nothing.
+    /// to it otherwise. A project that is gone counts nothing: then false is returned.
     pub(crate) fn count_stored(
         &self,
         batch: &mut Batch,
         project: ProjectId,
         len: u64,
+    ) -> Result<bool> {
+        self.change_stored(batch, project, |bytes| bytes.saturating_add(len))
+    }
+
+    /// Adds to a batch that a chunk of `len` bytes that a project counts is gone.
+    pub(crate) fn uncount_stored(
+        &self,
+        batch: &mut Batch,
+        project: ProjectId,
+        len: u64,
     ) -> Result<()> {
+        self.change_stored(batch, project, |bytes| bytes.saturating_sub(len))
+            .map(drop)
+    }
+
+    fn change_stored(
+        &self,
+        batch: &mut Batch,
+        project: ProjectId,
+        change: impl FnOnce(u64) -> u64,
+    ) -> Result<bool> {
         let (project, key) = (keys::project(project), keys::stored(project));
         let reads = [Read::get(&*project), Read::get(&*key)];
         let mut found = self.store().read(&reads)?.into_iter().map(Rows::into_value);
         let (Some(Some(_)), Some(seen)) = (found.next(), found.next()) else {
-            return Ok(());
+            return Ok(false);
         };
         let known = seen.as_deref().map(|value| StoredRow::decode(&key, value));
         let known = known.transpose()?.unwrap_or_default();
-        let bytes = known.bytes.saturating_add(len);
+        let bytes = change(known.bytes);
         // The row must not outlive a project that is deleted meanwhile.
         batch
             .require_present(project)
             .require_unchanged(&*key, seen)
             .put(&*key, StoredRow { bytes }.encode());
-        Ok(())
+        Ok(true)
     }
 
     fn counted(&self, project: Project) -> Result<CountedProject> {

@@ -80,6 +80,7 @@ impl Metadata {
         renames: Renames,
         sink: &mut dyn FnMut(DiffEntry) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>> {
+        let _reading = self.reading();
         let a = Side::new(self.view(project, a)?);
         let b = Side::new(self.view(project, b)?);
         let zero = VersionNumber::ZERO;

@@ -78,6 +78,28 @@ pub enum MetadataError {
         head: VersionNumber,
     },
 
+    /// The version was there, and has expired.
+    #[error(
+        "version {version} of project {project} has expired: it was removed to make room; `lfsfs log {project}` shows \
+         the versions that are there"
+    )]
+    ExpiredVersion {
+        /// The project.
+        project: ProjectName,
+        /// The version.
+        version: VersionNumber,
+    },
+
+    /// The pieces of a large content are not known, so that it cannot be told which others are not needed.
+    #[error(
+        "the pieces of content {content} are only known by their number: an earlier program stored it. Import its file \
+         once more, with --force-hash, and garbage can be collected"
+    )]
+    UnknownPieces {
+        /// The content.
+        content: ContentId,
+    },
+
     /// The version that a client knows by its random id is not there: the metadata is that of an older backup.
     #[error(
         "this version {version} of {project} is not on the server, whose metadata was restored from an older \
@@ -275,6 +297,7 @@ impl MetadataError {
                 | Self::UnknownVersion { .. }
                 | Self::AbsentVersion { .. }
                 | Self::GoneVersion { .. }
+                | Self::ExpiredVersion { .. }
                 | Self::UnknownTag { .. }
                 | Self::UnknownDirectory { .. }
                 | Self::UnknownNode { .. }

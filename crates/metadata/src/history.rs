@@ -16,9 +16,13 @@ use crate::metadata::Metadata;
 use crate::side::Side;
 use crate::view::Found;
 
+/// Versions whose records are read together.
+const VERSIONS_AT_ONCE: usize = 32;
+
 impl Metadata {
     /// Tells `sink` the versions that made, removed or changed what is at a path, or something below
-    /// it, the newest first, from below `before` on, until it breaks. Every version changed the root.
+    /// it, the newest first, from below `before` on, until it breaks. Every version changed the root. A version is
+    /// compared with the one before it that is there.
     ///
     /// What counts is what a difference by plain paths from the version before shows.
     pub fn log_of_path(
@@ -28,24 +32,35 @@ impl Metadata {
         before: Option<VersionNumber>,
         sink: &mut dyn FnMut(VersionRecord) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>> {
-        let head = self.head(project)?.number;
-        let end = before.map_or(head.next(), |before| before.min(head.next()));
-        let mut newer = None;
-        for number in (1..end.0).rev().map(VersionNumber) {
-            let view = |number| self.view_unchecked(project, number);
-            let mut version = match newer.take() {
-                Some(version) => version,
-                None => PathAt::find(Side::new(view(number)), path)?,
-            };
-            let mut older = PathAt::find(Side::new(view(VersionNumber(number.0 - 1))), path)?;
-            if (*path == ObjectPath::ROOT || version.differs(&mut older, path)?)
-                && sink(self.version(project, number)?).is_break()
-            {
-                return Ok(ControlFlow::Break(()));
+        let _reading = self.reading();
+        let view = |number| PathAt::find(Side::new(self.view_unchecked(project, number)), path);
+        let mut newer: Option<(VersionRecord, PathAt<'_>)> = None;
+        let mut before = before;
+        loop {
+            let page = self.log(project, before, VERSIONS_AT_ONCE)?;
+            before = page.items.last().map(|record| record.number);
+            for record in page.items {
+                let mut older = view(record.number)?;
+                if let Some((record, mut version)) = newer.take()
+                    && version.differs(&mut older, path)?
+                    && sink(record).is_break()
+                {
+                    return Ok(ControlFlow::Break(()));
+                }
+                newer = Some((record, older));
             }
-            newer = Some(older);
+            if !page.more {
+                break;
+            }
         }
-        Ok(ControlFlow::Continue(()))
+        let Some((record, mut oldest)) = newer else {
+            return Ok(ControlFlow::Continue(()));
+        };
+        let mut empty = view(VersionNumber::ZERO)?;
+        match oldest.differs(&mut empty, path)? {
+            true => Ok(sink(record)),
+            false => Ok(ControlFlow::Continue(())),
+        }
     }
 }
 
@@ -63,6 +78,9 @@ impl<'a> PathAt<'a> {
 
     /// Returns true if a version made something else of a path than it was in the version before.
     fn differs(&mut self, before: &mut Self, path: &ObjectPath) -> Result<bool> {
+        if *path == ObjectPath::ROOT {
+            return Ok(true);
+        }
         let (old, new) = match (&before.found, &self.found) {
             (None, None) => return Ok(false),
             (Some(old), Some(new)) => (&old.record, &new.record),

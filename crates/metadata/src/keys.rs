@@ -38,6 +38,10 @@ pub(crate) mod table {
     pub(crate) const NODE_CHUNK: u8 = 25;
     pub(crate) const NODE_CHUNKS: u8 = 26;
     pub(crate) const RESTORED: u8 = 27;
+    pub(crate) const ROOTS: u8 = 28;
+    pub(crate) const HOLD: u8 = 29;
+    pub(crate) const EXPIRING: u8 = 30;
+    pub(crate) const PIECES: u8 = 31;
 }
 
 /// The tables of what sessions have staged.
@@ -87,6 +91,32 @@ pub(crate) fn project(project: ProjectId) -> Vec<u8> {
 /// The mark of a project that was deleted and of which rows may be left.
 pub(crate) fn deleted(project: ProjectId) -> Vec<u8> {
     project_rows(table::DELETED, project)
+}
+
+/// What keeps versions of a project has changed so often.
+pub(crate) fn roots(project: ProjectId) -> Vec<u8> {
+    project_rows(table::ROOTS, project)
+}
+
+/// The mark of a project in which rows of expired versions may be left.
+pub(crate) fn expiring(project: ProjectId) -> Vec<u8> {
+    project_rows(table::EXPIRING, project)
+}
+
+pub(crate) fn hold(project: ProjectId, version: VersionNumber, holder: SessionId) -> Vec<u8> {
+    of_project(table::HOLD, project)
+        .number(version.0)
+        .fixed(holder.as_bytes())
+        .build()
+}
+
+/// Returns the version that the key of a hold names.
+pub(crate) fn decode_hold(key: &[u8]) -> Result<VersionNumber, MetaError> {
+    let (mut reader, _) = reader_of(key, table::HOLD)?;
+    let version = VersionNumber(reader.number()?);
+    reader.fixed::<{ SessionId::LEN }>()?;
+    reader.finish()?;
+    Ok(version)
 }
 
 pub(crate) fn head(project: ProjectId) -> Vec<u8> {
@@ -213,6 +243,31 @@ pub(crate) fn content(content: ContentId) -> Vec<u8> {
     KeyBuilder::new(table::CONTENT)
         .fixed(content.as_bytes())
         .build()
+}
+
+/// A page of the pieces of a content that has more than one row holds.
+pub(crate) fn pieces(content: ContentId, page: u64) -> Vec<u8> {
+    KeyBuilder::new(table::PIECES)
+        .fixed(content.as_bytes())
+        .number(page)
+        .build()
+}
+
+/// The prefix of all pages of a content.
+pub(crate) fn pieces_of(content: ContentId) -> Vec<u8> {
+    KeyBuilder::new(table::PIECES)
+        .fixed(content.as_bytes())
+        .build()
+}
+
+/// Returns the content whose pieces the key of a page names.
+pub(crate) fn content_of_page(key: &[u8]) -> Result<ContentId, MetaError> {
+    let mut reader = KeyReader::new(key);
+    reader.expect_tag(table::PIECES)?;
+    let content = ContentId(reader.fixed()?);
+    reader.number()?;
+    reader.finish()?;
+    Ok(content)
 }
 
 pub(crate) fn chunk(chunk: ChunkId) -> Vec<u8> {

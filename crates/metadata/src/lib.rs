@@ -14,6 +14,7 @@
 mod ahead;
 mod changed;
 mod check;
+mod collect;
 mod commit;
 mod content;
 mod content_filter;
@@ -27,8 +28,10 @@ mod listing;
 mod metadata;
 mod node;
 mod project;
+mod readers;
 mod removal;
 mod restored;
+mod roots;
 mod rows;
 mod settings;
 mod side;
@@ -38,6 +41,9 @@ mod view;
 
 pub use changed::ChangedName;
 pub use check::{CheckSummary, Finding};
+pub use collect::{
+    CollectParams, Collected, ExpireParams, Expired, Hold, Retention, UnneededChunks,
+};
 pub use commit::{
     Begun, Change, CloneParams, CommitParams, CommitSession, Published, RollbackParams,
 };

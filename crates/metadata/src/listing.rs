@@ -39,6 +39,7 @@ impl Metadata {
         after: Option<&Name>,
         limit: usize,
     ) -> Result<Listing> {
+        let _reading = self.reading();
         let view = self.view(project, version)?;
         let listing_version = view.live_directory(dir)?.listing_id;
         let limit = match limit {

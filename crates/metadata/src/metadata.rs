@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use lfsfs_common::clock::Clock;
@@ -13,6 +13,7 @@ use lfsfs_types::{ClusterId, ProjectId, SessionId, Timestamp};
 use crate::content_filter::ContentFilter;
 use crate::error::{MetadataError, Result};
 use crate::keys::{self, table};
+use crate::readers::{Readers, Reading};
 use crate::rows::{self, ClusterRow, Marker, RowValue};
 use crate::staging_space::{StagingPlace, StagingSpace};
 
@@ -67,6 +68,9 @@ pub(crate) struct Inner {
     pub(crate) staging: Arc<StagingSpace>,
     pub(crate) contents: ContentFilter,
     listener: OnceLock<Listener>,
+    pub(crate) readers: Readers,
+    /// The second in which contents were collected last: stamps of before are renewed.
+    pub(crate) barrier: AtomicU64,
 }
 
 /// The function that a publisher calls with the project of each version that it has made.
@@ -104,6 +108,8 @@ impl Metadata {
             contents: ContentFilter::new(options.filter_bytes),
             staging: Arc::new(StagingSpace::new(options.staging)?),
             listener: OnceLock::new(),
+            readers: Readers::default(),
+            barrier: AtomicU64::new(0),
         };
         Ok(Self {
             inner: Arc::new(inner),
@@ -169,6 +175,12 @@ impl Metadata {
     /// Lets what goes on beside other calls come to its end, because the process does.
     pub fn stop(&self) {
         self.inner.stops.store(true, Ordering::Relaxed);
+    }
+
+    /// Says that this call reads versions, until the answer is dropped. It comes before the look whether they are
+    /// there.
+    pub(crate) fn reading(&self) -> Reading<'_> {
+        self.inner.readers.begin()
     }
 
     pub(crate) fn stops(&self) -> bool {

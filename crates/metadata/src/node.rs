@@ -178,18 +178,22 @@ struct NodeRow(Node);
 
 impl RowValue for NodeRow {
     const WHAT: &'static str = "node row";
-    const IS_EXTENDABLE: bool = true;
+    const FORMAT_NEWEST: u8 = 2;
 
-    fn is_extended(&self) -> bool {
-        self.0.is_draining || !self.0.zone.is_empty()
+    fn format(&self) -> u8 {
+        if self.0.is_draining || !self.0.zone.is_empty() {
+            2
+        } else {
+            1
+        }
     }
 
-    fn write_extension(&self, writer: &mut Writer) {
+    fn write_fields_of(&self, _: u8, writer: &mut Writer) {
         writer.bytes(self.0.zone.as_bytes());
         writer.u8(u8::from(self.0.is_draining));
     }
 
-    fn read_extension(&mut self, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
+    fn read_fields_of(&mut self, _: u8, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
         self.0.zone = read_text(reader, ZONE_LEN_MAX)?;
         self.0.is_draining = match reader.u8()? {
             0 => false,

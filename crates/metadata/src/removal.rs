@@ -16,7 +16,7 @@ use crate::rows::{Marker, RowValue};
 use crate::version::decode_version;
 
 /// The tables that hold rows of one project each, but for versions, which are named elsewhere too.
-const TABLES: [u8; 7] = [
+const TABLES: [u8; 10] = [
     table::TAG,
     table::LIVE,
     table::CLOSED,
@@ -24,6 +24,9 @@ const TABLES: [u8; 7] = [
     table::DIRECTORY,
     table::CHANGE,
     table::LINK,
+    table::ROOTS,
+    table::HOLD,
+    table::EXPIRING,
 ];
 
 impl Metadata {

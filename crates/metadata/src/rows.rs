@@ -15,9 +15,6 @@ use crate::settings::{PATTERN_LEN_MAX, PATTERNS_MAX, ProjectSettings};
 
 /// The format byte of every value of this layout.
 pub(crate) const FORMAT: u8 = 1;
-/// The format of a row that has further fields behind those of format 1.
-const FORMAT_EXTENDED: u8 = 2;
-
 /// A value that can be kept in a row.
 pub(crate) trait RowValue: Sized {
     /// What the row is called in errors.
@@ -29,32 +26,29 @@ pub(crate) trait RowValue: Sized {
     /// Takes the fields behind the format byte.
     fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError>;
 
-    /// Whether there are rows of this kind with further fields.
-    const IS_EXTENDABLE: bool = false;
+    /// The newest format of rows of this kind. Each has further fields behind those of the one before.
+    const FORMAT_NEWEST: u8 = FORMAT;
 
-    /// Returns true if the value has further fields.
-    fn is_extended(&self) -> bool {
-        false
+    /// Returns the oldest format that has all fields of the value.
+    fn format(&self) -> u8 {
+        FORMAT
     }
 
-    /// Appends the further fields.
-    fn write_extension(&self, _: &mut Writer) {}
+    /// Appends the fields that a format has beside those of the one before.
+    fn write_fields_of(&self, _format: u8, _: &mut Writer) {}
 
-    /// Takes the further fields.
-    fn read_extension(&mut self, _: &mut Reader<'_>) -> Result<(), DecodeError> {
+    /// Takes the fields that a format has beside those of the one before.
+    fn read_fields_of(&mut self, _format: u8, _: &mut Reader<'_>) -> Result<(), DecodeError> {
         Ok(())
     }
 
     /// Returns the value with its format byte.
     fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::new();
-        if self.is_extended() {
-            writer.u8(FORMAT_EXTENDED);
-            self.write(&mut writer);
-            self.write_extension(&mut writer);
-        } else {
-            writer.u8(FORMAT);
-            self.write(&mut writer);
+        writer.u8(self.format());
+        self.write(&mut writer);
+        for format in FORMAT + 1..=self.format() {
+            self.write_fields_of(format, &mut writer);
         }
         writer.finish()
     }
@@ -68,11 +62,12 @@ pub(crate) trait RowValue: Sized {
 
     /// Takes a whole value.
     fn decode_from(mut reader: Reader<'_>) -> Result<Self, DecodeError> {
-        let is_extended = Self::IS_EXTENDABLE && reader.starts_with(FORMAT_EXTENDED);
-        reader.format(if is_extended { FORMAT_EXTENDED } else { FORMAT })?;
+        let newer = (FORMAT + 1..=Self::FORMAT_NEWEST).find(|format| reader.starts_with(*format));
+        let format = newer.unwrap_or(FORMAT);
+        reader.format(format)?;
         let mut row = Self::read(&mut reader)?;
-        if is_extended {
-            row.read_extension(&mut reader)?;
+        for format in FORMAT + 1..=format {
+            row.read_fields_of(format, &mut reader)?;
         }
         reader.finish()?;
         Ok(row)

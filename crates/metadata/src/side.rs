@@ -21,6 +21,7 @@ impl Metadata {
         version: VersionNumber,
         dirs: &[DirId],
     ) -> Result<Vec<(DirId, DirId, Name)>> {
+        let _reading = self.reading();
         let mut side = Side::new(self.view(project, version)?);
         let mut told = HashSet::from([DirId::ROOT, DirId::ABOVE_ROOT]);
         let mut places = Vec::new();

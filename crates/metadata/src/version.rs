@@ -11,6 +11,7 @@ use crate::exact::ExactVersion;
 use crate::keys::{self, table};
 use crate::metadata::{Metadata, get_row};
 use crate::project::{Page, Project};
+use crate::roots::RootsRow;
 use crate::rows::{RowValue, VersionPointer};
 
 /// One version of one project, resolved from what a user typed.
@@ -50,6 +51,7 @@ impl Metadata {
     }
 
     fn snapshot_of(&self, project: Project, number: VersionNumber) -> Result<Snapshot> {
+        let _reading = self.reading();
         let version = self.version_of(&project, number)?;
         let view = self.view_unchecked(project.id, number);
         Ok(Snapshot {
@@ -66,11 +68,26 @@ impl Metadata {
             return self.version_of(&self.project_by_id(project)?, number);
         }
         self.head(project)?;
-        self.find_version(project, number)?
-            .ok_or(MetadataError::UnknownVersion {
-                project,
-                version: number,
-            })
+        match self.find_version(project, number)? {
+            Some(record) => Ok(record),
+            None => Err(self.no_version(project, number)?),
+        }
+    }
+
+    /// Returns the error for a version that is not there. Fails if its project is not.
+    pub(crate) fn no_version(
+        &self,
+        project: ProjectId,
+        version: VersionNumber,
+    ) -> Result<MetadataError> {
+        let found = self.project_by_id(project)?;
+        if version < found.head.number {
+            return Ok(MetadataError::ExpiredVersion {
+                project: found.name,
+                version,
+            });
+        }
+        Ok(MetadataError::UnknownVersion { project, version })
     }
 
     /// Fails unless the version of a number is the one with this random id.
@@ -78,6 +95,7 @@ impl Metadata {
         let ExactVersion { number, id } = version;
         match self.version(project, number) {
             Ok(record) if record.id == id => return Ok(()),
+            Err(error @ MetadataError::ExpiredVersion { .. }) => return Err(error),
             Err(error) if !error.is_not_found() => return Err(error),
             Ok(_) | Err(_) => {}
         }
@@ -172,9 +190,12 @@ impl Metadata {
                 }
             }
             let mut batch = Batch::new();
-            // A tag must not outlive a project that is deleted meanwhile.
+            // A tag must not outlive a project that is deleted meanwhile, nor its version.
+            RootsRow::change(self.store(), project, &mut batch)?;
+            if version != VersionNumber::ZERO {
+                batch.require_present(keys::version(project, version));
+            }
             batch
-                .require_present(keys::project(project))
                 .require_unchanged(&*key, seen)
                 .put(&*key, row.encode());
             if self.store().apply(batch)?.is_done() {
@@ -243,12 +264,20 @@ impl Metadata {
         if number == VersionNumber::ZERO {
             return Ok(version_zero(project));
         }
-        self.find_version(project.id, number)?
-            .ok_or_else(|| MetadataError::AbsentVersion {
-                project: project.name.clone(),
+        let name = || project.name.clone();
+        self.find_version(project.id, number)?.ok_or_else(|| {
+            if number < project.head.number {
+                return MetadataError::ExpiredVersion {
+                    project: name(),
+                    version: number,
+                };
+            }
+            MetadataError::AbsentVersion {
+                project: name(),
                 version: number,
                 head: project.head.number,
-            })
+            }
+        })
     }
 }
 

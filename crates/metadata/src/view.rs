@@ -41,6 +41,7 @@ impl Metadata {
         version: VersionNumber,
         path: &ObjectPath,
     ) -> Result<Option<Found>> {
+        let _reading = self.reading();
         self.view(project, version)?.lookup(path)
     }
 
@@ -52,6 +53,7 @@ impl Metadata {
         dir: DirId,
         name: Option<&Name>,
     ) -> Result<Option<Record>> {
+        let _reading = self.reading();
         self.view(project, version)?.state(dir, name)
     }
 
@@ -62,10 +64,11 @@ impl Metadata {
         version: VersionNumber,
         dir: DirId,
     ) -> Result<Option<ObjectPath>> {
+        let _reading = self.reading();
         self.view(project, version)?.path_of(dir)
     }
 
-    /// Returns a version that is there.
+    /// Returns a version that is there. The caller is [`reading`](Self::reading) as long as it uses it.
     pub(crate) fn view(&self, project: ProjectId, version: VersionNumber) -> Result<View<'_>> {
         // A project that is being deleted still has versions.
         let mut keys = vec![keys::project(project)];
@@ -77,7 +80,7 @@ impl Metadata {
         if found.into_iter().all(|rows| rows.into_value().is_some()) {
             Ok(self.view_unchecked(project, version))
         } else {
-            Err(MetadataError::UnknownVersion { project, version })
+            Err(self.no_version(project, version)?)
         }
     }
 

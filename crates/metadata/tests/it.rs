@@ -9,6 +9,8 @@
     reason = "helpers of tests fail like tests; numbers are small and known"
 )]
 
+#[path = "it/collect.rs"]
+mod collect;
 #[path = "it/crash.rs"]
 mod crash;
 #[path = "it/crashes.rs"]

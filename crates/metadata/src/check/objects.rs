@@ -22,6 +22,8 @@ pub(super) fn check(
         project,
         head,
         counters,
+        there: checker.metadata.version_numbers(project)?,
+        is_expiring: checker.metadata.is_expiring(project)?,
     };
     project.check_live(checker)?;
     project.check_closed(checker)?;
@@ -32,16 +34,34 @@ pub(super) fn check(
 }
 
 /// What is known of the project that is checked.
-#[derive(Clone, Copy)]
 struct ProjectCheck {
     project: ProjectId,
     head: HeadRow,
     counters: CountersRow,
+    /// The versions that have not expired, in order.
+    there: Vec<VersionNumber>,
+    /// Whether rows that no version needs may be left.
+    is_expiring: bool,
 }
 
 impl ProjectCheck {
     fn view<'a>(&self, checker: &Checker<'a>, version: VersionNumber) -> View<'a> {
         checker.metadata.view_unchecked(self.project, version)
+    }
+
+    /// Returns the first version that is there, from `start` on and before `stop`.
+    fn first_there(
+        &self,
+        start: VersionNumber,
+        stop: Option<VersionNumber>,
+    ) -> Option<VersionNumber> {
+        let first = self.there.partition_point(|number| *number < start);
+        let first = self.there.get(first).copied();
+        first.filter(|first| stop.is_none_or(|stop| *first < stop))
+    }
+
+    fn is_there(&self, version: VersionNumber) -> bool {
+        self.there.binary_search(&version).is_ok()
     }
 
     fn rows(&self, rows: u8) -> Vec<u8> {
@@ -116,6 +136,10 @@ impl ProjectCheck {
         row: &ObjectRow,
     ) -> Result<()> {
         checker.summary.objects += 1;
+        let Some(first) = self.first_there(row.start, place.version) else {
+            checker.expect(self.is_expiring, key, "no version has this object");
+            return Ok(());
+        };
         self.check_change(checker, key, place, row.start)?;
         if let Some(stop) = place.version {
             self.check_change(checker, key, place, stop)?;
@@ -124,7 +148,7 @@ impl ProjectCheck {
         let given = place.dir < self.counters.next_dir && link < self.counters.next_link;
         checker.expect(given, key, "an id that was never given");
         if let Some(dir) = row.record.dir() {
-            let at = self.view(checker, row.start).directory(dir)?;
+            let at = self.view(checker, first).directory(dir)?;
             let placed = at.and_then(|at| at.place) == Some((place.dir, place.name.clone()));
             checker.expect(placed, key, "the directory row names another place");
         }
@@ -177,11 +201,16 @@ impl ProjectCheck {
         place: &ObjectKey,
         version: VersionNumber,
     ) -> Result<()> {
+        // Of versions that have expired these rows may be gone, and of the oldest one that is there the change rows.
+        if !self.is_there(version) {
+            return Ok(());
+        }
         let change = match version {
             VersionNumber(1) => keys::changes_of(self.project, version),
             _ => keys::change(self.project, version, place.dir, place.name_bytes()),
         };
-        let named = checker.metadata.store().get(&change)?.is_some();
+        let named = checker.metadata.store().get(&change)?.is_some()
+            || (version > VersionNumber(1) && self.there.first() == Some(&version));
         checker.expect(named, key, "no change row names the object");
         let listed = keys::directory(self.project, place.dir, version);
         let listed =
@@ -218,8 +247,11 @@ impl ProjectCheck {
 
     /// Directory rows agree with the objects that place the directories.
     fn check_directories(&self, checker: &mut Checker<'_>) -> Result<()> {
+        let mut newer: Option<(DirId, VersionNumber)> = None;
         checker.for_each_row(&self.rows(table::DIRECTORY), |checker, key, value| {
             let (_, dir, version) = keys::decode_directory(key)?;
+            let stop = newer.filter(|(of, _)| *of == dir).map(|(_, stop)| stop);
+            newer = Some((dir, version));
             let row = DirectoryRow::decode(key, value)?;
             checker.expect(
                 version <= self.head.number,
@@ -232,8 +264,9 @@ impl ProjectCheck {
                 "an id that was never given",
             );
             let listing = checker.metadata.find_version(self.project, row.listing)?;
+            let is_id = |version: &lfsfs_types::VersionRecord| version.id == row.listing_id;
             let agrees = row.listing <= version
-                && listing.is_some_and(|version| version.id == row.listing_id);
+                && listing.as_ref().map_or(!self.is_there(row.listing), is_id);
             checker.expect(
                 agrees,
                 key,
@@ -242,7 +275,12 @@ impl ProjectCheck {
             let Some((parent, name)) = row.place else {
                 return Ok(());
             };
-            let there = self.view(checker, version).state(parent, name.as_ref())?;
+            let Some(first) = self.first_there(version, stop) else {
+                let what = "no version has the directory there";
+                checker.expect(self.is_expiring || version > self.head.number, key, what);
+                return Ok(());
+            };
+            let there = self.view(checker, first).state(parent, name.as_ref())?;
             let placed = there.as_ref().and_then(Record::dir) == Some(dir);
             checker.expect(placed, key, "the directory is not at its place");
             Ok(())

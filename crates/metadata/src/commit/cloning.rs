@@ -39,6 +39,7 @@ impl Metadata {
     /// What the project had before stays in its earlier versions. If its newest one has that tree already, there
     /// is no new one.
     pub fn clone_version(&self, params: &CloneParams) -> Result<Published> {
+        let _reading = self.reading();
         let from = self.view(params.source, params.from)?;
         let commit = |base| CommitParams {
             project: params.project,

@@ -92,6 +92,9 @@ impl CommitSession {
             return Ok(Published::found(record));
         }
         let newest = self.metadata.version(project, head.number)?;
+        // It may have expired since the session was opened, and does not while the changes are compared with it.
+        let _reading = self.metadata.reading();
+        self.metadata.view(project, self.params.base.number)?;
         self.check_base(&newest)?;
         let counters_key = keys::counters(project);
         let counters: CountersRow = get_row(self.metadata.store(), &counters_key)?

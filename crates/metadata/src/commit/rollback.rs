@@ -29,8 +29,8 @@ pub struct RollbackParams {
 impl Metadata {
     /// Publishes a version that has the tree of an older one. It costs what differs.
     pub fn rollback(&self, params: &RollbackParams) -> Result<Published> {
-        self.version(params.project, params.to)?;
-        let older = self.view_unchecked(params.project, params.to);
+        let _reading = self.reading();
+        let older = self.view(params.project, params.to)?;
         let commit = |base| CommitParams {
             project: params.project,
             base,

@@ -64,6 +64,7 @@ impl Metadata {
     ) -> Result<()> {
         let row = get_row::<ChunkRow>(self.store(), &keys::chunk(chunk))?;
         let counts = |known: &&NodeId| **known != node && keep.live.contains(known);
+        let is_unneeded = row.as_ref().is_some_and(|row| row.is_unneeded);
         let others = row.is_some_and(|row| {
             let least = match row.wanted {
                 0 => keep.least,
@@ -74,11 +75,37 @@ impl Metadata {
         self.for_content_rows(contents, |_, rows| {
             let mut found = rows.iter().flatten();
             if !others && found.any(|row| lies_in(&row.1, chunk)) {
+                if is_unneeded {
+                    self.need_again(chunk)?;
+                }
                 return Err(MetadataError::ChunkInUse { chunk });
             }
             Ok(())
         })?;
-        self.forget_replicas(node, &[chunk]).map(drop)
+        self.forget_replicas(node, &[chunk])?;
+        if is_unneeded {
+            self.remove_chunk(chunk)?;
+        }
+        Ok(())
+    }
+
+    /// Takes back that nothing lies in a chunk.
+    fn need_again(&self, chunk: ChunkId) -> Result<()> {
+        let key = keys::chunk(chunk);
+        loop {
+            let Some(seen) = self.store().get(&key)? else {
+                return Ok(());
+            };
+            let row = ChunkRow {
+                is_unneeded: false,
+                ..ChunkRow::decode(&key, &seen)?
+            };
+            let mut batch = Batch::new();
+            batch.require_equals(&*key, seen).put(&*key, row.encode());
+            if self.store().apply(batch)?.is_done() {
+                return Ok(());
+            }
+        }
     }
 
     /// Returns false if another thread changed a row meanwhile.

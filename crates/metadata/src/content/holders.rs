@@ -22,16 +22,19 @@ pub struct ChunkHolders {
     pub len: u64,
     /// How many nodes should have it; 0 for as many as the cluster says.
     pub wanted: u32,
+    /// Whether its nodes are to drop it, as nothing lies in it.
+    pub is_unneeded: bool,
     /// The nodes that have reported it.
     pub nodes: Vec<NodeId>,
 }
 
 impl ChunkRow {
-    pub(super) fn holders(self, chunk: ChunkId) -> ChunkHolders {
+    pub(crate) fn holders(self, chunk: ChunkId) -> ChunkHolders {
         ChunkHolders {
             chunk,
             len: self.len,
             wanted: self.wanted,
+            is_unneeded: self.is_unneeded,
             nodes: self.nodes,
         }
     }

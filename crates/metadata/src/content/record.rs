@@ -8,7 +8,7 @@ use lfsfs_types::{ContentId, ContentPlace, ProjectId};
 
 use super::{
     ChunkHolders, ChunkReceipt, ChunkRow, ContentRow, KnownContent, Presence, PresenceCheck,
-    ROWS_PER_READ, holders, renew, row,
+    ROWS_PER_READ, holders, row,
 };
 use crate::error::{MetadataError, Result};
 use crate::keys;
@@ -127,6 +127,8 @@ impl Metadata {
             row = ChunkRow {
                 wanted: row.wanted,
                 awaited: stored.copies_min,
+                project: row.project,
+                raw_len: receipt.raw_len(),
                 ..ChunkRow::of(&receipt.info)
             };
         }
@@ -136,7 +138,7 @@ impl Metadata {
             });
         }
         let wanted = row.wanted.max(stored.copies);
-        if row.nodes.contains(&receipt.node) && wanted == row.wanted {
+        if row.nodes.contains(&receipt.node) && wanted == row.wanted && !row.is_unneeded {
             return Ok(row);
         }
         if row.nodes.len() as u64 >= row::NODES_MAX {
@@ -145,6 +147,8 @@ impl Metadata {
             });
         }
         row.wanted = wanted;
+        // What is reported now may be needed by a client that has just sent it.
+        row.is_unneeded = false;
         if !row.nodes.contains(&receipt.node) {
             row.nodes.push(receipt.node);
             holders::put(batch, receipt.node, receipt.info.id, row.len);
@@ -153,7 +157,8 @@ impl Metadata {
             row.awaited = 0;
         }
         if let (Some(project), None) = (stored.project, &seen) {
-            self.count_stored(batch, project, receipt.info.len)?;
+            let counts = self.count_stored(batch, project, receipt.info.len)?;
+            row.project = Some(project).filter(|_| counts);
         }
         batch
             .require_unchanged(&*key, seen)
@@ -193,7 +198,7 @@ impl Metadata {
                     problem: "a content is known with another length",
                 });
             }
-            renew(batch, place.content, &value, row, stamp);
+            self.renew(batch, place.content, &value, row, stamp)?;
         }
         Ok(rows_of_new)
     }

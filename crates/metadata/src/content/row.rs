@@ -3,13 +3,17 @@
 use lfsfs_types::content::{Piece, PieceList};
 use lfsfs_types::limits::PIECES_INLINE_MAX;
 use lfsfs_types::{
-    ChunkId, ChunkInfo, ContentId, ContentPlace, DecodeError, NodeId, Reader, Sha256, Writer,
+    ChunkId, ChunkInfo, ContentId, ContentPlace, DecodeError, NodeId, ProjectId, Reader, Sha256,
+    Writer,
 };
 
 use crate::rows::RowValue;
 
 /// Most replicas that one chunk can have, many times what any project asks for.
 pub(super) const NODES_MAX: u64 = 1024;
+
+/// What stands for no project.
+const NO_PROJECT: ProjectId = ProjectId([0; 16]);
 
 /// What is known of one content or piece.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,12 +95,8 @@ impl RowValue for ContentRow {
                 writer.varint(u64::from(*block)).varint(u64::from(*offset));
             }
             ContentBody::Pieces(list) => {
-                writer.u8(2).varint(u64::from(list.count()));
-                for piece in list.pieces() {
-                    writer
-                        .raw(piece.hash.as_bytes())
-                        .varint(u64::from(piece.len));
-                }
+                writer.u8(2);
+                write_pieces(list.pieces(), writer);
             }
             ContentBody::List { list, count } => {
                 writer.u8(3).raw(list.as_bytes()).varint(u64::from(*count));
@@ -125,7 +125,15 @@ impl RowValue for ContentRow {
     }
 }
 
-fn read_pieces(len: u64, reader: &mut Reader<'_>) -> Result<PieceList, DecodeError> {
+fn write_pieces(pieces: &[Piece], writer: &mut Writer) {
+    writer.varint(pieces.len() as u64);
+    for piece in pieces {
+        writer.raw(piece.hash.as_bytes());
+        writer.varint(u64::from(piece.len));
+    }
+}
+
+fn read_piece_page(reader: &mut Reader<'_>) -> Result<Vec<Piece>, DecodeError> {
     let count = reader.varint()?;
     if count > PIECES_INLINE_MAX as u64 {
         return Err(reader.error("too many pieces"));
@@ -136,12 +144,32 @@ fn read_pieces(len: u64, reader: &mut Reader<'_>) -> Result<PieceList, DecodeErr
             len: reader.varint32()?,
         })
     });
-    let pieces = pieces.collect::<Result<_, DecodeError>>()?;
+    pieces.collect()
+}
+
+fn read_pieces(len: u64, reader: &mut Reader<'_>) -> Result<PieceList, DecodeError> {
+    let pieces = read_piece_page(reader)?;
     let list = PieceList::new(pieces).map_err(|_| reader.error("no list of pieces"))?;
     if list.total_len() == len {
         Ok(list)
     } else {
         Err(reader.error("the pieces have another length"))
+    }
+}
+
+/// A page of the pieces of a content that has more than one row holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PiecesRow(pub(crate) Vec<Piece>);
+
+impl RowValue for PiecesRow {
+    const WHAT: &'static str = "page of pieces";
+
+    fn write(&self, writer: &mut Writer) {
+        write_pieces(&self.0, writer);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self(read_piece_page(reader)?))
     }
 }
 
@@ -157,6 +185,12 @@ pub(crate) struct ChunkRow {
     pub(crate) wanted: u32,
     /// How many nodes must have it before its contents count as present; 0 once they did.
     pub(crate) awaited: u32,
+    /// The project that counts it as stored, if one does and it is known.
+    pub(crate) project: Option<ProjectId>,
+    /// Bytes of the contents that were put into it, not compressed; 0 if that is not known.
+    pub(crate) raw_len: u64,
+    /// Whether nothing lay in it when garbage was collected: its nodes are to drop it.
+    pub(crate) is_unneeded: bool,
 }
 
 impl ChunkRow {
@@ -168,6 +202,9 @@ impl ChunkRow {
             nodes: Vec::new(),
             wanted: 0,
             awaited: 0,
+            project: None,
+            raw_len: 0,
+            is_unneeded: false,
         }
     }
 
@@ -188,20 +225,43 @@ impl ChunkRow {
 
 impl RowValue for ChunkRow {
     const WHAT: &'static str = "chunk row";
-    const IS_EXTENDABLE: bool = true;
+    const FORMAT_NEWEST: u8 = 3;
 
-    fn is_extended(&self) -> bool {
-        (self.wanted, self.awaited) != (0, 0)
+    fn format(&self) -> u8 {
+        let (copies, rest) = (
+            (self.wanted, self.awaited),
+            (self.project, self.raw_len, self.is_unneeded),
+        );
+        match (copies, rest) {
+            ((0, 0), (None, 0, false)) => 1,
+            (_, (None, 0, false)) => 2,
+            _ => 3,
+        }
     }
 
-    fn write_extension(&self, writer: &mut Writer) {
-        writer.varint(u64::from(self.wanted));
-        writer.varint(u64::from(self.awaited));
+    fn write_fields_of(&self, format: u8, writer: &mut Writer) {
+        if format == 2 {
+            writer.varint(u64::from(self.wanted));
+            writer.varint(u64::from(self.awaited));
+            return;
+        }
+        writer.raw(self.project.unwrap_or(NO_PROJECT).as_bytes());
+        writer.varint(self.raw_len).u8(u8::from(self.is_unneeded));
     }
 
-    fn read_extension(&mut self, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
-        self.wanted = reader.varint32()?;
-        self.awaited = reader.varint32()?;
+    fn read_fields_of(&mut self, format: u8, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
+        if format == 2 {
+            self.wanted = reader.varint32()?;
+            self.awaited = reader.varint32()?;
+            return Ok(());
+        }
+        self.project = Some(ProjectId(reader.array()?)).filter(|id| *id != NO_PROJECT);
+        self.raw_len = reader.varint()?;
+        self.is_unneeded = match reader.u8()? {
+            0 => false,
+            1 => true,
+            _ => return Err(reader.error("neither needed nor unneeded")),
+        };
         Ok(())
     }
 
@@ -230,6 +290,9 @@ impl RowValue for ChunkRow {
             nodes: nodes.collect::<Result<_, _>>()?,
             wanted: 0,
             awaited: 0,
+            project: None,
+            raw_len: 0,
+            is_unneeded: false,
         })
     }
 }

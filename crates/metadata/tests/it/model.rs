@@ -23,6 +23,8 @@ use crate::tree::{Line, Tree, Work, difference, difference_of_paths, in_memory_a
 
 #[path = "model/clones.rs"]
 mod clones;
+#[path = "model/expiring.rs"]
+mod expiring;
 #[path = "model/refused.rs"]
 mod refused;
 
@@ -194,7 +196,6 @@ impl History {
     }
 
     fn commit(&mut self) {
-        let head = self.trees.last().unwrap().clone();
         let age = if self.stale && self.random.chance(70) {
             self.random.below(self.trees.len().min(4))
         } else {
@@ -204,6 +205,12 @@ impl History {
         if self.stale && self.random.chance(5) {
             return self.roll_back(on);
         }
+        self.commit_on(on);
+    }
+
+    /// Commits random changes of a version.
+    fn commit_on(&mut self, on: usize) {
+        let head = self.trees.last().unwrap().clone();
         let base = self.trees[on].clone();
         let steps = 1 + self.random.below(12);
         let mut random = self.random.clone();
