@@ -18,6 +18,8 @@ mod failures;
 mod fsck;
 #[path = "verbs/fsdiff.rs"]
 mod fsdiff;
+#[path = "verbs/gc.rs"]
+mod gc;
 #[path = "verbs/history.rs"]
 mod history;
 #[path = "verbs/holders.rs"]

@@ -14,6 +14,7 @@ mod error;
 mod flush;
 mod fuse;
 mod health;
+mod holding;
 mod kernel_cache;
 mod kernel_mount;
 mod limits;

@@ -21,6 +21,7 @@ use tracing::{error, info, warn};
 
 use crate::control::MountStatus;
 use crate::error::MountError;
+use crate::holding::Holding;
 use crate::mount_point;
 use crate::overlays;
 use crate::places::Places;
@@ -88,6 +89,12 @@ async fn serve(
     let mounted = mount(request, connect, log).await?;
     let control = &mounted.control;
     let upkeep = tokio::spawn(upkeep::run(Arc::clone(&control.vfs)));
+    let holding = Holding::of(control).map(Arc::new);
+    let holds = holding.clone().map(|holding| {
+        tokio::spawn(async move {
+            holding.keep().await;
+        })
+    });
     let status = control.status();
     let (source, dir) = (request.source_text(), &status.dir);
     info!(
@@ -109,6 +116,10 @@ async fn serve(
     };
     answer_last(serving, serving_to_end).await;
     upkeep.abort();
+    if let (Some(holds), Some(holding)) = (holds, holding) {
+        holds.abort();
+        holding.end().await;
+    }
     finish(control).await;
     // What was fetched last is on its way to the cache. A slow disk must not keep the process.
     let _ = timeout(SETTLE_TIMEOUT, control.vfs.base().settle()).await;

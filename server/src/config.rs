@@ -73,6 +73,8 @@ pub struct ServerConfig {
     pub grace: Duration,
     /// How it takes part in a cluster.
     pub cluster: ClusterSettings,
+    /// What garbage the coordinator collects by itself.
+    pub garbage: GarbageSettings,
 }
 
 /// How a server takes part in a cluster. A coordinator uses what is said of copies, a datanode what is
@@ -119,6 +121,30 @@ impl Default for ClusterSettings {
     }
 }
 
+/// What is collected by itself, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GarbageSettings {
+    /// Time between two collections; zero for none.
+    pub every: Duration,
+    /// How long what was needed a moment ago stays.
+    pub grace: Duration,
+    /// So many of the newest versions of each project stay; 0 for all.
+    pub keep: u64,
+    /// Versions expire that were the newest one so long ago; zero for none.
+    pub older_than: Duration,
+}
+
+impl Default for GarbageSettings {
+    fn default() -> Self {
+        Self {
+            every: Duration::from_secs(3600),
+            grace: Duration::from_secs(24 * 3600),
+            keep: 0,
+            older_than: Duration::ZERO,
+        }
+    }
+}
+
 impl ServerConfig {
     /// Returns the configuration of `lfsfsd all` without options.
     pub fn all(data: impl Into<PathBuf>) -> Self {
@@ -133,6 +159,7 @@ impl ServerConfig {
             advertise: None,
             grace: Duration::from_secs(10),
             cluster: ClusterSettings::default(),
+            garbage: GarbageSettings::default(),
         }
     }
 
@@ -152,6 +179,7 @@ impl ServerConfig {
             staging: bytes(self.memory / 64),
             filter: bytes(self.memory / 32),
             late: bytes(self.memory / 16),
+            marks: bytes(self.memory / 64),
             connection_window,
             // A client that waits for one upload must be able to go on with others.
             stream_window: (connection_window / STREAMS_PER_WINDOW).max(STREAM_WINDOW_MIN),
@@ -176,6 +204,8 @@ pub(crate) struct MemoryPlan {
     pub(crate) filter: usize,
     /// Bytes of rows of contents that are written later.
     pub(crate) late: usize,
+    /// Bytes that the marks of a collection of garbage may take.
+    pub(crate) marks: usize,
     /// Bytes that a client may send on one connection before the server has read them.
     pub(crate) connection_window: u32,
     /// Those of one call.
@@ -196,9 +226,9 @@ mod tests {
             };
             let plan = config.memory_plan();
             let windows = u64::from(plan.connection_window) * u64::from(connections);
-            let metadata = plan.pages + plan.late + plan.filter;
+            let metadata = plan.pages + plan.late + plan.filter + plan.marks;
             let parts = windows + (plan.calls + metadata + 2 * plan.staging) as u64;
-            assert!(parts <= config.memory / 16 * 15, "{plan:?}");
+            assert!(parts <= config.memory / 64 * 61, "{plan:?}");
             assert!(plan.stream_window < plan.connection_window);
         }
     }

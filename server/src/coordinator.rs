@@ -13,6 +13,7 @@ mod disk;
 mod figures;
 mod files;
 mod fs_service;
+mod garbage;
 mod history;
 mod holdings;
 mod nodes;
@@ -26,6 +27,7 @@ mod sessions;
 mod slots;
 mod stats;
 mod unhealthy;
+mod uploads;
 mod watch;
 
 use std::net::SocketAddr;
@@ -51,8 +53,11 @@ use self::plans::Plans;
 pub(crate) use self::restored::time_text;
 use self::sessions::CommitSessions;
 use self::slots::Slots;
+use self::uploads::Uploads;
 use self::watch::Watches;
 use crate::blocking::{IntoFault, blocking};
+use crate::config::GarbageSettings;
+use crate::connections::Connection;
 use crate::datanodes::Datanodes;
 use crate::ids::random_id;
 use crate::process_key::Callers;
@@ -89,6 +94,9 @@ pub(crate) struct CoordinatorParts {
     /// Bytes that clients put into a chunk.
     pub(crate) chunk_len: u64,
     pub(crate) cluster: ClusterConfig,
+    pub(crate) garbage: GarbageSettings,
+    /// Bytes that the marks of a collection may take.
+    pub(crate) marks_bytes: usize,
 }
 
 /// What the services of a coordinator share.
@@ -116,6 +124,11 @@ pub(crate) struct Coordinator {
     /// Chunks that a datanode had and the metadata did not know.
     found: AtomicU64,
     watches: Watches,
+    uploads: Mutex<Uploads>,
+    garbage: GarbageSettings,
+    marks_bytes: usize,
+    /// The place for a collection of garbage.
+    collections: Arc<Semaphore>,
 }
 
 /// Logs a new version, for the operator who looks for it.
@@ -166,17 +179,21 @@ impl Coordinator {
             restored,
             found: AtomicU64::new(0),
             watches,
+            uploads: Mutex::default(),
+            garbage: parts.garbage,
+            marks_bytes: parts.marks_bytes,
+            collections: Arc::new(Semaphore::new(1)),
         })
     }
 
     /// Undoes what an earlier process left half done, and reads all metadata once to find damage; then keeps
-    /// the copies of chunks.
+    /// the copies of chunks, and collects garbage.
     pub(crate) async fn keep_house(self: &Arc<Self>) {
         let once = async {
             self.recover().await;
             self.verify().await;
         };
-        tokio::join!(once, self.keep_copies());
+        tokio::join!(once, self.keep_copies(), self.keep_collecting());
     }
 
     async fn recover(&self) {
@@ -245,6 +262,17 @@ impl Coordinator {
 
     fn slots(&self) -> MutexGuard<'_, Slots> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn uploads(&self) -> MutexGuard<'_, Uploads> {
+        self.uploads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that a client uploads contents.
+    fn note_upload(&self, connection: &Arc<Connection>) {
+        let secs = u64::try_from(self.clock.wall_time().seconds()).unwrap_or(0);
+        let now = self.clock.monotonic();
+        self.uploads().note(connection, secs, now);
     }
 
     fn sessions(&self) -> MutexGuard<'_, CommitSessions> {

@@ -84,6 +84,7 @@ fn kind_of_metadata(error: &MetadataError) -> FaultKind {
         E::UnknownVersion { .. }
         | E::AbsentVersion { .. }
         | E::GoneVersion { .. }
+        | E::ExpiredVersion { .. }
         | E::UnknownTag { .. } => FaultKind::VersionNotFound,
         E::UnknownDirectory { .. } => FaultKind::PathNotFound,
         E::Stale { .. } | E::Conflicts { .. } => FaultKind::Conflict,
@@ -98,6 +99,7 @@ fn kind_of_metadata(error: &MetadataError) -> FaultKind {
         | E::InvalidReceipt { .. }
         | E::InvalidOrigin { .. }
         | E::ChunkInUse { .. }
+        | E::UnknownPieces { .. }
         | E::UnknownNode { .. }
         | E::InvalidAddress
         | E::InvalidZone

@@ -37,7 +37,7 @@ mod streams;
 mod throttle;
 mod weight;
 
-pub use config::{ClusterSettings, Role, ServerConfig};
+pub use config::{ClusterSettings, GarbageSettings, Role, ServerConfig};
 pub use error::ServerError;
 pub use listen::{ListenPolicy, Listeners, bind};
 pub use meta_place::{MetaPlace, MetaPlaceError};

@@ -379,6 +379,8 @@ impl Parts {
             },
             chunk_len: config.cluster.chunk_size,
             cluster: cluster_config(&config.cluster)?,
+            garbage: config.garbage,
+            marks_bytes: config.memory_plan().marks,
         });
         let coordinator = Arc::new(coordinator.map_err(ServerError::Metadata)?);
         self.coordinator = Some(Arc::clone(&coordinator));

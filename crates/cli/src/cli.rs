@@ -123,6 +123,7 @@ impl Command {
             | Self::Tag(_)
             | Self::Rollback(_)
             | Self::Clone(_)
+            | Self::Gc(_)
             | Self::Watch(_)
             | Self::Mount(_)
             | Self::Doctor(_)
@@ -170,6 +171,8 @@ pub(crate) enum Command {
     Rollback(commands::rollback::RollbackArgs),
     /// Make a version of one project the newest version of another
     Clone(commands::clone::CloneArgs),
+    /// Remove what no version needs: expired versions, contents, chunks
+    Gc(commands::gc::GcArgs),
     /// Show each new version of a project, or run a command for it
     Watch(commands::watch::WatchArgs),
     /// Mount a version of a project

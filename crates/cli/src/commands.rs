@@ -11,6 +11,7 @@ pub(crate) mod doctor;
 pub(crate) mod export;
 pub(crate) mod fsck;
 pub(crate) mod fsdiff;
+pub(crate) mod gc;
 pub(crate) mod get;
 pub(crate) mod import;
 pub(crate) mod log;
@@ -67,6 +68,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), CommandError> {
         Command::Diff(args) => on_runtime(diff::run(server()?, args)),
         Command::Tag(args) => on_runtime(tag::run(server()?, args)),
         Command::Rollback(args) => on_runtime(rollback::run(server()?, args)),
+        Command::Gc(args) => on_runtime(gc::run(server()?, args)),
         Command::Clone(args) => on_runtime(clone::run(server()?, args)),
         Command::Watch(args) => on_runtime(watch::run(server()?, args)),
         Command::Mount(args) => mount::run(&server()?, args),

@@ -7,6 +7,7 @@ use lfsfs_remote::{Remote, RemoteError, Retry, Retrying};
 use crate::admin::Admin;
 use crate::config::ClientConfig;
 use crate::files::Files;
+use crate::garbage::Garbage;
 use crate::grpc::GrpcRemote;
 use crate::history::History;
 use crate::nodes::Nodes;
@@ -22,6 +23,8 @@ pub struct Client {
     pub files: Files,
     /// Versions made of versions.
     pub history: History,
+    /// What no version needs any more.
+    pub garbage: Garbage,
     /// Datanodes and copies.
     pub nodes: Nodes,
     /// When calls are made again.
@@ -36,6 +39,7 @@ impl Client {
             admin: Admin::new(&grpc, retry.clone()),
             files: Files::new(&grpc, retry.clone()),
             history: History::new(&grpc, retry.clone()),
+            garbage: Garbage::new(&grpc, retry.clone()),
             nodes: Nodes::new(&grpc, retry.clone()),
             remote: Retrying::around(Arc::new(grpc), retry.clone()),
             retry,

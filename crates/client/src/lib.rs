@@ -14,6 +14,7 @@ mod config;
 mod connection;
 mod fault;
 mod files;
+mod garbage;
 mod grpc;
 mod history;
 mod nodes;
@@ -29,6 +30,7 @@ pub use chunks::{
 pub use client::Client;
 pub use config::ClientConfig;
 pub use files::{Files, NewFile, NewVersion};
+pub use garbage::{Collected, ExpireOrder, Garbage};
 pub use grpc::GrpcRemote;
 pub use history::{CloneOrder, History, Made};
 pub use nodes::{

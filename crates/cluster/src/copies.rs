@@ -13,7 +13,7 @@ pub struct ChunkCopies {
     pub chunk: ChunkId,
     /// Its bytes.
     pub len: u64,
-    /// How many nodes should have it.
+    /// How many nodes should have it; 0 if all are to drop it.
     pub wanted: usize,
     /// The nodes that have reported it.
     pub holders: Vec<NodeId>,
@@ -31,7 +31,7 @@ pub enum Assessment {
     },
     /// It has too few copies, and none can be read now.
     Unreachable,
-    /// It has more copies than it should, all of them live.
+    /// It has more copies than it should, all of them live, or none should be.
     TooMany {
         /// The nodes that have one.
         holders: Vec<NodeId>,
@@ -50,6 +50,13 @@ impl ChunkCopies {
             let found = standings.iter().filter(|(_, it)| wanted.contains(it));
             found.map(|(id, _)| *id).collect()
         };
+        if self.wanted == 0 {
+            let holders = with(&[Standing::Live, Standing::Draining]);
+            return match holders.is_empty() {
+                true => Assessment::Enough,
+                false => Assessment::TooMany { holders },
+            };
+        }
         let live = with(&[Standing::Live]);
         if live.len() > self.wanted {
             return Assessment::TooMany { holders: live };

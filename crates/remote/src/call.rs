@@ -59,6 +59,12 @@ pub enum Call {
     Rollback,
     /// `History::clone_version` of the client
     CloneVersion,
+    /// `Garbage` of the client
+    Collect,
+    /// `RemoteRead::hold_version`
+    HoldVersion,
+    /// `RemoteRead::release_version`
+    ReleaseVersion,
     /// `Nodes::list` of the client
     ListNodes,
     /// `Nodes::set_draining` of the client
@@ -101,6 +107,8 @@ impl Call {
             Self::OpenSession => true,
             // It names the version that the first call made.
             Self::PutFile | Self::DeleteFile | Self::Rollback | Self::CloneVersion => true,
+            // What is gone is gone, and what is held is held.
+            Self::Collect | Self::HoldVersion | Self::ReleaseVersion => true,
             // A tag that is set twice names the same version.
             Self::SetTag => true,
             // So is a datanode that is told twice to drain.

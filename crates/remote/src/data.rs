@@ -42,6 +42,19 @@ pub struct Snapshot {
     pub root: Record,
 }
 
+/// A version that is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hold {
+    /// The project.
+    pub project: ProjectId,
+    /// The version.
+    pub version: VersionNumber,
+    /// Its random id.
+    pub version_id: VersionId,
+    /// Drawn by the one who holds it. One may hold several versions.
+    pub holder: SessionId,
+}
+
 /// All entries of a directory at a version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DirectoryListing {

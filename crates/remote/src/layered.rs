@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::future::Future;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -17,7 +18,7 @@ use lfsfs_types::{
 
 use crate::call::Call;
 use crate::data::{
-    Change, ChangedName, ChunkBytes, ChunkLocation, DirectoryListing, DirectoryPlace, Opened,
+    Change, ChangedName, ChunkBytes, ChunkLocation, DirectoryListing, DirectoryPlace, Hold, Opened,
     Published, Renames, Resolved, SessionParams, Snapshot, VersionRange,
 };
 use crate::error::RemoteError;
@@ -144,6 +145,17 @@ impl<L: Layer> RemoteRead for Layered<L> {
             async move { remote.resolve(project, contents).await }.boxed()
         };
         self.0.call(Call::Resolve.into(), ask).await
+    }
+
+    async fn hold_version(&self, hold: &Hold) -> Result<Duration, RemoteError> {
+        let ask = |remote: Arc<dyn Remote>| async move { remote.hold_version(hold).await }.boxed();
+        self.0.call(Call::HoldVersion.into(), ask).await
+    }
+
+    async fn release_version(&self, hold: &Hold) -> Result<(), RemoteError> {
+        let ask =
+            |remote: Arc<dyn Remote>| async move { remote.release_version(hold).await }.boxed();
+        self.0.call(Call::ReleaseVersion.into(), ask).await
     }
 
     async fn read_chunk(

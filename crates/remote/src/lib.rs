@@ -18,7 +18,7 @@ mod retry;
 pub use call::Call;
 pub use data::{
     Change, ChangedName, ChunkBytes, ChunkLocation, DiffEntry, DirectoryListing, DirectoryPlace,
-    Opened, Project, Published, Renames, Resolved, SessionParams, Snapshot, StoredList,
+    Hold, Opened, Project, Published, Renames, Resolved, SessionParams, Snapshot, StoredList,
     VersionRange,
 };
 pub use error::RemoteError;

@@ -30,8 +30,8 @@ use self::project::MemoryProject;
 pub use self::tree::{MemoryTree, plain};
 use crate::{
     Call, Change, ChangedName, ChunkBytes, ChunkLocation, DiffStream, DirectoryListing,
-    DirectoryPlace, Opened, Published, RemoteError, RemoteRead, RemoteWrite, Renames, Resolved,
-    SessionParams, Snapshot, VersionRange,
+    DirectoryPlace, Hold, Opened, Published, RemoteError, RemoteRead, RemoteWrite, Renames,
+    Resolved, SessionParams, Snapshot, VersionRange,
 };
 
 /// The two nodes that seem to have every chunk.
@@ -321,6 +321,16 @@ impl RemoteRead for MemoryRemote {
             }
         }
         Ok(resolved)
+    }
+
+    /// Versions here never expire.
+    async fn hold_version(&self, _: &Hold) -> Result<Duration, RemoteError> {
+        self.enter(Call::HoldVersion).await?;
+        Ok(Duration::from_secs(600))
+    }
+
+    async fn release_version(&self, _: &Hold) -> Result<(), RemoteError> {
+        self.enter(Call::ReleaseVersion).await.map(drop)
     }
 
     async fn read_chunk(

@@ -6,6 +6,7 @@
 
 use std::fmt::Debug;
 use std::ops::Range;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -17,7 +18,7 @@ use lfsfs_types::{
 
 use crate::data::{
     Change, ChangedName, ChunkBytes, ChunkLocation, DiffEntry, DirectoryListing, DirectoryPlace,
-    Opened, Published, Renames, Resolved, SessionParams, Snapshot, VersionRange,
+    Hold, Opened, Published, Renames, Resolved, SessionParams, Snapshot, VersionRange,
 };
 use crate::error::RemoteError;
 
@@ -76,6 +77,12 @@ pub trait RemoteRead: Send + Sync + Debug + 'static {
         version: VersionNumber,
         dirs: &[DirId],
     ) -> Result<Vec<DirectoryPlace>, RemoteError>;
+
+    /// Keeps a version from expiring. Returns for how long; the same call renews it.
+    async fn hold_version(&self, hold: &Hold) -> Result<Duration, RemoteError>;
+
+    /// Ends a hold. There need not be one.
+    async fn release_version(&self, hold: &Hold) -> Result<(), RemoteError>;
 
     /// Returns the differences between two versions.
     async fn diff(

@@ -14,7 +14,7 @@ use super::file;
 use super::keys::{Key, RoleName, Unset};
 use super::kinds::Value;
 use crate::ServerError;
-use crate::config::{ClusterSettings, Role, ServerConfig};
+use crate::config::{ClusterSettings, GarbageSettings, Role, ServerConfig};
 use crate::listen::{ListenPolicy, check_addresses};
 
 /// Where a value came from.
@@ -193,6 +193,7 @@ impl Configuration {
             advertise: self.parsed("advertise"),
             grace: self.seconds("grace").unwrap_or(unset.grace),
             cluster: self.cluster(unset.cluster),
+            garbage: self.garbage(unset.garbage),
             ..unset
         }
     }
@@ -222,6 +223,15 @@ impl Configuration {
             zone: self.parsed("zone").unwrap_or(unset.zone),
             capacity: self.number("capacity").unwrap_or(unset.capacity),
             scrub_period: self.seconds("scrub-period").unwrap_or(unset.scrub_period),
+        }
+    }
+
+    fn garbage(&self, unset: GarbageSettings) -> GarbageSettings {
+        GarbageSettings {
+            every: self.seconds("gc-every").unwrap_or(unset.every),
+            grace: self.seconds("gc-grace").unwrap_or(unset.grace),
+            keep: self.number("gc-keep").unwrap_or(unset.keep),
+            older_than: self.seconds("gc-older-than").unwrap_or(unset.older_than),
         }
     }
 

@@ -288,6 +288,54 @@ pub(super) const KEYS: &[Key] = &[
         unset: Unset::Is("8MiB"),
         help: "Bytes that clients put into a chunk before they begin the next",
     },
+    Key {
+        name: "gc-every",
+        variable: "LFSFSD_GC_EVERY",
+        value_name: "SECONDS",
+        kind: Kind::Number {
+            min: 0,
+            max: 31_536_000,
+        },
+        roles: OF_METADATA,
+        unset: Unset::Is("3600"),
+        help: "Seconds between two collections of garbage; 0 is never",
+    },
+    Key {
+        name: "gc-grace",
+        variable: "LFSFSD_GC_GRACE",
+        value_name: "SECONDS",
+        kind: Kind::Number {
+            min: 0,
+            max: 31_536_000,
+        },
+        roles: OF_METADATA,
+        unset: Unset::Is("86400"),
+        help: "Seconds that a collection of garbage leaves alone what was needed",
+    },
+    Key {
+        name: "gc-keep",
+        variable: "LFSFSD_GC_KEEP",
+        value_name: "COUNT",
+        kind: Kind::Number {
+            min: 0,
+            max: 1_000_000_000,
+        },
+        roles: OF_METADATA,
+        unset: Unset::Is("0"),
+        help: "Newest versions of each project that stay; 0 is all",
+    },
+    Key {
+        name: "gc-older-than",
+        variable: "LFSFSD_GC_OLDER_THAN",
+        value_name: "SECONDS",
+        kind: Kind::Number {
+            min: 0,
+            max: 3_153_600_000,
+        },
+        roles: OF_METADATA,
+        unset: Unset::Is("0"),
+        help: "Seconds after which a version expires that is not the newest any more; 0 is never",
+    },
 ];
 
 impl RoleName {

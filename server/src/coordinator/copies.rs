@@ -126,7 +126,7 @@ impl Coordinator {
         let node = self.member(order.node)?;
         let request = self.datanodes.request(v1::DeleteChunkRequest {
             chunk_id: order.chunk.as_bytes().to_vec(),
-            reason: "there are more copies than there should be".to_owned(),
+            reason: "there are more copies than there should be, or nothing lies in it".to_owned(),
             generation: node.generation,
         });
         let mut client = self.datanodes.client(&node.address)?;
@@ -152,6 +152,7 @@ impl Coordinator {
     /// Returns what the cluster must know of a chunk.
     pub(super) fn copies_of(&self, holders: ChunkHolders) -> ChunkCopies {
         let wanted = match holders.wanted {
+            _ if holders.is_unneeded => 0,
             0 => self.replication.copies,
             wanted => wanted,
         };

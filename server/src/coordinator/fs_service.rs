@@ -22,7 +22,7 @@ use super::request::{
     project_name, source, tag_name, unserved,
 };
 use super::watch::Watching;
-use super::{Coordinator, changes, differences, history, projects, resolve};
+use super::{Coordinator, changes, differences, garbage, history, projects, resolve};
 use crate::blocking::IntoFault as _;
 use crate::budget::Held;
 use crate::calls::Call;
@@ -362,6 +362,8 @@ impl Fs for FsService {
         &self,
         request: Request<v1::FindMissingRequest>,
     ) -> Answer<v1::FindMissingResponse> {
+        self.coordinator
+            .note_upload(Call::of(&request)?.connection());
         let request = request.into_inner();
         self.coordinator.known_project(&request.project_id).await?;
         let contents = resolve::contents(&request.contents)?;
@@ -380,6 +382,7 @@ impl Fs for FsService {
         mut request: Request<Streaming<v1::PutPiecesRequest>>,
     ) -> Answer<v1::PutPiecesResponse> {
         let call = Call::of(&request)?;
+        self.coordinator.note_upload(call.connection());
         let receiving = receive_pieces(&self.coordinator, &call, request.get_mut());
         let received = timeout(LIST_TIME_MAX, receiving).await;
         let (content, list, _memory) = received.map_err(|_| list_took_too_long())??;
@@ -408,6 +411,8 @@ impl Fs for FsService {
         &self,
         request: Request<v1::PlanUploadRequest>,
     ) -> Answer<v1::PlanUploadResponse> {
+        self.coordinator
+            .note_upload(Call::of(&request)?.connection());
         let request = request.into_inner();
         if !(1..=SLOTS_MAX).contains(&request.count) {
             return Err(invalid(&format!("a plan has 1 to {SLOTS_MAX} slots")).into());
@@ -554,19 +559,38 @@ impl Fs for FsService {
         Ok(Response::new(made))
     }
 
-    async fn gc_project(&self, _: Request<v1::GcProjectRequest>) -> Answer<v1::GcResponse> {
-        unserved("GcProject")
+    async fn gc_project(&self, request: Request<v1::GcProjectRequest>) -> Answer<v1::GcResponse> {
+        let collected = garbage::of_project(&self.coordinator, request.into_inner());
+        Ok(Response::new(collected.await?))
     }
 
     async fn gc_random_projects(
         &self,
-        _: Request<v1::GcRandomProjectsRequest>,
+        request: Request<v1::GcRandomProjectsRequest>,
     ) -> Answer<v1::GcResponse> {
-        unserved("GcRandomProjects")
+        let collected = garbage::of_random_projects(&self.coordinator, request.into_inner());
+        Ok(Response::new(collected.await?))
     }
 
-    async fn gc_contents(&self, _: Request<v1::GcContentsRequest>) -> Answer<v1::GcResponse> {
-        unserved("GcContents")
+    async fn gc_contents(&self, request: Request<v1::GcContentsRequest>) -> Answer<v1::GcResponse> {
+        let collected = garbage::of_contents(&self.coordinator, request.into_inner());
+        Ok(Response::new(collected.await?))
+    }
+
+    async fn hold_version(
+        &self,
+        request: Request<v1::HoldVersionRequest>,
+    ) -> Answer<v1::HoldVersionResponse> {
+        let held = garbage::hold(&self.coordinator, request.into_inner()).await?;
+        Ok(Response::new(held))
+    }
+
+    async fn release_version(
+        &self,
+        request: Request<v1::ReleaseVersionRequest>,
+    ) -> Answer<v1::ReleaseVersionResponse> {
+        let released = garbage::release(&self.coordinator, request.into_inner()).await?;
+        Ok(Response::new(released))
     }
 
     async fn snapshot(&self, _: Request<v1::SnapshotRequest>) -> Answer<v1::SnapshotResponse> {

@@ -132,6 +132,11 @@ impl<T> Holdings<T> {
         Some(&mut held.thing)
     }
 
+    /// Returns all things that are held.
+    pub(super) fn all(&self) -> impl Iterator<Item = &T> {
+        self.held.values().map(|held| &held.thing)
+    }
+
     /// Marks a thing as in use until it is ended.
     pub(super) fn begin_use(&mut self, id: SessionId) {
         if let Some(held) = self.held.get_mut(&id) {

@@ -1,11 +1,12 @@
 //! Commit sessions between their opening and the end of their commit: ids in memory, nothing else.
 //! What is staged lies in the metadata.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use lfsfs_metadata::ExactVersion;
 use lfsfs_proto::status::{Fault, FaultKind};
-use lfsfs_types::{ProjectId, SessionId, VersionId};
+use lfsfs_types::{ProjectId, SessionId, VersionId, VersionNumber};
 
 use super::holdings::{Holder, Holdings, Limits, NewThing};
 
@@ -64,6 +65,12 @@ impl CommitSessions {
         };
         self.open.begin_use(id);
         Ok(plan)
+    }
+
+    /// Returns the versions of a project that sessions were opened on.
+    pub(super) fn bases_of(&self, project: ProjectId) -> BTreeSet<VersionNumber> {
+        let plans = self.open.all().filter(|plan| plan.project == project);
+        plans.map(|plan| plan.base.number).collect()
     }
 
     pub(super) fn close(&mut self, id: SessionId) {

@@ -11,7 +11,7 @@ use futures::stream::{self, FuturesUnordered, StreamExt as _};
 use lfsfs_proto::convert::{id, name, required};
 use lfsfs_proto::v1;
 use lfsfs_remote::{
-    ChangedName, ChunkBytes, ChunkLocation, DiffStream, DirectoryListing, DirectoryPlace,
+    ChangedName, ChunkBytes, ChunkLocation, DiffStream, DirectoryListing, DirectoryPlace, Hold,
     RemoteError, RemoteRead, Renames, Resolved, Snapshot, VersionRange,
 };
 use lfsfs_transfer::DownloadReceiver;
@@ -159,6 +159,35 @@ impl RemoteRead for GrpcRemote {
             places.extend(found.into_iter().filter(|(dir, ..)| known.insert(*dir)));
         }
         Ok(places)
+    }
+
+    async fn hold_version(&self, hold: &Hold) -> Result<Duration, RemoteError> {
+        let request = v1::HoldVersionRequest {
+            project_id: hold.project.as_bytes().to_vec(),
+            version: hold.version.0,
+            version_id: hold.version_id.as_bytes().to_vec(),
+            holder_id: hold.holder.as_bytes().to_vec(),
+        };
+        let connections = &self.connections;
+        let limit = connections.config.progress_timeout;
+        let mut fs = connections.fs();
+        let answer = connections.call("the hold", limit, fs.hold_version(request));
+        let lasts = answer.await?.into_inner().lasts_secs;
+        Ok(Duration::from_secs(u64::from(lasts)))
+    }
+
+    async fn release_version(&self, hold: &Hold) -> Result<(), RemoteError> {
+        let request = v1::ReleaseVersionRequest {
+            project_id: hold.project.as_bytes().to_vec(),
+            version: hold.version.0,
+            version_id: hold.version_id.as_bytes().to_vec(),
+            holder_id: hold.holder.as_bytes().to_vec(),
+        };
+        let connections = &self.connections;
+        let limit = connections.config.progress_timeout;
+        let mut fs = connections.fs();
+        let answer = connections.call("the end of the hold", limit, fs.release_version(request));
+        answer.await.map(drop)
     }
 
     async fn diff(

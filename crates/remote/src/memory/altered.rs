@@ -3,12 +3,13 @@
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use lfsfs_types::{ContentId, DirId, ObjectPath, ProjectId, Record, Source, VersionNumber};
 
 use crate::{
-    ChangedName, ChunkBytes, ChunkLocation, DiffStream, DirectoryListing, DirectoryPlace,
+    ChangedName, ChunkBytes, ChunkLocation, DiffStream, DirectoryListing, DirectoryPlace, Hold,
     RemoteError, RemoteRead, Renames, Resolved, Snapshot, VersionRange,
 };
 
@@ -104,6 +105,14 @@ impl RemoteRead for AlteredListings {
         contents: &[ContentId],
     ) -> Result<Resolved, RemoteError> {
         self.inner.resolve(project, contents).await
+    }
+
+    async fn hold_version(&self, hold: &Hold) -> Result<Duration, RemoteError> {
+        self.inner.hold_version(hold).await
+    }
+
+    async fn release_version(&self, hold: &Hold) -> Result<(), RemoteError> {
+        self.inner.release_version(hold).await
     }
 
     async fn read_chunk(

@@ -71,6 +71,13 @@ fn a_coordinator_keeps_three_copies_unless_told_otherwise() {
     assert_eq!(copies(&["--min-replicas", "3"]), (3, 3));
 }
 
+const GARBAGE: GarbageSettings = GarbageSettings {
+    every: Duration::from_secs(12),
+    grace: Duration::from_secs(13),
+    keep: 14,
+    older_than: Duration::from_secs(15),
+};
+
 #[test]
 fn each_value_reaches_the_server() {
     let words = [
@@ -95,6 +102,10 @@ fn each_value_reaches_the_server() {
         "--repair-rate=1MiB",
         "--rebalance-above=11",
         "--chunk-size=16MiB",
+        "--gc-every=12",
+        "--gc-grace=13",
+        "--gc-keep=14",
+        "--gc-older-than=15",
     ];
     let mut flags: Vec<_> = words
         .iter()
@@ -126,6 +137,7 @@ fn each_value_reaches_the_server() {
                 capacity: 1 << 40,
                 scrub_period: Duration::from_secs(5),
             },
+            garbage: GARBAGE,
         },
         listen: "10.0.0.5:7".parse().unwrap(),
         metrics: Some("10.0.0.5:8".parse().unwrap()),
