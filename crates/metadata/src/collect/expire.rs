@@ -27,7 +27,7 @@ use crate::version::decode_version;
 /// Versions whose records go in one batch.
 const VERSIONS_AT_ONCE: usize = 200;
 /// How long readers of before may take. Then their rows stay until the next call.
-const READERS_WAIT: Duration = Duration::from_secs(600);
+const READERS_WAIT: Duration = Duration::from_secs(60);
 
 /// What is to expire.
 #[expect(missing_debug_implementations, reason = "it holds a function")]
