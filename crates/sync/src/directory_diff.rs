@@ -75,17 +75,13 @@ impl DirectoryDiff {
         let selection = self.rebuilt.selection()?;
         let runtime = Handle::current();
         let work = move || {
-            let applier = Applier {
-                owners: Owners::of_this_process(),
-                progress: &self.progress,
-            };
+            let comparer = Comparer::new(self.by, &self.progress);
             let walk = Walk {
                 remote: &*remote,
                 at: (snapshot.project.id, snapshot.version.number),
                 root: self.rebuilt.root(),
                 selection: &selection,
-                by: self.by,
-                applier,
+                comparer,
                 pending: Vec::new(),
                 found: Vec::new(),
             };
@@ -101,8 +97,7 @@ struct Walk<'a> {
     at: (ProjectId, VersionNumber),
     root: &'a DirHandle,
     selection: &'a Selection,
-    by: CompareBy,
-    applier: Applier<'a>,
+    comparer: Comparer<'a>,
     pending: Vec<Pending>,
     found: Vec<DiffEntry>,
 }
@@ -111,7 +106,8 @@ impl Walk<'_> {
     fn run(mut self, root: &Record, runtime: &Handle) -> Result<Vec<DiffEntry>, RebuildError> {
         if self.selection.takes_root() {
             let stat = local::stat(self.root).map_err(|error| failed(&ObjectPath::ROOT, error))?;
-            if !self.has_state(self.root, None, &stat, root) {
+            let comparer = &self.comparer;
+            if !comparer.has_state(self.root, None, &stat, root) {
                 self.found.push(DiffEntry::Modified(ObjectPath::ROOT));
             }
         }
@@ -151,7 +147,7 @@ impl Walk<'_> {
         let present = handle.as_ref().map(local::read_dir).transpose();
         let present = present.map_err(|error| failed(path, error))?;
         for pair in pairs(present.unwrap_or_default(), entries) {
-            if self.applier.progress.is_stopped() {
+            if self.comparer.applier.progress.is_stopped() {
                 return Err(crate::export::ExportError::Interrupted.into());
             }
             self.name(handle.as_ref(), path, pair)?;
@@ -173,7 +169,7 @@ impl Walk<'_> {
         }
         let present = local.transpose().map_err(|error| failed(&path, error))?;
         if verdict == Verdict::Taken {
-            self.applier.progress.entry();
+            self.comparer.applier.progress.entry();
             let entry = self.compare((handle, &name), &path, present.as_ref(), base.as_ref());
             self.found.extend(entry);
         }
@@ -200,14 +196,32 @@ impl Walk<'_> {
         match (handle, present, base) {
             (_, None, None) => None,
             (Some(handle), Some(stat), Some(record)) => {
-                self.compare_both(handle, name, stat, record, path)
+                self.comparer.compare_both(handle, name, stat, record, path)
             }
             (_, _, None) => Some(DiffEntry::Added(path)),
             (_, _, Some(_)) => Some(DiffEntry::Removed(path)),
         }
     }
+}
 
-    fn compare_both(
+/// Compares entries with records.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Comparer<'a> {
+    pub(crate) by: CompareBy,
+    pub(crate) applier: Applier<'a>,
+}
+
+impl<'a> Comparer<'a> {
+    pub(crate) fn new(by: CompareBy, progress: &'a ExportProgress) -> Self {
+        let applier = Applier {
+            owners: Owners::of_this_process(),
+            progress,
+        };
+        Self { by, applier }
+    }
+
+    /// Returns how an entry differs from a record.
+    pub(crate) fn compare_both(
         &self,
         handle: &DirHandle,
         name: &Name,
@@ -252,7 +266,7 @@ impl Walk<'_> {
     }
 
     /// Returns true if owner, mode and extended attributes are those of a record.
-    fn has_state(
+    pub(crate) fn has_state(
         &self,
         handle: &DirHandle,
         name: Option<&Name>,

@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 
 use lfsfs_types::{Kind, Link, LinkId, Record};
-use lfsfs_upload::ChangeSink;
+use lfsfs_upload::{ChangeSink, Difference, difference};
 
 use crate::entry::Entry;
 use crate::error::ImportError;
@@ -69,16 +69,27 @@ impl LinkGroups {
     }
 }
 
+/// Whether a walk meets all names of a file that the version has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NamesSeen {
+    /// It does.
+    All,
+    /// Others may lie where it does not look.
+    Some,
+}
+
 /// The link ids of one version.
 #[derive(Debug)]
 pub(crate) struct LinkIds {
+    seen: NamesSeen,
     taken: HashSet<LinkId>,
     next: u64,
 }
 
 impl LinkIds {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(seen: NamesSeen) -> Self {
         Self {
+            seen,
             taken: HashSet::new(),
             next: LinkId::SESSION_FIRST.0,
         }
@@ -87,15 +98,21 @@ impl LinkIds {
     /// Sends every name of a file with the identity of the file.
     ///
     /// It keeps the link id that its first name had in the base, unless an earlier file took it. A
-    /// file with one name in the tree, and none that was linked before, is no link at all.
+    /// file with one name in the tree, and none that was linked before, is no link at all. `on_disk` is how
+    /// many names the file system counts.
     pub(crate) fn send(
         &mut self,
         names: Vec<LinkedName>,
-        record: &Record,
+        (record, on_disk): (&Record, u64),
         changes: &ChangeSink,
     ) -> Result<(), ImportError> {
-        let nlink = u32::try_from(names.len()).unwrap_or(u32::MAX);
-        let link = self.id_of(&names).map(|id| Link { id, nlink });
+        let link = match self.seen {
+            NamesSeen::All => self.id_of(&names).map(|id| Link {
+                id,
+                nlink: count(names.len()),
+            }),
+            NamesSeen::Some => self.link_of_some(&names, record, on_disk),
+        };
         for LinkedName { entry, .. } in names {
             let record = Record {
                 link,
@@ -106,6 +123,39 @@ impl LinkIds {
         Ok(())
     }
 
+    /// Returns the link of names that may not be all of their file.
+    ///
+    /// A file that changed and has fewer names than in the base is not the file of the base any more, as far as
+    /// is known: with the link of the base, names that were not looked at would change with it.
+    fn link_of_some(
+        &mut self,
+        names: &[LinkedName],
+        record: &Record,
+        on_disk: u64,
+    ) -> Option<Link> {
+        let old = names.iter().find_map(|it| link_in(it.entry.base.as_ref()));
+        let kept = old.filter(|old| {
+            let with_link = Record {
+                link: Some(*old),
+                ..record.clone()
+            };
+            let is_same = |name: &LinkedName| {
+                difference(&with_link, name.entry.base.as_ref()) == Difference::None
+            };
+            on_disk >= u64::from(old.nlink) || names.iter().all(is_same)
+        });
+        if let Some(old) = kept.filter(|old| self.taken.insert(old.id)) {
+            let is_added = |it: &&LinkedName| base_link(it.entry.base.as_ref()) != Some(old.id);
+            let added = names.iter().filter(is_added).count();
+            let nlink = old.nlink.saturating_add(count(added));
+            return Some(Link { nlink, ..old });
+        }
+        (names.len() > 1).then(|| Link {
+            id: self.new_id(),
+            nlink: count(names.len()),
+        })
+    }
+
     fn id_of(&mut self, names: &[LinkedName]) -> Option<LinkId> {
         let old = names
             .iter()
@@ -114,13 +164,25 @@ impl LinkIds {
         if kept.is_some() || names.len() < 2 {
             return kept;
         }
+        Some(self.new_id())
+    }
+
+    const fn new_id(&mut self) -> LinkId {
         let id = LinkId(self.next);
         self.next += 1;
-        Some(id)
+        id
     }
 }
 
 fn base_link(base: Option<&Record>) -> Option<LinkId> {
+    link_in(base).map(|link| link.id)
+}
+
+fn link_in(base: Option<&Record>) -> Option<Link> {
     let record = base?;
-    matches!(record.kind, Kind::File { .. }).then(|| record.link.map(|link| link.id))?
+    matches!(record.kind, Kind::File { .. }).then_some(record.link)?
+}
+
+fn count(names: usize) -> u32 {
+    u32::try_from(names).unwrap_or(u32::MAX)
 }

@@ -17,9 +17,9 @@ use crate::directories::FoundDir;
 use crate::entry::Entry;
 use crate::error::ImportError;
 use crate::failure::Failure;
-use crate::filter::Filter;
 use crate::local::{self, DirHandle, LocalStat};
 use crate::problems::Reason;
+use crate::selection::{Picked, RestOfTree, Verdict};
 use crate::worker::{FileJob, Workshop};
 
 /// Files of one batch.
@@ -44,7 +44,7 @@ struct Frame {
 pub(crate) struct Walk<'a> {
     pub(crate) remote: &'a dyn RemoteRead,
     pub(crate) base: &'a Snapshot,
-    pub(crate) filter: &'a Filter,
+    pub(crate) picked: &'a Picked,
     pub(crate) workshop: &'a Workshop,
     pub(crate) batches: JobQueue<Vec<FileJob>>,
     runtime: Handle,
@@ -59,14 +59,14 @@ impl<'a> Walk<'a> {
     pub(crate) fn new(
         remote: &'a dyn RemoteRead,
         base: &'a Snapshot,
-        filter: &'a Filter,
+        picked: &'a Picked,
         workshop: &'a Workshop,
         batches: JobQueue<Vec<FileJob>>,
     ) -> Self {
         Self {
             remote,
             base,
-            filter,
+            picked,
             workshop,
             batches,
             runtime: Handle::current(),
@@ -86,7 +86,9 @@ impl<'a> Walk<'a> {
         };
         let stat = local::stat(&root).map_err(error)?;
         self.device = stat.device;
-        self.put_root(&root, &stat)?;
+        if self.picked.selection.takes_root() {
+            self.put_root(&root, &stat)?;
+        }
         let entries = local::read_dir(&root).map_err(error)?;
         let directories = &self.workshop.directories;
         let found = directories.add(ObjectPath::ROOT, &stat, root);
@@ -110,6 +112,7 @@ impl<'a> Walk<'a> {
                 let (record, contents) = record(kind, stat, xattrs);
                 workshop.contents.offer(&contents)?;
                 let base = Some(&self.base.root);
+                let record = workshop.fit.record(record, base);
                 workshop
                     .changes
                     .put(DirId::ABOVE_ROOT, None, record, base)?;
@@ -164,7 +167,18 @@ impl<'a> Walk<'a> {
             }
         };
         let Pair { name, local, base } = pair;
-        let Some(stat) = local.filter(|_| !self.is_excluded(&path, &name)) else {
+        let local = match self.picked.selection.verdict(&path, &name) {
+            Verdict::Taken => local,
+            Verdict::Above => return self.above(frame, &path, &name, (local, base.as_ref())),
+            Verdict::Skipped => {
+                self.skipped.excluded += u64::from(local.is_some());
+                if self.picked.rest == RestOfTree::Kept {
+                    return Ok(None);
+                }
+                None
+            }
+        };
+        let Some(stat) = local else {
             return self.remove(frame, &name, base.as_ref());
         };
         self.workshop.progress.entry();
@@ -185,6 +199,7 @@ impl<'a> Walk<'a> {
                     .map(Some);
             }
             Ok(Visited::Skipped) => return self.remove(frame, &name, base.as_ref()),
+            Ok(Visited::LeftAlone) => {}
             Err(failure) => {
                 let reason = failure.of_entry(path.as_bytes())?;
                 if self.is_gone(frame, &path, &name)? {
@@ -210,16 +225,80 @@ impl<'a> Walk<'a> {
         name: &Name,
         base: Option<&Record>,
     ) -> Result<Option<Frame>, ImportError> {
-        if base.is_some() {
+        if base.is_some_and(|base| !self.workshop.fit.leaves_out(base)) {
             self.workshop.changes.remove(frame.dir, name)?;
         }
         Ok(None)
     }
 
-    fn is_excluded(&mut self, path: &ObjectPath, name: &Name) -> bool {
-        let excluded = self.filter.excludes(path, name);
-        self.skipped.excluded += u64::from(excluded);
-        excluded
+    /// Looks at a name on the way to what is selected.
+    fn above(
+        &mut self,
+        frame: &Frame,
+        path: &ObjectPath,
+        name: &Name,
+        (local, base): (Option<Result<LocalStat, Errno>>, Option<&Record>),
+    ) -> Result<Option<Frame>, ImportError> {
+        let is_directory = match local.transpose() {
+            Ok(stat) => stat.is_some_and(|stat| stat.kind == FileType::Directory),
+            Err(error) => {
+                let reason = Failure::from(error).of_entry(path.as_bytes())?;
+                self.workshop.problems.report(path.as_bytes(), reason);
+                return Ok(None);
+            }
+        };
+        let base_dir = base.and_then(Record::dir);
+        let mut tops = self.picked.selection.tops_below(path);
+        if !is_directory
+            || (base_dir.is_none() && !tops.any(|top| self.workshop.directories.has(top)))
+        {
+            if let Some(dir) = base_dir {
+                self.remove_tops(dir, path)?;
+            }
+            return Ok(None);
+        }
+        let parent = self.workshop.directories.open(&frame.found);
+        let found = parent.and_then(|parent| self.visit_directory(&parent, path, name, base));
+        match found {
+            Ok(Visited::Directory(directory)) if base_dir.is_some() => {
+                let Directory {
+                    found,
+                    dir,
+                    entries,
+                    ..
+                } = *directory;
+                self.frame(found, dir, entries, true).map(Some)
+            }
+            // The version does not have the way to what is selected.
+            Ok(Visited::Directory(directory)) => {
+                self.enter(frame, name, *directory, base).map(Some)
+            }
+            Ok(_) => Ok(None),
+            Err(failure) => {
+                let reason = failure.of_entry(path.as_bytes())?;
+                self.workshop.problems.report(path.as_bytes(), reason);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Takes what is selected below a directory of the base out of the version.
+    fn remove_tops(&self, dir: DirId, path: &ObjectPath) -> Result<(), ImportError> {
+        let depth = path.names().count();
+        for top in self.picked.selection.tops_below(path) {
+            let mut at = Some(dir);
+            let mut names = top.names().skip(depth).peekable();
+            while let (Some(dir), Some(name)) = (at, names.next()) {
+                let entries = self.base_entries(dir)?;
+                let found = entries.binary_search_by(|(entry, _)| entry.cmp(&name));
+                let record = found.ok().map(|at| &entries[at].1);
+                if names.peek().is_none() && record.is_some() {
+                    self.workshop.changes.remove(dir, &name)?;
+                }
+                at = record.and_then(Record::dir);
+            }
+        }
+        Ok(())
     }
 
     fn visit_entry(
@@ -246,11 +325,23 @@ impl<'a> Walk<'a> {
                 self.skipped.sockets += 1;
                 return Ok(Visited::Skipped);
             }
-            _ => return Err(Reason::Device.into()),
+            device => self.device(device, base).ok_or(Reason::Device)?,
         };
         let xattrs = read_xattrs(&handle, Some(name))?;
         let (record, contents) = record(kind, &stat, xattrs);
+        let record = self.workshop.fit.record(record, base);
         Ok(Visited::Other(record, contents))
+    }
+
+    /// Returns what a device node is that a rebuild made. Its number is not compared.
+    fn device(&self, found: FileType, base: Option<&Record>) -> Option<Kind> {
+        let kind = &base.filter(|_| self.picked.rest == RestOfTree::Kept)?.kind;
+        let is_same = match kind {
+            Kind::BlockDevice { .. } => found == FileType::BlockDevice,
+            Kind::CharDevice { .. } => found == FileType::CharacterDevice,
+            _ => false,
+        };
+        is_same.then(|| kind.clone())
     }
 
     fn visit_directory(
@@ -266,8 +357,12 @@ impl<'a> Walk<'a> {
         let entries = if stat.device == self.device {
             local::read_dir(&handle)?
         } else {
-            tracing::info!(path = ?path, "another file system, imported as an empty directory");
             self.skipped.mount_points += 1;
+            if self.picked.rest == RestOfTree::Kept {
+                tracing::info!(path = ?path, "another file system, left alone");
+                return Ok(Visited::LeftAlone);
+            }
+            tracing::info!(path = ?path, "another file system, imported as an empty directory");
             Vec::new()
         };
         let (dir, is_in_base) = match base.map(|base| &base.kind) {
@@ -275,6 +370,7 @@ impl<'a> Walk<'a> {
             _ => (self.new_dir(), false),
         };
         let (record, contents) = record(Kind::Directory { dir }, &stat, xattrs);
+        let record = self.workshop.fit.record(record, base);
         let found = self.workshop.directories.add(path.clone(), &stat, handle);
         Ok(Visited::Directory(Box::new(Directory {
             found,
@@ -378,4 +474,6 @@ enum Visited {
     Other(Record, Vec<ContentBytes>),
     /// Not for a version.
     Skipped,
+    /// The version keeps what it has in its place.
+    LeftAlone,
 }
