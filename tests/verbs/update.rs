@@ -2,16 +2,18 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-use lfsfs_testkit::requirements::require_root;
+use lfsfs_testkit::requirements::{require_program, require_root};
 use lfsfs_testkit::tree::{TreeSpec, mutate};
 use lfsfs_tests::listing::assert_version_is_dir;
-use lfsfs_tests::{Numbers, Run, World};
+use lfsfs_tests::{Numbers, Run, World, in_namespace};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use serde_json::{Value, json};
 
 use crate::rebuild::{assert_rebuilt, rebuild};
@@ -460,6 +462,97 @@ fn what_cannot_be_updated_is_refused() {
     update(&world, &dir, &[]).fails(1, &["no lfsfs server"]);
     world.start_server(&[]);
     assert_eq!(update(&world, &dir, &[]).ok(), "app@v2");
+}
+
+/// Runs a command as a user without rights.
+fn as_user(world: &World, words: &[&OsStr]) -> Run {
+    let ours = world.command_for_any_user(words);
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .arg(ours.get_program())
+        .args(ours.get_args())
+        .env_clear()
+        .env("HOME", "/")
+        .env("LFSFS_SERVER", world.address());
+    Run::of(command)
+}
+
+#[test]
+fn what_a_user_could_not_be_given_is_no_change() {
+    if require_root().is_err() || require_program("setpriv").is_err() {
+        return;
+    }
+    let world = world();
+    let tree = world.path("tree");
+    fs::set_permissions(tree.join("one"), fs::Permissions::from_mode(0o4755)).expect("a mode");
+    xattr::set(tree.join("two"), "trusted.mine", b"value").expect("an attribute");
+    assert_eq!(world.import(&tree, "app"), "app@v2");
+    let parent = world.path(".");
+    fs::set_permissions(parent, fs::Permissions::from_mode(0o755)).expect("a mode");
+    let home = world.make_dir("home");
+    std::os::unix::fs::chown(&home, Some(65_534), Some(65_534)).expect("an owner");
+    let dir = home.join("dir");
+    let _ = as_user(
+        &world,
+        &["rebuild".as_ref(), "app".as_ref(), dir.as_os_str()],
+    )
+    .ok();
+    let update = || as_user(&world, &["update".as_ref(), dir.as_os_str()]).ok();
+    assert_eq!(update(), "app@v2");
+    write(&dir, "one", "theirs");
+    write(&dir, "two", "theirs");
+    write(&dir, "new", "theirs");
+    std::os::unix::fs::chown(dir.join("new"), Some(65_534), Some(65_534)).expect("an owner");
+    assert_eq!(update(), "app@v3");
+    assert_eq!(update(), "app@v3");
+    assert_eq!(
+        world.lfsfs(["diff", "app@v2", "app@v3"]).ok(),
+        "A new\nM one\nM two"
+    );
+    let root = world.path("of-root");
+    let _ = rebuild(&world, "app", &root, &[]).ok();
+    let owner = |name: &str| fs::metadata(root.join(name)).expect(name).uid();
+    assert_eq!(["one", "two", "new"].map(owner), [0, 0, 65_534]);
+    let kept = xattr::get(root.join("two"), "trusted.mine").expect("an attribute");
+    assert_eq!(kept.as_deref(), Some(&b"value"[..]));
+}
+
+#[test]
+fn what_is_mounted_in_it_is_left_alone() {
+    in_namespace("update::what_is_mounted_in_it_is_left_alone", || {
+        let (world, dir) = rebuilt(&[]);
+        mount("none", dir.join("dir"), "tmpfs", MountFlags::empty(), None).expect("a tmpfs");
+        write(&dir, "dir/elsewhere", "elsewhere");
+        write(&dir, "one", "mine");
+        let run = update(&world, &dir, &[]);
+        assert_eq!(run.ok(), "app@v2");
+        assert!(
+            run.stderr().contains("something else is mounted"),
+            "{run:?}"
+        );
+        assert_eq!(world.lfsfs(["diff", "app@v1", "app@v2"]).ok(), "M one");
+        unmount(dir.join("dir"), UnmountFlags::empty()).expect("an unmount");
+        assert_eq!(update(&world, &dir, &[]).ok(), "app@v2");
+    });
+}
+
+#[test]
+fn it_sends_what_fsdiff_tells() {
+    if require_root().is_err() {
+        return;
+    }
+    let world = World::new();
+    let (tree, dir) = (world.path("tree"), world.path("dir"));
+    let _ = TreeSpec::small().generate(&tree).expect("a tree");
+    let _ = world.import(&tree, "app");
+    let _ = rebuild(&world, "app", &dir, &[]).ok();
+    mutate_rebuilt(&world, &dir, 9, 40);
+    let told = world.lfsfs(["fsdiff".as_ref(), dir.as_os_str()]).ok();
+    let source = update(&world, &dir, &[]).ok();
+    let sent = world.lfsfs(["diff", "--no-renames", "app@v1", &source]);
+    assert_eq!(told, sent.ok());
+    assert_eq!(world.lfsfs(["fsdiff".as_ref(), dir.as_os_str()]).ok(), "");
 }
 
 #[test]

@@ -117,6 +117,59 @@ fn one_that_was_killed_gets_what_others_published() {
     assert_eq!(update(world, &dir, &[]).ok(), "app@v5");
 }
 
+/// Has others publish a large file, and kills an update while it writes that. Returns the version of the update.
+fn kill_while_it_merges(proxied: &Proxied, [dir, theirs]: [&Path; 2], seed: u64) -> u64 {
+    let world = &proxied.world;
+    write(theirs, "dir/three", &format!("theirs {seed}"));
+    fs::create_dir_all(theirs.join(format!("new-{seed}"))).expect("a directory");
+    let large = theirs.join(format!("new-{seed}/large"));
+    fs::write(large, Numbers(seed).bytes(12_000_000)).expect("a file");
+    let _ = update(world, theirs, &[]).ok();
+    write(dir, "one", &format!("mine {seed}"));
+    proxied.proxy.throttle(4_000_000);
+    let mut started = start(world, dir);
+    let deadline = Instant::now() + TIMEOUT;
+    let sent = || fs::read_to_string(dir.join(".lfsfs/sent")).unwrap_or_default();
+    while !(sent().contains(r#""merging":{"#) && dir.join(format!("new-{seed}")).exists()) {
+        assert!(Instant::now() < deadline, "{}", started.output());
+        assert!(
+            started.try_wait().expect("a process").is_none(),
+            "{}",
+            started.output()
+        );
+    }
+    let _ = started.kill().expect("a process can be killed");
+    proxied.proxy.restore().expect("a proxy");
+    world.head("app")
+}
+
+#[test]
+fn one_that_was_killed_while_it_merged_goes_on() {
+    let (proxied, dir) = proxied();
+    let world = &proxied.world;
+    let theirs = world.path("theirs");
+    let _ = rebuild(world, "app", &theirs, &[]).ok();
+    assert_eq!(kill_while_it_merges(&proxied, [&dir, &theirs], 1), 3);
+    let fsdiff = world.lfsfs(["fsdiff".as_ref(), dir.as_os_str()]);
+    fsdiff.fails(1, &["did not come to its end"]);
+    // What is changed meanwhile is neither lost nor in the way.
+    write(&dir, "two", "mine");
+    write(&dir, "one", "mine again");
+    assert_eq!(update(world, &dir, &[]).ok(), "app@v4");
+    assert_is_version(world, "app@v4", &dir);
+    let _ = rebuild(world, "app", &theirs, &[]).ok();
+    assert_eq!(kill_while_it_merges(&proxied, [&dir, &theirs], 2), 6);
+    // The next one is killed, too, and a rebuild compares everything.
+    let mut started = start(world, &dir);
+    let _ = started.kill().expect("a process can be killed");
+    for source in ["app@v4", "app@v6"] {
+        let _ = rebuild(world, source, &dir, &[]).ok();
+        assert_is_version(world, source, &dir);
+    }
+    assert_eq!(update(world, &dir, &[]).ok(), "app@v6");
+    proxied.check();
+}
+
 #[test]
 fn an_answer_that_is_lost_makes_one_version() {
     let (proxied, dir) = proxied();

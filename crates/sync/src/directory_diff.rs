@@ -1,7 +1,7 @@
 //! What differs in a rebuilt directory from the version that it has.
 //!
-//! The version's listings are walked beside the directory. A file with the size and the time of its record is
-//! taken for the same, unless the caller wants all bytes compared; one with another time is read.
+//! The version's listings are walked beside the directory. A file that the directory's summary knows is not read,
+//! unless the caller wants that; so this tells what an update would send.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{FuturesOrdered, StreamExt as _};
 use lfsfs_remote::{DiffEntry, RemoteError, RemoteRead};
-use lfsfs_types::{DirId, Kind, Name, ObjectPath, ProjectId, Record, VersionNumber};
+use lfsfs_types::{ContentId, DirId, Kind, Name, ObjectPath, ProjectId, Record, VersionNumber};
 use rustix::fs::{FileType, ResolveFlags};
 use rustix::io::Errno;
 use tokio::runtime::Handle;
@@ -22,6 +22,7 @@ use crate::export::worker::is_same;
 use crate::local::{self, DirHandle, LocalStat};
 use crate::rebuild::{RebuildError, Rebuilt};
 use crate::selection::{Selection, Verdict};
+use crate::summary::Known;
 
 /// Listings that are on their way at once.
 const LISTINGS_AT_ONCE: usize = 8;
@@ -29,8 +30,8 @@ const LISTINGS_AT_ONCE: usize = 8;
 /// How files are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CompareBy {
-    /// By their times, and by their bytes where those differ.
-    Times,
+    /// By what the summary knows of them, and by their bytes where it knows nothing.
+    Summary,
     /// By their bytes.
     Bytes,
 }
@@ -75,7 +76,11 @@ impl DirectoryDiff {
         let selection = self.rebuilt.selection()?;
         let runtime = Handle::current();
         let work = move || {
-            let comparer = Comparer::new(self.by, &self.progress);
+            let known = match self.by {
+                CompareBy::Summary => Some(self.rebuilt.place.known()?),
+                CompareBy::Bytes => None,
+            };
+            let comparer = Comparer::new(known.as_ref(), &self.progress);
             let walk = Walk {
                 remote: &*remote,
                 at: (snapshot.project.id, snapshot.version.number),
@@ -207,17 +212,18 @@ impl Walk<'_> {
 /// Compares entries with records.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Comparer<'a> {
-    pub(crate) by: CompareBy,
-    pub(crate) applier: Applier<'a>,
+    /// Files that need not be read.
+    known: Option<&'a Known>,
+    applier: Applier<'a>,
 }
 
 impl<'a> Comparer<'a> {
-    pub(crate) fn new(by: CompareBy, progress: &'a ExportProgress) -> Self {
+    pub(crate) fn new(known: Option<&'a Known>, progress: &'a ExportProgress) -> Self {
         let applier = Applier {
             owners: Owners::of_this_process(),
             progress,
         };
-        Self { by, applier }
+        Self { known, applier }
     }
 
     /// Returns how an entry differs from a record.
@@ -230,7 +236,7 @@ impl<'a> Comparer<'a> {
         path: ObjectPath,
     ) -> Option<DiffEntry> {
         let has_time = stat.mtime == record.mtime;
-        let is_same = self.has_content(handle, name, stat, record)
+        let is_same = self.has_content((handle, name, &path), stat, record)
             && self.has_state(handle, Some(name), stat, record);
         if !is_same {
             Some(DiffEntry::Modified(path))
@@ -243,8 +249,7 @@ impl<'a> Comparer<'a> {
 
     fn has_content(
         &self,
-        handle: &DirHandle,
-        name: &Name,
+        (handle, name, path): (&DirHandle, &Name, &ObjectPath),
         stat: &LocalStat,
         record: &Record,
     ) -> bool {
@@ -253,16 +258,21 @@ impl<'a> Comparer<'a> {
             // Their numbers are not compared.
             Kind::BlockDevice { .. } => stat.kind == FileType::BlockDevice,
             Kind::CharDevice { .. } => stat.kind == FileType::CharacterDevice,
-            Kind::File { size, .. }
-                if self.by == CompareBy::Times && stat.mtime == record.mtime =>
-            {
-                stat.kind == FileType::RegularFile && stat.size == *size
-            }
             kind => {
+                if let (Kind::File { content, .. }, Some(found)) =
+                    (kind, self.known_content(path, stat))
+                {
+                    return found == *content;
+                }
                 self.applier.progress.bytes(record.size());
                 is_same(handle, name, stat, kind)
             }
         }
+    }
+
+    fn known_content(&self, path: &ObjectPath, stat: &LocalStat) -> Option<ContentId> {
+        let known = self.known.filter(|_| stat.kind == FileType::RegularFile)?;
+        known.content(path.as_bytes(), stat)
     }
 
     /// Returns true if owner, mode and extended attributes are those of a record.

@@ -111,7 +111,11 @@ impl LinkIds {
                 id,
                 nlink: count(names.len()),
             }),
-            NamesSeen::Some => self.link_of_some(&names, record, on_disk),
+            NamesSeen::Some => {
+                let bases = names.iter().map(|name| name.entry.base.as_ref());
+                let bases: Vec<_> = bases.collect();
+                self.link_of_some(&bases, (record, on_disk))
+            }
         };
         for LinkedName { entry, .. } in names {
             let record = Record {
@@ -123,36 +127,34 @@ impl LinkIds {
         Ok(())
     }
 
-    /// Returns the link of names that may not be all of their file.
+    /// Returns the link of names that may not be all of their file; `bases` are their records in the base.
     ///
     /// A file that changed and has fewer names than in the base is not the file of the base any more, as far as
     /// is known: with the link of the base, names that were not looked at would change with it.
     fn link_of_some(
         &mut self,
-        names: &[LinkedName],
-        record: &Record,
-        on_disk: u64,
+        bases: &[Option<&Record>],
+        (record, on_disk): (&Record, u64),
     ) -> Option<Link> {
-        let old = names.iter().find_map(|it| link_in(it.entry.base.as_ref()));
+        let old = bases.iter().find_map(|base| link_in(*base));
         let kept = old.filter(|old| {
             let with_link = Record {
                 link: Some(*old),
                 ..record.clone()
             };
-            let is_same = |name: &LinkedName| {
-                difference(&with_link, name.entry.base.as_ref()) == Difference::None
-            };
-            on_disk >= u64::from(old.nlink) || names.iter().all(is_same)
+            let is_same =
+                |base: &Option<&Record>| difference(&with_link, *base) == Difference::None;
+            on_disk >= u64::from(old.nlink) || bases.iter().all(is_same)
         });
         if let Some(old) = kept.filter(|old| self.taken.insert(old.id)) {
-            let is_added = |it: &&LinkedName| base_link(it.entry.base.as_ref()) != Some(old.id);
-            let added = names.iter().filter(is_added).count();
+            let is_added = |base: &&Option<&Record>| base_link(**base) != Some(old.id);
+            let added = bases.iter().filter(is_added).count();
             let nlink = old.nlink.saturating_add(count(added));
             return Some(Link { nlink, ..old });
         }
-        (names.len() > 1).then(|| Link {
+        (bases.len() > 1).then(|| Link {
             id: self.new_id(),
-            nlink: count(names.len()),
+            nlink: count(bases.len()),
         })
     }
 
@@ -185,4 +187,69 @@ fn link_in(base: Option<&Record>) -> Option<Link> {
 
 fn count(names: usize) -> u32 {
     u32::try_from(names).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use lfsfs_types::{ContentId, Timestamp};
+
+    use super::*;
+
+    const OLD: LinkId = LinkId(7);
+    const NEW: LinkId = LinkId::SESSION_FIRST;
+
+    fn record(content: u8, link: Option<(LinkId, u32)>) -> Record {
+        let time = Timestamp::default();
+        Record {
+            kind: Kind::File {
+                size: 1,
+                content: ContentId([content; 32]),
+            },
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+            mtime: time,
+            ctime: time,
+            sha256: None,
+            link: link.map(|(id, nlink)| Link { id, nlink }),
+            xattrs: Vec::new(),
+        }
+    }
+
+    /// Returns the link of a file that has `content`, and so many names on the disk.
+    fn link(bases: &[Option<&Record>], content: u8, on_disk: u64) -> Option<(LinkId, u32)> {
+        let found =
+            LinkIds::new(NamesSeen::Some).link_of_some(bases, (&record(content, None), on_disk));
+        found.map(|link| (link.id, link.nlink))
+    }
+
+    #[test]
+    fn names_that_were_not_looked_at_stay_names_of_their_file() {
+        let base = record(1, Some((OLD, 3)));
+        assert_eq!(
+            link(&[Some(&base)], 1, 1),
+            Some((OLD, 3)),
+            "nothing changed"
+        );
+        assert_eq!(link(&[Some(&base)], 2, 3), Some((OLD, 3)), "all changed");
+        assert_eq!(link(&[Some(&base), None], 2, 4), Some((OLD, 4)), "one more");
+    }
+
+    #[test]
+    fn a_file_that_lost_its_other_names_is_another() {
+        let base = record(1, Some((OLD, 3)));
+        assert_eq!(link(&[Some(&base)], 2, 1), None);
+        assert_eq!(link(&[Some(&base), Some(&base)], 2, 2), Some((NEW, 2)));
+        assert_eq!(link(&[None, None], 1, 2), Some((NEW, 2)));
+    }
+
+    #[test]
+    fn two_files_do_not_get_one_link() {
+        let base = record(1, Some((OLD, 2)));
+        let mut ids = LinkIds::new(NamesSeen::Some);
+        let file = record(1, None);
+        let first = ids.link_of_some(&[Some(&base)], (&file, 2));
+        assert_eq!(first.map(|link| link.id), Some(OLD));
+        assert_eq!(ids.link_of_some(&[Some(&base)], (&file, 2)), None);
+    }
 }

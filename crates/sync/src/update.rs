@@ -11,6 +11,8 @@
 mod changed_here;
 mod error;
 mod merge;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;

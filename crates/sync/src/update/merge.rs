@@ -14,7 +14,7 @@ use tokio::task::spawn_blocking;
 
 use super::changed_here::{ChangedHere, History};
 use crate::changes::Changes;
-use crate::directory_diff::{CompareBy, Comparer};
+use crate::directory_diff::Comparer;
 use crate::export::scope::{Reach, Scope};
 use crate::export::{Export, ExportProgress, LeftOut, Notes};
 use crate::rebuild::{KnownVersion, RebuildError, Rebuilt, Sent, Standing, State, known};
@@ -119,7 +119,7 @@ impl Merge<'_> {
                 selection: &selection,
                 others: &others,
                 history,
-                comparer: Comparer::new(CompareBy::Bytes, &progress),
+                comparer: Comparer::new(None, &progress),
                 runtime: &runtime,
                 pending: Vec::new(),
                 found: Vec::new(),
