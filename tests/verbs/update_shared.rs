@@ -3,13 +3,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use lfsfs_testkit::compare::{CompareOptions, assert_same_trees};
 use lfsfs_testkit::requirements::require_root;
-use lfsfs_testkit::tree::TreeSpec;
-use lfsfs_tests::World;
+use lfsfs_testkit::tree::{TreeSpec, mutate};
+use lfsfs_tests::{Numbers, World, run};
 use serde_json::json;
 
 use crate::rebuild::rebuild;
-use crate::support::{read, world, write};
+use crate::support::{names, read, world, write};
 use crate::update::{assert_is_version, mutate_rebuilt, update, update_json};
 
 /// Returns a world with app@v1, and two directories that have it.
@@ -196,12 +197,10 @@ fn by_turns(seed: u64) {
         let _ = rebuild(&world, "app", &dir, &[]).ok();
         (dir, part)
     });
-    let mutate = |dir: &Path, part: &str, seed: u64| {
-        let _ = lfsfs_testkit::tree::mutate(&dir.join(part), seed, 15).expect("changes");
-    };
     for round in 0..3 {
         for (number, (dir, part)) in dirs.iter().enumerate() {
-            mutate(dir, part, seed * 100 + round * 10 + number as u64);
+            let seed = seed * 100 + round * 10 + number as u64;
+            let _ = mutate(&dir.join(part), seed, 15).expect("changes");
         }
         for (dir, _) in &dirs {
             let source = update(&world, dir, &[]).ok();
@@ -216,6 +215,48 @@ fn two_directories_merge_by_turns() {
         return;
     }
     (1..3).for_each(by_turns);
+}
+
+/// Sends random parts of random changes while others publish, and then the rest.
+fn by_parts(seed: u64) {
+    let world = World::new();
+    let tree = world.make_dir("tree");
+    for part in ["a", "b"] {
+        let spec = TreeSpec {
+            seed,
+            ..TreeSpec::small()
+        };
+        let _ = spec.generate(&tree.join(part)).expect("a tree");
+    }
+    let _ = world.import(&tree, "app");
+    let (mine, theirs) = (world.path("mine"), world.path("theirs"));
+    for dir in [&mine, &theirs] {
+        let _ = rebuild(&world, "app", dir, &[]).ok();
+    }
+    let mut numbers = Numbers(seed);
+    for round in 0..4 {
+        let _ = mutate(&mine.join("a"), seed * 100 + round, 15).expect("changes");
+        let _ = mutate(&theirs.join("b"), seed * 200 + round, 15).expect("changes");
+        let _ = update(&world, &theirs, &[]).ok();
+        let expected = world.path(&format!("expected-{round}"));
+        let words = ["-a".as_ref(), mine.as_os_str(), expected.as_os_str()];
+        let _ = run("cp", words).ok();
+        let below = names(&mine.join("a"));
+        let name = &below[usize::try_from(numbers.below(below.len() as u64)).expect("a name")];
+        let _ = update(&world, &mine, &["--subpath", &format!("a/{name}")]).ok();
+        let own = |dir: &Path| dir.join("a");
+        assert_same_trees(&own(&expected), &own(&mine), &CompareOptions::default());
+    }
+    let source = update(&world, &mine, &[]).ok();
+    assert_is_version(&world, &source, &mine);
+}
+
+#[test]
+fn parts_that_are_sent_by_and_by_are_all_of_it() {
+    if require_root().is_err() {
+        return;
+    }
+    (1..4).for_each(by_parts);
 }
 
 #[test]
