@@ -91,6 +91,37 @@ fn the_same_changes_are_no_second_version() {
 }
 
 #[test]
+fn times_and_names_that_others_changed_leave_nothing_to_send() {
+    let (world, mine, theirs) = two();
+    let touch = |path: PathBuf, seconds: u64| {
+        let time = std::time::SystemTime::now() + std::time::Duration::from_secs(seconds);
+        let file = fs::File::options().append(true).open(path);
+        file.and_then(|file| file.set_modified(time))
+            .expect("a time");
+    };
+    for (name, text) in [("linked", "linked"), ("times", "times")] {
+        write(&mine, name, text);
+    }
+    fs::hard_link(mine.join("linked"), mine.join("dir/name")).expect("a name");
+    assert_eq!(update(&world, &mine, &[]).ok(), "app@v2");
+    let _ = rebuild(&world, "app", &theirs, &[]).ok();
+    // Others change times of what is changed, touched, renamed and linked here.
+    for name in ["one", "two", "dir/three", "linked", "times"] {
+        touch(theirs.join(name), 100);
+    }
+    assert_eq!(update(&world, &theirs, &[]).ok(), "app@v3");
+    write(&mine, "one", "mine");
+    touch(mine.join("two"), 50);
+    touch(mine.join("times"), 200);
+    fs::remove_file(mine.join("dir/three")).expect("a file");
+    fs::remove_file(mine.join("dir/name")).expect("a name");
+    fs::hard_link(mine.join("linked"), mine.join("name")).expect("a name");
+    assert_eq!(update(&world, &mine, &[]).ok(), "app@v4");
+    assert_is_version(&world, "app@v4", &mine);
+    assert_eq!(update(&world, &mine, &[]).ok(), "app@v4");
+}
+
+#[test]
 fn a_directory_that_was_removed_by_force_comes_back_with_what_others_made_in_it() {
     let (world, mine, theirs) = two();
     write(&theirs, "dir/theirs", "theirs");

@@ -11,6 +11,7 @@
 mod changed_here;
 mod error;
 mod merge;
+mod own_times;
 #[cfg(test)]
 mod tests;
 

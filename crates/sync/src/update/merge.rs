@@ -8,11 +8,12 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use lfsfs_remote::{ChangedName, RemoteError, RemoteRead, Snapshot, VersionRange};
-use lfsfs_types::{ObjectPath, VersionId, VersionNumber};
+use lfsfs_types::{DirId, ObjectPath, VersionId, VersionNumber};
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 
 use super::changed_here::{ChangedHere, History};
+use super::own_times::OwnTimes;
 use crate::changes::Changes;
 use crate::directory_diff::Comparer;
 use crate::export::scope::{Reach, Scope};
@@ -67,32 +68,54 @@ impl Merge<'_> {
         Ok(Merged::Done)
     }
 
-    /// Returns the names that other versions changed since the base, without those that the version of the update
-    /// changed.
-    async fn changed_by_others(&self) -> Result<Vec<ChangedName>, RemoteError> {
+    /// Returns the names that other versions changed since the base. Of those that the version of the update changed,
+    /// only times can be merged.
+    async fn changed_by_others(&self) -> Result<Vec<ChangedName>, RebuildError> {
         let (from, to) = (self.base.version.number, self.to.version.number);
         if self.to.version.id != self.id {
-            return self.changed(from, to).await;
+            return Ok(self.changed(from, to).await?);
         }
         let before = VersionNumber(to.0.saturating_sub(1));
         if before <= from {
             return Ok(Vec::new());
         }
         let own = self.changed(before, to).await?;
-        let own: HashSet<ObjectPath> = own
-            .into_iter()
-            .flat_map(|name| [name.old, name.new])
-            .flatten()
-            .collect();
-        let is_others = |path: &ObjectPath| !own.contains(path);
+        let paths = own.iter().flat_map(|name| [&name.old, &name.new]);
+        let paths: HashSet<ObjectPath> = paths.flatten().cloned().collect();
+        let is_others = |path: &ObjectPath| !paths.contains(path);
         let others = self.changed(from, before).await?.into_iter();
-        Ok(others
-            .map(|name| ChangedName {
-                old: name.old.filter(is_others),
-                new: name.new.filter(is_others),
-                ..name
-            })
-            .collect())
+        let others = others.map(|name| ChangedName {
+            old: name.old.filter(is_others),
+            new: name.new.filter(is_others),
+            ..name
+        });
+        let merged = self.own_times(own).await?.into_iter();
+        let merged = merged.map(|path| ChangedName {
+            dir: DirId::ROOT,
+            name: None,
+            old: Some(path.clone()),
+            new: Some(path),
+        });
+        Ok(others.chain(merged).collect())
+    }
+
+    /// Returns what was sent and has another time in the new version.
+    async fn own_times(&self, own: Vec<ChangedName>) -> Result<Vec<ObjectPath>, RebuildError> {
+        let (remote, root) = (Arc::clone(&self.remote), Arc::clone(self.rebuilt.root()));
+        let (version, runtime) = (self.to.clone(), Handle::current());
+        let work = move || {
+            let progress = ExportProgress::default();
+            let walk = OwnTimes {
+                remote: &*remote,
+                version: &version,
+                root: &root,
+                own: &Changes::new(own),
+                comparer: Comparer::new(None, &progress),
+                runtime: &runtime,
+            };
+            walk.run()
+        };
+        spawn_blocking(work).await.map_err(panicked)?
     }
 
     async fn changed(
@@ -126,7 +149,6 @@ impl Merge<'_> {
             };
             walk.run()
         };
-        let panicked = |_| RebuildError::Stopped("a worker panicked");
         spawn_blocking(work).await.map_err(panicked)?
     }
 
@@ -155,4 +177,8 @@ impl Merge<'_> {
             count => Merged::LeftOut(progress.first_left_out(), count),
         })
     }
+}
+
+fn panicked(_: tokio::task::JoinError) -> RebuildError {
+    RebuildError::Stopped("a worker panicked")
 }
