@@ -62,5 +62,11 @@ mod support;
 mod switch;
 #[path = "verbs/tags.rs"]
 mod tags;
+#[path = "verbs/update.rs"]
+mod update;
+#[path = "verbs/update_broken.rs"]
+mod update_broken;
+#[path = "verbs/update_shared.rs"]
+mod update_shared;
 #[path = "verbs/watch.rs"]
 mod watch;

@@ -112,6 +112,7 @@ impl Command {
             | Self::Import(_)
             | Self::Export(_)
             | Self::Rebuild(_)
+            | Self::Update(_)
             | Self::Fsdiff(_)
             | Self::Ls(_)
             | Self::Cat(_)
@@ -147,6 +148,8 @@ pub(crate) enum Command {
     Export(commands::export::ExportArgs),
     /// Bring a plain directory to a version, from the one that it has
     Rebuild(commands::rebuild::RebuildArgs),
+    /// Make what was changed in a rebuilt directory the next version
+    Update(commands::update::UpdateArgs),
     /// Show what was changed in a rebuilt directory
     Fsdiff(commands::fsdiff::FsdiffArgs),
     /// List a directory of a version

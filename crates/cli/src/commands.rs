@@ -31,6 +31,7 @@ pub(crate) mod status;
 pub(crate) mod switch;
 pub(crate) mod tag;
 pub(crate) mod umount;
+pub(crate) mod update;
 pub(crate) mod watch;
 
 use std::future::Future;
@@ -57,6 +58,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), CommandError> {
         Command::Import(args) => on_runtime(import::run(server()?, args)),
         Command::Export(args) => on_runtime(export::run(server()?, args)),
         Command::Rebuild(args) => on_runtime(rebuild::run(server()?, args)),
+        Command::Update(args) => on_runtime(update::run(server()?, args)),
         Command::Fsdiff(args) => on_runtime(fsdiff::run(server()?, args)),
         Command::Ls(args) => on_runtime(ls::run(server()?, args)),
         Command::Cat(args) => on_runtime(cat::run(server()?, args)),

@@ -1,6 +1,7 @@
 //! How a command fails: the message with a hint, the JSON object, and the exit code.
 
 mod rebuild;
+mod update;
 
 use std::fmt;
 use std::io;
@@ -211,7 +212,8 @@ impl From<ImportError> for CommandError {
         let text = full_text(&error);
         match error {
             ImportError::Remote(error) => error.into(),
-            ImportError::Problems { first, count } => problems(&first, count),
+            ImportError::Problems { first, count } => problems(&first, count, "imported")
+                .hint("make them readable, or import the rest with --skip-unreadable"),
             ImportError::Pattern(_) => Self::usage(text),
             ImportError::Machine { source, .. } => Self::failed(text).hint(machine_hint(&source)),
             ImportError::Directory { .. } | ImportError::Random(_) | ImportError::Stopped(_) => {
@@ -221,10 +223,10 @@ impl From<ImportError> for CommandError {
     }
 }
 
-/// Returns the failure of an import of which `count` entries cannot be imported, with the first of them.
-fn problems(first: &[Problem], count: u64) -> CommandError {
+/// Returns the failure of an import or an update of which `count` entries cannot be read, with the first of them.
+fn problems(first: &[Problem], count: u64, done: &str) -> CommandError {
     let mut error = CommandError::failed(format!(
-        "{count} entries cannot be imported; nothing was published"
+        "{count} entries cannot be {done}; nothing was published"
     ));
     for problem in first {
         error = error.detail(format!("{}: {}", quoted(&problem.path), problem.reason));
@@ -233,7 +235,7 @@ fn problems(first: &[Problem], count: u64) -> CommandError {
     if unnamed > 0 {
         error = error.detail(format!("and {unnamed} more"));
     }
-    error.hint("make them readable, or import the rest with --skip-unreadable")
+    error
 }
 
 /// Says what to do about a failure of the machine.

@@ -54,6 +54,11 @@ impl Changes {
         }
     }
 
+    /// Returns true if no place may differ.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.names.is_empty() && !self.has_root
+    }
+
     /// Returns true if the root's own record may differ.
     pub(crate) const fn has_root(&self) -> bool {
         self.has_root

@@ -95,6 +95,15 @@ impl Directories {
         Ok(handle)
     }
 
+    /// Returns true if there is an entry at a path, to which no link leads.
+    pub(crate) fn has(&self, path: &ObjectPath) -> bool {
+        let Some((dir, name)) = path.split_last() else {
+            return true;
+        };
+        let dir = local::open_below(&self.root, &dir, ResolveFlags::NO_XDEV);
+        dir.is_ok_and(|dir| matches!(local::stat_entry(&dir, &name), Ok(Some(_))))
+    }
+
     fn kept(&self) -> MutexGuard<'_, LruCache<u64, DirHandle>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,7 +1,7 @@
 //! What differs in a rebuilt directory from the version that it has.
 //!
-//! The version's listings are walked beside the directory. A file with the size and the time of its record is
-//! taken for the same, unless the caller wants all bytes compared; one with another time is read.
+//! The version's listings are walked beside the directory. A file that the directory's summary knows is not read,
+//! unless the caller wants that; so this tells what an update would send.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{FuturesOrdered, StreamExt as _};
 use lfsfs_remote::{DiffEntry, RemoteError, RemoteRead};
-use lfsfs_types::{DirId, Kind, Name, ObjectPath, ProjectId, Record, VersionNumber};
+use lfsfs_types::{ContentId, DirId, Kind, Name, ObjectPath, ProjectId, Record, VersionNumber};
 use rustix::fs::{FileType, ResolveFlags};
 use rustix::io::Errno;
 use tokio::runtime::Handle;
@@ -22,6 +22,7 @@ use crate::export::worker::is_same;
 use crate::local::{self, DirHandle, LocalStat};
 use crate::rebuild::{RebuildError, Rebuilt};
 use crate::selection::{Selection, Verdict};
+use crate::summary::Known;
 
 /// Listings that are on their way at once.
 const LISTINGS_AT_ONCE: usize = 8;
@@ -29,8 +30,8 @@ const LISTINGS_AT_ONCE: usize = 8;
 /// How files are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CompareBy {
-    /// By their times, and by their bytes where those differ.
-    Times,
+    /// By what the summary knows of them, and by their bytes where it knows nothing.
+    Summary,
     /// By their bytes.
     Bytes,
 }
@@ -75,17 +76,17 @@ impl DirectoryDiff {
         let selection = self.rebuilt.selection()?;
         let runtime = Handle::current();
         let work = move || {
-            let applier = Applier {
-                owners: Owners::of_this_process(),
-                progress: &self.progress,
+            let known = match self.by {
+                CompareBy::Summary => Some(self.rebuilt.place.known()?),
+                CompareBy::Bytes => None,
             };
+            let comparer = Comparer::new(known.as_ref(), &self.progress);
             let walk = Walk {
                 remote: &*remote,
                 at: (snapshot.project.id, snapshot.version.number),
                 root: self.rebuilt.root(),
                 selection: &selection,
-                by: self.by,
-                applier,
+                comparer,
                 pending: Vec::new(),
                 found: Vec::new(),
             };
@@ -101,8 +102,7 @@ struct Walk<'a> {
     at: (ProjectId, VersionNumber),
     root: &'a DirHandle,
     selection: &'a Selection,
-    by: CompareBy,
-    applier: Applier<'a>,
+    comparer: Comparer<'a>,
     pending: Vec<Pending>,
     found: Vec<DiffEntry>,
 }
@@ -111,7 +111,8 @@ impl Walk<'_> {
     fn run(mut self, root: &Record, runtime: &Handle) -> Result<Vec<DiffEntry>, RebuildError> {
         if self.selection.takes_root() {
             let stat = local::stat(self.root).map_err(|error| failed(&ObjectPath::ROOT, error))?;
-            if !self.has_state(self.root, None, &stat, root) {
+            let comparer = &self.comparer;
+            if !comparer.has_state(self.root, None, &stat, root) {
                 self.found.push(DiffEntry::Modified(ObjectPath::ROOT));
             }
         }
@@ -151,7 +152,7 @@ impl Walk<'_> {
         let present = handle.as_ref().map(local::read_dir).transpose();
         let present = present.map_err(|error| failed(path, error))?;
         for pair in pairs(present.unwrap_or_default(), entries) {
-            if self.applier.progress.is_stopped() {
+            if self.comparer.applier.progress.is_stopped() {
                 return Err(crate::export::ExportError::Interrupted.into());
             }
             self.name(handle.as_ref(), path, pair)?;
@@ -173,7 +174,7 @@ impl Walk<'_> {
         }
         let present = local.transpose().map_err(|error| failed(&path, error))?;
         if verdict == Verdict::Taken {
-            self.applier.progress.entry();
+            self.comparer.applier.progress.entry();
             let entry = self.compare((handle, &name), &path, present.as_ref(), base.as_ref());
             self.found.extend(entry);
         }
@@ -200,14 +201,33 @@ impl Walk<'_> {
         match (handle, present, base) {
             (_, None, None) => None,
             (Some(handle), Some(stat), Some(record)) => {
-                self.compare_both(handle, name, stat, record, path)
+                self.comparer.compare_both(handle, name, stat, record, path)
             }
             (_, _, None) => Some(DiffEntry::Added(path)),
             (_, _, Some(_)) => Some(DiffEntry::Removed(path)),
         }
     }
+}
 
-    fn compare_both(
+/// Compares entries with records.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Comparer<'a> {
+    /// Files that need not be read.
+    known: Option<&'a Known>,
+    applier: Applier<'a>,
+}
+
+impl<'a> Comparer<'a> {
+    pub(crate) fn new(known: Option<&'a Known>, progress: &'a ExportProgress) -> Self {
+        let applier = Applier {
+            owners: Owners::of_this_process(),
+            progress,
+        };
+        Self { known, applier }
+    }
+
+    /// Returns how an entry differs from a record.
+    pub(crate) fn compare_both(
         &self,
         handle: &DirHandle,
         name: &Name,
@@ -216,7 +236,7 @@ impl Walk<'_> {
         path: ObjectPath,
     ) -> Option<DiffEntry> {
         let has_time = stat.mtime == record.mtime;
-        let is_same = self.has_content(handle, name, stat, record)
+        let is_same = self.has_content((handle, name, &path), stat, record)
             && self.has_state(handle, Some(name), stat, record);
         if !is_same {
             Some(DiffEntry::Modified(path))
@@ -229,8 +249,7 @@ impl Walk<'_> {
 
     fn has_content(
         &self,
-        handle: &DirHandle,
-        name: &Name,
+        (handle, name, path): (&DirHandle, &Name, &ObjectPath),
         stat: &LocalStat,
         record: &Record,
     ) -> bool {
@@ -239,20 +258,25 @@ impl Walk<'_> {
             // Their numbers are not compared.
             Kind::BlockDevice { .. } => stat.kind == FileType::BlockDevice,
             Kind::CharDevice { .. } => stat.kind == FileType::CharacterDevice,
-            Kind::File { size, .. }
-                if self.by == CompareBy::Times && stat.mtime == record.mtime =>
-            {
-                stat.kind == FileType::RegularFile && stat.size == *size
-            }
             kind => {
+                if let (Kind::File { content, .. }, Some(found)) =
+                    (kind, self.known_content(path, stat))
+                {
+                    return found == *content;
+                }
                 self.applier.progress.bytes(record.size());
                 is_same(handle, name, stat, kind)
             }
         }
     }
 
+    fn known_content(&self, path: &ObjectPath, stat: &LocalStat) -> Option<ContentId> {
+        let known = self.known.filter(|_| stat.kind == FileType::RegularFile)?;
+        known.content(path.as_bytes(), stat)
+    }
+
     /// Returns true if owner, mode and extended attributes are those of a record.
-    fn has_state(
+    pub(crate) fn has_state(
         &self,
         handle: &DirHandle,
         name: Option<&Name>,

@@ -27,11 +27,11 @@ use self::target::{Target, is_marked};
 use self::walk::{Rest, Walk, way_to};
 use self::worker::{Manner, Workshop};
 
-use crate::file_match::FileMatch;
 use crate::local::DirHandle;
 
 pub use self::error::{ExportError, InTheWay};
 pub use self::progress::{ExportFigures, ExportProgress, LeftOut};
+pub(crate) use self::worker::Notes;
 
 pub(crate) mod apply;
 mod contents;
@@ -105,7 +105,7 @@ impl Export {
                 let _ = fs::remove_dir(dir);
             }
         })?;
-        let shop = self.workshop(target, Manner::Fresh, Arc::default());
+        let shop = self.workshop(target, Manner::Fresh, Notes::default());
         let all = Scope::default();
         match self.write(Arc::clone(&shop), all, None, Vec::new()).await {
             Ok(()) => Ok(self.progress.figures()),
@@ -125,7 +125,7 @@ impl Export {
         path: &ObjectPath,
     ) -> Result<ExportFigures, ExportError> {
         let (above, record) = way_to(&self.remote, &self.snapshot, path).await?;
-        let shop = self.workshop(Target::open(dir)?, Manner::Live, Arc::default());
+        let shop = self.workshop(Target::open(dir)?, Manner::Live, Notes::default());
         let top = path.split_last().map(|(dir, name)| (dir, name, record));
         let made = match &top {
             Some((dir, _, _)) => make_way(&shop.target, dir, above)?,
@@ -144,10 +144,10 @@ impl Export {
         self,
         (dir, staging): (DirHandle, DirHandle),
         scope: Scope,
-        file_match: Arc<FileMatch>,
+        notes: Notes,
     ) -> Result<ExportFigures, ExportError> {
         let target = Target::with_staging(dir, staging);
-        let shop = self.workshop(target, Manner::Live, file_match);
+        let shop = self.workshop(target, Manner::Live, notes);
         self.write(shop, scope, None, Vec::new()).await?;
         Ok(self.progress.figures())
     }
@@ -187,12 +187,7 @@ impl Export {
         OneFile::new(contents, Arc::clone(&self.progress), path.clone(), record)
     }
 
-    fn workshop(
-        &self,
-        target: Target,
-        manner: Manner,
-        file_match: Arc<FileMatch>,
-    ) -> Arc<Workshop> {
+    fn workshop(&self, target: Target, manner: Manner, notes: Notes) -> Arc<Workshop> {
         Arc::new(Workshop {
             target,
             manner,
@@ -202,7 +197,7 @@ impl Export {
                 self.snapshot.project.id,
             )),
             progress: Arc::clone(&self.progress),
-            file_match,
+            notes,
             runtime: Handle::current(),
             kept_links: Mutex::default(),
         })

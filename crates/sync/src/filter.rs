@@ -23,7 +23,7 @@ pub struct PatternError {
 
 /// Patterns of entries to leave out. A pattern without a slash is compared with each name, one with
 /// a slash with the whole path; `**` crosses directories.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Filter {
     names: GlobSet,
     paths: GlobSet,
@@ -38,6 +38,11 @@ impl Filter {
             names: globs(names)?,
             paths: globs(paths)?,
         })
+    }
+
+    /// Returns true if more than the state of a rebuild is left out.
+    pub(crate) fn has_patterns(&self) -> bool {
+        !self.names.is_empty() || !self.paths.is_empty()
     }
 
     pub(crate) fn excludes(&self, path: &ObjectPath, name: &Name) -> bool {

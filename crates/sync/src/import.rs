@@ -1,27 +1,21 @@
 //! One import from start to end.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use lfsfs_client::Client;
-use lfsfs_common::WorkerPool;
 use lfsfs_common::random::random_bytes;
-use lfsfs_remote::{Opened, Published, Remote, Retry, SessionParams, Snapshot};
+use lfsfs_remote::{Remote, Retry, SessionParams, Snapshot};
 use lfsfs_types::{Origin, ProjectName, Source, VersionId, VersionRecord, VersionRef};
-use lfsfs_upload::{ChangeSink, ContentSender, Progress, ProgressFigures, Publishing, SendMode};
-use tokio::task::spawn_blocking;
+use lfsfs_upload::{Progress, ProgressFigures};
 
 use crate::count::{CountEnd, Counter};
-use crate::directories::Directories;
 use crate::error::ImportError;
 use crate::filter::Filter;
-use crate::local::{self, DirHandle};
-use crate::problems::{Problem, Problems};
-use crate::walk::{Skipped, Walk};
-use crate::worker::Workshop;
-
-/// Batches of files that wait for a worker.
-const BATCHES_QUEUED_MAX: usize = 4;
+use crate::fit::Fit;
+use crate::problems::Problem;
+use crate::selection::{Picked, RestOfTree, Selection};
+use crate::tree::{Committed, Proceed, Tree, Walked};
 
 /// What to import, and how.
 #[derive(Debug, Clone)]
@@ -61,13 +55,6 @@ pub struct ImportOutcome {
     pub mount_points: u64,
     /// Entries that a pattern excluded.
     pub excluded: u64,
-}
-
-/// What a walk that came to its end left out.
-#[derive(Debug, Default)]
-struct Walked {
-    skipped: Skipped,
-    problems: (Vec<Problem>, u64),
 }
 
 /// The version at the end of an import.
@@ -150,119 +137,45 @@ impl Import {
         id: VersionId,
         walked: &mut Walked,
     ) -> Result<ImportOutcome, ImportError> {
-        let error = |source: rustix::io::Errno| ImportError::Directory {
-            path: self.params.dir.clone(),
-            source: source.into(),
-        };
-        let root = local::open_root(&self.params.dir).map_err(error)?;
+        let tree = self.tree();
+        let root = tree.open()?;
         let source = Source {
             project: self.params.project.clone(),
             version: VersionRef::Latest,
         };
         let base = self.remote.resolve_source(&source).await?;
-        let (sink, stream) = lfsfs_upload::channel(Arc::clone(&self.progress));
         if self.params.dry_run {
-            let counted = tokio::spawn(futures::StreamExt::count(stream));
-            let done = self.walk(root, base.clone(), sink).await;
-            counted.abort();
-            return Ok(self.outcome(Ended::nothing_done(base.version), done?));
+            let done = tree.count(root, base.clone()).await?;
+            return Ok(self.outcome(Ended::nothing_done(base.version), done));
         }
-        let params = self.session(&base, id);
-        let session = match self.remote.open_session(&params).await? {
-            Opened::Session(session) => session,
-            Opened::Published(version) => {
-                let ended = Ended {
-                    version,
-                    is_new: true,
-                    rows: 0,
-                };
-                return Ok(self.outcome(ended, std::mem::take(walked)));
-            }
+        let (base_id, params) = (base.version.id, self.session(&base, id));
+        let always = |_| Ok::<_, ImportError>(Proceed::Publish);
+        let committed = tree.commit(root, base, params, walked, always).await?;
+        let (version, rows) = match committed {
+            Committed::Version { version, rows } => (version, rows),
+            Committed::Nothing => return Err(ImportError::Stopped("nothing was published")),
         };
-        let remote = Arc::clone(&self.remote);
-        let commit = Publishing::start(remote, session, params, stream);
-        let base_id = base.version.id;
-        match self.walk(root, base, sink).await {
-            Ok(done) => {
-                *walked = done;
-                let Published { version, rows, .. } = commit.finish().await?;
-                let ended = Ended {
-                    is_new: version.id != base_id,
-                    version,
-                    rows,
-                };
-                Ok(self.outcome(ended, std::mem::take(walked)))
-            }
-            // The walk stops when the commit fails, and then that is the reason to tell.
-            Err(ImportError::Stopped(what)) => match commit.failure().await {
-                Some(error) => Err(error.into()),
-                None => Err(ImportError::Stopped(what)),
-            },
-            Err(error) => Err(error),
-        }
+        let ended = Ended {
+            is_new: version.id != base_id,
+            version,
+            rows,
+        };
+        Ok(self.outcome(ended, std::mem::take(walked)))
     }
 
-    /// Looks at everything, sends what is new, and ends the stream of changes.
-    async fn walk(
-        &self,
-        root: DirHandle,
-        base: Snapshot,
-        changes: ChangeSink,
-    ) -> Result<Walked, ImportError> {
-        let mode = if self.params.dry_run {
-            SendMode::DryRun
-        } else {
-            SendMode::Send
-        };
-        let contents = ContentSender::new(
-            Arc::clone(&self.remote),
-            &base.project,
-            mode,
-            Arc::clone(&self.progress),
-        );
-        let workshop = Arc::new(Workshop {
-            directories: Directories::new(DirHandle::clone(&root)),
-            contents,
-            changes,
-            links: Mutex::default(),
-            problems: Problems::default(),
+    fn tree(&self) -> Tree {
+        Tree {
+            remote: Arc::clone(&self.remote),
             progress: Arc::clone(&self.progress),
-        });
-        let skipped = self.run_walk(root, base, &workshop).await?;
-        let links = Arc::clone(&workshop);
-        spawn_blocking(move || links.settle_links())
-            .await
-            .map_err(stopped)??;
-        let problems = workshop.problems.take();
-        if problems.1 > 0 && !self.params.skip_unreadable {
-            return Err(ImportError::Problems {
-                first: problems.0,
-                count: problems.1,
-            });
+            dir: self.params.dir.clone(),
+            picked: Arc::new(Picked {
+                selection: Selection::new(Filter::clone(&self.filter), []),
+                rest: RestOfTree::Removed,
+            }),
+            fit: Fit::Exact,
+            known: None,
+            skip_unreadable: self.params.skip_unreadable,
         }
-        spawn_blocking(move || finish(&workshop))
-            .await
-            .map_err(stopped)??;
-        Ok(Walked { skipped, problems })
-    }
-
-    async fn run_walk(
-        &self,
-        root: DirHandle,
-        base: Snapshot,
-        workshop: &Arc<Workshop>,
-    ) -> Result<Skipped, ImportError> {
-        let pool = WorkerPool {
-            workers: workers_count(),
-            queued_max: BATCHES_QUEUED_MAX,
-        };
-        let remote = Arc::clone(&self.remote);
-        let filter = Arc::clone(&self.filter);
-        let (shop, dir) = (Arc::clone(workshop), self.params.dir.clone());
-        let walk =
-            move |batches| Walk::new(&*remote, &base, &filter, &shop, batches).run(root, &dir);
-        let shop = Arc::clone(workshop);
-        pool.run(walk, move |batch| shop.process(batch)).await
     }
 
     fn session(&self, base: &Snapshot, id: VersionId) -> SessionParams {
@@ -291,19 +204,4 @@ impl Import {
             excluded: skipped.excluded,
         }
     }
-}
-
-/// Sends what had to wait for the end.
-fn finish(workshop: &Workshop) -> Result<(), ImportError> {
-    workshop.contents.finish()?;
-    Ok(workshop.changes.end()?)
-}
-
-fn stopped(_: tokio::task::JoinError) -> ImportError {
-    ImportError::Stopped("a worker panicked")
-}
-
-/// More workers than cores, since each waits for the server now and then.
-fn workers_count() -> usize {
-    std::thread::available_parallelism().map_or(2, usize::from) * 2
 }

@@ -9,7 +9,7 @@
 //! tree, or one file of it into a file. It remembers directories and hard-linked files until the end.
 //!
 //! [`Rebuild`] brings a directory to a version, from whatever version it has;
-//! [`DirectoryDiff`] tells what a user changed in such a directory.
+//! [`DirectoryDiff`] tells what a user changed in such a directory, and [`Update`] makes that a version.
 //!
 //! [`Put`] makes one file a version.
 
@@ -28,6 +28,7 @@ mod export;
 mod failure;
 mod file_match;
 mod filter;
+mod fit;
 mod import;
 mod links;
 mod local;
@@ -36,6 +37,9 @@ mod put;
 mod rebuild;
 mod selection;
 mod settle;
+mod summary;
+mod tree;
+mod update;
 mod walk;
 mod worker;
 
@@ -49,3 +53,4 @@ pub use lfsfs_upload::{Expected, Phase, Progress, ProgressFigures};
 pub use problems::Problem;
 pub use put::{Put, PutError, PutOutcome, PutParams};
 pub use rebuild::{Rebuild, RebuildError, RebuildOutcome, RebuildParams, Refusal};
+pub use update::{Merged, Update, UpdateError, UpdateOutcome, UpdateParams};

@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 
 use lfsfs_types::{Kind, Link, LinkId, Record};
-use lfsfs_upload::ChangeSink;
+use lfsfs_upload::{ChangeSink, Difference, difference};
 
 use crate::entry::Entry;
 use crate::error::ImportError;
@@ -69,16 +69,27 @@ impl LinkGroups {
     }
 }
 
+/// Whether a walk meets all names of a file that the version has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NamesSeen {
+    /// It does.
+    All,
+    /// Others may lie where it does not look.
+    Some,
+}
+
 /// The link ids of one version.
 #[derive(Debug)]
 pub(crate) struct LinkIds {
+    seen: NamesSeen,
     taken: HashSet<LinkId>,
     next: u64,
 }
 
 impl LinkIds {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(seen: NamesSeen) -> Self {
         Self {
+            seen,
             taken: HashSet::new(),
             next: LinkId::SESSION_FIRST.0,
         }
@@ -87,15 +98,25 @@ impl LinkIds {
     /// Sends every name of a file with the identity of the file.
     ///
     /// It keeps the link id that its first name had in the base, unless an earlier file took it. A
-    /// file with one name in the tree, and none that was linked before, is no link at all.
+    /// file with one name in the tree, and none that was linked before, is no link at all. `on_disk` is how
+    /// many names the file system counts.
     pub(crate) fn send(
         &mut self,
         names: Vec<LinkedName>,
-        record: &Record,
+        (record, on_disk): (&Record, u64),
         changes: &ChangeSink,
     ) -> Result<(), ImportError> {
-        let nlink = u32::try_from(names.len()).unwrap_or(u32::MAX);
-        let link = self.id_of(&names).map(|id| Link { id, nlink });
+        let link = match self.seen {
+            NamesSeen::All => self.id_of(&names).map(|id| Link {
+                id,
+                nlink: count(names.len()),
+            }),
+            NamesSeen::Some => {
+                let bases = names.iter().map(|name| name.entry.base.as_ref());
+                let bases: Vec<_> = bases.collect();
+                self.link_of_some(&bases, (record, on_disk))
+            }
+        };
         for LinkedName { entry, .. } in names {
             let record = Record {
                 link,
@@ -106,6 +127,37 @@ impl LinkIds {
         Ok(())
     }
 
+    /// Returns the link of names that may not be all of their file; `bases` are their records in the base.
+    ///
+    /// A file that changed and has fewer names than in the base is not the file of the base any more, as far as
+    /// is known: with the link of the base, names that were not looked at would change with it.
+    fn link_of_some(
+        &mut self,
+        bases: &[Option<&Record>],
+        (record, on_disk): (&Record, u64),
+    ) -> Option<Link> {
+        let old = bases.iter().find_map(|base| link_in(*base));
+        let kept = old.filter(|old| {
+            let with_link = Record {
+                link: Some(*old),
+                ..record.clone()
+            };
+            let is_same =
+                |base: &Option<&Record>| difference(&with_link, *base) == Difference::None;
+            on_disk >= u64::from(old.nlink) || bases.iter().all(is_same)
+        });
+        if let Some(old) = kept.filter(|old| self.taken.insert(old.id)) {
+            let is_added = |base: &&Option<&Record>| base_link(**base) != Some(old.id);
+            let added = bases.iter().filter(is_added).count();
+            let nlink = old.nlink.saturating_add(count(added));
+            return Some(Link { nlink, ..old });
+        }
+        (bases.len() > 1).then(|| Link {
+            id: self.new_id(),
+            nlink: count(bases.len()),
+        })
+    }
+
     fn id_of(&mut self, names: &[LinkedName]) -> Option<LinkId> {
         let old = names
             .iter()
@@ -114,13 +166,90 @@ impl LinkIds {
         if kept.is_some() || names.len() < 2 {
             return kept;
         }
+        Some(self.new_id())
+    }
+
+    const fn new_id(&mut self) -> LinkId {
         let id = LinkId(self.next);
         self.next += 1;
-        Some(id)
+        id
     }
 }
 
 fn base_link(base: Option<&Record>) -> Option<LinkId> {
+    link_in(base).map(|link| link.id)
+}
+
+fn link_in(base: Option<&Record>) -> Option<Link> {
     let record = base?;
-    matches!(record.kind, Kind::File { .. }).then(|| record.link.map(|link| link.id))?
+    matches!(record.kind, Kind::File { .. }).then_some(record.link)?
+}
+
+fn count(names: usize) -> u32 {
+    u32::try_from(names).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use lfsfs_types::{ContentId, Timestamp};
+
+    use super::*;
+
+    const OLD: LinkId = LinkId(7);
+    const NEW: LinkId = LinkId::SESSION_FIRST;
+
+    fn record(content: u8, link: Option<(LinkId, u32)>) -> Record {
+        let time = Timestamp::default();
+        Record {
+            kind: Kind::File {
+                size: 1,
+                content: ContentId([content; 32]),
+            },
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+            mtime: time,
+            ctime: time,
+            sha256: None,
+            link: link.map(|(id, nlink)| Link { id, nlink }),
+            xattrs: Vec::new(),
+        }
+    }
+
+    /// Returns the link of a file that has `content`, and so many names on the disk.
+    fn link(bases: &[Option<&Record>], content: u8, on_disk: u64) -> Option<(LinkId, u32)> {
+        let found =
+            LinkIds::new(NamesSeen::Some).link_of_some(bases, (&record(content, None), on_disk));
+        found.map(|link| (link.id, link.nlink))
+    }
+
+    #[test]
+    fn names_that_were_not_looked_at_stay_names_of_their_file() {
+        let base = record(1, Some((OLD, 3)));
+        assert_eq!(
+            link(&[Some(&base)], 1, 1),
+            Some((OLD, 3)),
+            "nothing changed"
+        );
+        assert_eq!(link(&[Some(&base)], 2, 3), Some((OLD, 3)), "all changed");
+        assert_eq!(link(&[Some(&base), None], 2, 4), Some((OLD, 4)), "one more");
+    }
+
+    #[test]
+    fn a_file_that_lost_its_other_names_is_another() {
+        let base = record(1, Some((OLD, 3)));
+        assert_eq!(link(&[Some(&base)], 2, 1), None);
+        assert_eq!(link(&[Some(&base), Some(&base)], 2, 2), Some((NEW, 2)));
+        assert_eq!(link(&[None, None], 1, 2), Some((NEW, 2)));
+    }
+
+    #[test]
+    fn two_files_do_not_get_one_link() {
+        let base = record(1, Some((OLD, 2)));
+        let mut ids = LinkIds::new(NamesSeen::Some);
+        let file = record(1, None);
+        let first = ids.link_of_some(&[Some(&base)], (&file, 2));
+        assert_eq!(first.map(|link| link.id), Some(OLD));
+        assert_eq!(ids.link_of_some(&[Some(&base)], (&file, 2)), None);
+    }
 }

@@ -10,26 +10,31 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use lfsfs_common::full_text;
 use lfsfs_remote::{RemoteError, RemoteRead, Snapshot, VersionRange};
 use lfsfs_types::{ObjectPath, VersionCounts, VersionNumber};
 use thiserror::Error;
 use tokio::task::spawn_blocking;
 
-use self::place::{Found, Place};
+use self::place::{Found, Remembered};
 use self::plan::{Plan, decide, under_way};
-use self::state::{KnownVersion, Part, Standing, State};
 use crate::changes::Changes;
 use crate::export::scope::{Reach, Scope};
-use crate::export::{Export, ExportError, ExportFigures, ExportProgress};
+use crate::export::{Export, ExportError, ExportFigures, ExportProgress, Notes};
 use crate::file_match::FileMatch;
 use crate::filter::{Filter, PatternError, STATE_DIR};
 use crate::local::DirHandle;
 use crate::selection::Selection;
+use crate::summary::{Known, Looked};
 
+pub(crate) use self::place::Place;
 pub use self::plan::Refusal;
+pub(crate) use self::sent::Sent;
+pub(crate) use self::state::{KnownVersion, Part, Standing, State};
 
 mod place;
 mod plan;
+mod sent;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -70,8 +75,8 @@ pub enum RebuildError {
     /// The version has an object where the directory keeps its state.
     #[error("the version has an object {STATE_DIR}, where a rebuilt directory keeps its state")]
     Reserved,
-    /// Another process rebuilds the directory.
-    #[error("another process rebuilds {}", dir.display())]
+    /// Another process rebuilds or updates the directory.
+    #[error("another process rebuilds or updates {}", dir.display())]
     Busy {
         /// The directory.
         dir: PathBuf,
@@ -175,11 +180,16 @@ impl Rebuild {
             reach,
         };
         let export = Export::with_progress(self.remote, self.snapshot, self.progress);
-        let file_match = Arc::clone(&self.file_match);
-        let figures = export.rebuild(place.staged()?, scope, file_match).await?;
+        let known = known_files(&place, &self.plan)?;
+        let notes = Notes {
+            file_match: Arc::clone(&self.file_match),
+            known: known.clone(),
+        };
+        let figures = export.rebuild(place.staged()?, scope, notes).await?;
         if figures.left_out == 0 {
             let (part, standing) = (self.part, Standing::At(version));
-            let end = move || end(&place, &State { part, standing });
+            let state = State { part, standing };
+            let end = move || end(&place, &state, known.as_deref());
             let panicked = |_| RebuildError::Stopped("a worker panicked");
             spawn_blocking(end).await.map_err(panicked)??;
         }
@@ -256,15 +266,39 @@ impl Rebuild {
 /// A directory that has a version, in which no rebuild runs.
 #[derive(Debug)]
 pub(crate) struct Rebuilt {
-    dir: PathBuf,
-    place: Place,
-    part: Part,
-    version: KnownVersion,
+    pub(crate) dir: PathBuf,
+    pub(crate) place: Place,
+    pub(crate) part: Part,
+    pub(crate) version: KnownVersion,
 }
 
 impl Rebuilt {
     /// Finds out which version a directory has.
     pub(crate) fn open(dir: &Path) -> Result<Self, RebuildError> {
+        Self::found(dir, Place::read)
+    }
+
+    /// As [`open`](Self::open). An update that was bringing the directory to its version when it was killed is
+    /// no reason to refuse it: what that noted is returned.
+    pub(crate) fn open_to_update(dir: &Path) -> Result<(Self, Option<Sent>), RebuildError> {
+        let mut noted = None;
+        let rebuilt = Self::found(dir, |place| {
+            let found = place.read_with_sent()?;
+            Ok(found.map(|found| {
+                found.map(|(state, sent)| {
+                    noted = sent;
+                    state
+                })
+            }))
+        })?;
+        let version = rebuilt.version;
+        Ok((rebuilt, noted.filter(|sent| sent.base == version)))
+    }
+
+    fn found(
+        dir: &Path,
+        read: impl FnOnce(&Place) -> Remembered<State>,
+    ) -> Result<Self, RebuildError> {
         let dir = dir.to_owned();
         let refused = |refusal| RebuildError::Refused {
             dir: dir.clone(),
@@ -273,7 +307,7 @@ impl Rebuilt {
         let Found::Own { place, .. } = Found::look(&dir)? else {
             return Err(refused(Refusal::NotRebuilt));
         };
-        let state = place.read()?.map_err(Refusal::Damaged).map_err(refused)?;
+        let state = read(&place)?.map_err(Refusal::Damaged).map_err(refused)?;
         let State { part, standing } = state.ok_or_else(|| refused(Refusal::NotRebuilt))?;
         let Standing::At(version) = standing else {
             return Err(refused(Refusal::Unfinished));
@@ -291,16 +325,14 @@ impl Rebuilt {
         let found = remote
             .snapshot(self.part.project, self.version.number)
             .await;
-        let is_same =
-            |found: &Snapshot| found.cluster == self.part.cluster && known(found) == self.version;
-        match found {
-            Ok(found) if is_same(&found) => Ok(found),
-            Err(error) if !error.is_not_found() => Err(error.into()),
-            _ => Err(RebuildError::Refused {
-                dir: self.dir.clone(),
-                refusal: Refusal::VersionGone(self.version.number),
-            }),
-        }
+        let refusal = match found {
+            Ok(found) if found.cluster != self.part.cluster => Refusal::OtherProject,
+            Ok(found) if known(&found) == self.version => return Ok(found),
+            Err(error) if !error.is_not_found() => return Err(error.into()),
+            _ => Refusal::VersionGone(self.version.number),
+        };
+        let dir = self.dir.clone();
+        Err(RebuildError::Refused { dir, refusal })
     }
 
     /// Returns which paths of the version the directory has.
@@ -346,13 +378,36 @@ async fn reach(
     }
 }
 
-/// Makes what was written durable, and then that the directory has the version.
-fn end(place: &Place, state: &State) -> Result<(), RebuildError> {
+/// Makes what was written durable, and then that the directory has the version, and what is known of its files.
+fn end(place: &Place, state: &State, known: Option<&Known>) -> Result<(), RebuildError> {
     place.sync()?;
-    place.write(state)
+    place.write(state)?;
+    if let Some(known) = known {
+        remember(place, known, Looked::Everywhere);
+    }
+    Ok(())
 }
 
-fn known(snapshot: &Snapshot) -> KnownVersion {
+/// Replaces the summary where it has changed. Without it the next update is slower and nothing else.
+pub(crate) fn remember(place: &Place, known: &Known, looked: Looked) {
+    let written = known
+        .summary(looked)
+        .map(|summary| place.write_summary(&summary));
+    if let Some(Err(error)) = written {
+        tracing::warn!(error = full_text(&error), "no summary was written");
+    }
+}
+
+/// Returns what notes the files that are written, if the rebuild looks at all of them: to write the whole summary
+/// for a few changes costs more than to read their files once.
+fn known_files(place: &Place, plan: &Plan) -> Result<Option<Arc<Known>>, RebuildError> {
+    match plan {
+        Plan::Nothing | Plan::Update(_) => Ok(None),
+        Plan::Replace | Plan::Repair(_) => Ok(Some(Arc::new(place.known()?))),
+    }
+}
+
+pub(crate) const fn known(snapshot: &Snapshot) -> KnownVersion {
     KnownVersion {
         number: snapshot.version.number,
         id: snapshot.version.id,

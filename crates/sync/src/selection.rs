@@ -16,6 +16,22 @@ pub(crate) struct Selection {
     subpaths: BTreeSet<ObjectPath>,
 }
 
+/// What is looked at of a directory, and what becomes of the rest in the version.
+#[derive(Debug)]
+pub(crate) struct Picked {
+    pub(crate) selection: Selection,
+    pub(crate) rest: RestOfTree,
+}
+
+/// What becomes of paths of a version that are not looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RestOfTree {
+    /// The next version does not have them.
+    Removed,
+    /// They stay as they are.
+    Kept,
+}
+
 /// What a selection says of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -36,6 +52,11 @@ impl Selection {
             filter: Some(filter),
             subpaths: if takes_all { BTreeSet::new() } else { subpaths },
         }
+    }
+
+    /// Returns true if something of a version may not belong to the selection.
+    pub(crate) fn is_partial(&self) -> bool {
+        !self.subpaths.is_empty() || self.filter.as_ref().is_some_and(Filter::has_patterns)
     }
 
     /// Returns true if the root belongs to the selection.
@@ -71,6 +92,32 @@ impl Selection {
     }
 }
 
+/// Returns the part of each wanted path that lies at or below one of `subpaths`, or the first wanted path of which
+/// nothing does. No path at all stands for all paths.
+pub(crate) fn narrowed(
+    subpaths: &[ObjectPath],
+    wanted: &[ObjectPath],
+) -> Result<Vec<ObjectPath>, ObjectPath> {
+    if subpaths.is_empty() || wanted.is_empty() {
+        return Ok([subpaths, wanted].concat());
+    }
+    let mut narrowed = Vec::new();
+    for want in wanted {
+        let before = narrowed.len();
+        for subpath in subpaths {
+            if want == subpath || is_below(want, subpath) {
+                narrowed.push(want.clone());
+            } else if is_below(subpath, want) {
+                narrowed.push(subpath.clone());
+            }
+        }
+        if narrowed.len() == before {
+            return Err(want.clone());
+        }
+    }
+    Ok(narrowed)
+}
+
 fn is_below(path: &ObjectPath, above: &ObjectPath) -> bool {
     let rest = path.as_bytes().strip_prefix(above.as_bytes());
     rest.is_some_and(|rest| above.is_root() || rest.first() == Some(&b'/'))
@@ -103,6 +150,24 @@ mod tests {
             verdicts(&but_state, ["a", ".lfsfs"]),
             [Verdict::Taken, Verdict::Skipped]
         );
+    }
+
+    #[test]
+    fn wanted_paths_are_narrowed_to_what_is_there() {
+        let paths = |texts: &[&str]| texts.iter().map(|text| path(text)).collect::<Vec<_>>();
+        let narrow =
+            |subpaths: &[&str], wanted: &[&str]| narrowed(&paths(subpaths), &paths(wanted));
+        for (subpaths, wanted, expected) in [
+            (&[][..], &[][..], &[][..]),
+            (&[], &["a"], &["a"]),
+            (&["a"], &[], &["a"]),
+            (&["a", "b/c"], &["a/x", "b"], &["a/x", "b/c"]),
+            (&["a"], &[""], &["a"]),
+            (&[""], &["a"], &["a"]),
+        ] {
+            assert_eq!(narrow(subpaths, wanted), Ok(paths(expected)));
+        }
+        assert_eq!(narrow(&["a", "b"], &["a", "bc"]), Err(path("bc")));
     }
 
     #[test]

@@ -24,7 +24,7 @@ impl Workshop {
     /// Sends every name of every hard-linked file. Call it when no worker is busy any more.
     pub(crate) fn settle_links(&self) -> Result<(), ImportError> {
         let links = std::mem::take(&mut *self.links.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut ids = LinkIds::new();
+        let mut ids = LinkIds::new(self.names_seen);
         for group in links.into_groups() {
             let mut waiting = vec![group];
             while let Some(group) = waiting.pop() {
@@ -40,13 +40,16 @@ impl Workshop {
         if let Some((names, ReadState { record, stat })) = united {
             let (same, strangers) = self.confirm(names, &record)?;
             others.extend(strangers);
+            for name in &same {
+                self.note(&name.entry, &stat, &record);
+            }
             if same.len() as u64 > stat.nlink.max(1) {
                 // The file system contradicts itself, so each name is a file of its own.
                 for name in same {
-                    ids.send(vec![name], &record, &self.changes)?;
+                    ids.send(vec![name], (&record, 1), &self.changes)?;
                 }
             } else {
-                ids.send(same, &record, &self.changes)?;
+                ids.send(same, (&record, stat.nlink), &self.changes)?;
             }
         }
         Ok((!others.is_empty()).then_some(Group {

@@ -17,10 +17,12 @@ use crate::directories::FoundDir;
 use crate::entry::Entry;
 use crate::error::ImportError;
 use crate::failure::Failure;
-use crate::filter::Filter;
 use crate::local::{self, DirHandle, LocalStat};
 use crate::problems::Reason;
+use crate::selection::{Picked, RestOfTree, Verdict};
 use crate::worker::{FileJob, Workshop};
+
+mod part;
 
 /// Files of one batch.
 const BATCH_FILES_MAX: usize = 1024;
@@ -44,7 +46,7 @@ struct Frame {
 pub(crate) struct Walk<'a> {
     pub(crate) remote: &'a dyn RemoteRead,
     pub(crate) base: &'a Snapshot,
-    pub(crate) filter: &'a Filter,
+    pub(crate) picked: &'a Picked,
     pub(crate) workshop: &'a Workshop,
     pub(crate) batches: JobQueue<Vec<FileJob>>,
     runtime: Handle,
@@ -59,14 +61,14 @@ impl<'a> Walk<'a> {
     pub(crate) fn new(
         remote: &'a dyn RemoteRead,
         base: &'a Snapshot,
-        filter: &'a Filter,
+        picked: &'a Picked,
         workshop: &'a Workshop,
         batches: JobQueue<Vec<FileJob>>,
     ) -> Self {
         Self {
             remote,
             base,
-            filter,
+            picked,
             workshop,
             batches,
             runtime: Handle::current(),
@@ -86,7 +88,9 @@ impl<'a> Walk<'a> {
         };
         let stat = local::stat(&root).map_err(error)?;
         self.device = stat.device;
-        self.put_root(&root, &stat)?;
+        if self.picked.selection.takes_root() {
+            self.put_root(&root, &stat)?;
+        }
         let entries = local::read_dir(&root).map_err(error)?;
         let directories = &self.workshop.directories;
         let found = directories.add(ObjectPath::ROOT, &stat, root);
@@ -110,6 +114,7 @@ impl<'a> Walk<'a> {
                 let (record, contents) = record(kind, stat, xattrs);
                 workshop.contents.offer(&contents)?;
                 let base = Some(&self.base.root);
+                let record = workshop.fit.record(record, base);
                 workshop
                     .changes
                     .put(DirId::ABOVE_ROOT, None, record, base)?;
@@ -164,7 +169,18 @@ impl<'a> Walk<'a> {
             }
         };
         let Pair { name, local, base } = pair;
-        let Some(stat) = local.filter(|_| !self.is_excluded(&path, &name)) else {
+        let local = match self.picked.selection.verdict(&path, &name) {
+            Verdict::Taken => local,
+            Verdict::Above => return self.above(frame, &path, &name, (local, base.as_ref())),
+            Verdict::Skipped => {
+                self.skipped.excluded += u64::from(local.is_some());
+                if self.picked.rest == RestOfTree::Kept {
+                    return Ok(None);
+                }
+                None
+            }
+        };
+        let Some(stat) = local else {
             return self.remove(frame, &name, base.as_ref());
         };
         self.workshop.progress.entry();
@@ -185,6 +201,7 @@ impl<'a> Walk<'a> {
                     .map(Some);
             }
             Ok(Visited::Skipped) => return self.remove(frame, &name, base.as_ref()),
+            Ok(Visited::LeftAlone) => {}
             Err(failure) => {
                 let reason = failure.of_entry(path.as_bytes())?;
                 if self.is_gone(frame, &path, &name)? {
@@ -210,16 +227,10 @@ impl<'a> Walk<'a> {
         name: &Name,
         base: Option<&Record>,
     ) -> Result<Option<Frame>, ImportError> {
-        if base.is_some() {
+        if base.is_some_and(|base| !self.workshop.fit.leaves_out(base)) {
             self.workshop.changes.remove(frame.dir, name)?;
         }
         Ok(None)
-    }
-
-    fn is_excluded(&mut self, path: &ObjectPath, name: &Name) -> bool {
-        let excluded = self.filter.excludes(path, name);
-        self.skipped.excluded += u64::from(excluded);
-        excluded
     }
 
     fn visit_entry(
@@ -246,10 +257,11 @@ impl<'a> Walk<'a> {
                 self.skipped.sockets += 1;
                 return Ok(Visited::Skipped);
             }
-            _ => return Err(Reason::Device.into()),
+            device => self.device(device, base).ok_or(Reason::Device)?,
         };
         let xattrs = read_xattrs(&handle, Some(name))?;
         let (record, contents) = record(kind, &stat, xattrs);
+        let record = self.workshop.fit.record(record, base);
         Ok(Visited::Other(record, contents))
     }
 
@@ -266,8 +278,12 @@ impl<'a> Walk<'a> {
         let entries = if stat.device == self.device {
             local::read_dir(&handle)?
         } else {
-            tracing::info!(path = ?path, "another file system, imported as an empty directory");
             self.skipped.mount_points += 1;
+            if self.picked.rest == RestOfTree::Kept {
+                tracing::info!(path = ?path, "another file system, left alone");
+                return Ok(Visited::LeftAlone);
+            }
+            tracing::info!(path = ?path, "another file system, imported as an empty directory");
             Vec::new()
         };
         let (dir, is_in_base) = match base.map(|base| &base.kind) {
@@ -275,6 +291,7 @@ impl<'a> Walk<'a> {
             _ => (self.new_dir(), false),
         };
         let (record, contents) = record(Kind::Directory { dir }, &stat, xattrs);
+        let record = self.workshop.fit.record(record, base);
         let found = self.workshop.directories.add(path.clone(), &stat, handle);
         Ok(Visited::Directory(Box::new(Directory {
             found,
@@ -378,4 +395,6 @@ enum Visited {
     Other(Record, Vec<ContentBytes>),
     /// Not for a version.
     Skipped,
+    /// The version keeps what it has in its place.
+    LeftAlone,
 }

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use lfsfs_types::{Kind, Name};
+use lfsfs_types::{Kind, Name, Record};
 use lfsfs_upload::{ChangeSink, ContentBytes, ContentSender, FileSource, Progress, ReadContent};
 use rustix::fs::FileType;
 
@@ -12,9 +12,11 @@ use crate::directories::Directories;
 use crate::entry::Entry;
 use crate::error::ImportError;
 use crate::failure::Failure;
-use crate::links::{LinkGroups, ReadState};
+use crate::fit::Fit;
+use crate::links::{LinkGroups, NamesSeen, ReadState};
 use crate::local::{self, DirHandle, LocalStat};
 use crate::problems::{Problems, Reason};
+use crate::summary::Known;
 
 /// How often a file that changes under the reader is read again.
 pub(crate) const ATTEMPTS_MAX: u32 = 5;
@@ -34,8 +36,12 @@ pub(crate) struct Workshop {
     pub(crate) contents: ContentSender,
     pub(crate) changes: ChangeSink,
     pub(crate) links: Mutex<LinkGroups>,
+    pub(crate) names_seen: NamesSeen,
     pub(crate) problems: Problems,
     pub(crate) progress: Arc<Progress>,
+    pub(crate) fit: Fit,
+    /// Files that need not be read.
+    pub(crate) known: Option<Arc<Known>>,
 }
 
 /// A file that was read: what it is, and the bytes that the server may lack.
@@ -117,16 +123,57 @@ impl Workshop {
     /// Reads a file until it holds still.
     pub(crate) fn read(&self, entry: &Entry) -> Result<ReadFile, Failure> {
         let parent = self.directories.open(&entry.parent)?;
+        if let Some(file) = self.unread(&parent, entry)? {
+            return Ok(file);
+        }
         for _ in 0..ATTEMPTS_MAX {
             let (file, before) = open(&parent, &entry.name)?;
             let content = self.contents.read(FileSource::new(&file, before.size))?;
             let xattrs = read_xattrs(&parent, Some(&entry.name))?;
             let after = local::stat(&file)?;
             if after.untouched_since(&before) && content.size == after.size {
-                return Ok(read_file(&after, content, xattrs));
+                let file = read_file(&after, content, xattrs);
+                self.note(entry, &after, &file.state.record);
+                return Ok(self.fitted(file, entry));
             }
         }
         Err(Reason::Changing.into())
+    }
+
+    /// Returns a file that has the content of the base, if that is known without reading it.
+    fn unread(&self, parent: &DirHandle, entry: &Entry) -> Result<Option<ReadFile>, Failure> {
+        let base = entry.base.as_ref().map(|base| &base.kind);
+        let (Some(known), Some(Kind::File { size, content })) = (&self.known, base) else {
+            return Ok(None);
+        };
+        let look = || local::stat_entry(parent, &entry.name);
+        let Some(before) = look()?.filter(|it| it.kind == FileType::RegularFile) else {
+            return Ok(None);
+        };
+        if known.content(&entry.path(), &before) != Some(*content) {
+            return Ok(None);
+        }
+        let xattrs = read_xattrs(parent, Some(&entry.name))?;
+        let after = look()?.filter(|after| after.untouched_since(&before));
+        let content = ReadContent {
+            id: *content,
+            size: *size,
+            bytes: None,
+        };
+        let file = after.map(|after| read_file(&after, content, xattrs));
+        Ok(file.map(|file| self.fitted(file, entry)))
+    }
+
+    /// Notes which content a file has, for the next run.
+    pub(crate) fn note(&self, entry: &Entry, stat: &LocalStat, record: &Record) {
+        if let (Some(known), Kind::File { content, .. }) = (&self.known, &record.kind) {
+            known.read(&entry.path(), stat, *content);
+        }
+    }
+
+    fn fitted(&self, mut file: ReadFile, entry: &Entry) -> ReadFile {
+        file.state.record = self.fit.record(file.state.record, entry.base.as_ref());
+        file
     }
 }
 

@@ -14,8 +14,8 @@ use crate::output::Output;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Compares DIR with the version that lfsfs rebuild brought it to. Lines: A added, D removed, \
-    M modified (content, kind, mode, owner, xattr), T times alone; the root has an empty path. A file with \
-    the size and the time that it has in the version is taken for the same. What DIR was told to ignore, \
+    M modified (content, kind, mode, owner, xattr), T times alone; the root has an empty path. A file \
+    is read unless the summary in DIR/.lfsfs knows it as it is. Tells what lfsfs update would send. What DIR was told to ignore, \
     and what is outside of its subpaths, is not looked at.\n\n\
     Examples:\n  \
     lfsfs fsdiff ./rebuilt\n  \
@@ -24,7 +24,7 @@ use crate::output::Output;
 pub(crate) struct FsdiffArgs {
     /// Directory that a rebuild made
     dir: PathBuf,
-    /// Read all files, also those whose times are as in the version
+    /// Read all files, also those that the summary knows
     #[arg(long)]
     ignore_times: bool,
     /// Only count
@@ -42,7 +42,7 @@ pub(crate) async fn run(server: ServerArgs, args: FsdiffArgs) -> Result<(), Comm
     let by = if args.ignore_times {
         CompareBy::Bytes
     } else {
-        CompareBy::Times
+        CompareBy::Summary
     };
     let diff = DirectoryDiff::open(&args.dir, by)?;
     let remote = server.client()?.remote;

@@ -7,7 +7,7 @@ use clap::Args;
 use indicatif::{HumanBytes, HumanCount, ProgressBar};
 use lfsfs_client::{Client, NewProject};
 use lfsfs_remote::RemoteError;
-use lfsfs_sync::{Import, ImportError, ImportOutcome, ImportParams, Phase, Progress};
+use lfsfs_sync::{Import, ImportError, ImportOutcome, ImportParams, Phase, Problem, Progress};
 use lfsfs_types::ProjectName;
 use serde::Serialize;
 
@@ -91,7 +91,7 @@ pub(crate) async fn run(server: ServerArgs, args: ImportArgs) -> Result<(), Comm
         outcome = import(&client, &params).await;
     }
     let outcome = outcome.map_err(|error| told(error, &project))?;
-    tell_what_was_left_out(&outcome);
+    tell_what_was_left_out(&outcome.problems, (outcome.sockets, outcome.mount_points));
     let mut out = Output::new();
     if args.json {
         out.json(&json(project.as_str(), &outcome, args.dry_run))?;
@@ -155,7 +155,7 @@ fn told(error: ImportError, project: &ProjectName) -> CommandError {
 }
 
 /// Draws the counters, on a terminal: as a bar once it is known how much there is to read.
-fn watch(progress: Arc<Progress>) -> ProgressBar {
+pub(crate) fn watch(progress: Arc<Progress>) -> ProgressBar {
     let bar = progress::spinner();
     progress::watch(&bar, move |bar| {
         let figures = progress.figures();
@@ -188,8 +188,12 @@ fn watch(progress: Arc<Progress>) -> ProgressBar {
     bar
 }
 
-fn tell_what_was_left_out(outcome: &ImportOutcome) {
-    for problem in &outcome.problems.0 {
+/// Says which entries are not in the version.
+pub(crate) fn tell_what_was_left_out(
+    problems: &(Vec<Problem>, u64),
+    (sockets, mount_points): (u64, u64),
+) {
+    for problem in &problems.0 {
         user::warn(&format!(
             "left out {}: {}",
             quoted(&problem.path),
@@ -197,10 +201,10 @@ fn tell_what_was_left_out(outcome: &ImportOutcome) {
         ));
     }
     let left_out = [
-        (outcome.problems.1, "entries that cannot be imported"),
-        (outcome.sockets, "sockets"),
+        (problems.1, "entries that cannot be imported"),
+        (sockets, "sockets"),
         (
-            outcome.mount_points,
+            mount_points,
             "contents of directories on which something else is mounted",
         ),
     ];

@@ -24,6 +24,7 @@ use super::target::{Target, failed};
 use crate::attributes::handle_path;
 use crate::file_match::FileMatch;
 use crate::local::{self, DirHandle, FileIdentity, LocalStat};
+use crate::summary::Known;
 
 /// Bytes of small files that are fetched together.
 pub(crate) const BATCH_LEN: u64 = 8 * 1024 * 1024;
@@ -49,6 +50,15 @@ pub(crate) enum Manner {
     Live,
 }
 
+/// What a caller wants noted of the files that are written.
+#[derive(Debug, Default)]
+pub(crate) struct Notes {
+    /// Sees the path of each.
+    pub(crate) file_match: Arc<FileMatch>,
+    /// Which content each has.
+    pub(crate) known: Option<Arc<Known>>,
+}
+
 /// What every worker needs.
 #[derive(Debug)]
 pub(crate) struct Workshop {
@@ -57,8 +67,7 @@ pub(crate) struct Workshop {
     pub(crate) owners: Owners,
     pub(crate) contents: Arc<Contents>,
     pub(crate) progress: Arc<ExportProgress>,
-    /// Sees the path of each file that is written.
-    pub(crate) file_match: Arc<FileMatch>,
+    pub(crate) notes: Notes,
     pub(crate) runtime: Handle,
     /// Files of the directory that were kept as names of a hard link.
     pub(crate) kept_links: Mutex<HashMap<FileIdentity, LinkId>>,
@@ -83,7 +92,7 @@ impl Workshop {
     /// Counts an entry that was made, or changed to what it is in the version.
     pub(crate) fn wrote(&self, path: &ObjectPath) {
         self.progress.written();
-        self.file_match.see(path.as_bytes());
+        self.notes.file_match.see(path.as_bytes());
     }
 
     /// Makes entries, or changes them to what they are in the version.
@@ -159,8 +168,20 @@ impl Workshop {
                 .apply(&handle_path(parent, Some(name)), record, &contents)
                 .map_err(|error| error.of(&path))?;
             self.wrote(&path);
+        } else if let (Some(known), Kind::File { content, .. }) = (&self.notes.known, &record.kind)
+        {
+            known.read(&below(&job.dir, name), stat, *content);
         }
         Ok(true)
+    }
+
+    /// Notes a file that is in its place.
+    fn note(&self, parent: &DirHandle, name: &Name, path: &ObjectPath, record: &Record) {
+        if let (Some(known), Kind::File { content, .. }) = (&self.notes.known, &record.kind)
+            && let Ok(Some(stat)) = local::stat_entry(parent, name)
+        {
+            known.made(path.as_bytes(), &stat, (*content, record.mtime));
+        }
     }
 
     /// Loads the extended attributes that are contents.
@@ -200,6 +221,7 @@ impl Workshop {
             }
             placed?;
         }
+        self.note(parent, &job.name, &path, &job.record);
         self.wrote(&path);
         Ok(())
     }

@@ -6,20 +6,30 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use lfsfs_common::durable::{is_temp_file_name, sync_dir, write_file_atomically};
-use lfsfs_types::Name;
-use rustix::fs::{FlockOperation, Mode, OFlags, flock, mkdirat, openat, syncfs};
+use lfsfs_types::{Name, Timestamp};
+use rustix::fs::{
+    FlockOperation, Mode, OFlags, Timespec, Timestamps, UTIME_NOW, flock, futimens, mkdirat,
+    openat, syncfs,
+};
 use rustix::io::Errno;
 
 use super::RebuildError;
+use super::sent::Sent;
 use super::state::State;
 use crate::attributes::handle_path;
 use crate::export::remove::remove_below;
 use crate::filter::STATE_DIR;
 use crate::local::{self, DirHandle};
+use crate::summary::{Known, Summary};
 
 const STATE: &str = "state";
 const LOCK: &str = "lock";
 const STAGING: &str = "staging";
+const SENT: &str = "sent";
+const SUMMARY: &str = "summary";
+
+/// What a directory remembers, if anything, or what is wrong with that.
+pub(crate) type Remembered<T> = Result<Result<Option<T>, String>, RebuildError>;
 
 /// A directory in which no other process rebuilds.
 #[derive(Debug)]
@@ -27,7 +37,7 @@ pub(crate) struct Place {
     dir: PathBuf,
     root: DirHandle,
     own: DirHandle,
-    _lock: OwnedFd,
+    lock: OwnedFd,
 }
 
 /// What is at a path.
@@ -94,7 +104,7 @@ impl Place {
                 dir,
                 root,
                 own,
-                _lock: lock,
+                lock,
             }),
             Err(Errno::WOULDBLOCK) => Err(RebuildError::Busy { dir }),
             Err(error) => Err(failed("lock", &at.join(LOCK))(error)),
@@ -107,23 +117,89 @@ impl Place {
     }
 
     /// Returns what the directory remembers, if anything, or what is wrong with that.
-    pub(crate) fn read(&self) -> Result<Result<Option<State>, String>, RebuildError> {
-        match fs::read(path_in(&self.own, STATE)?) {
-            Ok(bytes) => Ok(State::decode(&bytes).map(Some)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Ok(None)),
-            Err(error) => Err(self.failed("read")(error)),
-        }
+    pub(crate) fn read(&self) -> Remembered<State> {
+        let found = self.read_with_sent()?;
+        Ok(found.map(|found| {
+            found.map(|(state, sent)| State {
+                standing: match sent {
+                    Some(sent) => sent.standing(state.standing),
+                    None => state.standing,
+                },
+                ..state
+            })
+        }))
+    }
+
+    /// Returns what the directory remembers, and apart from it what an update noted.
+    pub(crate) fn read_with_sent(&self) -> Remembered<(State, Option<Sent>)> {
+        let Some(state) = self.bytes(STATE)? else {
+            return Ok(Ok(None));
+        };
+        let sent = self.bytes(SENT)?;
+        let both = || {
+            let sent = sent.as_deref().map(Sent::decode).transpose()?;
+            Ok(Some((State::decode(&state)?, sent)))
+        };
+        Ok(both())
     }
 
     /// Replaces what the directory remembers. It is durable on return.
     pub(crate) fn write(&self, state: &State) -> Result<(), RebuildError> {
-        let bytes = state
-            .encode()
-            .map_err(|error| self.failed("write")(io::Error::from(error)))?;
-        write_file_atomically(&path_in(&self.own, STATE)?, &bytes)
+        self.write_json(STATE, state.encode())
+    }
+
+    /// Replaces what an update noted. It is durable on return.
+    pub(crate) fn write_sent(&self, sent: &Sent) -> Result<(), RebuildError> {
+        self.write_json(SENT, sent.encode())
+    }
+
+    fn write_json(
+        &self,
+        name: &str,
+        bytes: Result<Vec<u8>, serde_json::Error>,
+    ) -> Result<(), RebuildError> {
+        let bytes = bytes.map_err(|error| self.failed("write")(io::Error::from(error)))?;
+        write_file_atomically(&path_in(&self.own, name)?, &bytes)
             .map_err(|error| self.failed("write")(error.source))?;
         // The name of the state's own directory has to last, too.
         sync_dir(&handle_path(&self.root, None)).map_err(|error| self.failed("write")(error.source))
+    }
+
+    /// Returns what is known of the files. Without a summary, or with one that is damaged, that is nothing.
+    pub(crate) fn known(&self) -> Result<Known, RebuildError> {
+        let bytes = self.bytes(SUMMARY)?;
+        let summary = bytes.and_then(|bytes| Summary::decode(&bytes));
+        Ok(Known::new(summary.unwrap_or_default(), self.now()?))
+    }
+
+    /// Replaces the summary, after what it tells of is durable.
+    pub(crate) fn write_summary(&self, summary: &Summary) -> Result<(), RebuildError> {
+        self.sync()?;
+        write_file_atomically(&path_in(&self.own, SUMMARY)?, &summary.encode())
+            .map_err(|error| self.failed("write")(error.source))
+    }
+
+    /// Returns the time that the file system gives to a file which is changed now.
+    fn now(&self) -> Result<Timestamp, RebuildError> {
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: UTIME_NOW,
+        };
+        let times = Timestamps {
+            last_access: now,
+            last_modification: now,
+        };
+        futimens(&self.lock, &times).map_err(self.failed("use"))?;
+        let stat = local::stat(&self.lock).map_err(self.failed("use"))?;
+        Ok(stat.ctime)
+    }
+
+    fn bytes(&self, name: &str) -> Result<Option<Vec<u8>>, RebuildError> {
+        match fs::read(path_in(&self.own, name)?) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(self.failed("read")(error)),
+        }
     }
 
     /// Makes all that was written to the directory durable.

@@ -82,7 +82,7 @@ struct JsonState {
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct JsonVersion {
+pub(super) struct JsonVersion {
     number: u64,
     id: String,
 }
@@ -152,14 +152,14 @@ impl State {
     }
 }
 
-fn json_version(version: &KnownVersion) -> JsonVersion {
+pub(super) fn json_version(version: &KnownVersion) -> JsonVersion {
     JsonVersion {
         number: version.number.0,
         id: version.id.to_string(),
     }
 }
 
-fn known_version(json: &JsonVersion) -> Result<KnownVersion, String> {
+pub(super) fn known_version(json: &JsonVersion) -> Result<KnownVersion, String> {
     Ok(KnownVersion {
         number: VersionNumber(json.number),
         id: VersionId::try_from_hex(&json.id).map_err(|error| error.to_string())?,
