@@ -94,6 +94,7 @@ fn kind_of_metadata(error: &MetadataError) -> FaultKind {
         | E::TextTooLong { .. }
         | E::TextForbidden { .. }
         | E::Refused { .. }
+        | E::ObjectRefused { .. }
         | E::InvalidPieces { .. }
         | E::InvalidReceipt { .. }
         | E::InvalidOrigin { .. }

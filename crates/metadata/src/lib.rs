@@ -26,6 +26,7 @@ mod keys;
 mod listing;
 mod metadata;
 mod node;
+mod objects;
 mod project;
 mod removal;
 mod restored;
@@ -39,7 +40,8 @@ mod view;
 pub use changed::ChangedName;
 pub use check::{CheckSummary, Finding};
 pub use commit::{
-    Begun, Change, CloneParams, CommitParams, CommitSession, Published, RollbackParams,
+    Begun, Change, CloneParams, CommitParams, CommitSession, ObjectState, ObjectUpdate, Published,
+    RollbackParams, UpdateParams, UpdatePath, UpdatePathError,
 };
 pub use content::{
     ChunkHolders, ChunkLocation, ChunkReceipt, Forgotten, Keep, Resolution, Resolved,
@@ -52,6 +54,7 @@ pub use exact::ExactVersion;
 pub use listing::Listing;
 pub use metadata::{Metadata, MetadataOptions};
 pub use node::{Node, NodeFigures};
+pub use objects::{ObjectQuery, ObjectSink, QueryFault, Selection, VersionedObject};
 pub use project::{Page, Project};
 pub use restored::{RestoreError, RestoredFrom, back_up_store, restore_backup, verify_backup};
 pub use settings::ProjectSettings;

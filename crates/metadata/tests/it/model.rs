@@ -23,6 +23,8 @@ use crate::tree::{Line, Tree, Work, difference, difference_of_paths, in_memory_a
 
 #[path = "model/clones.rs"]
 mod clones;
+#[path = "model/objects.rs"]
+pub(crate) mod objects;
 #[path = "model/refused.rs"]
 mod refused;
 
@@ -179,6 +181,7 @@ impl History {
                 self.commit();
                 self.check_versions();
                 self.check_log();
+                objects::check(&self.metadata, &self.project, &self.trees);
             }
             assert_clean(&self.metadata);
         }));
