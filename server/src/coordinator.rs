@@ -16,6 +16,7 @@ mod fs_service;
 mod history;
 mod holdings;
 mod nodes;
+mod objects;
 mod plans;
 mod projects;
 mod receipts;
@@ -116,6 +117,8 @@ pub(crate) struct Coordinator {
     /// Chunks that a datanode had and the metadata did not know.
     found: AtomicU64,
     watches: Watches,
+    /// The turns of updates.
+    objects: objects::Turns,
 }
 
 /// Logs a new version, for the operator who looks for it.
@@ -166,6 +169,7 @@ impl Coordinator {
             restored,
             found: AtomicU64::new(0),
             watches,
+            objects: objects::Turns::default(),
         })
     }
 

@@ -6,6 +6,8 @@ use lfsfs_meta_store::{BackupError, MetaError};
 use lfsfs_metadata::{MetadataError, RestoreError};
 use lfsfs_proto::convert::ProtocolError;
 use lfsfs_proto::status::{Fault, FaultKind};
+use lfsfs_reader::ReadError;
+use lfsfs_remote::RemoteError;
 use lfsfs_transfer::TransferError;
 use lfsfs_types::ObjectPath;
 
@@ -48,6 +50,16 @@ impl IntoFault for RestoreError {
             Self::Backup(BackupError::Store(error)) => kind_of_store(error),
             Self::Backup(_) | Self::NoCluster | Self::OtherCluster { .. } => FaultKind::Internal,
             Self::Metadata(error) => kind_of_metadata(error),
+        };
+        logged(Fault::new(kind, full_text(&self)))
+    }
+}
+
+impl IntoFault for ReadError {
+    fn into_fault(self) -> Fault {
+        let kind = match &self {
+            Self::Timeout { .. } => FaultKind::Unavailable,
+            Self::Remote { source, .. } => kind_of_remote(source),
         };
         logged(Fault::new(kind, full_text(&self)))
     }
@@ -119,6 +131,30 @@ fn kind_of_store(error: &MetaError) -> FaultKind {
         | MetaError::EmptyKey
         | MetaError::NoSnapshot { .. }
         | MetaError::Stopped { .. } => FaultKind::Internal,
+    }
+}
+
+/// The remote is this coordinator's own: what its datanodes cannot give is not there.
+fn kind_of_remote(error: &RemoteError) -> FaultKind {
+    use RemoteError as E;
+    match error {
+        E::NoServer { .. }
+        | E::NoDataNode { .. }
+        | E::Deadline { .. }
+        | E::Silent { .. }
+        | E::Away { .. }
+        | E::Unavailable { .. }
+        | E::GaveUp { .. }
+        | E::SessionLost(_) => FaultKind::Unavailable,
+        E::NotFound(_) => FaultKind::ContentNotFound,
+        E::Full(_) => FaultKind::Full,
+        E::Corrupt(_) => FaultKind::Corrupt,
+        E::Incompatible(_)
+        | E::AlreadyExists(_)
+        | E::Invalid(_)
+        | E::Conflict { .. }
+        | E::Unimplemented(_)
+        | E::Internal(_) => FaultKind::Internal,
     }
 }
 
