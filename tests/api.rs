@@ -2,6 +2,8 @@
 
 #[path = "api/client.rs"]
 mod client;
+#[path = "api/compress.rs"]
+mod compress;
 #[path = "api/get.rs"]
 mod get;
 #[path = "api/javascript.rs"]

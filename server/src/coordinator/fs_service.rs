@@ -552,9 +552,19 @@ impl Fs for FsService {
 
     async fn get_compress(
         &self,
-        _: Request<v1::GetCompressRequest>,
+        request: Request<v1::GetCompressRequest>,
     ) -> Answer<Self::GetCompressStream> {
-        unserved("GetCompress")
+        let call = Call::of(&request)?;
+        let request = request.into_inner();
+        let versions = (request.from_version, request.to_version);
+        let asked = Asked::check(
+            &self.coordinator,
+            &request.project,
+            versions,
+            request.queries,
+        );
+        let answers = objects::get_compress(&self.coordinator, &call, asked.await?);
+        Ok(Response::new(answers))
     }
 
     async fn update(

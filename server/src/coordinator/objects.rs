@@ -3,7 +3,9 @@
 //! It is for clients that have nothing but gRPC: they know paths and bytes, and nothing of directories, pieces and
 //! chunks. So the coordinator reads and stores chunks for them, as a client of its datanodes.
 
+mod archive;
 mod asked;
+mod compress;
 mod contents;
 mod found;
 mod one_answer;
@@ -20,6 +22,7 @@ use lfsfs_types::ProjectId;
 use tokio::sync::{Mutex, MutexGuard};
 
 pub(super) use self::asked::Asked;
+pub(super) use self::compress::get_compress;
 use self::contents::Contents;
 use self::found::Found;
 pub(super) use self::one_answer::answer;

@@ -57,6 +57,11 @@ impl Object {
         (file.size > 0).then_some(file.size)
     }
 
+    /// Returns what it is; none if it was removed.
+    pub(super) fn record(&self) -> Option<&Record> {
+        self.record.as_ref()
+    }
+
     /// Returns what it is, as clients see it.
     pub(super) fn record_message(&self) -> Option<v1::Record> {
         self.record.as_ref().map(v1::Record::from)
