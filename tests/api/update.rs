@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::time::Duration;
 
 use lfsfs_proto::status::FaultKind;
 use lfsfs_proto::v1;
 use lfsfs_proto::v1::record::Kind;
-use lfsfs_tests::{Numbers, World};
+use lfsfs_tests::{Cluster, Numbers, World, eventually};
 
 use crate::client::{
     Client, assert_fault, assert_invalid, everything, file, marker, messages_of, removed, symlink,
@@ -354,7 +355,13 @@ fn twenty_writers_at_the_same_time_lose_nothing() {
 
 #[test]
 fn a_large_content_is_streamed_in_both_directions() {
-    let (world, client) = scene();
+    // The least memory that a server takes: its connections have the smallest share.
+    let world = World::with_server_arguments(&["--memory", "256MiB"]);
+    let client = Client::of(&world);
+    client.new_project("app");
+    client
+        .update("app", vec![file("first", "1")])
+        .expect("a version");
     let bytes = Numbers(3).bytes(40_000_000);
     let small = Numbers(4).bytes(600_000);
     let objects = vec![
@@ -362,8 +369,12 @@ fn a_large_content_is_streamed_in_both_directions() {
         file("small", &small),
         file("again", &bytes),
     ];
-    assert_eq!(client.update("app", objects).expect("a version"), 1);
-    let found = client.get(everything("app")).expect("objects");
+    assert_eq!(client.update("app", objects).expect("a version"), 2);
+    let range = v1::GetRequest {
+        from_version: Some(1),
+        ..everything("app")
+    };
+    let found = client.get(range).expect("objects");
     assert_eq!(found.len(), 3);
     assert!(found[0].object.content.as_ref() == Some(&bytes), "again");
     assert!(found[1].object.content.as_ref() == Some(&bytes), "big");
@@ -378,5 +389,31 @@ fn a_large_content_is_streamed_in_both_directions() {
             .as_u64()
             .is_some_and(|sent| sent < 100_000),
         "{imported}"
+    );
+}
+
+#[test]
+fn a_cluster_takes_objects_and_gives_them_when_a_datanode_is_gone() {
+    let mut cluster = Cluster::new(3, &[]);
+    let client = Client::of(&cluster.world);
+    client.new_project("app");
+    let bytes = Numbers(5).bytes(5_000_000);
+    let objects = || vec![file("big", &bytes), file("small", "1")];
+    // The datanodes may not have registered yet.
+    let has_stored = || {
+        client
+            .update("app", objects())
+            .is_ok_and(|version| version == 1)
+    };
+    assert!(eventually(Duration::from_secs(60), has_stored));
+    cluster.kill_node(0);
+    let found = client.get(everything("app")).expect("objects");
+    assert!(found[0].object.content.as_ref() == Some(&bytes), "big");
+    assert_eq!(found[1].object.content.as_deref(), Some(&b"1"[..]));
+    assert_eq!(
+        client
+            .update("app", vec![file("small", "2")])
+            .expect("a version"),
+        2
     );
 }
