@@ -221,7 +221,8 @@ mod tests {
 
     #[test]
     fn a_line_counts_its_own_length() {
-        assert_eq!(line("path", b"x"), b"10 path=x\n");
+        assert_eq!(line("path", b"x"), b"9 path=x\n");
+        assert_eq!(line("path", b"xy"), b"11 path=xy\n");
         assert_eq!(line("a", b"bc"), b"7 a=bc\n");
         for len in 0..1200 {
             let made = line("key", &vec![b'v'; len]);
