@@ -112,7 +112,7 @@ impl Call {
     }
 
     /// Holds memory until the call ends.
-    fn hold(&self, held: Held) {
+    pub(crate) fn hold(&self, held: Held) {
         self.lock().call.merge(held);
     }
 

@@ -17,6 +17,7 @@ mod garbage;
 mod history;
 mod holdings;
 mod nodes;
+mod objects;
 mod plans;
 mod projects;
 mod receipts;
@@ -129,6 +130,8 @@ pub(crate) struct Coordinator {
     marks_bytes: usize,
     /// The place for a collection of garbage.
     collections: Arc<Semaphore>,
+    /// The turns of updates.
+    objects: objects::Turns,
 }
 
 /// Logs a new version, for the operator who looks for it.
@@ -183,6 +186,7 @@ impl Coordinator {
             garbage: parts.garbage,
             marks_bytes: parts.marks_bytes,
             collections: Arc::new(Semaphore::new(1)),
+            objects: objects::Turns::default(),
         })
     }
 

@@ -6,6 +6,8 @@ use lfsfs_meta_store::{BackupError, MetaError};
 use lfsfs_metadata::{MetadataError, RestoreError};
 use lfsfs_proto::convert::ProtocolError;
 use lfsfs_proto::status::{Fault, FaultKind};
+use lfsfs_reader::ReadError;
+use lfsfs_remote::RemoteError;
 use lfsfs_transfer::TransferError;
 use lfsfs_types::ObjectPath;
 
@@ -53,6 +55,16 @@ impl IntoFault for RestoreError {
     }
 }
 
+impl IntoFault for ReadError {
+    fn into_fault(self) -> Fault {
+        let kind = match &self {
+            Self::Timeout { .. } => FaultKind::Unavailable,
+            Self::Remote { source, .. } => kind_of_remote(source),
+        };
+        logged(Fault::new(kind, full_text(&self)))
+    }
+}
+
 impl IntoFault for ChunkStoreError {
     fn into_fault(self) -> Fault {
         logged(Fault::new(kind_of_chunk_store(&self), full_text(&self)))
@@ -95,6 +107,7 @@ fn kind_of_metadata(error: &MetadataError) -> FaultKind {
         | E::TextTooLong { .. }
         | E::TextForbidden { .. }
         | E::Refused { .. }
+        | E::ObjectRefused { .. }
         | E::InvalidPieces { .. }
         | E::InvalidReceipt { .. }
         | E::InvalidOrigin { .. }
@@ -120,6 +133,30 @@ fn kind_of_store(error: &MetaError) -> FaultKind {
         | MetaError::EmptyKey
         | MetaError::NoSnapshot { .. }
         | MetaError::Stopped { .. } => FaultKind::Internal,
+    }
+}
+
+/// The remote is this coordinator's own: what its datanodes cannot give is not there.
+fn kind_of_remote(error: &RemoteError) -> FaultKind {
+    use RemoteError as E;
+    match error {
+        E::NoServer { .. }
+        | E::NoDataNode { .. }
+        | E::Deadline { .. }
+        | E::Silent { .. }
+        | E::Away { .. }
+        | E::Unavailable { .. }
+        | E::GaveUp { .. }
+        | E::SessionLost(_) => FaultKind::Unavailable,
+        E::NotFound(_) => FaultKind::ContentNotFound,
+        E::Full(_) => FaultKind::Full,
+        E::Corrupt(_) => FaultKind::Corrupt,
+        E::Incompatible(_)
+        | E::AlreadyExists(_)
+        | E::Invalid(_)
+        | E::Conflict { .. }
+        | E::Unimplemented(_)
+        | E::Internal(_) => FaultKind::Internal,
     }
 }
 

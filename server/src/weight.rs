@@ -165,7 +165,8 @@ pub(crate) fn method(path: &str) -> Method {
         }
         "Fs/Update" => {
             const OBJECT: &[Many] = &[list_of(2, 0, &[list_of(2, 0, XATTRS)])];
-            streaming(64 * KIB, OBJECT)
+            // A part of a content, and what is said of the object.
+            streaming(576 * KIB, OBJECT)
         }
         _ => SMALL,
     }

@@ -62,7 +62,10 @@ fn space_of_expired_versions_comes_back() {
     let collected = gc(&world, &["--grace", "0s"]);
     assert!(collected["content_bytes"].as_u64().expect("a number") >= 3_000_000);
     assert_eq!(collected["chunks"], 1, "{collected}");
-    assert!(collected["chunk_bytes"].as_u64() >= Some(3_000_000), "{collected}");
+    assert!(
+        collected["chunk_bytes"].as_u64() >= Some(3_000_000),
+        "{collected}"
+    );
     let is_less = || chunk_bytes(world.data()) <= before - 3_000_000;
     assert!(eventually(SOON, is_less), "the space is not back");
     assert!(eventually(SOON, || stored(&world) == chunk_bytes(world.data())));

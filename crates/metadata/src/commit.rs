@@ -13,6 +13,7 @@ mod force;
 mod lease;
 mod links;
 mod merge;
+mod objects;
 mod paths;
 mod plan;
 mod publish;
@@ -33,6 +34,7 @@ use lfsfs_types::{
 };
 
 pub use self::cloning::CloneParams;
+pub use self::objects::{ObjectState, ObjectUpdate, UpdateParams, UpdatePath, UpdatePathError};
 pub use self::rollback::RollbackParams;
 use self::staging::Staging;
 use self::staging_store::StagingStore;
@@ -153,12 +155,19 @@ enum Mode {
     Rollback(VersionNumber),
     /// On the base, which must be the newest version; what a version of another project has comes.
     Clone,
+    /// On the base, which must be the newest version.
+    Newest,
 }
 
 impl Mode {
     /// Returns whether the records are those of a version, which were accepted when that was published.
     fn takes_a_version(self) -> bool {
         matches!(self, Self::Rollback(_) | Self::Clone)
+    }
+
+    /// Returns whether nothing is published if the base is not the newest version any more.
+    fn needs_newest(self) -> bool {
+        self.takes_a_version() || self == Self::Newest
     }
 }
 
@@ -202,8 +211,7 @@ impl Metadata {
         Ok(Begun::Session(session))
     }
 
-    /// Publishes a version that takes the tree of another one, on the newest version: `stage` stages what
-    /// differs from that. Begins anew where another commit is published meanwhile.
+    /// Publishes changes of the newest version: `stage` stages what shall differ from that. Begins anew where another commit is published meanwhile.
     fn publish_on_newest(
         &self,
         project: ProjectId,
@@ -212,6 +220,8 @@ impl Metadata {
         stage: impl Fn(&mut CommitSession, View<'_>) -> Result<()>,
     ) -> Result<Published> {
         loop {
+            // The newest version may be replaced while its rows are read, and expire.
+            let _reading = self.reading();
             let head = self.head(project)?;
             let base = ExactVersion {
                 number: head.number,

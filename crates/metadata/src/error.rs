@@ -222,6 +222,15 @@ pub enum MetadataError {
         reason: Refusal,
     },
 
+    /// An object of an update contradicts others of it.
+    #[error("path is wrong: \"{path}\" cannot be updated, {problem}")]
+    ObjectRefused {
+        /// Its path, shortened for people.
+        path: String,
+        /// What is wrong.
+        problem: &'static str,
+    },
+
     /// The layout of a content does not fit its id, or is none that a row can hold.
     #[error("the pieces of content {content} are refused: {problem}")]
     InvalidPieces {

@@ -27,6 +27,7 @@ mod keys;
 mod listing;
 mod metadata;
 mod node;
+mod objects;
 mod project;
 mod readers;
 mod removal;
@@ -45,7 +46,8 @@ pub use collect::{
     CollectParams, Collected, ExpireParams, Expired, Hold, Retention, UnneededChunks,
 };
 pub use commit::{
-    Begun, Change, CloneParams, CommitParams, CommitSession, Published, RollbackParams,
+    Begun, Change, CloneParams, CommitParams, CommitSession, ObjectState, ObjectUpdate, Published,
+    RollbackParams, UpdateParams, UpdatePath, UpdatePathError,
 };
 pub use content::{
     ChunkHolders, ChunkLocation, ChunkReceipt, Forgotten, Keep, Resolution, Resolved,
@@ -58,6 +60,7 @@ pub use exact::ExactVersion;
 pub use listing::Listing;
 pub use metadata::{Metadata, MetadataOptions};
 pub use node::{Node, NodeFigures};
+pub use objects::{ObjectQuery, ObjectSink, QueryFault, Selection, VersionedObject};
 pub use project::{Page, Project};
 pub use restored::{RestoreError, RestoredFrom, back_up_store, restore_backup, verify_backup};
 pub use settings::ProjectSettings;

@@ -27,6 +27,8 @@ mod lost;
 mod merge;
 #[path = "it/model.rs"]
 mod model;
+#[path = "it/objects.rs"]
+mod objects;
 #[path = "it/projects.rs"]
 mod projects;
 #[path = "it/refusals.rs"]

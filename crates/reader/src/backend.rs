@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use lfsfs_cache::{DiskCache, PlacesKey};
 use lfsfs_common::tasks::Spawner;
-use lfsfs_remote::{ChunkBytes, ChunkLocation, RemoteRead, Resolved};
+use lfsfs_remote::{ChunkBytes, ChunkLocation, RemoteContents, Resolved};
 use lfsfs_types::chunk::Footer;
 use lfsfs_types::{ChunkInfo, ContentId, ProjectId};
 
@@ -19,7 +19,7 @@ use crate::write_behind::WriteBehindCache;
 #[derive(Debug, Clone)]
 pub struct Source {
     /// Who knows where contents lie, and has the chunks.
-    pub remote: Arc<dyn RemoteRead>,
+    pub remote: Arc<dyn RemoteContents>,
     /// The project that the contents belong to.
     pub project: ProjectId,
     /// The disk cache; without one, nothing is kept but in memory.

@@ -22,7 +22,7 @@ use crate::data::{
     Published, Renames, Resolved, SessionParams, Snapshot, VersionRange,
 };
 use crate::error::RemoteError;
-use crate::remote::{DiffStream, Remote, RemoteRead, RemoteWrite};
+use crate::remote::{DiffStream, Remote, RemoteContents, RemoteRead, RemoteWrite};
 use crate::retry::Retry;
 
 /// An answer on its way.
@@ -57,6 +57,36 @@ pub trait Layer: Send + Sync + Debug + 'static {
 /// A remote with a layer around it.
 #[derive(Debug)]
 pub struct Layered<L>(pub L);
+
+#[async_trait]
+impl<L: Layer> RemoteContents for Layered<L> {
+    async fn resolve(
+        &self,
+        project: ProjectId,
+        contents: &[ContentId],
+    ) -> Result<Resolved, RemoteError> {
+        let ask = |remote: Arc<dyn Remote>| {
+            async move { remote.resolve(project, contents).await }.boxed()
+        };
+        self.0.call(Call::Resolve.into(), ask).await
+    }
+
+    async fn read_chunk(
+        &self,
+        chunk: &ChunkLocation,
+        range: Range<u64>,
+    ) -> Result<ChunkBytes, RemoteError> {
+        let asked = Asked {
+            call: Call::ReadChunk,
+            chunk: Some(chunk),
+        };
+        let ask = |remote: Arc<dyn Remote>| {
+            let range = range.clone();
+            async move { remote.read_chunk(chunk, range).await }.boxed()
+        };
+        self.0.call(asked, ask).await
+    }
+}
 
 #[async_trait]
 impl<L: Layer> RemoteRead for Layered<L> {
@@ -136,17 +166,6 @@ impl<L: Layer> RemoteRead for Layered<L> {
         self.0.call(Call::Diff.into(), ask).await
     }
 
-    async fn resolve(
-        &self,
-        project: ProjectId,
-        contents: &[ContentId],
-    ) -> Result<Resolved, RemoteError> {
-        let ask = |remote: Arc<dyn Remote>| {
-            async move { remote.resolve(project, contents).await }.boxed()
-        };
-        self.0.call(Call::Resolve.into(), ask).await
-    }
-
     async fn hold_version(&self, hold: &Hold) -> Result<Duration, RemoteError> {
         let ask = |remote: Arc<dyn Remote>| async move { remote.hold_version(hold).await }.boxed();
         self.0.call(Call::HoldVersion.into(), ask).await
@@ -156,22 +175,6 @@ impl<L: Layer> RemoteRead for Layered<L> {
         let ask =
             |remote: Arc<dyn Remote>| async move { remote.release_version(hold).await }.boxed();
         self.0.call(Call::ReleaseVersion.into(), ask).await
-    }
-
-    async fn read_chunk(
-        &self,
-        chunk: &ChunkLocation,
-        range: Range<u64>,
-    ) -> Result<ChunkBytes, RemoteError> {
-        let asked = Asked {
-            call: Call::ReadChunk,
-            chunk: Some(chunk),
-        };
-        let ask = |remote: Arc<dyn Remote>| {
-            let range = range.clone();
-            async move { remote.read_chunk(chunk, range).await }.boxed()
-        };
-        self.0.call(asked, ask).await
     }
 }
 

@@ -25,5 +25,5 @@ pub use error::RemoteError;
 pub use layered::{Answer, Asked, Layer, Layered, Retrying};
 #[cfg(feature = "testing")]
 pub use memory::MemoryRemote;
-pub use remote::{DiffStream, Remote, RemoteRead, RemoteWrite};
+pub use remote::{DiffStream, Remote, RemoteContents, RemoteRead, RemoteWrite};
 pub use retry::{Notice, PAUSES, Retry, Tries};

@@ -30,8 +30,8 @@ use self::project::MemoryProject;
 pub use self::tree::{MemoryTree, plain};
 use crate::{
     Call, Change, ChangedName, ChunkBytes, ChunkLocation, DiffStream, DirectoryListing,
-    DirectoryPlace, Hold, Opened, Published, RemoteError, RemoteRead, RemoteWrite, Renames,
-    Resolved, SessionParams, Snapshot, VersionRange,
+    DirectoryPlace, Hold, Opened, Published, RemoteContents, RemoteError, RemoteRead, RemoteWrite,
+    Renames, Resolved, SessionParams, Snapshot, VersionRange,
 };
 
 /// The two nodes that seem to have every chunk.
@@ -218,6 +218,65 @@ impl MemoryRemote {
 }
 
 #[async_trait]
+impl RemoteContents for MemoryRemote {
+    async fn resolve(
+        &self,
+        project: ProjectId,
+        contents: &[ContentId],
+    ) -> Result<Resolved, RemoteError> {
+        self.enter(Call::Resolve).await?;
+        let served = self.served();
+        served.project(project)?;
+        let mut resolved = Resolved::default();
+        for content in contents {
+            if let Some(list) = served.contents.lists.get(content) {
+                resolved.lists.insert(*content, *list);
+            }
+            let Some(places) = served.contents.places.get(content) else {
+                continue;
+            };
+            resolved.contents.insert(*content, places.clone());
+            for place in places {
+                let (location, _) = &served.contents.chunks[&place.chunk];
+                resolved.chunks.insert(place.chunk, Arc::clone(location));
+            }
+        }
+        Ok(resolved)
+    }
+
+    async fn read_chunk(
+        &self,
+        chunk: &ChunkLocation,
+        range: Range<u64>,
+    ) -> Result<ChunkBytes, RemoteError> {
+        let faults = self.enter(Call::ReadChunk).await?;
+        // Gives others a chance to ask for the same, as a network would.
+        tokio::task::yield_now().await;
+        let id = chunk.info.id;
+        let bytes = self
+            .served()
+            .contents
+            .chunks
+            .get(&id)
+            .map(|found| found.1.clone());
+        let bytes = bytes.ok_or_else(|| RemoteError::NotFound(format!("no chunk {id}")))?;
+        let bounds = usize::try_from(range.start)
+            .ok()
+            .zip(usize::try_from(range.end).ok());
+        let bytes = bounds
+            .and_then(|(start, end)| bytes.get(start..end))
+            .ok_or_else(|| RemoteError::Invalid("no such range".to_owned()))?;
+        let asked = one_of(chunk)?;
+        let node = asked.nodes[0].clone();
+        let bytes = match faults.tamper {
+            Some(tamper) => tamper(&asked, range, bytes.to_vec())?.into(),
+            None => Bytes::copy_from_slice(bytes),
+        };
+        Ok(ChunkBytes { bytes, node })
+    }
+}
+
+#[async_trait]
 impl RemoteRead for MemoryRemote {
     async fn resolve_source(&self, source: &Source) -> Result<Snapshot, RemoteError> {
         self.enter(Call::ResolveSource).await?;
@@ -298,31 +357,6 @@ impl RemoteRead for MemoryRemote {
         Ok(version.places_of(dirs))
     }
 
-    async fn resolve(
-        &self,
-        project: ProjectId,
-        contents: &[ContentId],
-    ) -> Result<Resolved, RemoteError> {
-        self.enter(Call::Resolve).await?;
-        let served = self.served();
-        served.project(project)?;
-        let mut resolved = Resolved::default();
-        for content in contents {
-            if let Some(list) = served.contents.lists.get(content) {
-                resolved.lists.insert(*content, *list);
-            }
-            let Some(places) = served.contents.places.get(content) else {
-                continue;
-            };
-            resolved.contents.insert(*content, places.clone());
-            for place in places {
-                let (location, _) = &served.contents.chunks[&place.chunk];
-                resolved.chunks.insert(place.chunk, Arc::clone(location));
-            }
-        }
-        Ok(resolved)
-    }
-
     /// Versions here never expire.
     async fn hold_version(&self, _: &Hold) -> Result<Duration, RemoteError> {
         self.enter(Call::HoldVersion).await?;
@@ -331,37 +365,6 @@ impl RemoteRead for MemoryRemote {
 
     async fn release_version(&self, _: &Hold) -> Result<(), RemoteError> {
         self.enter(Call::ReleaseVersion).await.map(drop)
-    }
-
-    async fn read_chunk(
-        &self,
-        chunk: &ChunkLocation,
-        range: Range<u64>,
-    ) -> Result<ChunkBytes, RemoteError> {
-        let faults = self.enter(Call::ReadChunk).await?;
-        // Gives others a chance to ask for the same, as a network would.
-        tokio::task::yield_now().await;
-        let id = chunk.info.id;
-        let bytes = self
-            .served()
-            .contents
-            .chunks
-            .get(&id)
-            .map(|found| found.1.clone());
-        let bytes = bytes.ok_or_else(|| RemoteError::NotFound(format!("no chunk {id}")))?;
-        let bounds = usize::try_from(range.start)
-            .ok()
-            .zip(usize::try_from(range.end).ok());
-        let bytes = bounds
-            .and_then(|(start, end)| bytes.get(start..end))
-            .ok_or_else(|| RemoteError::Invalid("no such range".to_owned()))?;
-        let asked = one_of(chunk)?;
-        let node = asked.nodes[0].clone();
-        let bytes = match faults.tamper {
-            Some(tamper) => tamper(&asked, range, bytes.to_vec())?.into(),
-            None => Bytes::copy_from_slice(bytes),
-        };
-        Ok(ChunkBytes { bytes, node })
     }
 }
 

@@ -25,13 +25,32 @@ use crate::error::RemoteError;
 /// Differences as they arrive.
 pub type DiffStream = BoxStream<'static, Result<DiffEntry, RemoteError>>;
 
+/// The part that finds contents and reads them: all that a reader of contents needs.
+#[async_trait]
+pub trait RemoteContents: Send + Sync + Debug + 'static {
+    /// Returns where contents of a project lie; those that are missing are absent from the answer.
+    async fn resolve(
+        &self,
+        project: ProjectId,
+        contents: &[ContentId],
+    ) -> Result<Resolved, RemoteError>;
+
+    /// Reads a range of a chunk's stored bytes from one of its datanodes, which the remote chooses. Exactly as
+    /// many as asked for come back.
+    async fn read_chunk(
+        &self,
+        chunk: &ChunkLocation,
+        range: Range<u64>,
+    ) -> Result<ChunkBytes, RemoteError>;
+}
+
 /// The half that reads.
 ///
 /// Every call ends within the deadlines it was configured with. What it returns has been checked:
 /// names and records are valid, frames have their hash. The caller checks chunk bytes against footer
 /// and block hashes.
 #[async_trait]
-pub trait RemoteRead: Send + Sync + Debug + 'static {
+pub trait RemoteRead: RemoteContents {
     /// Resolves what a user typed to a version.
     async fn resolve_source(&self, source: &Source) -> Result<Snapshot, RemoteError>;
 
@@ -91,21 +110,6 @@ pub trait RemoteRead: Send + Sync + Debug + 'static {
         range: VersionRange,
         renames: Renames,
     ) -> Result<DiffStream, RemoteError>;
-
-    /// Returns where contents of a project lie; those that are missing are absent from the answer.
-    async fn resolve(
-        &self,
-        project: ProjectId,
-        contents: &[ContentId],
-    ) -> Result<Resolved, RemoteError>;
-
-    /// Reads a range of a chunk's stored bytes from one of its datanodes, which the remote chooses. Exactly as
-    /// many as asked for come back.
-    async fn read_chunk(
-        &self,
-        chunk: &ChunkLocation,
-        range: Range<u64>,
-    ) -> Result<ChunkBytes, RemoteError>;
 }
 
 /// The half that writes.

@@ -91,7 +91,7 @@ impl BaseVersion {
             spawner: tasks.spawner().clone(),
         };
         let contents = ContentSource {
-            remote: Arc::clone(&source.remote),
+            remote: source.remote.clone(),
             project: source.snapshot.project.id,
             cache: Some(Arc::clone(&source.cache)),
             spawner: source.spawner.clone(),

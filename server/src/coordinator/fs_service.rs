@@ -17,12 +17,13 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use tonic::{Request, Response, Streaming};
 
+use super::objects::Asked;
 use super::request::{
     Answer, StreamProject, exact, fit, invalid, no_such_path, page_len, path, project_id,
     project_name, source, tag_name, unserved,
 };
 use super::watch::Watching;
-use super::{Coordinator, changes, differences, garbage, history, projects, resolve};
+use super::{Coordinator, changes, differences, garbage, history, objects, projects, resolve};
 use crate::blocking::IntoFault as _;
 use crate::budget::Held;
 use crate::calls::Call;
@@ -522,23 +523,62 @@ impl Fs for FsService {
         Ok(Response::new(answers))
     }
 
-    async fn get(&self, _: Request<v1::GetRequest>) -> Answer<Self::GetStream> {
-        unserved("Get")
+    async fn get(&self, request: Request<v1::GetRequest>) -> Answer<Self::GetStream> {
+        let call = Call::of(&request)?;
+        let request = request.into_inner();
+        let versions = (request.from_version, request.to_version);
+        let asked = Asked::check(
+            &self.coordinator,
+            &request.project,
+            versions,
+            request.queries,
+        );
+        let answers = objects::get(&self.coordinator, &call, asked.await?);
+        Ok(Response::new(answers))
     }
 
-    async fn get_unary(&self, _: Request<v1::GetUnaryRequest>) -> Answer<v1::GetUnaryResponse> {
-        unserved("GetUnary")
+    async fn get_unary(
+        &self,
+        request: Request<v1::GetUnaryRequest>,
+    ) -> Answer<v1::GetUnaryResponse> {
+        let call = Call::of(&request)?;
+        let request = request.into_inner();
+        let versions = (request.from_version, request.to_version);
+        let asked = Asked::check(
+            &self.coordinator,
+            &request.project,
+            versions,
+            request.queries,
+        );
+        let limit = request.max_content_send_size;
+        let answer = objects::answer(&self.coordinator, &call, asked.await?, limit);
+        Ok(Response::new(answer.await?))
     }
 
     async fn get_compress(
         &self,
-        _: Request<v1::GetCompressRequest>,
+        request: Request<v1::GetCompressRequest>,
     ) -> Answer<Self::GetCompressStream> {
-        unserved("GetCompress")
+        let call = Call::of(&request)?;
+        let request = request.into_inner();
+        let versions = (request.from_version, request.to_version);
+        let asked = Asked::check(
+            &self.coordinator,
+            &request.project,
+            versions,
+            request.queries,
+        );
+        let answers = objects::get_compress(&self.coordinator, &call, asked.await?);
+        Ok(Response::new(answers))
     }
 
-    async fn update(&self, _: Request<Streaming<v1::UpdateRequest>>) -> Answer<v1::UpdateResponse> {
-        unserved("Update")
+    async fn update(
+        &self,
+        request: Request<Streaming<v1::UpdateRequest>>,
+    ) -> Answer<v1::UpdateResponse> {
+        let call = Call::of(&request)?;
+        let updated = objects::update(&self.coordinator, call, request.into_inner());
+        Ok(Response::new(updated.await?))
     }
 
     async fn rollback(

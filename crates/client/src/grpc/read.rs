@@ -12,7 +12,7 @@ use lfsfs_proto::convert::{id, name, required};
 use lfsfs_proto::v1;
 use lfsfs_remote::{
     ChangedName, ChunkBytes, ChunkLocation, DiffStream, DirectoryListing, DirectoryPlace, Hold,
-    RemoteError, RemoteRead, Renames, Resolved, Snapshot, VersionRange,
+    RemoteContents, RemoteError, RemoteRead, Renames, Resolved, Snapshot, VersionRange,
 };
 use lfsfs_transfer::DownloadReceiver;
 use lfsfs_types::limits::{
@@ -30,6 +30,53 @@ use super::write::unique;
 use crate::connection::within;
 use crate::fault::{Checked as _, converted, of_datanode};
 use crate::seen::SeenNodes;
+
+#[async_trait]
+impl RemoteContents for GrpcRemote {
+    async fn resolve(
+        &self,
+        project: ProjectId,
+        contents: &[ContentId],
+    ) -> Result<Resolved, RemoteError> {
+        let connections = &self.connections;
+        let limit = connections.config.progress_timeout;
+        let requests: Vec<_> = unique(contents)
+            .chunks(CONTENTS_PER_MESSAGE_MAX)
+            .map(|part| v1::ResolveRequest {
+                project_id: project.as_bytes().to_vec(),
+                contents: part.iter().map(|id| id.as_bytes().to_vec()).collect(),
+            })
+            .collect();
+        let mut fs = connections.fs();
+        let answer = fs.resolve(stream::iter(requests));
+        let mut stream = connections
+            .call("places of contents", limit, answer)
+            .await?
+            .into_inner();
+        let mut resolved = Resolved::default();
+        let says_something =
+            |it: &v1::ResolveResponse| !(it.chunks.is_empty() && it.contents.is_empty());
+        while let Some(message) = connections
+            .next("places of contents", &mut stream, says_something)
+            .await?
+        {
+            messages::take_resolved(&mut resolved, message)?;
+        }
+        Ok(resolved)
+    }
+
+    async fn read_chunk(
+        &self,
+        chunk: &ChunkLocation,
+        range: Range<u64>,
+    ) -> Result<ChunkBytes, RemoteError> {
+        if range.start >= range.end || range.end > chunk.info.len.min(CHUNK_LEN_MAX) {
+            let message = format!("bytes {}..{} are not in the chunk", range.start, range.end);
+            return Err(RemoteError::Invalid(message));
+        }
+        self.read_from_best(chunk, &range).await
+    }
+}
 
 #[async_trait]
 impl RemoteRead for GrpcRemote {
@@ -220,50 +267,6 @@ impl RemoteRead for GrpcRemote {
             }
         });
         Ok(Box::pin(entries))
-    }
-
-    async fn resolve(
-        &self,
-        project: ProjectId,
-        contents: &[ContentId],
-    ) -> Result<Resolved, RemoteError> {
-        let connections = &self.connections;
-        let limit = connections.config.progress_timeout;
-        let requests: Vec<_> = unique(contents)
-            .chunks(CONTENTS_PER_MESSAGE_MAX)
-            .map(|part| v1::ResolveRequest {
-                project_id: project.as_bytes().to_vec(),
-                contents: part.iter().map(|id| id.as_bytes().to_vec()).collect(),
-            })
-            .collect();
-        let mut fs = connections.fs();
-        let answer = fs.resolve(stream::iter(requests));
-        let mut stream = connections
-            .call("places of contents", limit, answer)
-            .await?
-            .into_inner();
-        let mut resolved = Resolved::default();
-        let says_something =
-            |it: &v1::ResolveResponse| !(it.chunks.is_empty() && it.contents.is_empty());
-        while let Some(message) = connections
-            .next("places of contents", &mut stream, says_something)
-            .await?
-        {
-            messages::take_resolved(&mut resolved, message)?;
-        }
-        Ok(resolved)
-    }
-
-    async fn read_chunk(
-        &self,
-        chunk: &ChunkLocation,
-        range: Range<u64>,
-    ) -> Result<ChunkBytes, RemoteError> {
-        if range.start >= range.end || range.end > chunk.info.len.min(CHUNK_LEN_MAX) {
-            let message = format!("bytes {}..{} are not in the chunk", range.start, range.end);
-            return Err(RemoteError::Invalid(message));
-        }
-        self.read_from_best(chunk, &range).await
     }
 }
 

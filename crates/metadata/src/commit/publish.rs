@@ -190,10 +190,10 @@ impl CommitSession {
         Ok(planned.known_as(&made))
     }
 
-    /// Checks that the base is a version that was published, and for a rollback or a clone the newest one.
+    /// Checks that the base is a version that was published, and the newest one where it must be.
     fn check_base(&self, newest: &VersionRecord) -> Result<()> {
         let base = self.params.base;
-        if self.mode.takes_a_version() && base.number != newest.number {
+        if self.mode.needs_newest() && base.number != newest.number {
             return Err(MetadataError::Stale {
                 base: base.number,
                 head: newest.number,

@@ -25,6 +25,8 @@ use crate::tree::{Line, Tree, Work, difference, difference_of_paths, in_memory_a
 mod clones;
 #[path = "model/expiring.rs"]
 mod expiring;
+#[path = "model/objects.rs"]
+pub(crate) mod objects;
 #[path = "model/refused.rs"]
 mod refused;
 
@@ -181,6 +183,7 @@ impl History {
                 self.commit();
                 self.check_versions();
                 self.check_log();
+                objects::check(&self.metadata, &self.project, &self.trees);
             }
             assert_clean(&self.metadata);
         }));

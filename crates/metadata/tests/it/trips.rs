@@ -1,5 +1,6 @@
 //! How often a commit goes to the store: a store on the network answers each time after milliseconds.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -7,8 +8,8 @@ use std::time::{Duration, Instant};
 use lfsfs_meta_store::{
     Applied, Batch, EngineFigures, MemoryStore, MetaError, MetaStore, Read, Rows,
 };
-use lfsfs_metadata::{Change, Metadata, Project};
-use lfsfs_types::DirId;
+use lfsfs_metadata::{Change, Metadata, ObjectQuery, Project, Selection};
+use lfsfs_types::{DirId, VersionNumber};
 
 use crate::support::{
     assert_clean, begin, clock, commit, content, directory, file, made, new_project, params, put,
@@ -271,5 +272,47 @@ fn two_milliseconds_a_trip() {
         let start = Instant::now();
         let trips = trips_of(&scene, changes);
         println!("{delay} us a trip: {:?}, {trips:?}", start.elapsed());
+    }
+}
+
+/// Asks for objects of the newest version, and returns how many were told and what it cost to read.
+fn objects_cost(scene: &Scene, from: u64, query: ObjectQuery) -> (usize, u64) {
+    let head = scene.metadata.project_by_id(scene.project.id).unwrap().head;
+    let _ = scene.store.trips();
+    let mut told = 0;
+    let selection = Selection::new(vec![query]);
+    let from = VersionNumber(from);
+    let asked =
+        scene
+            .metadata
+            .objects(scene.project.id, from, head.number, &selection, &mut |_| {
+                told += 1;
+                ControlFlow::Continue(())
+            });
+    assert!(asked.unwrap().is_continue());
+    (told, scene.store.trips().reads)
+}
+
+#[test]
+fn objects_cost_what_is_told_and_not_the_tree() {
+    let scene = scene();
+    let changes = vec![
+        put(DirId::ROOT, "one", file(2)),
+        put(DirId::ROOT, "two", file(2)),
+    ];
+    commit(&scene.metadata, &scene.project, changes);
+    let exact = |path: &str| ObjectQuery::exact(path.as_bytes().to_vec());
+    let prefix = |path: &str| ObjectQuery::prefix(path.as_bytes().to_vec());
+    for (from, query, expected, reads_max) in [
+        (0, exact("d7/f3"), 1, 6),
+        (0, exact("d7/none"), 0, 6),
+        (0, prefix("d7/f3"), 11, 6),
+        (0, prefix("d7/"), 100, 6),
+        (0, prefix("d19"), 11 * 100, 40),
+        (1, prefix(""), 2, 20),
+    ] {
+        let (told, reads) = objects_cost(&scene, from, query.clone());
+        assert_eq!(told, expected, "{query:?}");
+        assert!(reads <= reads_max, "{reads} reads for {query:?}");
     }
 }

@@ -10,7 +10,7 @@ use lfsfs_types::{ContentId, DirId, ObjectPath, ProjectId, Record, Source, Versi
 
 use crate::{
     ChangedName, ChunkBytes, ChunkLocation, DiffStream, DirectoryListing, DirectoryPlace, Hold,
-    RemoteError, RemoteRead, Renames, Resolved, Snapshot, VersionRange,
+    RemoteContents, RemoteError, RemoteRead, Renames, Resolved, Snapshot, VersionRange,
 };
 
 /// What a listing was answered with.
@@ -37,6 +37,25 @@ impl fmt::Debug for AlteredListings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("AlteredListings");
         shown.field("inner", &self.inner).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl RemoteContents for AlteredListings {
+    async fn resolve(
+        &self,
+        project: ProjectId,
+        contents: &[ContentId],
+    ) -> Result<Resolved, RemoteError> {
+        self.inner.resolve(project, contents).await
+    }
+
+    async fn read_chunk(
+        &self,
+        chunk: &ChunkLocation,
+        range: Range<u64>,
+    ) -> Result<ChunkBytes, RemoteError> {
+        self.inner.read_chunk(chunk, range).await
     }
 }
 
@@ -99,27 +118,11 @@ impl RemoteRead for AlteredListings {
         self.inner.diff(project, range, renames).await
     }
 
-    async fn resolve(
-        &self,
-        project: ProjectId,
-        contents: &[ContentId],
-    ) -> Result<Resolved, RemoteError> {
-        self.inner.resolve(project, contents).await
-    }
-
     async fn hold_version(&self, hold: &Hold) -> Result<Duration, RemoteError> {
         self.inner.hold_version(hold).await
     }
 
     async fn release_version(&self, hold: &Hold) -> Result<(), RemoteError> {
         self.inner.release_version(hold).await
-    }
-
-    async fn read_chunk(
-        &self,
-        chunk: &ChunkLocation,
-        range: Range<u64>,
-    ) -> Result<ChunkBytes, RemoteError> {
-        self.inner.read_chunk(chunk, range).await
     }
 }

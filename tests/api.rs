@@ -1,0 +1,12 @@
+//! The surface of versioned objects, as clients see it that have only the proto files.
+
+#[path = "api/client.rs"]
+mod client;
+#[path = "api/compress.rs"]
+mod compress;
+#[path = "api/get.rs"]
+mod get;
+#[path = "api/javascript.rs"]
+mod javascript;
+#[path = "api/update.rs"]
+mod update;
