@@ -14,6 +14,8 @@ mod client_killed;
 mod cluster;
 #[path = "faults/full_disk.rs"]
 mod full_disk;
+#[path = "faults/garbage.rs"]
+mod garbage;
 #[path = "faults/hostile.rs"]
 mod hostile;
 #[path = "faults/metadata.rs"]

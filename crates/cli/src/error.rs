@@ -184,11 +184,11 @@ impl From<RemoteError> for CommandError {
             },
             RemoteError::Invalid(_) => Self::usage(text),
             RemoteError::Full(_) => {
-                Self::failed(text).hint("make room on the server's disk, or give it a bigger one; deleted projects give no space back yet")
+                Self::failed(text).hint("make room on the server's disk: lfsfs gc --dry-run says what could be removed")
             }
             RemoteError::Corrupt(_) => Self::failed(text)
                 .hint("on the server's machine, stop lfsfsd and run: lfsfsd check --data DIR"),
-            RemoteError::SessionLost(_) => {
+            RemoteError::SessionLost(_) | RemoteError::ContentsMissing(_) => {
                 Self::failed(text).hint("run it again: what it stored is not sent a second time")
             }
             RemoteError::NoServer { .. }

@@ -55,8 +55,8 @@ pub(crate) fn from_fault(address: &str, fault: Fault) -> RemoteError {
         FaultKind::ProjectNotFound
         | FaultKind::VersionNotFound
         | FaultKind::PathNotFound
-        | FaultKind::ContentNotFound
         | FaultKind::ChunkNotFound => RemoteError::NotFound(message),
+        FaultKind::ContentNotFound => RemoteError::ContentsMissing(message),
         FaultKind::SessionNotFound => RemoteError::SessionLost(message),
         FaultKind::AlreadyExists => RemoteError::AlreadyExists(message),
         FaultKind::Conflict => RemoteError::Conflict {

@@ -17,9 +17,9 @@ pub enum Call {
     DirectoryPlaces,
     /// [`RemoteRead::diff`](crate::RemoteRead::diff)
     Diff,
-    /// [`RemoteRead::resolve`](crate::RemoteRead::resolve)
+    /// [`RemoteContents::resolve`](crate::RemoteContents::resolve)
     Resolve,
-    /// [`RemoteRead::read_chunk`](crate::RemoteRead::read_chunk)
+    /// [`RemoteContents::read_chunk`](crate::RemoteContents::read_chunk)
     ReadChunk,
     /// [`RemoteWrite::find_missing`](crate::RemoteWrite::find_missing)
     FindMissing,

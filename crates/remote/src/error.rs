@@ -72,6 +72,10 @@ pub enum RemoteError {
     /// the session belonged to begins anew.
     #[error("{0}")]
     SessionLost(String),
+    /// Contents that a version is to have are not stored, or not any more. The operation that sent them asks again
+    /// which are missing, and sends these.
+    #[error("{0}")]
+    ContentsMissing(String),
     /// There is one already.
     #[error("{0}")]
     AlreadyExists(String),
@@ -119,7 +123,7 @@ impl RemoteError {
     /// Returns true if the operation that the call is a part of may succeed when it begins anew.
     #[must_use]
     pub fn may_begin_anew(&self) -> bool {
-        self.is_retryable() || matches!(self, Self::SessionLost(_))
+        self.is_retryable() || matches!(self, Self::SessionLost(_) | Self::ContentsMissing(_))
     }
 
     /// Returns true if no server has said anything to the call.
@@ -135,6 +139,6 @@ impl RemoteError {
     /// Returns true if what was asked for does not exist.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
-        matches!(self, Self::NotFound(_))
+        matches!(self, Self::NotFound(_) | Self::ContentsMissing(_))
     }
 }

@@ -53,7 +53,7 @@ async fn a_deleted_project_is_gone_and_its_name_is_free() {
         ..Default::default()
     };
     let listed = server.fs().list_directory(request).await;
-    assert_eq!(kind(listed), FaultKind::VersionNotFound);
+    assert_eq!(kind(listed), FaultKind::ProjectNotFound);
     let again = server.new_project("app").await;
     assert_ne!(again.id, project.id);
     server.stop().await;

@@ -120,6 +120,7 @@ pub(super) fn is_refusal(error: &RemoteError) -> bool {
         RemoteError::Conflict { .. }
         | RemoteError::Invalid(_)
         | RemoteError::NotFound(_)
+        | RemoteError::ContentsMissing(_)
         | RemoteError::AlreadyExists(_)
         | RemoteError::Full(_)
         | RemoteError::Unimplemented(_) => true,
