@@ -148,7 +148,7 @@ fn kind_of_remote(error: &RemoteError) -> FaultKind {
         | E::Unavailable { .. }
         | E::GaveUp { .. }
         | E::SessionLost(_) => FaultKind::Unavailable,
-        E::NotFound(_) => FaultKind::ContentNotFound,
+        E::NotFound(_) | E::ContentsMissing(_) => FaultKind::ContentNotFound,
         E::Full(_) => FaultKind::Full,
         E::Corrupt(_) => FaultKind::Corrupt,
         E::Incompatible(_)

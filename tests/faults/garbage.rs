@@ -10,7 +10,7 @@ use lfsfs_tests::{Cluster, Numbers, Run, World};
 
 use crate::versions::{RETRY, Versions, assert_same_files, new_project};
 
-const NODES: usize = 2;
+const NODES: usize = 3;
 /// Versions that stay: a reader has time to read one of them.
 const KEEP: &str = "3";
 const CI_VERSIONS: usize = 25;
