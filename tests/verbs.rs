@@ -58,6 +58,8 @@ mod single_files_refused;
 mod stats;
 #[path = "verbs/subdirectories.rs"]
 mod subdirectories;
+#[path = "verbs/subdirectory_mounts.rs"]
+mod subdirectory_mounts;
 #[path = "verbs/support.rs"]
 mod support;
 #[path = "verbs/switch.rs"]

@@ -311,7 +311,9 @@ impl From<PutError> for CommandError {
 impl From<MountError> for CommandError {
     fn from(error: MountError) -> Self {
         match error {
-            MountError::Option(_) | MountError::Source(_) => Self::usage(error.full_text()),
+            MountError::Option(_)
+            | MountError::Source(_)
+            | MountError::WritableSubdirectory { .. } => Self::usage(error.full_text()),
             MountError::Unmount { .. } => Self::failed(error.full_text())
                 .hint("if a program uses it, --lazy takes it from its directory all the same"),
             MountError::Control(error) => error.into(),

@@ -21,6 +21,8 @@ use crate::error::RemoteError;
 use crate::remote::{DiffStream, RemoteContents, RemoteRead};
 
 mod changed;
+#[cfg(all(test, feature = "testing"))]
+mod tests;
 
 /// Why a version has no such directory.
 #[derive(Debug, Error)]

@@ -56,11 +56,13 @@ impl Names {
     fn only_in(&self, side: Side) -> HashMap<DirId, Vec<(&Name, &ObjectPath)>> {
         let mut found: HashMap<_, Vec<_>> = HashMap::new();
         for ((dir, name), paths) in &self.0 {
-            let path = match (side, &paths.old, &paths.new) {
-                (Side::Old, Some(path), None) | (Side::New, None, Some(path)) => path,
-                _ => continue,
+            let (here, there) = match side {
+                Side::Old => (&paths.old, &paths.new),
+                Side::New => (&paths.new, &paths.old),
             };
-            found.entry(*dir).or_default().push((name, path));
+            if let (Some(path), None) = (here, there) {
+                found.entry(*dir).or_default().push((name, path));
+            }
         }
         found
     }
