@@ -325,7 +325,7 @@ fn random_changes_are_followed_in_a_directory() {
 fn random_changes_in_many_trees_are_followed() {
     in_namespace(
         "subdirectories::random_changes_in_many_trees_are_followed",
-        || (2..12).for_each(|seed| follow_random_changes(seed, 8, 40)),
+        || (2..6).for_each(|seed| follow_random_changes(seed, 6, 20)),
     );
 }
 
