@@ -56,6 +56,10 @@ mod single_files_broken;
 mod single_files_refused;
 #[path = "verbs/stats.rs"]
 mod stats;
+#[path = "verbs/subdirectories.rs"]
+mod subdirectories;
+#[path = "verbs/subdirectory_mounts.rs"]
+mod subdirectory_mounts;
 #[path = "verbs/support.rs"]
 mod support;
 #[path = "verbs/switch.rs"]

@@ -107,6 +107,9 @@ pub struct VersionInfo {
     pub version: u64,
     /// Random id of the version, hexadecimal.
     pub version_id: String,
+    /// The directory of the version that is the root of the mount; empty for the version's own.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub path: String,
 }
 
 /// What a mount has done since it was mounted.

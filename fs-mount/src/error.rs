@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use lfsfs_common::telemetry::TelemetryError;
 use lfsfs_common::{PathError, full_text};
-use lfsfs_types::SourceError;
+use lfsfs_types::SourceDirectoryError;
 use thiserror::Error;
 
 use crate::control::ControlError;
@@ -19,7 +19,16 @@ pub enum MountError {
     Option(#[from] OptionError),
     /// The source names no version.
     #[error(transparent)]
-    Source(#[from] SourceError),
+    Source(#[from] SourceDirectoryError),
+    /// A directory of a version was to be mounted to be written.
+    #[error(
+        "{source_name} is a directory of a version, which can only be mounted to be read: add -o ro, or mount \
+         the whole version to write"
+    )]
+    WritableSubdirectory {
+        /// What was typed.
+        source_name: String,
+    },
     /// The mount point does not exist.
     #[error("mount point {} does not exist", dir.display())]
     MountPointMissing {
@@ -214,6 +223,7 @@ impl MountError {
             Self::Option(OptionError::Remount) => 32,
             Self::Option(_)
             | Self::Source(_)
+            | Self::WritableSubdirectory { .. }
             | Self::OnlyRoot { .. }
             | Self::AllowOther
             | Self::Untrusted { .. }

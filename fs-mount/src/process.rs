@@ -168,6 +168,7 @@ async fn mount(
     let control = Control {
         fixed: FixedStatus {
             source: request.source_text().to_owned(),
+            path: request.path.clone(),
             dir,
             device: served.device(),
             access: request.options.access,

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
-use lfsfs_types::Source;
+use lfsfs_types::{ObjectPath, Source, SourceDirectory};
 use rustix::mount::MountFlags;
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +18,8 @@ use crate::options::{Access, MountOptions};
 pub struct MountRequest {
     /// The version.
     pub source: Source,
+    /// The directory of it that is the root of the mount.
+    pub path: ObjectPath,
     /// The mount point as given.
     pub dir: PathBuf,
     /// The options.
@@ -48,10 +50,18 @@ impl MountRequest {
     }
 
     pub(crate) fn from_typed(typed: Typed) -> Result<Self, MountError> {
+        let SourceDirectory { source, path } = SourceDirectory::new(typed.source.as_bytes())?;
+        let options = MountOptions::parse(&typed.option_lists)?;
+        if !path.is_root() && options.access == Access::ReadWrite {
+            return Err(MountError::WritableSubdirectory {
+                source_name: typed.source,
+            });
+        }
         Ok(Self {
-            source: typed.source.parse()?,
+            source,
+            path,
             dir: PathBuf::from(OsString::from_vec(typed.dir.clone())),
-            options: MountOptions::parse(&typed.option_lists)?,
+            options,
             typed,
         })
     }
@@ -118,6 +128,17 @@ mod tests {
         assert_eq!(again.dir, dir);
         assert_eq!(again.operations_config().owner.uid, Some(5));
         assert_eq!(again.operations_config().xattrs, Xattrs::Absent);
+    }
+
+    #[test]
+    fn a_directory_of_a_version_is_only_read() {
+        let request = |lists: &[String]| MountRequest::new("app@v1:a/b", Path::new("/mnt"), lists);
+        let read = request(&["ro".to_owned()]).unwrap();
+        assert_eq!(read.path.as_bytes(), b"a/b");
+        assert_eq!(read.source_text(), "app@v1:a/b");
+        let refused = request(&[]).unwrap_err();
+        assert!(matches!(refused, MountError::WritableSubdirectory { .. }));
+        assert_eq!(refused.exit_code(), 1);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use lfsfs_client::ClientConfig;
 use lfsfs_remote::{Layered, Retry};
+use lfsfs_types::ObjectPath;
 use lfsfs_vfs::{CommitParams, Kernel, Vfs, VfsStats};
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
@@ -50,6 +51,8 @@ pub(crate) struct Left {
 #[derive(Debug)]
 pub(crate) struct FixedStatus {
     pub(crate) source: String,
+    /// The directory of each version that is the root of the mount.
+    pub(crate) path: ObjectPath,
     pub(crate) dir: PathBuf,
     pub(crate) device: Device,
     pub(crate) access: Access,
@@ -136,6 +139,7 @@ impl Control {
     pub(crate) fn status(&self) -> MountStatus {
         let FixedStatus {
             source,
+            path,
             dir,
             device,
             access,
@@ -150,7 +154,7 @@ impl Control {
             device: *device,
             pid: std::process::id(),
             mode: access.to_string(),
-            version: version::info(&self.vfs.base(), &self.server.0.address()),
+            version: version::info(&self.vfs.base(), path, &self.server.0.address()),
             changes: self.vfs.changes_len(),
             has_unfinished_commit: sealed.is_some(),
             server_away_seconds: self.server.0.away().map(|away| away.as_secs()),

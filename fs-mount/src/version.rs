@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use lfsfs_cache::{CacheConfig, DiskCache};
 use lfsfs_client::{ClientConfig, GrpcRemote};
-use lfsfs_remote::{Remote, RemoteError};
+use lfsfs_remote::{Remote, RemoteError, RemoteRead, Subdirectory};
+use lfsfs_types::ObjectPath;
 use lfsfs_vfs::{BaseVersion, VfsConfig, VfsError};
 
 use crate::control::VersionInfo;
@@ -83,13 +84,18 @@ pub(crate) async fn open(
         open_timeout: OPEN_TIMEOUT,
         ..VfsConfig::default()
     };
+    let remote: Arc<dyn RemoteRead> = if request.path.is_root() {
+        remote
+    } else {
+        Arc::new(Subdirectory::new(remote, request.path.clone()))
+    };
     BaseVersion::open(remote, cache, &request.source, config)
         .await
         .map_err(|error| OpenError::of_vfs(error, &request.options))
 }
 
 /// Returns what status tells of an opened version.
-pub(crate) fn info(vfs: &BaseVersion, server: &str) -> VersionInfo {
+pub(crate) fn info(vfs: &BaseVersion, path: &ObjectPath, server: &str) -> VersionInfo {
     let snapshot = vfs.snapshot();
     VersionInfo {
         server: server.to_owned(),
@@ -97,6 +103,8 @@ pub(crate) fn info(vfs: &BaseVersion, server: &str) -> VersionInfo {
         project_id: snapshot.project.id.to_string(),
         version: snapshot.version.number.0,
         version_id: snapshot.version.id.to_string(),
+        // It came from a text.
+        path: String::from_utf8_lossy(path.as_bytes()).into_owned(),
     }
 }
 

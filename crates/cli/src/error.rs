@@ -8,9 +8,9 @@ use std::io;
 
 use lfsfs_common::full_text;
 use lfsfs_mount::{ControlError, ControlErrorKind, MountError};
-use lfsfs_remote::RemoteError;
+use lfsfs_remote::{RemoteError, SubdirectoryError};
 use lfsfs_sync::{ExportError, ImportError, Problem, PutError};
-use lfsfs_types::{ObjectPath, PathError, SourceError};
+use lfsfs_types::{ObjectPath, PathError, SourceDirectoryError, SourceError};
 use lfsfs_vfs::VfsError;
 use rustix::io::Errno;
 use serde::Serialize;
@@ -311,7 +311,9 @@ impl From<PutError> for CommandError {
 impl From<MountError> for CommandError {
     fn from(error: MountError) -> Self {
         match error {
-            MountError::Option(_) | MountError::Source(_) => Self::usage(error.full_text()),
+            MountError::Option(_)
+            | MountError::Source(_)
+            | MountError::WritableSubdirectory { .. } => Self::usage(error.full_text()),
             MountError::Unmount { .. } => Self::failed(error.full_text())
                 .hint("if a program uses it, --lazy takes it from its directory all the same"),
             MountError::Control(error) => error.into(),
@@ -352,6 +354,33 @@ impl From<VfsError> for CommandError {
 impl From<SourceError> for CommandError {
     fn from(error: SourceError) -> Self {
         Self::usage(full_text(&error))
+    }
+}
+
+impl From<SourceDirectoryError> for CommandError {
+    fn from(error: SourceDirectoryError) -> Self {
+        let text = full_text(&error);
+        match error {
+            SourceDirectoryError::Source(error) => error.into(),
+            SourceDirectoryError::NotText { .. }
+            | SourceDirectoryError::NoPath { .. }
+            | SourceDirectoryError::LeadingSlash { .. }
+            | SourceDirectoryError::Name { .. }
+            | SourceDirectoryError::Path { .. } => Self::usage(text)
+                .hint("a directory of a version is written like this: app@v3:packages/web"),
+        }
+    }
+}
+
+impl From<SubdirectoryError> for CommandError {
+    fn from(error: SubdirectoryError) -> Self {
+        let text = error.to_string();
+        match error {
+            SubdirectoryError::Remote(error) => error.into(),
+            SubdirectoryError::Missing { .. } | SubdirectoryError::NotDirectory { .. } => {
+                Self::failed(text).hint("see what a version has with: lfsfs ls SOURCE [PATH]")
+            }
+        }
     }
 }
 

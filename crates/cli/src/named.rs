@@ -5,7 +5,8 @@
 //!   a mount; it names the version that the mount shows, and the place in it;
 //! - `vN`, `latest`, and `@` with a version or tag behind it are of the project of the mount that the
 //!   command was typed in;
-//! - every other word is a source: a project, with or without `@` and a version.
+//! - every other word is a source: a project, with or without `@` and a version;
+//! - where a place is asked for, a source may have `:` and a path behind it.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -13,7 +14,7 @@ use std::path::Path;
 
 use lfsfs_client::Client;
 use lfsfs_remote::Snapshot;
-use lfsfs_types::{ObjectPath, ProjectName, Source, VersionNumber, VersionRef};
+use lfsfs_types::{ObjectPath, ProjectName, Source, SourceDirectory, VersionNumber, VersionRef};
 
 use crate::cli::ServerArgs;
 use crate::error::CommandError;
@@ -83,6 +84,23 @@ impl Named {
         }
     }
 
+    /// As [`Self::find`], where a word may be `SOURCE:PATH`, too.
+    pub(crate) fn find_place(
+        server: &ServerArgs,
+        word: Option<&OsStr>,
+    ) -> Result<Self, CommandError> {
+        let Some(word) = word.filter(|word| begins_with_source(word)) else {
+            return Self::find(server, word);
+        };
+        let SourceDirectory { source, path } = SourceDirectory::new(word.as_bytes())?;
+        Ok(Self {
+            client: server.client()?,
+            source,
+            path,
+            kind: NamedKind::Version,
+        })
+    }
+
     /// As [`Self::find`], where the first of two words has named a project already.
     pub(crate) fn find_beside(
         &self,
@@ -110,6 +128,11 @@ impl Named {
                 shown.server
             )));
         }
+        // The root of the mount may be a directory of the version.
+        let mut whole = ObjectPath::new(shown.path.as_bytes())?;
+        for name in path.names() {
+            whole = whole.join(&name)?;
+        }
         let project = ProjectName::new(&shown.project);
         let project = project.map_err(|error| CommandError::failed(error.to_string()))?;
         Ok(Self {
@@ -118,7 +141,7 @@ impl Named {
                 project,
                 version: VersionRef::Number(VersionNumber(shown.version)),
             },
-            path,
+            path: whole,
             kind: NamedKind::Mount,
         })
     }
@@ -192,6 +215,14 @@ impl Form {
     }
 }
 
+/// Returns true for a word with a colon in it, and a source before that. A path of this machine that looks so is
+/// written with `./`.
+fn begins_with_source(word: &OsStr) -> bool {
+    let mut parts = word.as_bytes().splitn(2, |byte| *byte == b':');
+    let source = parts.next().and_then(|source| str::from_utf8(source).ok());
+    parts.next().is_some() && source.is_some_and(|source| source.parse::<Source>().is_ok())
+}
+
 /// Returns true for a word that names a path on this machine, whether there is something or not.
 pub(crate) fn is_path(word: &OsStr) -> bool {
     let bytes = word.as_bytes();
@@ -204,6 +235,24 @@ mod tests {
 
     fn form(word: &str) -> Form {
         Form::of(OsStr::new(word)).expect(word)
+    }
+
+    #[test]
+    fn a_colon_behind_a_source_begins_a_path_of_the_version() {
+        for word in ["app:dir", "app@v3:a/b", "app@stable:a:b", "app:", "app:/a"] {
+            assert!(begins_with_source(OsStr::new(word)), "{word}");
+        }
+        for word in [
+            "app",
+            "./app:dir",
+            "a/b:c",
+            "/mnt/app:dir",
+            ":a",
+            "a b:c",
+            "..:a",
+        ] {
+            assert!(!begins_with_source(OsStr::new(word)), "{word}");
+        }
     }
 
     #[test]

@@ -40,6 +40,9 @@ pub struct Snapshot {
     pub version: VersionRecord,
     /// The record of the root directory.
     pub root: Record,
+    /// The id by which the server has the root: [`DirId::ROOT`], unless this is a
+    /// [`Subdirectory`](crate::Subdirectory).
+    pub root_dir: DirId,
 }
 
 /// A version that is held.

@@ -14,6 +14,7 @@ mod layered;
 pub mod memory;
 mod remote;
 mod retry;
+mod subdirectory;
 
 pub use call::Call;
 pub use data::{
@@ -27,3 +28,4 @@ pub use layered::{Answer, Asked, Layer, Layered, Retrying};
 pub use memory::MemoryRemote;
 pub use remote::{DiffStream, Remote, RemoteContents, RemoteRead, RemoteWrite};
 pub use retry::{Notice, PAUSES, Retry, Tries};
+pub use subdirectory::{Subdirectory, SubdirectoryError};

@@ -72,7 +72,7 @@ impl DirectoryDiff {
     /// Returns the differences, in no particular order. A directory that one side alone has is told with
     /// all that is below it; the root has the empty path.
     pub async fn run(self, remote: Arc<dyn RemoteRead>) -> Result<Vec<DiffEntry>, RebuildError> {
-        let snapshot = self.rebuilt.snapshot(&*remote).await?;
+        let (remote, snapshot) = self.rebuilt.rooted(remote).await?;
         let selection = self.rebuilt.selection()?;
         let runtime = Handle::current();
         let work = move || {

@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lfsfs_common::full_text;
-use lfsfs_remote::{RemoteError, RemoteRead, Snapshot, VersionRange};
+use lfsfs_remote::{
+    RemoteError, RemoteRead, Snapshot, Subdirectory, SubdirectoryError, VersionRange,
+};
 use lfsfs_types::{ObjectPath, VersionCounts, VersionNumber};
 use thiserror::Error;
 use tokio::task::spawn_blocking;
@@ -48,9 +50,11 @@ pub struct RebuildParams {
     pub is_from_scratch: bool,
     /// Whether that may be done to a directory that would be refused otherwise.
     pub may_replace: bool,
+    /// The directory of the version that is the root of this one.
+    pub subdirectory: ObjectPath,
     /// Patterns of what is neither written nor removed.
     pub ignore: Vec<String>,
-    /// The paths that are written; all if there are none.
+    /// The paths that are written, below the root; all if there are none.
     pub subpaths: Vec<ObjectPath>,
     /// Patterns of which each file that is written has to match one.
     pub match_include: Vec<String>,
@@ -95,6 +99,9 @@ pub enum RebuildError {
     /// An entry could not be written.
     #[error(transparent)]
     Export(#[from] ExportError),
+    /// The version does not have the directory that is the root here.
+    #[error(transparent)]
+    Subdirectory(#[from] SubdirectoryError),
     /// The server failed or refused.
     #[error(transparent)]
     Remote(#[from] RemoteError),
@@ -136,7 +143,13 @@ impl Rebuild {
         let file_match = FileMatch::new(&params.match_include, &params.match_exclude)?;
         let filter = Filter::new(&params.ignore)?;
         let ids = (snapshot.cluster, snapshot.project.id);
-        let part = Part::new(ids, params.ignore.clone(), params.subpaths.clone());
+        let part = Part::new(
+            ids,
+            params.subdirectory.clone(),
+            params.ignore.clone(),
+            params.subpaths.clone(),
+        );
+        let (remote, snapshot) = rooted(remote, snapshot, &part.subdirectory).await?;
         let mut rebuild = Self {
             remote,
             place: None,
@@ -161,7 +174,11 @@ impl Rebuild {
     #[must_use]
     pub fn expected(&self) -> Option<VersionCounts> {
         let is_whole = matches!(self.plan, Plan::Replace | Plan::Repair(_));
-        (is_whole && self.selection.takes_root()).then_some(self.snapshot.version.counts)
+        (is_whole && self.is_all_of_version()).then_some(self.snapshot.version.counts)
+    }
+
+    fn is_all_of_version(&self) -> bool {
+        self.selection.takes_root() && self.part.subdirectory.is_root()
     }
 
     /// Does the work.
@@ -320,7 +337,16 @@ impl Rebuilt {
         })
     }
 
-    /// Returns the version, if the server still has it.
+    /// Returns what the directory has as a version, if the server still has it, and the remote to ask about that.
+    pub(crate) async fn rooted(
+        &self,
+        remote: Arc<dyn RemoteRead>,
+    ) -> Result<(Arc<dyn RemoteRead>, Snapshot), RebuildError> {
+        let whole = self.snapshot(&*remote).await?;
+        Ok(rooted(remote, whole, &self.part.subdirectory).await?)
+    }
+
+    /// Returns the whole version, if the server still has it.
     pub(crate) async fn snapshot(&self, remote: &dyn RemoteRead) -> Result<Snapshot, RebuildError> {
         let found = remote
             .snapshot(self.part.project, self.version.number)
@@ -344,6 +370,20 @@ impl Rebuilt {
     pub(crate) const fn root(&self) -> &DirHandle {
         self.place.root()
     }
+}
+
+/// Returns a version with one of its directories as its root, and the remote to ask about that.
+async fn rooted(
+    remote: Arc<dyn RemoteRead>,
+    whole: Snapshot,
+    subdirectory: &ObjectPath,
+) -> Result<(Arc<dyn RemoteRead>, Snapshot), SubdirectoryError> {
+    if subdirectory.is_root() {
+        return Ok((remote, whole));
+    }
+    let inside = Subdirectory::new(remote, subdirectory.clone());
+    let snapshot = inside.of(whole).await?;
+    Ok((Arc::new(inside), snapshot))
 }
 
 /// Makes the place, in which another process may have begun since it was looked at.

@@ -103,6 +103,13 @@ impl Update {
         params: UpdateParams,
     ) -> Result<Self, UpdateError> {
         let (rebuilt, sent) = Rebuilt::open_to_update(&params.dir)?;
+        let subdirectory = &rebuilt.part.subdirectory;
+        if !subdirectory.is_root() {
+            return Err(UpdateError::Subdirectory {
+                dir: params.dir,
+                subdirectory: subdirectory.clone(),
+            });
+        }
         let outside = |subpath| UpdateError::Outside {
             dir: params.dir.clone(),
             subpath,

@@ -17,6 +17,7 @@ pub mod pack;
 pub mod path_text;
 mod place;
 pub mod source;
+pub mod source_directory;
 pub mod timestamp;
 pub mod version;
 mod xattr_name;
@@ -35,6 +36,7 @@ pub use object::{
 pub use path_text::path_text;
 pub use place::{ChunkInfo, ContentPlace};
 pub use source::{Source, SourceError, VersionRef};
+pub use source_directory::{SourceDirectory, SourceDirectoryError};
 pub use timestamp::Timestamp;
 pub use version::{Origin, VersionCounts, VersionRecord};
 pub use xattr_name::{NamespaceError, XattrName, XattrNameError, XattrNamespace};

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use lfsfs_overlay::BaseObject;
 use lfsfs_reader::Weight;
 use lfsfs_types::limits::NAME_LEN_MAX;
-use lfsfs_types::{DecodeError, Name, Reader, Record, VersionId, Writer};
+use lfsfs_types::{DecodeError, DirId, Name, Reader, Record, VersionId, Writer};
 
 use crate::error::VfsError;
 use crate::inode::Place;
@@ -22,7 +22,8 @@ const END_LEN: usize = 4;
 pub(crate) struct Listing {
     bytes: Bytes,
     count: u32,
-    version: Option<VersionId>,
+    /// Under which directory and version a cache keeps it.
+    stored: Option<(DirId, VersionId)>,
 }
 
 impl Listing {
@@ -44,7 +45,7 @@ impl Listing {
         Some(Self {
             bytes: table.finish().into(),
             count,
-            version: None,
+            stored: None,
         })
     }
 
@@ -65,7 +66,7 @@ impl Listing {
         let listing = Self {
             bytes: bytes.clone(),
             count,
-            version: None,
+            stored: None,
         };
         let names = (0..count).map(|index| listing.parts(index).map(|parts| parts.0));
         let names = names.collect::<Result<Vec<_>, _>>()?;
@@ -75,17 +76,18 @@ impl Listing {
         Ok(listing)
     }
 
-    /// Says which version changed the listing last.
-    pub(crate) fn of_version(self, version: VersionId) -> Self {
+    /// Says of which directory of the project it is, and which version changed it last.
+    pub(crate) fn stored_as(self, dir: DirId, version: VersionId) -> Self {
         Self {
-            version: Some(version),
+            stored: Some((dir, version)),
             ..self
         }
     }
 
-    /// Returns the version that changed the listing last; `None` for a listing that no version has.
-    pub(crate) fn version(&self) -> Option<VersionId> {
-        self.version
+    /// Returns the directory of the project, and the version that changed the listing last; `None` for a listing
+    /// that no version has.
+    pub(crate) fn stored(&self) -> Option<(DirId, VersionId)> {
+        self.stored
     }
 
     pub(crate) fn encoded(&self) -> &Bytes {

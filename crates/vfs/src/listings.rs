@@ -31,7 +31,7 @@ pub(crate) struct Source {
     pub(crate) spawner: Spawner,
 }
 
-/// Which listing each directory has at this version, as far as it was seen.
+/// Which listing each directory of the project has at this version, as far as it was seen.
 #[derive(Debug, Default)]
 struct Known {
     listings: HashMap<DirId, VersionId>,
@@ -63,8 +63,17 @@ impl Listings {
         self.memory.find(&dir)
     }
 
+    /// Returns the id that a directory has in the project, by which other mounts know it, too.
+    fn stored(&self, dir: DirId) -> DirId {
+        match dir {
+            DirId::ROOT => self.source.snapshot.root_dir,
+            dir => dir,
+        }
+    }
+
     /// Returns the name of a directory's listing for the disk cache, once the listing was seen.
     fn key(&self, dir: DirId) -> Option<ListingKey> {
+        let dir = self.stored(dir);
         let version = *self.lock().listings.get(&dir)?;
         Some(ListingKey {
             project: self.source.snapshot.project.id,
@@ -106,9 +115,13 @@ impl Listings {
     ///
     /// Nothing is copied: `before` is left without, because it is at its end.
     pub(crate) fn inherit(&self, before: &Self, changed: &HashSet<DirId>) {
+        if self.stored(DirId::ROOT) != before.stored(DirId::ROOT) {
+            // The path of a subdirectory has another directory now: ids do not mean the same.
+            return;
+        }
         let mut known = std::mem::take(&mut before.lock().listings);
         for dir in changed {
-            known.remove(dir);
+            known.remove(&self.stored(*dir));
         }
         let mut own = self.lock();
         known.extend(own.listings.drain());
@@ -129,7 +142,7 @@ impl Listings {
         })?;
         let disk = self.source.cache.disk();
         match Listing::decode(disk.listing(&key)?) {
-            Ok(listing) => Some(self.keep(dir, listing.of_version(key.version))),
+            Ok(listing) => Some(self.keep(dir, listing.stored_as(key.dir, key.version))),
             Err(error) => {
                 tracing::warn!(%dir, %error, "a cached listing makes no sense, fetching it again");
                 disk.remove_listing(&key);
@@ -169,9 +182,10 @@ impl Listings {
             let problem = "entries are not in the order of their names";
             return Err(ReadError::corrupt(ACTION, problem));
         };
-        self.lock().listings.insert(dir, answer.listing_version);
-        let listing = self.keep(dir, listing.of_version(answer.listing_version));
-        self.store(dir, answer.listing_version, &listing).await;
+        let (stored, listing_version) = (self.stored(dir), answer.listing_version);
+        self.lock().listings.insert(stored, listing_version);
+        let listing = self.keep(dir, listing.stored_as(stored, listing_version));
+        self.store(stored, listing_version, &listing).await;
         Ok(listing)
     }
 

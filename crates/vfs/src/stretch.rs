@@ -54,10 +54,11 @@ pub(crate) fn group_of(
 }
 
 fn stretch_of(project: &ProjectId, listed: &Listed) -> Option<PlacesKey> {
+    let (dir, version) = listed.listing.stored()?;
     let listing = ListingKey {
         project: *project,
-        dir: listed.place.dir,
-        version: listed.listing.version()?,
+        dir,
+        version,
     };
     Some(PlacesKey {
         listing,

@@ -11,6 +11,7 @@ use lfsfs_client::{ClientConfig, GrpcRemote};
 use lfsfs_common::full_text;
 use lfsfs_remote::{
     ChangedName, Layered, Remote, RemoteError, RemoteRead as _, Retry, Retrying, Snapshot,
+    Subdirectory, SubdirectoryError,
 };
 use lfsfs_types::{ObjectPath, ProjectName, Source, VersionRef};
 use lfsfs_upload::{Phase, Progress};
@@ -202,7 +203,22 @@ impl Control {
             )
             .hint("unmount it and mount the other project"));
         }
-        Ok(snapshot)
+        self.shown_of(snapshot, retry).await
+    }
+
+    /// Returns what the mount would show of a version: all of it, or the directory that is its root.
+    async fn shown_of(&self, whole: Snapshot, retry: &Retry) -> Result<Snapshot, ControlError> {
+        let path = &self.fixed.path;
+        if path.is_root() {
+            return Ok(whole);
+        }
+        let inside = Subdirectory::new(self.retrying(retry), path.clone());
+        inside.of(whole).await.map_err(|error| match error {
+            SubdirectoryError::Remote(error) => self.of_remote(&error),
+            error => ControlError::failed(full_text(&error)).hint(
+                "the mount shows what it showed; to see another directory, unmount and mount that",
+            ),
+        })
     }
 
     /// Asks the server at another address from now on, if that is the same one.

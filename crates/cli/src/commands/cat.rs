@@ -32,7 +32,7 @@ pub(crate) struct CatArgs {
 }
 
 pub(crate) async fn run(server: ServerArgs, args: CatArgs) -> Result<(), CommandError> {
-    let named = Named::find(&server, Some(&args.word))?;
+    let named = Named::find_place(&server, Some(&args.word))?;
     let paths = if args.paths.is_empty() {
         vec![named.path.clone()]
     } else {

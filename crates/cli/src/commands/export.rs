@@ -1,12 +1,15 @@
 //! `lfsfs export`: a version becomes a plain directory.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
 use indicatif::{HumanBytes, HumanCount, ProgressBar};
+use lfsfs_remote::{RemoteRead, Subdirectory};
 use lfsfs_sync::{Export, ExportFigures, ExportProgress, LeftOut};
-use lfsfs_types::{Source, VersionCounts};
+use lfsfs_types::{SourceDirectory, VersionCounts};
 use serde::Serialize;
 
 use crate::cli::ServerArgs;
@@ -25,11 +28,12 @@ use crate::user;
     .lfsfs-export-unfinished-* is in DIR. Prints PROJECT@vN.\n\n\
     Examples:\n  \
     lfsfs export app@v42 /srv/app42\n  \
+    lfsfs export app@v42:src /srv/src\n  \
     lfsfs export app@stable /srv/app --json"
 )]
 pub(crate) struct ExportArgs {
-    /// Version: PROJECT, PROJECT@vN, PROJECT@latest or PROJECT@TAG
-    source: String,
+    /// Version: PROJECT, PROJECT@vN, PROJECT@latest or PROJECT@TAG; with :PATH, that directory of it alone
+    source: OsString,
     /// Directory, new or empty
     dir: PathBuf,
     /// One JSON object
@@ -60,15 +64,21 @@ pub(crate) struct JsonLeftOut {
 }
 
 pub(crate) async fn run(server: ServerArgs, args: ExportArgs) -> Result<(), CommandError> {
-    let source: Source = args.source.parse()?;
-    let remote = server.client()?.remote;
-    let snapshot = remote.resolve_source(&source).await?;
+    let SourceDirectory { source, path } = SourceDirectory::new(args.source.as_bytes())?;
+    let mut remote: Arc<dyn RemoteRead> = server.client()?.remote;
+    let mut snapshot = remote.resolve_source(&source).await?;
     let (project, version) = (snapshot.project.name.to_string(), snapshot.version.number);
-    let counts = snapshot.version.counts;
+    // How much a directory has is not known before.
+    let counts = path.is_root().then_some(snapshot.version.counts);
+    if !path.is_root() {
+        let inside = Subdirectory::new(remote, path);
+        snapshot = inside.of(snapshot).await?;
+        remote = Arc::new(inside);
+    }
     let export = Export::new(remote, snapshot);
     let progress = export.progress();
     let work = export.into_dir(&args.dir);
-    let figures = watched(Arc::clone(&progress), Some(counts), work).await??;
+    let figures = watched(Arc::clone(&progress), counts, work).await??;
     tell_what_was_skipped(&figures);
     let (whole, first) = (format!("{project}@{version}"), progress.first_left_out());
     let mut out = Output::new();

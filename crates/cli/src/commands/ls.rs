@@ -23,11 +23,12 @@ use crate::output::{self, JsonPath, Line, Output, Style, TimeStyle, quoted};
     PATH may lead through symbolic links of the version.\n\n\
     Examples:\n  \
     lfsfs ls app                          the root of the newest version\n  \
+    lfsfs ls app@v1:src                   a directory of an older one\n  \
     lfsfs ls app@v1 src -l                a directory of an older one, with modes, owners and times\n  \
     lfsfs ls /mnt/app/src -R              all below a directory of the version that a mount shows"
 )]
 pub(crate) struct LsArgs {
-    /// Version (PROJECT, PROJECT@vN, PROJECT@TAG), or a path in a mount [default: .]
+    /// Version (PROJECT, PROJECT@vN, PROJECT@TAG), with or without :PATH, or a path in a mount [default: .]
     #[arg(value_name = "SOURCE")]
     word: Option<OsString>,
     /// Path below that
@@ -86,7 +87,7 @@ struct JsonObject {
 }
 
 pub(crate) async fn run(server: ServerArgs, args: LsArgs) -> Result<(), CommandError> {
-    let named = Named::find(&server, args.word.as_deref())?;
+    let named = Named::find_place(&server, args.word.as_deref())?;
     let path = named.join(&args.path)?;
     let snapshot = named.snapshot().await?;
     // A link is what was asked for, unless something below it was.

@@ -16,13 +16,15 @@ const LOG_FILTER: &str = "info";
 #[command(after_help = "Examples:\n  \
     lfsfs mount app /mnt/app                   to read and to write, the newest version\n  \
     lfsfs mount app@v42 /mnt/app -o ro         to read one version\n  \
+    lfsfs mount app:src /mnt/app -o ro         to read a directory of it\n  \
     lfsfs mount app /mnt/app -o server=10.0.0.5:5051,cache-size=5G\n  \
     mount -t lfsfs app@v42 /mnt/app            the same through mount(8)\n\n\
     Options (-o): ro, server=HOST:PORT, cache=DIR, cache-size=SIZE, state=DIR, run=DIR, uid=N, gid=N,\n\
     allow_other, log=FILE, foreground, retry=N, timeout=SECONDS, noxattr, overlay=NAME, writeback,\n\
     volatile, and those of mount(8).")]
 pub(crate) struct MountArgs {
-    /// Version: PROJECT, PROJECT@vN, PROJECT@latest or PROJECT@TAG
+    /// Version: PROJECT, PROJECT@vN, PROJECT@latest or PROJECT@TAG; with :PATH and -o ro, that directory of it
+    /// alone
     source: String,
     /// Directory to mount it on
     dir: PathBuf,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use clap::Args;
 use lfsfs_remote::{Remote, Snapshot};
 use lfsfs_sync::{Rebuild, RebuildError, RebuildParams, Refusal};
-use lfsfs_types::{ObjectPath, Source};
+use lfsfs_types::{ObjectPath, SourceDirectory};
 use serde::Serialize;
 
 use super::export::{all_or, tell_what_was_skipped, watched};
@@ -21,16 +21,18 @@ use crate::user;
 #[command(
     after_help = "The first time, DIR is new or empty, and gets all of the version. After that, what differs \
     from the version that DIR has is written and removed, whichever of the two is newer; what else was \
-    changed in DIR stays. DIR/.lfsfs remembers the version and is no part of it. A run that did not come to \
+    changed in DIR stays. DIR/.lfsfs remembers the version and is no part of it. With :PATH the content of that \
+    directory is the root of DIR, in every version that DIR gets. A run that did not come to \
     its end is repaired by the next one, which compares every file. Prints PROJECT@vN.\n\n\
     Examples:\n  \
     lfsfs rebuild app@v42 /srv/app\n  \
+    lfsfs rebuild app@v42:src /srv/src\n  \
     lfsfs rebuild app /srv/src --subpath src --ignore '*.log'\n  \
     lfsfs rebuild app /srv/app --json --match-include 'src/**'"
 )]
 pub(crate) struct RebuildArgs {
-    /// Version: PROJECT, PROJECT@vN, PROJECT@latest or PROJECT@TAG
-    source: String,
+    /// Version: PROJECT, PROJECT@vN, PROJECT@latest or PROJECT@TAG; with :PATH, that directory of it alone
+    source: OsString,
     /// Directory: new, empty, or made by an earlier rebuild of the same project
     dir: PathBuf,
     /// Compare every file, and remove everything that the version does not have, whatever DIR is
@@ -66,9 +68,9 @@ struct JsonRebuild {
 }
 
 pub(crate) async fn run(server: ServerArgs, args: RebuildArgs) -> Result<(), CommandError> {
-    let source: Source = args.source.parse()?;
+    let SourceDirectory { source, path } = SourceDirectory::new(args.source.as_bytes())?;
     let (dir, is_json) = (args.dir.clone(), args.json);
-    let params = params(args)?;
+    let params = params(args, path)?;
     let remote = server.client()?.remote;
     let snapshot = remote.resolve_source(&source).await?;
     let (project, version) = (snapshot.project.name.to_string(), snapshot.version.number);
@@ -123,13 +125,14 @@ async fn prepare(
     }
 }
 
-fn params(args: RebuildArgs) -> Result<RebuildParams, CommandError> {
+fn params(args: RebuildArgs, subdirectory: ObjectPath) -> Result<RebuildParams, CommandError> {
     let subpaths = args.subpath.iter();
     let subpaths = subpaths.map(|path| ObjectPath::new(path.as_bytes()));
     Ok(RebuildParams {
         dir: args.dir,
         is_from_scratch: args.from_scratch,
         may_replace: args.yes,
+        subdirectory,
         ignore: args.ignore,
         subpaths: subpaths.collect::<Result<_, _>>()?,
         match_include: args.match_include,

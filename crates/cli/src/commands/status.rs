@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use lfsfs_mount::{MountStatus, find_mount};
+use lfsfs_mount::{MountStatus, VersionInfo, find_mount};
 
 use super::diff::write_changes;
 use crate::error::CommandError;
@@ -43,12 +43,20 @@ pub(crate) fn run(args: &StatusArgs) -> Result<(), CommandError> {
     out.finish()
 }
 
+/// Returns the version that a mount shows, with the directory of it that is its root.
+fn shown(version: &VersionInfo) -> String {
+    match version.path.as_str() {
+        "" => source(version),
+        path => format!("{}:{path}", source(version)),
+    }
+}
+
 fn lines(status: &MountStatus) -> Vec<(&'static str, String)> {
     let version = &status.version;
     let mut lines = vec![
         ("directory", status.dir.clone()),
         ("source", status.source.clone()),
-        ("version", source(version)),
+        ("version", shown(version)),
         ("project", version.project_id.clone()),
         ("mode", status.mode.clone()),
     ];
@@ -81,7 +89,6 @@ fn lines(status: &MountStatus) -> Vec<(&'static str, String)> {
 
 #[cfg(test)]
 mod tests {
-    use lfsfs_mount::VersionInfo;
     use lfsfs_mount::mountinfo::Device;
 
     use super::*;
@@ -118,6 +125,12 @@ mod tests {
         assert_eq!(line(&writable, "version").as_deref(), Some("app@v3"));
         assert_eq!(line(&writable, "changes").as_deref(), Some("2"));
         assert_eq!(line(&writable, "commit"), None);
+        let mut of_directory = status();
+        of_directory.version.path = "a/b".to_owned();
+        assert_eq!(
+            line(&of_directory, "version").as_deref(),
+            Some("app@v3:a/b")
+        );
         let away = MountStatus {
             server_away_seconds: Some(40),
             ..status()

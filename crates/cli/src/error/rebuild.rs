@@ -21,6 +21,10 @@ const fn refusal_hint(refusal: &Refusal) -> &'static str {
             "rebuild into another directory; --from-scratch takes this one and removes everything that is \
             not in the version"
         }
+        Refusal::OtherSubdirectory { .. } => {
+            "name the same path as before, or rebuild into another directory; --from-scratch takes this one and \
+            removes everything that is not in what was named"
+        }
         Refusal::OtherPart => {
             "give the same options as before; --from-scratch takes others, and removes what the version does \
             not have of that part"
@@ -49,6 +53,7 @@ impl From<RebuildError> for CommandError {
                 Self::failed(text)
             }
             RebuildError::Export(error) => error.into(),
+            RebuildError::Subdirectory(error) => error.into(),
             RebuildError::Remote(error) => error.into(),
         }
     }

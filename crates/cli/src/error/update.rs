@@ -12,6 +12,10 @@ impl From<UpdateError> for CommandError {
             UpdateError::Outside { .. } => {
                 Self::usage(text).hint("--subpath takes paths as the version has them, such as src/lib")
             }
+            UpdateError::Subdirectory { .. } => Self::failed(text).hint(
+                "what was changed here goes into a directory that has the whole version (lfsfs rebuild PROJECT DIR), \
+                or into a writable mount of it; lfsfs fsdiff lists it",
+            ),
             UpdateError::Rebuild(RebuildError::Refused {
                 refusal: Refusal::Damaged(_) | Refusal::VersionGone(_) | Refusal::OtherProject,
                 ..

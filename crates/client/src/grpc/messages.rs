@@ -22,6 +22,7 @@ pub(super) fn snapshot(message: v1::ResolveSourceResponse) -> Result<Snapshot, R
         project: project(required("project", message.project).checked()?)?,
         version: converted(required("version", message.version).checked()?)?,
         root: converted(required("root", message.root).checked()?)?,
+        root_dir: DirId::ROOT,
     })
 }
 

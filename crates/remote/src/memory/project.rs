@@ -162,6 +162,7 @@ impl MemoryProject {
             },
             version: version.record.clone(),
             root: version.root.clone(),
+            root_dir: DirId::ROOT,
         }
     }
 }

@@ -277,7 +277,7 @@ fn fixed_name(name: &str) -> Result<Name, RebuildError> {
 mod tests {
     use std::os::unix::fs::symlink;
 
-    use lfsfs_types::{ClusterId, ProjectId, VersionId, VersionNumber};
+    use lfsfs_types::{ClusterId, ObjectPath, ProjectId, VersionId, VersionNumber};
 
     use super::super::state::{KnownVersion, Part, Standing};
     use super::*;
@@ -285,7 +285,7 @@ mod tests {
     fn state() -> State {
         let ids = (ClusterId([1; 16]), ProjectId([2; 16]));
         State {
-            part: Part::new(ids, Vec::new(), Vec::new()),
+            part: Part::new(ids, ObjectPath::ROOT, Vec::new(), Vec::new()),
             standing: Standing::At(KnownVersion {
                 number: VersionNumber(1),
                 id: VersionId([3; 16]),

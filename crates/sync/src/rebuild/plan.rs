@@ -1,7 +1,7 @@
 //! What has to be done to a directory, decided from what it remembers.
 
 use super::state::{KnownVersion, Part, Standing, State};
-use lfsfs_types::VersionNumber;
+use lfsfs_types::{ObjectPath, VersionNumber};
 use thiserror::Error;
 
 /// What has to be done.
@@ -35,6 +35,12 @@ pub enum Refusal {
     /// It has another project.
     #[error("it has another project, or one of another server")]
     OtherProject,
+    /// It has another directory of the version, or all of it, as its root.
+    #[error("{}", other_root(has))]
+    OtherSubdirectory {
+        /// The directory that it has; the root for the whole version.
+        has: ObjectPath,
+    },
     /// It was made with other patterns to ignore, or other subpaths.
     #[error("it was made with other --ignore or --subpath")]
     OtherPart,
@@ -44,6 +50,14 @@ pub enum Refusal {
     /// The server does not have the version that the directory has.
     #[error("it has {0}, which the server does not have any more")]
     VersionGone(VersionNumber),
+}
+
+fn other_root(has: &ObjectPath) -> String {
+    if has.is_root() {
+        "it has the whole version, and not a directory of it".to_owned()
+    } else {
+        format!("it has the directory {has:?} of the version")
+    }
 }
 
 /// Decides what has to be done to bring a directory to `version`. `found` is what it remembers, if anything;
@@ -60,6 +74,11 @@ pub(crate) fn decide(
     };
     if (part.cluster, part.project) != (wanted.cluster, wanted.project) {
         return Err(Refusal::OtherProject);
+    }
+    if part.subdirectory != wanted.subdirectory {
+        return Err(Refusal::OtherSubdirectory {
+            has: part.subdirectory,
+        });
     }
     if part != *wanted {
         return Err(Refusal::OtherPart);
@@ -96,7 +115,7 @@ pub(crate) fn under_way(plan: &Plan, part: Part, version: KnownVersion) -> State
 
 #[cfg(test)]
 mod tests {
-    use lfsfs_types::{ClusterId, ObjectPath, ProjectId, VersionId};
+    use lfsfs_types::{ClusterId, ProjectId, VersionId};
 
     use super::*;
 
@@ -110,7 +129,7 @@ mod tests {
     fn part(project: u8, subpath: &str) -> Part {
         let path = ObjectPath::new(subpath.as_bytes()).expect("a path");
         let ids = (ClusterId([1; 16]), ProjectId([project; 16]));
-        Part::new(ids, Vec::new(), vec![path])
+        Part::new(ids, ObjectPath::ROOT, Vec::new(), vec![path])
     }
 
     fn at(number: u64) -> State {
@@ -154,6 +173,25 @@ mod tests {
         let decided = |wanted| decide(Ok(Some(at(5))), false, &wanted, version(5));
         assert_eq!(decided(part(2, "a")), Err(Refusal::OtherProject));
         assert_eq!(decided(part(1, "b")), Err(Refusal::OtherPart));
+        let subdirectory = ObjectPath::new(b"dir").expect("a path");
+        let of_it = Part {
+            subdirectory: subdirectory.clone(),
+            ..part(1, "a")
+        };
+        let has = ObjectPath::ROOT;
+        assert_eq!(
+            decided(of_it.clone()),
+            Err(Refusal::OtherSubdirectory { has })
+        );
+        let of_dir = State {
+            part: of_it.clone(),
+            ..at(5)
+        };
+        let refused = decide(Ok(Some(of_dir.clone())), false, &part(1, "a"), version(5));
+        let has = subdirectory;
+        assert_eq!(refused, Err(Refusal::OtherSubdirectory { has }));
+        let same = decide(Ok(Some(of_dir)), false, &of_it, version(5));
+        assert_eq!(same, Ok(Plan::Nothing));
     }
 
     #[test]

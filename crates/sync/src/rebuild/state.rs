@@ -5,8 +5,10 @@
 use lfsfs_types::{ClusterId, ObjectPath, ProjectId, VersionId, VersionNumber};
 use serde::{Deserialize, Serialize};
 
-/// The format that is written.
-const FORMAT: u32 = 1;
+/// The format of a directory that has a version, or subpaths of one, at their own paths.
+const FORMAT_WHOLE: u32 = 1;
+/// The format of a directory that has a subdirectory as its root. Programs that do not know it refuse it.
+const FORMAT_SUBDIRECTORY: u32 = 2;
 
 /// A version that a directory has, or may have entries of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +23,8 @@ pub(crate) struct KnownVersion {
 pub(crate) struct Part {
     pub(crate) cluster: ClusterId,
     pub(crate) project: ProjectId,
+    /// The directory of the version that is the root here; the other paths are below it.
+    pub(crate) subdirectory: ObjectPath,
     /// Patterns of what is left alone, in order.
     pub(crate) ignore: Vec<String>,
     /// The paths that it has, in order; all if there are none.
@@ -31,6 +35,7 @@ impl Part {
     /// Brings patterns and paths into their order.
     pub(crate) fn new(
         (cluster, project): (ClusterId, ProjectId),
+        subdirectory: ObjectPath,
         mut ignore: Vec<String>,
         mut subpaths: Vec<ObjectPath>,
     ) -> Self {
@@ -41,6 +46,7 @@ impl Part {
         Self {
             cluster,
             project,
+            subdirectory,
             ignore,
             subpaths,
         }
@@ -74,6 +80,8 @@ struct JsonState {
     format: u32,
     cluster: String,
     project: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    subdirectory_hex: Option<String>,
     ignore: Vec<String>,
     subpaths_hex: Vec<String>,
     version: Option<JsonVersion>,
@@ -110,13 +118,19 @@ impl State {
         let Part {
             cluster,
             project,
+            subdirectory,
             ignore,
             subpaths,
         } = &self.part;
+        let subdirectory = (!subdirectory.is_root()).then(|| hex(subdirectory.as_bytes()));
         let mut bytes = serde_json::to_vec(&JsonState {
-            format: FORMAT,
+            format: match subdirectory {
+                None => FORMAT_WHOLE,
+                Some(_) => FORMAT_SUBDIRECTORY,
+            },
             cluster: cluster.to_string(),
             project: project.to_string(),
+            subdirectory_hex: subdirectory,
             ignore: ignore.clone(),
             subpaths_hex: subpaths.iter().map(|path| hex(path.as_bytes())).collect(),
             version,
@@ -129,9 +143,14 @@ impl State {
     /// Reads the bytes of a file, or says what is wrong with them.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, String> {
         let json: JsonState = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-        if json.format != FORMAT {
-            return Err(format!("format {} is not known", json.format));
-        }
+        let subdirectory = match (json.format, json.subdirectory_hex) {
+            (FORMAT_WHOLE, None) => ObjectPath::ROOT,
+            (FORMAT_SUBDIRECTORY, Some(text)) => path(&text)?,
+            (FORMAT_WHOLE | FORMAT_SUBDIRECTORY, _) => {
+                return Err(format!("it is not of format {}", json.format));
+            }
+            (format, _) => return Err(format!("format {format} is not known")),
+        };
         let cluster = ClusterId::try_from_hex(&json.cluster).map_err(|error| error.to_string())?;
         let project = ProjectId::try_from_hex(&json.project).map_err(|error| error.to_string())?;
         let subpaths = json.subpaths_hex.iter().map(|text| path(text));
@@ -147,7 +166,7 @@ impl State {
             }
             _ => return Err("it has no version, or two".to_owned()),
         };
-        let part = Part::new((cluster, project), json.ignore, subpaths);
+        let part = Part::new((cluster, project), subdirectory, json.ignore, subpaths);
         Ok(Self { part, standing })
     }
 }
@@ -196,8 +215,19 @@ mod tests {
         let ignore = ["*.log".to_owned()].to_vec();
         let ids = (ClusterId([1; 16]), ProjectId([2; 16]));
         State {
-            part: Part::new(ids, ignore, paths.to_vec()),
+            part: Part::new(ids, ObjectPath::ROOT, ignore, paths.to_vec()),
             standing,
+        }
+    }
+
+    fn of_subdirectory(state: State) -> State {
+        let subdirectory = ObjectPath::new(b"a/\xff:").expect("a path");
+        State {
+            part: Part {
+                subdirectory,
+                ..state.part
+            },
+            ..state
         }
     }
 
@@ -209,8 +239,34 @@ mod tests {
         };
         for standing in [Standing::At(version(42)), under_way] {
             let state = state(standing);
-            let bytes = state.encode().expect("bytes");
-            assert_eq!(State::decode(&bytes), Ok(state));
+            for state in [of_subdirectory(state.clone()), state] {
+                let bytes = state.encode().expect("bytes");
+                assert_eq!(State::decode(&bytes), Ok(state));
+            }
+        }
+    }
+
+    #[test]
+    fn the_state_of_a_subdirectory_is_one_that_older_programs_refuse() {
+        let state = of_subdirectory(state(Standing::At(version(42))));
+        let bytes = state.encode().expect("bytes");
+        let text = String::from_utf8(bytes).expect("text");
+        let expected = concat!(
+            r#"{"format":2,"cluster":"01010101010101010101010101010101","#,
+            r#""project":"02020202020202020202020202020202","subdirectory_hex":"612fff3a","#,
+            r#""ignore":["*.log"],"subpaths_hex":["612fff","62"],"version":{"number":42,"#,
+            r#""id":"07070707070707070707070707070707"},"under_way":null}"#,
+            "\n"
+        );
+        assert_eq!(text, expected);
+        for (old, new) in [
+            (r#""format":2"#, r#""format":1"#),
+            (r#""format":2"#, r#""format":3"#),
+            (r#""subdirectory_hex":"612fff3a","#, ""),
+            (r#"612fff3a"#, r#"2e2e"#),
+        ] {
+            let damaged = text.replacen(old, new, 1);
+            assert!(State::decode(damaged.as_bytes()).is_err(), "{damaged}");
         }
     }
 

@@ -22,6 +22,14 @@ pub enum UpdateError {
         /// The path.
         subpath: ObjectPath,
     },
+    /// The directory has a subdirectory of the version as its root.
+    #[error("{} has the directory {subdirectory:?} of a version, and cannot be sent", dir.display())]
+    Subdirectory {
+        /// The directory.
+        dir: PathBuf,
+        /// What it has.
+        subdirectory: ObjectPath,
+    },
     /// The directory cannot be updated, or its state cannot be used.
     #[error(transparent)]
     Rebuild(#[from] RebuildError),
