@@ -68,6 +68,11 @@ fn read_version(world: &World, source: &str, tree: &Path) {
     }
 }
 
+fn head(world: &World, project: &str) -> u64 {
+    let inspected = lfsfs(world, &["project", "inspect", project, "--json"]);
+    inspected.json()["head"].as_u64().expect("a number")
+}
+
 /// Makes versions of another project, of versions of the first one and of its own.
 fn derive(world: &World, acknowledged: &Acknowledged, is_over: &AtomicBool) {
     let mut numbers = Numbers(12);
@@ -78,7 +83,7 @@ fn derive(world: &World, acknowledged: &Acknowledged, is_over: &AtomicBool) {
         };
         let source = format!("app@v{number}");
         let _ = done_unless_expired(&lfsfs(world, &["clone", &source, "copy", "--create"]));
-        let head = world.head("copy");
+        let head = head(world, "copy");
         let back = format!("copy@v{}", head.saturating_sub(numbers.below(3)).max(1));
         let _ = done_unless_expired(&lfsfs(world, &["rollback", &back]));
         let removed = format!("copy:file-{}", numbers.below(200));
@@ -125,7 +130,10 @@ fn run(versions: usize, kill_every: Option<Duration>) {
     assert_eq!(collected.code(), Some(0), "{collected:?}");
     read_version(world, &format!("app@v{number}"), &tree);
     let exported = world.path("copy");
-    let run = lfsfs(world, &["export", "copy", exported.to_str().expect("UTF-8")]);
+    let run = lfsfs(
+        world,
+        &["export", "copy", exported.to_str().expect("UTF-8")],
+    );
     assert_eq!(run.code(), Some(0), "{run:?}");
     cluster.wait_for_copies(NODES, CALM_MAX);
     let fsck = lfsfs(world, &["fsck"]);

@@ -183,9 +183,9 @@ impl From<RemoteError> for CommandError {
                 ..Self::failed(text)
             },
             RemoteError::Invalid(_) => Self::usage(text),
-            RemoteError::Full(_) => {
-                Self::failed(text).hint("make room on the server's disk: lfsfs gc --dry-run says what could be removed")
-            }
+            RemoteError::Full(_) => Self::failed(text).hint(
+                "make room on the server's disk: lfsfs gc --dry-run says what could be removed",
+            ),
             RemoteError::Corrupt(_) => Self::failed(text)
                 .hint("on the server's machine, stop lfsfsd and run: lfsfsd check --data DIR"),
             RemoteError::SessionLost(_) | RemoteError::ContentsMissing(_) => {
