@@ -8,7 +8,6 @@ mod check;
 mod copy;
 mod download;
 mod figures;
-mod frames;
 mod peers;
 mod places;
 mod replication;

@@ -23,6 +23,7 @@ mod datanodes;
 mod error;
 mod fault;
 mod figures;
+mod frames;
 mod health;
 mod ids;
 mod listen;

@@ -92,14 +92,13 @@ pub(super) async fn of_project(
     request: v1::GcProjectRequest,
 ) -> Result<v1::GcResponse, Fault> {
     let name = project_name(&request.project)?;
-    let retention = Retention {
-        keep: Some(request.keep_versions).filter(|keep| *keep > 0),
+    let retention = asked_retention(Retention {
+        keep: Some(request.keep_versions),
         older_than: request.older_than_secs.map(Duration::from_secs),
         from: request.from_version.map(VersionNumber),
         grace: coordinator.grace(request.grace_secs),
-    };
-    refuse_nothing(&retention)?;
-    let place = coordinator.collect_alone()?;
+    })?;
+    let _place = coordinator.collect_alone()?;
     let project = coordinator
         .metadata(move |metadata| metadata.project(&name))
         .await?;
@@ -108,7 +107,6 @@ pub(super) async fn of_project(
         .expire(project.id, retention, request.dry_run)
         .await?;
     report.add(&project, expired);
-    drop(place);
     report.log();
     Ok(report.into())
 }
@@ -118,13 +116,12 @@ pub(super) async fn of_random_projects(
     coordinator: &Arc<Coordinator>,
     request: v1::GcRandomProjectsRequest,
 ) -> Result<v1::GcResponse, Fault> {
-    let retention = Retention {
-        keep: Some(request.keep_versions).filter(|keep| *keep > 0),
+    let retention = asked_retention(Retention {
+        keep: Some(request.keep_versions),
         older_than: request.older_than_secs.map(Duration::from_secs),
         from: request.from_version.map(VersionNumber),
         grace: coordinator.grace(request.grace_secs),
-    };
-    refuse_nothing(&retention)?;
+    })?;
     let sample = sample(request.sample)?;
     let _place = coordinator.collect_alone()?;
     let mut report = Report::default();
@@ -192,10 +189,14 @@ fn hold_of(project: &[u8], version: (u64, Vec<u8>), holder: &[u8]) -> Result<Hol
     })
 }
 
-/// Fails if no version could expire, whatever there is.
-fn refuse_nothing(retention: &Retention) -> Result<(), Fault> {
+/// Takes what a caller asks for, where 0 versions to keep are no reason. Fails if no version could expire then.
+fn asked_retention(asked: Retention) -> Result<Retention, Fault> {
+    let retention = Retention {
+        keep: asked.keep.filter(|keep| *keep > 0),
+        ..asked
+    };
     if retention.expires_any() {
-        return Ok(());
+        return Ok(retention);
     }
     let text =
         "keep_versions is 0 and older_than_secs is missing: one of them says which versions stay";

@@ -13,10 +13,11 @@ use lfsfs_transfer::Frame;
 use lfsfs_types::limits::{FRAME_LEN_DEFAULT, FRAME_LEN_MAX};
 use lfsfs_types::{ChunkId, SessionId};
 
+use super::DataNode;
 use super::truth::is_loss;
-use super::{DataNode, frames};
 use crate::blocking::{IntoFault as _, blocking};
 use crate::budget::Held;
+use crate::frames;
 use crate::ids::random_id;
 use crate::streams::Sink;
 

@@ -18,11 +18,11 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataValue;
 use tonic::{Request, Streaming};
 
-use super::frames;
 use super::transfers::Announced;
 use crate::blocking::{IntoFault as _, blocking};
 use crate::budget::Held;
 use crate::datanodes::{Client, Datanodes, message_within, within};
+use crate::frames;
 
 /// How long another datanode may be silent.
 const SILENCE_MAX: Duration = Duration::from_secs(30);

@@ -17,14 +17,15 @@ use lfsfs_types::{ChunkId, SessionId};
 use tokio::sync::{mpsc, watch};
 use tonic::Streaming;
 
+use super::DataNode;
 use super::peers::PaidFrame;
 use super::places::Place;
 use super::replication::{CopyPlan, Replication};
 use super::transfers::Announced;
-use super::{DataNode, frames};
 use crate::blocking::{IntoFault as _, blocking};
 use crate::budget::Held;
 use crate::calls::Call;
+use crate::frames;
 use crate::ids::random_id;
 use crate::streams::{Sink, next};
 

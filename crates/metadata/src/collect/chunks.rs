@@ -1,6 +1,7 @@
 //! Chunks in which no content lies.
 //!
-//! Such a chunk is marked. The coordinator has each datanode drop it, and looks once more then, so a chunk whose contents a client has stored again meanwhile stays. With the last copy the row of the chunk goes.
+//! Such a chunk is marked. The coordinator has each datanode drop it, and looks once more then, so a chunk whose
+//! contents a client has stored again meanwhile stays. With the last copy the row of the chunk goes.
 
 use std::collections::HashMap;
 

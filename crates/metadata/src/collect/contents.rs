@@ -59,17 +59,10 @@ pub struct Collected {
     pub content_bytes: u64,
 }
 
-/// Which rows may go.
-#[derive(Debug, Clone, Copy)]
-struct Limits {
-    /// Only contents with an older stamp.
-    before: u64,
-}
-
 impl Metadata {
     /// Removes contents that no version names. It may end at any moment.
     ///
-    /// It takes a pause of up to a second: contents of the very second in which it begins stay.
+    /// Contents of the very second in which it begins stay.
     pub fn collect_contents(&self, params: &CollectParams) -> Result<Collected> {
         let barrier = self.stamp();
         self.inner.barrier.fetch_max(barrier, Ordering::SeqCst);
@@ -78,9 +71,7 @@ impl Metadata {
         let uploads = params.uploads_since.unwrap_or(u64::MAX);
         // A content that was asked for has a stamp that may be as much older.
         let uploads = uploads.saturating_sub(STAMP_RENEWAL_SECS);
-        let limits = Limits {
-            before: barrier.min(aged + 1).min(uploads),
-        };
+        let before = barrier.min(aged + 1).min(uploads);
         let seed = random_number()?;
         let mut collected = Collected::default();
         let count = self.inner.contents.count();
@@ -98,7 +89,7 @@ impl Metadata {
             if self.stops() {
                 break;
             }
-            self.sweep(&part, &marks, limits, params.dry_run, &mut collected)?;
+            self.sweep(&part, &marks, before, params.dry_run, &mut collected)?;
             if !params.dry_run {
                 self.remove_pages(&part)?;
             }
@@ -150,7 +141,7 @@ impl Metadata {
         &self,
         part: &Part,
         marks: &Marks,
-        limits: Limits,
+        before: u64,
         dry_run: bool,
         collected: &mut Collected,
     ) -> Result<()> {
@@ -163,7 +154,7 @@ impl Metadata {
             }
             let content = ContentId(keys::decode_id(table::CONTENT, &key)?);
             let row = ContentRow::decode(&key, &value)?;
-            if row.stamp >= limits.before || marks.has(content) {
+            if row.stamp >= before || marks.has(content) {
                 continue;
             }
             if dry_run {

@@ -104,8 +104,9 @@ impl Metadata {
     }
 
     fn count_expiring(&self, params: &ExpireParams<'_>) -> Result<Expired> {
-        let expired = self.expiring(params)?;
-        let gone: BTreeSet<_> = expired.iter().copied().collect();
+        let known = self.known_versions(params.project)?;
+        let expired = self.expiring(params, &known)?;
+        let gone: BTreeSet<_> = expired.iter().map(|version| version.number).collect();
         let rest = self.rest_of(params.project, Some(&gone))?;
         let mut rows = 0;
         self.for_each_unneeded(&rest, |keys| {
@@ -119,14 +120,13 @@ impl Metadata {
         })
     }
 
-    /// Returns the versions that expire now.
-    fn expiring(&self, params: &ExpireParams<'_>) -> Result<Vec<VersionNumber>> {
+    /// Returns those of the known versions that expire now.
+    fn expiring(&self, params: &ExpireParams<'_>, known: &[Known]) -> Result<Vec<Known>> {
         let project = params.project;
         let mut held = self.tagged_versions(project)?;
         held.extend(self.held_versions(project)?);
         held.extend((params.in_use)());
-        let known = self.known_versions(project)?;
-        Ok(params.retention.expired(&known, &held, self.now()))
+        Ok(params.retention.expired(known, &held, self.now()))
     }
 
     fn known_versions(&self, project: ProjectId) -> Result<Vec<Known>> {
@@ -136,6 +136,7 @@ impl Metadata {
             let record = decode_version(&key, &value)?;
             Ok(Known {
                 number: record.number,
+                id: record.id,
                 time: record.time,
             })
         });
@@ -145,12 +146,14 @@ impl Metadata {
     /// Removes the records of versions that expire, and marks the project. Returns how many.
     fn remove_records(&self, params: &ExpireParams<'_>) -> Result<u64> {
         let mut removed = 0;
+        // Versions that are published meanwhile stay anyway.
+        let mut known = self.known_versions(params.project)?;
         while !self.stops() {
             // Until the batch, nothing may come to keep one of them without changing this row.
             let mut batch = Batch::new();
             let roots_key = keys::roots(params.project);
             let roots = self.store().get(&roots_key)?;
-            let mut expired = self.expiring(params)?;
+            let mut expired = self.expiring(params, &known)?;
             let at_once = VERSIONS_AT_ONCE.min(self.store().batch_ops_max() / 4);
             expired.truncate(at_once.max(1));
             if expired.is_empty() {
@@ -159,17 +162,19 @@ impl Metadata {
             let count = expired.len() as u64;
             batch.require_unchanged(roots_key, roots);
             RootsRow::change_by(self.store(), params.project, &mut batch, count)?;
-            for number in expired {
-                let Some(record) = self.find_version(params.project, number)? else {
-                    continue;
-                };
+            for version in &expired {
                 batch
-                    .delete(keys::version(params.project, number))
-                    .delete(keys::version_id(record.id));
+                    .require_present(keys::version(params.project, version.number))
+                    .delete(keys::version(params.project, version.number))
+                    .delete(keys::version_id(version.id));
             }
             batch.put(keys::expiring(params.project), Marker.encode());
             if self.store().apply(batch)?.is_done() {
                 removed += count;
+                known.retain(|version| !expired.contains(version));
+            } else {
+                // Another call tagged or held a version, or expired some.
+                known = self.known_versions(params.project)?;
             }
         }
         Ok(removed)

@@ -1,4 +1,4 @@
-//! Holds: a mount, or whatever reads a version for long, keeps it from expiring.
+//! Holds: a mount, or another process that reads a version for long, keeps it from expiring.
 //!
 //! A hold lasts for a time and is renewed. One that was lost, because its process died, lets its version expire
 //! after that time; what is not held does not come back.

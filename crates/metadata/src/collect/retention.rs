@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use lfsfs_types::{Timestamp, VersionNumber};
+use lfsfs_types::{Timestamp, VersionId, VersionNumber};
 
 /// Which versions of a project may expire. The newest never does, and none that something holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -14,7 +14,7 @@ pub struct Retention {
     pub older_than: Option<Duration>,
     /// Only versions from this one on may expire.
     pub from: Option<VersionNumber>,
-    /// As `older_than`, whatever else is asked for: a client may just have learned of a version.
+    /// As `older_than`, and always asked for: a client may just have learned of a version.
     pub grace: Duration,
 }
 
@@ -22,6 +22,7 @@ pub struct Retention {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Known {
     pub(super) number: VersionNumber,
+    pub(super) id: VersionId,
     pub(super) time: Timestamp,
 }
 
@@ -38,7 +39,7 @@ impl Retention {
         versions: &[Known],
         held: &BTreeSet<VersionNumber>,
         now: Timestamp,
-    ) -> Vec<VersionNumber> {
+    ) -> Vec<Known> {
         if !self.expires_any() {
             return Vec::new();
         }
@@ -51,7 +52,7 @@ impl Retention {
                 && !held.contains(&version.number)
                 && age(next.time, now) >= least_age
         });
-        expires.map(|(version, _)| version.number).collect()
+        expires.map(|(version, _)| *version).collect()
     }
 }
 
@@ -74,6 +75,7 @@ mod tests {
     fn versions() -> Vec<Known> {
         let known = |number: u64| Known {
             number: VersionNumber(number),
+            id: VersionId::ZERO,
             time: at(i64::try_from(number).expect("small") * 10),
         };
         (1..=5).map(known).collect()
@@ -82,7 +84,10 @@ mod tests {
     fn expired(retention: Retention, held: &[u64]) -> Vec<u64> {
         let held = held.iter().copied().map(VersionNumber).collect();
         let expired = retention.expired(&versions(), &held, at(60));
-        expired.into_iter().map(|number| number.0).collect()
+        expired
+            .into_iter()
+            .map(|version| version.number.0)
+            .collect()
     }
 
     #[test]

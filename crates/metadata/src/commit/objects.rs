@@ -1,4 +1,4 @@
-//! Updates: objects by their paths become one version, whatever the newest version is by then.
+//! Updates: objects by their paths become one version on the one that is the newest when it is published.
 //!
 //! What an update says is kept by path, in memory or in the scratch store, so that it may be long. When it is
 //! published, it is planned on the newest version ([`plan`]), and planned again if another version came first.
@@ -133,7 +133,7 @@ impl ObjectUpdate {
     /// Publishes a version that has these objects, and else those of the newest version. If the newest version has
     /// them already, that is the answer.
     ///
-    /// Removals come first, whatever their order was. A directory in which nothing is left goes too, unless its marker
+    /// Removals come first, in whatever order the client sent them. A directory in which nothing is left goes too, unless its marker
     /// is among the objects. A file takes the place of a directory with all that is in it, and makes the directories
     /// above it, also where files are.
     pub fn publish(mut self, params: &UpdateParams) -> Result<Published> {

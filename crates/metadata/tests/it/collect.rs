@@ -1,4 +1,4 @@
-//! Collecting garbage: what a version names stays, whatever goes on beside; all else goes.
+//! Collecting garbage: what a version names stays, also while clients commit; all else goes.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -253,7 +253,7 @@ fn pieces_stay_as_long_as_their_content() {
     assert_clean(&setup.metadata);
 }
 
-/// A client is told that a large content is there: that keeps its pieces too.
+/// The metadata tells a client that a large content is there: that keeps its pieces too.
 #[test]
 fn asking_for_a_large_content_keeps_its_pieces() {
     let setup = Setup::new();
@@ -476,7 +476,7 @@ fn a_commit_on_a_version_that_has_expired_is_refused() {
     assert_clean(&setup.metadata);
 }
 
-/// Whatever operation of the store is the last one: versions that stay are whole, and the next call finishes.
+/// The store may stop at any operation: versions that stay are whole, and the next call finishes.
 #[test]
 fn an_expiry_that_crashes_is_finished_by_the_next() {
     let build = |store: &Arc<Double>| {

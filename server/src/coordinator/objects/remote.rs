@@ -12,13 +12,14 @@ use lfsfs_proto::status::{Fault, FaultKind};
 use lfsfs_proto::v1;
 use lfsfs_proto::v1::download_chunk_stream_request::Target;
 use lfsfs_remote::{ChunkBytes, ChunkLocation, RemoteContents, RemoteError, Resolved, StoredList};
-use lfsfs_transfer::{DownloadReceiver, Frame};
-use lfsfs_types::{ContentId, ProjectId, Sha256};
+use lfsfs_transfer::DownloadReceiver;
+use lfsfs_types::{ContentId, ProjectId};
 
 use super::super::Coordinator;
 use super::super::resolve::{locations, places_of};
 use crate::blocking::IntoFault as _;
 use crate::datanodes::{message_within, within};
+use crate::frames;
 
 /// How long a datanode may be silent.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
@@ -56,7 +57,7 @@ impl OwnRemote {
         let mut receiver = DownloadReceiver::new(range.clone());
         let mut bytes = BytesMut::new();
         while let Some(message) = within(node, SILENCE_MAX, stream.message()).await? {
-            let frame = frame(message).map_err(ProtocolError::into_fault)?;
+            let frame = frames::frame(message).map_err(ProtocolError::into_fault)?;
             let received = receiver.receive(frame);
             bytes.extend_from_slice(&received.map_err(lfsfs_transfer::TransferError::into_fault)?);
         }
@@ -68,16 +69,6 @@ impl OwnRemote {
             node: node.to_owned(),
         })
     }
-}
-
-fn frame(message: v1::ChunkFrame) -> Result<Frame, ProtocolError> {
-    let checksum = &message.partial_checksum;
-    Ok(Frame {
-        offset: message.offset,
-        is_final: message.is_final,
-        checksum: lfsfs_proto::convert::id("partial_checksum", checksum, Sha256::from_slice)?,
-        data: message.data,
-    })
 }
 
 /// Returns the error of a call that the coordinator made, to the metadata or to a datanode.

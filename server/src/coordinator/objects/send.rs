@@ -19,6 +19,7 @@ use tonic::Streaming;
 use super::super::Coordinator;
 use crate::blocking::IntoFault as _;
 use crate::datanodes::{message_within, within};
+use crate::frames;
 
 /// How long a datanode may be silent.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
@@ -142,25 +143,16 @@ impl Sender<'_> {
     /// Sends as many frames as the window allows. A stream that ended early says why in its acknowledgements.
     async fn fill(
         &self,
-        frames: &mut Peekable<impl Iterator<Item = Frame>>,
+        left: &mut Peekable<impl Iterator<Item = Frame>>,
         window: &mut SendWindow,
     ) {
-        while let Some(frame) = frames.next_if(|frame| window.may_send(frame.data.len())) {
+        while let Some(frame) = left.next_if(|frame| window.may_send(frame.data.len())) {
             window.sent(frame.data.len());
-            if self.frames.send(self.message(frame)).await.is_err() {
+            let session = self.session.as_bytes().to_vec();
+            let message = frames::message(session, self.chunk, frame);
+            if self.frames.send(message).await.is_err() {
                 return;
             }
-        }
-    }
-
-    fn message(&self, frame: Frame) -> v1::ChunkFrame {
-        v1::ChunkFrame {
-            session_id: self.session.as_bytes().to_vec(),
-            chunk_id: self.chunk.as_bytes().to_vec(),
-            data: frame.data,
-            offset: frame.offset,
-            is_final: frame.is_final,
-            partial_checksum: frame.checksum.as_bytes().to_vec(),
         }
     }
 

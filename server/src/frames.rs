@@ -6,7 +6,7 @@ use lfsfs_transfer::Frame;
 use lfsfs_types::{ChunkId, Sha256};
 
 /// Returns the frame that a message has, not verified yet.
-pub(super) fn frame(message: v1::ChunkFrame) -> Result<Frame, ProtocolError> {
+pub(crate) fn frame(message: v1::ChunkFrame) -> Result<Frame, ProtocolError> {
     let checksum = &message.partial_checksum;
     Ok(Frame {
         offset: message.offset,
@@ -17,7 +17,7 @@ pub(super) fn frame(message: v1::ChunkFrame) -> Result<Frame, ProtocolError> {
 }
 
 /// Returns the message of a frame; a download by the id of its chunk has an empty session.
-pub(super) fn message(session: Vec<u8>, chunk: ChunkId, frame: Frame) -> v1::ChunkFrame {
+pub(crate) fn message(session: Vec<u8>, chunk: ChunkId, frame: Frame) -> v1::ChunkFrame {
     v1::ChunkFrame {
         session_id: session,
         chunk_id: chunk.as_bytes().to_vec(),
