@@ -361,7 +361,8 @@ impl Summary {
     fn count(&mut self, assessment: &Assessment) {
         self.chunks += 1;
         match assessment {
-            Assessment::Enough => {}
+            // What is on its way out is no copy too many.
+            Assessment::Enough | Assessment::Unneeded { .. } => {}
             Assessment::TooFew { .. } => self.too_few += 1,
             Assessment::Unreachable => self.unreachable += 1,
             Assessment::TooMany { .. } => self.too_many += 1,

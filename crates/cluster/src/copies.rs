@@ -31,9 +31,14 @@ pub enum Assessment {
     },
     /// It has too few copies, and none can be read now.
     Unreachable,
-    /// It has more copies than it should, all of them live, or none should be.
+    /// It has more copies than it should, all of them live.
     TooMany {
         /// The nodes that have one.
+        holders: Vec<NodeId>,
+    },
+    /// Nothing lies in it, and nodes that answer have copies to drop.
+    Unneeded {
+        /// These nodes.
         holders: Vec<NodeId>,
     },
 }
@@ -54,7 +59,7 @@ impl ChunkCopies {
             let holders = with(&[Standing::Live, Standing::Draining]);
             return match holders.is_empty() {
                 true => Assessment::Enough,
-                false => Assessment::TooMany { holders },
+                false => Assessment::Unneeded { holders },
             };
         }
         let live = with(&[Standing::Live]);
@@ -68,5 +73,30 @@ impl ChunkCopies {
             sources if sources.is_empty() => Assessment::Unreachable,
             sources => Assessment::TooFew { sources },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::table;
+
+    #[test]
+    fn a_chunk_in_which_nothing_lies_is_dropped_by_all_that_answer() {
+        let (mut members, now) = (table(&[("a", 1), ("b", 1)]), Instant::now());
+        let nodes = [NodeId([1; 16]), NodeId([2; 16])];
+        members.set_draining(nodes[1], true);
+        let unneeded = |holders: &[NodeId]| ChunkCopies {
+            chunk: ChunkId([7; 32]),
+            len: 1000,
+            wanted: 0,
+            holders: holders.to_vec(),
+        };
+        let all = unneeded(&nodes).assess(&members, now);
+        let holders = nodes.to_vec();
+        assert_eq!(all, Assessment::Unneeded { holders });
+        assert_eq!(unneeded(&[]).assess(&members, now), Assessment::Enough);
+        let silent = unneeded(&[NodeId([3; 16])]).assess(&members, now);
+        assert_eq!(silent, Assessment::Enough, "it does not answer");
     }
 }

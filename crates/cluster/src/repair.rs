@@ -293,7 +293,9 @@ impl Repairs {
                     let takers = members.choose(placement, wanted, random, now);
                     self.copy_order(copies, sources, &takers)
                 }
-                Assessment::TooMany { holders } => self.drop_order(&waiting, &holders, members),
+                Assessment::TooMany { holders } | Assessment::Unneeded { holders } => {
+                    self.drop_order(&waiting, &holders, members)
+                }
             };
             match decided {
                 Ok(order) => {
@@ -494,7 +496,7 @@ impl Repairs {
 pub(crate) fn rank(assessment: &Assessment) -> Option<usize> {
     match assessment {
         Assessment::TooFew { sources } => Some(sources.len()),
-        Assessment::TooMany { .. } => Some(RANK_DROP),
+        Assessment::TooMany { .. } | Assessment::Unneeded { .. } => Some(RANK_DROP),
         Assessment::Enough | Assessment::Unreachable => None,
     }
 }

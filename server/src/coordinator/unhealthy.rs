@@ -51,7 +51,7 @@ fn unhealthy(coordinator: &Coordinator, holders: Vec<ChunkHolders>) -> Vec<v1::U
 
 fn message(assessment: &Assessment, copies: &ChunkCopies) -> Option<v1::UnhealthyChunk> {
     let health = match assessment {
-        Assessment::Enough => return None,
+        Assessment::Enough | Assessment::Unneeded { .. } => return None,
         Assessment::TooFew { .. } => v1::ChunkHealth::UnderReplicated,
         Assessment::Unreachable => v1::ChunkHealth::Missing,
         Assessment::TooMany { .. } => v1::ChunkHealth::OverReplicated,
