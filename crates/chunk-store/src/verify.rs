@@ -34,9 +34,10 @@ pub(crate) fn verify(
         let found = verified.id;
         return Err(ChunkDamage::WrongId { found });
     }
-    let contents = verified.footer.contents().iter();
-    let contents = contents.map(|entry| ContentPlace {
-        content: entry.id,
+    let entries = verified.footer.contents().iter();
+    let contents = entries.zip(&verified.contents);
+    let contents = contents.map(|(entry, content)| ContentPlace {
+        content: *content,
         chunk: id,
         block: entry.first_block,
         offset: entry.offset,

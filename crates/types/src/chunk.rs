@@ -1,7 +1,7 @@
 //! Chunks: immutable containers of many contents, and what datanodes store.
 //!
-//! A chunk is a header, blocks, a footer and a trailer of fixed length: format 1, docs/formats.md
-//! "Chunk". Contents and pieces lie one behind the other in the order they were added; that stream
+//! A chunk is a header, blocks, a footer and a trailer of fixed length: format 2, docs/formats.md
+//! "Chunk"; format 1 is read. Contents and pieces lie one behind the other in the order they were added; that stream
 //! is cut into blocks, and a block is what is compressed, fetched and verified by itself. The
 //! footer is the index of both.
 //!
@@ -15,19 +15,20 @@ mod block;
 mod builder;
 mod error;
 mod footer;
+mod format;
 mod verify;
 
 pub use self::block::{BlockCodec, BlockEntry, decode_block};
 pub use self::builder::{BuiltChunk, ChunkBuilder};
 pub use self::error::{ChunkError, HashOf};
 pub use self::footer::{ContentEntry, FOOTER_LEN_MAX, Footer, Span};
+use self::format::ChunkFormat;
+pub use self::format::IdPrefix;
 pub use self::verify::{VerifiedChunk, verify};
 use crate::id::Sha256;
 
-const FORMAT: u8 = 1;
 const HEADER_MAGIC: [u8; 4] = *b"LFSC";
 const TRAILER_MAGIC: [u8; 4] = *b"CSFL";
-const HEADER: [u8; HEADER_LEN] = [b'L', b'F', b'S', b'C', FORMAT, 0, 0, 0];
 
 /// Length of what stands before the first block.
 pub const HEADER_LEN: usize = 8;
@@ -72,10 +73,18 @@ impl Trailer {
     }
 }
 
-fn check_header(header: &[u8; HEADER_LEN]) -> Result<(), ChunkError> {
-    match header {
-        &HEADER => Ok(()),
-        [magic @ .., _, _, _, _] if *magic != HEADER_MAGIC => Err(ChunkError::NotAChunk),
-        _ => Err(ChunkError::UnknownFormat { format: header[4] }),
+fn header(format: ChunkFormat) -> [u8; HEADER_LEN] {
+    let [a, b, c, d] = HEADER_MAGIC;
+    [a, b, c, d, format.number(), 0, 0, 0]
+}
+
+/// Checks the first bytes of a chunk, whose footer has a format.
+fn check_header(found: &[u8; HEADER_LEN], format: ChunkFormat) -> Result<(), ChunkError> {
+    if !found.starts_with(&HEADER_MAGIC) {
+        return Err(ChunkError::NotAChunk);
     }
+    if *found == header(format) {
+        return Ok(());
+    }
+    Err(ChunkError::UnknownFormat { format: found[4] })
 }

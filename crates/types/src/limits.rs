@@ -42,8 +42,10 @@ pub const PIECES_INLINE_MAX: usize = 8192;
 /// Most pieces of one content: at least 1 TiB, about 5 TiB as pieces usually fall.
 pub const PIECES_MAX: usize = 4 * 1024 * 1024;
 
-/// Most raw bytes of one block.
-pub const BLOCK_RAW_LEN_MAX: u32 = 128 * 1024;
+/// Most raw bytes of one block. A reader that asks for bytes of a large content fetches about as many anyway.
+pub const BLOCK_RAW_LEN_MAX: u32 = 512 * 1024;
+/// Most raw bytes of a block that several contents share.
+pub const SHARED_BLOCK_RAW_LEN_MAX: u32 = 128 * 1024;
 /// Default length of a chunk; a builder stops adding when it is reached.
 pub const CHUNK_LEN_DEFAULT: u64 = 8 * 1024 * 1024;
 /// Shortest length that chunks can be told to have.
@@ -75,6 +77,7 @@ const _: () = {
     assert!(PIECES_INLINE_MAX < PIECES_MAX);
     assert!((PIECE_LEN_MAX as u64) < CHUNK_LEN_DEFAULT);
     assert!(CHUNK_LEN_DEFAULT <= CHUNK_LEN_MAX);
+    assert!(SHARED_BLOCK_RAW_LEN_MAX <= BLOCK_RAW_LEN_MAX);
     assert!(FRAME_LEN_DEFAULT <= FRAME_LEN_MAX);
     assert!(NAME_LEN_MAX < PATH_LEN_MAX);
     assert!(XATTR_INLINE_LEN_MAX < XATTR_LEN_MAX);

@@ -7,14 +7,16 @@
 
 use std::io::Cursor;
 
-use lfsfs_types::Sha256;
+use lfsfs_types::{ContentId, Sha256};
 use lfsfs_types::chunk::{Footer, Trailer, verify};
 use libfuzzer_sys::fuzz_target;
 use sha2::Digest;
 
 fn check_footer(footer: &Footer) {
     for entry in footer.contents() {
-        assert!(footer.find(&entry.id) == Some(entry));
+        let mut id = [0; ContentId::LEN];
+        id[..entry.prefix.as_bytes().len()].copy_from_slice(entry.prefix.as_bytes());
+        assert!(footer.find(&ContentId(id)) == Some(entry));
         let spans = footer.spans(entry);
         let len: usize = spans
             .map(|span| {
@@ -31,7 +33,8 @@ fn chunk_with_footer(footer: &[u8]) -> Option<Vec<u8>> {
         footer_len: u32::try_from(footer.len()).ok()?,
         footer_sha256: Sha256(sha2::Sha256::digest(footer).into()),
     };
-    Some([&b"LFSC\x01\0\0\0"[..], footer, &trailer.encode()].concat())
+    let header = [&b"LFSC"[..], &footer[..footer.len().min(1)], &[0; 3]].concat();
+    Some([&header, footer, &trailer.encode()[..]].concat())
 }
 
 fuzz_target!(|bytes: &[u8]| {

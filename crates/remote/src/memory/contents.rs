@@ -5,9 +5,9 @@ use std::io::Cursor;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use lfsfs_types::chunk::{ChunkBuilder, Footer, verify};
+use lfsfs_types::chunk::{ChunkBuilder, VerifiedChunk, verify};
 use lfsfs_types::content::PieceList;
-use lfsfs_types::{ChunkId, ChunkInfo, Content, ContentId, ContentPlace, Sha256};
+use lfsfs_types::{ChunkId, ChunkInfo, Content, ContentId, ContentPlace};
 
 use super::{MemoryTree, NODES};
 use crate::{ChunkLocation, RemoteError, StoredList};
@@ -57,11 +57,8 @@ impl StoredContents {
 
     fn store_chunk(&mut self, builder: ChunkBuilder) {
         let chunk = builder.finish();
-        self.keep(
-            chunk.id,
-            (&chunk.footer, chunk.footer_sha256),
-            chunk.bytes.into(),
-        );
+        self.take_chunk(chunk.id, chunk.bytes.into())
+            .expect("a chunk that was just built");
     }
 
     /// Takes a chunk that a client sends, if it is whole. Returns how many bytes were needed.
@@ -75,30 +72,30 @@ impl StoredContents {
         if verified.id != id {
             return Err(RemoteError::Corrupt(format!("the chunk is not {id}")));
         }
-        self.keep(id, (&verified.footer, verified.footer_sha256), bytes);
+        self.keep(&verified, bytes);
         Ok(len)
     }
 
-    fn keep(&mut self, id: ChunkId, (footer, footer_sha256): (&Footer, Sha256), bytes: Bytes) {
-        for entry in footer.contents() {
+    fn keep(&mut self, verified: &VerifiedChunk, bytes: Bytes) {
+        for (entry, content) in verified.footer.contents().iter().zip(&verified.contents) {
             let place = ContentPlace {
-                content: entry.id,
-                chunk: id,
+                content: *content,
+                chunk: verified.id,
                 block: entry.first_block,
                 offset: entry.offset,
                 len: entry.len,
             };
-            self.places.insert(entry.id, vec![place]);
+            self.places.insert(*content, vec![place]);
         }
         let info = ChunkInfo {
-            id,
+            id: verified.id,
             len: bytes.len() as u64,
-            footer_len: u32::try_from(footer.encode().len()).expect("a footer is short"),
-            footer_sha256,
+            footer_len: verified.footer_len,
+            footer_sha256: verified.footer_sha256,
         };
         let nodes = NODES.map(str::to_owned).to_vec();
         let location = Arc::new(ChunkLocation { info, nodes });
-        self.chunks.insert(id, (location, bytes));
+        self.chunks.insert(verified.id, (location, bytes));
     }
 
     /// Returns true if a content is stored.

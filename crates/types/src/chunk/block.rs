@@ -4,6 +4,7 @@ use sha2::{Digest, Sha256 as Hasher};
 use zstd::bulk::Compressor;
 
 use super::error::{ChunkError, HashOf};
+use super::format::ChunkFormat;
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::id::Sha256;
 use crate::limits::BLOCK_RAW_LEN_MAX;
@@ -47,7 +48,11 @@ impl BlockEntry {
             .raw(self.sha256.as_bytes());
     }
 
-    pub(super) fn decode(offset: u64, reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    pub(super) fn decode(
+        format: ChunkFormat,
+        offset: u64,
+        reader: &mut Reader<'_>,
+    ) -> Result<Self, DecodeError> {
         let codec = match reader.u8()? {
             0 => BlockCodec::Stored,
             1 => BlockCodec::Zstd,
@@ -55,7 +60,7 @@ impl BlockEntry {
         };
         let stored_len = reader.varint32()?;
         let raw_len = reader.varint32()?;
-        if raw_len == 0 || raw_len > BLOCK_RAW_LEN_MAX {
+        if raw_len == 0 || raw_len > format.block_raw_len_max() {
             return Err(reader.error("length of a block out of range"));
         }
         let fits = match codec {

@@ -1,6 +1,6 @@
 //! Building a chunk.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fmt;
 
 use sha2::{Digest, Sha256 as Hasher};
@@ -9,10 +9,12 @@ use zstd::bulk::Compressor;
 use super::block::{self, BlockEntry};
 use super::error::ChunkError;
 use super::footer::{self, FOOTER_LEN_MAX, Footer};
-use super::{HEADER, HEADER_LEN, TRAILER_LEN, Trailer};
+use super::format::{ChunkFormat, IdPrefix};
+use super::{HEADER_LEN, TRAILER_LEN, Trailer, header};
 use crate::id::{ChunkId, ContentId, Sha256};
 use crate::limits::{
     BLOCK_RAW_LEN_MAX, CHUNK_BLOCKS_MAX, CHUNK_CONTENTS_MAX, CHUNK_LEN_MAX, PIECE_LEN_MAX,
+    SHARED_BLOCK_RAW_LEN_MAX,
 };
 
 const ZSTD_LEVEL: i32 = 3;
@@ -45,8 +47,8 @@ pub struct ChunkBuilder {
     blocks: Vec<BlockEntry>,
     /// Raw bytes of the block that is still open.
     open: Vec<u8>,
-    contents: Vec<(ContentId, u32)>,
-    known: HashSet<ContentId>,
+    contents: Vec<(IdPrefix, u32)>,
+    known: HashMap<IdPrefix, ContentId>,
 }
 
 impl ChunkBuilder {
@@ -56,41 +58,50 @@ impl ChunkBuilder {
         Self {
             len_target: len_target.min(LEN_TARGET_MAX),
             compressor: Compressor::new(ZSTD_LEVEL).expect("zstd has this level"),
-            bytes: HEADER.to_vec(),
+            bytes: header(ChunkFormat::NEWEST).to_vec(),
             blocks: Vec::new(),
             open: Vec::with_capacity(BLOCK_RAW_LEN_MAX as usize),
             contents: Vec::new(),
-            known: HashSet::new(),
+            known: HashMap::new(),
         }
     }
 
     /// Adds a small content or a piece, which the caller has hashed. One that is there already is
     /// not added again.
     ///
-    /// A content that fits into one block never lies in two, so that reading it fetches one.
+    /// Small contents share blocks, and none lies in two, so that reading one fetches little. A larger content has
+    /// large blocks of its own, which compress better.
     pub fn add(&mut self, id: ContentId, bytes: &[u8]) -> Result<(), ChunkError> {
         let len = u32::try_from(bytes.len())
             .ok()
             .filter(|len| (1..=PIECE_LEN_MAX).contains(len))
             .ok_or(ChunkError::ContentLen { len: bytes.len() })?;
-        if self.known.contains(&id) {
-            return Ok(());
+        let prefix = IdPrefix::of(&id, ChunkFormat::NEWEST.prefix_len());
+        if let Some(known) = self.known.get(&prefix) {
+            let is_same = *known == id;
+            return is_same
+                .then_some(())
+                .ok_or(ChunkError::SamePrefix { prefix });
         }
         if self.is_full() {
             return Err(ChunkError::Full);
         }
-        if bytes.len() > BLOCK_RAW_LEN_MAX as usize - self.open.len() {
+        self.fill_blocks(bytes);
+        self.contents.push((prefix, len));
+        self.known.insert(prefix, id);
+        Ok(())
+    }
+
+    fn fill_blocks(&mut self, bytes: &[u8]) {
+        if self.open.len() + bytes.len() > SHARED_BLOCK_RAW_LEN_MAX as usize {
             self.close_block();
         }
         for part in bytes.chunks(BLOCK_RAW_LEN_MAX as usize) {
             self.open.extend_from_slice(part);
-            if self.open.len() == BLOCK_RAW_LEN_MAX as usize {
+            if self.open.len() >= SHARED_BLOCK_RAW_LEN_MAX as usize {
                 self.close_block();
             }
         }
-        self.contents.push((id, len));
-        self.known.insert(id);
-        Ok(())
     }
 
     /// Returns true if nothing more can be added.
@@ -111,7 +122,7 @@ impl ChunkBuilder {
     #[must_use]
     pub fn finish(mut self) -> BuiltChunk {
         self.close_block();
-        let encoded = footer::encode(&self.blocks, self.contents.iter().copied());
+        let encoded = footer::encode(ChunkFormat::NEWEST, &self.blocks, self.contents.iter());
         let footer = Footer::decode(&encoded).expect("the builder keeps to the limits");
         let footer_sha256 = Sha256(Hasher::digest(&encoded).into());
         let trailer = Trailer {

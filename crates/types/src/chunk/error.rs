@@ -5,8 +5,8 @@ use std::io;
 
 use thiserror::Error;
 
+use super::format::IdPrefix;
 use crate::codec::DecodeError;
-use crate::id::ContentId;
 use crate::limits::{CHUNK_LEN_MAX, PIECE_LEN_MAX};
 
 /// A chunk that cannot be built, read or trusted.
@@ -72,6 +72,12 @@ pub enum ChunkError {
     /// The builder takes no more; it should have been asked.
     #[error("the chunk is full")]
     Full,
+    /// Another content is there whose id begins alike. It can go into another chunk.
+    #[error("two contents of one chunk have ids that begin with {prefix}")]
+    SamePrefix {
+        /// How they begin.
+        prefix: IdPrefix,
+    },
     /// A content that no chunk can hold.
     #[error("a content of {len} bytes: a chunk takes 1 to {PIECE_LEN_MAX}")]
     ContentLen {
@@ -91,7 +97,7 @@ pub enum HashOf {
     /// The block that starts at this byte of the chunk.
     Block(u64),
     /// A content or piece.
-    Content(ContentId),
+    Content(IdPrefix),
 }
 
 impl fmt::Display for HashOf {

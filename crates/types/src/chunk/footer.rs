@@ -6,7 +6,8 @@ use sha2::{Digest, Sha256 as Hasher};
 
 use super::block::BlockEntry;
 use super::error::{ChunkError, HashOf};
-use super::{FORMAT, HEADER_LEN, TRAILER_LEN};
+use super::format::{ChunkFormat, IdPrefix};
+use super::{HEADER_LEN, TRAILER_LEN};
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::id::{ContentId, Sha256};
 use crate::limits::{CHUNK_BLOCKS_MAX, CHUNK_CONTENTS_MAX, CHUNK_LEN_MAX, PIECE_LEN_MAX};
@@ -17,8 +18,8 @@ pub const FOOTER_LEN_MAX: u32 = 1 + 2 * 3 + CHUNK_BLOCKS_MAX * 39 + CHUNK_CONTEN
 /// One content or piece in the index of a chunk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContentEntry {
-    /// Its name.
-    pub id: ContentId,
+    /// How its id begins: all of it in format 1.
+    pub prefix: IdPrefix,
     /// The block that its first byte is in.
     pub first_block: u32,
     /// Where it starts in the raw bytes of that block.
@@ -42,6 +43,7 @@ pub struct Span {
 /// nothing that no content claims. No content is there twice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Footer {
+    format: ChunkFormat,
     blocks: Vec<BlockEntry>,
     contents: Vec<ContentEntry>,
     /// Positions in `contents`, in the order of their ids.
@@ -56,14 +58,16 @@ impl Footer {
         if bytes.len() > FOOTER_LEN_MAX as usize {
             return Err(reader.error("footer above the limit").into());
         }
-        reader.format(FORMAT)?;
-        let blocks = decode_blocks(&mut reader)?;
-        let contents = decode_contents(&mut reader, &blocks)?;
+        let format = ChunkFormat::from_number(reader.u8()?)
+            .ok_or_else(|| reader.error("unknown format number"))?;
+        let blocks = decode_blocks(format, &mut reader)?;
+        let contents = decode_contents(format, &mut reader, &blocks)?;
         let by_id = order_by_id(&contents);
-        if !by_id.is_sorted_by(|&a, &b| contents[a as usize].id < contents[b as usize].id) {
+        if !by_id.is_sorted_by(|&a, &b| contents[a as usize].prefix < contents[b as usize].prefix) {
             return Err(reader.error("a content twice").into());
         }
         let footer = Self {
+            format,
             blocks,
             contents,
             by_id,
@@ -85,13 +89,15 @@ impl Footer {
         Self::decode(bytes)
     }
 
-    /// Returns the footer in format 1.
+    /// Returns the bytes that the footer was decoded from.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        encode(
-            &self.blocks,
-            self.contents.iter().map(|entry| (entry.id, entry.len)),
-        )
+        let contents: Vec<_> = self.contents.iter().map(|it| (it.prefix, it.len)).collect();
+        encode(self.format, &self.blocks, contents.iter())
+    }
+
+    pub(super) const fn format(&self) -> ChunkFormat {
+        self.format
     }
 
     /// Returns the blocks in order.
@@ -110,7 +116,11 @@ impl Footer {
     #[must_use]
     pub fn find(&self, id: &ContentId) -> Option<&ContentEntry> {
         let at = |position: &u32| &self.contents[*position as usize];
-        let found = self.by_id.binary_search_by(|it| at(it).id.cmp(id)).ok()?;
+        let prefix = IdPrefix::of(id, self.format.prefix_len());
+        let found = self
+            .by_id
+            .binary_search_by(|it| at(it).prefix.cmp(&prefix))
+            .ok()?;
         Some(at(&self.by_id[found]))
     }
 
@@ -166,27 +176,31 @@ impl Footer {
     }
 }
 
-/// Returns the footer of these blocks and contents in format 1.
-pub(super) fn encode(
+/// Returns the footer of these blocks and contents.
+pub(super) fn encode<'a>(
+    format: ChunkFormat,
     blocks: &[BlockEntry],
-    contents: impl ExactSizeIterator<Item = (ContentId, u32)>,
+    contents: impl ExactSizeIterator<Item = &'a (IdPrefix, u32)>,
 ) -> Vec<u8> {
     let mut writer = Writer::new();
-    writer.u8(FORMAT).varint(blocks.len() as u64);
+    writer.u8(format.number()).varint(blocks.len() as u64);
     blocks.iter().for_each(|block| block.encode(&mut writer));
     writer.varint(contents.len() as u64);
-    for (id, len) in contents {
-        writer.raw(id.as_bytes()).varint(u64::from(len));
+    for (prefix, len) in contents {
+        writer.raw(prefix.as_bytes()).varint(u64::from(*len));
     }
     writer.finish()
 }
 
-fn decode_blocks(reader: &mut Reader<'_>) -> Result<Vec<BlockEntry>, DecodeError> {
+fn decode_blocks(
+    format: ChunkFormat,
+    reader: &mut Reader<'_>,
+) -> Result<Vec<BlockEntry>, DecodeError> {
     let count = decode_count(reader, CHUNK_BLOCKS_MAX, BlockEntry::ENCODED_LEN_MIN)?;
     let mut offset = HEADER_LEN as u64;
     let mut blocks = Vec::with_capacity(count);
     for _ in 0..count {
-        let block = BlockEntry::decode(offset, reader)?;
+        let block = BlockEntry::decode(format, offset, reader)?;
         offset += u64::from(block.stored_len);
         blocks.push(block);
     }
@@ -194,23 +208,24 @@ fn decode_blocks(reader: &mut Reader<'_>) -> Result<Vec<BlockEntry>, DecodeError
 }
 
 fn decode_contents(
+    format: ChunkFormat,
     reader: &mut Reader<'_>,
     blocks: &[BlockEntry],
 ) -> Result<Vec<ContentEntry>, DecodeError> {
-    let count = decode_count(reader, CHUNK_CONTENTS_MAX, ContentId::LEN + 1)?;
+    let count = decode_count(reader, CHUNK_CONTENTS_MAX, format.prefix_len() + 1)?;
     let mut contents = Vec::with_capacity(count);
     let mut place = Place {
         block: 0,
         offset: 0,
     };
     for _ in 0..count {
-        let id = ContentId(reader.array()?);
+        let prefix = IdPrefix::from_slice(reader.raw(format.prefix_len())?);
         let len = reader.varint32()?;
         if len == 0 || len > PIECE_LEN_MAX {
             return Err(reader.error("length of a content out of range"));
         }
         contents.push(ContentEntry {
-            id,
+            prefix,
             first_block: place.block,
             offset: place.offset,
             len,
@@ -236,7 +251,7 @@ fn decode_count(reader: &mut Reader<'_>, max: u32, len_min: usize) -> Result<usi
 
 fn order_by_id(contents: &[ContentEntry]) -> Vec<u32> {
     let mut by_id: Vec<u32> = (0u32..).take(contents.len()).collect();
-    by_id.sort_unstable_by_key(|&position| contents[position as usize].id);
+    by_id.sort_unstable_by_key(|&position| contents[position as usize].prefix);
     by_id
 }
 

@@ -9,7 +9,7 @@ use super::block::decode_block;
 use super::error::{ChunkError, HashOf};
 use super::footer::{ContentEntry, Footer};
 use super::{HEADER_LEN, TRAILER_LEN, Trailer, check_header};
-use crate::id::{ChunkId, Sha256};
+use crate::id::{ChunkId, ContentId, Sha256};
 use crate::limits::{BLOCK_RAW_LEN_MAX, CHUNK_LEN_MAX};
 
 /// What is known of a chunk after every byte of it was checked.
@@ -19,6 +19,8 @@ pub struct VerifiedChunk {
     pub id: ChunkId,
     /// Its index.
     pub footer: Footer,
+    /// The ids of its contents, in the order of the index.
+    pub contents: Vec<ContentId>,
     /// Length of the encoded index.
     pub footer_len: u32,
     /// SHA-256 of the encoded index: by this, others can trust a part of the chunk.
@@ -26,7 +28,7 @@ pub struct VerifiedChunk {
 }
 
 /// Checks a chunk of `len` bytes from end to end: trailer, footer, every block, and that every
-/// content has the hash that the index claims.
+/// content has an id that begins as the index claims.
 ///
 /// Holds the footer and one block in memory.
 pub fn verify(mut reader: impl Read + Seek, len: u64) -> Result<VerifiedChunk, ChunkError> {
@@ -35,7 +37,7 @@ pub fn verify(mut reader: impl Read + Seek, len: u64) -> Result<VerifiedChunk, C
     check_len(&footer, len)?;
     seek(&mut reader, 0)?;
     let mut chunk_hasher = Hasher::new();
-    read_blocks(&mut reader, &footer, &mut chunk_hasher)?;
+    let contents = read_blocks(&mut reader, &footer, &mut chunk_hasher)?;
     // The footer and the trailer are hashed as they were read first, so that a file that changes
     // meanwhile cannot have an id that its index does not belong to.
     chunk_hasher.update(&encoded);
@@ -43,6 +45,7 @@ pub fn verify(mut reader: impl Read + Seek, len: u64) -> Result<VerifiedChunk, C
     Ok(VerifiedChunk {
         id: ChunkId(chunk_hasher.finalize().into()),
         footer,
+        contents,
         footer_len: trailer.footer_len,
         footer_sha256: trailer.footer_sha256,
     })
@@ -87,10 +90,10 @@ fn read_blocks(
     reader: &mut impl Read,
     footer: &Footer,
     chunk_hasher: &mut Hasher,
-) -> Result<(), ChunkError> {
+) -> Result<Vec<ContentId>, ChunkError> {
     let mut header = [0; HEADER_LEN];
     read_exact(reader, &mut header)?;
-    check_header(&header)?;
+    check_header(&header, footer.format())?;
     chunk_hasher.update(header);
     let mut stored = vec![0; BLOCK_RAW_LEN_MAX as usize];
     let mut contents = ContentCheck::new(footer.contents());
@@ -100,13 +103,14 @@ fn read_blocks(
         chunk_hasher.update(&stored);
         contents.update(&decode_block(block, stored)?)?;
     }
-    Ok(())
+    Ok(contents.checked)
 }
 
 /// Checks the hashes of contents that come one behind the other.
 struct ContentCheck<'a> {
     entries: slice::Iter<'a, ContentEntry>,
     current: Option<(&'a ContentEntry, Hasher, usize)>,
+    checked: Vec<ContentId>,
 }
 
 impl<'a> ContentCheck<'a> {
@@ -114,6 +118,7 @@ impl<'a> ContentCheck<'a> {
         Self {
             entries: entries.iter(),
             current: None,
+            checked: Vec::with_capacity(entries.len()),
         }
     }
 
@@ -132,10 +137,14 @@ impl<'a> ContentCheck<'a> {
             raw = rest;
             if part.len() < left {
                 self.current = Some((entry, hasher, left - part.len()));
-            } else if hasher.finalize().as_slice() != entry.id.as_bytes() {
-                let of = HashOf::Content(entry.id);
+                continue;
+            }
+            let id = ContentId(hasher.finalize().into());
+            if !entry.prefix.is_of(&id) {
+                let of = HashOf::Content(entry.prefix);
                 return Err(ChunkError::BadHash { of });
             }
+            self.checked.push(id);
         }
         Ok(())
     }

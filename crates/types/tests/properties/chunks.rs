@@ -8,7 +8,9 @@ use lfsfs_types::chunk::{
 };
 use lfsfs_types::codec::Writer;
 use lfsfs_types::content::small_content_id;
-use lfsfs_types::limits::{BLOCK_RAW_LEN_MAX, CHUNK_LEN_DEFAULT, CHUNK_LEN_MAX, PIECE_LEN_MAX};
+use lfsfs_types::limits::{
+    BLOCK_RAW_LEN_MAX, CHUNK_LEN_DEFAULT, CHUNK_LEN_MAX, PIECE_LEN_MAX, SHARED_BLOCK_RAW_LEN_MAX,
+};
 use lfsfs_types::{ChunkId, ContentId, Sha256};
 use proptest::prelude::*;
 
@@ -16,9 +18,18 @@ use crate::random::random_bytes;
 use crate::{check_canonical, mutate, mutations};
 
 const BLOCK: usize = BLOCK_RAW_LEN_MAX as usize;
+const SHARED_BLOCK: usize = SHARED_BLOCK_RAW_LEN_MAX as usize;
+/// Bytes of an id in a footer of format 2.
+const PREFIX_LEN: usize = 20;
 
 fn content() -> impl Strategy<Value = Vec<u8>> {
-    let len = prop_oneof![1usize..2000, 1usize..400_000, Just(BLOCK), Just(2 * BLOCK)];
+    let len = prop_oneof![
+        1usize..2000,
+        1usize..400_000,
+        Just(SHARED_BLOCK),
+        Just(SHARED_BLOCK + 1),
+        Just(2 * BLOCK)
+    ];
     (any::<u64>(), len, any::<bool>()).prop_map(|(seed, len, repeats)| {
         if repeats {
             random_bytes(seed, 50)
@@ -138,7 +149,7 @@ proptest! {
         prop_assert!(verify_bytes(&bytes).is_err());
         let _ = Footer::decode(&bytes);
         if let Some(first) = bytes.first_mut() {
-            *first = 1;
+            *first = 1 + *first % 2;
         }
         let _ = Footer::decode(&bytes);
     }
@@ -166,7 +177,7 @@ fn errors_say_what_is_wrong() {
     };
     let footer_at = chunk.bytes.len() - TRAILER_LEN - 1;
     assert!(matches!(flip(0), ChunkError::NotAChunk));
-    assert!(matches!(flip(4), ChunkError::UnknownFormat { format: 0 }));
+    assert!(matches!(flip(4), ChunkError::UnknownFormat { format: 3 }));
     let of_block = HashOf::Block(HEADER_LEN as u64);
     assert!(matches!(flip(HEADER_LEN), ChunkError::BadHash { of } if of == of_block));
     let is_footer = |error| matches!(error, ChunkError::BadHash { of: HashOf::Footer });
@@ -192,7 +203,9 @@ fn a_content_under_a_wrong_name_is_noticed() {
     builder.add(small_content_id(&right), &right).expect("room");
     builder.add(wrong, b"poison").expect("room");
     let error = verify_bytes(&builder.finish().bytes).expect_err("a wrong name");
-    assert!(matches!(error, ChunkError::BadHash { of: HashOf::Content(id) } if id == wrong));
+    assert!(
+        matches!(error, ChunkError::BadHash { of: HashOf::Content(prefix) } if prefix.is_of(&wrong))
+    );
 }
 
 #[test]
@@ -207,7 +220,7 @@ fn bytes_that_no_content_claims_are_noticed() {
 /// Writes a footer of stored blocks of zeros and contents of the given lengths.
 fn footer_of(blocks: &[u32], contents: &[(u8, u32)]) -> Vec<u8> {
     let mut writer = Writer::new();
-    writer.u8(1).varint(blocks.len() as u64);
+    writer.u8(2).varint(blocks.len() as u64);
     for &len in blocks {
         let sha256 = small_content_id(&vec![0; len as usize]);
         writer.u8(0).varint(u64::from(len)).varint(u64::from(len));
@@ -215,7 +228,7 @@ fn footer_of(blocks: &[u32], contents: &[(u8, u32)]) -> Vec<u8> {
     }
     writer.varint(contents.len() as u64);
     for &(id, len) in contents {
-        writer.raw(&[id; 32]).varint(u64::from(len));
+        writer.raw(&[id; PREFIX_LEN]).varint(u64::from(len));
     }
     writer.finish()
 }
@@ -253,7 +266,7 @@ fn an_index_that_cannot_be_is_refused() {
 #[test]
 fn a_count_that_is_a_lie_reserves_nothing() {
     let mut writer = Writer::new();
-    writer.u8(1).varint(65_536);
+    writer.u8(2).varint(65_536);
     let error = Footer::decode(&writer.finish()).expect_err("65,536 blocks in no bytes");
     assert!(
         matches!(error, ChunkError::BadIndex(error) if error.problem == "more entries than can be")
@@ -273,15 +286,60 @@ fn decompression_is_bounded() {
 }
 
 #[test]
-fn contents_that_fit_one_block_lie_in_one() {
+fn small_contents_share_blocks_and_lie_in_one() {
     let contents: Vec<_> = (0..20)
-        .map(|seed| random_bytes(seed, BLOCK * 2 / 5))
+        .map(|seed| random_bytes(seed, SHARED_BLOCK * 2 / 5))
         .collect();
     let chunk = build(&contents);
     assert_eq!(chunk.footer.blocks().len(), 10);
     for entry in chunk.footer.contents() {
         assert_eq!(chunk.footer.spans(entry).count(), 1);
     }
+}
+
+#[test]
+fn large_contents_have_large_blocks_of_their_own() {
+    let small = |seed| random_bytes(seed, 100);
+    let large = random_bytes(9, 2 * BLOCK + 1000);
+    let chunk = build(&[
+        small(1),
+        large,
+        small(2),
+        random_bytes(8, SHARED_BLOCK + 1),
+        small(3),
+    ]);
+    let lens: Vec<_> = chunk
+        .footer
+        .blocks()
+        .iter()
+        .map(|it| it.raw_len as usize)
+        .collect();
+    // What is left of the large one is short enough to share its block.
+    assert_eq!(lens, [100, BLOCK, BLOCK, 1100, SHARED_BLOCK + 1, 100]);
+}
+
+#[test]
+fn two_contents_of_one_prefix_are_not_taken() {
+    let mut builder = ChunkBuilder::new(CHUNK_LEN_DEFAULT);
+    let mut id = small_content_id(b"one");
+    builder.add(id, b"one").expect("room");
+    id.0[PREFIX_LEN] ^= 1;
+    let error = builder.add(id, b"two").expect_err("the same prefix");
+    assert!(matches!(error, ChunkError::SamePrefix { prefix } if prefix.is_of(&id)));
+    assert_eq!(builder.finish().footer.contents().len(), 1);
+}
+
+/// A chunk of many tiny contents is the worst case for its footer.
+#[test]
+fn a_footer_takes_a_tenth_of_a_chunk_of_contents_of_1_kib() {
+    let contents: Vec<_> = (0..2000).map(|seed| random_bytes(seed, 256)).collect();
+    let chunk = build(&contents);
+    let footer = chunk.footer.encode().len();
+    assert!(
+        footer * 10 <= chunk.bytes.len(),
+        "{footer} of {}",
+        chunk.bytes.len()
+    );
 }
 
 #[test]

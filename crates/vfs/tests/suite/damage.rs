@@ -87,7 +87,11 @@ async fn one_rotten_block_does_not_take_its_neighbours_along() {
             }
         }
     }
-    assert!(errors > 0 && whole > 100, "{whole} whole, {errors} damaged");
+    // Of each chunk, which has two blocks or more, one is lost.
+    assert!(
+        errors > 0 && whole > errors,
+        "{whole} whole, {errors} damaged"
+    );
 }
 
 #[tokio::test]
