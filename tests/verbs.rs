@@ -6,6 +6,8 @@ mod cluster;
 mod commit;
 #[path = "verbs/config.rs"]
 mod config;
+#[path = "verbs/dev.rs"]
+mod dev;
 #[path = "verbs/diff.rs"]
 mod diff;
 #[path = "verbs/discard.rs"]
@@ -72,5 +74,7 @@ mod update;
 mod update_broken;
 #[path = "verbs/update_shared.rs"]
 mod update_shared;
+#[path = "verbs/usage.rs"]
+mod usage;
 #[path = "verbs/watch.rs"]
 mod watch;

@@ -75,6 +75,8 @@ pub struct ServerConfig {
     pub cluster: ClusterSettings,
     /// What garbage the coordinator collects by itself.
     pub garbage: GarbageSettings,
+    /// Whether a caller may bring all projects back to earlier versions, and delete others: for tests.
+    pub development: bool,
 }
 
 /// How a server takes part in a cluster. A coordinator uses what is said of copies, a datanode what is
@@ -160,6 +162,7 @@ impl ServerConfig {
             grace: Duration::from_secs(10),
             cluster: ClusterSettings::default(),
             garbage: GarbageSettings::default(),
+            development: false,
         }
     }
 

@@ -8,6 +8,7 @@ mod changes;
 mod compared;
 mod coordinator_service;
 mod copies;
+mod development;
 mod differences;
 mod disk;
 mod figures;
@@ -29,6 +30,7 @@ mod slots;
 mod stats;
 mod unhealthy;
 mod uploads;
+mod usage;
 mod watch;
 
 use std::net::SocketAddr;
@@ -98,6 +100,8 @@ pub(crate) struct CoordinatorParts {
     pub(crate) garbage: GarbageSettings,
     /// Bytes that the marks of a collection may take.
     pub(crate) marks_bytes: usize,
+    /// Whether a caller may reset all projects.
+    pub(crate) development: bool,
 }
 
 /// What the services of a coordinator share.
@@ -132,6 +136,7 @@ pub(crate) struct Coordinator {
     collections: Arc<Semaphore>,
     /// The turns of updates.
     objects: objects::Turns,
+    development: bool,
 }
 
 /// Logs a new version, for the operator who looks for it.
@@ -187,6 +192,7 @@ impl Coordinator {
             marks_bytes: parts.marks_bytes,
             collections: Arc::new(Semaphore::new(1)),
             objects: objects::Turns::default(),
+            development: parts.development,
         })
     }
 

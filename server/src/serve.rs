@@ -381,6 +381,7 @@ impl Parts {
             cluster: cluster_config(&config.cluster)?,
             garbage: config.garbage,
             marks_bytes: config.memory_plan().marks,
+            development: config.development,
         });
         let coordinator = Arc::new(coordinator.map_err(ServerError::Metadata)?);
         self.coordinator = Some(Arc::clone(&coordinator));

@@ -117,6 +117,8 @@ pub(crate) fn method(path: &str) -> Method {
         "Coordinator/DownloadFile" | "Coordinator/UploadFile" => PAGE,
         "Fs/Inspect" | "Fs/ResolveSource" | "Fs/Lookup" => RECORD,
         "Fs/ListTags" => RECORD,
+        "Fs/Snapshot" => PAGE,
+        "Fs/GetUsage" => unary(64 * KIB, MIB, CONTENTS),
         "Fs/PlanUpload" => {
             const AVOID: &[Many] = &[list(4, BYTES)];
             // A slot names a handful of nodes.
@@ -161,7 +163,7 @@ pub(crate) fn method(path: &str) -> Method {
         "Fs/Get" | "Fs/GetUnary" | "Fs/GetCompress" => unary(64 * KIB, 16 * KIB, QUERIES),
         "Fs/Reset" => {
             const STATES: &[Many] = &[list(1, size_of::<v1::ProjectState>() + ALLOCATION)];
-            unary(64 * KIB, 16 * KIB, STATES)
+            unary(MIB, 16 * KIB, STATES)
         }
         "Fs/Update" => {
             const OBJECT: &[Many] = &[list_of(2, 0, &[list_of(2, 0, XATTRS)])];

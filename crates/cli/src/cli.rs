@@ -125,6 +125,8 @@ impl Command {
             | Self::Rollback(_)
             | Self::Clone(_)
             | Self::Gc(_)
+            | Self::Du(_)
+            | Self::Dev(_)
             | Self::Watch(_)
             | Self::Mount(_)
             | Self::Doctor(_)
@@ -176,6 +178,8 @@ pub(crate) enum Command {
     Clone(commands::clone::CloneArgs),
     /// Remove what no version needs: expired versions, contents, chunks
     Gc(commands::gc::GcArgs),
+    /// Show how much projects take, and how much of it they share
+    Du(commands::du::DuArgs),
     /// Show each new version of a project, or run a command for it
     Watch(commands::watch::WatchArgs),
     /// Mount a version of a project
@@ -204,6 +208,9 @@ pub(crate) enum Command {
     Cluster(commands::cluster::ClusterCommand),
     /// Compare the metadata with the datanodes, and mend what is wrong
     Fsck(commands::fsck::FsckArgs),
+    /// Take and reset to a state of all projects: for tests
+    #[command(subcommand)]
+    Dev(commands::dev::DevCommand),
     /// Check what this machine offers to mounts
     Doctor(commands::doctor::DoctorArgs),
     /// Write the completions of this program for a shell

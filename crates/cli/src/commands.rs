@@ -5,9 +5,11 @@ pub(crate) mod clone;
 pub(crate) mod cluster;
 pub(crate) mod commit;
 pub(crate) mod completions;
+pub(crate) mod dev;
 pub(crate) mod diff;
 pub(crate) mod discard;
 pub(crate) mod doctor;
+pub(crate) mod du;
 pub(crate) mod export;
 pub(crate) mod fsck;
 pub(crate) mod fsdiff;
@@ -70,6 +72,8 @@ pub(crate) fn run(cli: Cli) -> Result<(), CommandError> {
         Command::Diff(args) => on_runtime(diff::run(server()?, args)),
         Command::Tag(args) => on_runtime(tag::run(server()?, args)),
         Command::Rollback(args) => on_runtime(rollback::run(server()?, args)),
+        Command::Dev(command) => on_runtime(dev::run(server()?, command)),
+        Command::Du(args) => on_runtime(du::run(server()?, args)),
         Command::Gc(args) => on_runtime(gc::run(server()?, args)),
         Command::Clone(args) => on_runtime(clone::run(server()?, args)),
         Command::Watch(args) => on_runtime(watch::run(server()?, args)),

@@ -15,7 +15,8 @@ use tonic::{Response, Status};
 
 use crate::connection::{Connections, Wire};
 use crate::fault::{Checked as _, converted};
-use crate::grpc::{GrpcRemote, project};
+use crate::garbage::COLLECTION_MAX;
+use crate::grpc::{GrpcRemote, project, project_name};
 
 /// Which cluster and program answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +36,23 @@ pub struct Inspected {
     pub head: Option<VersionRecord>,
     /// Bytes of the chunks that clients stored for it; earlier servers do not tell.
     pub stored_bytes: Option<u64>,
+}
+
+/// What a project takes. Bytes are those of one copy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProjectUsage {
+    /// Its name.
+    pub name: ProjectName,
+    /// Bytes of all files of its newest version, each as often as it has a name.
+    pub logical_bytes: u64,
+    /// Different contents that its versions name, with the pieces of a large content in its place.
+    pub contents: u64,
+    /// Bytes of these.
+    pub content_bytes: u64,
+    /// What they take in chunks.
+    pub stored_bytes: u64,
+    /// The part of that which other projects name, too.
+    pub shared_bytes: u64,
 }
 
 /// A project that is to be made.
@@ -262,6 +280,35 @@ impl Admin {
         })
     }
 
+    /// Returns what projects take, in the order of their names: those that are named, or all. The server reads all
+    /// its metadata for it.
+    pub async fn usage(&self, names: &[ProjectName]) -> Result<Vec<ProjectUsage>, RemoteError> {
+        let request = v1::GetUsageRequest {
+            projects: names.iter().map(ToString::to_string).collect(),
+        };
+        let ask = || self.usage_once(request.clone());
+        self.retry.run(Call::Usage, ask).await
+    }
+
+    async fn usage_once(
+        &self,
+        request: v1::GetUsageRequest,
+    ) -> Result<Vec<ProjectUsage>, RemoteError> {
+        const WHAT: &str = "the usage";
+        let connections = &self.connections;
+        let mut fs = connections.fs();
+        let answer = connections.watched(WHAT, COLLECTION_MAX, fs.get_usage(request));
+        let mut stream = answer.await?.into_inner();
+        let mut usages = Vec::new();
+        while let Some(message) = connections
+            .watched(WHAT, COLLECTION_MAX, stream.message())
+            .await?
+        {
+            usages.push(usage(message)?);
+        }
+        Ok(usages)
+    }
+
     /// Returns the versions that made, removed or changed what is at a path or below it, newest
     /// first, from `up_to` on if that is given; at most `limit` of them if it is not 0. A path that
     /// no version has had is not found.
@@ -315,4 +362,15 @@ impl Admin {
         };
         self.retry.run(call, once).await
     }
+}
+
+fn usage(message: v1::ProjectUsage) -> Result<ProjectUsage, RemoteError> {
+    Ok(ProjectUsage {
+        name: project_name("name", &message.name)?,
+        logical_bytes: message.logical_bytes,
+        contents: message.contents,
+        content_bytes: message.content_bytes,
+        stored_bytes: message.stored_bytes,
+        shared_bytes: message.shared_bytes,
+    })
 }

@@ -6,6 +6,7 @@ use lfsfs_remote::{Remote, RemoteError, Retry, Retrying};
 
 use crate::admin::Admin;
 use crate::config::ClientConfig;
+use crate::development::Development;
 use crate::files::Files;
 use crate::garbage::Garbage;
 use crate::grpc::GrpcRemote;
@@ -25,6 +26,8 @@ pub struct Client {
     pub history: History,
     /// What no version needs any more.
     pub garbage: Garbage,
+    /// Where all projects are, and back there.
+    pub development: Development,
     /// Datanodes and copies.
     pub nodes: Nodes,
     /// When calls are made again.
@@ -40,6 +43,7 @@ impl Client {
             files: Files::new(&grpc, retry.clone()),
             history: History::new(&grpc, retry.clone()),
             garbage: Garbage::new(&grpc, retry.clone()),
+            development: Development::new(&grpc, retry.clone()),
             nodes: Nodes::new(&grpc, retry.clone()),
             remote: Retrying::around(Arc::new(grpc), retry.clone()),
             retry,

@@ -10,7 +10,7 @@ use crate::admin::Admin;
 use crate::grpc::GrpcRemote;
 
 /// A collection reads all metadata, which takes minutes where there is much. A server that is gone is noticed before.
-const COLLECTION_MAX: Duration = Duration::from_secs(24 * 3600);
+pub(crate) const COLLECTION_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// Which versions of a project expire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

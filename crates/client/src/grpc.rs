@@ -14,7 +14,7 @@ use crate::config::ClientConfig;
 use crate::connection::Connections;
 use crate::versions::SeenVersions;
 
-pub(crate) use self::messages::project;
+pub(crate) use self::messages::{project, project_name};
 
 /// A coordinator and its datanodes, reached over gRPC. Each call is made once: see
 /// [`Retrying`](lfsfs_remote::Retrying).

@@ -12,6 +12,7 @@ mod chunks;
 mod client;
 mod config;
 mod connection;
+mod development;
 mod fault;
 mod files;
 mod garbage;
@@ -22,13 +23,14 @@ mod seen;
 mod versions;
 mod watch;
 
-pub use admin::{Admin, Cluster, Inspected, NewProject};
+pub use admin::{Admin, Cluster, Inspected, NewProject, ProjectUsage};
 pub use chunks::{
     CheckStep, ChunkCheck, ChunkDifference, ChunkFinding, ChunkHealth, UnhealthyChunk,
     UnhealthyPage,
 };
 pub use client::Client;
 pub use config::ClientConfig;
+pub use development::{Development, ProjectStates};
 pub use files::{Files, NewFile, NewVersion};
 pub use garbage::{Collected, ExpireOrder, Garbage};
 pub use grpc::GrpcRemote;

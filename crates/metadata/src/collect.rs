@@ -4,7 +4,7 @@
 //! - [`retention`] decides which versions stay; it is pure.
 //! - [`expire`] removes the records of the others, and then the rows that no version needs that stays.
 //! - [`holds`]: a mount holds the version that it shows, so that it does not expire.
-//! - [`contents`] marks the contents that rows name, and removes those that none names ([`marks`]).
+//! - [`contents`] marks the contents that rows name ([`named`]), and removes those that none names ([`marks`]).
 //! - [`chunks`] finds the chunks in which nothing lies; the coordinator has their datanodes drop them.
 //!
 //! docs/durability.md "Collecting garbage" has the order of steps, and what a crash leaves after each.
@@ -14,10 +14,13 @@ mod contents;
 mod expire;
 mod holds;
 mod marks;
+mod named;
 mod retention;
 
 pub use self::chunks::UnneededChunks;
 pub use self::contents::{CollectParams, Collected};
 pub use self::expire::{ExpireParams, Expired};
 pub use self::holds::Hold;
+pub(crate) use self::marks::{Part, parts};
+pub(crate) use self::named::NamedContents;
 pub use self::retention::Retention;

@@ -37,6 +37,7 @@ mod rows;
 mod settings;
 mod side;
 mod staging_space;
+mod usage;
 mod version;
 mod view;
 
@@ -65,5 +66,6 @@ pub use project::{Page, Project};
 pub use restored::{RestoreError, RestoredFrom, back_up_store, restore_backup, verify_backup};
 pub use settings::ProjectSettings;
 pub use staging_space::StagingPlace;
+pub use usage::ProjectUsage;
 pub use version::Snapshot;
 pub use view::Found;

@@ -45,3 +45,5 @@ mod support;
 mod tree;
 #[path = "it/trips.rs"]
 mod trips;
+#[path = "it/usage.rs"]
+mod usage;

@@ -43,6 +43,8 @@ pub enum Call {
     ListProjects,
     /// `Admin::inspect` of the client
     Inspect,
+    /// `Admin::usage` of the client
+    Usage,
     /// `Admin::set_tag` of the client
     SetTag,
     /// `Admin::delete_tag` of the client
@@ -59,6 +61,8 @@ pub enum Call {
     Rollback,
     /// `History::clone_version` of the client
     CloneVersion,
+    /// `Development::reset` of the client
+    Reset,
     /// `Garbage` of the client
     Collect,
     /// `RemoteRead::hold_version`
@@ -96,6 +100,7 @@ impl Call {
             | Self::Cluster
             | Self::ListProjects
             | Self::Inspect
+            | Self::Usage
             | Self::ListTags
             | Self::ListNodes
             | Self::ClusterStatus
@@ -111,6 +116,8 @@ impl Call {
             Self::Collect | Self::HoldVersion | Self::ReleaseVersion => true,
             // A tag that is set twice names the same version.
             Self::SetTag => true,
+            // Projects that are as they should be stay so.
+            Self::Reset => true,
             // So is a datanode that is told twice to drain.
             Self::DrainNode => true,
             // The changes are a stream that is gone: its operation begins anew.

@@ -163,9 +163,9 @@ impl Configuration {
     /// its address.
     pub(super) fn start(&self) -> Result<Start, ServerError> {
         let listen = self.parsed("listen").expect("listen has a default");
-        let policy = match self.value("insecure-listen") {
-            Some(Value::Switch(true)) => ListenPolicy::Insecure,
-            _ => ListenPolicy::LoopbackOnly,
+        let policy = match self.is_on("insecure-listen") {
+            true => ListenPolicy::Insecure,
+            false => ListenPolicy::LoopbackOnly,
         };
         let config = self.server_config();
         let metrics = self.parsed("metrics");
@@ -194,8 +194,13 @@ impl Configuration {
             grace: self.seconds("grace").unwrap_or(unset.grace),
             cluster: self.cluster(unset.cluster),
             garbage: self.garbage(unset.garbage),
+            development: self.is_on("development"),
             ..unset
         }
+    }
+
+    fn is_on(&self, name: &str) -> bool {
+        matches!(self.value(name), Some(Value::Switch(true)))
     }
 
     fn role(&self) -> Role {

@@ -336,6 +336,15 @@ pub(super) const KEYS: &[Key] = &[
         unset: Unset::Is("0"),
         help: "Seconds after which a version expires that is not the newest any more; 0 is never",
     },
+    Key {
+        name: "development",
+        variable: "LFSFSD_DEVELOPMENT",
+        value_name: "BOOL",
+        kind: Kind::Switch,
+        roles: OF_METADATA,
+        unset: Unset::Is("false"),
+        help: "Let callers bring all projects back to earlier versions, and delete others: for tests",
+    },
 ];
 
 impl RoleName {

@@ -23,7 +23,10 @@ use super::request::{
     project_name, source, tag_name, unserved,
 };
 use super::watch::Watching;
-use super::{Coordinator, changes, differences, garbage, history, objects, projects, resolve};
+use super::{
+    Coordinator, changes, development, differences, garbage, history, objects, projects, resolve,
+    usage,
+};
 use crate::blocking::IntoFault as _;
 use crate::budget::Held;
 use crate::calls::Call;
@@ -210,6 +213,21 @@ impl Fs for FsService {
             head: head.as_ref().map(v1::Version::from),
             stored_bytes: Some(stored),
         }))
+    }
+
+    type GetUsageStream = Answers<v1::ProjectUsage>;
+
+    async fn get_usage(
+        &self,
+        request: Request<v1::GetUsageRequest>,
+    ) -> Answer<Self::GetUsageStream> {
+        let call = Call::of(&request)?;
+        let coordinator = Arc::clone(&self.coordinator);
+        let tasks = &self.coordinator.tasks;
+        let answers = tasks.answer(call, move |sink| {
+            usage::tell(coordinator, request.into_inner(), sink)
+        });
+        Ok(Response::new(answers))
     }
 
     async fn resolve_source(
@@ -634,11 +652,14 @@ impl Fs for FsService {
     }
 
     async fn snapshot(&self, _: Request<v1::SnapshotRequest>) -> Answer<v1::SnapshotResponse> {
-        unserved("Snapshot")
+        let snapshot = development::snapshot(&self.coordinator).await?;
+        Ok(Response::new(snapshot))
     }
 
-    async fn reset(&self, _: Request<v1::ResetRequest>) -> Answer<v1::ResetResponse> {
-        unserved("Reset")
+    async fn reset(&self, request: Request<v1::ResetRequest>) -> Answer<v1::ResetResponse> {
+        let client = Call::of(&request)?.connection().peer;
+        let reset = development::reset(&self.coordinator, client, request.into_inner()).await?;
+        Ok(Response::new(reset))
     }
 
     async fn get_cache(&self, _: Request<v1::GetCacheRequest>) -> Answer<Self::GetCacheStream> {

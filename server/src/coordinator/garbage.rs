@@ -250,11 +250,12 @@ impl Coordinator {
         asked.map_or(self.garbage.grace, Duration::from_secs)
     }
 
-    fn collect_alone(&self) -> Result<OwnedSemaphorePermit, Fault> {
+    /// Takes the one place for what reads all metadata.
+    pub(super) fn collect_alone(&self) -> Result<OwnedSemaphorePermit, Fault> {
         Arc::clone(&self.collections)
             .try_acquire_owned()
             .map_err(|_| {
-                let text = "garbage is being collected by another call; try again later";
+                let text = "garbage is being collected, or usage counted, by another call; try again later";
                 Fault::new(FaultKind::Unavailable, text)
             })
     }

@@ -26,10 +26,15 @@ pub(super) fn snapshot(message: v1::ResolveSourceResponse) -> Result<Snapshot, R
     })
 }
 
+/// Takes the name of a project, which a field of an answer has.
+pub(crate) fn project_name(field: &'static str, text: &str) -> Result<ProjectName, RemoteError> {
+    ProjectName::new(text)
+        .map_err(|error| convert::ProtocolError::invalid(field, error))
+        .checked()
+}
+
 pub(crate) fn project(message: v1::Project) -> Result<Project, RemoteError> {
-    let name = ProjectName::new(&message.name)
-        .map_err(|error| convert::ProtocolError::invalid("name", error))
-        .checked()?;
+    let name = project_name("name", &message.name)?;
     Ok(Project {
         id: id("project id", &message.id, ProjectId::from_slice).checked()?,
         name,

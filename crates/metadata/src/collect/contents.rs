@@ -16,24 +16,16 @@ use std::ops::Range;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
-use lfsfs_meta_store::{
-    Applied, Batch, KeyRange, MetaError, MetaStoreExt as _, Row, Snapshot, Still,
-};
-use lfsfs_types::content::Piece;
-use lfsfs_types::limits::SMALL_CONTENT_LEN_MAX;
-use lfsfs_types::{ContentId, ProjectId, Record};
+use lfsfs_meta_store::{Applied, Batch, KeyRange, MetaError, MetaStoreExt as _, Row, Still};
+use lfsfs_types::{ContentId, ProjectId};
 
 use super::marks::{Marks, Part, parts};
-use crate::content::{ContentBody, ContentRow, STAMP_RENEWAL_SECS};
-use crate::error::{MetadataError, Result};
+use super::named::NamedContents;
+use crate::content::{ContentRow, STAMP_RENEWAL_SECS};
+use crate::error::Result;
 use crate::keys::{self, table};
 use crate::metadata::{Metadata, SCAN_PAGE};
-use crate::rows::{ObjectRow, RowValue as _};
-
-/// Bytes of rows of one page of objects.
-const PAGE_BYTES: usize = 1 << 20;
-/// Large contents of which the pieces are looked up together.
-const LARGE_AT_ONCE: usize = 500;
+use crate::rows::RowValue as _;
 
 /// How contents are collected.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -106,7 +98,7 @@ impl Metadata {
         Ok(())
     }
 
-    fn project_ids(&self) -> Result<Vec<ProjectId>> {
+    pub(crate) fn project_ids(&self) -> Result<Vec<ProjectId>> {
         let rows = KeyRange::prefix(&[table::PROJECT]);
         let ids = self.store().scan_all(rows, SCAN_PAGE).map(|row| {
             let id = keys::decode_id(table::PROJECT, &row?.0)?;
@@ -117,11 +109,8 @@ impl Metadata {
 
     /// Marks the contents that objects name.
     fn mark(&self, marks: &mut Marks) -> Result<()> {
-        let mut marking = Marking {
-            metadata: self,
-            marks,
-            large: Vec::new(),
-        };
+        let mut mark = |content| marks.mark(content);
+        let mut marking = NamedContents::new(self, &mut mark);
         match self.store().snapshot() {
             Ok(snapshot) => marking.objects(snapshot.as_ref(), &[])?,
             // Without a snapshot, rows must not move while they are read.
@@ -134,7 +123,7 @@ impl Metadata {
             }
             Err(error) => return Err(error.into()),
         }
-        marking.large()
+        marking.finish()
     }
 
     fn sweep(
@@ -145,7 +134,7 @@ impl Metadata {
         dry_run: bool,
         collected: &mut Collected,
     ) -> Result<()> {
-        let range = part_of(table::CONTENT, part);
+        let range = part.rows_of(table::CONTENT);
         let mut garbage = Vec::new();
         for row in self.store().scan_all(range, SCAN_PAGE) {
             let (key, value) = row?;
@@ -174,7 +163,7 @@ impl Metadata {
     /// stores the content at this moment looks for that one.
     fn remove_pages(&self, part: &Part) -> Result<()> {
         let mut of_gone: Vec<(ContentId, Vec<Vec<u8>>)> = Vec::new();
-        for row in self.store().scan_all(part_of(table::PIECES, part), 1) {
+        for row in self.store().scan_all(part.rows_of(table::PIECES), 1) {
             let (key, _) = row?;
             let content = keys::content_of_page(&key)?;
             match of_gone.last_mut() {
@@ -216,93 +205,6 @@ impl Metadata {
         }
         Ok(())
     }
-}
-
-/// Returns the rows of a table that begin with an id of a content, for the ids of a part.
-fn part_of(table: u8, part: &Part) -> KeyRange {
-    let (first, end) = part.bounds();
-    let key = |content: ContentId| [&[table], content.as_bytes().as_slice()].concat();
-    KeyRange {
-        start: key(first),
-        end: end.map(key).or(KeyRange::prefix(&[table]).end),
-    }
-}
-
-/// Contents that are being marked.
-struct Marking<'a> {
-    metadata: &'a Metadata,
-    marks: &'a mut Marks,
-    /// Contents that have pieces, which are not marked yet.
-    large: Vec<ContentId>,
-}
-
-impl Marking<'_> {
-    /// Marks what the objects name whose keys begin so behind the table.
-    fn objects(&mut self, rows: &dyn Snapshot, beginning: &[u8]) -> Result<()> {
-        for table in [table::LIVE, table::CLOSED] {
-            let prefix = [&[table], beginning].concat();
-            let mut range = Some(KeyRange::prefix(&prefix));
-            while let Some(rest) = range.take().filter(|_| !self.metadata.stops()) {
-                let page = rows.page(rest.clone(), PAGE_BYTES)?;
-                for (key, value) in &page.rows {
-                    self.object(&ObjectRow::decode(key, value)?.record)?;
-                }
-                let last = page.rows.last().filter(|_| page.more);
-                range = last.map(|(key, _)| rest.beyond(key, false));
-            }
-        }
-        Ok(())
-    }
-
-    fn object(&mut self, record: &Record) -> Result<()> {
-        for named in record.named_contents() {
-            self.marks.mark(named.content);
-            let is_small = named.len.is_some_and(|len| len <= SMALL_CONTENT_LEN_MAX);
-            if !is_small {
-                self.large.push(named.content);
-            }
-        }
-        if self.large.len() >= LARGE_AT_ONCE {
-            self.large()?;
-        }
-        Ok(())
-    }
-
-    /// Marks the pieces of large contents.
-    fn large(&mut self) -> Result<()> {
-        while !self.large.is_empty() {
-            let large = std::mem::take(&mut self.large);
-            let mut lists = Vec::new();
-            self.metadata.for_content_rows(&large, |contents, rows| {
-                for (content, row) in contents.iter().zip(rows) {
-                    match row.map(|(_, row)| row.body) {
-                        None | Some(ContentBody::Place { .. }) => {}
-                        Some(ContentBody::Pieces(list)) => mark_pieces(self.marks, list.pieces()),
-                        Some(ContentBody::List { list, .. }) => lists.push((*content, list)),
-                    }
-                }
-                Ok(())
-            })?;
-            for (content, list) in lists {
-                let marks = &mut *self.marks;
-                marks.mark(list);
-                let found = self.metadata.for_pages_of(content, |pieces| {
-                    mark_pieces(marks, pieces);
-                    Ok(())
-                })?;
-                if !found {
-                    return Err(MetadataError::UnknownPieces { content });
-                }
-                // A long list has pieces itself.
-                self.large.push(list);
-            }
-        }
-        Ok(())
-    }
-}
-
-fn mark_pieces(marks: &mut Marks, pieces: &[Piece]) {
-    pieces.iter().for_each(|piece| marks.mark(piece.hash));
 }
 
 /// Returns the beginnings of the ids that a collection looks at: `percent` of all, from a random one on.

@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use lfsfs_meta_store::KeyRange;
 use lfsfs_types::ContentId;
 
 /// Bits that each content sets.
@@ -14,20 +15,30 @@ pub(super) const PARTS_MAX: u32 = 1 << 10;
 
 /// A part of all ids: those whose first two bytes are in a range.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Part(pub(super) Range<u32>);
+pub(crate) struct Part(pub(super) Range<u32>);
 
 impl Part {
     /// The number of all beginnings.
-    pub(super) const ALL: u32 = 1 << 16;
+    pub(crate) const ALL: u32 = 1 << 16;
 
-    pub(super) fn has(&self, content: ContentId) -> bool {
+    pub(crate) fn has(&self, content: ContentId) -> bool {
         let [first, second, ..] = *content.as_bytes();
         self.0
             .contains(&(u32::from(first) << 8 | u32::from(second)))
     }
 
+    /// Returns the rows of a table that begin with an id of a content, for the ids of this part.
+    pub(crate) fn rows_of(&self, table: u8) -> KeyRange {
+        let (first, end) = self.bounds();
+        let key = |content: ContentId| [&[table], content.as_bytes().as_slice()].concat();
+        KeyRange {
+            start: key(first),
+            end: end.map(key).or(KeyRange::prefix(&[table]).end),
+        }
+    }
+
     /// Returns the first id, and the first one behind the last; none if there are none behind.
-    pub(super) fn bounds(&self) -> (ContentId, Option<ContentId>) {
+    fn bounds(&self) -> (ContentId, Option<ContentId>) {
         (
             first_id(self.0.start).unwrap_or(ContentId([0xff; 32])),
             first_id(self.0.end),
@@ -103,7 +114,7 @@ fn mixed(number: u64) -> u64 {
 }
 
 /// Divides ids into parts so that the marks of each fit into so many bytes.
-pub(super) fn parts(ids: &Range<u32>, contents: u64, bytes: usize) -> Vec<Part> {
+pub(crate) fn parts(ids: &Range<u32>, contents: u64, bytes: usize) -> Vec<Part> {
     let len = u64::from(ids.end.saturating_sub(ids.start));
     let wanted = contents.saturating_mul(len) / u64::from(Part::ALL) * 3 / 2;
     let count = wanted
