@@ -4,8 +4,10 @@ use lfsfs_metadata::{Metadata, Project, ProjectSettings, ProjectUsage};
 use lfsfs_types::content::{Piece, PieceList};
 use lfsfs_types::{ContentId, DirId, Kind, ProjectName};
 
-use crate::support::{commit, content, file, in_memory, new_project, put, receipt, record, remove};
-use crate::tree::CONTENTS;
+use crate::support::{
+    CONTENTS, commit, commit_as, content, file, in_memory, new_project, put, receipt, record,
+    remove,
+};
 
 /// Enough for all contents at once.
 const MEMORY: usize = 1 << 20;
@@ -43,7 +45,13 @@ fn what_several_projects_name_is_shared_and_old_versions_count() {
     let twice = put(DirId::ROOT, "again", file(1));
     commit(&metadata, &app, files.chain([twice]).collect());
     commit(&metadata, &app, vec![remove(DirId::ROOT, "f2")]);
-    commit(&metadata, &other, vec![put(DirId::ROOT, "x", file(3))]);
+    commit_as(
+        &metadata,
+        &other,
+        [77; 16],
+        vec![put(DirId::ROOT, "x", file(3))],
+    )
+    .unwrap();
     let found = usage(&metadata, MEMORY);
     let names: Vec<_> = found.iter().map(|it| it.name.as_str()).collect();
     assert_eq!(names, ["app", "other", "zero"]);
@@ -71,7 +79,7 @@ fn large_contents_count_by_their_pieces() {
         }
         let list = PieceList::new(pieces.to_vec()).unwrap();
         let id = list.content_id();
-        metadata.record_pieces(id, &list).unwrap();
+        metadata.put_pieces(id, &list).unwrap();
         large.push(record(Kind::File {
             size: 2 << 20,
             content: id,
@@ -82,11 +90,13 @@ fn large_contents_count_by_their_pieces() {
         &app,
         vec![put(DirId::ROOT, "one", large.remove(0))],
     );
-    commit(
+    commit_as(
         &metadata,
         &other,
+        [77; 16],
         vec![put(DirId::ROOT, "two", large.remove(0))],
-    );
+    )
+    .unwrap();
     let found = usage(&metadata, MEMORY);
     let mib = 1 << 20;
     assert_eq!(figures(&found[0]), (2 * mib, 2, 2 * mib, mib, mib / 2));
