@@ -1,4 +1,4 @@
-//! The benchmark: twelve rows, both sides of each measured in one run.
+//! The benchmark: sixteen rows, both sides of each measured in one run.
 //!
 //! Each row gets a fresh ext4 in a preallocated loop image with direct I/O, on which both sides
 //! lie, and runs its rounds one side after the other. docs/benchmarks.md says what each row is.
@@ -12,14 +12,18 @@ mod coordinator;
 mod coordinator_calls;
 mod copies;
 mod edit;
+mod edit_tree;
 mod engine;
 mod filled;
+mod history;
 mod import;
 mod line;
 mod load;
 mod mixed;
 mod mount;
+mod objects;
 mod reader;
+mod rebuild;
 mod setting;
 mod small_commits;
 mod switch;
@@ -49,7 +53,7 @@ pub struct Options {
     /// How often both sides of a row are measured
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// Files in the tree that is made for the rows a to d, g, h, j and k
+    /// Files in the tree that is made for the rows a to d, g, h, j, k, m and o
     #[arg(long, default_value_t = 22_000)]
     files: usize,
     /// Measure with this tree, such as a real node_modules
@@ -61,7 +65,10 @@ pub struct Options {
     /// Chunks in the largest metadata of row l; ten million take 10 GB of disk
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(coordinator::CHUNKS_MIN..))]
     chunks: u64,
-    /// Seconds for which clients work at a point of the rows i, j and l
+    /// Objects in the largest project of row n
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1000..))]
+    objects: u64,
+    /// Seconds for which clients work at a point of the rows i, j, l and n
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
     /// The rows to measure
@@ -100,10 +107,18 @@ pub enum Row {
     K,
     /// Calls a second and start of a coordinator among many chunks, against few
     L,
+    /// Rebuild of a plain directory, against untar
+    M,
+    /// One object at a time, in large projects and long histories, against small ones
+    N,
+    /// Bytes of twenty versions, against archives and git
+    O,
+    /// Collection of a long history, against a short one
+    P,
 }
 
 impl Row {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 16] = [
         Self::A,
         Self::B,
         Self::C,
@@ -116,16 +131,23 @@ impl Row {
         Self::J,
         Self::K,
         Self::L,
+        Self::M,
+        Self::N,
+        Self::O,
+        Self::P,
     ];
 
     /// Whether it is about the tree that can be chosen.
     const fn has_tree(self) -> bool {
-        !matches!(self, Self::E | Self::F | Self::I | Self::L)
+        !matches!(
+            self,
+            Self::E | Self::F | Self::I | Self::L | Self::N | Self::P
+        )
     }
 
     /// Whether a small disk is enough for it.
     const fn writes_little(self) -> bool {
-        matches!(self, Self::I | Self::J | Self::L)
+        matches!(self, Self::I | Self::J | Self::L | Self::N | Self::P)
     }
 }
 
@@ -144,6 +166,10 @@ impl std::fmt::Display for Row {
             Self::J => "j",
             Self::K => "k",
             Self::L => "l",
+            Self::M => "m",
+            Self::N => "n",
+            Self::O => "o",
+            Self::P => "p",
         })
     }
 }
@@ -204,6 +230,10 @@ fn measure(setting: &Setting, row: Row) -> anyhow::Result<Vec<Line>> {
         Row::J => mixed::measure(setting),
         Row::K => cluster::measure(setting),
         Row::L => coordinator::measure(setting),
+        Row::M => rebuild::measure(setting),
+        Row::N => objects::measure(setting),
+        Row::O => history::measure(setting),
+        Row::P => objects::measure_collection(setting),
     };
     lines.with_context(|| format!("row {row}"))
 }

@@ -100,6 +100,14 @@ impl Setting {
         self.options.chunks
     }
 
+    /// Returns the objects of the large projects of row n.
+    pub(super) fn objects(&self) -> Vec<u64> {
+        let most = self.options.objects;
+        let mut sizes: Vec<u64> = [100_000].into_iter().filter(|size| *size < most).collect();
+        sizes.push(most);
+        sizes
+    }
+
     /// For how long clients work at one point.
     pub(super) fn point_time(&self) -> Duration {
         Duration::from_secs(self.options.seconds)

@@ -1,10 +1,9 @@
 //! Row g: a mount moves to a version in which 100 files differ, against mounting that version anew.
 
-use std::fs;
-
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 
 use super::Row;
+use super::edit_tree::append_to_files;
 use super::line::{Bar, Line, Unit};
 use super::setting::{PROJECT, SOURCE, Setting, list, read_tree};
 use crate::mount::Mount;
@@ -17,7 +16,7 @@ const BAR: Bar = Bar::Amount {
 
 pub(super) fn measure(setting: &Setting) -> anyhow::Result<Vec<Line>> {
     let instance = setting.serve_tree()?;
-    change_files(setting)?;
+    append_to_files(&setting.tree(), FILES_CHANGED)?;
     instance.import(&setting.tree(), PROJECT)?;
     let cache = instance.place("cache");
     let mut line = Line::new(Row::G, "switch, 100 files / mount anew", Unit::Seconds, BAR);
@@ -42,28 +41,4 @@ pub(super) fn measure(setting: &Setting) -> anyhow::Result<Vec<Line>> {
     })?;
     instance.stop()?;
     Ok(vec![line])
-}
-
-/// Appends to files that lie all over the tree.
-fn change_files(setting: &Setting) -> anyhow::Result<()> {
-    let mut files = Vec::new();
-    let mut pending = vec![setting.tree()];
-    while let Some(dir) = pending.pop() {
-        for entry in fs::read_dir(dir)? {
-            let entry = entry?;
-            match entry.file_type()? {
-                kind if kind.is_dir() => pending.push(entry.path()),
-                kind if kind.is_file() => files.push(entry.path()),
-                _ => {}
-            }
-        }
-    }
-    files.sort();
-    let step = (files.len() / FILES_CHANGED).max(1);
-    for path in files.iter().step_by(step).take(FILES_CHANGED) {
-        let mut text = fs::read(path).context("read a file to change")?;
-        text.push(b'\n');
-        fs::write(path, text).context("change a file")?;
-    }
-    Ok(())
 }
