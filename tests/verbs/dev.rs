@@ -49,7 +49,7 @@ fn a_reset_that_is_wrong_does_nothing() {
     world.import(&tree, "app");
     world.import(&tree, "other");
     let reset = |state: &str| world.lfsfs(["dev", "reset", "--yes", "--state", state]);
-    reset("nobody=1").fails(1, &["there is no project nobody"]);
+    reset("absent=1").fails(1, &["there is no project absent"]);
     reset("app=9").fails(1, &["app has no version v9"]);
     reset("app=1,app=1").fails(2, &["twice"]);
     reset("app").fails(2, &["PROJECT=VERSION"]);

@@ -46,6 +46,6 @@ fn what_a_project_shares_is_told_and_what_is_its_own_comes_back() {
     let deleted = world.lfsfs(["project", "delete", "other", "--yes"]);
     assert_eq!(deleted.ok(), "");
     assert_eq!(usage(&world, "app")["shared_bytes"], 0);
-    world.lfsfs(["du", "nobody"]).fails(1, &["nobody"]);
+    world.lfsfs(["du", "absent"]).fails(1, &["absent"]);
     world.lfsfs(["du", "../x"]).fails(2, &["../x"]);
 }

@@ -13,9 +13,9 @@ use lfsfs_types::{
 };
 use tonic::{Response, Status};
 
+use crate::config::ALL_METADATA_MAX;
 use crate::connection::{Connections, Wire};
 use crate::fault::{Checked as _, converted};
-use crate::garbage::COLLECTION_MAX;
 use crate::grpc::{GrpcRemote, project, project_name};
 
 /// Which cluster and program answers.
@@ -297,11 +297,11 @@ impl Admin {
         const WHAT: &str = "the usage";
         let connections = &self.connections;
         let mut fs = connections.fs();
-        let answer = connections.watched(WHAT, COLLECTION_MAX, fs.get_usage(request));
+        let answer = connections.watched(WHAT, ALL_METADATA_MAX, fs.get_usage(request));
         let mut stream = answer.await?.into_inner();
         let mut usages = Vec::new();
         while let Some(message) = connections
-            .watched(WHAT, COLLECTION_MAX, stream.message())
+            .watched(WHAT, ALL_METADATA_MAX, stream.message())
             .await?
         {
             usages.push(usage(message)?);

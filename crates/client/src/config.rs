@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use lfsfs_proto::address;
 
+/// How long a call may take for which the coordinator reads all metadata: minutes where there is much. A server that is
+/// gone is noticed before.
+pub(crate) const ALL_METADATA_MAX: Duration = Duration::from_secs(24 * 3600);
+
 /// Where the server is, and how long to wait for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientConfig {

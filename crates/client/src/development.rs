@@ -7,7 +7,7 @@ use lfsfs_remote::{Call, RemoteError, Retry};
 use lfsfs_types::{ProjectName, VersionNumber};
 
 use crate::admin::Admin;
-use crate::garbage::COLLECTION_MAX;
+use crate::config::ALL_METADATA_MAX;
 use crate::grpc::{GrpcRemote, project_name};
 
 /// Projects, and a version of each.
@@ -54,7 +54,7 @@ impl Development {
             version: version.0,
         });
         let projects: Vec<_> = projects.collect();
-        let limit: (_, Duration) = ("the reset", COLLECTION_MAX);
+        let limit: (_, Duration) = ("the reset", ALL_METADATA_MAX);
         let answer = self.admin.ask(Call::Reset, limit, |mut fs| {
             let projects = projects.clone();
             async move { fs.reset(v1::ResetRequest { projects }).await }

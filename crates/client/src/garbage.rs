@@ -7,10 +7,8 @@ use lfsfs_remote::{Call, RemoteError, Retry};
 use lfsfs_types::{ProjectName, VersionNumber};
 
 use crate::admin::Admin;
+use crate::config::ALL_METADATA_MAX;
 use crate::grpc::GrpcRemote;
-
-/// A collection reads all metadata, which takes minutes where there is much. A server that is gone is noticed before.
-pub(crate) const COLLECTION_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// Which versions of a project expire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -124,7 +122,7 @@ impl Garbage {
     }
 }
 
-const LIMIT: (&str, Duration) = ("the collection", COLLECTION_MAX);
+const LIMIT: (&str, Duration) = ("the collection", ALL_METADATA_MAX);
 
 impl From<v1::GcResponse> for Collected {
     fn from(answer: v1::GcResponse) -> Self {
