@@ -1,5 +1,7 @@
 //! Verb by verb: what each does, prints and refuses.
 
+#[path = "verbs/cache.rs"]
+mod cache;
 #[path = "verbs/cluster.rs"]
 mod cluster;
 #[path = "verbs/commit.rs"]

@@ -54,4 +54,4 @@ pub use options::{Access, MountOptions, OptionError};
 pub use places::Places;
 pub use process::run_foreground;
 pub use request::MountRequest;
-pub use version::{Connect, connect, server_address};
+pub use version::{Connect, connect, open_cache, server_address};

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lfsfs_cache::{CacheConfig, DiskCache};
+use lfsfs_cache::{CacheConfig, CacheError, DiskCache};
 use lfsfs_client::{ClientConfig, GrpcRemote};
 use lfsfs_remote::{Remote, RemoteError, RemoteRead, Subdirectory};
 use lfsfs_types::ObjectPath;
@@ -71,11 +71,7 @@ pub(crate) async fn open(
     places: &Places,
     remote: Arc<dyn Remote>,
 ) -> Result<BaseVersion, OpenError> {
-    let size_max = request.options.cache_size;
-    let config = CacheConfig {
-        size_max: size_max.unwrap_or_else(|| default_size(&places.cache)),
-    };
-    let cache = DiskCache::open(&places.cache, config).map_err(|error| OpenError {
+    let cache = open_cache(places, request.options.cache_size).map_err(|error| OpenError {
         reason: error.into(),
         retry: Retry::Never,
     })?;
@@ -141,6 +137,14 @@ impl OpenError {
             },
         }
     }
+}
+
+/// Opens the cache of this machine, which may have so many bytes; without a size, what its disk is good for.
+pub fn open_cache(places: &Places, size: Option<u64>) -> Result<DiskCache, CacheError> {
+    let config = CacheConfig {
+        size_max: size.unwrap_or_else(|| default_size(&places.cache)),
+    };
+    DiskCache::open(&places.cache, config)
 }
 
 /// A tenth of the disk that the cache lies on, or will lie on.

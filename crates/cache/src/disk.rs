@@ -17,6 +17,7 @@ use lfsfs_types::{ChunkInfo, DirId, ProjectId, VersionId};
 use thiserror::Error;
 
 use crate::chunk_file::{ChunkFile, Found};
+use crate::evict::{Evicted, StoreUsage};
 use crate::layout::{Layout, ListingKey, PlacesKey};
 use crate::stats::{CacheStats, Counters};
 use crate::usage::Usage;
@@ -97,6 +98,24 @@ impl DiskCache {
     #[must_use]
     pub fn stats(&self) -> CacheStats {
         self.shared.counters.read()
+    }
+
+    /// Measures what is in the cache, by the kind of files.
+    #[must_use]
+    pub fn measure(&self) -> Vec<StoreUsage> {
+        evict::measure(&self.shared.layout, SystemTime::now())
+    }
+
+    /// Removes what was used least recently until at most `size` bytes are left, also where other processes use the
+    /// cache: what they miss then they fetch again.
+    pub fn prune(&self, size: u64) -> Result<Evicted, PathError> {
+        let layout = &self.shared.layout;
+        let _lock = FileLock::acquire(&layout.lock(), LockMode::Exclusive)?;
+        let evicted = evict::evict(layout, size, SystemTime::now());
+        let path = layout.usage();
+        let counted = self.shared.usage.replace(&path, evicted.left);
+        counted.map_err(|error| PathError::new("count in", &path, error))?;
+        Ok(evicted)
     }
 
     /// Returns the index of a chunk.

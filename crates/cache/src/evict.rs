@@ -11,17 +11,18 @@ use std::time::{Duration, SystemTime};
 
 use lfsfs_common::durable::is_temp_file_name;
 
-use crate::layout::Layout;
+use crate::layout::{Layout, STORES};
 
 /// A temporary file this old was left by a process that died.
 const TEMP_AGE_MAX: Duration = Duration::from_hours(1);
 
 /// What an eviction did.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Evicted {
-    pub(crate) files: u64,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Evicted {
+    /// Files that were removed.
+    pub files: u64,
     /// Bytes on disk that are left.
-    pub(crate) left: u64,
+    pub left: u64,
 }
 
 struct Candidate {
@@ -49,6 +50,31 @@ pub(crate) fn evict(layout: &Layout, size_target: u64, now: SystemTime) -> Evict
         }
     }
     Evicted { files, left }
+}
+
+/// What one kind of files takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreUsage {
+    /// What they are: `chunks`, `listings`, `places` or `versions`.
+    pub name: &'static str,
+    /// How many there are.
+    pub files: u64,
+    /// What they take on disk.
+    pub bytes: u64,
+}
+
+/// Measures what each kind of files takes.
+pub(crate) fn measure(layout: &Layout, now: SystemTime) -> Vec<StoreUsage> {
+    let usage = STORES.iter().zip(layout.stores()).map(|(name, store)| {
+        let mut files = Vec::new();
+        collect(&store, now, &mut files);
+        StoreUsage {
+            name,
+            files: files.len() as u64,
+            bytes: files.iter().map(|file| file.len).sum(),
+        }
+    });
+    usage.collect()
 }
 
 /// Removes everything that the cache stores.

@@ -20,5 +20,6 @@ mod usage;
 mod version_index;
 
 pub use disk::{CacheConfig, CacheError, DiskCache};
+pub use evict::{Evicted, StoreUsage};
 pub use layout::{ListingKey, PlacesKey};
 pub use stats::CacheStats;

@@ -126,6 +126,7 @@ impl Command {
             | Self::Clone(_)
             | Self::Gc(_)
             | Self::Du(_)
+            | Self::Cache(_)
             | Self::Dev(_)
             | Self::Watch(_)
             | Self::Mount(_)
@@ -200,6 +201,9 @@ pub(crate) enum Command {
     Switch(commands::switch::SwitchArgs),
     /// Show the counters of a mount
     Stats(commands::stats::StatsArgs),
+    /// Fill the cache of this machine, show and empty it
+    #[command(subcommand)]
+    Cache(commands::cache::CacheCommand),
     /// List the datanodes of a cluster, drain and remove them
     #[command(subcommand)]
     Node(commands::node::NodeCommand),

@@ -1,5 +1,6 @@
 //! One module for each verb.
 
+pub(crate) mod cache;
 pub(crate) mod cat;
 pub(crate) mod clone;
 pub(crate) mod cluster;
@@ -72,6 +73,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), CommandError> {
         Command::Diff(args) => on_runtime(diff::run(server()?, args)),
         Command::Tag(args) => on_runtime(tag::run(server()?, args)),
         Command::Rollback(args) => on_runtime(rollback::run(server()?, args)),
+        Command::Cache(command) => on_runtime(cache::run(server()?, command)),
         Command::Dev(command) => on_runtime(dev::run(server()?, command)),
         Command::Du(args) => on_runtime(du::run(server()?, args)),
         Command::Gc(args) => on_runtime(gc::run(server()?, args)),

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use lfsfs_cache::{CacheConfig, DiskCache};
 use lfsfs_common::clock::SystemClock;
-use lfsfs_mount::{MountOptions, Places};
+use lfsfs_mount::{MountOptions, Places, open_cache};
 use lfsfs_remote::{RemoteRead, Snapshot};
 use lfsfs_types::{ObjectPath, nodeid};
 use lfsfs_vfs::{Attr, BaseVersion, FileKind, Vfs, VfsConfig, VfsError};
@@ -27,8 +26,8 @@ impl Contents {
         snapshot: &Snapshot,
     ) -> Result<Self, CommandError> {
         let places = Places::find(&MountOptions::default())?;
-        let cache = DiskCache::open(&places.cache, CacheConfig::default())
-            .map_err(|error| CommandError::failed(error.to_string()))?;
+        let cache =
+            open_cache(&places, None).map_err(|error| CommandError::failed(error.to_string()))?;
         let (remote, snapshot) = (Arc::clone(remote), snapshot.clone());
         let base = BaseVersion::new(remote, cache, snapshot, VfsConfig::default());
         let vfs = Vfs::read_only(base, Arc::new(SystemClock))?;

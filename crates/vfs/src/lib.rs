@@ -32,6 +32,7 @@ mod stats;
 mod stretch;
 mod tries;
 mod verb_error;
+mod warm;
 mod writable;
 mod xattr;
 
@@ -46,6 +47,7 @@ pub use kernel::{Hold, Kernel, KernelCache, WriteBarrier};
 pub use stats::{Statfs, VfsStats};
 pub use tries::tried;
 pub use verb_error::{ChangesError, DiscardError, ServerFailure, SwitchError};
+pub use warm::{NotWarmed, WarmFigures, WarmProgress};
 pub use writable::{
     Allocation, Exclusive, Existing, ModeEffect, OverlayPlace, Owner, PreparedSwitch, Privileges,
     RenameMode, SetAttr, SetTime, Sought, SpecialFile, SwitchReport, Vfs, Written, XattrMode,

@@ -29,6 +29,7 @@ mod support;
 mod tree;
 #[cfg(test)]
 mod trees;
+mod warm;
 #[cfg(test)]
 mod writable_support;
 #[cfg(test)]
