@@ -175,11 +175,7 @@ impl RowValue for ProjectRow {
         write_patterns(&self.settings.ignore_patterns, writer);
     }
 
-    fn read_fields_of(
-        &mut self,
-        _format: u8,
-        reader: &mut Reader<'_>,
-    ) -> Result<(), DecodeError> {
+    fn read_fields_of(&mut self, _format: u8, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
         self.settings.ignore_patterns = read_patterns(reader)?;
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use lfsfs_types::{Name, ObjectPath};
 
 use crate::filter::Filter;
+use crate::ignored::IgnoredPaths;
 
 /// Which paths of a version are written, and which paths of the directory may be removed: all, or those at
 /// and below some paths, without what a filter excludes.
@@ -21,6 +22,7 @@ pub(crate) struct Selection {
 pub(crate) struct Picked {
     pub(crate) selection: Selection,
     pub(crate) rest: RestOfTree,
+    pub(crate) ignored: IgnoredPaths,
 }
 
 /// What becomes of paths of a version that are not looked at.
