@@ -75,6 +75,7 @@ pub struct View {
 #[derive(Debug, Clone)]
 pub struct Sealed {
     commit: VersionId,
+    is_draft: bool,
     view: View,
 }
 
@@ -380,6 +381,7 @@ impl Overlay {
         };
         Some(Sealed {
             commit: layer.commit,
+            is_draft: layer.is_draft,
             view,
         })
     }
@@ -428,21 +430,18 @@ impl Overlay {
         &self,
         base: Base,
         names: &[EntryName],
-        directories: impl FnOnce() -> Result<Vec<(u64, BaseObject)>, E>,
+        directories: Vec<(u64, BaseObject)>,
         accept: impl FnOnce(&State, &State) -> Result<R, E>,
     ) -> Result<R, E> {
-        let decide = |_: &State| {
-            let directories = directories()?.into_iter();
-            let switch = Operation::SwitchKeeping {
-                base,
-                names: names.to_vec(),
-                directories: directories
-                    .map(|(ino, object)| (ino, Arc::new(object)))
-                    .collect(),
-            };
-            Ok(vec![switch.into()])
+        let directories = directories.into_iter();
+        let switch = Operation::SwitchKeeping {
+            base,
+            names: names.to_vec(),
+            directories: directories
+                .map(|(ino, object)| (ino, Arc::new(object)))
+                .collect(),
         };
-        self.transact_if(decide, accept)
+        self.transact_if(|_| Ok(vec![switch.into()]), accept)
     }
 
     /// Gives a commit up; all changes stay.
@@ -496,6 +495,14 @@ impl View {
         &self.state
     }
 
+    /// Returns the view of a state without the new objects under some names.
+    pub fn without(&self, names: &[EntryName]) -> Result<Self, OverlayError> {
+        Ok(Self {
+            state: self.state.without(names)?,
+            segments: self.segments.clone(),
+        })
+    }
+
     /// Returns `len` bytes that lie in the log from `location` on, as a [`Piece`](crate::Piece)
     /// names them.
     ///
@@ -517,6 +524,12 @@ impl Sealed {
     #[must_use]
     pub fn commit(&self) -> VersionId {
         self.commit
+    }
+
+    /// Returns true if nothing was told of it to the server.
+    #[must_use]
+    pub fn is_draft(&self) -> bool {
+        self.is_draft
     }
 
     /// Returns the version that the changes were made on.

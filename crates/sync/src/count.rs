@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use lfsfs_types::ObjectPath;
-use lfsfs_upload::{Expected, Progress};
+use lfsfs_upload::{Expected, IgnoredPaths, Progress};
 use rustix::fs::{FileType, ResolveFlags};
 use rustix::io::Errno;
 
 use crate::filter::Filter;
-use crate::ignored::{Ignored, IgnoredPaths};
+use crate::ignored::Ignored;
 use crate::local::{self, DirHandle, FileIdentity, LocalStat};
 
 /// Ends a count when it is dropped.

@@ -3,7 +3,9 @@
 use std::io::Read as _;
 
 use lfsfs_types::{Name, ObjectPath};
-use lfsfs_upload::{IGNORE_FILE, IGNORE_FILE_LEN_MAX, IgnoreFile, IgnoreScope, IgnoreWarning};
+use lfsfs_upload::{
+    IGNORE_FILE, IGNORE_FILE_LEN_MAX, IgnoreFile, IgnoreScope, IgnoreWarning, IgnoredPaths,
+};
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
@@ -11,16 +13,6 @@ use crate::local::{self, DirHandle, LocalStat};
 
 /// Most warnings that are kept.
 const WARNINGS_MAX: usize = 100;
-
-/// What becomes of new paths that the project or a file in the tree says are ignored.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum IgnoredPaths {
-    /// They stay out of the version.
-    #[default]
-    LeftOut,
-    /// They are taken as any other.
-    Taken,
-}
 
 /// What a walk ignores in one directory; nothing at all without a scope.
 #[derive(Debug, Clone, Default)]

@@ -7,13 +7,12 @@ use lfsfs_client::Client;
 use lfsfs_common::random::random_bytes;
 use lfsfs_remote::{Remote, Retry, SessionParams, Snapshot};
 use lfsfs_types::{Origin, ProjectName, Source, VersionId, VersionRecord, VersionRef};
-use lfsfs_upload::{IgnoreWarning, Progress, ProgressFigures};
+use lfsfs_upload::{IgnoreWarning, IgnoredPaths, Progress, ProgressFigures};
 
 use crate::count::{CountEnd, Counter};
 use crate::error::ImportError;
 use crate::filter::Filter;
 use crate::fit::Fit;
-use crate::ignored::IgnoredPaths;
 use crate::problems::Problem;
 use crate::selection::{Picked, RestOfTree, Selection};
 use crate::tree::{Committed, Proceed, Tree, Walked};

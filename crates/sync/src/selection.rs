@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use lfsfs_types::{Name, ObjectPath};
+use lfsfs_upload::IgnoredPaths;
 
 use crate::filter::Filter;
-use crate::ignored::IgnoredPaths;
 
 /// Which paths of a version are written, and which paths of the directory may be removed: all, or those at
 /// and below some paths, without what a filter excludes.

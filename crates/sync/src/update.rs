@@ -22,14 +22,13 @@ use lfsfs_client::Client;
 use lfsfs_common::random::random_bytes;
 use lfsfs_remote::{Opened, Remote, RemoteRead, Retry, SessionParams, Snapshot};
 use lfsfs_types::{ObjectPath, Origin, ProjectName, VersionId, VersionRecord};
-use lfsfs_upload::{IgnoreWarning, Progress, ProgressFigures};
+use lfsfs_upload::{IgnoreWarning, IgnoredPaths, Progress, ProgressFigures};
 
 use self::changed_here::History;
 use self::merge::Merge;
 use crate::error::ImportError;
 use crate::filter::Filter;
 use crate::fit::Fit;
-use crate::ignored::IgnoredPaths;
 use crate::problems::Problem;
 use crate::rebuild::{Rebuilt, Sent, known, remember};
 use crate::selection::{Picked, RestOfTree, Selection, narrowed};

@@ -58,6 +58,16 @@ impl fmt::Display for IgnoreWarning {
     }
 }
 
+/// What becomes of new paths that are ignored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum IgnoredPaths {
+    /// They stay out of the version.
+    #[default]
+    LeftOut,
+    /// They are taken as any other.
+    Taken,
+}
+
 /// What a file [`IGNORE_FILE`] holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IgnoreFile<'a> {

@@ -29,6 +29,7 @@ pub use difference::{Difference, difference};
 pub use error::UploadError;
 pub use ignored::{
     IGNORE_FILE, IGNORE_FILE_LEN_MAX, IgnoreFile, IgnorePatternError, IgnoreScope, IgnoreWarning,
+    IgnoredPaths,
 };
 pub use progress::{Expected, Phase, Progress, ProgressFigures};
 pub use publishing::Publishing;

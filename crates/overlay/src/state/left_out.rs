@@ -149,8 +149,10 @@ impl State {
             let entries = kept.entry(place.directory).or_default();
             entries.insert_mut(place.name.clone(), slot);
         }
-        let mut objects: HashMap<u64, &Arc<BaseObject>> =
-            directories.iter().map(|(ino, object)| (*ino, object)).collect();
+        let mut objects: HashMap<u64, &Arc<BaseObject>> = directories
+            .iter()
+            .map(|(ino, object)| (*ino, object))
+            .collect();
         let known = self.clean.iter().chain(self.dirty.iter()).copied();
         let of_base = known.filter(|ino| self.inode(*ino).is_some_and(|it| it.base.is_some()));
         for ino in of_base.collect::<Vec<_>>() {
