@@ -81,7 +81,7 @@ fn a_commit_takes_the_rest_and_they_stay() {
     assert_eq!(after.0.changes_len(), before.0.changes_len());
     let mapped = |state: &State| {
         assert_eq!(state.changed_since_seal(), [ROOT]);
-        Ok(vec![(ROOT, root_of(0o755))])
+        Ok(vec![(ROOT, root_of(0o644))])
     };
     let accept = |_: &State, _: &State| Ok::<_, lfsfs_overlay::OverlayError>(());
     overlay
