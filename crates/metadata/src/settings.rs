@@ -33,23 +33,20 @@ impl Default for ProjectSettings {
 impl ProjectSettings {
     /// Refuses settings that no project can have.
     pub fn check(&self) -> Result<()> {
+        let is_too_long = |pattern: &String| pattern.len() > PATTERN_LEN_MAX;
         let problem = if !(1..=REPLICATION_MAX).contains(&self.replication) {
             "replication is 1 to 16"
         } else if self.pack_patterns.len() > PATTERNS_MAX {
             "at most 256 pack patterns are possible"
-        } else if self.pack_patterns.iter().any(is_too_long) {
+        } else if self.pack_patterns.iter().any(&is_too_long) {
             "a pack pattern has at most 4,096 bytes"
         } else if self.ignore_patterns.len() > PATTERNS_MAX {
             "at most 256 patterns of ignored paths are possible; more fit into a file .lfsfsignore"
-        } else if self.ignore_patterns.iter().any(is_too_long) {
+        } else if self.ignore_patterns.iter().any(&is_too_long) {
             "a pattern of ignored paths has at most 4,096 bytes"
         } else {
             return Ok(());
         };
         Err(MetadataError::InvalidSettings { problem })
     }
-}
-
-fn is_too_long(pattern: &String) -> bool {
-    pattern.len() > PATTERN_LEN_MAX
 }

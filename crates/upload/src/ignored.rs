@@ -92,7 +92,7 @@ pub struct IgnoreScope {
 /// The patterns of one file, or of the project, and those that count where they say nothing.
 #[derive(Debug)]
 struct Rules {
-    above: Option<Arc<Rules>>,
+    above: Option<Arc<Self>>,
     /// The last one that matches counts.
     patterns: Vec<Pattern>,
     from: Place,
@@ -239,10 +239,7 @@ impl Rules {
             Place::Directory(at) if at.is_root() => path.as_bytes(),
             Place::Directory(at) => {
                 let below = path.as_bytes().strip_prefix(at.as_bytes());
-                match below.and_then(|below| below.strip_prefix(b"/")) {
-                    Some(below) => below,
-                    None => return None,
-                }
+                below.and_then(|below| below.strip_prefix(b"/"))?
             }
         };
         let mut patterns = self.patterns.iter().rev();

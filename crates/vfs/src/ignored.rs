@@ -39,6 +39,11 @@ pub(crate) struct Ignored {
 
 /// Finds what is ignored of the changes above a base.
 pub(crate) async fn ignored_of(base: &BaseVersion, view: &View) -> Result<Ignored, ChangesError> {
+    // Boxed, since every verb of a mount has it in hand.
+    Box::pin(find(base, view)).await
+}
+
+async fn find(base: &BaseVersion, view: &View) -> Result<Ignored, ChangesError> {
     let state = view.state();
     let is_new = |(_, inode): (u64, &Inode)| inode.base.is_none();
     if !state.changed().any(is_new) {
