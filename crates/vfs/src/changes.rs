@@ -16,9 +16,7 @@ use lfsfs_types::{DirId, Name, ObjectPath, Record};
 
 use crate::base::BaseVersion;
 use crate::error::VfsError;
-use crate::ignored::ignored_of;
 use crate::listing::Listing;
-use crate::stack::ReadView;
 use crate::verb_error::ChangesError;
 
 use self::compare::Difference;
@@ -51,18 +49,16 @@ pub struct LocalChange {
     pub old: Option<ObjectPath>,
 }
 
-/// Returns what a view differs in from its base, in the order of the paths, but for what is ignored.
-pub(crate) async fn changes_of(view: &ReadView) -> Result<Vec<LocalChange>, ChangesError> {
-    let Some(changes) = view.changes() else {
-        return Ok(Vec::new());
-    };
-    let ignored = ignored_of(view.base(), changes).await?;
-    let changes = changes.without(&ignored.names).map_err(VfsError::from)?;
-    let places = places_of_changes(view.base(), changes.state()).await?;
+/// Returns what a view differs in from its base, in the order of the paths.
+pub(crate) async fn changes_of(
+    base: &BaseVersion,
+    view: &View,
+) -> Result<Vec<LocalChange>, ChangesError> {
+    let places = places_of_changes(base, view.state()).await?;
     let comparison = Comparison {
-        base: view.base(),
-        view: &changes,
-        paths: Paths::new(changes.state(), &places),
+        base,
+        view,
+        paths: Paths::new(view.state(), &places),
         lines: Vec::new(),
     };
     comparison.run().await

@@ -164,13 +164,19 @@ impl Vfs {
         self.stack.view().state().changes_len() as u64
     }
 
-    /// Returns what differs from the base, in the order of the paths.
+    /// Returns what differs from the base and is not ignored, in the order of the paths.
     ///
     /// Costs what changed. Contents that were written again are compared up to 1 MiB, above that they
     /// are modified unless nothing was written. Of a hard-linked file of the base the names are told
     /// under which it was changed, renamed or removed.
     pub async fn changes(&self) -> Result<Vec<LocalChange>, ChangesError> {
-        changes_of(&self.stack.view()).await
+        let view = self.stack.view();
+        let Some(changes) = view.changes() else {
+            return Ok(Vec::new());
+        };
+        let ignored = ignored_of(view.base(), changes).await?;
+        let rest = changes.without(&ignored.names).map_err(VfsError::from)?;
+        changes_of(view.base(), &rest).await
     }
 
     /// Returns what no commit takes of the changes, in the order of the paths. Neither [`changes`](Self::changes)
