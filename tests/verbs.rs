@@ -28,6 +28,8 @@ mod gc;
 mod history;
 #[path = "verbs/holders.rs"]
 mod holders;
+#[path = "verbs/ignored.rs"]
+mod ignored;
 #[path = "verbs/metrics.rs"]
 mod metrics;
 #[path = "verbs/mounts.rs"]

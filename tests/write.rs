@@ -15,6 +15,8 @@ mod cut;
 mod full_disk;
 #[path = "write/holes.rs"]
 mod holes;
+#[path = "write/ignored.rs"]
+mod ignored;
 #[path = "write/model.rs"]
 mod model;
 #[path = "write/numbers.rs"]

@@ -38,6 +38,9 @@ pub enum ControlRequest {
         author: String,
         /// Apply the changes also where others changed the same.
         force: bool,
+        /// Take what is ignored, too.
+        #[serde(default)]
+        takes_ignored: bool,
         /// How long to go on trying while the server is away, in milliseconds.
         #[serde(default)]
         retry_ms: u64,
@@ -57,6 +60,8 @@ pub enum ControlRequest {
     },
     /// What differs from the version below: a [`ChangeItem`] each, answered by [`Counted`].
     Changes,
+    /// The new paths that no commit takes: an [`IgnoredItem`] each, answered by [`Counted`].
+    Ignored,
     /// Drop changes: answered by [`Counted`], how many objects are as in the version again.
     Discard {
         /// Paths from the root of the mount, in bytes; none means everything.
@@ -79,8 +84,11 @@ pub struct MountStatus {
     pub mode: String,
     /// The version that is mounted now, which commit and switch change.
     pub version: VersionInfo,
-    /// How many objects differ from the version.
+    /// How many objects differ from the version, without what is ignored.
     pub changes: u64,
+    /// How many new paths are ignored. While the server does not answer, they may be counted as changes.
+    #[serde(default)]
+    pub ignored: u64,
     /// Whether a commit was begun and its outcome is not known: the next one finishes it.
     pub has_unfinished_commit: bool,
     /// For how many seconds the server has not answered, if it is taken as away.
@@ -206,6 +214,15 @@ pub struct ChangeItem {
     pub path: Vec<u8>,
     /// Where a renamed directory was.
     pub old: Option<Vec<u8>>,
+}
+
+/// A new path that no commit takes, with all below it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IgnoredItem {
+    /// The path from the root of the mount, in bytes.
+    pub path: Vec<u8>,
+    /// Whether a directory is there.
+    pub is_directory: bool,
 }
 
 /// What a commit is doing.

@@ -13,6 +13,7 @@ use std::time::Duration;
 use lfsfs_client::ClientConfig;
 use lfsfs_remote::{Layered, Retry};
 use lfsfs_types::ObjectPath;
+use lfsfs_upload::IgnoredPaths;
 use lfsfs_vfs::{CommitParams, Kernel, Vfs, VfsStats};
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
@@ -27,6 +28,8 @@ use crate::options::Access;
 use crate::server::Server;
 use crate::version;
 
+/// How long a status may take to find out what is ignored.
+const COUNT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Orders to unmount that wait at once.
 const ORDERS_MAX: usize = 8;
 
@@ -89,17 +92,19 @@ async fn respond(
     answers: &mut Answers,
 ) -> Result<serde_json::Value, ControlError> {
     match request {
-        ControlRequest::Status => json(&control.status()),
+        ControlRequest::Status => json(&control.counted_status().await),
         ControlRequest::Stats => json(&control.stats()),
         ControlRequest::Umount { lazy, is_flushed } => {
             let unmount = control.umount(lazy, is_flushed);
             json(&answers.telling(Default::default, unmount).await?)
         }
         ControlRequest::Changes => json(&control.tell_changes(answers).await?),
+        ControlRequest::Ignored => json(&control.tell_ignored(answers).await?),
         ControlRequest::Commit {
             message,
             author,
             force,
+            takes_ignored,
             retry_ms,
         } => {
             let (retry, notices) = retry(retry_ms);
@@ -107,6 +112,11 @@ async fn respond(
                 author,
                 message,
                 force,
+                ignored: if takes_ignored {
+                    IgnoredPaths::Taken
+                } else {
+                    IgnoredPaths::LeftOut
+                },
                 retry,
             };
             json(&control.commit(params, notices, answers).await?)
@@ -135,7 +145,22 @@ fn retry(millis: u64) -> (Retry, Notices) {
 }
 
 impl Control {
-    /// Returns the status as of now.
+    /// Returns the status as of now, with what is ignored not counted as changes. If it cannot be told in time
+    /// what is, it is.
+    pub(crate) async fn counted_status(&self) -> MountStatus {
+        let counts = tokio::time::timeout(COUNT_TIMEOUT, self.vfs.counts()).await;
+        let status = self.status();
+        match counts {
+            Ok(Ok((changes, ignored))) => MountStatus {
+                changes,
+                ignored,
+                ..status
+            },
+            Ok(Err(_)) | Err(_) => status,
+        }
+    }
+
+    /// Returns the status as of now, where all changes count.
     pub(crate) fn status(&self) -> MountStatus {
         let FixedStatus {
             source,
@@ -156,7 +181,8 @@ impl Control {
             mode: access.to_string(),
             version: version::info(&self.vfs.base(), path, &self.server.0.address()),
             changes: self.vfs.changes_len(),
-            has_unfinished_commit: sealed.is_some(),
+            ignored: 0,
+            has_unfinished_commit: sealed.is_some_and(|sealed| !sealed.is_draft()),
             server_away_seconds: self.server.0.away().map(|away| away.as_secs()),
             overlay: overlay.clone(),
             cache: cache.clone(),
@@ -175,7 +201,7 @@ impl Control {
         let _alone = self.begin_change()?;
         // Only for the number that is told: the kernel sends all before it unmounts.
         self.cut.settle().await;
-        let status = self.status();
+        let status = self.counted_status().await;
         let unmounted = |left: Left| Unmounted {
             changes: status.changes,
             version: status.version,

@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::rebuild::rebuild;
 use crate::support::{world, world_of_changes, write};
 
-fn fsdiff(world: &World, dir: &Path, options: &[&str]) -> Run {
+pub(crate) fn fsdiff(world: &World, dir: &Path, options: &[&str]) -> Run {
     let words = ["fsdiff".as_ref(), dir.as_os_str()];
     world.lfsfs(words.into_iter().chain(options.iter().map(OsStr::new)))
 }

@@ -103,7 +103,7 @@ fn without_changes_there_is_no_version() {
     let expected = json!({
         "project": "app", "version": 1, "new": false, "rebased": false, "merged": true, "changes": 0,
         "bytes_read": 0, "bytes_sent": 0, "contents_sent": 0, "skipped_unreadable": 0,
-        "skipped_sockets": 0, "skipped_mount_points": 0, "kept": [],
+        "skipped_sockets": 0, "skipped_mount_points": 0, "ignored": 0, "kept": [],
     });
     assert_eq!(unchanged, expected);
     assert_eq!(world.head("app"), 2);

@@ -62,6 +62,8 @@ pub struct NewProject {
     pub name: ProjectName,
     /// Which directories are packed; none means those of the template.
     pub pack_patterns: Vec<String>,
+    /// Lines of gitignore(5) of paths that stay out of versions; none means those of the template.
+    pub ignore_patterns: Vec<String>,
     /// How many datanodes keep each chunk; without it as many as those of the template, or as the cluster's
     /// usually have.
     pub replication: Option<u32>,
@@ -78,6 +80,7 @@ impl NewProject {
         Self {
             name,
             pack_patterns: Vec::new(),
+            ignore_patterns: Vec::new(),
             replication: None,
             template: None,
             author: String::new(),
@@ -127,6 +130,7 @@ impl Admin {
             replication: new.replication.unwrap_or(0),
             template: template.unwrap_or_default(),
             author: new.author.clone(),
+            ignore_patterns: new.ignore_patterns.clone(),
         };
         let limit = self.connections.config.commit_timeout;
         let answer = self.ask(Call::NewProject, ("the new project", limit), |mut fs| {
@@ -165,6 +169,26 @@ impl Admin {
             async move { fs.rename_project(request).await }
         });
         answer.await.map(drop)
+    }
+
+    /// Gives a project other patterns of paths that stay out of versions, and returns the project.
+    pub async fn set_ignore_patterns(
+        &self,
+        name: &ProjectName,
+        patterns: &[String],
+    ) -> Result<Project, RemoteError> {
+        let request = v1::SetProjectRequest {
+            name: name.to_string(),
+            ignore_patterns: Some(v1::Patterns {
+                patterns: patterns.to_vec(),
+            }),
+        };
+        let limit = self.connections.config.progress_timeout;
+        let answer = self.ask(Call::SetProject, ("the settings", limit), |mut fs| {
+            let request = request.clone();
+            async move { fs.set_project(request).await }
+        });
+        project(required("project", answer.await?.project).checked()?)
     }
 
     /// Makes a tag name a version; one that names another is moved only with `force`.

@@ -119,6 +119,35 @@ impl Metadata {
         }
     }
 
+    /// Changes what the owner of a project decides.
+    pub fn set_project(
+        &self,
+        name: &ProjectName,
+        change: impl Fn(&mut ProjectSettings),
+    ) -> Result<Project> {
+        loop {
+            let project = self.project(name)?;
+            let old = ProjectRow {
+                name: name.clone(),
+                created: project.created,
+                settings: project.settings,
+            };
+            let mut row = old.clone();
+            change(&mut row.settings);
+            row.settings.check()?;
+            let mut batch = Batch::new();
+            batch
+                .require_equals(keys::project_name(name), project.id.encode())
+                .require_equals(keys::project(project.id), old.encode())
+                .put(keys::project(project.id), row.encode());
+            // Otherwise another client renamed, changed or deleted it meanwhile.
+            if self.store().apply(batch)?.is_done() {
+                self.store().flush()?;
+                return self.project_by_id(project.id);
+            }
+        }
+    }
+
     /// Returns up to `limit` projects in the order of their names, from behind `after`.
     pub fn list_projects(
         &self,

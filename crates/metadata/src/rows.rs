@@ -139,12 +139,10 @@ impl RowValue for ProjectRow {
         let ProjectSettings {
             replication,
             pack_patterns,
+            ignore_patterns: _,
         } = &self.settings;
         writer.varint(u64::from(*replication));
-        writer.varint(pack_patterns.len() as u64);
-        for pattern in pack_patterns {
-            writer.bytes(pattern.as_bytes());
-        }
+        write_patterns(pack_patterns, writer);
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
@@ -152,16 +150,10 @@ impl RowValue for ProjectRow {
         let name = ProjectName::new(&name).map_err(|_| reader.error("no project name"))?;
         let created = read_time(reader)?;
         let replication = reader.varint32()?;
-        let count = reader.varint()?;
-        if count > PATTERNS_MAX as u64 {
-            return Err(reader.error("too many pack patterns"));
-        }
-        let pack_patterns = (0..count)
-            .map(|_| read_text(reader, PATTERN_LEN_MAX))
-            .collect::<Result<_, _>>()?;
         let settings = ProjectSettings {
             replication,
-            pack_patterns,
+            pack_patterns: read_patterns(reader)?,
+            ignore_patterns: Vec::new(),
         };
         Ok(Self {
             name,
@@ -169,6 +161,41 @@ impl RowValue for ProjectRow {
             settings,
         })
     }
+
+    const FORMAT_NEWEST: u8 = 2;
+
+    fn format(&self) -> u8 {
+        match self.settings.ignore_patterns[..] {
+            [] => FORMAT,
+            _ => 2,
+        }
+    }
+
+    fn write_fields_of(&self, _format: u8, writer: &mut Writer) {
+        write_patterns(&self.settings.ignore_patterns, writer);
+    }
+
+    fn read_fields_of(&mut self, _format: u8, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
+        self.settings.ignore_patterns = read_patterns(reader)?;
+        Ok(())
+    }
+}
+
+fn write_patterns(patterns: &[String], writer: &mut Writer) {
+    writer.varint(patterns.len() as u64);
+    for pattern in patterns {
+        writer.bytes(pattern.as_bytes());
+    }
+}
+
+fn read_patterns(reader: &mut Reader<'_>) -> Result<Vec<String>, DecodeError> {
+    let count = reader.varint()?;
+    if count > PATTERNS_MAX as u64 {
+        return Err(reader.error("too many patterns"));
+    }
+    (0..count)
+        .map(|_| read_text(reader, PATTERN_LEN_MAX))
+        .collect()
 }
 
 /// The newest version of a project: nothing above it is there for any reader.

@@ -4,9 +4,9 @@ use crate::error::{MetadataError, Result};
 
 /// Most replicas that a project can ask for.
 const REPLICATION_MAX: u32 = 16;
-/// Longest pack pattern that is kept.
+/// Longest pattern that is kept.
 pub(crate) const PATTERN_LEN_MAX: usize = 4096;
-/// Most pack patterns of one project.
+/// Most patterns of one kind of one project.
 pub(crate) const PATTERNS_MAX: usize = 256;
 
 /// What the owner of a project decides.
@@ -16,6 +16,8 @@ pub struct ProjectSettings {
     pub replication: u32,
     /// Which directories are packed.
     pub pack_patterns: Vec<String>,
+    /// Which new paths no client takes into a version, as lines of gitignore(5).
+    pub ignore_patterns: Vec<String>,
 }
 
 impl Default for ProjectSettings {
@@ -23,6 +25,7 @@ impl Default for ProjectSettings {
         Self {
             replication: 1,
             pack_patterns: Vec::new(),
+            ignore_patterns: Vec::new(),
         }
     }
 }
@@ -30,13 +33,17 @@ impl Default for ProjectSettings {
 impl ProjectSettings {
     /// Refuses settings that no project can have.
     pub fn check(&self) -> Result<()> {
-        let patterns = &self.pack_patterns;
+        let is_too_long = |pattern: &String| pattern.len() > PATTERN_LEN_MAX;
         let problem = if !(1..=REPLICATION_MAX).contains(&self.replication) {
             "replication is 1 to 16"
-        } else if patterns.len() > PATTERNS_MAX {
+        } else if self.pack_patterns.len() > PATTERNS_MAX {
             "at most 256 pack patterns are possible"
-        } else if patterns.iter().any(|p| p.len() > PATTERN_LEN_MAX) {
+        } else if self.pack_patterns.iter().any(&is_too_long) {
             "a pack pattern has at most 4,096 bytes"
+        } else if self.ignore_patterns.len() > PATTERNS_MAX {
+            "at most 256 patterns of ignored paths are possible; more fit into a file .lfsfsignore"
+        } else if self.ignore_patterns.iter().any(&is_too_long) {
+            "a pattern of ignored paths has at most 4,096 bytes"
         } else {
             return Ok(());
         };

@@ -96,6 +96,8 @@ records! {
         9 => End { inodes: u64 },
         /// Last access of the inode that came last, if a program set it.
         10 => AccessTime { atime: Timestamp },
+        /// The state so far is a sealed one of which nothing was told to the server.
+        11 => Drafted { commit: VersionId },
     }
 }
 
@@ -130,8 +132,11 @@ pub(crate) fn write<E>(
         None => write_whole(state, emit)?,
         Some(layer) => {
             write_whole(&layer.state, emit)?;
-            emit(&Snapshot::Sealed {
-                commit: layer.commit,
+            let commit = layer.commit;
+            emit(&if layer.is_draft {
+                Snapshot::Drafted { commit }
+            } else {
+                Snapshot::Sealed { commit }
             })?;
             write_difference(&layer.state, state, emit)?;
         }
@@ -355,10 +360,11 @@ impl Restorer {
             Snapshot::Gone { ino } => {
                 state.remove(ino).ok_or(Damage::Checkpoint)?;
             }
-            Snapshot::Sealed { commit } => {
+            sealed @ (Snapshot::Sealed { commit } | Snapshot::Drafted { commit }) => {
                 let layer = SealedLayer {
                     commit,
                     state: state.clone(),
+                    is_draft: matches!(sealed, Snapshot::Drafted { .. }),
                 };
                 if state.sealed.replace(Arc::new(layer)).is_some() {
                     return Err(Damage::Checkpoint);

@@ -300,6 +300,33 @@ records! {
             /// When.
             time: Timestamp,
         },
+        /// Takes the changes so far for a commit that has not begun: [`LeaveOut`](Self::LeaveOut) takes names
+        /// out of it.
+        27 => Draft {
+            /// The random id that the version will have.
+            commit: VersionId,
+        },
+        /// Takes new objects out of a draft, with all below them. They stay in the overlay.
+        28 => LeaveOut {
+            /// The draft.
+            commit: VersionId,
+            /// Their names.
+            names: Vec<EntryName>,
+        },
+        /// Makes a draft a seal.
+        29 => Begin {
+            /// The draft.
+            commit: VersionId,
+        },
+        /// Makes another version the base of an overlay without changes but some new objects, which stay.
+        30 => SwitchKeeping {
+            /// The version.
+            base: Base,
+            /// Their names.
+            names: Vec<EntryName>,
+            /// What the directories are in the version that the names are in.
+            directories: Vec<(u64, Arc<BaseObject>)>,
+        },
     }
 }
 

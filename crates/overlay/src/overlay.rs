@@ -28,13 +28,15 @@ use crate::log::replay::{self, Replayed};
 use crate::log::segment::Segment;
 use crate::log::writer::{LogParams, LogWriter};
 use crate::numbers::{NumberFile, NumberRow};
-use crate::operation::{Change, Operation};
+use crate::operation::{Change, EntryName, Operation};
 use crate::state::{State, carries_data};
 
 pub use compact::CompactionReport;
 
 /// How long unsynced changes may stay so.
 const SYNC_INTERVAL: Duration = Duration::from_secs(5);
+/// Most names of one record; each has up to 255 bytes.
+const NAMES_OF_RECORD_MAX: usize = 10_000;
 /// Most bytes of one call's records; places in a segment have 32 bits.
 const BATCH_LEN_MAX: u64 = 1024 * 1024 * 1024;
 
@@ -73,6 +75,7 @@ pub struct View {
 #[derive(Debug, Clone)]
 pub struct Sealed {
     commit: VersionId,
+    is_draft: bool,
     view: View,
 }
 
@@ -179,6 +182,7 @@ impl Overlay {
             numbers: Mutex::new(number_file),
             _lock: lock,
         };
+        overlay.give_up_draft()?;
         overlay.take_base(source)?;
         Ok((overlay, numbers))
     }
@@ -336,6 +340,36 @@ impl Overlay {
             .ok_or_else(|| ApplyError::NotSealed { commit }.into())
     }
 
+    /// Takes the changes so far as [`seal`](Self::seal) does, for a commit that begins with [`begin`](Self::begin).
+    /// A draft that a crash left is given up when the overlay is opened.
+    pub fn draft(&self, commit: VersionId) -> Result<Sealed, OverlayError> {
+        self.apply(&[Operation::Draft { commit }.into()])?;
+        self.sealed()
+            .ok_or_else(|| ApplyError::NotSealed { commit }.into())
+    }
+
+    /// Begins the commit of a draft without the new objects under some names, which stay in the overlay.
+    pub fn begin(&self, commit: VersionId, left_out: &[EntryName]) -> Result<Sealed, OverlayError> {
+        let leave_out = left_out.chunks(NAMES_OF_RECORD_MAX).map(|names| {
+            let names = names.to_vec();
+            Operation::LeaveOut { commit, names }.into()
+        });
+        let begin = Change::from(Operation::Begin { commit });
+        let changes: Vec<_> = leave_out.chain([begin]).collect();
+        self.apply(&changes)?;
+        self.sealed()
+            .ok_or_else(|| ApplyError::NotSealed { commit }.into())
+    }
+
+    /// Gives a draft up, if there is one.
+    pub fn give_up_draft(&self) -> Result<(), OverlayError> {
+        self.transact(|state| {
+            let draft = state.sealed_commit().filter(|_| state.has_draft());
+            let changes = draft.map(|commit| Operation::Aborted { commit }.into());
+            Ok(((), changes.into_iter().collect()))
+        })
+    }
+
     /// Returns the seal of the commit under way: after a crash, the one to repeat or give up.
     #[must_use]
     pub fn sealed(&self) -> Option<Sealed> {
@@ -347,6 +381,7 @@ impl Overlay {
         };
         Some(Sealed {
             commit: layer.commit,
+            is_draft: layer.is_draft,
             view,
         })
     }
@@ -386,6 +421,26 @@ impl Overlay {
         accept: impl FnOnce(&State, &State) -> Result<R, E>,
     ) -> Result<R, E> {
         let switch = Operation::Switch { base };
+        self.transact_if(|_| Ok(vec![switch.into()]), accept)
+    }
+
+    /// Like [`switch`](Self::switch) for an overlay without changes but the new objects under some names, which
+    /// stay. `directories` tells what those become that the names are in.
+    pub fn switch_keeping<R, E: From<OverlayError>>(
+        &self,
+        base: Base,
+        names: &[EntryName],
+        directories: Vec<(u64, BaseObject)>,
+        accept: impl FnOnce(&State, &State) -> Result<R, E>,
+    ) -> Result<R, E> {
+        let directories = directories.into_iter();
+        let switch = Operation::SwitchKeeping {
+            base,
+            names: names.to_vec(),
+            directories: directories
+                .map(|(ino, object)| (ino, Arc::new(object)))
+                .collect(),
+        };
         self.transact_if(|_| Ok(vec![switch.into()]), accept)
     }
 
@@ -440,6 +495,14 @@ impl View {
         &self.state
     }
 
+    /// Returns the view of a state without the new objects under some names.
+    pub fn without(&self, names: &[EntryName]) -> Result<Self, OverlayError> {
+        Ok(Self {
+            state: self.state.without(names)?,
+            segments: self.segments.clone(),
+        })
+    }
+
     /// Returns `len` bytes that lie in the log from `location` on, as a [`Piece`](crate::Piece)
     /// names them.
     ///
@@ -461,6 +524,12 @@ impl Sealed {
     #[must_use]
     pub fn commit(&self) -> VersionId {
         self.commit
+    }
+
+    /// Returns true if nothing was told of it to the server.
+    #[must_use]
+    pub fn is_draft(&self) -> bool {
+        self.is_draft
     }
 
     /// Returns the version that the changes were made on.

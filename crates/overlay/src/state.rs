@@ -3,14 +3,15 @@
 //! Owns every inode of the overlay and how it is found. A clone is O(1) and never changes, which is
 //! what sealing for a commit, checkpoints and readers without a lock build on. It changes by
 //! [`Operation`]s only: `apply.rs` has one arm for each, `namespace.rs` has names, `content.rs` has
-//! attributes and data, `commit.rs` has seals, `discard.rs` has what drops changes, `count.rs` says
-//! how much differs.
+//! attributes and data, `commit.rs` has seals, `discard.rs` has what drops changes, `left_out.rs`
+//! what no commit takes, `count.rs` says how much differs.
 
 mod apply;
 mod commit;
 mod content;
 mod count;
 mod discard;
+mod left_out;
 mod namespace;
 
 pub(crate) use apply::carries_data;
@@ -57,6 +58,8 @@ pub(crate) struct SealedLayer {
     pub(crate) commit: VersionId,
     /// The state at the seal; it has no seal itself.
     pub(crate) state: State,
+    /// Whether nothing was told of it to the server.
+    pub(crate) is_draft: bool,
 }
 
 /// What the overlay knows about a name.
@@ -154,6 +157,12 @@ impl State {
     #[must_use]
     pub fn sealed_commit(&self) -> Option<VersionId> {
         self.sealed.as_ref().map(|layer| layer.commit)
+    }
+
+    /// Returns true if the seal is one of which nothing was told to the server.
+    #[must_use]
+    pub fn has_draft(&self) -> bool {
+        self.sealed.as_ref().is_some_and(|layer| layer.is_draft)
     }
 
     /// Returns how many bytes of file content the log holds for this state.

@@ -39,6 +39,8 @@ pub enum Call {
     DeleteProject,
     /// `Admin::rename_project` of the client
     RenameProject,
+    /// `Admin::set_ignore_patterns` of the client
+    SetProject,
     /// `Admin::list_projects` of the client
     ListProjects,
     /// `Admin::inspect` of the client
@@ -118,6 +120,8 @@ impl Call {
             Self::SetTag => true,
             // Projects that are as they should be stay so.
             Self::Reset => true,
+            // Settings that are set twice are what they are.
+            Self::SetProject => true,
             // So is a datanode that is told twice to drain.
             Self::DrainNode => true,
             // The changes are a stream that is gone: its operation begins anew.

@@ -23,6 +23,8 @@ pub struct Project {
     pub created: Timestamp,
     /// Which directories are packed.
     pub pack_patterns: Vec<String>,
+    /// Lines of gitignore(5): new paths that match stay out of versions.
+    pub ignore_patterns: Vec<String>,
     /// How many datanodes keep each chunk.
     pub replication: u32,
     /// Bytes that go into a chunk before the next one begins.

@@ -9,11 +9,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use lfsfs_types::ObjectPath;
-use lfsfs_upload::{Expected, Progress};
+use lfsfs_upload::{Expected, IgnoredPaths, Progress};
 use rustix::fs::{FileType, ResolveFlags};
 use rustix::io::Errno;
 
 use crate::filter::Filter;
+use crate::ignored::Ignored;
 use crate::local::{self, DirHandle, FileIdentity, LocalStat};
 
 /// Ends a count when it is dropped.
@@ -31,6 +32,7 @@ impl Drop for CountEnd {
 pub struct Counter {
     dir: PathBuf,
     filter: Arc<Filter>,
+    ignored: IgnoredPaths,
     progress: Weak<Progress>,
     is_over: Arc<AtomicBool>,
 }
@@ -38,13 +40,14 @@ pub struct Counter {
 impl Counter {
     pub(crate) fn new(
         dir: PathBuf,
-        filter: Arc<Filter>,
+        (filter, ignored): (Arc<Filter>, IgnoredPaths),
         progress: &Arc<Progress>,
         end: &CountEnd,
     ) -> Self {
         Self {
             dir,
             filter,
+            ignored,
             progress: Arc::downgrade(progress),
             is_over: Arc::clone(&end.0),
         }
@@ -67,15 +70,20 @@ impl Counter {
             bytes: 0,
         };
         let mut linked = HashSet::new();
-        let mut dirs = vec![ObjectPath::ROOT];
-        while let Some(dir) = dirs.pop() {
+        // What the project ignores, and what the version has, is not known yet.
+        let ignored = Ignored::of_project(self.ignored, &[], &ObjectPath::ROOT);
+        let mut dirs = vec![(ObjectPath::ROOT, ignored)];
+        while let Some((dir, above)) = dirs.pop() {
             if self.is_over.load(Ordering::Relaxed) {
                 return Ok(None);
             }
-            for (path, stat) in self.entries(&root, &dir) {
+            let (entries, ignored) = self.entries(&root, &dir, above);
+            for (path, stat) in entries {
                 expected.entries += 1;
                 match stat.kind {
-                    FileType::Directory if stat.device == device => dirs.push(path),
+                    FileType::Directory if stat.device == device => {
+                        dirs.push((path, ignored.clone()));
+                    }
                     FileType::RegularFile => {
                         let len = bytes(&stat, &mut linked);
                         expected.bytes = expected.bytes.saturating_add(len);
@@ -87,17 +95,30 @@ impl Counter {
         Ok(Some(expected))
     }
 
-    fn entries(&self, root: &DirHandle, dir: &ObjectPath) -> Vec<(ObjectPath, LocalStat)> {
+    /// Returns what is in a directory, and what is ignored there.
+    fn entries(
+        &self,
+        root: &DirHandle,
+        dir: &ObjectPath,
+        above: Ignored,
+    ) -> (Vec<(ObjectPath, LocalStat)>, Ignored) {
         let read = local::open_below(root, dir, ResolveFlags::empty())
-            .and_then(|handle| local::read_dir(&handle));
-        let entries = read.unwrap_or_default().into_iter();
-        entries
-            .filter_map(|(name, stat)| {
-                let path = dir.join(&name).ok()?;
-                let is_wanted = !self.filter.excludes(&path, &name);
-                Some((path, stat.ok()?)).filter(|_| is_wanted)
-            })
-            .collect()
+            .and_then(|handle| Ok((local::read_dir(&handle)?, handle)));
+        let Ok((entries, handle)) = read else {
+            return (Vec::new(), above);
+        };
+        let (ignored, _) = if dir.is_root() {
+            above.in_root(&handle, &entries)
+        } else {
+            above.enter(dir, &handle, &entries)
+        };
+        let wanted = entries.into_iter().filter_map(|(name, stat)| {
+            let (path, stat) = (dir.join(&name).ok()?, stat.ok()?);
+            let is_wanted =
+                !self.filter.excludes(&path, &name) && !ignored.leaves_out(&path, stat.kind, true);
+            is_wanted.then_some((path, stat))
+        });
+        (wanted.collect(), ignored)
     }
 }
 
@@ -121,12 +142,16 @@ mod tests {
         fs::write(at("a/b/one"), [0; 100]).expect("a file");
         fs::write(at("a/left-out"), [0; 1000]).expect("a file");
         fs::hard_link(at("a/b/one"), at("two")).expect("a link");
+        fs::create_dir(at("a/build")).expect("a directory");
+        fs::write(at("a/build/x"), [0; 1000]).expect("a file");
+        fs::write(at("a/.lfsfsignore"), "build\n").expect("a file");
         let filter = Arc::new(Filter::new(&["left-*".to_owned()]).expect("patterns"));
+        let left_out = (filter, IgnoredPaths::LeftOut);
         let (progress, end) = (Arc::new(Progress::default()), CountEnd::default());
-        Counter::new(scratch.path().to_owned(), filter, &progress, &end).run();
+        Counter::new(scratch.path().to_owned(), left_out, &progress, &end).run();
         let expected = Expected {
-            entries: 4,
-            bytes: 100,
+            entries: 5,
+            bytes: 106,
         };
         assert_eq!(progress.figures().expected, Some(expected));
     }
@@ -136,7 +161,8 @@ mod tests {
         let scratch = tempfile::tempdir().expect("a directory");
         let filter = Arc::new(Filter::new(&[]).expect("patterns"));
         let (progress, end) = (Arc::new(Progress::default()), CountEnd::default());
-        let counter = Counter::new(scratch.path().to_owned(), filter, &progress, &end);
+        let left_out = (filter, IgnoredPaths::LeftOut);
+        let counter = Counter::new(scratch.path().to_owned(), left_out, &progress, &end);
         drop(end);
         counter.run();
         assert_eq!(progress.figures().expected, None);

@@ -10,6 +10,7 @@ use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{FuturesOrdered, StreamExt as _};
 use lfsfs_remote::{DiffEntry, RemoteError, RemoteRead};
 use lfsfs_types::{ContentId, DirId, Kind, Name, ObjectPath, ProjectId, Record, VersionNumber};
+use lfsfs_upload::IgnoredPaths;
 use rustix::fs::{FileType, ResolveFlags};
 use rustix::io::Errno;
 use tokio::runtime::Handle;
@@ -19,6 +20,7 @@ use crate::compare::{Pair, pairs};
 use crate::export::ExportProgress;
 use crate::export::apply::{Applier, Owners};
 use crate::export::worker::is_same;
+use crate::ignored::Ignored;
 use crate::local::{self, DirHandle, LocalStat};
 use crate::rebuild::{RebuildError, Rebuilt};
 use crate::selection::{Selection, Verdict};
@@ -49,6 +51,8 @@ struct Pending {
     path: ObjectPath,
     dir: Option<DirId>,
     is_present: bool,
+    /// What is ignored in the directory above; for the root, what the project ignores.
+    above: Ignored,
 }
 
 type Listed = (Pending, Result<Vec<(Name, Record)>, RemoteError>);
@@ -90,7 +94,10 @@ impl DirectoryDiff {
                 pending: Vec::new(),
                 found: Vec::new(),
             };
-            walk.run(&snapshot.root, &runtime)
+            let patterns = &snapshot.project.ignore_patterns;
+            let at = &self.rebuilt.part.subdirectory;
+            let above = Ignored::of_project(IgnoredPaths::LeftOut, patterns, at);
+            walk.run(&snapshot.root, above, &runtime)
         };
         let panicked = |_| RebuildError::Stopped("a worker panicked");
         spawn_blocking(work).await.map_err(panicked)?
@@ -108,7 +115,12 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn run(mut self, root: &Record, runtime: &Handle) -> Result<Vec<DiffEntry>, RebuildError> {
+    fn run(
+        mut self,
+        root: &Record,
+        above: Ignored,
+        runtime: &Handle,
+    ) -> Result<Vec<DiffEntry>, RebuildError> {
         if self.selection.takes_root() {
             let stat = local::stat(self.root).map_err(|error| failed(&ObjectPath::ROOT, error))?;
             let comparer = &self.comparer;
@@ -120,6 +132,7 @@ impl Walk<'_> {
             path: ObjectPath::ROOT,
             dir: root.dir(),
             is_present: true,
+            above,
         });
         let (remote, at) = (self.remote, self.at);
         let mut listings: FuturesOrdered<BoxFuture<'_, Listed>> = FuturesOrdered::new();
@@ -151,18 +164,25 @@ impl Walk<'_> {
         let handle = handle.map_err(|error| failed(path, error))?;
         let present = handle.as_ref().map(local::read_dir).transpose();
         let present = present.map_err(|error| failed(path, error))?;
-        for pair in pairs(present.unwrap_or_default(), entries) {
+        let present = present.unwrap_or_default();
+        // What is wrong with a file is told by the update.
+        let (ignored, _) = match &handle {
+            Some(handle) if path.is_root() => pending.above.clone().in_root(handle, &present),
+            Some(handle) => pending.above.enter(path, handle, &present),
+            None => (Ignored::default(), Vec::new()),
+        };
+        for pair in pairs(present, entries) {
             if self.comparer.applier.progress.is_stopped() {
                 return Err(crate::export::ExportError::Interrupted.into());
             }
-            self.name(handle.as_ref(), path, pair)?;
+            self.name((handle.as_ref(), &ignored), path, pair)?;
         }
         Ok(())
     }
 
     fn name(
         &mut self,
-        handle: Option<&DirHandle>,
+        (handle, ignored): (Option<&DirHandle>, &Ignored),
         dir: &ObjectPath,
         pair: Pair<Result<LocalStat, Errno>>,
     ) -> Result<(), RebuildError> {
@@ -173,6 +193,11 @@ impl Walk<'_> {
             return Ok(());
         }
         let present = local.transpose().map_err(|error| failed(&path, error))?;
+        if let Some(stat) = &present
+            && ignored.leaves_out(&path, stat.kind, base.is_none())
+        {
+            return Ok(());
+        }
         if verdict == Verdict::Taken {
             self.comparer.applier.progress.entry();
             let entry = self.compare((handle, &name), &path, present.as_ref(), base.as_ref());
@@ -185,6 +210,7 @@ impl Walk<'_> {
                 path,
                 dir,
                 is_present,
+                above: ignored.clone(),
             });
         }
         Ok(())

@@ -7,7 +7,7 @@ use lfsfs_client::Client;
 use lfsfs_common::random::random_bytes;
 use lfsfs_remote::{Remote, Retry, SessionParams, Snapshot};
 use lfsfs_types::{Origin, ProjectName, Source, VersionId, VersionRecord, VersionRef};
-use lfsfs_upload::{Progress, ProgressFigures};
+use lfsfs_upload::{IgnoreWarning, IgnoredPaths, Progress, ProgressFigures};
 
 use crate::count::{CountEnd, Counter};
 use crate::error::ImportError;
@@ -30,6 +30,8 @@ pub struct ImportParams {
     pub message: String,
     /// Patterns of what to leave out.
     pub exclude: Vec<String>,
+    /// What becomes of new paths that are ignored.
+    pub ignored: IgnoredPaths,
     /// Publish without the entries that cannot be imported.
     pub skip_unreadable: bool,
     /// Only say what would be done.
@@ -55,6 +57,10 @@ pub struct ImportOutcome {
     pub mount_points: u64,
     /// Entries that a pattern excluded.
     pub excluded: u64,
+    /// New entries that are ignored. What is in an ignored directory is not counted.
+    pub ignored: u64,
+    /// What in files that say what is ignored says nothing.
+    pub ignore_warnings: Vec<IgnoreWarning>,
 }
 
 /// The version at the end of an import.
@@ -103,7 +109,8 @@ impl Import {
     #[must_use]
     pub fn counter(&self) -> Counter {
         let (dir, filter) = (self.params.dir.clone(), Arc::clone(&self.filter));
-        Counter::new(dir, filter, &self.progress, &self.count_end)
+        let ignored = self.params.ignored;
+        Counter::new(dir, (filter, ignored), &self.progress, &self.count_end)
     }
 
     /// Returns the counters to watch while [`run`](Self::run) goes on.
@@ -171,6 +178,7 @@ impl Import {
             picked: Arc::new(Picked {
                 selection: Selection::new(Filter::clone(&self.filter), []),
                 rest: RestOfTree::Removed,
+                ignored: self.params.ignored,
             }),
             fit: Fit::Exact,
             known: None,
@@ -202,6 +210,8 @@ impl Import {
             sockets: skipped.sockets,
             mount_points: skipped.mount_points,
             excluded: skipped.excluded,
+            ignored: skipped.ignored,
+            ignore_warnings: skipped.ignore_warnings,
         }
     }
 }

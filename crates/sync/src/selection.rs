@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use lfsfs_types::{Name, ObjectPath};
+use lfsfs_upload::IgnoredPaths;
 
 use crate::filter::Filter;
 
@@ -21,6 +22,7 @@ pub(crate) struct Selection {
 pub(crate) struct Picked {
     pub(crate) selection: Selection,
     pub(crate) rest: RestOfTree,
+    pub(crate) ignored: IgnoredPaths,
 }
 
 /// What becomes of paths of a version that are not looked at.

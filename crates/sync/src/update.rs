@@ -22,7 +22,7 @@ use lfsfs_client::Client;
 use lfsfs_common::random::random_bytes;
 use lfsfs_remote::{Opened, Remote, RemoteRead, Retry, SessionParams, Snapshot};
 use lfsfs_types::{ObjectPath, Origin, ProjectName, VersionId, VersionRecord};
-use lfsfs_upload::{Progress, ProgressFigures};
+use lfsfs_upload::{IgnoreWarning, IgnoredPaths, Progress, ProgressFigures};
 
 use self::changed_here::History;
 use self::merge::Merge;
@@ -51,6 +51,8 @@ pub struct UpdateParams {
     pub message: String,
     /// Publish the changes even where others changed the same.
     pub force: bool,
+    /// What becomes of new paths that are ignored.
+    pub ignored: IgnoredPaths,
     /// Publish without the entries that cannot be read: they stay what they are in the version.
     pub skip_unreadable: bool,
 }
@@ -76,6 +78,10 @@ pub struct UpdateOutcome {
     pub sockets: u64,
     /// Directories on which something else is mounted. They are left alone.
     pub mount_points: u64,
+    /// New entries that are ignored. What is in an ignored directory is not counted.
+    pub ignored: u64,
+    /// What in files that say what is ignored says nothing.
+    pub ignore_warnings: Vec<IgnoreWarning>,
 }
 
 /// An update that is about to start. No other process rebuilds or updates the directory.
@@ -118,6 +124,7 @@ impl Update {
         let picked = Picked {
             selection: Selection::new(Filter::new(&rebuilt.part.ignore)?, subpaths),
             rest: RestOfTree::Kept,
+            ignored: params.ignored,
         };
         Ok(Self {
             remote,
@@ -160,7 +167,11 @@ impl Update {
         let published = self.publish(&tree, &base, id, &mut walked).await?;
         let (version, merged) = match published {
             None => (base.version.clone(), Merged::Done),
-            Some(version) => (version.clone(), self.merge(&base, version, id).await?),
+            Some(version) => {
+                let has_ignored = walked.skipped.ignored > 0;
+                let merged = self.merge(&base, version.clone(), id, has_ignored);
+                (version, merged.await?)
+            }
         };
         if merged == Merged::Done {
             let looked = if self.params.subpaths.is_empty() {
@@ -259,6 +270,7 @@ impl Update {
         base: &Snapshot,
         version: VersionRecord,
         id: VersionId,
+        has_ignored: bool,
     ) -> Result<Merged, UpdateError> {
         let failed = |source| UpdateError::Merge {
             version: format!("{}@{}", base.project.name, version.number),
@@ -271,7 +283,7 @@ impl Update {
             base,
             to: to.map_err(|error| failed(error.into()))?,
             id,
-            history: if self.params.subpaths.is_empty() {
+            history: if self.params.subpaths.is_empty() && !has_ignored {
                 History::AllSent
             } else {
                 History::SomeUnsent
@@ -314,6 +326,8 @@ impl Update {
             problems,
             sockets: skipped.sockets,
             mount_points: skipped.mount_points,
+            ignored: skipped.ignored,
+            ignore_warnings: skipped.ignore_warnings,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use lfsfs_common::JobQueue;
 use lfsfs_remote::{RemoteRead, Snapshot};
 use lfsfs_types::{DirId, Kind, Name, ObjectPath, Record};
-use lfsfs_upload::{ContentBytes, OFFER_LEN};
+use lfsfs_upload::{ContentBytes, IgnoreWarning, OFFER_LEN};
 use rustix::fs::FileType;
 use rustix::io::Errno;
 use tokio::runtime::Handle;
@@ -17,6 +17,7 @@ use crate::directories::FoundDir;
 use crate::entry::Entry;
 use crate::error::ImportError;
 use crate::failure::Failure;
+use crate::ignored::{Ignored, keep_warnings};
 use crate::local::{self, DirHandle, LocalStat};
 use crate::problems::Reason;
 use crate::selection::{Picked, RestOfTree, Verdict};
@@ -28,17 +29,20 @@ mod part;
 const BATCH_FILES_MAX: usize = 1024;
 
 /// What was left out on purpose.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Skipped {
     pub(crate) sockets: u64,
     pub(crate) mount_points: u64,
     pub(crate) excluded: u64,
+    pub(crate) ignored: u64,
+    pub(crate) ignore_warnings: Vec<IgnoreWarning>,
 }
 
 /// A directory whose entries are being looked at.
 struct Frame {
     found: Arc<FoundDir>,
     dir: DirId,
+    ignored: Ignored,
     pairs: Box<dyn Iterator<Item = Pair<Result<LocalStat, Errno>>>>,
 }
 
@@ -92,9 +96,14 @@ impl<'a> Walk<'a> {
             self.put_root(&root, &stat)?;
         }
         let entries = local::read_dir(&root).map_err(error)?;
+        let patterns = &self.base.project.ignore_patterns;
+        let above = Ignored::of_project(self.picked.ignored, patterns, &ObjectPath::ROOT);
+        let (ignored, warnings) = above.in_root(&root, &entries);
+        keep_warnings(&mut self.skipped.ignore_warnings, warnings);
         let directories = &self.workshop.directories;
         let found = directories.add(ObjectPath::ROOT, &stat, root);
-        let mut stack = vec![self.frame(found, DirId::ROOT, entries, true)?];
+        let root = (DirId::ROOT, true);
+        let mut stack = vec![self.frame(found, root, ignored, entries)?];
         while let Some(frame) = stack.last_mut() {
             match frame.pairs.next() {
                 None => drop(stack.pop()),
@@ -126,9 +135,9 @@ impl<'a> Walk<'a> {
     fn frame(
         &self,
         found: Arc<FoundDir>,
-        dir: DirId,
+        (dir, is_in_base): (DirId, bool),
+        ignored: Ignored,
         local: crate::compare::LocalEntries,
-        is_in_base: bool,
     ) -> Result<Frame, ImportError> {
         let base = if is_in_base {
             self.base_entries(dir)?
@@ -138,6 +147,7 @@ impl<'a> Walk<'a> {
         Ok(Frame {
             found,
             dir,
+            ignored,
             pairs: Box::new(pairs(local, base)),
         })
     }
@@ -183,6 +193,12 @@ impl<'a> Walk<'a> {
         let Some(stat) = local else {
             return self.remove(frame, &name, base.as_ref());
         };
+        if let Ok(stat) = &stat
+            && frame.ignored.leaves_out(&path, stat.kind, base.is_none())
+        {
+            self.skipped.ignored += 1;
+            return Ok(None);
+        }
         self.workshop.progress.entry();
         let found = stat
             .map_err(Failure::from)
@@ -246,7 +262,9 @@ impl<'a> Walk<'a> {
         }
         let handle = self.workshop.directories.open(&frame.found)?;
         let kind = match stat.kind {
-            FileType::Directory => return self.visit_directory(&handle, path, name, base),
+            FileType::Directory => {
+                return self.visit_directory(&handle, (path, &frame.ignored), name, base);
+            }
             FileType::Symlink => Kind::Symlink {
                 target: local::read_link(&handle, name)?,
             },
@@ -268,7 +286,7 @@ impl<'a> Walk<'a> {
     fn visit_directory(
         &mut self,
         parent: &DirHandle,
-        path: &ObjectPath,
+        (path, above): (&ObjectPath, &Ignored),
         name: &Name,
         base: Option<&Record>,
     ) -> Result<Visited, Failure> {
@@ -292,11 +310,14 @@ impl<'a> Walk<'a> {
         };
         let (record, contents) = record(Kind::Directory { dir }, &stat, xattrs);
         let record = self.workshop.fit.record(record, base);
+        let (ignored, warnings) = above.enter(path, &handle, &entries);
+        keep_warnings(&mut self.skipped.ignore_warnings, warnings);
         let found = self.workshop.directories.add(path.clone(), &stat, handle);
         Ok(Visited::Directory(Box::new(Directory {
             found,
             dir,
             is_in_base,
+            ignored,
             entries,
             record,
             contents,
@@ -320,6 +341,7 @@ impl<'a> Walk<'a> {
             found,
             dir,
             is_in_base,
+            ignored,
             entries,
             record,
             contents,
@@ -328,7 +350,7 @@ impl<'a> Walk<'a> {
         self.workshop
             .changes
             .put(frame.dir, Some(name), record, base)?;
-        self.frame(found, dir, entries, is_in_base)
+        self.frame(found, (dir, is_in_base), ignored, entries)
     }
 
     fn add_file(
@@ -380,6 +402,7 @@ struct Directory {
     found: Arc<FoundDir>,
     dir: DirId,
     is_in_base: bool,
+    ignored: Ignored,
     entries: crate::compare::LocalEntries,
     record: Record,
     contents: Vec<ContentBytes>,

@@ -7,7 +7,7 @@
 //!
 //! Callers decide which files there are and what differs, and say where bytes come from: a
 //! [`ContentSource`] is an open file ([`FileSource`]) or a changed one with an unchanged base
-//! ([`ChangedFile`]). Nothing holds more than what is on its way.
+//! ([`ChangedFile`]). Nothing holds more than what is on its way. [`IgnoreScope`] decides which new paths stay out.
 
 #![forbid(unsafe_code)]
 
@@ -15,6 +15,7 @@ mod changes;
 mod contents;
 mod difference;
 mod error;
+mod ignored;
 mod progress;
 mod publishing;
 mod read;
@@ -26,6 +27,10 @@ pub use changes::{ChangeSink, channel};
 pub use contents::{ContentBytes, ContentSender, SendMode};
 pub use difference::{Difference, difference};
 pub use error::UploadError;
+pub use ignored::{
+    IGNORE_FILE, IGNORE_FILE_LEN_MAX, IgnoreFile, IgnorePatternError, IgnoreScope, IgnoreWarning,
+    IgnoredPaths,
+};
 pub use progress::{Expected, Phase, Progress, ProgressFigures};
 pub use publishing::Publishing;
 pub use read::{OFFER_LEN, ReadContent, ReadError};

@@ -17,7 +17,6 @@ use lfsfs_types::{DirId, Name, ObjectPath, Record};
 use crate::base::BaseVersion;
 use crate::error::VfsError;
 use crate::listing::Listing;
-use crate::stack::ReadView;
 use crate::verb_error::ChangesError;
 
 use self::compare::Difference;
@@ -51,15 +50,15 @@ pub struct LocalChange {
 }
 
 /// Returns what a view differs in from its base, in the order of the paths.
-pub(crate) async fn changes_of(view: &ReadView) -> Result<Vec<LocalChange>, ChangesError> {
-    let Some(changes) = view.changes() else {
-        return Ok(Vec::new());
-    };
-    let places = places_of_changes(view.base(), changes.state()).await?;
+pub(crate) async fn changes_of(
+    base: &BaseVersion,
+    view: &View,
+) -> Result<Vec<LocalChange>, ChangesError> {
+    let places = places_of_changes(base, view.state()).await?;
     let comparison = Comparison {
-        base: view.base(),
-        view: changes,
-        paths: Paths::new(changes.state(), &places),
+        base,
+        view,
+        paths: Paths::new(view.state(), &places),
         lines: Vec::new(),
     };
     comparison.run().await

@@ -19,12 +19,15 @@ use lfsfs_overlay::{CommitIds, Sealed};
 use lfsfs_remote::{Opened, Published, Remote, RemoteError, Retry, SessionParams, Snapshot};
 use lfsfs_types::{Origin, SessionId, VersionId, VersionRecord};
 use lfsfs_upload::{
-    ContentSender, Progress, ProgressFigures, Publishing, SendMode, UploadError, channel,
+    ContentSender, IgnoreWarning, IgnoredPaths, Progress, ProgressFigures, Publishing, SendMode,
+    UploadError, channel,
 };
 use tokio::runtime::Handle;
 
 use crate::base::BaseVersion;
 use crate::blocking::blocking;
+use crate::error::VfsError;
+use crate::ignored::ignored_of;
 use crate::kernel::Kernel;
 use crate::tries::tried;
 use crate::verb_error::SwitchError;
@@ -42,6 +45,8 @@ use self::error::is_refusal;
 use self::made::{Finder, Made};
 use self::plan::{Unsent, Workshop};
 
+const SEAL: &str = "the seal of the overlay";
+
 /// Who makes a version of a mount's changes, why, and how.
 #[derive(Debug, Clone)]
 pub struct CommitParams {
@@ -51,6 +56,8 @@ pub struct CommitParams {
     pub message: String,
     /// Whether the changes are made even where others changed the same.
     pub force: bool,
+    /// What becomes of new paths that are ignored.
+    pub ignored: IgnoredPaths,
     /// When the commit begins anew because the server went away.
     pub retry: Retry,
 }
@@ -74,6 +81,8 @@ pub struct CommitOutcome {
     pub bytes_sent: u64,
     /// Contents in them.
     pub contents_sent: u64,
+    /// What in files that say what is ignored says nothing.
+    pub ignore_warnings: Vec<IgnoreWarning>,
 }
 
 /// One commit: what all its steps need.
@@ -124,23 +133,33 @@ impl Exclusive<'_> {
         kernel.barrier.settle().await;
         let before = progress.figures();
         let mut outcome = None;
+        self.give_up_draft().await?;
         // One that an earlier process or call left behind comes first.
         if let Some(sealed) = self.vfs.overlay().and_then(|overlay| overlay.sealed()) {
             let commit = Commit::new(self, remote, params, progress);
             let done = commit.finish(sealed, Seal::LeftBehind, kernel).await?;
             outcome = Some(done);
         }
-        if let Some(sealed) = self.seal(kernel).await? {
+        let mut warnings = Vec::new();
+        if let Some(sealed) = self.seal(params, kernel, &mut warnings).await? {
             let commit = Commit::new(self, remote, params, progress);
             let done = commit.finish(sealed, Seal::New, kernel).await?;
             outcome = Some(done.after(outcome));
         }
         let outcome = outcome.unwrap_or_else(|| CommitOutcome::none(self.vfs.base().snapshot()));
-        Ok(outcome.counted(&before, &progress.figures()))
+        Ok(CommitOutcome {
+            ignore_warnings: warnings,
+            ..outcome.counted(&before, &progress.figures())
+        })
     }
 
     /// Takes the changes so far, if there are any.
-    async fn seal(&self, kernel: &Kernel) -> Result<Option<Sealed>, CommitError> {
+    async fn seal(
+        &self,
+        params: &CommitParams,
+        kernel: &Kernel,
+        warnings: &mut Vec<IgnoreWarning>,
+    ) -> Result<Option<Sealed>, CommitError> {
         let Some(overlay) = self.vfs.overlay().cloned() else {
             return Ok(None);
         };
@@ -149,14 +168,57 @@ impl Exclusive<'_> {
             return Ok(None);
         }
         let id = VersionId(random_bytes().map_err(CommitError::Random)?);
+        let ignored = params.ignored;
         let barrier = Arc::clone(&kernel.barrier);
         let seal = move || {
             let _held = barrier.hold();
-            overlay.seal(id)
+            match ignored {
+                IgnoredPaths::LeftOut => overlay.draft(id),
+                IgnoredPaths::Taken => overlay.seal(id),
+            }
         };
-        Ok(Some(
-            blocking(self.vfs.base().spawner(), "the seal of the overlay", seal).await??,
-        ))
+        let sealed = blocking(self.vfs.base().spawner(), SEAL, seal).await??;
+        if ignored == IgnoredPaths::Taken {
+            return Ok(Some(sealed));
+        }
+        match self.leave_out(sealed, params, warnings).await {
+            Ok(sealed) => Ok(sealed),
+            Err(error) => {
+                self.give_up(id).await?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Begins the commit of a draft without what is ignored; `None` if nothing else changed.
+    async fn leave_out(
+        &self,
+        draft: Sealed,
+        params: &CommitParams,
+        warnings: &mut Vec<IgnoreWarning>,
+    ) -> Result<Option<Sealed>, CommitError> {
+        let (base, commit) = (self.vfs.base(), draft.commit());
+        let find = || ignored_of(&base, draft.view());
+        let ignored = tried(&params.retry, find).await?;
+        warnings.extend(ignored.warnings);
+        let rest = draft.view().without(&ignored.names)?;
+        if !ignored.names.is_empty() && rest.state().is_unchanged() {
+            self.give_up(commit).await?;
+            return Ok(None);
+        }
+        let overlay = self.vfs.overlay().cloned();
+        let begin = move || overlay.map(|overlay| overlay.begin(commit, &ignored.names));
+        let begun = blocking(base.spawner(), SEAL, begin).await?;
+        Ok(begun.transpose()?)
+    }
+
+    /// Gives up what a commit left that was dropped before it told anything to the server.
+    pub(crate) async fn give_up_draft(&self) -> Result<(), VfsError> {
+        let Some(overlay) = self.vfs.overlay().cloned() else {
+            return Ok(());
+        };
+        let give_up = move || overlay.give_up_draft();
+        Ok(blocking(self.vfs.base().spawner(), SEAL, give_up).await??)
     }
 
     /// Gives a seal up; all changes stay.
@@ -401,6 +463,7 @@ impl CommitOutcome {
             rows: published.rows,
             bytes_sent: 0,
             contents_sent: 0,
+            ignore_warnings: Vec::new(),
         }
     }
 
@@ -415,6 +478,7 @@ impl CommitOutcome {
             rows: 0,
             bytes_sent: 0,
             contents_sent: 0,
+            ignore_warnings: Vec::new(),
         }
     }
 

@@ -37,6 +37,15 @@ pub enum SwitchError {
         /// How many objects differ from the version.
         count: u64,
     },
+    /// The version has something where new objects are that no commit takes.
+    #[error("{} ignored path{} in the way", paths.len(), if paths.len() == 1 { " is" } else { "s are" })]
+    InTheWay {
+        /// Their paths, in order.
+        paths: Vec<ObjectPath>,
+    },
+    /// The paths of the changes cannot be told.
+    #[error(transparent)]
+    Changes(ChangesError),
     /// The version is of another project than the mount.
     #[error("the version is of another project")]
     OtherProject,
@@ -93,7 +102,28 @@ impl ServerFailure for SwitchError {
     fn server_failure(&self) -> Option<&RemoteError> {
         match self {
             Self::Vfs(error) => error.server_failure(),
-            Self::HasChanges { .. } | Self::OtherProject => None,
+            Self::HasChanges { .. }
+            | Self::InTheWay { .. }
+            | Self::Changes(_)
+            | Self::OtherProject => None,
+        }
+    }
+}
+
+impl ServerFailure for ChangesError {
+    fn server_failure(&self) -> Option<&RemoteError> {
+        match self {
+            Self::Vfs(error) => error.server_failure(),
+            Self::PathTooLong { .. } => None,
+        }
+    }
+}
+
+impl From<ChangesError> for SwitchError {
+    fn from(error: ChangesError) -> Self {
+        match error {
+            ChangesError::Vfs(error) => Self::Vfs(error),
+            error @ ChangesError::PathTooLong { .. } => Self::Changes(error),
         }
     }
 }

@@ -33,6 +33,7 @@ use crate::base::{BaseVersion, Entry, target_of};
 use crate::blocking::blocking;
 use crate::changes::{LocalChange, changes_of};
 use crate::error::{Interrupted, VfsError};
+use crate::ignored::{IgnoredPath, ignored_of};
 use crate::inode::InodeTable;
 use crate::merged::{Fetched, MergedView, NamedObject, Object, name_of};
 use crate::stack::{Resolved, Stack};
@@ -163,13 +164,42 @@ impl Vfs {
         self.stack.view().state().changes_len() as u64
     }
 
-    /// Returns what differs from the base, in the order of the paths.
+    /// Returns what differs from the base and is not ignored, in the order of the paths.
     ///
     /// Costs what changed. Contents that were written again are compared up to 1 MiB, above that they
     /// are modified unless nothing was written. Of a hard-linked file of the base the names are told
     /// under which it was changed, renamed or removed.
     pub async fn changes(&self) -> Result<Vec<LocalChange>, ChangesError> {
-        changes_of(&self.stack.view()).await
+        let view = self.stack.view();
+        let Some(changes) = view.changes() else {
+            return Ok(Vec::new());
+        };
+        let ignored = ignored_of(view.base(), changes).await?;
+        let rest = changes.without(&ignored.names).map_err(VfsError::from)?;
+        changes_of(view.base(), &rest).await
+    }
+
+    /// Returns what no commit takes of the changes, in the order of the paths. Neither [`changes`](Self::changes)
+    /// nor a switch counts that as a change.
+    pub async fn ignored(&self) -> Result<Vec<IgnoredPath>, ChangesError> {
+        let view = self.stack.view();
+        let Some(changes) = view.changes() else {
+            return Ok(Vec::new());
+        };
+        let mut paths = ignored_of(view.base(), changes).await?.paths;
+        paths.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(paths)
+    }
+
+    /// Returns what [`changes_len`](Self::changes_len) does, without what is ignored, and how many paths are.
+    pub async fn counts(&self) -> Result<(u64, u64), ChangesError> {
+        let view = self.stack.view();
+        let Some(changes) = view.changes() else {
+            return Ok((0, 0));
+        };
+        let names = ignored_of(view.base(), changes).await?.names;
+        let rest = changes.without(&names).map_err(VfsError::from)?;
+        Ok((rest.state().changes_len() as u64, names.len() as u64))
     }
 
     /// Returns the overlay, if anything was ever changed.

@@ -14,7 +14,7 @@ use lfsfs_remote::{
     Subdirectory, SubdirectoryError,
 };
 use lfsfs_types::{ObjectPath, ProjectName, Source, VersionRef};
-use lfsfs_upload::{Phase, Progress};
+use lfsfs_upload::{IgnoreWarning, Phase, Progress};
 use lfsfs_vfs::{
     ChangesError, CommitError, CommitParams, DiscardError, Exclusive, LocalChange, LocalLine,
     PreparedSwitch, SwitchError, VfsError, tried,
@@ -26,7 +26,7 @@ use super::Control;
 use super::socket::{Answers, Notices};
 use crate::control::{
     Answer, ChangeItem, ChangeKind, Committed, ControlError, ControlErrorKind, ControlPhase,
-    ControlProgress, Counted, ServerMoved, Switched,
+    ControlProgress, Counted, IgnoredItem, ServerMoved, Switched,
 };
 use crate::memory;
 use crate::options::Access;
@@ -55,6 +55,28 @@ impl Control {
         Ok(Counted { count })
     }
 
+    /// Tells what no commit takes, in the order of the paths.
+    pub(super) async fn tell_ignored(
+        &self,
+        answers: &mut Answers,
+    ) -> Result<Counted, ControlError> {
+        let ignored = answers.telling(Default::default, self.vfs.ignored()).await;
+        let ignored = ignored.map_err(|error| self.of_changes(&error))?;
+        for ignored in &ignored {
+            let item = IgnoredItem {
+                path: ignored.path.as_bytes().to_vec(),
+                is_directory: ignored.is_directory,
+            };
+            let item = serde_json::to_value(item).map_err(unsent)?;
+            answers
+                .send_part(&Answer::Item(item))
+                .await
+                .map_err(unsent)?;
+        }
+        let count = ignored.len() as u64;
+        Ok(Counted { count })
+    }
+
     /// Makes the changes the next version, which the mount shows from then on.
     pub(super) async fn commit(
         &self,
@@ -66,13 +88,19 @@ impl Control {
         let alone = self.begin_change()?;
         let progress = Arc::new(Progress::default());
         let figures = || figures(&progress);
-        answers
+        let committed = answers
             .telling_all(
                 figures,
                 &mut notices,
                 self.commit_alone(&alone, &params, &progress),
             )
-            .await
+            .await;
+        let (committed, warnings) = committed?;
+        for warning in warnings {
+            let warning = Answer::Warning(warning.to_string());
+            answers.send_part(&warning).await.map_err(unsent)?;
+        }
+        Ok(committed)
     }
 
     async fn commit_alone(
@@ -80,7 +108,7 @@ impl Control {
         alone: &Exclusive<'_>,
         params: &CommitParams,
         progress: &Arc<Progress>,
-    ) -> Result<Committed, ControlError> {
+    ) -> Result<(Committed, Vec<IgnoreWarning>), ControlError> {
         let remote = self.retrying(&params.retry);
         // Boxed, since it holds all that a commit has in hand.
         let outcome = Box::pin(alone.commit(&remote, params, &self.kernel, progress)).await;
@@ -94,14 +122,15 @@ impl Control {
             rebased = outcome.rebased,
             "committed"
         );
-        Ok(Committed {
+        let committed = Committed {
             version,
             is_new: outcome.is_new,
             rebased: outcome.rebased,
             changes: outcome.changes,
             bytes_sent: outcome.bytes_sent,
             contents_sent: outcome.contents_sent,
-        })
+        };
+        Ok((committed, outcome.ignore_warnings))
     }
 
     /// Goes to another version of the project.
@@ -159,7 +188,7 @@ impl Control {
     ) -> Result<Switched, ControlError> {
         // What the kernel holds back is a change too.
         self.cut.settle().await;
-        let from = self.status();
+        let from = self.counted_status().await;
         if from.changes > 0 {
             return Err(self.of_switch(&SwitchError::HasChanges {
                 count: from.changes,
@@ -374,7 +403,22 @@ impl Control {
                 ControlError::failed(there_are)
                     .hint("make them a version with lfsfs commit, or drop them with lfsfs discard")
             }
-            SwitchError::OtherProject => ControlError::failed(full_text(error)),
+            SwitchError::InTheWay { paths } => {
+                let count = paths.len() as u64;
+                let paths = paths.iter().take(PATHS_MAX);
+                ControlError {
+                    paths: paths.map(|path| path.as_bytes().to_vec()).collect(),
+                    paths_count: count,
+                    ..ControlError::failed(full_text(error))
+                }
+                .hint(
+                    "the version has something there, or not their directory; remove or move them, or drop them \
+                     with lfsfs discard PATH",
+                )
+            }
+            SwitchError::OtherProject | SwitchError::Changes(_) => {
+                ControlError::failed(full_text(error))
+            }
             SwitchError::Vfs(error) => {
                 self.with_way_to_server(full_text(error), is_no_answer(error))
             }

@@ -495,6 +495,14 @@ impl Fs for FsService {
         Ok(Response::new(v1::RenameProjectResponse {}))
     }
 
+    async fn set_project(
+        &self,
+        request: Request<v1::SetProjectRequest>,
+    ) -> Answer<v1::SetProjectResponse> {
+        let set = projects::set(&self.coordinator, request.into_inner());
+        Ok(Response::new(set.await?))
+    }
+
     async fn delete_tag(
         &self,
         request: Request<v1::DeleteTagRequest>,

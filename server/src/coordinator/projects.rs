@@ -1,4 +1,4 @@
-//! Projects: making and listing them.
+//! Projects: making, changing and listing them.
 
 use std::net::SocketAddr;
 
@@ -7,7 +7,8 @@ use lfsfs_metadata::{
 };
 use lfsfs_proto::status::{Fault, FaultKind};
 use lfsfs_proto::v1;
-use lfsfs_types::{ProjectId, ProjectName, Source, VersionId};
+use lfsfs_types::{ObjectPath, ProjectId, ProjectName, Source, VersionId};
+use lfsfs_upload::IgnoreScope;
 use prost::Message as _;
 use regex::RegexBuilder;
 
@@ -34,6 +35,7 @@ pub(super) fn message(project: &Project, chunk_len: u64) -> v1::Project {
         pack_patterns: project.settings.pack_patterns.clone(),
         replication: project.settings.replication,
         chunk_size: chunk_len,
+        ignore_patterns: project.settings.ignore_patterns.clone(),
     }
 }
 
@@ -106,12 +108,52 @@ fn settings(
             ([], Some(template)) => template.pack_patterns.clone(),
             (patterns, _) => patterns.to_vec(),
         },
+        ignore_patterns: match (&request.ignore_patterns[..], template) {
+            ([], Some(template)) => template.ignore_patterns.clone(),
+            (patterns, _) => patterns.to_vec(),
+        },
     };
     // Before anything is compiled: a pattern costs many times its length.
     settings.check().map_err(MetadataError::into_fault)?;
     let mut patterns = settings.pack_patterns.iter();
     patterns.try_for_each(|pattern| check_pattern(pattern))?;
+    check_ignored(&settings.ignore_patterns)?;
     Ok(settings)
+}
+
+/// Changes settings of a project.
+pub(super) async fn set(
+    coordinator: &Coordinator,
+    request: v1::SetProjectRequest,
+) -> Result<v1::SetProjectResponse, Fault> {
+    let name = project_name(&request.name)?;
+    let ignored = request.ignore_patterns.map(|it| it.patterns);
+    if let Some(patterns) = &ignored {
+        let settings = ProjectSettings {
+            ignore_patterns: patterns.clone(),
+            ..ProjectSettings::default()
+        };
+        settings.check().map_err(MetadataError::into_fault)?;
+        check_ignored(patterns)?;
+    }
+    let set = coordinator.metadata(move |metadata| {
+        metadata.set_project(&name, |settings| {
+            if let Some(patterns) = &ignored {
+                settings.ignore_patterns.clone_from(patterns);
+            }
+        })
+    });
+    Ok(v1::SetProjectResponse {
+        project: Some(message(&set.await?, coordinator.chunk_len)),
+    })
+}
+
+/// Refuses what is no pattern of ignored paths.
+fn check_ignored(patterns: &[String]) -> Result<(), Fault> {
+    match IgnoreScope::of_project(patterns, &ObjectPath::ROOT) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Fault::new(FaultKind::Invalid, error.to_string())),
+    }
 }
 
 /// Refuses a pattern that would fail whenever it is used.

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use clap::Args;
 use lfsfs_mount::{Committed, ControlRequest, UmountMode, call_with, find_mount};
+use lfsfs_sync::IgnoredPaths;
 use serde::Serialize;
 
+use super::import::IgnoredArgs;
 use super::umount;
 use crate::error::{CommandError, Kind};
 use crate::mounted::{places, served_writable, source};
@@ -19,7 +21,8 @@ use crate::user;
     after_help = "Prints PROJECT@vN, which the mount shows from then on. Without changes that is \
     the version that it shows already. What others committed meanwhile is part of the new version. \
     Where they changed the same, nothing is published and nothing is lost: the paths are listed, \
-    and the exit code is 3.\n\n\
+    and the exit code is 3. New paths that the project or a file .lfsfsignore says to ignore stay in the mount and \
+    out of the version.\n\n\
     Examples:\n  \
     lfsfs commit /mnt/app -m \"npm install\"\n  \
     lfsfs commit --force                  in a mount: my changes win where others changed the same\n  \
@@ -38,6 +41,8 @@ pub(crate) struct CommitArgs {
     /// Publish the changes even where others changed the same
     #[arg(long)]
     force: bool,
+    #[command(flatten)]
+    ignored: IgnoredArgs,
     /// End the mount afterwards
     #[arg(long)]
     umount: bool,
@@ -75,6 +80,7 @@ pub(crate) fn run(args: CommitArgs, retry_for: Duration) -> Result<(), CommandEr
         message: args.message,
         author: args.author.unwrap_or_else(user::author),
         force: args.force,
+        takes_ignored: args.ignored.paths() == IgnoredPaths::Taken,
         retry_ms: millis(retry_for),
     };
     let mut work = Work::new("commit");

@@ -15,7 +15,8 @@ use crate::user;
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Without PATH all changes of the mount of this directory are dropped. The \
+    after_help = "Without PATH all changes of the mount of this directory are dropped, but for new paths \
+    that are ignored: those are dropped where PATH names them, or a directory above. The \
     command asks first; without a terminal it needs --yes.\n\n\
     Examples:\n  \
     lfsfs discard src/main.js             bring back what the version has there\n  \
@@ -41,7 +42,8 @@ struct JsonDiscard {
 pub(crate) fn run(args: &DiscardArgs) -> Result<(), CommandError> {
     let (mount, paths) = find(&args.paths)?;
     let status = served_writable(&mount)?;
-    if status.changes == 0 {
+    // What is ignored is dropped only where it is named.
+    if status.changes == 0 && (status.ignored == 0 || paths.is_empty()) {
         return report(args, 0);
     }
     user::confirm(&question(status, &args.paths, &paths), args.yes)?;

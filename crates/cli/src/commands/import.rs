@@ -7,7 +7,10 @@ use clap::Args;
 use indicatif::{HumanBytes, HumanCount, ProgressBar};
 use lfsfs_client::{Client, NewProject};
 use lfsfs_remote::RemoteError;
-use lfsfs_sync::{Import, ImportError, ImportOutcome, ImportParams, Phase, Problem, Progress};
+use lfsfs_sync::{
+    IgnoreWarning, IgnoredPaths, Import, ImportError, ImportOutcome, ImportParams, Phase, Problem,
+    Progress,
+};
 use lfsfs_types::ProjectName;
 use serde::Serialize;
 
@@ -20,8 +23,9 @@ use crate::user;
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The version has exactly what DIR has. Contents that the server has are not sent \
-    again. A tree without changes makes no version. Prints PROJECT@vN.\n\n\
+    after_help = "The version has exactly what DIR has, but for new paths that are ignored: the project says \
+    which (lfsfs project set), and files .lfsfsignore in DIR do, in the syntax of gitignore(5). Contents that the \
+    server has are not sent again. A tree without changes makes no version. Prints PROJECT@vN.\n\n\
     Examples:\n  \
     lfsfs import ./node_modules deps --create -m \"npm ci\"\n  \
     lfsfs import ./app app --exclude .git --exclude 'build/**'"
@@ -40,6 +44,8 @@ pub(crate) struct ImportArgs {
     /// Leave out what matches; a pattern with a slash is compared with the whole path
     #[arg(long, value_name = "PATTERN")]
     exclude: Vec<String>,
+    #[command(flatten)]
+    ignored: IgnoredArgs,
     /// Leave out entries that cannot be read, and device nodes, instead of failing
     #[arg(long)]
     skip_unreadable: bool,
@@ -52,6 +58,24 @@ pub(crate) struct ImportArgs {
     /// One JSON object
     #[arg(long)]
     json: bool,
+}
+
+/// What becomes of ignored paths.
+#[derive(Debug, Args)]
+pub(crate) struct IgnoredArgs {
+    /// Take new paths, too, that the project or a file .lfsfsignore says to ignore
+    #[arg(long = "no-ignore")]
+    is_taken: bool,
+}
+
+impl IgnoredArgs {
+    pub(crate) const fn paths(&self) -> IgnoredPaths {
+        if self.is_taken {
+            IgnoredPaths::Taken
+        } else {
+            IgnoredPaths::LeftOut
+        }
+    }
 }
 
 /// The outcome in JSON.
@@ -70,6 +94,7 @@ struct JsonOutcome {
     skipped_sockets: u64,
     skipped_mount_points: u64,
     excluded: u64,
+    ignored: u64,
     dry_run: bool,
 }
 
@@ -81,6 +106,7 @@ pub(crate) async fn run(server: ServerArgs, args: ImportArgs) -> Result<(), Comm
         author: args.author.unwrap_or_else(user::author),
         message: args.message,
         exclude: args.exclude,
+        ignored: args.ignored.paths(),
         skip_unreadable: args.skip_unreadable,
         dry_run: args.dry_run,
     };
@@ -91,6 +117,7 @@ pub(crate) async fn run(server: ServerArgs, args: ImportArgs) -> Result<(), Comm
         outcome = import(&client, &params).await;
     }
     let outcome = outcome.map_err(|error| told(error, &project))?;
+    warn_of_ignore_files(&outcome.ignore_warnings);
     tell_what_was_left_out(&outcome.problems, (outcome.sockets, outcome.mount_points));
     let mut out = Output::new();
     if args.json {
@@ -188,6 +215,13 @@ pub(crate) fn watch(progress: Arc<Progress>) -> ProgressBar {
     bar
 }
 
+/// Says what in files that say what is ignored says nothing.
+pub(crate) fn warn_of_ignore_files(warnings: &[IgnoreWarning]) {
+    for warning in warnings {
+        user::warn(&warning.to_string());
+    }
+}
+
 /// Says which entries are not in the version.
 pub(crate) fn tell_what_was_left_out(
     problems: &(Vec<Problem>, u64),
@@ -229,6 +263,7 @@ fn json(project: &str, outcome: &ImportOutcome, dry_run: bool) -> JsonOutcome {
         skipped_sockets: outcome.sockets,
         skipped_mount_points: outcome.mount_points,
         excluded: outcome.excluded,
+        ignored: outcome.ignored,
         dry_run,
     }
 }

@@ -1,4 +1,4 @@
-//! `lfsfs project`: make, list, look at, rename and delete projects.
+//! `lfsfs project`: make, list, look at, change, rename and delete projects.
 
 use clap::{Args, Subcommand};
 use lfsfs_client::{Inspected, NewProject};
@@ -20,6 +20,8 @@ pub(crate) enum ProjectCommand {
     List(ListArgs),
     /// Show a project and its newest version
     Inspect(InspectArgs),
+    /// Change the settings of a project
+    Set(SetArgs),
     /// Give a project another name
     Rename(RenameArgs),
     /// Delete a project with all of its versions
@@ -31,6 +33,7 @@ pub(crate) enum ProjectCommand {
     Examples:\n  \
     lfsfs project new docs\n  \
     lfsfs project new site --pack 'node_modules/[^/]+'\n  \
+    lfsfs project new app --ignore target/ --ignore '*.o'\n  \
     lfsfs project new trial --template app@v2\n  \
     lfsfs project new scratch --replication 1")]
 pub(crate) struct NewArgs {
@@ -42,6 +45,9 @@ pub(crate) struct NewArgs {
     /// Regular expression of directories to store as packs; may be repeated
     #[arg(long = "pack", value_name = "PATTERN")]
     pack_patterns: Vec<String>,
+    /// Paths that stay out of versions, as a line of gitignore(5); may be repeated
+    #[arg(long = "ignore", value_name = "PATTERN")]
+    ignore_patterns: Vec<String>,
     /// Version that it begins with: PROJECT, PROJECT@vN, PROJECT@TAG; its settings count where none are given
     #[arg(long, value_name = "SOURCE")]
     template: Option<Source>,
@@ -68,6 +74,30 @@ pub(crate) struct InspectArgs {
     /// One JSON object
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Imports, updates and commits leave new paths that match a pattern out of versions; what a \
+    version has stays in it. The patterns replace those that the project has. Files .lfsfsignore in the tree say \
+    more, and win where they say something else. A mount takes them when it is made, commits or switches.\n\n\
+    Examples:\n  \
+    lfsfs project set app --ignore target/ --ignore '*.o'\n  \
+    lfsfs project set app --ignore-nothing"
+)]
+pub(crate) struct SetArgs {
+    /// Name of the project
+    name: String,
+    /// Paths that stay out of versions, as a line of gitignore(5); may be repeated
+    #[arg(
+        long = "ignore",
+        value_name = "PATTERN",
+        required_unless_present = "ignore_nothing"
+    )]
+    ignore_patterns: Vec<String>,
+    /// Take the patterns away
+    #[arg(long, conflicts_with = "ignore_patterns")]
+    ignore_nothing: bool,
 }
 
 #[derive(Debug, Args)]
@@ -104,6 +134,7 @@ struct JsonProject {
     created: String,
     replication: u32,
     pack_patterns: Vec<String>,
+    ignore_patterns: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stored_bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -119,6 +150,7 @@ impl JsonProject {
             created: output::time(project.created),
             replication: project.replication,
             pack_patterns: project.pack_patterns.clone(),
+            ignore_patterns: project.ignore_patterns.clone(),
             stored_bytes: None,
             version: None,
         }
@@ -138,6 +170,7 @@ pub(crate) async fn run(server: ServerArgs, command: ProjectCommand) -> Result<(
         ProjectCommand::New(args) => new(&server, args).await,
         ProjectCommand::List(args) => list(&server, args).await,
         ProjectCommand::Inspect(args) => inspect(&server, args).await,
+        ProjectCommand::Set(args) => set(&server, &args).await,
         ProjectCommand::Rename(args) => rename(&server, &args).await,
         ProjectCommand::Delete(args) => delete(&server, &args).await,
     }
@@ -148,6 +181,7 @@ async fn new(server: &ServerArgs, args: NewArgs) -> Result<(), CommandError> {
     let new = NewProject {
         name: name.clone(),
         pack_patterns: args.pack_patterns,
+        ignore_patterns: args.ignore_patterns,
         replication: args.replication,
         template: args.template,
         author: user::author(),
@@ -204,6 +238,9 @@ async fn inspect(server: &ServerArgs, args: InspectArgs) -> Result<(), CommandEr
     for pattern in &project.pack_patterns {
         out.line(format!("pack         {pattern}"))?;
     }
+    for pattern in &project.ignore_patterns {
+        out.line(format!("ignore       {pattern}"))?;
+    }
     if let Some(stored) = stored_bytes {
         out.line(format!("stored       {stored}"))?;
     }
@@ -218,6 +255,15 @@ async fn inspect(server: &ServerArgs, args: InspectArgs) -> Result<(), CommandEr
         ))?;
     }
     out.finish()
+}
+
+async fn set(server: &ServerArgs, args: &SetArgs) -> Result<(), CommandError> {
+    let name = name(&args.name)?;
+    let admin = server.client()?.admin;
+    admin
+        .set_ignore_patterns(&name, &args.ignore_patterns)
+        .await?;
+    Ok(())
 }
 
 async fn rename(server: &ServerArgs, args: &RenameArgs) -> Result<(), CommandError> {

@@ -1,18 +1,23 @@
 //! `lfsfs status`: what a mount shows, and how it is.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
-use lfsfs_mount::{MountStatus, VersionInfo, find_mount};
+use lfsfs_mount::{
+    AnswerSink, ControlProgress, ControlRequest, Counted, IgnoredItem, MountStatus, VersionInfo,
+    call_with, find_mount,
+};
 
 use super::diff::write_changes;
 use crate::error::CommandError;
-use crate::mounted::{places, served, source};
-use crate::output::Output;
+use crate::mounted::{locate, places, served, source};
+use crate::output::{Line, Output, quoted};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     lfsfs status /mnt/app\n  \
+    lfsfs status --ignored                new paths that no commit takes\n  \
     lfsfs status -s                       the changes of the mount of this directory")]
 pub(crate) struct StatusArgs {
     /// A path in the mount
@@ -21,6 +26,9 @@ pub(crate) struct StatusArgs {
     /// Show the uncommitted changes alone, a line each, as lfsfs diff does
     #[arg(short, long, conflicts_with = "json")]
     short: bool,
+    /// Show the new paths that no commit takes, a line each that begins with !; with --short behind the changes
+    #[arg(long, conflicts_with = "json")]
+    ignored: bool,
     /// One JSON object
     #[arg(long)]
     json: bool,
@@ -28,7 +36,13 @@ pub(crate) struct StatusArgs {
 
 pub(crate) fn run(args: &StatusArgs) -> Result<(), CommandError> {
     if args.short {
-        return write_changes(&args.path);
+        write_changes(&args.path)?;
+    }
+    if args.ignored {
+        return write_ignored(&args.path);
+    }
+    if args.short {
+        return Ok(());
     }
     let mount = find_mount(&args.path, &places()?)?;
     let status = served(&mount)?;
@@ -41,6 +55,36 @@ pub(crate) fn run(args: &StatusArgs) -> Result<(), CommandError> {
         out.line(format!("{what:<9}  {text}"))?;
     }
     out.finish()
+}
+
+/// Writes the paths that no commit takes, as git does: a directory has a slash at its end.
+fn write_ignored(path: &Path) -> Result<(), CommandError> {
+    let mount = locate(path)?.mount;
+    served(&mount)?;
+    let mut found = IgnoredPaths(Vec::new());
+    let _: Counted = call_with(&mount, &ControlRequest::Ignored, &mut found)?;
+    let mut out = Output::new();
+    for mut item in found.0 {
+        if item.is_directory {
+            item.path.push(b'/');
+        }
+        out.line(Line::new().text("! ").text(quoted(&item.path)))?;
+    }
+    out.finish()
+}
+
+/// What was told of the ignored paths.
+struct IgnoredPaths(Vec<IgnoredItem>);
+
+impl AnswerSink for IgnoredPaths {
+    type Item = IgnoredItem;
+
+    fn progress(&mut self, _progress: ControlProgress) {}
+
+    fn item(&mut self, item: IgnoredItem) -> io::Result<()> {
+        self.0.push(item);
+        Ok(())
+    }
 }
 
 /// Returns the version that a mount shows, with the directory of it that is its root.
@@ -62,6 +106,9 @@ fn lines(status: &MountStatus) -> Vec<(&'static str, String)> {
     ];
     if let Some(overlay) = &status.overlay {
         lines.push(("changes", status.changes.to_string()));
+        if status.ignored > 0 {
+            lines.push(("ignored", status.ignored.to_string()));
+        }
         lines.push(("overlay", overlay.display().to_string()));
     }
     if status.has_unfinished_commit {
@@ -106,6 +153,7 @@ mod tests {
                 ..VersionInfo::default()
             },
             changes: 2,
+            ignored: 0,
             has_unfinished_commit: false,
             server_away_seconds: None,
             overlay: Some("/var/lib/lfsfs/overlays/x".into()),

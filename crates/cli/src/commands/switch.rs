@@ -21,7 +21,7 @@ use crate::user;
     lfsfs switch [OPTIONS] --server <ADDRESS> [DIR] [VERSION]",
     after_help = "Programs go on in the mount: what is the same in both versions keeps its inode \
     number and stays cached, open files stay what was opened. Refused while there are uncommitted \
-    changes. Prints PROJECT@vN.\n\n\
+    changes, and where the version has something at a path that is ignored; other ignored paths stay. Prints PROJECT@vN.\n\n\
     With --server the mount asks its server at that address from now on, if the same version is \
     there. Uncommitted changes stay. A mount that is made anew gets its address as before: change \
     fstab too.\n\n\

@@ -10,7 +10,7 @@ use lfsfs_types::ObjectPath;
 use serde::Serialize;
 
 use super::export::all_or;
-use super::import::{tell_what_was_left_out, watch};
+use super::import::{IgnoredArgs, tell_what_was_left_out, warn_of_ignore_files, watch};
 use crate::cli::ServerArgs;
 use crate::error::{CommandError, Kind};
 use crate::made::VersionArgs;
@@ -25,7 +25,8 @@ const NAMED_MAX: usize = 20;
     to that. What others published meanwhile is part of the new version, and comes into DIR. Where they \
     changed the same, nothing is published and nothing is lost: the paths are listed, and the exit code is 3. \
     Without changes no version is made, and DIR keeps the one that it has, also where others published. What \
-    DIR was told to ignore, and what is outside of its subpaths, stays as it is in the version. Prints \
+    DIR was told to ignore, and what is outside of its subpaths, stays as it is in the version. New paths that the \
+    project or a file .lfsfsignore says to ignore stay out of it. Prints \
     PROJECT@vN.\n\n\
     Examples:\n  \
     lfsfs update ./rebuilt -m \"npm install\"\n  \
@@ -42,6 +43,8 @@ pub(crate) struct UpdateArgs {
     /// Publish the changes even where others changed the same
     #[arg(long)]
     force: bool,
+    #[command(flatten)]
+    ignored: IgnoredArgs,
     /// Leave entries that cannot be read, and device nodes, as they are in the version, instead of failing
     #[arg(long)]
     skip_unreadable: bool,
@@ -64,6 +67,7 @@ struct JsonUpdate {
     skipped_unreadable: u64,
     skipped_sockets: u64,
     skipped_mount_points: u64,
+    ignored: u64,
     /// What others changed, too, so that the directory keeps its version.
     kept: Vec<JsonPath>,
 }
@@ -76,6 +80,7 @@ pub(crate) async fn run(server: ServerArgs, args: UpdateArgs) -> Result<(), Comm
     bar.finish_and_clear();
     let outcome = outcome.map_err(|error| with_way_out(error, &args.dir))?;
     let skipped = (outcome.sockets, outcome.mount_points);
+    warn_of_ignore_files(&outcome.ignore_warnings);
     tell_what_was_left_out(&outcome.problems, skipped);
     let mut out = Output::new();
     if args.version.json {
@@ -95,6 +100,7 @@ fn params(args: &UpdateArgs) -> Result<UpdateParams, CommandError> {
         author: args.version.author(),
         message: args.version.message.clone(),
         force: args.force,
+        ignored: args.ignored.paths(),
         skip_unreadable: args.skip_unreadable,
     })
 }
@@ -175,6 +181,7 @@ fn json(outcome: &UpdateOutcome) -> JsonUpdate {
         skipped_unreadable: outcome.problems.1,
         skipped_sockets: outcome.sockets,
         skipped_mount_points: outcome.mount_points,
+        ignored: outcome.ignored,
         kept: kept
             .iter()
             .map(|path| JsonPath::new(path.as_bytes()))

@@ -107,6 +107,14 @@ impl State {
                 directories,
             } => self.committed(*commit, *base, directories),
             O::Aborted { commit } => self.aborted(*commit),
+            O::Draft { commit } => self.draft(*commit),
+            O::LeaveOut { commit, names } => self.leave_out(*commit, names),
+            O::Begin { commit } => self.begin(*commit),
+            O::SwitchKeeping {
+                base,
+                names,
+                directories,
+            } => self.switch_keeping(*base, names, directories),
             O::Switch { base } => self.switch(*base),
             O::Reopen {} => {
                 self.reopen();

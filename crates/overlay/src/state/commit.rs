@@ -32,7 +32,11 @@ impl State {
         }
         self.seals += 1;
         let state = self.clone();
-        self.sealed = Some(Arc::new(SealedLayer { commit, state }));
+        self.sealed = Some(Arc::new(SealedLayer {
+            commit,
+            state,
+            is_draft: false,
+        }));
         Ok(())
     }
 

@@ -203,7 +203,7 @@ impl State {
         Ok(())
     }
 
-    fn check_unsealed(&self) -> Result<(), ApplyError> {
+    pub(super) fn check_unsealed(&self) -> Result<(), ApplyError> {
         match self.sealed_commit() {
             Some(commit) => Err(ApplyError::SealOutstanding { commit }),
             None => Ok(()),

@@ -15,7 +15,7 @@ use lfsfs_types::{VersionId, Writer};
 use tempfile::TempDir;
 
 use crate::bytes::assert_same;
-use crate::common::{ROOT, copy_up_root, create, options, source, time, write};
+use crate::common::{ROOT, copy_up_root, create, options, place, root, source, time, write};
 use crate::every::make;
 
 fn golden_path(name: &str) -> PathBuf {
@@ -189,4 +189,46 @@ fn access_times_are_written_and_read_as_ever() {
     check(made.path(), &checkpoint.unwrap(), golden);
     let overlay = open(made.path());
     assert_same(&overlay.state(), &state, "the checkpoint is read otherwise");
+}
+
+/// What left-out names add to both.
+#[test]
+fn left_out_names_are_written_and_read_as_ever() {
+    let made = empty();
+    let overlay = open(made.path());
+    let names = vec![place(ROOT, "left-out")];
+    let [first, second] = [VersionId([5; 16]), VersionId([6; 16])];
+    let switch = Operation::SwitchKeeping {
+        base: source().base,
+        names: names.clone(),
+        directories: vec![(ROOT, root().into())],
+    };
+    let operations = [
+        copy_up_root(),
+        create(ROOT, "left-out", 10, NewNode::File),
+        Operation::Draft { commit: first },
+        Operation::LeaveOut {
+            commit: first,
+            names,
+        },
+        Operation::Begin { commit: first },
+        Operation::Aborted { commit: first },
+        switch,
+        Operation::Draft { commit: second },
+    ];
+    overlay.apply(&operations.map(Into::into)).unwrap();
+    let state = overlay.state();
+    check(made.path(), "00000001.log", "overlay-log-left-out-1");
+    overlay.compact().unwrap();
+    drop(overlay);
+    let checkpoint = fs::read_dir(made.path()).unwrap().find_map(|entry| {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        name.ends_with(".checkpoint").then_some(name)
+    });
+    let golden = "overlay-checkpoint-left-out-1";
+    check(made.path(), &checkpoint.unwrap(), golden);
+    // A draft is given up.
+    let after = open(made.path()).state();
+    assert!(state.has_draft() && after.sealed_commit().is_none());
+    assert_eq!(after.inode(10), state.inode(10));
 }

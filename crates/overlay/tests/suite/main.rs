@@ -15,6 +15,7 @@ mod discard;
 mod disk;
 mod every;
 mod golden;
+mod left_out;
 mod log;
 mod memory;
 mod model;

@@ -157,6 +157,7 @@ impl MemoryProject {
                 head: (head.number, head.id),
                 created: Timestamp::default(),
                 pack_patterns: Vec::new(),
+                ignore_patterns: Vec::new(),
                 replication: 1,
                 chunk_len: CHUNK_LEN_DEFAULT,
             },

@@ -20,7 +20,10 @@ impl Walk<'_> {
         (local, base): (Option<Result<LocalStat, Errno>>, Option<&Record>),
     ) -> Result<Option<Frame>, ImportError> {
         let is_directory = match local.transpose() {
-            Ok(stat) => stat.is_some_and(|stat| stat.kind == FileType::Directory),
+            Ok(stat) => stat.is_some_and(|stat| {
+                stat.kind == FileType::Directory
+                    && !frame.ignored.leaves_out(path, stat.kind, base.is_none())
+            }),
             Err(error) => {
                 let reason = Failure::from(error).of_entry(path.as_bytes())?;
                 self.workshop.problems.report(path.as_bytes(), reason);
@@ -38,16 +41,18 @@ impl Walk<'_> {
             return Ok(None);
         }
         let parent = self.workshop.directories.open(&frame.found);
-        let found = parent.and_then(|parent| self.visit_directory(&parent, path, name, base));
+        let found = parent
+            .and_then(|parent| self.visit_directory(&parent, (path, &frame.ignored), name, base));
         match found {
             Ok(Visited::Directory(directory)) if base_dir.is_some() => {
                 let Directory {
                     found,
                     dir,
+                    ignored,
                     entries,
                     ..
                 } = *directory;
-                self.frame(found, dir, entries, true).map(Some)
+                self.frame(found, (dir, true), ignored, entries).map(Some)
             }
             // The version does not have the way to what is selected.
             Ok(Visited::Directory(directory)) => {

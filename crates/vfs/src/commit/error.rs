@@ -10,7 +10,7 @@ use lfsfs_upload::UploadError;
 use thiserror::Error;
 
 use crate::error::VfsError;
-use crate::verb_error::SwitchError;
+use crate::verb_error::{ChangesError, SwitchError};
 
 /// Why a commit failed.
 #[derive(Debug, Error)]
@@ -55,6 +55,9 @@ pub enum CommitError {
     /// Something that changed could not be read. No version was made.
     #[error("cannot read what changed")]
     Vfs(#[from] VfsError),
+    /// The paths of the changes cannot be told. No version was made.
+    #[error(transparent)]
+    Changes(ChangesError),
     /// The overlay could not note the beginning or the end of the commit.
     #[error("the overlay failed")]
     Overlay(#[from] OverlayError),
@@ -79,6 +82,15 @@ pub enum CommitError {
     /// A part of the commit stopped without saying why, which is a defect.
     #[error("the commit stopped: {0}")]
     Stopped(&'static str),
+}
+
+impl From<ChangesError> for CommitError {
+    fn from(error: ChangesError) -> Self {
+        match error {
+            ChangesError::Vfs(error) => Self::Vfs(error),
+            error @ ChangesError::PathTooLong { .. } => Self::Changes(error),
+        }
+    }
 }
 
 impl CommitError {

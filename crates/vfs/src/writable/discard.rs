@@ -26,7 +26,7 @@ use self::plan::{Dropped, plan};
 
 impl Exclusive<'_> {
     /// Drops the changes at and below these paths, or all without any, and returns how many objects
-    /// differ from the base no more.
+    /// differ from the base no more. What is ignored is dropped only at and below a path.
     ///
     /// A path may be one of the mount or of its base. What was moved from or to it goes back to where
     /// the base has it, with all below; a hard-linked file becomes the base's under all its names.
@@ -42,6 +42,19 @@ impl Exclusive<'_> {
         kernel: Arc<dyn KernelCache>,
     ) -> Result<u64, DiscardError> {
         let vfs = self.vfs;
+        self.give_up_draft().await?;
+        let changed;
+        let paths = match paths {
+            [] => match self.changed_paths().await? {
+                None => paths,
+                Some(others) if others.is_empty() => return Ok(0),
+                Some(others) => {
+                    changed = others;
+                    &changed
+                }
+            },
+            paths => paths,
+        };
         for path in paths {
             vfs.expect_path(path).await?;
         }
@@ -61,6 +74,19 @@ impl Exclusive<'_> {
             .await;
             return Ok(count);
         }
+    }
+}
+
+impl Exclusive<'_> {
+    /// Returns the paths of all changes, if some others are ignored.
+    async fn changed_paths(&self) -> Result<Option<Vec<ObjectPath>>, DiscardError> {
+        if self.vfs.ignored().await?.is_empty() {
+            return Ok(None);
+        }
+        let changes = self.vfs.changes().await?;
+        Ok(Some(
+            changes.into_iter().map(|change| change.path).collect(),
+        ))
     }
 }
 

@@ -13,6 +13,7 @@
 mod commit_mapping;
 mod delta;
 mod flip;
+mod kept;
 mod object_tracker;
 mod remap;
 #[cfg(test)]
@@ -27,7 +28,8 @@ use lfsfs_types::{Name, VersionId};
 
 use self::commit_mapping::CommitMapping;
 use self::delta::{Needs, VersionDelta};
-use self::flip::{Step, refuse_changes};
+use self::flip::Step;
+use self::kept::{Kept, refuse_others};
 use self::remap::{NotReady, Outcome, known_directory, slots};
 use crate::blocking::blocking;
 use crate::error::VfsError;
@@ -70,15 +72,18 @@ pub struct PreparedSwitch<'a> {
     pinned: Arc<PinnedBase>,
     next: Arc<PinnedBase>,
     changed: Vec<ChangedName>,
+    /// What is ignored stays.
+    kept: Arc<Kept>,
 }
 
 impl Exclusive<'_> {
     /// Asks which names a switch to another version of the same project changes, up or down.
     ///
-    /// Refused with [`SwitchError::HasChanges`] if there is anything that no commit took.
+    /// Refused with [`SwitchError::HasChanges`] if there is anything that no commit took and that is not ignored,
+    /// and with [`SwitchError::InTheWay`] if something ignored cannot stay where it is.
     pub async fn prepare_switch(&self, to: Snapshot) -> Result<PreparedSwitch<'_>, SwitchError> {
         let vfs = self.vfs;
-        refuse_changes(vfs.stack.view().state())?;
+        self.give_up_draft().await?;
         let pinned = vfs.stack.pin();
         let from = pinned.base.snapshot();
         if from.project.id != to.project.id {
@@ -93,11 +98,14 @@ impl Exclusive<'_> {
             };
             pinned.base.changed_names(range).await?
         };
+        let next = next_base(&pinned, &to);
+        let kept = Kept::of(vfs, &next.base).await?;
         Ok(PreparedSwitch {
             vfs,
-            next: next_base(&pinned, &to),
+            next,
             pinned,
             changed,
+            kept: Arc::new(kept),
         })
     }
 
@@ -144,12 +152,13 @@ impl PreparedSwitch<'_> {
     /// Refused with [`SwitchError::HasChanges`] if something was changed meanwhile; then, and on every
     /// other error, the mount shows what it showed.
     pub async fn run(&self, kernel: &Arc<dyn KernelCache>) -> Result<SwitchReport, SwitchError> {
-        refuse_changes(self.vfs.stack.view().state())?;
+        refuse_others(self.vfs.stack.view().state(), &self.kept.names)?;
         if self.pinned.untouched.base() == self.next.untouched.base() {
             return Ok(SwitchReport::default());
         }
         let delta = self.delta(self.changed.clone());
-        self.vfs.replace(delta, Step::Switch, kernel).await
+        let step = Step::Switch(Arc::clone(&self.kept));
+        self.vfs.replace(delta, step, kernel).await
     }
 
     fn delta(&self, changed: Vec<ChangedName>) -> VersionDelta {

@@ -61,6 +61,12 @@ async fn what_is_damaged_is_told_and_the_rest_is_fetched() {
     let (figures, failed) = (progress.figures(), progress.first_failed());
     // All that shares the block with that byte, of which the first are told.
     assert_eq!(failed.len() as u64, figures.failed.min(20));
-    assert!(figures.failed > 0 && figures.entries > 2 * figures.failed, "{figures:?}");
-    assert!(failed.iter().all(|it| it.reason.contains("verify")), "{failed:?}");
+    assert!(
+        figures.failed > 0 && figures.entries > 2 * figures.failed,
+        "{figures:?}"
+    );
+    assert!(
+        failed.iter().all(|it| it.reason.contains("verify")),
+        "{failed:?}"
+    );
 }

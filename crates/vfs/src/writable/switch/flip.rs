@@ -12,6 +12,7 @@ use lfsfs_types::{VersionId, nodeid};
 
 use super::commit_mapping::CommitMapping;
 use super::delta::{Needs, VersionDelta};
+use super::kept::{Kept, refuse_others};
 use super::object_tracker::ObjectTracker;
 use super::remap::{NotReady, Outcome, Remapper};
 use crate::directory::VersionPlace;
@@ -21,8 +22,8 @@ use crate::writable::{Vfs, depth};
 /// What makes another version the base.
 #[derive(Debug)]
 pub(in crate::writable) enum Step {
-    /// A switch of a mount without changes.
-    Switch,
+    /// A switch of a mount without changes but for these.
+    Switch(Arc<Kept>),
     /// The end of a commit.
     Commit {
         commit: VersionId,
@@ -45,7 +46,7 @@ impl Vfs {
                 before,
                 after,
                 mapping: match step {
-                    Step::Switch => &none,
+                    Step::Switch(_) => &none,
                     Step::Commit { mapping, .. } => mapping,
                 },
                 tracker: ObjectTracker::new(delta),
@@ -79,14 +80,20 @@ fn step_overlay(
 ) -> Result<Outcome, NotReady> {
     let base = delta.next.untouched.base();
     match step {
-        Step::Switch => {
-            refuse_changes(&overlay.state())?;
-            let switched = overlay.switch(base, decide);
+        Step::Switch(kept) => {
+            refuse_others(&overlay.state(), &kept.names)?;
+            let switched = if kept.names.is_empty() {
+                overlay.switch(base, decide)
+            } else {
+                overlay.switch_keeping(base, &kept.names, kept.directories(), decide)
+            };
             // A program may have changed something since.
-            switched.map_err(|not_ready| match refuse_changes(&overlay.state()) {
-                Ok(()) => not_ready,
-                Err(error) => error.into(),
-            })
+            switched.map_err(
+                |not_ready| match refuse_others(&overlay.state(), &kept.names) {
+                    Ok(()) => not_ready,
+                    Err(error) => error.into(),
+                },
+            )
         }
         Step::Commit { commit, mapping } => {
             let mapped = |state: &State| mapped(state, delta, mapping);

@@ -108,6 +108,7 @@ impl Remapper<'_> {
         let mut needs = Needs::default();
         let mut outcome = Outcome::default();
         self.settle_root(&mut outcome);
+        self.settle_kept(&mut outcome);
         for ino in self.mapping.inodes() {
             self.settle_committed(ino, &mut outcome, &mut needs)?;
         }
@@ -155,6 +156,21 @@ impl Remapper<'_> {
         }
         if self.returns(nodeid::ROOT) {
             outcome.released.push(nodeid::ROOT);
+        }
+    }
+
+    /// Settles the directories that keep ignored names through a switch: they are what the version that comes has
+    /// there.
+    fn settle_kept(&self, outcome: &mut Outcome) {
+        if self.delta.is_commit() {
+            return;
+        }
+        for (ino, after) in self.after.changed() {
+            let before = self.before.inode(ino);
+            let attr = |inode: &Inode| Attr::of_inode(ino, inode);
+            if before.is_some_and(|before| attr(before) != attr(after)) {
+                outcome.attributes.insert(ino);
+            }
         }
     }
 
