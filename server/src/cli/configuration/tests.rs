@@ -106,6 +106,7 @@ fn each_value_reaches_the_server() {
         "--gc-grace=13",
         "--gc-keep=14",
         "--gc-older-than=15",
+        "--development",
     ];
     let mut flags: Vec<_> = words
         .iter()
@@ -138,6 +139,7 @@ fn each_value_reaches_the_server() {
                 scrub_period: Duration::from_secs(5),
             },
             garbage: GARBAGE,
+            development: true,
         },
         listen: "10.0.0.5:7".parse().unwrap(),
         metrics: Some("10.0.0.5:8".parse().unwrap()),
