@@ -52,6 +52,12 @@ impl ChunkUse {
         known.max(self.needed_len).max(1)
     }
 
+    /// Returns the bytes of all of its copies.
+    #[must_use]
+    pub fn stored(&self) -> u64 {
+        self.len.saturating_mul(self.copies)
+    }
+
     fn is_mostly_unneeded(&self) -> bool {
         self.needed_len.saturating_mul(NEEDED_PARTS) < self.raw_len()
     }
@@ -85,7 +91,7 @@ pub struct Gathering {
     /// How many nodes should have the new ones, at least; 0 for as many as the cluster says.
     pub wanted: u32,
     /// The chunks, in the order of their ids.
-    pub chunks: Vec<ChunkId>,
+    pub chunks: Vec<ChunkUse>,
     /// How many contents are needed of them.
     pub contents: u64,
     /// Bytes of all of their copies.
@@ -98,9 +104,9 @@ impl Gathering {
     fn add(&mut self, chunk: &ChunkUse) {
         self.project = chunk.project;
         self.wanted = self.wanted.max(chunk.wanted);
-        self.chunks.push(chunk.chunk);
+        self.chunks.push(chunk.clone());
         self.contents += chunk.needed;
-        self.stored += chunk.len * chunk.copies;
+        self.stored += chunk.stored();
         self.returned += (chunk.len - chunk.needed_stored().min(chunk.len)) * chunk.copies;
     }
 }
@@ -218,7 +224,7 @@ mod tests {
     fn numbers(chunks: Vec<ChunkUse>) -> Vec<u8> {
         let gathered = gatherings(chunks, &LIMITS).into_iter();
         let chunks = gathered.flat_map(|it| it.chunks);
-        chunks.map(|chunk| chunk.0[0]).collect()
+        chunks.map(|it| it.chunk.0[0]).collect()
     }
 
     #[test]
@@ -276,7 +282,7 @@ mod tests {
             new.chunk.0[..8].copy_from_slice(&number.to_be_bytes());
             chunks.push(new);
             for gathered in gatherings(chunks.clone(), &LIMITS) {
-                chunks.retain(|it| !gathered.chunks.contains(&it.chunk));
+                chunks.retain(|it| !gathered.chunks.contains(it));
                 let mut new = chunk(1, gathered.stored, 100);
                 new.chunk.0[..8].copy_from_slice(&number.to_be_bytes());
                 new.needed = gathered.contents;
@@ -299,7 +305,7 @@ mod tests {
                 assert!(round < 3, "{percent} percent");
                 let gathered = gatherings(chunks.clone(), &LIMITS);
                 let Some(first) = gathered.first() else { break };
-                chunks.retain(|it| !first.chunks.contains(&it.chunk));
+                chunks.retain(|it| !first.chunks.contains(it));
                 let len = first.stored - first.returned;
                 chunks.push(ChunkUse {
                     needed: first.contents,

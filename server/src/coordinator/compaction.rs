@@ -1,0 +1,590 @@
+//! Rewriting chunks: those of which little is needed, and small ones, go into new ones.
+//!
+//! The metadata chooses the chunks and changes the places of contents (`lfsfs_metadata`, module `collect`). Here
+//! contents are read, put into chunks and stored, within a budget of bytes a second. Each new chunk is a step of its own
+//! and nothing else is noted: it may end at any moment. docs/durability.md "Collecting garbage" has the order of steps.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use lfsfs_common::tasks::Tasks;
+use lfsfs_metadata::{
+    ChunkUse, CompactLimits, ContentMove, Gathering, MetadataError, StoredFor, gatherings,
+};
+use lfsfs_proto::status::{Fault, FaultKind};
+use lfsfs_reader::{ContentReader, Counter, Deadline, ReaderConfig, Source};
+use lfsfs_types::chunk::{BuiltChunk, ChunkBuilder};
+use lfsfs_types::limits::CHUNK_LEN_DEFAULT;
+use lfsfs_types::{ChunkId, ContentPlace, ProjectId};
+use tokio::time::Instant;
+
+use super::{Coordinator, objects};
+use crate::blocking::{IntoFault as _, blocking};
+
+/// How long a read may take.
+const READ_MAX: Duration = Duration::from_secs(30);
+/// After so many reads that failed it goes on another time: datanodes are away.
+const FAILURES_MAX: u32 = 3;
+/// Blocks that one read brings at most: each is read once for all contents in it.
+const BLOCKS_AT_ONCE: usize = 32;
+/// Bytes of contents that are in memory until they are written.
+const READ_AHEAD: std::ops::RangeInclusive<usize> = 1 << 20..=16 << 20;
+/// Bytes of memory for each content that is gathered, and how many there may be.
+const CONTENT_COST: usize = 128;
+const CONTENTS_AT_ONCE: std::ops::RangeInclusive<usize> = 10_000..=200_000;
+/// How much of the budget may be made up for later.
+const BEHIND_MAX: Duration = Duration::from_secs(1);
+
+/// What the reader keeps: footers. Each block is read once.
+const CONFIG: ReaderConfig = ReaderConfig {
+    blocks_len_max: 0,
+    places_len_max: 1 << 20,
+    footers_len_max: 2 << 20,
+    in_flight_len_max: 8 << 20,
+    fetches_max: 4,
+    window_len_first: 512 << 10,
+    window_len_max: 1 << 20,
+};
+
+/// What was rewritten, or would be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Compacted {
+    /// Chunks in which nothing lies any more.
+    pub(super) chunks: u64,
+    /// Chunks that were made for their contents.
+    pub(super) new_chunks: u64,
+    /// Bytes of all copies of the former, without those of the latter.
+    pub(super) bytes: u64,
+}
+
+/// What was rewritten since the start.
+#[derive(Debug, Default)]
+pub(super) struct CompactionCounters {
+    chunks: Counter,
+    new_chunks: Counter,
+    bytes: Counter,
+}
+
+impl CompactionCounters {
+    pub(super) fn load(&self) -> Compacted {
+        Compacted {
+            chunks: self.chunks.load(),
+            new_chunks: self.new_chunks.load(),
+            bytes: self.bytes.load(),
+        }
+    }
+}
+
+impl Coordinator {
+    /// Returns what would be rewritten now.
+    pub(super) async fn count_compaction(&self) -> Result<Compacted, Fault> {
+        let (mut counted, mut after) = (Compacted::default(), None);
+        while self.garbage.rate > 0 {
+            let (uses, next) = self.next_uses(after).await?;
+            for gathering in gatherings(uses, &self.compact_limits()) {
+                counted.chunks += gathering.chunks.len() as u64;
+                counted.bytes += gathering.returned;
+            }
+            after = next;
+            if after.is_none() {
+                break;
+            }
+        }
+        Ok(counted)
+    }
+
+    /// Rewrites chunks until nothing is left to do, or until `end`. What was done until then is in `compacted`, also if
+    /// it fails. It does nothing if another call does the same.
+    pub(super) async fn compact(
+        self: &Arc<Self>,
+        end: Option<Instant>,
+        compacted: &mut Compacted,
+    ) -> Result<(), Fault> {
+        let Ok(_place) = self.compactions.try_acquire() else {
+            return Ok(());
+        };
+        if self.garbage.rate == 0 {
+            return Ok(());
+        }
+        let mut compaction = Compaction::new(self, end);
+        let ended = compaction.run().await;
+        let done = compaction.compacted;
+        *compacted = done;
+        self.compacted.chunks.add(done.chunks);
+        self.compacted.new_chunks.add(done.new_chunks);
+        self.compacted.bytes.add(done.bytes);
+        ended
+    }
+
+    fn compact_limits(&self) -> CompactLimits {
+        let contents = self.marks_bytes / CONTENT_COST;
+        let contents = contents.clamp(*CONTENTS_AT_ONCE.start(), *CONTENTS_AT_ONCE.end());
+        CompactLimits {
+            // A longer one would take much memory.
+            chunk_len: self.chunk_len.min(CHUNK_LEN_DEFAULT),
+            contents_max: contents as u64,
+        }
+    }
+
+    async fn next_uses(
+        &self,
+        mut after: Option<ChunkId>,
+    ) -> Result<(Vec<ChunkUse>, Option<ChunkId>), Fault> {
+        self.metadata(move |metadata| {
+            let uses = metadata.chunk_uses(&mut after)?;
+            Ok::<_, MetadataError>((uses, after))
+        })
+        .await
+    }
+
+    /// Returns for what the chunks are stored that are gathered for a project. A project that is gone counts nothing.
+    async fn stored_for_gathered(
+        &self,
+        project: Option<ProjectId>,
+        wanted: u32,
+    ) -> Result<StoredFor, Fault> {
+        let found = self.metadata(move |metadata| match project {
+            Some(project) => match metadata.project_by_id(project) {
+                Err(MetadataError::UnknownProjectId { .. }) => Ok(None),
+                found => found.map(Some),
+            },
+            None => Ok(None),
+        });
+        let stored = match found.await? {
+            Some(project) => self.stored_for_project(&project),
+            None => StoredFor {
+                copies: self.replication.copies,
+                copies_min: self.replication.copies_min,
+                ..StoredFor::default()
+            },
+        };
+        Ok(StoredFor {
+            copies: stored.copies.max(wanted),
+            ..stored
+        })
+    }
+}
+
+/// One rewriting.
+struct Compaction<'a> {
+    coordinator: &'a Arc<Coordinator>,
+    limits: CompactLimits,
+    end: Option<Instant>,
+    pace: Pace,
+    failures: u32,
+    compacted: Compacted,
+}
+
+impl<'a> Compaction<'a> {
+    fn new(coordinator: &'a Arc<Coordinator>, end: Option<Instant>) -> Self {
+        Self {
+            coordinator,
+            limits: coordinator.compact_limits(),
+            end,
+            pace: Pace::new(coordinator.garbage.rate),
+            failures: 0,
+            compacted: Compacted::default(),
+        }
+    }
+
+    async fn run(&mut self) -> Result<(), Fault> {
+        let mut after = None;
+        loop {
+            let (uses, next) = self.coordinator.next_uses(after).await?;
+            after = next;
+            for round in rounds(gatherings(uses, &self.limits), self.limits.contents_max) {
+                self.round(round).await?;
+                if self.is_over() {
+                    return Ok(());
+                }
+            }
+            if after.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.end.is_some_and(|end| Instant::now() >= end)
+    }
+
+    /// Rewrites what was gathered. What lies in all of these chunks is found in one pass.
+    async fn round(&mut self, round: Vec<Gathering>) -> Result<(), Fault> {
+        let chunks = round.iter().flat_map(|it| &it.chunks);
+        let chunks: HashSet<_> = chunks.map(|it| it.chunk).collect();
+        let read = self
+            .coordinator
+            .metadata(move |metadata| metadata.contents_in(&chunks));
+        let mut found: HashMap<ChunkId, Vec<ContentPlace>> = HashMap::new();
+        for place in read.await? {
+            found.entry(place.chunk).or_default().push(place);
+        }
+        for gathering in round {
+            let chunks = gathering.chunks.iter();
+            let places = chunks.filter_map(|it| found.remove(&it.chunk)).flatten();
+            let places = places.collect();
+            self.gather(gathering, places).await?;
+            if self.is_over() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn gather(
+        &mut self,
+        gathering: Gathering,
+        mut places: Vec<ContentPlace>,
+    ) -> Result<(), Fault> {
+        let Gathering {
+            project, wanted, ..
+        } = gathering;
+        let stored = self.coordinator.stored_for_gathered(project, wanted);
+        let stored = stored.await?;
+        let ordered = self.coordinator.metadata(move |metadata| {
+            metadata.order_as_read(project, &mut places)?;
+            Ok::<_, MetadataError>(places)
+        });
+        let mut left = Left::new(gathering.chunks);
+        let mut contents = Contents::new(self.coordinator, project, ordered.await?);
+        while let Some((chunk, from)) = self.fill(&mut contents).await? {
+            self.replace(stored, chunk, &from, &mut left).await?;
+            if self.is_over() {
+                break;
+            }
+        }
+        self.compacted.bytes += left.returned();
+        Ok(())
+    }
+
+    /// Fills the next chunk, and returns where its contents were read; nothing at the end.
+    async fn fill(
+        &mut self,
+        contents: &mut Contents,
+    ) -> Result<Option<(BuiltChunk, Vec<ContentPlace>)>, Fault> {
+        let mut builder = ChunkBuilder::new(self.limits.chunk_len);
+        let mut from = Vec::new();
+        while !builder.is_full() && self.read_more(contents).await? {
+            let mut read = std::mem::take(&mut contents.read);
+            let added = blocking(move || {
+                while let Some((place, bytes)) = read.front()
+                    && !builder.is_full()
+                {
+                    let added = builder.add(place.content, bytes);
+                    added.map_err(|error| Fault::new(FaultKind::Internal, error.to_string()))?;
+                    from.extend(read.pop_front().map(|(place, _)| place));
+                }
+                Ok::<_, Fault>((builder, from, read))
+            });
+            (builder, from, contents.read) = added.await?;
+        }
+        if from.is_empty() {
+            return Ok(None);
+        }
+        let built = blocking(move || Ok::<_, Fault>(builder.finish())).await?;
+        Ok(Some((built, from)))
+    }
+
+    /// Reads the next contents, unless some wait. Returns false if none are left. Those that cannot be read stay where
+    /// they are.
+    async fn read_more(&mut self, contents: &mut Contents) -> Result<bool, Fault> {
+        while contents.read.is_empty() {
+            let next = contents.next_places(self.coordinator.marks_bytes);
+            if next.is_empty() {
+                return Ok(false);
+            }
+            let mut loaded = HashMap::new();
+            for part in parts(&next) {
+                let ids: Vec<_> = part.iter().map(|it| it.content).collect();
+                let before = contents.reader.stats().bytes;
+                let read = contents.reader.load(&ids, Deadline::after(READ_MAX)).await;
+                self.pace.spend(contents.reader.stats().bytes - before).await;
+                match read {
+                    Ok(read) => loaded.extend(read),
+                    Err(error) => self.note_failure(error.into_fault())?,
+                }
+            }
+            let read = next
+                .into_iter()
+                .filter_map(|it| Some((it, loaded.remove(&it.content)?)));
+            contents.read = read.collect();
+        }
+        Ok(true)
+    }
+
+    fn note_failure(&mut self, fault: Fault) -> Result<(), Fault> {
+        self.failures += 1;
+        if self.failures >= FAILURES_MAX {
+            return Err(fault);
+        }
+        tracing::warn!(
+            reason = fault.message,
+            "contents cannot be read now; their chunks are rewritten another time"
+        );
+        Ok(())
+    }
+
+    /// Stores a chunk, and gives the contents their places in it.
+    async fn replace(
+        &mut self,
+        stored: StoredFor,
+        chunk: BuiltChunk,
+        from: &[ContentPlace],
+        left: &mut Left,
+    ) -> Result<(), Fault> {
+        let BuiltChunk {
+            id, bytes, footer, ..
+        } = chunk;
+        let len = bytes.len() as u64;
+        objects::store(self.coordinator, stored, id, Bytes::from(bytes)).await?;
+        self.pace.spend(len * u64::from(stored.copies_min)).await;
+        let to = footer.contents().iter().map(|entry| ContentPlace {
+            content: entry.id,
+            chunk: id,
+            block: entry.first_block,
+            offset: entry.offset,
+            len: entry.len,
+        });
+        let moves = from.iter().zip(to);
+        let moves: Vec<_> = moves
+            .map(|(from, to)| ContentMove { from: *from, to })
+            .collect();
+        let count = moves.len() as u64;
+        let moved = self
+            .coordinator
+            .metadata(move |metadata| metadata.move_contents(&moves, stored.copies_min));
+        let moved = moved.await?;
+        if moved.contents < count {
+            // They were removed meanwhile, or the chunk was lost.
+            let (contents, moved) = (count, moved.contents);
+            tracing::info!(chunk = %id, contents, moved, "not all contents were moved to a new chunk");
+        }
+        self.compacted.new_chunks += 1;
+        self.compacted.chunks += left.note(from, len * u64::from(stored.copies));
+        Ok(())
+    }
+}
+
+/// Divides what is gathered into rounds whose contents fit into memory together.
+fn rounds(gathered: Vec<Gathering>, contents_max: u64) -> Vec<Vec<Gathering>> {
+    let mut rounds: Vec<Vec<Gathering>> = Vec::new();
+    let mut contents = 0;
+    for gathering in gathered {
+        contents += gathering.contents;
+        match rounds.last_mut() {
+            Some(round) if contents <= contents_max => round.push(gathering),
+            _ => {
+                contents = gathering.contents;
+                rounds.push(vec![gathering]);
+            }
+        }
+    }
+    rounds
+}
+
+/// Divides places into parts that are read at once: each from few blocks, and no block in two parts.
+fn parts(places: &[ContentPlace]) -> Vec<Vec<ContentPlace>> {
+    let mut places = places.to_vec();
+    places.sort_by_key(|it| (it.chunk, it.block, it.offset));
+    let mut parts: Vec<Vec<ContentPlace>> = Vec::new();
+    let (mut last, mut blocks) = (None, 0);
+    for place in places {
+        let block = Some((place.chunk, place.block));
+        let is_new = block != last;
+        last = block;
+        // A long content goes on in further blocks.
+        let further = place.len / lfsfs_types::limits::BLOCK_RAW_LEN_MAX;
+        blocks += usize::from(is_new) + further as usize;
+        match parts.last_mut() {
+            Some(part) if !is_new || blocks <= BLOCKS_AT_ONCE => part.push(place),
+            _ => {
+                blocks = 1 + further as usize;
+                parts.push(vec![place]);
+            }
+        }
+    }
+    parts
+}
+
+/// The contents of a gathering, in the order in which they are written.
+struct Contents {
+    reader: ContentReader,
+    /// What the reader fetches with; they end with it.
+    _tasks: Tasks,
+    left: VecDeque<ContentPlace>,
+    read: VecDeque<(ContentPlace, Bytes)>,
+}
+
+impl Contents {
+    fn new(
+        coordinator: &Arc<Coordinator>,
+        project: Option<ProjectId>,
+        places: Vec<ContentPlace>,
+    ) -> Self {
+        let tasks = Tasks::new();
+        let source = Source {
+            remote: Arc::new(objects::OwnRemote::new(coordinator)),
+            // The coordinator itself finds contents of all projects.
+            project: project.unwrap_or(ProjectId([0; 16])),
+            cache: None,
+            spawner: tasks.spawner().clone(),
+        };
+        Self {
+            reader: ContentReader::new(source, &CONFIG),
+            _tasks: tasks,
+            left: places.into(),
+            read: VecDeque::new(),
+        }
+    }
+
+    /// Takes the next places, of about so many bytes.
+    fn next_places(&mut self, memory: usize) -> Vec<ContentPlace> {
+        let most = memory.clamp(*READ_AHEAD.start(), *READ_AHEAD.end()) as u64;
+        let (mut places, mut len) = (Vec::new(), 0);
+        while len < most
+            && let Some(place) = self.left.pop_front()
+        {
+            len += u64::from(place.len);
+            places.push(place);
+        }
+        places
+    }
+}
+
+/// What is left in the chunks of a gathering.
+struct Left {
+    chunks: HashMap<ChunkId, ChunkUse>,
+    given_up: u64,
+    written: u64,
+}
+
+impl Left {
+    fn new(chunks: Vec<ChunkUse>) -> Self {
+        Self {
+            chunks: chunks.into_iter().map(|it| (it.chunk, it)).collect(),
+            given_up: 0,
+            written: 0,
+        }
+    }
+
+    /// Notes that contents were moved into a chunk of so many bytes. Returns in how many chunks nothing is left.
+    fn note(&mut self, moved: &[ContentPlace], written: u64) -> u64 {
+        self.written += written;
+        let mut empty = 0;
+        for place in moved {
+            let Some(chunk) = self.chunks.get_mut(&place.chunk) else {
+                continue;
+            };
+            chunk.needed = chunk.needed.saturating_sub(1);
+            if chunk.needed == 0 {
+                self.given_up += chunk.stored();
+                self.chunks.remove(&place.chunk);
+                empty += 1;
+            }
+        }
+        empty
+    }
+
+    fn returned(&self) -> u64 {
+        self.given_up.saturating_sub(self.written)
+    }
+}
+
+/// Spreads bytes over time.
+struct Pace {
+    rate: u64,
+    /// When the next bytes may go.
+    due: Instant,
+}
+
+impl Pace {
+    fn new(rate: u64) -> Self {
+        Self {
+            rate: rate.max(1),
+            due: Instant::now(),
+        }
+    }
+
+    /// Waits as long as these bytes take.
+    async fn spend(&mut self, bytes: u64) {
+        let micros = u128::from(bytes) * 1_000_000 / u128::from(self.rate);
+        let now = Instant::now();
+        self.due = self.due.max(now.checked_sub(BEHIND_MAX).unwrap_or(now));
+        self.due += Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX));
+        tokio::time::sleep_until(self.due).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lfsfs_types::ContentId;
+
+    use super::*;
+
+    fn place(chunk: u8, block: u32, len: u32) -> ContentPlace {
+        ContentPlace {
+            content: ContentId([chunk; 32]),
+            chunk: ChunkId([chunk; 32]),
+            block,
+            offset: 0,
+            len,
+        }
+    }
+
+    #[test]
+    fn a_block_is_read_once_and_few_at_the_same_time() {
+        let mut places = Vec::new();
+        for offset in 0..10 {
+            for block in 0..100 {
+                places.push(ContentPlace {
+                    offset,
+                    ..place(u8::try_from(block % 3).unwrap(), block, 10)
+                });
+            }
+        }
+        let parts = parts(&places);
+        let mut seen = HashSet::new();
+        for part in &parts {
+            let blocks: HashSet<_> = part.iter().map(|it| (it.chunk, it.block)).collect();
+            assert!(blocks.len() <= BLOCKS_AT_ONCE);
+            assert!(blocks.iter().all(|it| seen.insert(*it)), "read twice");
+        }
+        assert_eq!(parts.iter().map(Vec::len).sum::<usize>(), places.len());
+        let long: Vec<_> = (0..10).map(|it| place(it, 0, 1 << 20)).collect();
+        assert_eq!(super::parts(&long).len(), 4, "a content of 1 MiB has 8 blocks");
+    }
+
+    #[test]
+    fn a_chunk_counts_once_nothing_is_left_in_it() {
+        let chunk = |number, needed| ChunkUse {
+            chunk: ChunkId([number; 32]),
+            project: None,
+            wanted: 0,
+            copies: 2,
+            len: 100,
+            raw_len: 100,
+            needed_len: 10,
+            needed,
+        };
+        let mut left = Left::new(vec![chunk(1, 1), chunk(2, 2)]);
+        assert_eq!(left.note(&[place(1, 0, 10), place(2, 0, 10)], 50), 1);
+        assert_eq!(left.returned(), 150);
+        assert_eq!(left.note(&[place(2, 0, 10), place(9, 0, 10)], 20), 1);
+        assert_eq!(left.returned(), 330);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bytes_take_their_time() {
+        let start = Instant::now();
+        let mut pace = Pace::new(1000);
+        for _ in 0..10 {
+            pace.spend(500).await;
+        }
+        assert_eq!(start.elapsed().as_secs(), 5);
+        tokio::time::sleep(Duration::from_secs(100)).await;
+        pace.spend(3000).await;
+        assert_eq!(start.elapsed().as_secs(), 107, "a second is made up for");
+    }
+}
