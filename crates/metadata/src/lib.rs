@@ -43,8 +43,8 @@ mod view;
 pub use changed::ChangedName;
 pub use check::{CheckSummary, Finding};
 pub use collect::{
-    ChunkUse, CollectParams, Collected, CompactLimits, ContentMove, ExpireParams, Expired, Gathering,
-    Hold, MovedContents, Retention, UnneededChunks, gatherings,
+    ChunkUse, CollectParams, Collected, CompactLimits, ContentMove, ExpireParams, Expired,
+    Gathering, Hold, MovedContents, Retention, UnneededChunks, gatherings,
 };
 pub use commit::{
     Begun, Change, CloneParams, CommitParams, CommitSession, ObjectState, ObjectUpdate, Published,

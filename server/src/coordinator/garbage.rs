@@ -157,7 +157,7 @@ pub(super) async fn of_contents(
     if sample >= 100.0 && request.dry_run {
         report.compacted = coordinator.count_compaction().await?;
     } else if sample >= 100.0 {
-        coordinator.rewrite(None, grace, &mut report).await?;
+        coordinator.rewrite(None, grace, &mut report).await;
     }
     report.log();
     Ok(report.into())
@@ -253,36 +253,37 @@ impl Coordinator {
     }
 
     /// Rewrites chunks; what is left when the next collection is due goes on behind it.
-    async fn rewrite_until_next(
-        self: &Arc<Self>,
-        settings: &GarbageSettings,
-        report: &mut Report,
-    ) {
+    async fn rewrite_until_next(self: &Arc<Self>, settings: &GarbageSettings, report: &mut Report) {
         let end = Instant::now() + settings.every;
-        if let Err(fault) = self.rewrite(Some(end), settings.grace, report).await {
-            tracing::warn!(reason = fault.message, "chunks cannot be rewritten now");
-        }
+        self.rewrite(Some(end), settings.grace, report).await;
         report.log();
     }
 
-    /// Rewrites chunks, beside which collections may go on, and has the old ones dropped if their grace is over.
-    async fn rewrite(
-        self: &Arc<Self>,
-        end: Option<Instant>,
-        grace: Duration,
-        report: &mut Report,
-    ) -> Result<(), Fault> {
+    /// Rewrites chunks, beside which collections may go on, and has the old ones dropped if their grace is over. If it
+    /// fails, what is left stays as it is until the next time: no caller needs it.
+    async fn rewrite(self: &Arc<Self>, end: Option<Instant>, grace: Duration, report: &mut Report) {
         let begun = Instant::now();
-        let rewritten = self.compact(end, &mut report.compacted).await;
-        if report.compacted.chunks > 0
-            && begun.elapsed() >= grace
-            && let Ok(_place) = self.collect_alone()
-        {
-            let unneeded = self.mark_unneeded(grace).await?;
-            report.chunks.count += unneeded.count;
-            report.chunks.bytes += unneeded.bytes;
+        if let Err(fault) = self.compact(end, &mut report.compacted).await {
+            tracing::warn!(reason = fault.message, "chunks cannot be rewritten now");
         }
-        rewritten
+        if report.compacted.chunks == 0 || begun.elapsed() < grace {
+            return;
+        }
+        let Ok(_place) = self.collect_alone() else {
+            return;
+        };
+        match self.mark_unneeded(grace).await {
+            Ok(unneeded) => {
+                report.chunks.count += unneeded.count;
+                report.chunks.bytes += unneeded.bytes;
+            }
+            Err(fault) => {
+                tracing::warn!(
+                    reason = fault.message,
+                    "old chunks are dropped another time"
+                );
+            }
+        }
     }
 
     async fn collect_all(

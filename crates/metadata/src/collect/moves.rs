@@ -171,9 +171,7 @@ impl Metadata {
                 ..row.clone()
             };
             let mut batch = Batch::new();
-            batch
-                .require_equals(&*key, seen)
-                .put(&*key, noted.encode());
+            batch.require_equals(&*key, seen).put(&*key, noted.encode());
             if noted == row || self.store().apply(batch)?.is_done() {
                 return Ok(());
             }
@@ -251,20 +249,21 @@ impl HeadOrder<'_> {
         let head = metadata.project_by_id(project)?.head.number;
         let all = Selection::new(Vec::new());
         let mut failure = None;
-        let walked = metadata.objects(
-            project,
-            VersionNumber::ZERO,
-            head,
-            &all,
-            &mut |object| match object.record.map(|record| self.meet_record(&record)) {
-                Some(Err(error)) => {
-                    failure = Some(error);
-                    ControlFlow::Break(())
-                }
-                _ if self.is_complete() || metadata.stops() => ControlFlow::Break(()),
-                _ => ControlFlow::Continue(()),
-            },
-        );
+        let walked =
+            metadata.objects(
+                project,
+                VersionNumber::ZERO,
+                head,
+                &all,
+                &mut |object| match object.record.map(|record| self.meet_record(&record)) {
+                    Some(Err(error)) => {
+                        failure = Some(error);
+                        ControlFlow::Break(())
+                    }
+                    _ if self.is_complete() || metadata.stops() => ControlFlow::Break(()),
+                    _ => ControlFlow::Continue(()),
+                },
+            );
         let _ = walked?;
         failure.map_or(Ok(()), Err)
     }

@@ -17,8 +17,8 @@ use lfsfs_types::{ChunkId, ContentId, ContentPlace, DirId, Kind, NodeId};
 
 use crate::crash::Double;
 use crate::support::{
-    CONTENTS, NODE, assert_clean, clock, commit, content, directory, file, made, new_project,
-    put, receipt, record, remove, staging_of, store_contents, stored_for,
+    CONTENTS, NODE, assert_clean, clock, commit, content, directory, file, made, new_project, put,
+    receipt, record, remove, staging_of, store_contents, stored_for,
 };
 
 const ALL: CollectParams = CollectParams {
@@ -151,7 +151,10 @@ fn contents_move_and_their_old_chunk_goes() {
     let [chunk] = uses.as_slice() else {
         panic!("{uses:?}");
     };
-    assert_eq!((chunk.raw_len, chunk.needed_len, chunk.needed), (120, 60, 6));
+    assert_eq!(
+        (chunk.raw_len, chunk.needed_len, chunk.needed),
+        (120, 60, 6)
+    );
     assert_eq!(rewrite(metadata).unwrap().contents, 6);
     assert_eq!(drop_unneeded(metadata, 0).unwrap(), 1);
     assert_eq!(metadata.holders_of(&[OLD]).unwrap(), []);
@@ -191,13 +194,21 @@ fn nothing_moves_into_a_chunk_that_is_not_safe() {
     let ids: Vec<_> = from.iter().map(|it| it.content).collect();
     let receipt = of_new(&ids);
     let moves = moves(&from, &receipt);
-    assert_eq!(metadata.move_contents(&moves, 1).unwrap(), nothing, "unknown");
+    assert_eq!(
+        metadata.move_contents(&moves, 1).unwrap(),
+        nothing,
+        "unknown"
+    );
     let two = StoredFor {
         copies_min: 2,
         ..StoredFor::default()
     };
     metadata.record_chunk_for(two, &receipt).unwrap();
-    assert_eq!(metadata.move_contents(&moves, 1).unwrap(), nothing, "awaited");
+    assert_eq!(
+        metadata.move_contents(&moves, 1).unwrap(),
+        nothing,
+        "awaited"
+    );
     let other = NodeId([8; 16]);
     metadata
         .upsert_node(other, "127.0.0.1:2", lfsfs_metadata::NodeFigures::default())
@@ -207,11 +218,19 @@ fn nothing_moves_into_a_chunk_that_is_not_safe() {
         ..receipt.clone()
     };
     metadata.record_chunk_for(two, &copy).unwrap();
-    assert_eq!(metadata.move_contents(&moves, 3).unwrap(), nothing, "too few");
+    assert_eq!(
+        metadata.move_contents(&moves, 3).unwrap(),
+        nothing,
+        "too few"
+    );
     metadata.forget_replicas(other, &[NEW]).unwrap();
     assert_eq!(metadata.move_contents(&moves, 2).unwrap(), nothing, "lost");
     metadata.mark_unneeded_chunks(0, drop).unwrap();
-    assert_eq!(metadata.move_contents(&moves, 1).unwrap(), nothing, "marked");
+    assert_eq!(
+        metadata.move_contents(&moves, 1).unwrap(),
+        nothing,
+        "marked"
+    );
     metadata.record_chunk(&receipt).unwrap();
     let moved = metadata.move_contents(&moves, 1).unwrap();
     assert_eq!(moved.contents, u64::from(CONTENTS));
@@ -229,6 +248,21 @@ fn an_old_chunk_stays_for_the_grace() {
     setup.clock.advance(Duration::from_secs(1));
     assert_eq!(drop_unneeded(metadata, 100).unwrap(), 1);
     assert_present(metadata, &of_version());
+}
+
+/// docs/formats.md "Metadata keys", table 17.
+#[test]
+fn the_row_of_a_chunk_says_when_contents_were_moved_out_of_it() {
+    let store = Arc::new(MemoryStore::new());
+    let setup = Setup::on(Arc::clone(&store) as _);
+    let key = [&[17], OLD.as_bytes().as_slice()].concat();
+    let before = store.get(&key).unwrap().unwrap();
+    assert_eq!(before[0], 3);
+    rewrite(&setup.metadata).unwrap();
+    let after = store.get(&key).unwrap().unwrap();
+    // 1,700,000,000 as a varint.
+    let expected = [&[4], &before[1..], &[0x80, 0xe2, 0xcf, 0xaa, 0x06]].concat();
+    assert_eq!(after, expected);
 }
 
 /// The store stops at any operation of a rewriting, the marks and the drop, and keeps any of the batches behind the
@@ -272,7 +306,10 @@ fn a_move_that_crashes_leaves_each_content_in_a_whole_place() {
         }
         assert!(stop < 199, "it does not end");
     }
-    assert!(states.len() > 2, "no crash cut the moves in two: {states:?}");
+    assert!(
+        states.len() > 2,
+        "no crash cut the moves in two: {states:?}"
+    );
 }
 
 /// Calls a function on another thread when the store comes to an operation, and goes on beside it.
@@ -428,11 +465,18 @@ fn a_chunk_is_told_with_its_project_and_copies() {
         .record_chunk_for(stored, &receipt(50, [content(50)]))
         .unwrap();
     let uses = metadata.chunk_uses(&mut None).unwrap();
-    let found = uses.iter().find(|it| it.chunk == ChunkId([50; 32])).unwrap();
+    let found = uses
+        .iter()
+        .find(|it| it.chunk == ChunkId([50; 32]))
+        .unwrap();
     assert_eq!(found.project, Some(setup.project.id));
     assert_eq!((found.wanted, found.copies, found.needed), (3, 1, 1));
     metadata.forget_replicas(NODE, &[OLD]).unwrap();
-    assert_eq!(metadata.chunk_uses(&mut None).unwrap().len(), 1, "no node has the other");
+    assert_eq!(
+        metadata.chunk_uses(&mut None).unwrap().len(),
+        1,
+        "no node has the other"
+    );
 }
 
 /// The metadata is that of a backup of before a rewriting. The datanode finds the new chunk, and another one tells
@@ -452,7 +496,10 @@ fn chunks_that_are_found_after_a_restore_are_the_places_of_their_contents() {
         ..StoredFor::default()
     };
     metadata.record_chunk_for(found, &of_new(&ids)).unwrap();
-    assert!(places(metadata).iter().all(|it| it.chunk == OLD), "one copy");
+    assert!(
+        places(metadata).iter().all(|it| it.chunk == OLD),
+        "one copy"
+    );
     let copy = ChunkReceipt {
         node: other,
         ..of_new(&ids)
