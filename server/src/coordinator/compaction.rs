@@ -81,7 +81,10 @@ impl Coordinator {
     /// Returns what would be rewritten now.
     pub(super) async fn count_compaction(&self) -> Result<Compacted, Fault> {
         let (mut counted, mut after) = (Compacted::default(), None);
-        while self.garbage.rate > 0 {
+        if self.garbage.rate == 0 {
+            return Ok(counted);
+        }
+        loop {
             let (uses, next) = self.next_uses(after).await?;
             for gathering in gatherings(uses, &self.compact_limits()) {
                 counted.chunks += gathering.chunks.len() as u64;
@@ -89,10 +92,9 @@ impl Coordinator {
             }
             after = next;
             if after.is_none() {
-                break;
+                return Ok(counted);
             }
         }
-        Ok(counted)
     }
 
     /// Rewrites chunks until nothing is left to do, or until `end`. What was done until then is in `compacted`, also if
