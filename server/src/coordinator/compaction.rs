@@ -4,22 +4,26 @@
 //! contents are read, put into chunks and stored, within a budget of bytes a second. Each new chunk is a step of its own
 //! and nothing else is noted: it may end at any moment. docs/durability.md "Collecting garbage" has the order of steps.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+mod contents;
+mod pace;
+
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use lfsfs_common::tasks::Tasks;
 use lfsfs_metadata::{
     ChunkUse, CompactLimits, ContentMove, Gathering, MetadataError, StoredFor, gatherings,
 };
 use lfsfs_proto::status::{Fault, FaultKind};
-use lfsfs_reader::{ContentReader, Counter, Deadline, ReaderConfig, Source};
+use lfsfs_reader::{Counter, Deadline};
 use lfsfs_types::chunk::{BuiltChunk, ChunkBuilder};
 use lfsfs_types::limits::CHUNK_LEN_DEFAULT;
 use lfsfs_types::{ChunkId, ContentPlace, ProjectId};
 use tokio::time::Instant;
 
+use self::contents::{Contents, parts};
+use self::pace::Pace;
 use super::{Coordinator, objects};
 use crate::blocking::{IntoFault as _, blocking};
 
@@ -27,27 +31,9 @@ use crate::blocking::{IntoFault as _, blocking};
 const READ_MAX: Duration = Duration::from_secs(30);
 /// After so many reads that failed it goes on another time: datanodes are away.
 const FAILURES_MAX: u32 = 3;
-/// Blocks that one read brings at most: each is read once for all contents in it.
-const BLOCKS_AT_ONCE: usize = 32;
-/// Bytes of contents that are in memory until they are written.
-const READ_AHEAD: std::ops::RangeInclusive<usize> = 1 << 20..=4 << 20;
 /// Bytes of memory for each content that is gathered, and how many there may be.
 const CONTENT_COST: usize = 256;
 const CONTENTS_AT_ONCE: std::ops::RangeInclusive<usize> = 10_000..=200_000;
-/// How much of the budget may be made up for later.
-const BEHIND_MAX: Duration = Duration::from_secs(1);
-
-/// What the reader keeps: footers. Each block is read once.
-const CONFIG: ReaderConfig = ReaderConfig {
-    blocks_len_max: 0,
-    places_len_max: 1 << 20,
-    footers_len_max: 2 << 20,
-    in_flight_len_max: 4 << 20,
-    fetches_max: 4,
-    window_len_first: 512 << 10,
-    window_len_max: 1 << 20,
-};
-
 /// What was rewritten, or would be.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Compacted {
@@ -388,75 +374,6 @@ fn rounds(gathered: Vec<Gathering>, contents_max: u64) -> Vec<Vec<Gathering>> {
     rounds
 }
 
-/// Divides places into parts that are read at once: each from few blocks, and no block in two parts.
-fn parts(places: &[ContentPlace]) -> Vec<Vec<ContentPlace>> {
-    let mut places = places.to_vec();
-    places.sort_by_key(|it| (it.chunk, it.block, it.offset));
-    let mut parts: Vec<Vec<ContentPlace>> = Vec::new();
-    let (mut last, mut blocks) = (None, 0);
-    for place in places {
-        let block = Some((place.chunk, place.block));
-        let is_new = block != last;
-        last = block;
-        // A long content goes on in further blocks.
-        let further = place.len / lfsfs_types::limits::BLOCK_RAW_LEN_MAX;
-        blocks += usize::from(is_new) + further as usize;
-        match parts.last_mut() {
-            Some(part) if !is_new || blocks <= BLOCKS_AT_ONCE => part.push(place),
-            _ => {
-                blocks = 1 + further as usize;
-                parts.push(vec![place]);
-            }
-        }
-    }
-    parts
-}
-
-/// The contents of a gathering, in the order in which they are written.
-struct Contents {
-    reader: ContentReader,
-    /// What the reader fetches with; they end with it.
-    _tasks: Tasks,
-    left: VecDeque<ContentPlace>,
-    read: VecDeque<(ContentPlace, Bytes)>,
-}
-
-impl Contents {
-    fn new(
-        coordinator: &Arc<Coordinator>,
-        project: Option<ProjectId>,
-        places: Vec<ContentPlace>,
-    ) -> Self {
-        let tasks = Tasks::new();
-        let source = Source {
-            remote: Arc::new(objects::OwnRemote::new(coordinator)),
-            // The coordinator itself finds contents of all projects.
-            project: project.unwrap_or(ProjectId([0; 16])),
-            cache: None,
-            spawner: tasks.spawner().clone(),
-        };
-        Self {
-            reader: ContentReader::new(source, &CONFIG),
-            _tasks: tasks,
-            left: places.into(),
-            read: VecDeque::new(),
-        }
-    }
-
-    /// Takes the next places, of about so many bytes.
-    fn next_places(&mut self, memory: usize) -> Vec<ContentPlace> {
-        let most = memory.clamp(*READ_AHEAD.start(), *READ_AHEAD.end()) as u64;
-        let (mut places, mut len) = (Vec::new(), 0);
-        while len < most
-            && let Some(place) = self.left.pop_front()
-        {
-            len += u64::from(place.len);
-            places.push(place);
-        }
-        places
-    }
-}
-
 /// What is left in the chunks of a gathering.
 struct Left {
     chunks: HashMap<ChunkId, ChunkUse>,
@@ -496,36 +413,6 @@ impl Left {
     }
 }
 
-/// Spreads bytes over time.
-struct Pace {
-    rate: u64,
-    /// When the next bytes may go.
-    due: Instant,
-}
-
-impl Pace {
-    fn new(rate: u64) -> Self {
-        Self {
-            rate: rate.max(1),
-            due: Instant::now(),
-        }
-    }
-
-    /// Waits as long as these bytes take.
-    async fn spend(&mut self, bytes: u64) {
-        tokio::time::sleep_until(self.due_after(bytes, Instant::now())).await;
-    }
-
-    /// Returns when the next bytes may go, if these go now.
-    fn due_after(&mut self, bytes: u64, now: Instant) -> Instant {
-        let micros = u128::from(bytes) * 1_000_000 / u128::from(self.rate);
-        let took = Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX));
-        let due = self.due.max(now.checked_sub(BEHIND_MAX).unwrap_or(now));
-        self.due = due.checked_add(took).unwrap_or(due);
-        self.due
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use lfsfs_types::ContentId;
@@ -540,33 +427,6 @@ mod tests {
             offset: 0,
             len,
         }
-    }
-
-    #[test]
-    fn a_block_is_read_once_and_few_at_the_same_time() {
-        let mut places = Vec::new();
-        for offset in 0..10 {
-            for block in 0..100 {
-                places.push(ContentPlace {
-                    offset,
-                    ..place(u8::try_from(block % 3).unwrap(), block, 10)
-                });
-            }
-        }
-        let parts = parts(&places);
-        let mut seen = HashSet::new();
-        for part in &parts {
-            let blocks: HashSet<_> = part.iter().map(|it| (it.chunk, it.block)).collect();
-            assert!(blocks.len() <= BLOCKS_AT_ONCE);
-            assert!(blocks.iter().all(|it| seen.insert(*it)), "read twice");
-        }
-        assert_eq!(parts.iter().map(Vec::len).sum::<usize>(), places.len());
-        let long: Vec<_> = (0..10).map(|it| place(it, 0, 1 << 20)).collect();
-        assert_eq!(
-            super::parts(&long).len(),
-            4,
-            "a content of 1 MiB has 8 blocks"
-        );
     }
 
     #[test]
@@ -586,24 +446,5 @@ mod tests {
         assert_eq!(left.returned(), 150);
         assert_eq!(left.note(&[place(2, 0, 10), place(9, 0, 10)], 20), 1);
         assert_eq!(left.returned(), 330);
-    }
-
-    #[test]
-    fn bytes_take_their_time() {
-        let mut pace = Pace::new(1000);
-        let start = pace.due;
-        let mut now = start;
-        for _ in 0..10 {
-            now = pace.due_after(500, now);
-        }
-        assert_eq!(now - start, Duration::from_secs(5));
-        let later = now + Duration::from_secs(100);
-        let due = pace.due_after(3000, later);
-        assert_eq!(
-            due - later,
-            Duration::from_secs(2),
-            "a second is made up for"
-        );
-        assert_eq!(pace.due_after(0, later), due);
     }
 }
