@@ -12,6 +12,8 @@ mod chunks;
 mod client_killed;
 #[path = "faults/cluster.rs"]
 mod cluster;
+#[path = "faults/compaction.rs"]
+mod compaction;
 #[path = "faults/full_disk.rs"]
 mod full_disk;
 #[path = "faults/garbage.rs"]

@@ -134,6 +134,8 @@ pub struct GarbageSettings {
     pub keep: u64,
     /// Versions expire that were the newest one so long ago; zero for none.
     pub older_than: Duration,
+    /// Bytes a second that rewriting chunks may read and write; 0 if none are rewritten.
+    pub rate: u64,
 }
 
 impl Default for GarbageSettings {
@@ -143,6 +145,7 @@ impl Default for GarbageSettings {
             grace: Duration::from_secs(24 * 3600),
             keep: 0,
             older_than: Duration::ZERO,
+            rate: 32 << 20,
         }
     }
 }

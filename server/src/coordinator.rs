@@ -5,6 +5,7 @@
 
 mod backup;
 mod changes;
+mod compaction;
 mod compared;
 mod coordinator_service;
 mod copies;
@@ -47,6 +48,7 @@ use lfsfs_types::limits::CHUNK_LEN_MAX;
 use lfsfs_types::{NodeId, ProjectId, ProjectName, SessionId};
 use tokio::sync::Semaphore;
 
+use self::compaction::CompactionCounters;
 use self::compared::Compared;
 pub(crate) use self::coordinator_service::CoordinatorService;
 pub(crate) use self::disk::DiskGuard;
@@ -134,6 +136,9 @@ pub(crate) struct Coordinator {
     marks_bytes: usize,
     /// The place for a collection of garbage.
     collections: Arc<Semaphore>,
+    /// The place for a rewriting of chunks.
+    compactions: Arc<Semaphore>,
+    compacted: CompactionCounters,
     /// The turns of updates.
     objects: objects::Turns,
     development: bool,
@@ -191,6 +196,8 @@ impl Coordinator {
             garbage: parts.garbage,
             marks_bytes: parts.marks_bytes,
             collections: Arc::new(Semaphore::new(1)),
+            compactions: Arc::new(Semaphore::new(1)),
+            compacted: CompactionCounters::default(),
             objects: objects::Turns::default(),
             development: parts.development,
         })
@@ -317,15 +324,35 @@ impl Coordinator {
         len: u64,
         avoid: &[NodeId],
     ) -> Result<Vec<v1::Slot>, Fault> {
+        self.plan_for(self.stored_for_project(project), count, len, avoid)
+    }
+
+    /// Returns for what a client's chunks of a project are stored.
+    fn stored_for_project(&self, project: &Project) -> StoredFor {
         let replication = self.replication.of(project.settings.replication);
+        StoredFor {
+            project: Some(project.id),
+            copies: replication.copies,
+            copies_min: replication.copies_min,
+            is_found: false,
+        }
+    }
+
+    /// As [`plan`](Self::plan), where it is known for what the chunks are stored.
+    fn plan_for(
+        &self,
+        stored: StoredFor,
+        count: usize,
+        len: u64,
+        avoid: &[NodeId],
+    ) -> Result<Vec<v1::Slot>, Fault> {
+        let replication = Replication {
+            copies: stored.copies,
+            copies_min: stored.copies_min,
+        };
         let slot = || {
             let id = random_id()?;
             let nodes = self.nodes_for(replication, len, avoid)?;
-            let stored = StoredFor {
-                project: Some(project.id),
-                copies: replication.copies,
-                copies_min: replication.copies_min,
-            };
             self.slots().add(id, stored);
             Ok(v1::Slot {
                 id: id.as_bytes().to_vec(),
@@ -344,6 +371,7 @@ impl Coordinator {
         let planned = slot.and_then(|slot| self.slots().find(slot));
         planned.unwrap_or(StoredFor {
             copies_min: self.replication.copies_min,
+            is_found: slot.is_none() && self.restored.is_some(),
             ..StoredFor::default()
         })
     }

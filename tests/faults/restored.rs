@@ -90,6 +90,15 @@ impl Scene {
     }
 
     fn restore_and_start(&mut self, name: &str) {
+        self.restore_metadata(name);
+        let _ = self.cluster.wait_for(LIMIT, |status| {
+            let nodes = status["nodes"].as_array().expect("a list");
+            let available = nodes.iter().filter(|node| node["state"] == "available");
+            available.count() == NODES
+        });
+    }
+
+    fn restore_metadata(&mut self, name: &str) {
         let data = self.world().path("coordinator");
         self.restores += 1;
         let aside = format!("coordinator-{}", self.restores);
@@ -99,11 +108,6 @@ impl Scene {
         let restored = self.lfsfsd(["restore", &file, "--data", &data]);
         assert!(restored.ok().contains("later are gone"), "{restored:?}");
         self.cluster.start_coordinator();
-        let _ = self.cluster.wait_for(LIMIT, |status| {
-            let nodes = status["nodes"].as_array().expect("a list");
-            let available = nodes.iter().filter(|node| node["state"] == "available");
-            available.count() == NODES
-        });
     }
 
     /// Waits until the coordinator knows of each chunk on each disk.
@@ -225,6 +229,49 @@ fn a_restored_coordinator_reads_what_the_backup_has_and_deletes_nothing() {
     assert!(checked.ok().ends_with(": 0 findings"), "{checked:?}");
     scene.cluster.start_coordinator();
     scene.check(4);
+}
+
+/// The metadata of the backup has places in chunks that were dropped since.
+#[test]
+fn what_was_rewritten_after_the_backup_reads() {
+    let mut scene = Scene::new(13);
+    (0..9).for_each(|_| scene.import_next(2));
+    scene.cluster.wait_for_copies(NODES, LIMIT);
+    let before = scene.chunk_files();
+    let _ = scene.back_up("backup").ok();
+    let collected = scene.world().lfsfs(["gc", "--json", "--grace", "0s"]);
+    assert_eq!(collected.json()["rewritten_chunks"], 9, "{collected:?}");
+    let is_rewritten = || scene.chunk_files().len() == NODES;
+    assert!(eventually(LIMIT, is_rewritten));
+    scene.cluster.wait_for_copies(NODES, LIMIT);
+    let after = scene.chunk_files();
+    assert!(after.is_disjoint(&before));
+
+    // The datanodes tell what they have one after the other.
+    for node in 0..NODES {
+        scene.cluster.stop_node(node);
+    }
+    scene.cluster.kill_coordinator();
+    scene.restore_metadata("backup");
+    for node in 0..NODES {
+        scene.cluster.start_node_again(node);
+        let id = scene.cluster.node(node)["id"]
+            .as_str()
+            .expect("an id")
+            .to_owned();
+        let has_told = || chunks_of(scene.world().address(), &id) == 1;
+        assert!(eventually(LIMIT, has_told));
+    }
+    scene.wait_until_all_is_told();
+    for number in 1..=9 {
+        scene.check(number);
+    }
+    let _ = scene.world().lfsfs(["gc", "--grace", "0s"]).ok();
+    let _ = scene.cluster.wait_for_repair(LIMIT);
+    assert_eq!(scene.chunk_files(), after, "a chunk is gone");
+    (1..=9).for_each(|number| scene.check(number));
+    let fsck = scene.world().lfsfs(["fsck"]);
+    assert_eq!(fsck.code(), Some(0), "{fsck:?}");
 }
 
 /// Copies of which the restored metadata does not know that they are gone, and nodes that it does not know.

@@ -42,6 +42,12 @@ pub struct Collected {
     pub chunks: u64,
     /// Bytes of all of their copies.
     pub chunk_bytes: u64,
+    /// Chunks whose contents were moved to new ones.
+    pub rewritten_chunks: u64,
+    /// The new ones; 0 if nothing is removed.
+    pub new_chunks: u64,
+    /// Bytes of all copies that come back by that.
+    pub rewritten_bytes: u64,
     /// Whether rows are left for the next time.
     pub is_unfinished: bool,
 }
@@ -103,7 +109,7 @@ impl Garbage {
     }
 
     /// Removes contents that no version names, or a part of them that is chosen at random, and chunks in which none
-    /// lies.
+    /// lies. If it is all, chunks of which little is needed and small ones are rewritten.
     pub async fn of_contents(
         &self,
         sample_percent: f64,
@@ -134,6 +140,9 @@ impl From<v1::GcResponse> for Collected {
             content_bytes: answer.content_bytes,
             chunks: answer.chunks,
             chunk_bytes: answer.chunk_bytes,
+            rewritten_chunks: answer.rewritten_chunks,
+            new_chunks: answer.new_chunks,
+            rewritten_bytes: answer.rewritten_bytes,
             is_unfinished: answer.unfinished,
         }
     }

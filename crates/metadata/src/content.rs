@@ -143,7 +143,10 @@ impl Metadata {
     }
 
     /// Returns the rows of the first of these contents, as many as may be held at once.
-    fn first_content_rows(&self, contents: &[ContentId]) -> Result<Vec<Option<KnownContent>>> {
+    pub(crate) fn first_content_rows(
+        &self,
+        contents: &[ContentId],
+    ) -> Result<Vec<Option<KnownContent>>> {
         self.first_rows_of(contents, |_| true)
     }
 

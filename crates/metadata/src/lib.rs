@@ -44,7 +44,8 @@ mod view;
 pub use changed::ChangedName;
 pub use check::{CheckSummary, Finding};
 pub use collect::{
-    CollectParams, Collected, ExpireParams, Expired, Hold, Retention, UnneededChunks,
+    ChunkUse, CollectParams, Collected, CompactLimits, ContentMove, ExpireParams, Expired,
+    Gathering, Hold, MovedContents, Retention, UnneededChunks, gatherings,
 };
 pub use commit::{
     Begun, Change, CloneParams, CommitParams, CommitSession, ObjectState, ObjectUpdate, Published,

@@ -11,6 +11,8 @@
 
 #[path = "it/collect.rs"]
 mod collect;
+#[path = "it/compact.rs"]
+mod compact;
 #[path = "it/crash.rs"]
 mod crash;
 #[path = "it/crashes.rs"]

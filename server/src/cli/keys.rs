@@ -337,6 +337,18 @@ pub(super) const KEYS: &[Key] = &[
         help: "Seconds after which a version expires that is not the newest any more; 0 is never",
     },
     Key {
+        name: "gc-rate",
+        variable: "LFSFSD_GC_RATE",
+        value_name: "SIZE",
+        kind: Kind::Size {
+            min: 0,
+            max: NUMBER_MAX,
+        },
+        roles: OF_METADATA,
+        unset: Unset::Is("32MiB"),
+        help: "Bytes a second that rewriting chunks may read and write; 0 is no rewriting",
+    },
+    Key {
         name: "development",
         variable: "LFSFSD_DEVELOPMENT",
         value_name: "BOOL",

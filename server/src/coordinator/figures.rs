@@ -13,6 +13,7 @@ use lfsfs_metadata::CountedProject;
 use lfsfs_proto::status::Fault;
 
 use super::Coordinator;
+use super::compaction::Compacted;
 use crate::figures::{Figures, Page};
 
 /// Projects read at once; each may have a megabyte of patterns.
@@ -125,6 +126,7 @@ impl Figures for CoordinatorFigures {
             write_scan(page, summary, age)?;
         }
         write_repairs(page, cluster.repairs)?;
+        write_compaction(page, self.coordinator.compacted.load())?;
         let totals = *self.totals();
         if let Some(totals) = totals {
             write_totals(page, totals)?;
@@ -234,6 +236,24 @@ fn write_repairs(page: &mut Page<'_>, repairs: RepairFigures) -> fmt::Result {
         "lfsfs_repair_failures_total",
         "Copies and drops that failed.",
         repairs.failed,
+    )
+}
+
+fn write_compaction(page: &mut Page<'_>, compacted: Compacted) -> fmt::Result {
+    page.counter(
+        "lfsfs_gc_rewritten_chunks_total",
+        "Chunks whose contents were moved to new ones.",
+        compacted.chunks,
+    )?;
+    page.counter(
+        "lfsfs_gc_new_chunks_total",
+        "Chunks that were made of these contents.",
+        compacted.new_chunks,
+    )?;
+    page.counter(
+        "lfsfs_gc_rewritten_bytes_total",
+        "Bytes of all copies that come back by that.",
+        compacted.bytes,
     )
 }
 

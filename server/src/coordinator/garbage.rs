@@ -16,8 +16,10 @@ use lfsfs_proto::status::{Fault, FaultKind};
 use lfsfs_proto::v1;
 use lfsfs_types::{ProjectId, SessionId, VersionId, VersionNumber};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 
 use super::Coordinator;
+use super::compaction::Compacted;
 use super::request::{invalid, project_id, project_name};
 use crate::blocking::{IntoFault as _, blocking};
 use crate::config::GarbageSettings;
@@ -45,6 +47,7 @@ struct Report {
     expired: Expired,
     collected: Collected,
     chunks: UnneededChunks,
+    compacted: Compacted,
     projects: Vec<String>,
 }
 
@@ -65,6 +68,8 @@ impl Report {
             contents = self.collected.contents,
             chunks = self.chunks.count,
             chunk_bytes = self.chunks.bytes,
+            rewritten_chunks = self.compacted.chunks,
+            new_chunks = self.compacted.new_chunks,
             unfinished = self.expired.is_unfinished,
             "garbage was collected"
         );
@@ -82,6 +87,9 @@ impl From<Report> for v1::GcResponse {
             chunks: report.chunks.count,
             chunk_bytes: report.chunks.bytes,
             unfinished: report.expired.is_unfinished,
+            rewritten_chunks: report.compacted.chunks,
+            new_chunks: report.compacted.new_chunks,
+            rewritten_bytes: report.compacted.bytes,
         }
     }
 }
@@ -132,18 +140,25 @@ pub(super) async fn of_random_projects(
     Ok(report.into())
 }
 
-/// Removes contents that no version names, and has chunks dropped in which none lies.
+/// Removes contents that no version names, has chunks dropped in which none lies, and rewrites those of which little
+/// is needed, and small ones. A part of all contents does not tell how much is needed of a chunk.
 pub(super) async fn of_contents(
     coordinator: &Arc<Coordinator>,
     request: v1::GcContentsRequest,
 ) -> Result<v1::GcResponse, Fault> {
     let sample = sample(request.sample)?;
     let grace = coordinator.grace(request.grace_secs);
-    let _place = coordinator.collect_alone()?;
     let mut report = Report::default();
+    let place = coordinator.collect_alone()?;
     coordinator
         .collect(sample, grace, request.dry_run, &mut report)
         .await?;
+    drop(place);
+    if sample >= 100.0 && request.dry_run {
+        report.compacted = coordinator.count_compaction().await?;
+    } else if sample >= 100.0 {
+        coordinator.rewrite(None, grace, &mut report).await;
+    }
     report.log();
     Ok(report.into())
 }
@@ -222,15 +237,51 @@ impl Coordinator {
         }
         loop {
             tokio::time::sleep(settings.every).await;
-            let Ok(_place) = self.collect_alone() else {
+            let Ok(place) = self.collect_alone() else {
                 continue;
             };
             let mut report = Report::default();
-            match self.collect_all(&settings, &mut report).await {
-                Ok(()) => report.log(),
+            let collected = self.collect_all(&settings, &mut report).await;
+            drop(place);
+            match collected {
+                Ok(()) => self.rewrite_until_next(&settings, &mut report).await,
                 Err(fault) => {
                     tracing::warn!(reason = fault.message, "garbage cannot be collected");
                 }
+            }
+        }
+    }
+
+    /// Rewrites chunks; what is left when the next collection is due goes on behind it.
+    async fn rewrite_until_next(self: &Arc<Self>, settings: &GarbageSettings, report: &mut Report) {
+        let end = Instant::now() + settings.every;
+        self.rewrite(Some(end), settings.grace, report).await;
+        report.log();
+    }
+
+    /// Rewrites chunks, beside which collections may go on, and has the old ones dropped if their grace is over. If it
+    /// fails, what is left stays as it is until the next time: no caller needs it.
+    async fn rewrite(self: &Arc<Self>, end: Option<Instant>, grace: Duration, report: &mut Report) {
+        let begun = Instant::now();
+        if let Err(fault) = self.compact(end, &mut report.compacted).await {
+            tracing::warn!(reason = fault.message, "chunks cannot be rewritten now");
+        }
+        if report.compacted.chunks == 0 || begun.elapsed() < grace {
+            return;
+        }
+        let Ok(_place) = self.collect_alone() else {
+            return;
+        };
+        match self.mark_unneeded(grace).await {
+            Ok(unneeded) => {
+                report.chunks.count += unneeded.count;
+                report.chunks.bytes += unneeded.bytes;
+            }
+            Err(fault) => {
+                tracing::warn!(
+                    reason = fault.message,
+                    "old chunks are dropped another time"
+                );
             }
         }
     }
@@ -339,12 +390,18 @@ impl Coordinator {
         if dry_run {
             return Ok(());
         }
-        let unneeded = self.with_metadata(|coordinator, metadata| {
-            metadata.mark_unneeded_chunks(|chunks| coordinator.drop_chunks(chunks))
-        });
-        report.chunks = unneeded.await?;
-        self.cluster().request_scan();
+        report.chunks = self.mark_unneeded(grace).await?;
         Ok(())
+    }
+
+    /// Has the datanodes of chunks drop them in which nothing lies.
+    async fn mark_unneeded(self: &Arc<Self>, grace: Duration) -> Result<UnneededChunks, Fault> {
+        let unneeded = self.with_metadata(move |coordinator, metadata| {
+            metadata.mark_unneeded_chunks(grace.as_secs(), |chunks| coordinator.drop_chunks(chunks))
+        });
+        let unneeded = unneeded.await?;
+        self.cluster().request_scan();
+        Ok(unneeded)
     }
 
     /// Has the datanodes of chunks drop them.

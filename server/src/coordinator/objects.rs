@@ -26,6 +26,8 @@ pub(super) use self::compress::get_compress;
 use self::contents::Contents;
 use self::found::Found;
 pub(super) use self::one_answer::answer;
+pub(super) use self::remote::OwnRemote;
+pub(super) use self::send::store;
 pub(super) use self::update::update;
 use super::Coordinator;
 use crate::calls::Call;

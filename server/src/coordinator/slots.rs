@@ -54,6 +54,7 @@ mod tests {
             project: Some(ProjectId([1; 16])),
             copies: 3,
             copies_min: 2,
+            is_found: false,
         };
         for number in 0..=SLOTS_MAX {
             slots.add(id(number), slot);

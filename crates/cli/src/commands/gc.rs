@@ -22,7 +22,8 @@ use crate::user;
     expires, nor does one that has a tag, that is mounted, or that a commit is under way on. What expired cannot be \
     brought back.\n\n\
     With PROJECT, versions of that project expire. Without it, versions of all projects do; then contents that no \
-    version names are removed, and datanodes drop the chunks in which none lies.\n\n\
+    version names are removed, and datanodes drop the chunks in which none lies. Chunks of which little is needed, and \
+    small ones, are rewritten; with --sample they are not.\n\n\
     AGE is a number with a unit: 30s, 15m, 12h, 7d, 2weeks. A server collects garbage by itself, too: see gc-every in \
     the configuration of lfsfsd.\n\n\
     Examples:\n  \
@@ -83,6 +84,9 @@ struct JsonCollected {
     content_bytes: u64,
     chunks: u64,
     chunk_bytes: u64,
+    rewritten_chunks: u64,
+    new_chunks: u64,
+    rewritten_bytes: u64,
     dry_run: bool,
     unfinished: bool,
 }
@@ -145,6 +149,9 @@ async fn collect_all(garbage: &Garbage, args: &GcArgs) -> Result<Collected, Remo
         content_bytes: contents.content_bytes,
         chunks: contents.chunks,
         chunk_bytes: contents.chunk_bytes,
+        rewritten_chunks: contents.rewritten_chunks,
+        new_chunks: contents.new_chunks,
+        rewritten_bytes: contents.rewritten_bytes,
         ..expired
     })
 }
@@ -169,11 +176,30 @@ fn print(out: &mut Output, collected: &Collected, args: &GcArgs) -> Result<(), C
     out.line(format!(
         "{would}{removed} {contents}, {bytes} before compression"
     ))?;
-    if !args.dry_run {
-        let chunks = counted(collected.chunks, "chunk");
-        let bytes = HumanBytes(collected.chunk_bytes);
-        out.line(format!("datanodes drop {chunks}, {bytes} of disk"))?;
+    print_chunks(out, collected, args)
+}
+
+fn print_chunks(
+    out: &mut Output,
+    collected: &Collected,
+    args: &GcArgs,
+) -> Result<(), CommandError> {
+    let rewritten = counted(collected.rewritten_chunks, "chunk");
+    let returned = HumanBytes(collected.rewritten_bytes);
+    if args.dry_run {
+        return out.line(format!(
+            "would rewrite {rewritten}, about {returned} of disk come back"
+        ));
     }
+    if collected.rewritten_chunks > 0 {
+        let new = counted(collected.new_chunks, "new one");
+        out.line(format!(
+            "rewrote {rewritten} into {new}, {returned} of disk come back"
+        ))?;
+    }
+    let chunks = counted(collected.chunks, "chunk");
+    let bytes = HumanBytes(collected.chunk_bytes);
+    out.line(format!("datanodes drop {chunks}, {bytes} of disk"))?;
     Ok(())
 }
 
@@ -186,6 +212,9 @@ fn json(collected: &Collected, args: &GcArgs) -> JsonCollected {
         content_bytes: collected.content_bytes,
         chunks: collected.chunks,
         chunk_bytes: collected.chunk_bytes,
+        rewritten_chunks: collected.rewritten_chunks,
+        new_chunks: collected.new_chunks,
+        rewritten_bytes: collected.rewritten_bytes,
         dry_run: args.dry_run,
         unfinished: collected.is_unfinished,
     }

@@ -28,19 +28,22 @@ pub struct UnneededChunks {
 
 impl Metadata {
     /// Marks the chunks in which no content lies, and calls `marked` with some of them at a time. Those that no
-    /// datanode has go at once.
+    /// datanode has go at once. A chunk out of which contents were moved in the last `grace_secs` stays: a reader may
+    /// know it as their place.
     pub fn mark_unneeded_chunks(
         &self,
+        grace_secs: u64,
         mut marked: impl FnMut(Vec<ChunkHolders>),
     ) -> Result<UnneededChunks> {
         let mut unneeded = UnneededChunks::default();
         let mut after = None;
+        let moved_max = self.stamp().saturating_sub(grace_secs);
         while !self.stops() {
             let empty = self.empty_chunks(&mut after)?;
             for chunks in empty.chunks(SCAN_PAGE) {
                 let mut holders = Vec::new();
                 for chunk in chunks {
-                    holders.extend(self.mark_unneeded(*chunk)?);
+                    holders.extend(self.mark_unneeded(*chunk, moved_max)?);
                 }
                 unneeded.count += holders.len() as u64;
                 let bytes = holders.iter().map(|it| it.len * it.nodes.len() as u64);
@@ -89,13 +92,17 @@ impl Metadata {
         Ok(empty)
     }
 
-    /// Marks a chunk, unless another thread changes it at this moment. Returns who has it.
-    fn mark_unneeded(&self, chunk: ChunkId) -> Result<Option<ChunkHolders>> {
+    /// Marks a chunk, unless contents were moved out of it behind that second, or another thread changes it at this
+    /// moment. Returns who has it.
+    fn mark_unneeded(&self, chunk: ChunkId, moved_max: u64) -> Result<Option<ChunkHolders>> {
         let key = keys::chunk(chunk);
         let Some(seen) = self.store().get(&key)? else {
             return Ok(None);
         };
         let row = ChunkRow::decode(&key, &seen)?;
+        if row.moved > moved_max {
+            return Ok(None);
+        }
         let marked = ChunkRow {
             is_unneeded: true,
             ..row.clone()

@@ -12,7 +12,7 @@ use lfsfs_types::{ChunkId, ContentId, NodeId};
 use super::{ChunkRow, ContentBody, ContentRow, ROWS_PER_READ, holders};
 use crate::error::{MetadataError, Result};
 use crate::keys;
-use crate::metadata::{Metadata, get_row};
+use crate::metadata::Metadata;
 use crate::rows::RowValue as _;
 
 /// What became of the places that a node had.
@@ -62,9 +62,45 @@ impl Metadata {
         contents: &[ContentId],
         keep: Keep<'_>,
     ) -> Result<()> {
-        let row = get_row::<ChunkRow>(self.store(), &keys::chunk(chunk))?;
+        let key = keys::chunk(chunk);
+        loop {
+            let seen = self.store().get(&key)?;
+            let row = seen.as_ref().map(|value| ChunkRow::decode(&key, value));
+            let row = row.transpose()?;
+            self.refuse_if_needed(node, chunk, row.as_ref(), contents, keep)?;
+            let (Some(seen), Some(mut row)) = (seen, row) else {
+                return Ok(());
+            };
+            let is_unneeded = row.is_unneeded;
+            if row.nodes.contains(&node) {
+                row.nodes.retain(|known| *known != node);
+                let mut batch = Batch::new();
+                // A receipt that took the mark away since may have come before a place of a content.
+                batch.require_equals(&*key, seen).put(&*key, row.encode());
+                holders::remove(&mut batch, node, chunk);
+                if !self.store().apply(batch)?.is_done() {
+                    continue;
+                }
+                self.store().flush()?;
+            }
+            if is_unneeded {
+                self.remove_chunk(chunk)?;
+            }
+            return Ok(());
+        }
+    }
+
+    /// Fails if a node must keep its copy of a chunk.
+    fn refuse_if_needed(
+        &self,
+        node: NodeId,
+        chunk: ChunkId,
+        row: Option<&ChunkRow>,
+        contents: &[ContentId],
+        keep: Keep<'_>,
+    ) -> Result<()> {
         let counts = |known: &&NodeId| **known != node && keep.live.contains(known);
-        let is_unneeded = row.as_ref().is_some_and(|row| row.is_unneeded);
+        let is_unneeded = row.is_some_and(|row| row.is_unneeded);
         let others = row.is_some_and(|row| {
             let least = match row.wanted {
                 0 => keep.least,
@@ -81,12 +117,7 @@ impl Metadata {
                 return Err(MetadataError::ChunkInUse { chunk });
             }
             Ok(())
-        })?;
-        self.forget_replicas(node, &[chunk])?;
-        if is_unneeded {
-            self.remove_chunk(chunk)?;
-        }
-        Ok(())
+        })
     }
 
     /// Takes back that nothing lies in a chunk.

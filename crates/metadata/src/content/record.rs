@@ -4,7 +4,7 @@
 //! contents has rows all over the store: those that are new are written later, with those of other chunks.
 
 use lfsfs_meta_store::{Batch, Row};
-use lfsfs_types::{ContentId, ContentPlace, ProjectId};
+use lfsfs_types::{ChunkId, ContentId, ContentPlace, NodeId, ProjectId};
 
 use super::{
     ChunkHolders, ChunkReceipt, ChunkRow, ContentRow, KnownContent, Presence, PresenceCheck,
@@ -25,6 +25,9 @@ pub struct StoredFor {
     pub copies: u32,
     /// How many nodes must have a new chunk before its contents count as present.
     pub copies_min: u32,
+    /// Whether a datanode found it, and the metadata is that of a backup. Then its contents have their place in it
+    /// from now on: where they had it before may have been rewritten since the backup, and be gone.
+    pub is_found: bool,
 }
 
 /// What one batch has recorded.
@@ -65,6 +68,10 @@ impl Metadata {
         places.sort_by_key(|place| place.content);
         places.dedup_by_key(|place| place.content);
         let many = places.len() > ROWS_PER_READ;
+        let stored = StoredFor {
+            is_found: stored.is_found && !self.is_known_to_have(receipt.node, receipt.info.id)?,
+            ..stored
+        };
         let mut rest = places.as_slice();
         loop {
             let recorded = self.record_first(stored, receipt, rest, many)?;
@@ -73,6 +80,11 @@ impl Metadata {
                 return Ok(recorded.row.holders(receipt.info.id));
             }
         }
+    }
+
+    fn is_known_to_have(&self, node: NodeId, chunk: ChunkId) -> Result<bool> {
+        let known = self.holders_of(&[chunk])?;
+        Ok(known.iter().any(|it| it.nodes.contains(&node)))
     }
 
     /// Notes, in one batch, that a node has a chunk, and the first of these places, new ones later if there
@@ -95,7 +107,8 @@ impl Metadata {
                 self.first_content_rows(&contents)?
             };
             let count = known.len();
-            let mut new = self.record_places(receipt, places, known, &mut batch)?;
+            let preferred = stored.is_found && row.is_present();
+            let mut new = self.record_places(receipt, places, known, preferred, &mut batch)?;
             if !many {
                 for (key, value) in new.drain(..) {
                     batch.require_absent(&*key).put(key, value);
@@ -167,12 +180,13 @@ impl Metadata {
     }
 
     /// Adds the places of contents to a batch, and returns the rows of new ones; `known` has the rows of the
-    /// first of them.
+    /// first of them. If this chunk is the one to be `preferred`, contents that lie in another one move.
     fn record_places(
         &self,
         receipt: &ChunkReceipt,
         places: &[&ContentPlace],
         known: Vec<Option<KnownContent>>,
+        preferred: bool,
         batch: &mut Batch,
     ) -> Result<Vec<Row>> {
         let stamp = self.stamp();
@@ -197,6 +211,10 @@ impl Metadata {
                 return Err(MetadataError::InvalidReceipt {
                     problem: "a content is known with another length",
                 });
+            }
+            if preferred && row.place(place.content).is_some_and(|it| it != **place) {
+                batch.require_equals(&*key, value).put(&*key, new.encode());
+                continue;
             }
             self.renew(batch, place.content, &value, row, stamp)?;
         }

@@ -191,6 +191,8 @@ pub(crate) struct ChunkRow {
     pub(crate) raw_len: u64,
     /// Whether nothing lay in it when garbage was collected: its nodes are to drop it.
     pub(crate) is_unneeded: bool,
+    /// When contents were moved out of it last, in seconds since 1970; 0 if none were.
+    pub(crate) moved: u64,
 }
 
 impl ChunkRow {
@@ -205,6 +207,7 @@ impl ChunkRow {
             project: None,
             raw_len: 0,
             is_unneeded: false,
+            moved: 0,
         }
     }
 
@@ -225,7 +228,7 @@ impl ChunkRow {
 
 impl RowValue for ChunkRow {
     const WHAT: &'static str = "chunk row";
-    const FORMAT_NEWEST: u8 = 3;
+    const FORMAT_NEWEST: u8 = 4;
 
     fn format(&self) -> u8 {
         let (copies, rest) = (
@@ -233,6 +236,7 @@ impl RowValue for ChunkRow {
             (self.project, self.raw_len, self.is_unneeded),
         );
         match (copies, rest) {
+            _ if self.moved > 0 => 4,
             ((0, 0), (None, 0, false)) => 1,
             (_, (None, 0, false)) => 2,
             _ => 3,
@@ -240,19 +244,29 @@ impl RowValue for ChunkRow {
     }
 
     fn write_fields_of(&self, format: u8, writer: &mut Writer) {
-        if format == 2 {
-            writer.varint(u64::from(self.wanted));
-            writer.varint(u64::from(self.awaited));
-            return;
+        match format {
+            2 => {
+                writer.varint(u64::from(self.wanted));
+                writer.varint(u64::from(self.awaited));
+            }
+            3 => {
+                writer.raw(self.project.unwrap_or(NO_PROJECT).as_bytes());
+                writer.varint(self.raw_len).u8(u8::from(self.is_unneeded));
+            }
+            _ => {
+                writer.varint(self.moved);
+            }
         }
-        writer.raw(self.project.unwrap_or(NO_PROJECT).as_bytes());
-        writer.varint(self.raw_len).u8(u8::from(self.is_unneeded));
     }
 
     fn read_fields_of(&mut self, format: u8, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
         if format == 2 {
             self.wanted = reader.varint32()?;
             self.awaited = reader.varint32()?;
+            return Ok(());
+        }
+        if format == 4 {
+            self.moved = reader.varint()?;
             return Ok(());
         }
         self.project = Some(ProjectId(reader.array()?)).filter(|id| *id != NO_PROJECT);
@@ -293,6 +307,7 @@ impl RowValue for ChunkRow {
             project: None,
             raw_len: 0,
             is_unneeded: false,
+            moved: 0,
         })
     }
 }

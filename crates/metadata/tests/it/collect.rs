@@ -547,7 +547,7 @@ fn a_chunk_in_which_nothing_lies_goes_with_its_last_copy() {
     setup.collect(ALL);
     let mut told = Vec::new();
     let unneeded = metadata
-        .mark_unneeded_chunks(|holders| told.extend(holders))
+        .mark_unneeded_chunks(0, |holders| told.extend(holders))
         .unwrap();
     assert_eq!(
         unneeded,
@@ -577,12 +577,12 @@ fn a_chunk_whose_contents_are_stored_again_stays() {
     let lone = receipt(50, [content(50)]);
     metadata.record_chunk(&lone).unwrap();
     setup.collect(ALL);
-    metadata.mark_unneeded_chunks(drop).unwrap();
+    metadata.mark_unneeded_chunks(0, drop).unwrap();
     metadata.record_chunk(&lone).unwrap();
     assert!(!metadata.holders_of(&[lone.info.id]).unwrap()[0].is_unneeded);
     assert_eq!(setup.missing(&[content(50)]), []);
     // Nor does a chunk go that was marked while its contents came.
-    let store_contents = metadata.mark_unneeded_chunks(drop).unwrap();
+    let store_contents = metadata.mark_unneeded_chunks(0, drop).unwrap();
     assert_eq!(store_contents.count, 1, "the one of the other contents");
     let keep = lfsfs_metadata::Keep {
         least: 1,

@@ -76,6 +76,7 @@ const GARBAGE: GarbageSettings = GarbageSettings {
     grace: Duration::from_secs(13),
     keep: 14,
     older_than: Duration::from_secs(15),
+    rate: 16 << 20,
 };
 
 #[test]
@@ -106,6 +107,7 @@ fn each_value_reaches_the_server() {
         "--gc-grace=13",
         "--gc-keep=14",
         "--gc-older-than=15",
+        "--gc-rate=16MiB",
         "--development",
     ];
     let mut flags: Vec<_> = words

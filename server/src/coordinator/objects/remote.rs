@@ -28,12 +28,12 @@ const CONTENTS_AT_ONCE: usize = 128;
 
 /// Contents as the coordinator has them. It answers no other questions: who is in the coordinator asks the metadata.
 #[derive(Debug)]
-pub(super) struct OwnRemote {
+pub(in crate::coordinator) struct OwnRemote {
     coordinator: Arc<Coordinator>,
 }
 
 impl OwnRemote {
-    pub(super) fn new(coordinator: &Arc<Coordinator>) -> Self {
+    pub(in crate::coordinator) fn new(coordinator: &Arc<Coordinator>) -> Self {
         Self {
             coordinator: Arc::clone(coordinator),
         }

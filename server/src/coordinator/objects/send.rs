@@ -4,12 +4,11 @@ use std::iter::Peekable;
 use std::time::Duration;
 
 use bytes::Bytes;
-use lfsfs_metadata::Project;
+use lfsfs_metadata::StoredFor;
 use lfsfs_proto::convert::{ProtocolError, id, required};
 use lfsfs_proto::status::{Fault, FaultKind};
 use lfsfs_proto::v1;
 use lfsfs_transfer::{Frame, Pace, SendWindow, TransferError, cut_frames};
-use lfsfs_types::chunk::BuiltChunk;
 use lfsfs_types::limits::FRAME_LEN_DEFAULT;
 use lfsfs_types::{ChunkId, NodeId, SessionId};
 use tokio::sync::mpsc;
@@ -28,19 +27,18 @@ const FRAMES_WAITING_MAX: usize = 4;
 /// How many datanodes are tried.
 const ATTEMPTS: usize = 3;
 
-/// Stores a chunk for a project. On return it is verified, durable and known to the coordinator, in as many copies as
+/// Stores a chunk. On return it is verified, durable and known to the coordinator, in as many copies as
 /// a write needs.
-pub(super) async fn store(
+pub(in crate::coordinator) async fn store(
     coordinator: &Coordinator,
-    project: &Project,
-    chunk: BuiltChunk,
+    stored: StoredFor,
+    id: ChunkId,
+    bytes: Bytes,
 ) -> Result<(), Fault> {
-    let id = chunk.id;
-    let bytes = Bytes::from(chunk.bytes);
     let mut avoid = Vec::new();
     let mut failure = Fault::new(FaultKind::Unavailable, "no datanode is available");
     for _ in 0..ATTEMPTS {
-        let slots = coordinator.plan(project, 1, bytes.len() as u64, &avoid)?;
+        let slots = coordinator.plan_for(stored, 1, bytes.len() as u64, &avoid)?;
         let slot = slots.into_iter().next();
         let slot = required("slot", slot).map_err(ProtocolError::into_fault)?;
         let primary = slot.primary.clone();

@@ -204,7 +204,8 @@ impl ContentWriter {
             return Ok(());
         };
         let chunk = blocking(move || Ok::<_, Fault>(chunk.finish())).await?;
-        send::store(&self.coordinator, &self.project, chunk).await?;
+        let stored = self.coordinator.stored_for_project(&self.project);
+        send::store(&self.coordinator, stored, chunk.id, chunk.bytes.into()).await?;
         self.chunk_len = 0;
         self.pay().await
     }
