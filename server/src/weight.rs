@@ -105,13 +105,15 @@ const RELEASED: &[Many] = &[list(4, BYTES)];
 /// Returns what is known of a call by its path.
 pub(crate) fn method(path: &str) -> Method {
     const CONTENTS: &[Many] = &[list(1, BYTES)];
-    const PATTERNS: &[Many] = &[list(2, BYTES)];
+    const PATTERNS: &[Many] = &[list(2, BYTES), list(6, BYTES)];
+    const NEW_PATTERNS: &[Many] = &[list_of(2, 0, &[list(1, BYTES)])];
     let Some(name) = path.strip_prefix("/lfsfs.v1.") else {
         // Reflection and health, whose requests are short and come in streams.
         return streaming(64 * KIB, &[]);
     };
     match name {
         "Fs/NewProject" => unary(2 * MIB, MIB, PATTERNS),
+        "Fs/SetProject" => unary(2 * MIB, MIB, NEW_PATTERNS),
         "Fs/ListProjects" | "Fs/ListDirectory" | "Coordinator/ListFiles" => PAGE,
         "Coordinator/GetStats" | "Coordinator/GetClusterStatus" => PAGE,
         "Coordinator/DownloadFile" | "Coordinator/UploadFile" => PAGE,
