@@ -46,7 +46,7 @@ use lfsfs_proto::status::{Fault, FaultKind};
 use lfsfs_proto::v1;
 use lfsfs_types::limits::CHUNK_LEN_MAX;
 use lfsfs_types::{NodeId, ProjectId, ProjectName, SessionId};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 use self::compaction::CompactionCounters;
 use self::compared::Compared;
@@ -121,6 +121,8 @@ pub(crate) struct Coordinator {
     plans: Mutex<Plans>,
     slots: Mutex<Slots>,
     sessions: Mutex<CommitSessions>,
+    /// Tells that a commit has come to its end.
+    commit_ended: Notify,
     /// The place for a list of pieces that is longer than what a connection may hold.
     long_lists: Arc<Semaphore>,
     /// The place for a backup.
@@ -186,6 +188,7 @@ impl Coordinator {
             plans: Mutex::default(),
             slots: Mutex::default(),
             sessions: Mutex::default(),
+            commit_ended: Notify::new(),
             long_lists: Arc::new(Semaphore::new(1)),
             backups: Arc::new(Semaphore::new(1)),
             compared: Compared::default(),

@@ -4,6 +4,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lfsfs_metadata::{
     Begun, Change, CommitParams, CommitSession, ExactVersion, MetadataError, Published,
@@ -25,6 +26,8 @@ use crate::streams::{next, stopping};
 
 /// Most bytes of paths in the answer to a commit that conflicts, well below what clients take.
 const CONFLICTS_LEN_MAX: usize = 8 * 1024 * 1024;
+/// How long an opener waits for a commit that makes the same version, less than clients wait for any answer.
+const COMMIT_WAIT: Duration = Duration::from_secs(20);
 
 /// Opens a session, or answers that its commit was published before.
 pub(super) async fn open_session(
@@ -34,6 +37,7 @@ pub(super) async fn open_session(
 ) -> Result<v1::OpenSessionResponse, Fault> {
     let plan = plan_of(&request).map_err(ProtocolError::into_fault)?;
     coordinator.check_room().await?;
+    wait_for_commit(coordinator, plan).await?;
     let published = coordinator
         .metadata(move |metadata| metadata.check_commit(&params_of(plan, Origin::Commit)))
         .await?;
@@ -54,6 +58,30 @@ pub(super) async fn open_session(
         session_id: session.as_bytes().to_vec(),
         published: None,
     })
+}
+
+/// Waits for a commit that makes the same version: its client was killed after it had sent everything, or goes on. The
+/// caller wants to know whether that version is published, and before its end there is no answer to that.
+async fn wait_for_commit(coordinator: &Coordinator, plan: CommitPlan) -> Result<(), Fault> {
+    let waiting = async {
+        loop {
+            let ended = coordinator.commit_ended.notified();
+            let mut ended = std::pin::pin!(ended);
+            // A commit that ends behind the look is noticed.
+            ended.as_mut().enable();
+            if !coordinator.is_committing(plan) {
+                break;
+            }
+            ended.await;
+        }
+    };
+    tokio::select! {
+        waited = tokio::time::timeout(COMMIT_WAIT, waiting) => waited.map_err(|_| {
+            let text = "a commit is under way that makes this version; ask again";
+            Fault::new(FaultKind::Unavailable, text)
+        }),
+        () = coordinator.tasks.abort.cancelled() => Err(stopping()),
+    }
 }
 
 fn plan_of(request: &v1::OpenSessionRequest) -> Result<CommitPlan, ProtocolError> {
@@ -85,6 +113,12 @@ fn params_of(plan: CommitPlan, origin: Origin) -> CommitParams {
     }
 }
 
+impl Coordinator {
+    fn is_committing(&self, plan: CommitPlan) -> bool {
+        self.sessions().is_committing(plan.project, plan.version)
+    }
+}
+
 /// A session while its commit goes on. Dropping it ends the session, however the commit ended.
 struct Open<'a> {
     coordinator: &'a Coordinator,
@@ -107,6 +141,7 @@ impl<'a> Open<'a> {
 impl Drop for Open<'_> {
     fn drop(&mut self) {
         self.coordinator.sessions().close(self.id);
+        self.coordinator.commit_ended.notify_waiters();
     }
 }
 

@@ -132,6 +132,12 @@ impl<T> Holdings<T> {
         Some(&mut held.thing)
     }
 
+    /// Returns all things that are in use.
+    pub(super) fn in_use(&self) -> impl Iterator<Item = &T> {
+        let held = self.held.values().filter(|held| held.uses > 0);
+        held.map(|held| &held.thing)
+    }
+
     /// Returns all things that are held.
     pub(super) fn all(&self) -> impl Iterator<Item = &T> {
         self.held.values().map(|held| &held.thing)

@@ -73,6 +73,12 @@ impl CommitSessions {
         plans.map(|plan| plan.base.number).collect()
     }
 
+    /// Returns true if a commit is under way that makes this version.
+    pub(super) fn is_committing(&self, project: ProjectId, version: VersionId) -> bool {
+        let mut plans = self.open.in_use();
+        plans.any(|plan| (plan.project, plan.version) == (project, version))
+    }
+
     pub(super) fn close(&mut self, id: SessionId) {
         self.open.end(id);
     }
@@ -103,9 +109,14 @@ mod tests {
         let mut sessions = CommitSessions::default();
         sessions.open(id, PLAN, HOLDER, start).unwrap();
         let later = start + LIMITS.idle_max / 2;
+        let (project, version) = (PLAN.project, PLAN.version);
+        assert!(!sessions.is_committing(project, version));
         assert_eq!(sessions.begin(id, later), Ok(PLAN));
+        assert!(sessions.is_committing(project, version));
+        assert!(!sessions.is_committing(project, VersionId([3; 16])));
         assert_eq!(sessions.begin(id, later + 2 * LIMITS.idle_max), Ok(PLAN));
         sessions.close(id);
+        assert!(!sessions.is_committing(project, version));
         let gone = sessions.begin(id, later).unwrap_err();
         assert_eq!(gone.kind, FaultKind::SessionNotFound);
         sessions.open(id, PLAN, HOLDER, start).unwrap();

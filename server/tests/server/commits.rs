@@ -389,6 +389,58 @@ async fn commits_that_are_given_up_leave_room_for_others() {
     server.stop().await;
 }
 
+/// A client that was killed may have sent all of its commit: the next one is told what became of it.
+#[tokio::test]
+async fn who_opens_the_session_of_a_commit_under_way_waits_for_its_end() {
+    use std::time::Duration;
+    use v1::commit_request::Part;
+    let (_dir, server, project) = with_project().await;
+    server.store(&[b"one", b"two"]).await;
+    let base = (0, &project.head_id[..]);
+    let opened = server.open_session(&project.id, base, [1; 16]).await;
+    let changes = tree(&[b"one", b"two"]);
+    let finish = Part::Finish(v1::CommitFinish {
+        changes: changes.len() as u64,
+    });
+    let (sender, receiver) = tokio::sync::mpsc::channel(3);
+    let mut fs = server.fs();
+    let stream = tokio_stream::wrappers::ReceiverStream::new(receiver);
+    let call = tokio::spawn(async move { fs.commit(stream).await });
+    for part in [
+        Part::Start(start_of(opened.unwrap().session_id)),
+        Part::Changes(v1::ChangeBatch { changes }),
+    ] {
+        let message = v1::CommitRequest { part: Some(part) };
+        sender.send(message).await.unwrap();
+    }
+    // Once the server has taken the start, the answer does not come.
+    let again = loop {
+        let mut again = Box::pin(server.open_session(&project.id, base, [1; 16]));
+        match tokio::time::timeout(Duration::from_millis(300), &mut again).await {
+            Ok(opened) => assert!(opened.unwrap().published.is_none()),
+            Err(_) => break again,
+        }
+    };
+    let other = server.open_session(&project.id, base, [2; 16]).await;
+    assert!(!other.unwrap().session_id.is_empty(), "of another version");
+    let message = v1::CommitRequest { part: Some(finish) };
+    sender.send(message).await.unwrap();
+    drop(sender);
+    let told = again.await.unwrap();
+    assert_eq!(told.published.unwrap().number, 1);
+    assert_eq!(
+        call.await
+            .unwrap()
+            .unwrap()
+            .into_inner()
+            .version
+            .unwrap()
+            .number,
+        1
+    );
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn many_conflicts_are_counted_and_the_first_are_told() {
     const FILES: usize = 10_050;
