@@ -66,6 +66,8 @@ impl Patience {
 #[derive(Debug)]
 pub(crate) struct Connections {
     pub(crate) config: ClientConfig,
+    /// How long resolving a source may take at this address.
+    pub(crate) open_max: Duration,
     coordinator: Channel,
     datanodes: Arc<Mutex<HashMap<String, Channel>>>,
     headers: Headers,
@@ -83,9 +85,16 @@ impl Connections {
         addresses: &[String],
         config: &ClientConfig,
     ) -> Result<Vec<Self>, RemoteError> {
-        let patience = match addresses {
-            [_] => Patience::of_only_address(config.open_timeout),
-            _ => Patience::of_several(config.open_timeout),
+        let (patience, open_max) = match addresses {
+            [_] => (
+                Patience::of_only_address(config.open_timeout),
+                config.open_timeout,
+            ),
+            // The caller waits for no longer, so that is to be enough for one that answers nothing and another one.
+            _ => (
+                Patience::of_several(config.open_timeout),
+                config.open_timeout / 2,
+            ),
         };
         let (datanodes, nodes) = (Arc::default(), Arc::default());
         let each = addresses.iter().map(|address| {
@@ -94,6 +103,7 @@ impl Connections {
                     address: address.clone(),
                     ..config.clone()
                 },
+                open_max,
                 coordinator: channel(address, patience)?,
                 datanodes: Arc::clone(&datanodes),
                 headers: Headers::default(),

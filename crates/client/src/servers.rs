@@ -57,7 +57,10 @@ impl Servers {
                 address: addresses.join(","),
                 config,
                 each: each.collect(),
-                turns: Mutex::new(Turns::new(addresses.len())),
+                turns: Mutex::new(Turns::new(
+                    addresses.len(),
+                    usize::from(random().to_be_bytes()[0]),
+                )),
                 probes: Tasks::new(),
             }),
         })
@@ -145,7 +148,9 @@ impl Servers {
     /// Returns the address whose turn it is, and has one probed that was left out long enough.
     fn next(&self, tried: &[usize]) -> Option<usize> {
         let mut turns = self.turns();
-        let to_probe = turns.to_probe(Instant::now());
+        // The only address is asked in any case.
+        let has_others = self.shared.each.len() > 1;
+        let to_probe = has_others.then(|| turns.to_probe(Instant::now())).flatten();
         let next = turns.next(tried);
         drop(turns);
         if let Some(at) = to_probe {
@@ -163,7 +168,7 @@ impl Servers {
             let connections = &server.connections;
             let mut fs = connections.fs();
             let answer = fs.get_cluster(v1::GetClusterRequest {});
-            let limit = connections.config.open_timeout;
+            let limit = connections.open_max;
             let answer = connections.call("a probe", limit, answer).await;
             let Some(shared) = shared.upgrade() else {
                 return;
@@ -182,9 +187,7 @@ impl Servers {
     }
 
     fn failed(&self, at: usize) {
-        let random = RandomState::new().hash_one(());
-        let random = u32::try_from(random >> 32).unwrap_or_default();
-        if self.turns().failed(at, Instant::now(), random) && self.shared.each.len() > 1 {
+        if self.turns().failed(at, Instant::now(), random()) && self.shared.each.len() > 1 {
             let server = self.shared.each[at].address();
             warn!(
                 server,
@@ -218,6 +221,13 @@ impl Servers {
         let none = || RemoteError::Internal("no address was asked".to_owned());
         told.unwrap_or_else(none).at(self.address())
     }
+}
+
+/// Returns a number that differs from those of other clients, so that they do not all ask the same address at the
+/// same time.
+fn random() -> u32 {
+    let random = RandomState::new().hash_one(());
+    u32::try_from(random >> 32).unwrap_or_default()
 }
 
 impl Layer for Servers {

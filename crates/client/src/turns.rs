@@ -27,10 +27,10 @@ struct Known {
 }
 
 impl Turns {
-    /// Takes all addresses as such that answer.
-    pub(crate) fn new(addresses: usize) -> Self {
+    /// Takes all addresses as such that answer. The turn of `first`, modulo their count, comes first.
+    pub(crate) fn new(addresses: usize, first: usize) -> Self {
         Self {
-            next: 0,
+            next: first,
             addresses: vec![Known::default(); addresses],
         }
     }
@@ -43,7 +43,7 @@ impl Turns {
         let untried = in_turn.filter(|at| !tried.contains(at));
         // The first of several equals is taken; none is less than any moment.
         let at = untried.min_by_key(|at| self.addresses[*at].left_out)?;
-        self.next = at + 1;
+        self.next = (at + 1) % len;
         Some(at)
     }
 
@@ -94,18 +94,18 @@ mod tests {
 
     #[test]
     fn all_that_answer_are_asked_in_turn() {
-        let (mut three, now) = (Turns::new(3), Instant::now());
+        let (mut three, now) = (Turns::new(3, 3), Instant::now());
         assert_eq!(turns(&mut three, 7), [0, 1, 2, 0, 1, 2, 0]);
         assert!(three.failed(2, now, 0) && !three.failed(2, now + seconds(9), 0));
         assert_eq!(turns(&mut three, 4), [1, 0, 1, 0]);
         three.answered(2);
         assert_eq!(turns(&mut three, 3), [1, 2, 0]);
-        assert_eq!(turns(&mut Turns::new(1), 2), [0, 0]);
+        assert_eq!(turns(&mut Turns::new(1, 7), 2), [0, 0]);
     }
 
     #[test]
     fn a_call_asks_each_address_once_and_those_that_failed_last() {
-        let (mut three, now) = (Turns::new(3), Instant::now());
+        let (mut three, now) = (Turns::new(3, 3), Instant::now());
         three.failed(0, now, 0);
         three.failed(0, now + seconds(1), 0);
         three.failed(1, now + seconds(1), 0);
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn an_address_that_failed_is_probed_later_and_later_until_it_answers() {
-        let (mut two, mut now) = (Turns::new(2), Instant::now());
+        let (mut two, mut now) = (Turns::new(2, 0), Instant::now());
         let mut pauses = Vec::new();
         for _ in 0..8 {
             let failed = now;

@@ -301,7 +301,7 @@ impl Drop for UnderWay<'_> {
 impl OneServer {
     async fn version(&self, request: v1::ResolveSourceRequest) -> Result<Snapshot, RemoteError> {
         let connections = &self.connections;
-        let limit = connections.config.open_timeout;
+        let limit = connections.open_max;
         let mut fs = connections.fs();
         let answer = connections.call("a version", limit, fs.resolve_source(request));
         let snapshot = messages::snapshot(answer.await?.into_inner())?;
