@@ -258,11 +258,8 @@ impl MountOptions {
         let value = Value { name, value };
         match name {
             "server" => {
-                self.server = Some(
-                    value
-                        .text("HOST:PORT, several of them separated by +")?
-                        .to_owned(),
-                )
+                let expected = "HOST:PORT, several of them separated by +";
+                self.server = Some(value.text(expected)?.to_owned());
             }
             "cache" => self.cache = Some(value.directory()?),
             "cache-size" => {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use lfsfs_testkit::process::Program;
 use lfsfs_testkit::proxy::Proxy;
 use lfsfs_tests::listing::{assert_same_listing, listing_of_dir};
-use lfsfs_tests::{Mounted, Numbers, World, eventually, files, in_namespace};
+use lfsfs_tests::{Mounted, Numbers, Run, World, eventually, files, in_namespace};
 
 /// Shorter than [`RETRY_FOR`]: what waited until a command gives up is seen.
 const COMMAND_MAX: Duration = Duration::from_secs(20);
@@ -117,7 +117,7 @@ fn read(scene: &Scene, mount: &Mounted<'_>, directories: std::ops::Range<u64>) -
     slowest
 }
 
-fn export_words<'a>(dir: &'a Path) -> [&'a OsStr; 3] {
+fn export_words(dir: &Path) -> [&OsStr; 3] {
     ["export".as_ref(), "app@v1".as_ref(), dir.as_os_str()]
 }
 
@@ -137,6 +137,16 @@ fn calls_go_over_both() {
             .iter()
             .all(|it| it.counters().connections == 1)
     );
+}
+
+#[test]
+fn the_first_of_several_tells_figures() {
+    let scene = Scene::new();
+    let mut stats = scene.world.lfsfsd(["stats", "--json"]);
+    stats.env("LFSFS_SERVER", scene.world.address());
+    let told = Run::of(stats).json();
+    let first = scene.proxies[0].address().to_string();
+    assert_eq!(told["server"]["address"], first, "{told}");
 }
 
 #[test]

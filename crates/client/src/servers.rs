@@ -132,7 +132,8 @@ impl Servers {
     where
         F: Future<Output = Result<T, RemoteError>>,
     {
-        let answer = ask(self.shared.each[at].clone()).await;
+        // A future of several kilobytes, which each caller would have in its own.
+        let answer = Box::pin(ask(self.shared.each[at].clone())).await;
         match &answer {
             Err(error) if error.is_no_answer() => {
                 // That of a datanode says nothing of the coordinator.
@@ -150,7 +151,7 @@ impl Servers {
         let mut turns = self.turns();
         // The only address is asked in any case.
         let has_others = self.shared.each.len() > 1;
-        let to_probe = has_others.then(|| turns.to_probe(Instant::now())).flatten();
+        let to_probe = has_others.then(|| turns.take_due(Instant::now())).flatten();
         let next = turns.next(tried);
         drop(turns);
         if let Some(at) = to_probe {

@@ -71,7 +71,7 @@ impl Turns {
 
     /// Returns an address that was left out long enough. Its probe must end with [`answered`](Self::answered) or
     /// [`failed`](Self::failed); until then it is not returned again.
-    pub(crate) fn to_probe(&mut self, now: Instant) -> Option<usize> {
+    pub(crate) fn take_due(&mut self, now: Instant) -> Option<usize> {
         let is_due = |it: &Known| !it.is_probed && it.left_out.is_some_and(|until| until <= now);
         let at = self.addresses.iter().position(is_due)?;
         self.addresses[at].is_probed = true;
@@ -125,15 +125,15 @@ mod tests {
             two.failed(1, now, u32::MAX);
             // Another call that had begun before fails a moment later.
             two.failed(1, now, u32::MAX);
-            while two.to_probe(now).is_none() {
+            while two.take_due(now).is_none() {
                 now += Duration::from_millis(500);
             }
-            assert_eq!(two.to_probe(now + seconds(60)), None, "one probe is enough");
+            assert_eq!(two.take_due(now + seconds(60)), None, "one probe is enough");
             pauses.push((now - failed).as_millis());
         }
         assert_eq!(pauses, [500, 1000, 2000, 4000, 8000, 15000, 15000, 15000]);
         two.answered(1);
-        assert_eq!(two.to_probe(now + seconds(60)), None);
+        assert_eq!(two.take_due(now + seconds(60)), None);
         assert_eq!(turns(&mut two, 2), [0, 1]);
     }
 }
