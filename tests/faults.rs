@@ -1,5 +1,7 @@
 //! What breaks under an import or a version: processes, connections, disks, bits.
 
+#[path = "faults/addresses.rs"]
+mod addresses;
 #[path = "faults/away.rs"]
 mod away;
 #[path = "faults/bad_disk.rs"]

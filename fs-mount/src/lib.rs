@@ -50,7 +50,7 @@ pub use mounts::{
     AnswerSink, Mount, MountState, Silence, UmountMode, call, call_with, find_mount, list_mounts,
     unmount,
 };
-pub use options::{Access, MountOptions, OptionError};
+pub use options::{Access, MountOptions, OptionError, server_option};
 pub use places::Places;
 pub use process::run_foreground;
 pub use request::MountRequest;

@@ -66,7 +66,7 @@ impl fmt::Display for Access {
 pub struct MountOptions {
     /// `ro` or `rw`.
     pub access: Access,
-    /// `server=`: where to ask, host:port.
+    /// `server=`: where to ask, host:port, or several such addresses, separated by `+`.
     pub server: Option<String>,
     /// `cache=`: the directory of the cache.
     pub cache: Option<PathBuf>,
@@ -257,7 +257,10 @@ impl MountOptions {
     fn apply_value(&mut self, name: &str, value: Option<&str>) -> Result<(), OptionError> {
         let value = Value { name, value };
         match name {
-            "server" => self.server = Some(value.text("HOST:PORT")?.to_owned()),
+            "server" => {
+                let expected = "HOST:PORT, several of them separated by +";
+                self.server = Some(value.text(expected)?.to_owned());
+            }
             "cache" => self.cache = Some(value.directory()?),
             "cache-size" => {
                 self.cache_size = Some(value.parsed("a size such as 20G", size::parse)?);
@@ -275,6 +278,12 @@ impl MountOptions {
         }
         Ok(())
     }
+}
+
+/// Returns the option that names a server. A comma between its addresses would end the option.
+#[must_use]
+pub fn server_option(address: &str) -> String {
+    format!("server={}", address.replace(',', "+"))
 }
 
 /// `x-` and `X-` options are comments to a file system by the rules of mount(8).

@@ -48,7 +48,7 @@ impl Server {
         }
     }
 
-    /// Returns where it is.
+    /// Returns where it is: host:port, or several such addresses, separated by commas.
     pub(crate) fn address(&self) -> String {
         self.connection().address.clone()
     }
@@ -100,8 +100,9 @@ impl Server {
     /// Returns true if a chunk is to be had from the very server that also has the metadata, and from
     /// no other.
     fn is_only_source(&self, chunk: &ChunkLocation) -> bool {
-        let address = self.address();
-        !chunk.nodes.is_empty() && chunk.nodes.iter().all(|node| *node == address)
+        let addresses = self.address();
+        let is_server = |node: &String| addresses.split(',').any(|address| node == address);
+        !chunk.nodes.is_empty() && chunk.nodes.iter().all(is_server)
     }
 }
 

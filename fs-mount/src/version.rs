@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lfsfs_cache::{CacheConfig, CacheError, DiskCache};
-use lfsfs_client::{ClientConfig, GrpcRemote};
+use lfsfs_client::{ClientConfig, Servers};
 use lfsfs_remote::{Remote, RemoteError, RemoteRead, Subdirectory};
 use lfsfs_types::ObjectPath;
 use lfsfs_vfs::{BaseVersion, VfsConfig, VfsError};
@@ -43,17 +43,20 @@ pub(crate) enum Retry {
     Never,
 }
 
-/// Returns the server to ask: of the option, else of the environment, else the default.
+/// Returns the server to ask: of the option, else of the environment, else the default. Several addresses of
+/// it are separated by commas. What is no address is returned as it is: [`connect`] says what is wrong with it.
 #[must_use]
 pub fn server_address(options: &MountOptions) -> String {
     let of_environment = || env::var(SERVER_VARIABLE).ok().filter(|it| !it.is_empty());
     let server = options.server.clone().or_else(of_environment);
-    server.unwrap_or_else(|| ClientConfig::ADDRESS_DEFAULT.to_owned())
+    let server = server.unwrap_or_else(|| ClientConfig::ADDRESS_DEFAULT.to_owned());
+    let addresses = ClientConfig::new(&server).addresses();
+    addresses.map_or(server, |addresses| addresses.join(","))
 }
 
 /// Connects by gRPC. Nothing is sent yet: a server that is down shows when the version is opened.
 pub fn connect(request: &MountRequest) -> Result<Arc<dyn Remote>, RemoteError> {
-    Ok(Arc::new(GrpcRemote::new(client_config(request))?))
+    Ok(Servers::new(client_config(request))?.remote())
 }
 
 /// Returns how to reach the server.

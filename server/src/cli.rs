@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use lfsfs_common::documents;
 use lfsfs_common::full_text;
-use lfsfs_proto::address::{ADDRESS_DEFAULT, endpoint, with_port};
+use lfsfs_proto::address::{ADDRESS_DEFAULT, AddressError, parse_list};
 use rustix::fs::Mode;
 
 use self::args::Given;
@@ -155,7 +155,7 @@ struct HealthArgs {
 /// A server that is asked.
 #[derive(Debug, Args)]
 struct ServerAddress {
-    /// Server, HOST or HOST:PORT
+    /// Server, HOST or HOST:PORT; the first one of several
     #[arg(
         long = "server",
         value_name = "ADDRESS",
@@ -178,16 +178,15 @@ struct StatsArgs {
     json: bool,
 }
 
-/// Takes the address of a server as a user types it; an empty variable is as good as none.
-fn address(typed: &str) -> Result<String, String> {
-    let address = match typed {
-        "" => ADDRESS_DEFAULT.to_owned(),
-        typed => with_port(typed),
+/// Takes the address of a server as a user types it; an empty variable is as good as none. `LFSFS_SERVER` may have
+/// several for clients; one process is asked here.
+fn address(typed: &str) -> Result<String, AddressError> {
+    let typed = if typed.is_empty() {
+        ADDRESS_DEFAULT
+    } else {
+        typed
     };
-    match endpoint(&address) {
-        Ok(_) if !address.contains('/') => Ok(address),
-        _ => Err("expected HOST or HOST:PORT".to_owned()),
-    }
+    Ok(parse_list(typed)?.swap_remove(0))
 }
 
 /// Returns the whole command line: what is derived, and the flags of the configuration.

@@ -268,3 +268,36 @@ fn a_mount_in_use_is_busy_and_says_so() {
         assert!(eventually(SOON, || !is_running(pid)));
     });
 }
+
+#[test]
+fn a_server_with_several_addresses_needs_one_that_answers() {
+    let name = "mount8::a_server_with_several_addresses_needs_one_that_answers";
+    in_namespace(name, || {
+        let mut world = machine();
+        let server = world.address().to_owned();
+        let dir = world.make_dir("m");
+        // A comma would begin the next option.
+        world.set_address(&format!("127.0.0.1:1+{server}"));
+        let _ = mount8(&world, "app@v1", &dir, "ro").ok();
+        let server_of = |dir: &Path| {
+            let status = world.lfsfs(["status".as_ref(), "--json".as_ref(), dir.as_os_str()]);
+            status.json()["version"]["server"].clone()
+        };
+        assert_eq!(server_of(&dir), format!("127.0.0.1:1,{server}"));
+        assert!(!files(&dir).is_empty());
+
+        let other = format!("{server},127.0.0.1:2");
+        let words = ["switch", "--server", &other].map(OsStr::new);
+        let switch = world.lfsfs(words.into_iter().chain([dir.as_os_str()]));
+        assert!(switch.stderr().contains(&other) || switch.ok().contains(&other));
+        assert_eq!(server_of(&dir), other);
+        let _ = world.lfsfs(["umount".as_ref(), dir.as_os_str()]).ok();
+        // What names the server of commands names that of mounts, too.
+        let mount = ["--server", &other, "mount", "app@v1"].map(OsStr::new);
+        let options = ["-o", "ro"].map(OsStr::new);
+        let words = mount.into_iter().chain([dir.as_os_str()]).chain(options);
+        let _ = world.lfsfs(words).ok();
+        assert_eq!(server_of(&dir), other);
+        let _ = world.lfsfs(["umount".as_ref(), dir.as_os_str()]).ok();
+    });
+}

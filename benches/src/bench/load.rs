@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use lfsfs_client::{ClientConfig, GrpcRemote};
+use lfsfs_client::{ClientConfig, Servers};
 use lfsfs_remote::{Remote, Snapshot};
 use lfsfs_types::Source;
 use tokio::runtime::Runtime;
@@ -42,7 +42,7 @@ impl Timings {
 
 /// Opens a connection of its own. It makes no call again: a call that fails ends the benchmark.
 pub(super) fn connect(address: &str) -> anyhow::Result<Arc<dyn Remote>> {
-    Ok(Arc::new(GrpcRemote::new(ClientConfig::new(address))?))
+    Ok(Servers::new(ClientConfig::new(address))?.remote())
 }
 
 /// Returns the newest version of a project.

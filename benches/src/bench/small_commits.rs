@@ -3,10 +3,9 @@
 //! Each commit changes one file, whose content is stored already: the metadata alone is measured.
 
 use std::fs;
-use std::sync::Arc;
 use std::time::Duration;
 
-use lfsfs_client::{Admin, ClientConfig, GrpcRemote, NewProject};
+use lfsfs_client::{Admin, ClientConfig, NewProject, Servers};
 use lfsfs_remote::Retry;
 use lfsfs_types::{Kind, ProjectName};
 use tokio::runtime::Runtime;
@@ -154,13 +153,15 @@ fn own_project(number: usize) -> String {
 
 /// Makes the projects of the clients, and returns the two contents.
 async fn prepare(address: &str) -> anyhow::Result<[Kind; 2]> {
-    let remote = Arc::new(GrpcRemote::new(ClientConfig::new(address))?);
-    let admin = Admin::new(&remote, Retry::new(Duration::ZERO));
+    let servers = Servers::new(ClientConfig::new(address))?;
+    let admin = Admin::new(&servers, Retry::new(Duration::ZERO));
     for number in 0..CLIENTS_MAX {
         let name = ProjectName::new(&own_project(number))?;
         admin.new_project(&NewProject::named(name.clone())).await?;
     }
-    Tree::find(&*remote, PROJECT).await?.two_contents()
+    Tree::find(&*servers.remote(), PROJECT)
+        .await?
+        .two_contents()
 }
 
 /// The lines of one point.

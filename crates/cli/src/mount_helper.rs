@@ -75,7 +75,7 @@ struct Called {
 impl Called {
     /// Mounts; `server` is the one of the settings, before which an option counts.
     fn mount(&self, server: Option<&str>) -> Result<(), MountError> {
-        let server = server.map(|server| format!("server={server}"));
+        let server = server.map(lfsfs_mount::server_option);
         let options: Vec<_> = server.iter().chain(&self.options).cloned().collect();
         let request = MountRequest::new(&self.source, &self.dir, &options)?;
         if self.is_fake {

@@ -1,7 +1,6 @@
 //! Administration: projects, tags and history. Only verbs ask for it, so it is no part of the seam.
 
 use std::future::Future;
-use std::sync::Arc;
 use std::time::Duration;
 
 use lfsfs_proto::convert::{id, required};
@@ -14,9 +13,10 @@ use lfsfs_types::{
 use tonic::{Response, Status};
 
 use crate::config::ALL_METADATA_MAX;
-use crate::connection::{Connections, Wire};
+use crate::connection::Wire;
 use crate::fault::{Checked as _, converted};
-use crate::grpc::{GrpcRemote, project, project_name};
+use crate::grpc::{OneServer, project, project_name};
+use crate::servers::Servers;
 
 /// Which cluster and program answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,30 +91,30 @@ impl NewProject {
 /// The calls of administration.
 #[derive(Debug, Clone)]
 pub struct Admin {
-    pub(crate) connections: Arc<Connections>,
+    pub(crate) servers: Servers,
     pub(crate) retry: Retry,
 }
 
 impl Admin {
-    /// Uses the connections of a remote.
+    /// Asks these servers.
     #[must_use]
-    pub fn new(remote: &GrpcRemote, retry: Retry) -> Self {
+    pub fn new(servers: &Servers, retry: Retry) -> Self {
         Self {
-            connections: Arc::clone(&remote.connections),
+            servers: servers.clone(),
             retry,
         }
     }
 
     /// Asks which cluster and program this is; a cheap way to see that it is there.
     pub async fn cluster(&self) -> Result<Cluster, RemoteError> {
-        let connections = &self.connections;
-        let limit = connections.config.open_timeout;
-        let ask = || async {
-            let mut fs = connections.fs();
+        let limit = self.servers.config().open_timeout;
+        let ask = |server: OneServer| async move {
+            let mut fs = server.connections.fs();
             let answer = fs.get_cluster(v1::GetClusterRequest {});
-            connections.call("its name", limit, answer).await
+            server.connections.call("its name", limit, answer).await
         };
-        let answer = self.retry.run(Call::Cluster, ask).await?.into_inner();
+        let once = || self.servers.ask(Call::Cluster, ask);
+        let answer = self.retry.run(Call::Cluster, once).await?.into_inner();
         Ok(Cluster {
             id: id("cluster_id", &answer.cluster_id, ClusterId::from_slice).checked()?,
             server_version: answer.server_version,
@@ -132,7 +132,7 @@ impl Admin {
             author: new.author.clone(),
             ignore_patterns: new.ignore_patterns.clone(),
         };
-        let limit = self.connections.config.commit_timeout;
+        let limit = self.servers.config().commit_timeout;
         let answer = self.ask(Call::NewProject, ("the new project", limit), |mut fs| {
             let request = request.clone();
             async move { fs.new_project(request).await }
@@ -145,7 +145,7 @@ impl Admin {
         let request = v1::DeleteProjectRequest {
             name: name.to_string(),
         };
-        let limit = self.connections.config.commit_timeout;
+        let limit = self.servers.config().commit_timeout;
         let answer = self.ask(Call::DeleteProject, ("the deletion", limit), |mut fs| {
             let request = request.clone();
             async move { fs.delete_project(request).await }
@@ -163,7 +163,7 @@ impl Admin {
             name: name.to_string(),
             new_name: new_name.to_string(),
         };
-        let limit = self.connections.config.progress_timeout;
+        let limit = self.servers.config().progress_timeout;
         let answer = self.ask(Call::RenameProject, ("the new name", limit), |mut fs| {
             let request = request.clone();
             async move { fs.rename_project(request).await }
@@ -183,7 +183,7 @@ impl Admin {
                 patterns: patterns.to_vec(),
             }),
         };
-        let limit = self.connections.config.progress_timeout;
+        let limit = self.servers.config().progress_timeout;
         let answer = self.ask(Call::SetProject, ("the settings", limit), |mut fs| {
             let request = request.clone();
             async move { fs.set_project(request).await }
@@ -205,7 +205,7 @@ impl Admin {
             version: version.0,
             force,
         };
-        let limit = self.connections.config.progress_timeout;
+        let limit = self.servers.config().progress_timeout;
         let answer = self.ask(Call::SetTag, ("the tag", limit), |mut fs| {
             let request = request.clone();
             async move { fs.set_tag(request).await }
@@ -223,7 +223,7 @@ impl Admin {
             project: project.to_string(),
             tag: tag.to_string(),
         };
-        let limit = self.connections.config.progress_timeout;
+        let limit = self.servers.config().progress_timeout;
         let answer = self.ask(Call::DeleteTag, ("the tag", limit), |mut fs| {
             let request = request.clone();
             async move { fs.delete_tag(request).await }
@@ -236,7 +236,7 @@ impl Admin {
         &self,
         project: &ProjectName,
     ) -> Result<Vec<(TagName, VersionNumber)>, RemoteError> {
-        let limit = self.connections.config.progress_timeout;
+        let limit = self.servers.config().progress_timeout;
         let mut tags: Vec<(TagName, VersionNumber)> = Vec::new();
         loop {
             let request = v1::ListTagsRequest {
@@ -263,7 +263,7 @@ impl Admin {
 
     /// Returns all projects in the order of their names.
     pub async fn list_projects(&self) -> Result<Vec<Project>, RemoteError> {
-        let limit = self.connections.config.progress_timeout;
+        let limit = self.servers.config().progress_timeout;
         let mut projects: Vec<Project> = Vec::new();
         loop {
             let after = projects.last().map(|project| project.name.to_string());
@@ -286,7 +286,7 @@ impl Admin {
 
     /// Returns a project, its newest version and what it stored.
     pub async fn inspect(&self, name: &ProjectName) -> Result<Inspected, RemoteError> {
-        let limit = self.connections.config.progress_timeout;
+        let limit = self.servers.config().progress_timeout;
         let answer = self.ask(Call::Inspect, ("the project", limit), |mut fs| {
             let name = name.to_string();
             async move { fs.inspect(v1::InspectRequest { name }).await }
@@ -310,16 +310,17 @@ impl Admin {
         let request = v1::GetUsageRequest {
             projects: names.iter().map(ToString::to_string).collect(),
         };
-        let ask = || self.usage_once(request.clone());
+        let once = |server| Self::usage_once(server, request.clone());
+        let ask = || self.servers.ask(Call::Usage, once);
         self.retry.run(Call::Usage, ask).await
     }
 
     async fn usage_once(
-        &self,
+        server: OneServer,
         request: v1::GetUsageRequest,
     ) -> Result<Vec<ProjectUsage>, RemoteError> {
         const WHAT: &str = "the usage";
-        let connections = &self.connections;
+        let connections = &server.connections;
         let mut fs = connections.fs();
         let answer = connections.watched(WHAT, ALL_METADATA_MAX, fs.get_usage(request));
         let mut stream = answer.await?.into_inner();
@@ -349,12 +350,16 @@ impl Admin {
             limit,
             path: path.as_bytes().to_vec(),
         };
-        let ask = || self.log_once(request.clone());
+        let once = |server| Self::log_once(server, request.clone());
+        let ask = || self.servers.ask(Call::Log, once);
         self.retry.run(Call::Log, ask).await
     }
 
-    async fn log_once(&self, request: v1::LogRequest) -> Result<Vec<VersionRecord>, RemoteError> {
-        let connections = &self.connections;
+    async fn log_once(
+        server: OneServer,
+        request: v1::LogRequest,
+    ) -> Result<Vec<VersionRecord>, RemoteError> {
+        let connections = &server.connections;
         let wait = connections.config.progress_timeout;
         let mut fs = connections.fs();
         let answer = connections.watched("the log", wait, fs.log(request));
@@ -379,12 +384,15 @@ impl Admin {
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
-        let connections = &self.connections;
-        let once = || async {
-            let answer = connections.watched(what, limit, ask(connections.fs()));
-            Ok(answer.await?.into_inner())
+        let once = |server: OneServer| {
+            let answer = ask(server.connections.fs());
+            async move {
+                let answer = server.connections.watched(what, limit, answer);
+                Ok(answer.await?.into_inner())
+            }
         };
-        self.retry.run(call, once).await
+        let ask = || self.servers.ask(call, &once);
+        self.retry.run(call, ask).await
     }
 }
 

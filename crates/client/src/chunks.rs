@@ -124,7 +124,7 @@ impl Nodes {
             repair: check.repairs,
         };
         let what = "a check of its chunks";
-        let mut datanode = self.connections.datanode(address)?;
+        let mut datanode = self.servers.connections().datanode(address)?;
         let answer = datanode.check_chunks(request);
         let mut stream = within(address, what, CHECK_STEP_MAX, answer)
             .await?

@@ -9,9 +9,9 @@ use crate::config::ClientConfig;
 use crate::development::Development;
 use crate::files::Files;
 use crate::garbage::Garbage;
-use crate::grpc::GrpcRemote;
 use crate::history::History;
 use crate::nodes::Nodes;
+use crate::servers::Servers;
 
 /// A system, as one operation of a user asks it.
 #[derive(Debug, Clone)]
@@ -37,15 +37,15 @@ pub struct Client {
 impl Client {
     /// Checks the configuration; nothing is sent yet.
     pub fn new(config: ClientConfig, retry: Retry) -> Result<Self, RemoteError> {
-        let grpc = GrpcRemote::new(config)?;
+        let servers = Servers::new(config)?;
         Ok(Self {
-            admin: Admin::new(&grpc, retry.clone()),
-            files: Files::new(&grpc, retry.clone()),
-            history: History::new(&grpc, retry.clone()),
-            garbage: Garbage::new(&grpc, retry.clone()),
-            development: Development::new(&grpc, retry.clone()),
-            nodes: Nodes::new(&grpc, retry.clone()),
-            remote: Retrying::around(Arc::new(grpc), retry.clone()),
+            admin: Admin::new(&servers, retry.clone()),
+            files: Files::new(&servers, retry.clone()),
+            history: History::new(&servers, retry.clone()),
+            garbage: Garbage::new(&servers, retry.clone()),
+            development: Development::new(&servers, retry.clone()),
+            nodes: Nodes::new(&servers, retry.clone()),
+            remote: Retrying::around(servers.remote(), retry.clone()),
             retry,
         })
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lfsfs_proto::address;
+use lfsfs_proto::address::{self, AddressError};
 
 /// How long a call may take for which the coordinator reads all metadata: minutes where there is much. A server that is
 /// gone is noticed before.
@@ -11,7 +11,8 @@ pub(crate) const ALL_METADATA_MAX: Duration = Duration::from_secs(24 * 3600);
 /// Where the server is, and how long to wait for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientConfig {
-    /// host:port of the coordinator, as [`ClientConfig::new`] completes it.
+    /// host:port of the coordinator, or several such addresses of it, separated by `,` or `+`; without a
+    /// port the default one is meant.
     pub address: String,
     /// How long resolving a source may take.
     pub open_timeout: Duration,
@@ -27,40 +28,22 @@ impl ClientConfig {
     /// The port of [`Self::ADDRESS_DEFAULT`].
     pub const PORT_DEFAULT: u16 = address::PORT_DEFAULT;
 
-    /// Returns the defaults for a server at `address`, which is a host with or without a port.
+    /// Returns the defaults for a server at `address`; [`Servers::new`](crate::Servers::new) checks it.
     #[must_use]
     pub fn new(address: impl AsRef<str>) -> Self {
         Self {
-            address: address::with_port(address.as_ref()),
+            address: address.as_ref().to_owned(),
             open_timeout: Duration::from_secs(5),
             progress_timeout: Duration::from_secs(30),
             commit_timeout: Duration::from_secs(15 * 60),
         }
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_host_alone_gets_the_port_where_servers_listen() {
-        for (typed, address) in [
-            ("localhost", "localhost:5051"),
-            ("10.0.0.5", "10.0.0.5:5051"),
-            ("::1", "[::1]:5051"),
-            ("[::1]", "[::1]:5051"),
-        ] {
-            assert_eq!(ClientConfig::new(typed).address, address);
-        }
-        let default = ClientConfig::ADDRESS_DEFAULT;
-        assert_eq!(ClientConfig::new("127.0.0.1").address, default);
-    }
-
-    #[test]
-    fn what_has_a_port_or_is_no_address_stays() {
-        for typed in ["host:1", "[::1]:1", "", "host:", "http://host", "a:b:c"] {
-            assert_eq!(ClientConfig::new(typed).address, typed);
-        }
+    /// Returns the addresses of the coordinator, each as host:port.
+    ///
+    /// # Errors
+    /// Fails if one is no address, or is given twice.
+    pub fn addresses(&self) -> Result<Vec<String>, AddressError> {
+        address::parse_list(&self.address)
     }
 }

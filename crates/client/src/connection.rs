@@ -1,9 +1,9 @@
-//! Connections to one coordinator and its datanodes, and deadlines.
+//! Connections to one address of a coordinator and to its datanodes, and deadlines.
 
 use std::collections::HashMap;
 use std::error::Error;
 use std::io;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lfsfs_proto::address::endpoint;
@@ -33,31 +33,84 @@ const HTTP_FRAME_LEN: u32 = 1024 * 1024;
 /// How long a call waits before it is asked whether the server is there.
 const PING_DELAY: Duration = Duration::from_secs(1);
 
+/// How soon a connection that has died is noticed, whether or not a call waits on it.
+#[derive(Debug, Clone, Copy)]
+struct Patience {
+    connect_max: Duration,
+    /// A ping is sent after so much silence.
+    ping_after: Duration,
+    pong_max: Duration,
+}
+
+impl Patience {
+    const fn of_only_address(connect_max: Duration) -> Self {
+        Self {
+            connect_max,
+            ping_after: Duration::from_secs(10),
+            pong_max: Duration::from_secs(10),
+        }
+    }
+
+    /// Another address is asked instead, so less is waited for this one. It is still long enough for a server that
+    /// has too much to do.
+    fn of_several(connect_max: Duration) -> Self {
+        Self {
+            connect_max: connect_max.min(Duration::from_secs(2)),
+            ping_after: Duration::from_secs(3),
+            pong_max: Duration::from_secs(5),
+        }
+    }
+}
+
 /// Connections that are made when first used and made again when they broke.
 #[derive(Debug)]
 pub(crate) struct Connections {
     pub(crate) config: ClientConfig,
+    /// How long resolving a source may take at this address.
+    pub(crate) open_max: Duration,
     coordinator: Channel,
-    datanodes: Mutex<HashMap<String, Channel>>,
+    datanodes: Arc<Mutex<HashMap<String, Channel>>>,
     headers: Headers,
     /// What was seen of datanodes.
-    pub(crate) nodes: SeenNodes,
+    pub(crate) nodes: Arc<SeenNodes>,
 }
 
 /// A connection that adds the headers of every request.
 pub(crate) type Wire = InterceptedService<Channel, Headers>;
 
 impl Connections {
-    /// Checks the address; nothing is sent yet. Needs a tokio runtime.
-    pub(crate) fn new(config: ClientConfig) -> Result<Self, RemoteError> {
-        let coordinator = channel(&config.address, config.open_timeout)?;
-        Ok(Self {
-            config,
-            coordinator,
-            datanodes: Mutex::default(),
-            headers: Headers::default(),
-            nodes: SeenNodes::default(),
-        })
+    /// Returns connections to each of the addresses of a coordinator, which share those to datanodes. Nothing is
+    /// sent yet. Needs a tokio runtime.
+    pub(crate) fn to_each(
+        addresses: &[String],
+        config: &ClientConfig,
+    ) -> Result<Vec<Self>, RemoteError> {
+        let (patience, open_max) = match addresses {
+            [_] => (
+                Patience::of_only_address(config.open_timeout),
+                config.open_timeout,
+            ),
+            // The caller waits for no longer, so that is to be enough for one that answers nothing and another one.
+            _ => (
+                Patience::of_several(config.open_timeout),
+                config.open_timeout / 2,
+            ),
+        };
+        let (datanodes, nodes) = (Arc::default(), Arc::default());
+        let each = addresses.iter().map(|address| {
+            Ok(Self {
+                config: ClientConfig {
+                    address: address.clone(),
+                    ..config.clone()
+                },
+                open_max,
+                coordinator: channel(address, patience)?,
+                datanodes: Arc::clone(&datanodes),
+                headers: Headers::default(),
+                nodes: Arc::clone(&nodes),
+            })
+        });
+        each.collect()
     }
 
     pub(crate) fn fs(&self) -> FsClient<Wire> {
@@ -78,7 +131,8 @@ impl Connections {
         let channel = match known.get(address) {
             Some(channel) => channel.clone(),
             None => {
-                let channel = channel(address, self.config.open_timeout)?;
+                let patience = Patience::of_only_address(self.config.open_timeout);
+                let channel = channel(address, patience)?;
                 known.insert(address.to_owned(), channel.clone());
                 channel
             }
@@ -228,7 +282,7 @@ fn innermost<'a>(mut error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error 
     Some(error)
 }
 
-fn channel(address: &str, connect_timeout: Duration) -> Result<Channel, RemoteError> {
+fn channel(address: &str, patience: Patience) -> Result<Channel, RemoteError> {
     let wrong = |reason: String| {
         RemoteError::Invalid(format!(
             "{address:?} is not the address of a server: {reason}"
@@ -242,12 +296,14 @@ fn channel(address: &str, connect_timeout: Duration) -> Result<Channel, RemoteEr
     }
     let endpoint = endpoint(address).map_err(|error| wrong(error.to_string()))?;
     Ok(endpoint
-        .connect_timeout(connect_timeout)
+        .connect_timeout(patience.connect_max)
         .tcp_nodelay(true)
         .initial_stream_window_size(STREAM_WINDOW_LEN)
         .initial_connection_window_size(CONNECTION_WINDOW_LEN)
         .max_frame_size(HTTP_FRAME_LEN)
-        .http2_keep_alive_interval(Duration::from_secs(10))
-        .keep_alive_timeout(Duration::from_secs(10))
+        .http2_keep_alive_interval(patience.ping_after)
+        .keep_alive_timeout(patience.pong_max)
+        // So that the next call of an idle client makes a new connection instead of waiting on a dead one.
+        .keep_alive_while_idle(true)
         .connect_lazy())
 }

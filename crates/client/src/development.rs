@@ -8,7 +8,8 @@ use lfsfs_types::{ProjectName, VersionNumber};
 
 use crate::admin::Admin;
 use crate::config::ALL_METADATA_MAX;
-use crate::grpc::{GrpcRemote, project_name};
+use crate::grpc::project_name;
+use crate::servers::Servers;
 
 /// Projects, and a version of each.
 pub type ProjectStates = Vec<(ProjectName, VersionNumber)>;
@@ -20,20 +21,17 @@ pub struct Development {
 }
 
 impl Development {
-    /// Uses the connections of a remote.
+    /// Asks these servers.
     #[must_use]
-    pub fn new(remote: &GrpcRemote, retry: Retry) -> Self {
+    pub fn new(servers: &Servers, retry: Retry) -> Self {
         Self {
-            admin: Admin::new(remote, retry),
+            admin: Admin::new(servers, retry),
         }
     }
 
     /// Returns all projects and their newest versions.
     pub async fn snapshot(&self) -> Result<ProjectStates, RemoteError> {
-        let limit = (
-            "the projects",
-            self.admin.connections.config.progress_timeout,
-        );
+        let limit = ("the projects", self.admin.servers.config().progress_timeout);
         let answer = self
             .admin
             .ask(Call::ListProjects, limit, |mut fs| async move {

@@ -3,16 +3,14 @@
 //!
 //! The contents of a file are stored through the seam, like those of any version; these calls name it.
 
-use std::sync::Arc;
-
 use lfsfs_proto::v1;
 use lfsfs_remote::{Call, RemoteError, Retry};
 use lfsfs_types::{
     ContentId, ObjectPath, ProjectName, Sha256, Timestamp, VersionId, VersionNumber,
 };
 
-use crate::connection::Connections;
-use crate::grpc::GrpcRemote;
+use crate::grpc::OneServer;
+use crate::servers::Servers;
 
 /// A file as it shall be in a new version. Its content is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,16 +45,16 @@ pub struct NewVersion {
 /// The calls for single files.
 #[derive(Debug, Clone)]
 pub struct Files {
-    connections: Arc<Connections>,
+    servers: Servers,
     retry: Retry,
 }
 
 impl Files {
-    /// Uses the connections of a remote.
+    /// Asks these servers.
     #[must_use]
-    pub fn new(remote: &GrpcRemote, retry: Retry) -> Self {
+    pub fn new(servers: &Servers, retry: Retry) -> Self {
         Self {
-            connections: Arc::clone(&remote.connections),
+            servers: servers.clone(),
             retry,
         }
     }
@@ -68,7 +66,8 @@ impl Files {
         file: &NewFile,
         version: &NewVersion,
     ) -> Result<VersionNumber, RemoteError> {
-        let put = || self.put_once(file, version);
+        let once = |server| Self::put_once(server, file, version);
+        let put = || self.servers.ask(Call::PutFile, once);
         self.retry.run(Call::PutFile, put).await
     }
 
@@ -79,28 +78,33 @@ impl Files {
         path: &ObjectPath,
         version: &NewVersion,
     ) -> Result<VersionNumber, RemoteError> {
-        let delete = || self.delete_once(project, path, version);
+        let once = |server| Self::delete_once(server, project, path, version);
+        let delete = || self.servers.ask(Call::DeleteFile, once);
         self.retry.run(Call::DeleteFile, delete).await
     }
 
     async fn put_once(
-        &self,
+        server: OneServer,
         file: &NewFile,
         version: &NewVersion,
     ) -> Result<VersionNumber, RemoteError> {
-        let session = self.plan(file, version).await?;
-        match self.confirm(session, file, version).await {
+        let session = Self::plan(&server, file, version).await?;
+        match Self::confirm(&server, session, file, version).await {
             // A coordinator that was started anew has forgotten the plan.
             Err(RemoteError::SessionLost(_)) => {
-                let session = self.plan(file, version).await?;
-                self.confirm(session, file, version).await
+                let session = Self::plan(&server, file, version).await?;
+                Self::confirm(&server, session, file, version).await
             }
             confirmed => confirmed,
         }
     }
 
     /// Returns the session of a new plan.
-    async fn plan(&self, file: &NewFile, version: &NewVersion) -> Result<Vec<u8>, RemoteError> {
+    async fn plan(
+        server: &OneServer,
+        file: &NewFile,
+        version: &NewVersion,
+    ) -> Result<Vec<u8>, RemoteError> {
         let request = v1::UploadFileRequest {
             project: file.project.to_string(),
             path: file.path.as_bytes().to_vec(),
@@ -111,7 +115,7 @@ impl Files {
             checksum: file.sha256.as_bytes().to_vec(),
             version_id: version.id.as_bytes().to_vec(),
         };
-        let connections = &self.connections;
+        let connections = &server.connections;
         let limit = connections.config.progress_timeout;
         let mut coordinator = connections.coordinator();
         let answer = coordinator.upload_file(request);
@@ -120,7 +124,7 @@ impl Files {
     }
 
     async fn confirm(
-        &self,
+        server: &OneServer,
         session_id: Vec<u8>,
         file: &NewFile,
         version: &NewVersion,
@@ -135,7 +139,7 @@ impl Files {
             author: version.author.clone(),
             message: version.message.clone(),
         };
-        let connections = &self.connections;
+        let connections = &server.connections;
         let limit = connections.config.commit_timeout;
         let mut coordinator = connections.coordinator();
         let answer = coordinator.confirm_upload(request);
@@ -144,7 +148,7 @@ impl Files {
     }
 
     async fn delete_once(
-        &self,
+        server: OneServer,
         project: &ProjectName,
         path: &ObjectPath,
         version: &NewVersion,
@@ -156,7 +160,7 @@ impl Files {
             author: version.author.clone(),
             message: version.message.clone(),
         };
-        let connections = &self.connections;
+        let connections = &server.connections;
         let limit = connections.config.commit_timeout;
         let mut coordinator = connections.coordinator();
         let answer = coordinator.delete_file(request);

@@ -8,7 +8,7 @@ use lfsfs_types::{ProjectName, VersionNumber};
 
 use crate::admin::Admin;
 use crate::config::ALL_METADATA_MAX;
-use crate::grpc::GrpcRemote;
+use crate::servers::Servers;
 
 /// Which versions of a project expire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -59,11 +59,11 @@ pub struct Garbage {
 }
 
 impl Garbage {
-    /// Uses the connections of a remote.
+    /// Asks these servers.
     #[must_use]
-    pub fn new(remote: &GrpcRemote, retry: Retry) -> Self {
+    pub fn new(servers: &Servers, retry: Retry) -> Self {
         Self {
-            admin: Admin::new(remote, retry),
+            admin: Admin::new(servers, retry),
         }
     }
 

@@ -1,4 +1,4 @@
-//! A coordinator and its datanodes over gRPC.
+//! A coordinator and its datanodes over gRPC, by one address.
 
 mod changes;
 mod messages;
@@ -8,36 +8,31 @@ mod write;
 
 use std::sync::Arc;
 
-use lfsfs_remote::RemoteError;
-
-use crate::config::ClientConfig;
 use crate::connection::Connections;
 use crate::versions::SeenVersions;
 
 pub(crate) use self::messages::{project, project_name};
 
-/// A coordinator and its datanodes, reached over gRPC. Each call is made once: see
-/// [`Retrying`](lfsfs_remote::Retrying).
+/// A coordinator at one of its addresses, and its datanodes, reached over gRPC. Each call is made once: see
+/// [`Servers`](crate::Servers) and [`Retrying`](lfsfs_remote::Retrying).
 ///
-/// Cheap to share; connections are made when first used. Must be made on a tokio runtime.
+/// Cheap to share; connections are made when first used.
 #[derive(Debug, Clone)]
-pub struct GrpcRemote {
+pub(crate) struct OneServer {
     pub(crate) connections: Arc<Connections>,
     versions: Arc<SeenVersions>,
 }
 
-impl GrpcRemote {
-    /// Checks the configuration; nothing is sent yet.
-    pub fn new(config: ClientConfig) -> Result<Self, RemoteError> {
-        Ok(Self {
-            connections: Arc::new(Connections::new(config)?),
-            versions: Arc::default(),
-        })
+impl OneServer {
+    pub(crate) fn new(connections: Connections, versions: &Arc<SeenVersions>) -> Self {
+        Self {
+            connections: Arc::new(connections),
+            versions: Arc::clone(versions),
+        }
     }
 
-    /// Returns the address of the coordinator.
-    #[must_use]
-    pub fn address(&self) -> &str {
+    /// Returns the address at which the coordinator is asked.
+    pub(crate) fn address(&self) -> &str {
         &self.connections.config.address
     }
 }

@@ -1,7 +1,6 @@
 //! Versions that are made of versions, rollbacks and clones, and watches of versions. Only verbs ask for it, so it
 //! is no part of the seam.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use lfsfs_proto::v1;
@@ -10,7 +9,7 @@ use lfsfs_types::{ProjectId, ProjectName, VersionId, VersionNumber};
 
 use crate::admin::Admin;
 use crate::files::NewVersion;
-use crate::grpc::GrpcRemote;
+use crate::servers::Servers;
 use crate::watch::Watch;
 
 /// The newest version after a rollback or a clone.
@@ -42,17 +41,17 @@ pub struct History {
 }
 
 impl History {
-    /// Uses the connections of a remote.
+    /// Asks these servers.
     #[must_use]
-    pub fn new(remote: &GrpcRemote, retry: Retry) -> Self {
+    pub fn new(servers: &Servers, retry: Retry) -> Self {
         Self {
-            admin: Admin::new(remote, retry),
+            admin: Admin::new(servers, retry),
         }
     }
 
     /// What is waited for, and how long that may take.
     fn limit(&self) -> (&'static str, Duration) {
-        ("the version", self.admin.connections.config.commit_timeout)
+        ("the version", self.admin.servers.config().commit_timeout)
     }
 
     /// Publishes a version that has the tree of an earlier one.
@@ -109,7 +108,7 @@ impl History {
     /// Watches a project: the versions behind one that is known, by its number and its id, and then each new one.
     #[must_use]
     pub fn watch(&self, project: ProjectId, after: (VersionNumber, VersionId)) -> Watch {
-        let connections = Arc::clone(&self.admin.connections);
-        Watch::new(connections, self.admin.retry.clone(), project, after)
+        let servers = self.admin.servers.clone();
+        Watch::new(servers, self.admin.retry.clone(), project, after)
     }
 }

@@ -1,6 +1,6 @@
 //! The client of coordinator and datanodes.
 //!
-//! [`GrpcRemote`] speaks the seam ([`lfsfs_remote::Remote`]) over the wire, and [`Admin`] has the calls of
+//! [`Servers`] speaks the seam ([`lfsfs_remote::Remote`]) over the wire, and [`Admin`] has the calls of
 //! administration, [`Files`] those for single files, [`History`] those that make versions of versions, [`Nodes`]
 //! those for operators of a cluster. Every call has a deadline and ends in a typed error. What arrives is checked on
 //! arrival; the caller decides what is done with it.
@@ -20,6 +20,8 @@ mod grpc;
 mod history;
 mod nodes;
 mod seen;
+mod servers;
+mod turns;
 mod versions;
 mod watch;
 
@@ -33,9 +35,9 @@ pub use config::ClientConfig;
 pub use development::{Development, ProjectStates};
 pub use files::{Files, NewFile, NewVersion};
 pub use garbage::{Collected, ExpireOrder, Garbage};
-pub use grpc::GrpcRemote;
 pub use history::{CloneOrder, History, Made};
 pub use nodes::{
     ChunkScan, ClusterNode, ClusterStatus, NodeState, Nodes, RepairStatus, RestoredFrom,
 };
+pub use servers::Servers;
 pub use watch::Watch;

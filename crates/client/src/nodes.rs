@@ -2,7 +2,6 @@
 //! them, so they are no part of the seam.
 
 use std::future::Future;
-use std::sync::Arc;
 
 use lfsfs_proto::convert::{ProtocolError, id, required};
 use lfsfs_proto::v1;
@@ -11,9 +10,10 @@ use lfsfs_remote::{Call, RemoteError, Retry};
 use lfsfs_types::{ClusterId, NodeId, Timestamp};
 use tonic::{Response, Status};
 
-use crate::connection::{Connections, Wire};
+use crate::connection::Wire;
 use crate::fault::Checked as _;
-use crate::grpc::GrpcRemote;
+use crate::grpc::OneServer;
+use crate::servers::Servers;
 
 /// Whether a datanode answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -124,16 +124,16 @@ pub struct ClusterStatus {
 /// The calls for operators.
 #[derive(Debug, Clone)]
 pub struct Nodes {
-    pub(crate) connections: Arc<Connections>,
+    pub(crate) servers: Servers,
     retry: Retry,
 }
 
 impl Nodes {
-    /// Uses the connections of a remote.
+    /// Asks these servers.
     #[must_use]
-    pub fn new(remote: &GrpcRemote, retry: Retry) -> Self {
+    pub fn new(servers: &Servers, retry: Retry) -> Self {
         Self {
-            connections: Arc::clone(&remote.connections),
+            servers: servers.clone(),
             retry,
         }
     }
@@ -213,13 +213,16 @@ impl Nodes {
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
-        let connections = &self.connections;
-        let limit = connections.config.progress_timeout;
-        let once = || async {
-            let answer = connections.watched(what, limit, ask(connections.coordinator()));
-            Ok(answer.await?.into_inner())
+        let limit = self.servers.config().progress_timeout;
+        let once = |server: OneServer| {
+            let answer = ask(server.connections.coordinator());
+            async move {
+                let answer = server.connections.watched(what, limit, answer);
+                Ok(answer.await?.into_inner())
+            }
         };
-        self.retry.run(call, once).await
+        let ask = || self.servers.ask(call, &once);
+        self.retry.run(call, ask).await
     }
 }
 

@@ -1,15 +1,15 @@
 //! The new versions of a project, as they are published.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use lfsfs_proto::v1;
-use lfsfs_remote::{RemoteError, Retry};
+use lfsfs_remote::{Call, RemoteError, Retry};
 use lfsfs_types::{ProjectId, VersionId, VersionNumber, VersionRecord};
 use tonic::Streaming;
 
-use crate::connection::Connections;
 use crate::fault::converted;
+use crate::grpc::OneServer;
+use crate::servers::Servers;
 
 /// As good as no limit: the next version may come in a year. A connection that breaks is noticed by itself.
 const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
@@ -17,22 +17,23 @@ const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// A watch of a project. Where the server goes away it goes on behind the last version that came.
 #[derive(Debug)]
 pub struct Watch {
-    connections: Arc<Connections>,
+    servers: Servers,
     retry: Retry,
     project: ProjectId,
     last: (VersionNumber, VersionId),
-    stream: Option<Streaming<v1::Version>>,
+    /// The stream of versions, and whose it is.
+    stream: Option<(OneServer, Streaming<v1::Version>)>,
 }
 
 impl Watch {
     pub(crate) fn new(
-        connections: Arc<Connections>,
+        servers: Servers,
         retry: Retry,
         project: ProjectId,
         after: (VersionNumber, VersionId),
     ) -> Self {
         Self {
-            connections,
+            servers,
             retry,
             project,
             last: after,
@@ -61,30 +62,39 @@ impl Watch {
     }
 
     async fn next_once(&mut self) -> Result<VersionRecord, RemoteError> {
-        let connections = Arc::clone(&self.connections);
-        let mut stream = match self.stream.take() {
+        let (server, mut stream) = match self.stream.take() {
             Some(stream) => stream,
-            None => self.open(&connections).await?,
+            None => self.open().await?,
         };
+        let connections = &server.connections;
         let next = connections.call("the next version", FOREVER, stream.message());
         let version = next.await?.ok_or_else(|| RemoteError::Unavailable {
-            address: connections.config.address.clone(),
+            address: server.address().to_owned(),
             reason: "the server ended the watch".to_owned(),
         })?;
-        self.stream = Some(stream);
+        self.stream = Some((server, stream));
         converted(version)
     }
 
-    async fn open(&self, connections: &Connections) -> Result<Streaming<v1::Version>, RemoteError> {
+    async fn open(&self) -> Result<(OneServer, Streaming<v1::Version>), RemoteError> {
         let (number, id) = self.last;
         let request = v1::WatchRequest {
             project_id: self.project.as_bytes().to_vec(),
             after: number.0,
             after_id: id.as_bytes().to_vec(),
         };
-        let mut fs = connections.fs();
-        let limit = connections.config.open_timeout;
-        let answer = connections.call("the watch", limit, fs.watch(request));
-        Ok(answer.await?.into_inner())
+        let limit = self.servers.config().open_timeout;
+        let ask = |server: OneServer| {
+            let request = request.clone();
+            async move {
+                let mut fs = server.connections.fs();
+                let answer = server
+                    .connections
+                    .call("the watch", limit, fs.watch(request));
+                let stream = answer.await?.into_inner();
+                Ok((server, stream))
+            }
+        };
+        self.servers.ask(Call::Watch, ask).await
     }
 }

@@ -55,6 +55,8 @@ pub enum Call {
     ListTags,
     /// `Admin::log_of_path` of the client
     Log,
+    /// `History::watch` of the client
+    Watch,
     /// `Files::put` of the client
     PutFile,
     /// `Files::delete` of the client
@@ -107,7 +109,8 @@ impl Call {
             | Self::ListNodes
             | Self::ClusterStatus
             | Self::UnhealthyChunks
-            | Self::Log => true,
+            | Self::Log
+            | Self::Watch => true,
             // Contents, pieces and chunks are named by their hashes.
             Self::PutPieces | Self::StoreChunk => true,
             // The random id of the version names the session.

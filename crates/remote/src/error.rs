@@ -136,6 +136,36 @@ impl RemoteError {
         }
     }
 
+    /// Returns the address of the server that gave no answer, if that is what happened.
+    #[must_use]
+    pub fn address(&self) -> Option<&str> {
+        match self {
+            Self::NoServer { address }
+            | Self::NoDataNode { address }
+            | Self::Deadline { address, .. }
+            | Self::Silent { address }
+            | Self::Away { address, .. }
+            | Self::Unavailable { address, .. } => Some(address),
+            Self::GaveUp { last, .. } => last.address(),
+            _ => None,
+        }
+    }
+
+    /// Says it of a server at another address, such as of one that has several.
+    #[must_use]
+    pub fn at(mut self, other: &str) -> Self {
+        match &mut self {
+            Self::NoServer { address }
+            | Self::NoDataNode { address }
+            | Self::Deadline { address, .. }
+            | Self::Silent { address }
+            | Self::Away { address, .. }
+            | Self::Unavailable { address, .. } => other.clone_into(address),
+            _ => {}
+        }
+        self
+    }
+
     /// Returns true if what was asked for does not exist.
     #[must_use]
     pub fn is_not_found(&self) -> bool {

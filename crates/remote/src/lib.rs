@@ -27,5 +27,5 @@ pub use layered::{Answer, Asked, Layer, Layered, Retrying};
 #[cfg(feature = "testing")]
 pub use memory::MemoryRemote;
 pub use remote::{DiffStream, Remote, RemoteContents, RemoteRead, RemoteWrite};
-pub use retry::{Notice, PAUSES, Retry, Tries};
+pub use retry::{Notice, PAUSES, Retry, Tries, may_pass};
 pub use subdirectory::{Subdirectory, SubdirectoryError};

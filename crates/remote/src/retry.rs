@@ -196,8 +196,10 @@ impl Tries<'_> {
     }
 }
 
-/// Returns true if the same call may succeed later.
-fn may_pass(call: Call, error: &RemoteError) -> bool {
+/// Returns true if the same call may succeed later, or at another address of its server, and nothing is done
+/// twice by making it again.
+#[must_use]
+pub fn may_pass(call: Call, error: &RemoteError) -> bool {
     // Nothing was sent over a connection that was refused.
     let is_unsent = matches!(
         error,

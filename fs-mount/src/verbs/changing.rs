@@ -7,11 +7,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use lfsfs_client::{ClientConfig, GrpcRemote};
+use lfsfs_client::{ClientConfig, Servers};
 use lfsfs_common::full_text;
 use lfsfs_remote::{
-    ChangedName, Layered, Remote, RemoteError, RemoteRead as _, Retry, Retrying, Snapshot,
-    Subdirectory, SubdirectoryError,
+    ChangedName, Layered, Remote, RemoteError, Retry, Retrying, Snapshot, Subdirectory,
+    SubdirectoryError,
 };
 use lfsfs_types::{ObjectPath, ProjectName, Source, VersionRef};
 use lfsfs_upload::{IgnoreWarning, Phase, Progress};
@@ -253,8 +253,8 @@ impl Control {
     /// Asks the server at another address from now on, if that is the same one.
     pub(super) async fn move_to_server(&self, address: &str) -> Result<ServerMoved, ControlError> {
         let _alone = self.begin_change()?;
-        let remote = self.remote_at(address.to_owned())?;
-        let address = remote.address().to_owned();
+        let servers = self.servers_at(address.to_owned())?;
+        let (address, remote) = (servers.address().to_owned(), servers.remote());
         let base = self.vfs.base();
         let source = Source {
             project: base.snapshot().project.name.clone(),
@@ -264,7 +264,7 @@ impl Control {
         let found = found.map_err(|error| ControlError::failed(full_text(&error)))?;
         expect_same(base.snapshot(), &found, &address)?;
         let from = self.server.0.address();
-        self.server.0.replace(address.clone(), Arc::new(remote));
+        self.server.0.replace(address.clone(), remote);
         info!(
             from,
             server = address,
@@ -276,13 +276,13 @@ impl Control {
         })
     }
 
-    fn remote_at(&self, address: String) -> Result<GrpcRemote, ControlError> {
+    fn servers_at(&self, address: String) -> Result<Servers, ControlError> {
         let config = ClientConfig {
             address,
             ..self.client.clone()
         };
-        let remote = GrpcRemote::new(config);
-        remote.map_err(|error| ControlError::new(ControlErrorKind::Usage, full_text(&error)))
+        let servers = Servers::new(config);
+        servers.map_err(|error| ControlError::new(ControlErrorKind::Usage, full_text(&error)))
     }
 
     /// Drops the changes at and below paths, or all without any.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use lfsfs_common::telemetry;
-use lfsfs_mount::{Launcher, MountError, MountRequest, connect};
+use lfsfs_mount::{Launcher, MountError, MountRequest, connect, server_option};
 
 use crate::cli::ServerArgs;
 use crate::error::CommandError;
@@ -19,8 +19,8 @@ const LOG_FILTER: &str = "info";
     lfsfs mount app:src /mnt/app -o ro         to read a directory of it\n  \
     lfsfs mount app /mnt/app -o server=10.0.0.5:5051,cache-size=5G\n  \
     mount -t lfsfs app@v42 /mnt/app            the same through mount(8)\n\n\
-    Options (-o): ro, server=HOST:PORT, cache=DIR, cache-size=SIZE, state=DIR, run=DIR, uid=N, gid=N,\n\
-    allow_other, log=FILE, foreground, retry=N, timeout=SECONDS, noxattr, overlay=NAME, writeback,\n\
+    Options (-o): ro, server=HOST:PORT[+HOST:PORT...], cache=DIR, cache-size=SIZE, state=DIR, run=DIR,\n\
+    uid=N, gid=N, allow_other, log=FILE, foreground, retry=N, timeout=SECONDS, noxattr, overlay=NAME, writeback,\n\
     volatile, and those of mount(8).")]
 pub(crate) struct MountArgs {
     /// Version: PROJECT, PROJECT@vN, PROJECT@latest or PROJECT@TAG; with :PATH and -o ro, that directory of it
@@ -40,7 +40,7 @@ pub(crate) fn run(server: &ServerArgs, args: MountArgs) -> Result<(), CommandErr
     let mut options = args.options;
     if let Some(address) = &server.server {
         // What -o says comes later and wins.
-        options.insert(0, format!("server={address}"));
+        options.insert(0, server_option(address));
     }
     if args.foreground {
         options.push("foreground".to_owned());

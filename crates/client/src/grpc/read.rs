@@ -24,7 +24,7 @@ use lfsfs_types::{
 
 use tokio::time::sleep;
 
-use super::GrpcRemote;
+use super::OneServer;
 use super::messages;
 use super::write::unique;
 use crate::connection::within;
@@ -32,7 +32,7 @@ use crate::fault::{Checked as _, converted, of_datanode};
 use crate::seen::SeenNodes;
 
 #[async_trait]
-impl RemoteContents for GrpcRemote {
+impl RemoteContents for OneServer {
     async fn resolve(
         &self,
         project: ProjectId,
@@ -79,7 +79,7 @@ impl RemoteContents for GrpcRemote {
 }
 
 #[async_trait]
-impl RemoteRead for GrpcRemote {
+impl RemoteRead for OneServer {
     async fn resolve_source(&self, source: &Source) -> Result<Snapshot, RemoteError> {
         self.version(v1::ResolveSourceRequest {
             source: source.to_string(),
@@ -298,10 +298,10 @@ impl Drop for UnderWay<'_> {
     }
 }
 
-impl GrpcRemote {
+impl OneServer {
     async fn version(&self, request: v1::ResolveSourceRequest) -> Result<Snapshot, RemoteError> {
         let connections = &self.connections;
-        let limit = connections.config.open_timeout;
+        let limit = connections.open_max;
         let mut fs = connections.fs();
         let answer = connections.call("a version", limit, fs.resolve_source(request));
         let snapshot = messages::snapshot(answer.await?.into_inner())?;

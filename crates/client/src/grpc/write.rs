@@ -13,13 +13,13 @@ use lfsfs_types::limits::{CONTENTS_PER_MESSAGE_MAX, PIECES_INLINE_MAX};
 use lfsfs_types::{ChunkId, ContentId, DirId, LinkId, ProjectId, SessionId};
 use tokio::sync::oneshot;
 
-use super::GrpcRemote;
+use super::OneServer;
 use super::changes::requests;
 use super::send_chunk::send_chunk;
 use crate::fault::{Checked as _, converted};
 
 #[async_trait]
-impl RemoteWrite for GrpcRemote {
+impl RemoteWrite for OneServer {
     async fn find_missing(
         &self,
         project: ProjectId,

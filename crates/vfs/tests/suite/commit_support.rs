@@ -10,10 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lfsfs_cache::{CacheConfig, DiskCache};
-use lfsfs_client::{Admin, ClientConfig, GrpcRemote, NewProject};
+use lfsfs_client::{Admin, ClientConfig, NewProject, Servers};
 use lfsfs_common::clock::{TestClock, WallTime};
 use lfsfs_overlay::OverlayOptions;
-use lfsfs_remote::{Remote, RemoteRead, Retry};
+use lfsfs_remote::{RemoteRead, Retry};
 use lfsfs_server::{ListenPolicy, ServerConfig, ServerError, bind, run};
 use lfsfs_testkit::tempdir::ThreadDir;
 use lfsfs_types::{ObjectPath, ProjectName, Source};
@@ -31,7 +31,7 @@ use crate::writable_support::{OWNER, ROOT, find, ino, read_all};
 
 /// Directories for caches and overlays, and the way to a server.
 pub(crate) struct Client {
-    pub(crate) remote: GrpcRemote,
+    pub(crate) servers: Servers,
     pub(crate) dir: ThreadDir,
     pub(crate) clock: Arc<TestClock>,
 }
@@ -53,7 +53,7 @@ impl Cluster {
         let mut client = Client::of(&address.to_string());
         client.dir = dir;
         let project = ProjectName::new("app").unwrap();
-        let admin = Admin::new(&client.remote, Retry::new(Duration::ZERO));
+        let admin = Admin::new(&client.servers, Retry::new(Duration::ZERO));
         let made = admin.new_project(&NewProject::named(project.clone())).await;
         made.unwrap();
         Self {
@@ -89,7 +89,7 @@ impl Deref for Cluster {
 impl Client {
     pub(crate) fn of(address: &str) -> Self {
         Self {
-            remote: GrpcRemote::new(ClientConfig::new(address)).unwrap(),
+            servers: Servers::new(ClientConfig::new(address)).unwrap(),
             dir: ThreadDir::in_memory().unwrap(),
             clock: Arc::new(TestClock::new(WallTime::from_seconds(2_000_000_000))),
         }
@@ -101,7 +101,7 @@ impl Client {
     }
 
     pub(crate) async fn try_mount(&self, source: &str, overlay: &str) -> Result<Mount, VfsError> {
-        let remote = Arc::new(self.remote.clone());
+        let remote = self.servers.remote();
         let base = self.open(remote, source, "cache").await?;
         self.mount_above(base, overlay).await
     }
@@ -128,7 +128,7 @@ impl Client {
         let vfs = Vfs::open(base, place, self.clock.clone()).await?;
         Ok(Mount {
             vfs: Arc::new(vfs),
-            remote: self.remote.clone(),
+            servers: self.servers.clone(),
             clock: self.clock.clone(),
         })
     }
@@ -153,7 +153,7 @@ impl Client {
         let cache = tempfile::tempdir_in(self.dir.path()).unwrap();
         let cache = DiskCache::open(cache.path(), CacheConfig::default());
         let source: Source = source.parse().unwrap();
-        let remote = Arc::new(self.remote.clone());
+        let remote = self.servers.remote();
         let config = VfsConfig::default();
         let base = BaseVersion::open(remote, cache.unwrap(), &source, config).await;
         let vfs = Vfs::read_only(base.unwrap(), self.clock.clone()).unwrap();
@@ -215,7 +215,7 @@ impl KernelCache for NoKernel {
 /// A mount, driven by paths. Every change comes a millisecond after the last.
 pub(crate) struct Mount {
     pub(crate) vfs: Arc<Vfs>,
-    pub(crate) remote: GrpcRemote,
+    pub(crate) servers: Servers,
     clock: Arc<TestClock>,
 }
 
@@ -233,7 +233,7 @@ impl Mount {
         force: bool,
         progress: &Arc<Progress>,
     ) -> Result<CommitOutcome, CommitError> {
-        let remote: Arc<dyn Remote> = Arc::new(self.remote.clone());
+        let remote = self.servers.remote();
         let kernel = Kernel {
             cache: Arc::new(NoKernel),
             barrier: Arc::new(NoKernel),

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lfsfs_client::{ClientConfig, GrpcRemote};
-use lfsfs_remote::RemoteRead as _;
+use lfsfs_client::{ClientConfig, Servers};
 use lfsfs_testkit::proxy::Proxy;
 use lfsfs_types::{Source, VersionId};
 use lfsfs_vfs::CommitError;
@@ -29,7 +28,12 @@ async fn change(mount: &Mount, round: u64) {
 
 async fn head(cluster: &Cluster) -> u64 {
     let source: Source = "app@latest".parse().unwrap();
-    let snapshot = cluster.remote.resolve_source(&source).await.unwrap();
+    let snapshot = cluster
+        .servers
+        .remote()
+        .resolve_source(&source)
+        .await
+        .unwrap();
     snapshot.version.number.0
 }
 
@@ -100,9 +104,9 @@ async fn a_commit_given_up_at_any_moment_is_made_once() {
 /// Commits with force over a slow network that breaks when the version is there and its answer is
 /// still on the way.
 async fn lose_the_answer(cluster: &Cluster, mount: &mut Mount) {
-    let direct = mount.remote.clone();
+    let direct = mount.servers.clone();
     let proxy = Proxy::start(direct.address().parse().unwrap()).unwrap();
-    mount.remote = GrpcRemote::new(ClientConfig::new(proxy.address().to_string())).unwrap();
+    mount.servers = Servers::new(ClientConfig::new(proxy.address().to_string())).unwrap();
     proxy.delay(Duration::from_millis(200));
     let before = head(cluster).await;
     let cut = async {
@@ -114,7 +118,7 @@ async fn lose_the_answer(cluster: &Cluster, mount: &mut Mount) {
     let (result, ()) = tokio::join!(mount.force(), cut);
     let is_lost = matches!(result, Err(CommitError::AnswerLost { .. }));
     assert!(is_lost, "{result:?}");
-    mount.remote = direct;
+    mount.servers = direct;
 }
 
 #[tokio::test(flavor = "multi_thread")]

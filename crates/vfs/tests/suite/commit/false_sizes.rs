@@ -106,7 +106,7 @@ async fn cure(mount: &Mount, path: &str, (cure, original): (Cure, &[u8])) -> Opt
 
 /// Mounts the first version as one that tells so many bytes more of each file.
 async fn mount_lying(cluster: &Cluster, more: u64) -> Mount {
-    let server = Arc::new(cluster.remote.clone());
+    let server = cluster.servers.remote();
     let lying = lying(server, more);
     let mount = cluster.mount_through(lying, "app@v1", "lying").await;
     mount.unwrap()

@@ -103,7 +103,7 @@ async fn what_is_removed_and_made_again_costs_what_differs() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_changes_take_bounded_memory() {
     let cluster = Cluster::new().await;
-    let address = cluster.remote.address().to_owned();
+    let address = cluster.servers.address().to_owned();
     let run = move || {
         let settings = [(ENTRIES, "20000"), (SERVER, address.as_str())];
         in_a_child("commit::scale::commit_as_a_child", &settings)
