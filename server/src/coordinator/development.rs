@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use lfsfs_metadata::{MetadataError, Project, RollbackParams};
+use lfsfs_metadata::{Project, RollbackParams};
 use lfsfs_proto::status::{Fault, FaultKind};
 use lfsfs_proto::v1;
 use lfsfs_types::{ProjectName, VersionId, VersionNumber};
@@ -134,8 +134,7 @@ impl Coordinator {
             author: String::new(),
             message: format!("reset to v{}", to.0),
         };
-        let rolled =
-            self.metadata(move |metadata| Ok::<_, MetadataError>(metadata.rollback(&params)?));
+        let rolled = self.metadata(move |metadata| metadata.rollback(&params));
         log_published(&project.name, &rolled.await?, client);
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use lfsfs_metadata::{MetadataError, ProjectUsage};
+use lfsfs_metadata::ProjectUsage;
 use lfsfs_proto::status::{Fault, FaultKind};
 use lfsfs_proto::v1;
 use lfsfs_types::ProjectName;
@@ -22,16 +22,19 @@ pub(super) async fn tell(
     sink: Sink<v1::ProjectUsage>,
 ) -> Result<(), Fault> {
     let wanted = wanted(&request.projects)?;
-    for name in wanted.iter().cloned() {
-        let known = coordinator.metadata(move |metadata| metadata.project(&name));
-        known.await?;
-    }
+    let names = wanted.clone();
+    let known = coordinator.metadata(move |metadata| {
+        names
+            .iter()
+            .try_for_each(|name| metadata.project(name).map(drop))
+    });
+    known.await?;
     let place = coordinator.collect_alone()?;
     let memory = coordinator.marks_bytes;
     let usage = coordinator.metadata(move |metadata| {
         let usage = metadata.usage(memory);
         drop(place);
-        Ok::<_, MetadataError>(usage?)
+        usage
     });
     let stopping = || Fault::new(FaultKind::Unavailable, "the server stops");
     for project in usage.await?.ok_or_else(stopping)? {

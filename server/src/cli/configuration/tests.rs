@@ -79,37 +79,40 @@ const GARBAGE: GarbageSettings = GarbageSettings {
     rate: 16 << 20,
 };
 
+/// A value for each key of `lfsfsd all`.
+const WORDS: [&str; 27] = [
+    "--data=/d",
+    "--meta=sled:/m",
+    "--listen=10.0.0.5:7",
+    "--insecure-listen",
+    "--metrics=10.0.0.5:8",
+    "--advertise=a:1",
+    "--zone=rack-1",
+    "--capacity=1TiB",
+    "--scrub-period=5",
+    "--reserve=1GiB",
+    "--memory=1GiB",
+    "--connections=7",
+    "--grace=8",
+    "--log=/l",
+    "--replication=2",
+    "--min-replicas=2",
+    "--placement=least-used",
+    "--repair-after=9",
+    "--repair-rate=1MiB",
+    "--rebalance-above=11",
+    "--chunk-size=16MiB",
+    "--gc-every=12",
+    "--gc-grace=13",
+    "--gc-keep=14",
+    "--gc-older-than=15",
+    "--gc-rate=16MiB",
+    "--development",
+];
+
 #[test]
 fn each_value_reaches_the_server() {
-    let words = [
-        "--data=/d",
-        "--meta=sled:/m",
-        "--listen=10.0.0.5:7",
-        "--insecure-listen",
-        "--metrics=10.0.0.5:8",
-        "--advertise=a:1",
-        "--zone=rack-1",
-        "--capacity=1TiB",
-        "--scrub-period=5",
-        "--reserve=1GiB",
-        "--memory=1GiB",
-        "--connections=7",
-        "--grace=8",
-        "--log=/l",
-        "--replication=2",
-        "--min-replicas=2",
-        "--placement=least-used",
-        "--repair-after=9",
-        "--repair-rate=1MiB",
-        "--rebalance-above=11",
-        "--chunk-size=16MiB",
-        "--gc-every=12",
-        "--gc-grace=13",
-        "--gc-keep=14",
-        "--gc-older-than=15",
-        "--gc-rate=16MiB",
-        "--development",
-    ];
+    let words = WORDS;
     let mut flags: Vec<_> = words
         .iter()
         .filter_map(|word| word.split('=').next())
