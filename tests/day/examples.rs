@@ -46,7 +46,7 @@ fn examples() -> Vec<Example> {
 
 /// A project with all versions that an example names, and directories to import.
 fn machine() -> (World, PathBuf) {
-    let world = World::new();
+    let world = World::with_server_arguments(&["--development"]);
     prepare(&world);
     let work = world.make_dir("work");
     let script = format!(
@@ -116,9 +116,16 @@ fn typed(world: &World, work: &Path, example: &Example) -> Run {
     Run::of(command)
 }
 
-/// Returns true for what drains or removes a datanode, which needs a cluster, or watches until it is interrupted.
+/// Returns true for what drains or removes a datanode, which needs a cluster, removes all projects, or watches until it
+/// is interrupted.
 fn cannot_be_typed(line: &str) -> bool {
-    let words = ["node drain", "node undrain", "node remove", "--watch"];
+    let words = [
+        "node drain",
+        "node undrain",
+        "node remove",
+        "dev reset",
+        "--watch",
+    ];
     let watches = line.contains("lfsfs watch") && !line.contains(" -n ");
     watches || words.iter().any(|word| line.contains(word))
 }
@@ -134,7 +141,7 @@ fn every_example_of_the_help_does_what_it_says() {
             // What starts a server is README's test; what deletes the project comes last.
             examples.retain(|example| !example.line.starts_with("lfsfsd"));
             examples.retain(|example| example.command != "lfsfs");
-            // These need a cluster, and have tests of their own.
+            // These have tests of their own.
             examples.retain(|example| !cannot_be_typed(&example.line));
             examples.sort_by_key(|example| example.command.ends_with("delete"));
             for example in &examples {

@@ -38,8 +38,8 @@ pub(crate) enum CacheCommand {
     Objects that are damaged or missing are listed, and the exit code is 1. Prints PROJECT@vN.\n\n\
     Examples:\n  \
     lfsfs cache warm app@v42              before pods mount it\n  \
-    lfsfs cache warm app@v42:node_modules\n  \
-    lfsfs cache warm app web@stable --json"
+    lfsfs cache warm app@v42:src\n  \
+    lfsfs cache warm app@stable --json"
 )]
 pub(crate) struct WarmArgs {
     /// Versions: PROJECT, PROJECT@vN, PROJECT@latest or PROJECT@TAG; with :PATH, that directory of it alone

@@ -23,7 +23,7 @@ pub(crate) enum DevCommand {
 #[command(
     after_help = "A server answers if it was started with --development.\n\n\
     Examples:\n  \
-    STATE=$(lfsfs dev snapshot)\n  \
+    lfsfs dev snapshot                    such as app=42,web=7\n  \
     lfsfs dev snapshot --json             for scripts"
 )]
 pub(crate) struct SnapshotArgs {
@@ -38,7 +38,7 @@ pub(crate) struct SnapshotArgs {
     snapshot; its history stays. Nothing is done if a project or a version of the snapshot is not there. An empty STATE \
     deletes all projects.\n\n\
     Examples:\n  \
-    lfsfs dev reset --state \"$STATE\" --yes"
+    lfsfs dev reset --state app=42,web=7 --yes"
 )]
 pub(crate) struct ResetArgs {
     /// What lfsfs dev snapshot printed

@@ -19,7 +19,7 @@ use crate::progress::spinner;
     The server reads all its metadata to answer.\n\n\
     Examples:\n  \
     lfsfs du                              all projects\n  \
-    lfsfs du app web                      two of them\n  \
+    lfsfs du app deps                     two of them\n  \
     lfsfs du --json                       for scripts"
 )]
 pub(crate) struct DuArgs {

@@ -33,7 +33,7 @@ pub(crate) enum ProjectCommand {
     Examples:\n  \
     lfsfs project new docs\n  \
     lfsfs project new site --pack 'node_modules/[^/]+'\n  \
-    lfsfs project new app --ignore target/ --ignore '*.o'\n  \
+    lfsfs project new tool --ignore target/ --ignore '*.o'\n  \
     lfsfs project new trial --template app@v2\n  \
     lfsfs project new scratch --replication 1")]
 pub(crate) struct NewArgs {
