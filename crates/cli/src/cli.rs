@@ -44,7 +44,7 @@ pub(crate) struct Cli {
 /// Where the server is.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ServerArgs {
-    /// Server, HOST[:PORT], or several addresses of it: A,B [env: LFSFS_SERVER] [default: 127.0.0.1:5051]
+    /// Server, HOST or HOST:PORT, or several addresses: A,B [env: LFSFS_SERVER] [default: 127.0.0.1:5051]
     // Without clap's `env`: with it each usage line would show the option as one that is needed.
     #[arg(long, global = true, value_name = "ADDRESS")]
     pub(crate) server: Option<String>,
