@@ -109,13 +109,8 @@ impl DiskCache {
     /// Removes what was used least recently until at most `size` bytes are left, also where other processes use the
     /// cache: what they miss then they fetch again.
     pub fn prune(&self, size: u64) -> Result<Evicted, PathError> {
-        let layout = &self.shared.layout;
-        let _lock = FileLock::acquire(&layout.lock(), LockMode::Exclusive)?;
-        let evicted = evict::evict(layout, size, SystemTime::now());
-        let path = layout.usage();
-        let counted = self.shared.usage.replace(&path, evicted.left);
-        counted.map_err(|error| PathError::new("count in", &path, error))?;
-        Ok(evicted)
+        let _lock = FileLock::acquire(&self.shared.layout.lock(), LockMode::Exclusive)?;
+        self.shared.evict_to(size)
     }
 
     /// Returns the index of a chunk.
@@ -354,20 +349,28 @@ impl Shared {
             return Ok(());
         };
         let path = self.layout.usage();
-        let wrap = |error| PathError::new("count in", &path, error);
-        let total = self.usage.publish(&path).map_err(wrap)?;
+        let total = self.usage.publish(&path);
+        let total = total.map_err(PathError::wrap("count in", &path))?;
         if total.is_some_and(|total| total <= self.size_max) {
             return Ok(());
         }
-        let evicted = evict::evict(&self.layout, self.low_water(), SystemTime::now());
-        self.counters.evicted(evicted.files);
-        self.usage.replace(&path, evicted.left).map_err(wrap)?;
+        let evicted = self.evict_to(self.low_water())?;
         tracing::info!(
             files = evicted.files,
             left = evicted.left,
             "evicted from the cache"
         );
         Ok(())
+    }
+
+    /// Removes what was used least recently until `size` is kept, and counts what is left. The caller holds the lock.
+    fn evict_to(&self, size: u64) -> Result<Evicted, PathError> {
+        let evicted = evict::evict(&self.layout, size, SystemTime::now());
+        self.counters.evicted(evicted.files);
+        let path = self.layout.usage();
+        let counted = self.usage.replace(&path, evicted.left);
+        counted.map_err(PathError::wrap("count in", &path))?;
+        Ok(evicted)
     }
 
     /// A tenth below the limit, so that evictions are rare.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use lfsfs_cache::DiskCache;
 use lfsfs_common::clock::SystemClock;
 use lfsfs_mount::{MountOptions, Places, open_cache};
 use lfsfs_remote::{RemoteRead, Snapshot};
@@ -14,6 +15,12 @@ use crate::output::quoted;
 /// Bytes asked for at once.
 const READ_LEN: u32 = 1024 * 1024;
 
+/// Opens the cache that all mounts of this user on this machine share.
+pub(crate) fn cache() -> Result<DiskCache, CommandError> {
+    let places = Places::find(&MountOptions::default())?;
+    open_cache(&places, None).map_err(|error| CommandError::failed(error.to_string()))
+}
+
 /// The files of one version.
 #[derive(Debug)]
 pub(crate) struct Contents {
@@ -25,11 +32,8 @@ impl Contents {
         remote: &Arc<dyn RemoteRead>,
         snapshot: &Snapshot,
     ) -> Result<Self, CommandError> {
-        let places = Places::find(&MountOptions::default())?;
-        let cache =
-            open_cache(&places, None).map_err(|error| CommandError::failed(error.to_string()))?;
         let (remote, snapshot) = (Arc::clone(remote), snapshot.clone());
-        let base = BaseVersion::new(remote, cache, snapshot, VfsConfig::default());
+        let base = BaseVersion::new(remote, cache()?, snapshot, VfsConfig::default());
         let vfs = Vfs::read_only(base, Arc::new(SystemClock))?;
         Ok(Self { vfs })
     }

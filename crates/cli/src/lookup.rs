@@ -4,9 +4,10 @@
 //! that leaves it is refused: what it means depends on the machine.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
-use lfsfs_remote::{RemoteRead, Snapshot};
-use lfsfs_types::{Kind, Name, ObjectPath, Record};
+use lfsfs_remote::{RemoteRead, Snapshot, Subdirectory};
+use lfsfs_types::{Kind, Name, ObjectPath, Record, SourceDirectory, VersionCounts};
 
 use crate::error::{CommandError, no_such_path};
 use crate::output::quoted;
@@ -138,6 +139,36 @@ impl<'a> Walk<'a> {
         CommandError::failed(format!("{typed} leads out of the version: {what}"))
             .hint("mount the version to follow such a link")
     }
+}
+
+/// A directory of a version, or all of it, as what is asked for its objects.
+pub(crate) struct Directory {
+    pub(crate) remote: Arc<dyn RemoteRead>,
+    pub(crate) snapshot: Snapshot,
+    /// What is in it; not known of a directory alone.
+    pub(crate) counts: Option<VersionCounts>,
+}
+
+/// Finds the version of a source, and the directory of it that is named.
+pub(crate) async fn find_directory(
+    remote: Arc<dyn RemoteRead>,
+    source: SourceDirectory,
+) -> Result<Directory, CommandError> {
+    let SourceDirectory { source, path } = source;
+    let snapshot = remote.resolve_source(&source).await?;
+    if path.is_root() {
+        return Ok(Directory {
+            counts: Some(snapshot.version.counts),
+            remote,
+            snapshot,
+        });
+    }
+    let inside = Subdirectory::new(remote, path);
+    Ok(Directory {
+        snapshot: inside.of(snapshot).await?,
+        remote: Arc::new(inside),
+        counts: None,
+    })
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use lfsfs_remote::{Call, Project, RemoteError, Retry};
 use lfsfs_types::{
     ClusterId, ObjectPath, ProjectId, ProjectName, Source, TagName, VersionNumber, VersionRecord,
 };
-use tonic::{Response, Status};
+use tonic::{Response, Status, Streaming};
 
 use crate::config::ALL_METADATA_MAX;
 use crate::connection::Wire;
@@ -319,19 +319,9 @@ impl Admin {
         server: OneServer,
         request: v1::GetUsageRequest,
     ) -> Result<Vec<ProjectUsage>, RemoteError> {
-        const WHAT: &str = "the usage";
-        let connections = &server.connections;
-        let mut fs = connections.fs();
-        let answer = connections.watched(WHAT, ALL_METADATA_MAX, fs.get_usage(request));
-        let mut stream = answer.await?.into_inner();
-        let mut usages = Vec::new();
-        while let Some(message) = connections
-            .watched(WHAT, ALL_METADATA_MAX, stream.message())
-            .await?
-        {
-            usages.push(usage(message)?);
-        }
-        Ok(usages)
+        let mut fs = server.connections.fs();
+        let limit = ("the usage", ALL_METADATA_MAX);
+        all_of(&server, limit, fs.get_usage(request), usage).await
     }
 
     /// Returns the versions that made, removed or changed what is at a path or below it, newest
@@ -359,19 +349,9 @@ impl Admin {
         server: OneServer,
         request: v1::LogRequest,
     ) -> Result<Vec<VersionRecord>, RemoteError> {
-        let connections = &server.connections;
-        let wait = connections.config.progress_timeout;
-        let mut fs = connections.fs();
-        let answer = connections.watched("the log", wait, fs.log(request));
-        let mut stream = answer.await?.into_inner();
-        let mut versions = Vec::new();
-        while let Some(message) = connections
-            .watched("the log", wait, stream.message())
-            .await?
-        {
-            versions.push(converted(message)?);
-        }
-        Ok(versions)
+        let mut fs = server.connections.fs();
+        let limit = ("the log", server.connections.config.progress_timeout);
+        all_of(&server, limit, fs.log(request), converted).await
     }
 
     /// Makes a call with one answer.
@@ -394,6 +374,22 @@ impl Admin {
         let ask = || self.servers.ask(call, &once);
         self.retry.run(call, ask).await
     }
+}
+
+/// Takes all messages of an answer; none is waited for longer than the limit.
+async fn all_of<M, T>(
+    server: &OneServer,
+    (what, limit): (&'static str, Duration),
+    answer: impl Future<Output = Result<Response<Streaming<M>>, Status>>,
+    convert: impl Fn(M) -> Result<T, RemoteError>,
+) -> Result<Vec<T>, RemoteError> {
+    let connections = &server.connections;
+    let mut stream = connections.watched(what, limit, answer).await?.into_inner();
+    let mut all = Vec::new();
+    while let Some(message) = connections.watched(what, limit, stream.message()).await? {
+        all.push(convert(message)?);
+    }
+    Ok(all)
 }
 
 fn usage(message: v1::ProjectUsage) -> Result<ProjectUsage, RemoteError> {

@@ -240,7 +240,7 @@ impl Layer for Servers {
         let ask = move |server: OneServer| ask(Arc::new(server));
         match asked.call {
             Call::Commit => self.ask_once(ask).await,
-            // It goes to datanodes, whatever the address of the coordinator.
+            // The client asks datanodes for it, which are the same by each address of the coordinator.
             Call::ReadChunk => {
                 let mut ask = ask;
                 ask(self.shared.each[0].clone()).await

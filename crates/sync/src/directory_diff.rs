@@ -165,7 +165,7 @@ impl Walk<'_> {
         let present = handle.as_ref().map(local::read_dir).transpose();
         let present = present.map_err(|error| failed(path, error))?;
         let present = present.unwrap_or_default();
-        // What is wrong with a file is told by the update.
+        // The update itself warns of lines that say nothing.
         let (ignored, _) = match &handle {
             Some(handle) if path.is_root() => pending.above.clone().in_root(handle, &present),
             Some(handle) => pending.above.enter(path, handle, &present),

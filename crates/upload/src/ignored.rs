@@ -1,5 +1,5 @@
-//! Which new paths stay out of a version: build output, caches, whatever a project says or a file
-//! [`IGNORE_FILE`] in the tree.
+//! Which new paths stay out of a version: those that the owner of a project names, or a user in a file [`IGNORE_FILE`]
+//! of the tree, such as build output and caches.
 //!
 //! The one place of the decision, for imports, updates and commits. Pure: the caller says which paths there are
 //! and what the files hold. A path that the version has already is never ignored, and only the caller knows

@@ -1,8 +1,8 @@
 //! What of the changes of a mount is ignored: new objects that no commit takes.
 //!
 //! The project says which, and files in the tree as the mount shows it; the decision is that of every import
-//! ([`IgnoreScope`]). What the version has at a path, and whatever comes of an object of the version, is never
-//! ignored. It costs what changed: it starts from the directories that the overlay says anything of.
+//! ([`IgnoreScope`]). A commit never leaves out what the version has at a path, nor an object of the version that
+//! a user moved. It costs what changed: it starts from the directories that the overlay says anything of.
 
 use std::collections::{HashMap, HashSet};
 

@@ -6,16 +6,17 @@ use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use indicatif::{HumanBytes, HumanCount, ProgressBar};
-use lfsfs_cache::DiskCache;
 use lfsfs_common::size;
-use lfsfs_mount::{MountOptions, Places, open_cache};
-use lfsfs_remote::{RemoteRead, Subdirectory};
+use lfsfs_mount::{MountOptions, Places};
+use lfsfs_remote::RemoteRead;
 use lfsfs_types::SourceDirectory;
 use lfsfs_vfs::{BaseVersion, NotWarmed, VfsConfig, VfsStats, WarmFigures, WarmProgress};
 use serde::Serialize;
 
 use crate::cli::ServerArgs;
+use crate::contents::cache;
 use crate::error::CommandError;
+use crate::lookup::{Directory, find_directory};
 use crate::output::{JsonPath, Output, counted, quoted};
 use crate::progress;
 
@@ -183,20 +184,15 @@ impl Warmed {
         remote: &Arc<dyn RemoteRead>,
         source: SourceDirectory,
     ) -> Result<Self, CommandError> {
-        let SourceDirectory { source, path } = source;
-        let mut remote = Arc::clone(remote);
-        let mut snapshot = remote.resolve_source(&source).await?;
-        // How much a directory has is not known before.
-        let expected = path.is_root().then_some(snapshot.version.counts.bytes);
-        if !path.is_root() {
-            let inside = Subdirectory::new(remote, path);
-            snapshot = inside.of(snapshot).await?;
-            remote = Arc::new(inside);
-        }
+        let Directory {
+            remote,
+            snapshot,
+            counts,
+        } = find_directory(Arc::clone(remote), source).await?;
         let (project, version) = (snapshot.project.name.to_string(), snapshot.version.number.0);
         let base = BaseVersion::new(remote, cache()?, snapshot, VfsConfig::default());
         let progress = Arc::new(WarmProgress::default());
-        let bar = draw(Arc::clone(&progress), expected);
+        let bar = draw(Arc::clone(&progress), counts.map(|counts| counts.bytes));
         base.warm(&progress).await;
         bar.finish_and_clear();
         Ok(Self {
@@ -252,11 +248,6 @@ fn draw(progress: Arc<WarmProgress>, expected: Option<u64>) -> ProgressBar {
         bar.set_message(format!("{entries} entries, {bytes}"));
     });
     bar
-}
-
-fn cache() -> Result<DiskCache, CommandError> {
-    let places = Places::find(&MountOptions::default())?;
-    open_cache(&places, None).map_err(|error| CommandError::failed(error.to_string()))
 }
 
 fn status(args: &StatusArgs) -> Result<(), CommandError> {

@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use clap::Args;
 use indicatif::{HumanBytes, HumanCount, ProgressBar};
-use lfsfs_remote::{RemoteRead, Subdirectory};
 use lfsfs_sync::{Export, ExportFigures, ExportProgress, LeftOut};
 use lfsfs_types::{SourceDirectory, VersionCounts};
 use serde::Serialize;
 
 use crate::cli::ServerArgs;
 use crate::error::CommandError;
+use crate::lookup::{Directory, find_directory};
 use crate::output::{JsonPath, Output, counted, quoted};
 use crate::progress;
 use crate::signals::EndSignals;
@@ -64,17 +64,13 @@ pub(crate) struct JsonLeftOut {
 }
 
 pub(crate) async fn run(server: ServerArgs, args: ExportArgs) -> Result<(), CommandError> {
-    let SourceDirectory { source, path } = SourceDirectory::new(args.source.as_bytes())?;
-    let mut remote: Arc<dyn RemoteRead> = server.client()?.remote;
-    let mut snapshot = remote.resolve_source(&source).await?;
+    let source = SourceDirectory::new(args.source.as_bytes())?;
+    let Directory {
+        remote,
+        snapshot,
+        counts,
+    } = find_directory(server.client()?.remote, source).await?;
     let (project, version) = (snapshot.project.name.to_string(), snapshot.version.number);
-    // How much a directory has is not known before.
-    let counts = path.is_root().then_some(snapshot.version.counts);
-    if !path.is_root() {
-        let inside = Subdirectory::new(remote, path);
-        snapshot = inside.of(snapshot).await?;
-        remote = Arc::new(inside);
-    }
     let export = Export::new(remote, snapshot);
     let progress = export.progress();
     let work = export.into_dir(&args.dir);

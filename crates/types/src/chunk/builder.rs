@@ -122,7 +122,11 @@ impl ChunkBuilder {
     #[must_use]
     pub fn finish(mut self) -> BuiltChunk {
         self.close_block();
-        let encoded = footer::encode(ChunkFormat::NEWEST, &self.blocks, self.contents.iter());
+        let encoded = footer::encode(
+            ChunkFormat::NEWEST,
+            &self.blocks,
+            self.contents.iter().copied(),
+        );
         let footer = Footer::decode(&encoded).expect("the builder keeps to the limits");
         let footer_sha256 = Sha256(Hasher::digest(&encoded).into());
         let trailer = Trailer {

@@ -92,8 +92,8 @@ impl Footer {
     /// Returns the bytes that the footer was decoded from.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let contents: Vec<_> = self.contents.iter().map(|it| (it.prefix, it.len)).collect();
-        encode(self.format, &self.blocks, contents.iter())
+        let contents = self.contents.iter().map(|it| (it.prefix, it.len));
+        encode(self.format, &self.blocks, contents)
     }
 
     pub(super) const fn format(&self) -> ChunkFormat {
@@ -177,17 +177,17 @@ impl Footer {
 }
 
 /// Returns the footer of these blocks and contents.
-pub(super) fn encode<'a>(
+pub(super) fn encode(
     format: ChunkFormat,
     blocks: &[BlockEntry],
-    contents: impl ExactSizeIterator<Item = &'a (IdPrefix, u32)>,
+    contents: impl ExactSizeIterator<Item = (IdPrefix, u32)>,
 ) -> Vec<u8> {
     let mut writer = Writer::new();
     writer.u8(format.number()).varint(blocks.len() as u64);
     blocks.iter().for_each(|block| block.encode(&mut writer));
     writer.varint(contents.len() as u64);
     for (prefix, len) in contents {
-        writer.raw(prefix.as_bytes()).varint(u64::from(*len));
+        writer.raw(prefix.as_bytes()).varint(u64::from(len));
     }
     writer.finish()
 }
