@@ -101,7 +101,23 @@ impl ReadAhead {
         if self.known().directories.len() > DIRECTORIES_MAX {
             self.known().directories.clear();
         }
-        let reads = wanted.iter().map(|dir| view.read_of_directory(*dir));
+        self.load_unknown(wanted.iter().map(|dir| view.read_of_directory(*dir)))?;
+        // A directory without a row is in a pack, and the row of its root is looked at.
+        let mut packed = BTreeSet::new();
+        for dir in wanted.iter().filter(|dir| **dir > DirId::ROOT) {
+            if view.directory_row(*dir)?.is_none() {
+                packed.insert(*dir);
+            }
+        }
+        self.load_unknown(packed.iter().map(|dir| view.read_of_first_pack(*dir)))?;
+        let mut roots = BTreeSet::new();
+        for dir in packed {
+            roots.extend(view.first_pack_root(dir)?);
+        }
+        self.load_unknown(roots.iter().map(|root| view.read_of_directory(*root)))
+    }
+
+    fn load_unknown(&self, reads: impl Iterator<Item = Read>) -> Result<()> {
         let unknown = reads.filter(|read| self.known().find(read).is_none());
         let found = self.fetch(unknown.collect())?;
         self.known().directories.extend(found);

@@ -1,8 +1,9 @@
 //! The names that versions changed, read from their change rows.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, BinaryHeap};
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use lfsfs_meta_store::{KeyRange, MetaError, MetaStore, MetaStoreExt as _, ScanAll};
 use lfsfs_types::limits::PAGE_ENTRIES_MAX;
@@ -11,6 +12,7 @@ use lfsfs_types::{DirId, Name, ObjectPath, ProjectId, VersionNumber};
 use crate::error::Result;
 use crate::keys::{self, ChangeKey};
 use crate::metadata::Metadata;
+use crate::pack::Pack;
 use crate::side::Side;
 use crate::view::View;
 
@@ -85,7 +87,7 @@ fn try_each_changed(
     if old.version == VersionNumber::ZERO {
         return try_each_object(new, each);
     }
-    let mut names = ChangedNames::between(old.store, old.project, old.version, new.version)?;
+    let mut names = ChangedNames::between(old, new)?;
     while let Some((dir, name)) = names.next()? {
         if each(dir, name)?.is_break() {
             return Ok(ControlFlow::Break(()));
@@ -122,32 +124,56 @@ fn try_each_object(
     Ok(ControlFlow::Continue(()))
 }
 
-/// The names that the versions of a range changed, each once, in the order of directories.
+/// What a change row names, in the order of the rows.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Named {
+    /// The root's own record.
+    Root,
+    /// Something in the pack with this root.
+    Pack(DirId),
+    Entry(DirId, Name),
+}
+
+/// The names that the versions of a range changed, each once: those in packs, and then the others, in the order of
+/// directories.
 pub(crate) struct ChangedNames<'a> {
+    old: View<'a>,
+    new: View<'a>,
     versions: Vec<ScanAll<'a, dyn MetaStore>>,
-    /// The next name of each version that has one.
-    heads: BinaryHeap<Reverse<(DirId, Option<Name>, usize)>>,
-    last: Option<(DirId, Option<Name>)>,
+    /// The next thing that each version names that has one.
+    heads: BinaryHeap<Reverse<(Named, usize)>>,
+    last: Option<Named>,
+    /// Roots of the packs that changed.
+    packs: BTreeSet<DirId>,
+    /// What changed in one of them.
+    in_pack: std::vec::IntoIter<(DirId, Name)>,
+    /// The packs that were not looked into yet.
+    packs_left: BTreeSet<DirId>,
 }
 
 impl<'a> ChangedNames<'a> {
-    /// Merges the change rows of the versions above `low` up to `high`.
-    pub(crate) fn between(
-        store: &'a dyn MetaStore,
-        project: ProjectId,
-        low: VersionNumber,
-        high: VersionNumber,
-    ) -> Result<Self> {
-        let count = usize::try_from(high.0 - low.0).unwrap_or(usize::MAX);
-        let page = (CHANGES_HELD / count).clamp(16, 1000);
-        let versions = (low.0 + 1..=high.0).map(|number| {
-            let prefix = keys::changes_of(project, VersionNumber(number));
-            store.scan_all(KeyRange::prefix(&prefix), page)
+    /// Merges the change rows of the versions above the older one of two up to the newer one.
+    pub(crate) fn between(a: View<'a>, b: View<'a>) -> Result<Self> {
+        let (old, new) = if a.version <= b.version {
+            (a, b)
+        } else {
+            (b, a)
+        };
+        let count = usize::try_from(new.version.0 - old.version.0).unwrap_or(usize::MAX);
+        let page = (CHANGES_HELD / count.max(1)).clamp(16, 1000);
+        let versions = (old.version.0 + 1..=new.version.0).map(|number| {
+            let prefix = keys::changes_of(new.project, VersionNumber(number));
+            new.store.scan_all(KeyRange::prefix(&prefix), page)
         });
         let mut names = Self {
+            old,
+            new,
             versions: versions.collect(),
             heads: BinaryHeap::new(),
             last: None,
+            packs: BTreeSet::new(),
+            in_pack: Vec::new().into_iter(),
+            packs_left: BTreeSet::new(),
         };
         for index in 0..names.versions.len() {
             names.advance(index)?;
@@ -160,25 +186,100 @@ impl<'a> ChangedNames<'a> {
             return Ok(());
         };
         let (key, _) = row?;
-        match ChangeKey::decode(&key)? {
-            ChangeKey::Name(_, dir, name) => self.heads.push(Reverse((dir, name, index))),
+        let named = match ChangeKey::decode(&key)? {
+            ChangeKey::Name(_, dir, Some(name)) => Named::Entry(dir, name),
+            ChangeKey::Name(_, _, None) => Named::Root,
+            ChangeKey::Pack(_, root) => Named::Pack(root),
             ChangeKey::Everything(_) => {
                 let what = "only version 1 can change everything";
                 return Err(MetaError::corrupt(what, &key).into());
             }
-        }
+        };
+        self.heads.push(Reverse((named, index)));
         Ok(())
     }
 
     pub(crate) fn next(&mut self) -> Result<Option<(DirId, Option<Name>)>> {
-        while let Some(Reverse((dir, name, index))) = self.heads.pop() {
+        loop {
+            if let Some((dir, name)) = self.in_pack.next() {
+                return Ok(Some((dir, Some(name))));
+            }
+            if self.next_is_entry()
+                && let Some(root) = self.packs_left.pop_first()
+            {
+                self.in_pack = self.changed_in(root)?.into_iter();
+                continue;
+            }
+            let named = match self.next_named()? {
+                Some(named) => named,
+                None if self.packs_left.is_empty() => return Ok(None),
+                None => continue,
+            };
+            match named {
+                Named::Root => return Ok(Some((DirId::ABOVE_ROOT, None))),
+                Named::Pack(root) => {
+                    self.packs.insert(root);
+                    self.packs_left.insert(root);
+                }
+                Named::Entry(dir, name) if self.was_told(dir, &name)? => {}
+                Named::Entry(dir, name) => return Ok(Some((dir, Some(name)))),
+            }
+        }
+    }
+
+    /// Returns true if all packs are known: those stand before the entries.
+    fn next_is_entry(&self) -> bool {
+        let next = self.heads.peek();
+        next.is_none_or(|Reverse((named, _))| matches!(named, Named::Entry(..)))
+    }
+
+    /// Returns what the rows name next.
+    fn next_named(&mut self) -> Result<Option<Named>> {
+        while let Some(Reverse((named, index))) = self.heads.pop() {
             self.advance(index)?;
-            let found = Some((dir, name));
-            if found != self.last {
-                self.last.clone_from(&found);
-                return Ok(found);
+            if self.last.as_ref() != Some(&named) {
+                self.last = Some(named.clone());
+                return Ok(Some(named));
             }
         }
         Ok(None)
+    }
+
+    /// Returns what differs of what lies in a pack. What left it for another pack is told with that one.
+    fn changed_in(&self, root: DirId) -> Result<Vec<(DirId, Name)>> {
+        let (old, new) = (self.old.pack_at(root)?, self.new.pack_at(root)?);
+        let mut changed = Vec::new();
+        for (dir, found) in new.iter().flat_map(|pack| pack.dirs()) {
+            let before = self.old.pack_of(dir)?;
+            let differs = |name: &Name, record| {
+                before.as_ref().and_then(|pack| pack.get(dir, name)) != Some(record)
+            };
+            let entries = found.entries.iter();
+            let names = entries.filter(|(name, record)| differs(name, record));
+            changed.extend(names.map(|(name, _)| (dir, name.clone())));
+        }
+        for (dir, found) in old.iter().flat_map(|pack| pack.dirs()) {
+            let after = self.new.pack_of(dir)?;
+            let stays = |name: &Name| {
+                let pack = after.as_ref();
+                pack.is_some_and(|pack| pack.get(dir, name).is_some())
+            };
+            let names = found.entries.keys().filter(|name| !stays(name));
+            changed.extend(names.map(|name| (dir, name.clone())));
+        }
+        Ok(changed)
+    }
+
+    /// Returns true if an entry that has a change row was told because a pack has it, or had it.
+    fn was_told(&self, dir: DirId, name: &Name) -> Result<bool> {
+        if self.packs.is_empty() {
+            return Ok(false);
+        }
+        let is_changed = |pack: &Arc<Pack>| self.packs.contains(&pack.root());
+        let before = self.old.pack_of(dir)?.filter(is_changed);
+        let after = self.new.pack_of(dir)?.filter(is_changed);
+        let before = before.as_ref().and_then(|pack| pack.get(dir, name));
+        let after = after.as_ref().and_then(|pack| pack.get(dir, name));
+        Ok(before != after)
     }
 }

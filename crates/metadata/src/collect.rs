@@ -5,6 +5,7 @@
 //! - [`expire`] removes the records of the others, and then the rows that no version needs that stays.
 //! - [`holds`]: a mount holds the version that it shows, so that it does not expire.
 //! - [`contents`] marks the contents that rows name ([`named`]), and removes those that none names ([`marks`]).
+//! - [`listings`] removes the listings of packs that no row names.
 //! - [`chunks`] finds the chunks in which nothing lies; the coordinator has their datanodes drop them.
 //! - [`compact`] decides which chunks are rewritten; it is pure. [`moves`] says what lies in them, and changes the
 //!   places of what the coordinator has written anew.
@@ -16,6 +17,7 @@ mod compact;
 mod contents;
 mod expire;
 mod holds;
+mod listings;
 mod marks;
 mod moves;
 mod named;

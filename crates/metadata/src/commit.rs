@@ -14,10 +14,13 @@ mod lease;
 mod links;
 mod merge;
 mod objects;
+mod pack_rows;
+mod packing;
 mod paths;
 mod plan;
 mod publish;
 mod rebase;
+mod repack;
 mod rollback;
 mod staging;
 mod staging_store;
@@ -35,6 +38,8 @@ use lfsfs_types::{
 
 pub use self::cloning::CloneParams;
 pub use self::objects::{ObjectState, ObjectUpdate, UpdateParams, UpdatePath, UpdatePathError};
+pub use self::repack::RepackParams;
+use self::repack::Repacked;
 pub use self::rollback::RollbackParams;
 use self::staging::Staging;
 use self::staging_store::StagingStore;
@@ -155,6 +160,8 @@ enum Mode {
     Rollback(VersionNumber),
     /// On the base, which must be the newest version; what a version of another project has comes.
     Clone,
+    /// On the base, which must be the newest version; only where things are kept changes.
+    Repack,
     /// On the base, which must be the newest version.
     Newest,
 }
@@ -162,7 +169,7 @@ enum Mode {
 impl Mode {
     /// Returns whether the records are those of a version, which were accepted when that was published.
     fn takes_a_version(self) -> bool {
-        matches!(self, Self::Rollback(_) | Self::Clone)
+        matches!(self, Self::Rollback(_) | Self::Clone | Self::Repack)
     }
 
     /// Returns whether nothing is published if the base is not the newest version any more.
@@ -178,6 +185,8 @@ pub struct CommitSession {
     params: CommitParams,
     mode: Mode,
     staged: StagingStore,
+    /// In which packs directories come, where only that changes.
+    repacked: Repacked,
 }
 
 impl Metadata {
@@ -206,6 +215,7 @@ impl Metadata {
                 Mode::Rebase
             },
             staged: self.new_staging_store()?,
+            repacked: Repacked::default(),
             params,
         };
         Ok(Begun::Session(session))

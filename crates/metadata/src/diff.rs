@@ -167,13 +167,7 @@ struct Comparison<'a> {
 
 impl Comparison<'_> {
     fn run(mut self, sink: Sink<'_>) -> Result<ControlFlow<()>> {
-        let (a, b) = (self.a.view, self.b.view);
-        let mut changes = ChangedNames::between(
-            a.store,
-            a.project,
-            a.version.min(b.version),
-            a.version.max(b.version),
-        )?;
+        let mut changes = ChangedNames::between(self.a.view, self.b.view)?;
         while let Some((dir, name)) = changes.next()? {
             for entry in self.compare(dir, name.as_ref())? {
                 if sink(entry).is_break() {

@@ -105,7 +105,7 @@ impl<'a> PathAt<'a> {
     fn below(&mut self, before: &mut Self, top: DirId) -> Result<Below> {
         let (old, new) = (before.side.view, self.side.view);
         let mut found = Below::Same;
-        let mut names = ChangedNames::between(new.store, new.project, old.version, new.version)?;
+        let mut names = ChangedNames::between(old, new)?;
         while let Some((dir, name)) = names.next()? {
             if !self.side.is_below(dir, top)? && !before.side.is_below(dir, top)? {
                 continue;

@@ -42,6 +42,10 @@ pub(crate) mod table {
     pub(crate) const HOLD: u8 = 29;
     pub(crate) const EXPIRING: u8 = 30;
     pub(crate) const PIECES: u8 = 31;
+    pub(crate) const PACK: u8 = 32;
+    pub(crate) const PACK_LISTING: u8 = 33;
+    pub(crate) const PACK_LISTING_USE: u8 = 34;
+    pub(crate) const PACKED_DIRS: u8 = 35;
 }
 
 /// The tables of what sessions have staged.
@@ -204,6 +208,57 @@ pub(crate) fn directory(project: ProjectId, dir: DirId, version: VersionNumber) 
     of_project(table::DIRECTORY, project)
         .number(dir.0)
         .inverted(version.0)
+        .build()
+}
+
+/// What lies in the pack that a directory is the root of, from one version on.
+pub(crate) fn pack(project: ProjectId, root: DirId, version: VersionNumber) -> Vec<u8> {
+    of_project(table::PACK, project)
+        .number(root.0)
+        .inverted(version.0)
+        .build()
+}
+
+/// Takes the key of a pack's row apart.
+pub(crate) fn decode_pack(key: &[u8]) -> Result<(ProjectId, DirId, VersionNumber), MetaError> {
+    decode_of_directory(table::PACK, key)
+}
+
+pub(crate) fn pack_listing(listing: ContentId) -> Vec<u8> {
+    KeyBuilder::new(table::PACK_LISTING)
+        .fixed(listing.as_bytes())
+        .build()
+}
+
+/// A number that changes each time a publisher uses a listing.
+pub(crate) fn pack_listing_use(listing: ContentId) -> Vec<u8> {
+    KeyBuilder::new(table::PACK_LISTING_USE)
+        .fixed(listing.as_bytes())
+        .build()
+}
+
+/// Directories with ids one behind the other, by the first: the row of any of them is the first one at or behind
+/// its own key.
+pub(crate) fn packed_dirs(project: ProjectId, first: DirId) -> Vec<u8> {
+    of_project(table::PACKED_DIRS, project)
+        .inverted(first.0)
+        .build()
+}
+
+/// Returns the first of the directories whose row has this key.
+pub(crate) fn decode_packed_dirs(key: &[u8]) -> Result<DirId, MetaError> {
+    let (mut reader, _) = reader_of(key, table::PACKED_DIRS)?;
+    let first = DirId(reader.inverted()?);
+    reader.finish()?;
+    Ok(first)
+}
+
+/// The change row of a pack: something in it changed that is no row of its own.
+pub(crate) fn change_of_pack(project: ProjectId, version: VersionNumber, root: DirId) -> Vec<u8> {
+    of_project(table::CHANGE, project)
+        .number(version.0)
+        .number(DirId::ABOVE_ROOT.0)
+        .number(root.0)
         .build()
 }
 
@@ -425,6 +480,8 @@ impl ObjectKey {
 pub(crate) enum ChangeKey {
     /// The mark of a first version: everything changed.
     Everything(VersionNumber),
+    /// Something in a pack changed; the directory is its root.
+    Pack(VersionNumber, DirId),
     /// One name changed.
     Name(VersionNumber, DirId, Option<Name>),
 }
@@ -437,6 +494,11 @@ impl ChangeKey {
             return Ok(Self::Everything(version));
         }
         let dir = DirId(reader.number()?);
+        if dir == DirId::ABOVE_ROOT && reader.clone().raw().len() == size_of::<u64>() {
+            let root = DirId(reader.number()?);
+            reader.finish()?;
+            return Ok(Self::Pack(version, root));
+        }
         let name = name_of(reader.name()?, key)?;
         reader.finish()?;
         Ok(Self::Name(version, dir, name))
@@ -444,14 +506,23 @@ impl ChangeKey {
 
     pub(crate) fn version(&self) -> VersionNumber {
         match self {
-            Self::Everything(version) | Self::Name(version, ..) => *version,
+            Self::Everything(version) | Self::Pack(version, _) | Self::Name(version, ..) => {
+                *version
+            }
         }
     }
 }
 
 /// Takes the key of a directory row apart.
 pub(crate) fn decode_directory(key: &[u8]) -> Result<(ProjectId, DirId, VersionNumber), MetaError> {
-    let (mut reader, project) = reader_of(key, table::DIRECTORY)?;
+    decode_of_directory(table::DIRECTORY, key)
+}
+
+fn decode_of_directory(
+    table: u8,
+    key: &[u8],
+) -> Result<(ProjectId, DirId, VersionNumber), MetaError> {
+    let (mut reader, project) = reader_of(key, table)?;
     let dir = DirId(reader.number()?);
     let version = VersionNumber(reader.inverted()?);
     reader.finish()?;

@@ -28,6 +28,7 @@ mod listing;
 mod metadata;
 mod node;
 mod objects;
+mod pack;
 mod project;
 mod readers;
 mod removal;
@@ -49,7 +50,7 @@ pub use collect::{
 };
 pub use commit::{
     Begun, Change, CloneParams, CommitParams, CommitSession, ObjectState, ObjectUpdate, Published,
-    RollbackParams, UpdateParams, UpdatePath, UpdatePathError,
+    RepackParams, RollbackParams, UpdateParams, UpdatePath, UpdatePathError,
 };
 pub use content::{
     ChunkHolders, ChunkLocation, ChunkReceipt, Forgotten, Keep, Resolution, Resolved,
@@ -63,6 +64,7 @@ pub use listing::Listing;
 pub use metadata::{Metadata, MetadataOptions};
 pub use node::{Node, NodeFigures};
 pub use objects::{ObjectQuery, ObjectSink, QueryFault, Selection, VersionedObject};
+pub use pack::patterns::{PackPatterns, PatternError};
 pub use project::{Page, Project};
 pub use restored::{RestoreError, RestoredFrom, back_up_store, restore_backup, verify_backup};
 pub use settings::ProjectSettings;

@@ -5,6 +5,7 @@
 //! name: however often a name changed, it is looked at once.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use lfsfs_meta_store::{KeyRange, MetaStoreExt as _, Read, Row, Rows};
 use lfsfs_types::limits::PAGE_ENTRIES_MAX;
@@ -13,8 +14,9 @@ use lfsfs_types::{DirId, Name, ProjectId, Record, VersionId, VersionNumber};
 use crate::error::Result;
 use crate::keys::{self, ObjectKey, table};
 use crate::metadata::Metadata;
-use crate::rows::{ObjectRow, RowValue};
-use crate::view::View;
+use crate::pack::PackDir;
+use crate::rows::{DirectoryRow, ObjectRow, RowValue};
+use crate::view::{View, decode_directory_row};
 
 /// A page of a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,44 +84,78 @@ impl View<'_> {
         after: Option<&Name>,
         limit: usize,
     ) -> Result<(Vec<(Name, Record)>, bool)> {
-        let mut entries = Vec::new();
-        let mut after = after.cloned();
+        let mut rows = Vec::new();
+        let mut behind = after.cloned();
+        let (more, directory) = loop {
+            let (span, directory) = self.span(dir, behind.as_ref(), limit + 1)?;
+            rows.extend(span.entries);
+            behind = span.horizon;
+            if rows.len() > limit || behind.is_none() {
+                break (rows.len() > limit, directory);
+            }
+        };
+        rows.truncate(limit);
+        match self.pack_by_row(dir, directory)? {
+            None => Ok((rows, more)),
+            Some(pack) => Ok(with_packed(rows, more, pack.dir(dir), after, limit)),
+        }
+    }
+
+    /// Calls `each` for all entries of a directory.
+    pub(crate) fn for_each_entry(
+        &self,
+        dir: DirId,
+        mut each: impl FnMut(Name, Record) -> Result<()>,
+    ) -> Result<()> {
+        let mut after = None;
         loop {
-            let span = self.span(dir, after.as_ref(), limit + 1)?;
-            entries.extend(span.entries);
-            after = span.horizon;
-            if entries.len() > limit || after.is_none() {
-                let more = entries.len() > limit;
-                entries.truncate(limit);
-                return Ok((entries, more));
+            let (entries, more) = self.entries(dir, after.as_ref(), PAGE_ENTRIES_MAX)?;
+            after = entries.last().map(|(name, _)| name.clone());
+            for (name, record) in entries {
+                each(name, record)?;
+            }
+            if !more {
+                return Ok(());
             }
         }
     }
 
     /// Returns the reads that tell the first entries of a directory, `limit` of them as a rule.
-    pub(crate) fn reads_of_entries(&self, dir: DirId, limit: usize) -> [Read; 2] {
+    pub(crate) fn reads_of_entries(&self, dir: DirId, limit: usize) -> [Read; 3] {
         self.reads_of_span(dir, None, limit + 1)
     }
 
-    fn reads_of_span(&self, dir: DirId, after: Option<&Name>, rows: usize) -> [Read; 2] {
+    fn reads_of_span(&self, dir: DirId, after: Option<&Name>, rows: usize) -> [Read; 3] {
         let closed = KeyRange::at_or_after(
             &keys::closed_from(self.project, dir, self.version.next()),
             &keys::directory_rows(table::CLOSED, self.project, dir),
         );
         let live = self.names_behind(table::LIVE, dir, after);
-        [Read::scan(live, rows), Read::scan(closed, MERGED_MAX)]
+        [
+            Read::scan(live, rows),
+            Read::scan(closed, MERGED_MAX),
+            self.read_of_directory(dir),
+        ]
     }
 
-    /// Reads the names behind `after` that about `rows` live rows cover.
-    fn span(&self, dir: DirId, after: Option<&Name>, rows: usize) -> Result<Span> {
+    /// Reads the names behind `after` that about `rows` live rows cover, and the row of the directory.
+    fn span(
+        &self,
+        dir: DirId,
+        after: Option<&Name>,
+        rows: usize,
+    ) -> Result<(Span, Option<(VersionNumber, DirectoryRow)>)> {
         let reads = self.reads_of_span(dir, after, rows);
         let mut found = self.store.read(&reads)?.into_iter();
         let live = found.next().unwrap_or_default();
         let closed = found.next().unwrap_or_default();
-        if closed.more {
-            return self.skipping_span(dir, after, rows);
-        }
-        self.merge(after, &live, &closed)
+        let directory = decode_directory_row(found.next().unwrap_or_default())?;
+        let span = if closed.more {
+            self.skipping_span(dir, after, rows)?
+        } else {
+            self.merge(after, &live, &closed)?
+        };
+        Ok((span, directory))
     }
 
     fn merge(&self, after: Option<&Name>, live: &Rows, closed: &Rows) -> Result<Span> {
@@ -231,6 +267,36 @@ impl View<'_> {
         let start = KeyRange::prefix(&of_name).end.unwrap_or(of_name);
         KeyRange::at_or_after(&start, &prefix)
     }
+}
+
+/// Returns up to `limit` entries from behind `after`, and whether there are more: those that are rows, of which there
+/// may be `more`, and those that are in a pack.
+fn with_packed(
+    rows: Vec<(Name, Record)>,
+    more: bool,
+    packed: Option<&PackDir>,
+    after: Option<&Name>,
+    limit: usize,
+) -> (Vec<(Name, Record)>, bool) {
+    let behind = (
+        after.map_or(Bound::Unbounded, Bound::Excluded),
+        Bound::Unbounded,
+    );
+    let packed = packed.into_iter();
+    let packed = packed.flat_map(|dir| dir.entries.range::<Name, _>(behind));
+    // What is behind the last row that was read may come behind another row.
+    let last = rows.last().filter(|_| more).map(|(name, _)| name.clone());
+    let mut packed = packed.take_while(|(name, _)| last.as_ref().is_none_or(|last| *name <= last));
+    let some: Vec<_> = packed.by_ref().take(limit + 1).collect();
+    let mut entries = rows;
+    entries.extend(
+        some.into_iter()
+            .map(|(name, record)| (name.clone(), record.clone())),
+    );
+    entries.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+    let more = more || entries.len() > limit;
+    entries.truncate(limit);
+    (entries, more)
 }
 
 /// Returns the name of the last row if the scan did not reach the end.

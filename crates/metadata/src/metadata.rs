@@ -13,6 +13,7 @@ use lfsfs_types::{ClusterId, ProjectId, SessionId, Timestamp};
 use crate::content_filter::ContentFilter;
 use crate::error::{MetadataError, Result};
 use crate::keys::{self, table};
+use crate::pack::PackCache;
 use crate::readers::{Readers, Reading};
 use crate::rows::{self, ClusterRow, Marker, RowValue};
 use crate::staging_space::{StagingPlace, StagingSpace};
@@ -69,6 +70,7 @@ pub(crate) struct Inner {
     pub(crate) contents: ContentFilter,
     listener: OnceLock<Listener>,
     pub(crate) readers: Readers,
+    pub(crate) packs: PackCache,
     /// The second in which contents were collected last: stamps of before are renewed.
     pub(crate) barrier: AtomicU64,
 }
@@ -109,6 +111,7 @@ impl Metadata {
             staging: Arc::new(StagingSpace::new(options.staging)?),
             listener: OnceLock::new(),
             readers: Readers::default(),
+            packs: PackCache::new(),
             barrier: AtomicU64::new(0),
         };
         Ok(Self {

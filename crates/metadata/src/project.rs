@@ -7,6 +7,7 @@ use crate::error::{MetadataError, Result};
 use crate::exact::ExactVersion;
 use crate::keys::{self, table};
 use crate::metadata::{Metadata, get_row, random};
+use crate::pack::patterns::PackPatterns;
 use crate::rows::{CountersRow, HeadRow, LeaseRow, ProjectRow, RowValue};
 use crate::settings::ProjectSettings;
 
@@ -77,6 +78,18 @@ impl Metadata {
         };
         let row = ProjectRow::decode(&key, &row)?;
         Ok(project_of(id, row, HeadRow::decode(&head, &head_row)?))
+    }
+
+    /// Returns the compiled pack patterns of a project.
+    pub(crate) fn pack_patterns(&self, id: ProjectId) -> Result<PackPatterns> {
+        let settings = self.project_by_id(id)?.settings;
+        // They were checked when they were set.
+        Ok(
+            PackPatterns::new(&settings.pack_patterns).unwrap_or_else(|error| {
+                tracing::warn!(project = %id, %error, "no directory is packed");
+                PackPatterns::default()
+            }),
+        )
     }
 
     /// Fails if there is no project of an id.

@@ -16,7 +16,7 @@ use crate::rows::{Marker, RowValue};
 use crate::version::decode_version;
 
 /// The tables that hold rows of one project each, but for versions, which are named elsewhere too.
-const TABLES: [u8; 10] = [
+const TABLES: [u8; 12] = [
     table::TAG,
     table::LIVE,
     table::CLOSED,
@@ -27,6 +27,8 @@ const TABLES: [u8; 10] = [
     table::ROOTS,
     table::HOLD,
     table::EXPIRING,
+    table::PACK,
+    table::PACKED_DIRS,
 ];
 
 impl Metadata {

@@ -11,6 +11,7 @@ use lfsfs_types::{
     Timestamp, VersionId, VersionNumber, Writer,
 };
 
+use crate::pack::PackDir;
 use crate::settings::{PATTERN_LEN_MAX, PATTERNS_MAX, ProjectSettings};
 
 /// The format byte of every value of this layout.
@@ -355,6 +356,20 @@ pub(crate) struct DirectoryRow {
     pub(crate) listing: VersionNumber,
     /// That version's random id.
     pub(crate) listing_id: VersionId,
+    /// Whether a pack has its entries.
+    pub(crate) packed: Packed,
+}
+
+/// Whether a pack has the entries of a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Packed {
+    /// They are rows.
+    #[default]
+    No,
+    /// The pack that has them begins here; a row of its own says what lies in it.
+    Root,
+    /// The pack with this root has them, and says where the directory is.
+    Within(DirId),
 }
 
 impl DirectoryRow {
@@ -363,11 +378,64 @@ impl DirectoryRow {
         place: Some((DirId::ABOVE_ROOT, None)),
         listing: VersionNumber::ZERO,
         listing_id: VersionId::ZERO,
+        packed: Packed::No,
     };
+
+    /// The row of a directory that is in a pack, after it was elsewhere.
+    pub(crate) fn within(root: DirId, listing: VersionNumber, listing_id: VersionId) -> Self {
+        Self {
+            place: None,
+            listing,
+            listing_id,
+            packed: Packed::Within(root),
+        }
+    }
+
+    /// What the row of a directory in a pack would be, if it had one.
+    pub(crate) fn of_packed(dir: &PackDir) -> Self {
+        let place = dir.place.clone();
+        Self {
+            place: place.map(|(above, name)| (above, Some(name))),
+            listing: dir.listed.version,
+            listing_id: dir.listed.id,
+            packed: Packed::No,
+        }
+    }
+
+    /// Returns true if the directory is nowhere from here on.
+    pub(crate) fn is_removal(&self) -> bool {
+        self.place.is_none() && !matches!(self.packed, Packed::Within(_))
+    }
 }
 
 impl RowValue for DirectoryRow {
     const WHAT: &'static str = "directory row";
+    const FORMAT_NEWEST: u8 = 2;
+
+    fn format(&self) -> u8 {
+        match self.packed {
+            Packed::No => 1,
+            Packed::Root | Packed::Within(_) => 2,
+        }
+    }
+
+    fn write_fields_of(&self, _: u8, writer: &mut Writer) {
+        match self.packed {
+            Packed::No => writer.u8(0),
+            Packed::Root => writer.u8(1),
+            Packed::Within(root) => writer.u8(2).varint(root.0),
+        };
+    }
+
+    fn read_fields_of(&mut self, _: u8, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
+        self.packed = match reader.u8()? {
+            0 => Packed::No,
+            1 => Packed::Root,
+            2 => Packed::Within(DirId(reader.varint()?)),
+            _ => return Err(reader.error("unknown relation to a pack")),
+        };
+        Ok(())
+    }
 
     fn write(&self, writer: &mut Writer) {
         match &self.place {
@@ -392,6 +460,7 @@ impl RowValue for DirectoryRow {
             place,
             listing: VersionNumber(reader.varint()?),
             listing_id: VersionId(reader.array()?),
+            packed: Packed::No,
         })
     }
 }

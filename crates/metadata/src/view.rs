@@ -13,7 +13,8 @@ use lfsfs_types::{
 use crate::error::{MetadataError, Result};
 use crate::keys::{self, table};
 use crate::metadata::{Metadata, get_row};
-use crate::rows::{DirectoryRow, ObjectRow, RowValue};
+use crate::pack::PackCache;
+use crate::rows::{DirectoryRow, ObjectRow, Packed, RowValue};
 
 /// No path has more names than this, since each takes a byte and a slash.
 const DEPTH_MAX: usize = lfsfs_types::limits::PATH_LEN_MAX;
@@ -88,6 +89,7 @@ impl Metadata {
     pub(crate) fn view_unchecked(&self, project: ProjectId, version: VersionNumber) -> View<'_> {
         View {
             store: self.store(),
+            packs: &self.inner.packs,
             project,
             version,
         }
@@ -98,6 +100,7 @@ impl Metadata {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct View<'a> {
     pub(crate) store: &'a dyn MetaStore,
+    pub(crate) packs: &'a PackCache,
     pub(crate) project: ProjectId,
     pub(crate) version: VersionNumber,
 }
@@ -111,13 +114,18 @@ impl View<'_> {
 
     pub(crate) fn state(&self, dir: DirId, name: Option<&Name>) -> Result<Option<Record>> {
         let found = self.find(dir, keys::name_bytes(name))?;
-        if found.is_none() && dir == DirId::ABOVE_ROOT && name.is_none() {
-            return Ok(Some(root_of_version_zero()));
+        match (found, name) {
+            (Some(row), _) => Ok(Some(row.record)),
+            (None, None) if dir == DirId::ABOVE_ROOT => Ok(Some(root_of_version_zero())),
+            (None, None) => Ok(None),
+            (None, Some(name)) => {
+                let pack = self.pack_of(dir)?;
+                Ok(pack.and_then(|pack| pack.get(dir, name).cloned()))
+            }
         }
-        Ok(found.map(|row| row.record))
     }
 
-    /// Returns the row that holds the state of a name.
+    /// Returns the row that holds the state of a name; what is in a pack has none.
     pub(crate) fn find(&self, dir: DirId, name: &[u8]) -> Result<Option<ObjectRow>> {
         if self.version == VersionNumber::ZERO {
             return Ok(None);
@@ -188,13 +196,25 @@ impl View<'_> {
     /// Returns where a directory is and when its listing changed; `None` if it is not in this
     /// version.
     pub(crate) fn directory(&self, dir: DirId) -> Result<Option<DirectoryRow>> {
-        let found = self.store.read_one(self.read_of_directory(dir))?;
-        let row = match found.into_first() {
-            Some((key, value)) => Some(DirectoryRow::decode(&key, &value)?),
-            None if dir == DirId::ROOT => Some(DirectoryRow::ROOT),
-            None => None,
-        };
-        Ok(row.filter(|row| row.place.is_some()))
+        match self.directory_row(dir)? {
+            Some((_, row)) if !matches!(row.packed, Packed::Within(_)) => {
+                Ok(Some(row).filter(|row| row.place.is_some()))
+            }
+            None if dir == DirId::ROOT => Ok(Some(DirectoryRow::ROOT)),
+            row => {
+                let pack = self.pack_by_row(dir, row)?;
+                let found = pack.as_ref().and_then(|pack| pack.dir(dir));
+                Ok(found.map(DirectoryRow::of_packed))
+            }
+        }
+    }
+
+    /// Returns the newest row of a directory, and the version that wrote it.
+    pub(crate) fn directory_row(
+        &self,
+        dir: DirId,
+    ) -> Result<Option<(VersionNumber, DirectoryRow)>> {
+        decode_directory_row(self.store.read_one(self.read_of_directory(dir))?)
     }
 
     /// Returns the read that tells where a directory is.
@@ -257,6 +277,15 @@ impl View<'_> {
         }
         Ok(Some(path))
     }
+}
+
+/// Returns what [`View::read_of_directory`] has found.
+pub(crate) fn decode_directory_row(found: Rows) -> Result<Option<(VersionNumber, DirectoryRow)>> {
+    let Some((key, value)) = found.into_first() else {
+        return Ok(None);
+    };
+    let (_, _, version) = keys::decode_directory(&key)?;
+    Ok(Some((version, DirectoryRow::decode(&key, &value)?)))
 }
 
 fn too_long(upwards: &[Name]) -> MetadataError {

@@ -1,5 +1,7 @@
 //! The check of one project's objects, directories, changes and links.
 
+mod packs;
+
 use lfsfs_types::{
     DirId, Kind, LinkId, NamedContent, ProjectId, Record, VersionCounts, VersionNumber,
 };
@@ -9,7 +11,7 @@ use crate::content::Presence;
 use crate::error::Result;
 use crate::keys::{self, ChangeKey, ObjectKey, table};
 use crate::metadata::get_row;
-use crate::rows::{CountersRow, DirectoryRow, HeadRow, Marker, ObjectRow, RowValue};
+use crate::rows::{CountersRow, DirectoryRow, HeadRow, Marker, ObjectRow, Packed, RowValue};
 use crate::view::View;
 
 pub(super) fn check(
@@ -25,7 +27,8 @@ pub(super) fn check(
         there: checker.metadata.version_numbers(project)?,
         is_expiring: checker.metadata.is_expiring(project)?,
     };
-    project.check_live(checker)?;
+    let packed = project.check_packs(checker)?;
+    project.check_live(checker, packed)?;
     project.check_closed(checker)?;
     project.check_ranges(checker)?;
     project.check_directories(checker)?;
@@ -69,8 +72,8 @@ impl ProjectCheck {
     }
 
     /// Live rows started by the head, lie in live directories, and the head counts them.
-    fn check_live(&self, checker: &mut Checker<'_>) -> Result<()> {
-        let mut counted = VersionCounts::default();
+    fn check_live(&self, checker: &mut Checker<'_>, packed: VersionCounts) -> Result<()> {
+        let mut counted = packed;
         checker.for_each_row(&self.rows(table::LIVE), |checker, key, value| {
             let place = ObjectKey::live(key)?;
             let row = ObjectRow::decode(key, value)?;
@@ -212,9 +215,12 @@ impl ProjectCheck {
         let named = checker.metadata.store().get(&change)?.is_some()
             || (version > VersionNumber(1) && self.there.first() == Some(&version));
         checker.expect(named, key, "no change row names the object");
-        let listed = keys::directory(self.project, place.dir, version);
-        let listed =
-            place.dir == DirId::ABOVE_ROOT || checker.metadata.store().get(&listed)?.is_some();
+        let mut listed = place.dir == DirId::ABOVE_ROOT;
+        let root = self.view(checker, version).pack_root(place.dir)?;
+        for dir in [Some(place.dir), root].into_iter().flatten() {
+            let row = keys::directory(self.project, dir, version);
+            listed |= checker.metadata.store().get(&row)?.is_some();
+        }
         checker.expect(listed, key, "the directory has no row of that version");
         Ok(())
     }
@@ -248,11 +254,25 @@ impl ProjectCheck {
     /// Directory rows agree with the objects that place the directories.
     fn check_directories(&self, checker: &mut Checker<'_>) -> Result<()> {
         let mut newer: Option<(DirId, VersionNumber)> = None;
+        let mut removal = false;
         checker.for_each_row(&self.rows(table::DIRECTORY), |checker, key, value| {
             let (_, dir, version) = keys::decode_directory(key)?;
             let stop = newer.filter(|(of, _)| *of == dir).map(|(_, stop)| stop);
             newer = Some((dir, version));
             let row = DirectoryRow::decode(key, value)?;
+            if let (Some(stop), true, Packed::Root) = (stop, removal, row.packed) {
+                self.check_removed_pack(checker, key, dir, version, stop)?;
+            }
+            removal = row.is_removal();
+            if row.packed == Packed::Root {
+                let pack = keys::pack(self.project, dir, version);
+                let is_there = checker.metadata.store().get(&pack)?.is_some();
+                checker.expect(
+                    is_there,
+                    key,
+                    "the root of a pack without the row of the pack",
+                );
+            }
             checker.expect(
                 version <= self.head.number,
                 key,
@@ -272,17 +292,28 @@ impl ProjectCheck {
                 key,
                 "the listing version is not there or has another id",
             );
-            let Some((parent, name)) = row.place else {
+            if row.is_removal() {
                 return Ok(());
-            };
+            }
             let Some(first) = self.first_there(version, stop) else {
                 let what = "no version has the directory there";
                 checker.expect(self.is_expiring || version > self.head.number, key, what);
                 return Ok(());
             };
-            let there = self.view(checker, first).state(parent, name.as_ref())?;
-            let placed = there.as_ref().and_then(Record::dir) == Some(dir);
-            checker.expect(placed, key, "the directory is not at its place");
+            let view = self.view(checker, first);
+            match (row.packed, row.place) {
+                (Packed::Within(root), _) => {
+                    // It may be gone from the pack by now.
+                    let is_there = view.pack_of(dir)?.is_none_or(|pack| pack.root() == root);
+                    checker.expect(is_there, key, "the directory is in another pack");
+                }
+                (_, Some((parent, name))) => {
+                    let there = view.state(parent, name.as_ref())?;
+                    let placed = there.as_ref().and_then(Record::dir) == Some(dir);
+                    checker.expect(placed, key, "the directory is not at its place");
+                }
+                (_, None) => {}
+            }
             Ok(())
         })
     }

@@ -65,6 +65,9 @@ impl Metadata {
         let uploads = uploads.saturating_sub(STAMP_RENEWAL_SECS);
         let before = barrier.min(aged + 1).min(uploads);
         let seed = random_number()?;
+        if !params.dry_run {
+            self.collect_listings(params.marks_bytes, seed)?;
+        }
         let mut collected = Collected::default();
         let count = self.inner.contents.count();
         for part in parts(

@@ -20,8 +20,9 @@ use super::retention::{Known, Retention};
 use crate::error::Result;
 use crate::keys::{self, ObjectKey, table};
 use crate::metadata::{Metadata, SCAN_PAGE, get_row};
+use crate::pack::row::PackedDirsRow;
 use crate::roots::RootsRow;
-use crate::rows::{DirectoryRow, Marker, ObjectRow, RowValue as _};
+use crate::rows::{DirectoryRow, Marker, ObjectRow, Packed, RowValue as _};
 use crate::version::decode_version;
 
 /// Versions whose records go in one batch.
@@ -224,6 +225,7 @@ impl Metadata {
         };
         self.closed_objects(rest, &mut unneeded)?;
         self.directories(rest, &mut unneeded)?;
+        self.packed_dirs(rest, &mut unneeded)?;
         self.changes(rest, &mut unneeded)?;
         unneeded.end()
     }
@@ -262,9 +264,16 @@ impl Metadata {
                 .filter(|(of, _)| *of == dir)
                 .map(|(_, version)| version);
             newer = Some((dir, version));
-            let is_removal = DirectoryRow::decode(&key, &value)?.place.is_none();
+            let row = DirectoryRow::decode(&key, &value)?;
+            let is_removal = row.is_removal();
             match stop {
-                Some(stop) if !rest.needs(version, stop) => unneeded.add([key])?,
+                Some(stop) if !rest.needs(version, stop) => match row.packed {
+                    Packed::Root => {
+                        let pack = keys::pack(rest.project, dir, version);
+                        unneeded.add([pack, key])?;
+                    }
+                    Packed::No | Packed::Within(_) => unneeded.add([key])?,
+                },
                 Some(_) => removal = None,
                 None => {
                     // That of the directory before has no older row left.
@@ -276,6 +285,38 @@ impl Metadata {
             }
         }
         removal.map_or(Ok(()), |key| unneeded.add([key]))
+    }
+
+    /// The rows that lead directories to a pack that no version has.
+    fn packed_dirs(&self, rest: &Rest, unneeded: &mut Unneeded<'_>) -> Result<()> {
+        let rows = KeyRange::prefix(&keys::project_rows(table::PACKED_DIRS, rest.project));
+        for row in self.store().scan_all(rows, SCAN_PAGE) {
+            let (key, value) = row?;
+            if self.stops() {
+                break;
+            }
+            let row = PackedDirsRow::decode(&key, &value)?;
+            if row.version <= rest.head && !self.has_pack(rest, row.root)? {
+                unneeded.add([key])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns whether a version needs a row of a pack.
+    fn has_pack(&self, rest: &Rest, root: DirId) -> Result<bool> {
+        let rows = keys::directory_rows(table::DIRECTORY, rest.project, root);
+        let mut stop = VersionNumber(u64::MAX);
+        for row in self.store().scan_all(KeyRange::prefix(&rows), SCAN_PAGE) {
+            let (key, value) = row?;
+            let (_, _, version) = keys::decode_directory(&key)?;
+            let row = DirectoryRow::decode(&key, &value)?;
+            if row.packed == Packed::Root && rest.needs(version, stop) {
+                return Ok(true);
+            }
+            stop = version;
+        }
+        Ok(false)
     }
 
     fn changes(&self, rest: &Rest, unneeded: &mut Unneeded<'_>) -> Result<()> {

@@ -59,7 +59,12 @@ impl Plan {
 
     /// Returns true if the version before does not have this directory.
     pub(super) fn is_fresh(&self, dir: DirId) -> bool {
-        self.first_fresh.is_some_and(|first| dir >= first) || self.given_back.contains(&dir)
+        self.is_new(dir) || self.given_back.contains(&dir)
+    }
+
+    /// Returns true if no version before has this directory.
+    pub(super) fn is_new(&self, dir: DirId) -> bool {
+        self.first_fresh.is_some_and(|first| dir >= first)
     }
 
     /// Returns those of the names of some changes that the version before can have, as in keys.
@@ -150,6 +155,7 @@ impl<'a> Ground<'a> {
     pub(super) fn view(&self, version: VersionNumber) -> View<'a> {
         View {
             store: self.ahead,
+            packs: &self.lease.metadata.inner.packs,
             project: self.lease.project,
             version,
         }
@@ -180,6 +186,8 @@ pub(super) struct Planner<'a> {
     pub(super) makes_version: bool,
     /// Whether the changes are made beside those of others, of which the client knew nothing.
     pub(super) is_merged: bool,
+    /// Whether changes that change nothing are made, too.
+    pub(super) keeps_equal: bool,
     /// Links that lose a name.
     pub(super) losing: BTreeSet<LinkId>,
     /// Directories that left their old place.
@@ -216,6 +224,7 @@ impl<'a> Planner<'a> {
             made_again: HashMap::new(),
             makes_version: false,
             is_merged: false,
+            keeps_equal: false,
             losing: BTreeSet::new(),
             left: HashSet::new(),
             pending: Vec::new(),
@@ -594,6 +603,10 @@ impl<'a> Planner<'a> {
             difference @ (Difference::Row | Difference::DirectoryTimes) => {
                 self.makes_version |= difference == Difference::Row;
                 self.plan.touched.insert(self.plan.dir(change.dir));
+                Ok(())
+            }
+            Difference::Ctime | Difference::None if self.keeps_equal => {
+                self.makes_version = true;
                 Ok(())
             }
             Difference::Ctime | Difference::None => {

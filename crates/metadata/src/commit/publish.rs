@@ -10,13 +10,16 @@
 //!
 //! Up to [`FEW`] changes are steps 3 to 5 in one batch, with one flush.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashSet};
+use std::rc::Rc;
 use std::sync::PoisonError;
 
 use lfsfs_meta_store::{Applied, Batch, Write};
 use lfsfs_types::{DirId, LinkId, Record, VersionCounts, VersionId, VersionNumber, VersionRecord};
 
 use super::lease::{Lease, LeasedWrites};
+use super::packing::{PackPlanner, Packing};
 use super::plan::{Difference, Ground, Plan, Planner};
 use super::staging::Staging;
 use super::{Change, CommitSession, Mode, Published, force, links, rebase, told, undo};
@@ -24,8 +27,9 @@ use crate::ahead::ReadAhead;
 use crate::error::{MetadataError, Refusal, Result};
 use crate::keys;
 use crate::metadata::get_row;
+use crate::pack::Pack;
 use crate::rows::{
-    CountersRow, DirectoryRow, HeadRow, Marker, ObjectRow, RowValue, VersionPointer,
+    CountersRow, DirectoryRow, HeadRow, Marker, ObjectRow, Packed, RowValue, VersionPointer,
 };
 use crate::view::View;
 
@@ -110,8 +114,11 @@ impl CommitSession {
         if planned.counters != counters {
             batch.put(counters_key, planned.counters.encode());
         }
+        let packing = self.packing(&plan, ground.view(head.number), planned.staging)?;
         let mut version = Publication {
             ground,
+            packing,
+            is_repack: self.mode == Mode::Repack,
             staging: planned.staging,
             id: self.params.version,
             base: ground.view(head.number),
@@ -123,6 +130,7 @@ impl CommitSession {
                 ..VersionCounts::default()
             },
             plan,
+            pack_before: Cell::default(),
             listed: HashSet::new(),
         };
         let last = match version.few_rows()? {
@@ -149,6 +157,15 @@ impl CommitSession {
         })
     }
 
+    /// Decides which packs the version changes; `base` is the newest version.
+    fn packing(&self, plan: &Plan, base: View<'_>, staging: Staging<'_>) -> Result<Packing> {
+        if self.mode == Mode::Repack {
+            return Packing::of_repacked(&self.repacked, base, staging.all());
+        }
+        let patterns = self.metadata.pack_patterns(self.params.project)?;
+        PackPlanner::new(plan, base, &patterns).plan(staging.all())
+    }
+
     /// Plans the changes on their base, and makes them changes of the newest version.
     fn plan<'a>(
         &'a self,
@@ -161,6 +178,7 @@ impl CommitSession {
         let base = ground.view(self.params.base.number);
         let head = ground.view(newest.number);
         let mut planner = Planner::new(ground, base, self.staging(), counters);
+        planner.keeps_equal = self.mode == Mode::Repack;
         if let Mode::Rollback(version) = self.mode {
             planner.give_back_from(ground.view(version));
         }
@@ -305,21 +323,26 @@ impl<'a> Planned<'a> {
 }
 
 /// A version whose rows are being written.
-struct Publication<'a> {
+pub(super) struct Publication<'a> {
     ground: Ground<'a>,
-    staging: Staging<'a>,
+    pub(super) packing: Packing,
+    /// Whether only where things are kept changes.
+    pub(super) is_repack: bool,
+    pub(super) staging: Staging<'a>,
     /// The random id of the version.
-    id: VersionId,
-    base: View<'a>,
-    plan: Plan,
-    number: VersionNumber,
+    pub(super) id: VersionId,
+    pub(super) base: View<'a>,
+    pub(super) plan: Plan,
+    pub(super) number: VersionNumber,
     counts: VersionCounts,
+    /// The pack that was looked at last, as it is before the changes.
+    pub(super) pack_before: Cell<Option<Rc<Pack>>>,
     /// Directories whose row of this version is written.
     listed: HashSet<DirId>,
 }
 
 impl Publication<'_> {
-    fn is_first(&self) -> bool {
+    pub(super) fn is_first(&self) -> bool {
         self.base.version == VersionNumber::ZERO
     }
 
@@ -334,11 +357,25 @@ impl Publication<'_> {
             return Ok(None);
         };
         self.read_ahead(&changes)?;
+        let counts = self.counts;
         let mut rows = Vec::new();
         rows.extend(self.is_first().then(|| self.everything()));
+        rows.extend(self.pack_change_rows());
         for change in changes {
-            rows.extend(self.change_row(&change));
-            rows.extend(self.rows_of(change)?);
+            rows.extend(self.change_row(&change)?);
+            if self.packing.root_of(self.plan.dir(change.dir)).is_none() {
+                rows.extend(self.rows_of(change)?);
+            }
+        }
+        for root in self.changed_packs() {
+            let written = self.write_pack(root)?;
+            rows.extend(written.names.into_iter().flatten());
+            rows.extend(written.pack);
+        }
+        if rows.len() > room {
+            self.counts = counts;
+            self.listed.clear();
+            return Ok(None);
         }
         Ok(Some(rows))
     }
@@ -350,8 +387,17 @@ impl Publication<'_> {
             writes.add(vec![self.everything()])?;
             return writes.finish();
         }
-        for change in self.staging.all() {
-            writes.add(self.change_row(&change?).into_iter().collect())?;
+        for row in self.pack_change_rows() {
+            writes.add(vec![row])?;
+        }
+        for page in self.staging.pages() {
+            let page = page?;
+            if !self.packing.packs.is_empty() {
+                self.read_ahead(&page)?;
+            }
+            for change in page {
+                writes.add(self.change_row(&change)?.into_iter().collect())?;
+            }
         }
         writes.finish()
     }
@@ -363,14 +409,23 @@ impl Publication<'_> {
             let page = page?;
             self.read_ahead(&page)?;
             for change in page {
-                writes.add(self.rows_of(change)?)?;
+                if self.packing.root_of(self.plan.dir(change.dir)).is_none() {
+                    writes.add(self.rows_of(change)?)?;
+                }
             }
+        }
+        for root in self.changed_packs() {
+            let written = self.write_pack(root)?;
+            for group in written.names {
+                writes.add(group)?;
+            }
+            writes.add(written.pack)?;
         }
         writes.finish()
     }
 
     /// Reads what the rows of some changes are made from.
-    fn read_ahead(&self, page: &[Change]) -> Result<()> {
+    pub(super) fn read_ahead(&self, page: &[Change]) -> Result<()> {
         let names = self.plan.names_before(page);
         let around = names.iter().map(|(dir, _)| *dir);
         let around = around.filter(|dir| *dir != DirId::ABOVE_ROOT).collect();
@@ -383,12 +438,16 @@ impl Publication<'_> {
         Write::Put(key, Marker.encode())
     }
 
-    /// Returns the row that says that the version changes a name; the first one has none.
-    fn change_row(&self, change: &Change) -> Option<Write> {
-        let name = keys::name_bytes(change.name.as_ref());
+    /// Returns the row that says that the version changes a name. The first one has none, nor has a name that only a
+    /// pack has, before and afterwards.
+    fn change_row(&self, change: &Change) -> Result<Option<Write>> {
         let dir = self.plan.dir(change.dir);
+        if self.is_first() || self.is_in_pack_alone(dir, change)? {
+            return Ok(None);
+        }
+        let name = keys::name_bytes(change.name.as_ref());
         let key = keys::change(self.base.project, self.number, dir, name);
-        (!self.is_first()).then(|| Write::Put(key, Marker.encode()))
+        Ok(Some(Write::Put(key, Marker.encode())))
     }
 
     /// Returns all writes that one change makes.
@@ -425,7 +484,7 @@ impl Publication<'_> {
     }
 
     /// Returns the live row of a name: it is the base's, because the base is the newest version.
-    fn old_row(&self, dir: DirId, name: &[u8]) -> Result<Option<ObjectRow>> {
+    pub(super) fn old_row(&self, dir: DirId, name: &[u8]) -> Result<Option<ObjectRow>> {
         if self.is_first() || self.plan.is_fresh(dir) {
             return Ok(None);
         }
@@ -433,7 +492,7 @@ impl Publication<'_> {
     }
 
     /// Returns the row of the directory that a change places or removes.
-    fn directory_of(
+    pub(super) fn directory_of(
         &mut self,
         dir: DirId,
         name: Option<lfsfs_types::Name>,
@@ -442,12 +501,18 @@ impl Publication<'_> {
     ) -> Result<Vec<Write>> {
         let (old, new) = (old.and_then(Record::dir), new.and_then(Record::dir));
         let mut writes = Vec::new();
-        if let Some(removed) = old.filter(|old| self.plan.removed.contains(old)) {
+        if let Some(removed) = old.filter(|old| self.plan.removed.contains(old))
+            && self.has_directory_row(dir, removed)?
+        {
             writes.push(self.put_directory(removed, self.listed_now(None)));
         }
         let Some(placed) = new.filter(|new| Some(*new) != old) else {
             return Ok(writes);
         };
+        if self.packing.root_of(placed).is_some() {
+            // Its pack says where it is, or a row is written together with its pack.
+            return Ok(writes);
+        }
         let place = Some((dir, name));
         let row = if self.plan.is_fresh(placed) || self.plan.touched.contains(&placed) {
             self.listed_now(place)
@@ -470,7 +535,15 @@ impl Publication<'_> {
             return Ok(None);
         }
         let before = self.base.live_directory(dir)?;
-        Ok(Some(self.put_directory(dir, self.listed_now(before.place))))
+        let row = if self.is_repack {
+            DirectoryRow {
+                packed: Packed::No,
+                ..before
+            }
+        } else {
+            self.listed_now(before.place)
+        };
+        Ok(Some(self.put_directory(dir, row)))
     }
 
     fn listed_now(&self, place: Option<(DirId, Option<lfsfs_types::Name>)>) -> DirectoryRow {
@@ -478,17 +551,25 @@ impl Publication<'_> {
             place,
             listing: self.number,
             listing_id: self.id,
+            packed: Packed::No,
         }
     }
 
-    fn put_directory(&mut self, dir: DirId, row: DirectoryRow) -> Write {
+    pub(super) fn put_directory(&mut self, dir: DirId, row: DirectoryRow) -> Write {
         self.listed.insert(dir);
         let key = keys::directory(self.base.project, dir, self.number);
         Write::Put(key, row.encode())
     }
 
     /// Counts a change. A moved directory is one that changed, at its new place.
-    fn count(&mut self, old: Option<&Record>, new: Option<&Record>) -> Result<(), Refusal> {
+    pub(super) fn count(
+        &mut self,
+        old: Option<&Record>,
+        new: Option<&Record>,
+    ) -> Result<(), Refusal> {
+        if self.is_repack {
+            return Ok(());
+        }
         let moved = |record: &&Record| {
             record
                 .dir()
@@ -529,12 +610,12 @@ fn file_size(record: &Record) -> u64 {
 }
 
 /// The object and link rows of one name.
-struct NameRows<'a> {
-    base: View<'a>,
-    number: VersionNumber,
-    dir: DirId,
-    name: &'a [u8],
-    writes: Vec<Write>,
+pub(super) struct NameRows<'a> {
+    pub(super) base: View<'a>,
+    pub(super) number: VersionNumber,
+    pub(super) dir: DirId,
+    pub(super) name: &'a [u8],
+    pub(super) writes: Vec<Write>,
 }
 
 impl NameRows<'_> {
@@ -547,7 +628,7 @@ impl NameRows<'_> {
     }
 
     /// Keeps the old state for the versions before this one.
-    fn close(&mut self, old: &ObjectRow) {
+    pub(super) fn close(&mut self, old: &ObjectRow) {
         let project = self.base.project;
         let closed = keys::closed(project, self.dir, self.number, self.name);
         let closed_name = keys::closed_name(project, self.dir, self.name, self.number);
@@ -558,7 +639,7 @@ impl NameRows<'_> {
         }
     }
 
-    fn open(&mut self, record: &Record) {
+    pub(super) fn open(&mut self, record: &Record) {
         let row = ObjectRow {
             start: self.number,
             record: record.clone(),
@@ -570,7 +651,7 @@ impl NameRows<'_> {
         }
     }
 
-    fn remove_live(&mut self) {
+    pub(super) fn remove_live(&mut self) {
         self.writes.push(Write::Delete(self.live()));
     }
 }

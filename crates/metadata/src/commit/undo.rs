@@ -13,6 +13,7 @@ use super::lease::{Lease, LeasedWrites};
 use crate::error::Result;
 use crate::keys::{self, ChangeKey, table};
 use crate::metadata::{Metadata, SCAN_PAGE, get_row};
+use crate::pack::row::{PackRow, PackedDirsRow};
 use crate::rows::{HeadRow, Marker, ObjectRow, RowValue};
 
 impl Metadata {
@@ -61,7 +62,7 @@ pub(super) fn undo(lease: &Lease<'_>, head: HeadRow) -> Result<()> {
             let error = MetaError::corrupt("only version 1 can change everything", &first);
             return Err(error.into());
         }
-        ChangeKey::Name(..) => undo_names(lease, range.clone())?,
+        ChangeKey::Name(..) | ChangeKey::Pack(..) => undo_names(lease, range.clone())?,
     }
     remove(lease, range)
 }
@@ -74,6 +75,8 @@ fn undo_everything(lease: &Lease<'_>) -> Result<()> {
         table::CLOSED_NAME,
         table::DIRECTORY,
         table::LINK,
+        table::PACK,
+        table::PACKED_DIRS,
     ];
     for rows in tables {
         let prefix = keys::project_rows(rows, lease.project);
@@ -97,8 +100,16 @@ fn undo_names(lease: &Lease<'_>, range: KeyRange) -> Result<()> {
     let mut writes = LeasedWrites::new(lease);
     for row in metadata.store().scan_all(range, SCAN_PAGE) {
         let (key, _) = row?;
-        let ChangeKey::Name(version, dir, name) = ChangeKey::decode(&key)? else {
-            return Err(MetaError::corrupt("only version 1 can change everything", &key).into());
+        let (version, dir, name) = match ChangeKey::decode(&key)? {
+            ChangeKey::Name(version, dir, name) => (version, dir, name),
+            ChangeKey::Pack(version, root) => {
+                writes.add(undo_pack(metadata, project, version, root)?)?;
+                continue;
+            }
+            ChangeKey::Everything(_) => {
+                let what = "only version 1 can change everything";
+                return Err(MetaError::corrupt(what, &key).into());
+            }
         };
         let place = Undone {
             metadata,
@@ -110,6 +121,30 @@ fn undo_names(lease: &Lease<'_>, range: KeyRange) -> Result<()> {
         writes.add(place.writes()?)?;
     }
     writes.finish()
+}
+
+/// Removes the rows of a pack that a version above the head may have changed: all went in one batch.
+fn undo_pack(
+    metadata: &Metadata,
+    project: ProjectId,
+    version: VersionNumber,
+    root: DirId,
+) -> Result<Vec<Write>> {
+    let store = metadata.store();
+    let key = keys::pack(project, root, version);
+    let mut writes = vec![Write::Delete(keys::directory(project, root, version))];
+    let Some(row) = get_row::<PackRow>(store, &key)? else {
+        return Ok(writes);
+    };
+    for dir in row.dirs() {
+        writes.push(Write::Delete(keys::directory(project, dir, version)));
+        let made = keys::packed_dirs(project, dir);
+        if get_row::<PackedDirsRow>(store, &made)?.is_some_and(|row| row.version == version) {
+            writes.push(Write::Delete(made));
+        }
+    }
+    writes.push(Write::Delete(key));
+    Ok(writes)
 }
 
 /// One name that a version above the head may have changed.

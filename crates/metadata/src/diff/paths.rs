@@ -27,11 +27,7 @@ pub(super) struct End<'a> {
 
 /// Compares two versions, neither of them 0.
 pub(crate) fn compare<'a>(a: Side<'a>, b: Side<'a>, sink: Sink<'_>) -> Result<ControlFlow<()>> {
-    let (low, high) = (
-        a.view.version.min(b.view.version),
-        a.view.version.max(b.view.version),
-    );
-    let mut changes = ChangedNames::between(a.view.store, a.view.project, low, high)?;
+    let mut changes = ChangedNames::between(a.view, b.view)?;
     let end = |side, line| End {
         side,
         line,

@@ -27,6 +27,8 @@ mod clones;
 mod expiring;
 #[path = "model/objects.rs"]
 pub(crate) mod objects;
+#[path = "model/packs.rs"]
+mod packs;
 #[path = "model/refused.rs"]
 mod refused;
 
@@ -155,6 +157,8 @@ struct History {
     stale: bool,
     /// Whether they go to the edges of what a version can hold, and beyond.
     edges: bool,
+    /// Whether the pack patterns change now and then.
+    repacks: bool,
     /// Ids that must not be given again.
     dirs: BTreeSet<DirId>,
     links: BTreeSet<LinkId>,
@@ -171,6 +175,7 @@ impl History {
             trees: vec![Tree::empty()],
             stale: false,
             edges: false,
+            repacks: false,
             dirs: BTreeSet::from([DirId::ROOT]),
             links: BTreeSet::new(),
         }
@@ -207,6 +212,9 @@ impl History {
         let on = self.trees.len() - 1 - age;
         if self.stale && self.random.chance(5) {
             return self.roll_back(on);
+        }
+        if self.repacks && self.random.chance(20) {
+            self.repack();
         }
         self.commit_on(on);
     }

@@ -1,5 +1,6 @@
 //! What all tests share: a clock, contents that are stored, records, a small random source.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -140,9 +141,31 @@ pub(crate) fn store_contents(metadata: &Metadata) {
 
 pub(crate) fn new_project(metadata: &Metadata) -> Project {
     let name = ProjectName::new("app").unwrap();
-    metadata
-        .new_project(&name, ProjectSettings::default())
-        .unwrap()
+    let settings = ProjectSettings {
+        pack_patterns: pack_patterns(),
+        ..ProjectSettings::default()
+    };
+    metadata.new_project(&name, settings).unwrap()
+}
+
+std::thread_local! {
+    /// The pack patterns of projects that a test makes.
+    static PACK_PATTERNS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Runs a test whose projects keep directories in packs. `LFSFS_PACKS` has patterns for all tests, between spaces.
+pub(crate) fn with_packs<T>(patterns: &[&str], test: impl FnOnce() -> T) -> T {
+    let patterns = patterns.iter().map(|pattern| (*pattern).to_owned());
+    PACK_PATTERNS.replace(patterns.collect());
+    let result = test();
+    PACK_PATTERNS.take();
+    result
+}
+
+pub(crate) fn pack_patterns() -> Vec<String> {
+    let given = std::env::var("LFSFS_PACKS").unwrap_or_default();
+    let given = given.split_whitespace().map(str::to_owned);
+    PACK_PATTERNS.with_borrow(|patterns| patterns.iter().cloned().chain(given).collect())
 }
 
 pub(crate) fn name(text: &str) -> Name {

@@ -9,7 +9,7 @@ use lfsfs_types::{
 };
 
 use super::{History, cases, check_counts};
-use crate::support::{assert_clean, in_memory};
+use crate::support::{assert_clean, in_memory, pack_patterns};
 use crate::tree::{Tree, in_memory_at_the_edges};
 
 /// What a tree is, whatever its ids are and without what alone makes no version (ctimes, and the times of
@@ -37,7 +37,10 @@ impl History {
     /// Clones each version, one after another in a random order, into one project.
     fn check_clones(&mut self) {
         let name = ProjectName::new("copy").unwrap();
-        let settings = ProjectSettings::default();
+        let settings = ProjectSettings {
+            pack_patterns: pack_patterns(),
+            ..ProjectSettings::default()
+        };
         let copy = self.metadata.new_project(&name, settings).unwrap();
         let mut current = shape(&Tree::empty());
         for _ in 0..2 * self.trees.len() {

@@ -1,0 +1,160 @@
+//! Repacking: packs follow the patterns of their project after these have changed.
+//!
+//! The newest version becomes another one that shows just the same. Only what must be kept elsewhere is written: names
+//! whose directory comes into a pack, leaves one, or comes into another one. Older versions stay as they are kept until
+//! they expire.
+
+use std::collections::HashMap;
+
+use lfsfs_types::{DirId, Name, Origin, ProjectId, Record, VersionId};
+
+use super::{Change, CommitParams, CommitSession, Mode, Published};
+use crate::error::Result;
+use crate::metadata::{Metadata, SCAN_PAGE};
+use crate::pack::patterns::PackPatterns;
+use crate::pack::{DIRS_MAX, ENTRIES_MAX, is_packable};
+use crate::view::View;
+
+/// What a repacking is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RepackParams {
+    /// The project.
+    pub project: ProjectId,
+    /// The random id of the version to be; the same one again is answered with that version.
+    pub version: VersionId,
+    /// The author.
+    pub author: String,
+    /// The message: why it is made.
+    pub message: String,
+}
+
+impl Metadata {
+    /// Publishes a version that is kept as the pack patterns of the project say, and shows what the newest one does.
+    ///
+    /// Publishes nothing if all is kept so already.
+    pub fn repack(&self, params: &RepackParams) -> Result<Published> {
+        let patterns = self.pack_patterns(params.project)?;
+        let commit = |base| CommitParams {
+            project: params.project,
+            base,
+            version: params.version,
+            origin: Origin::Commit,
+            author: params.author.clone(),
+            message: params.message.clone(),
+            force: false,
+        };
+        self.publish_on_newest(params.project, Mode::Repack, commit, |session, newest| {
+            let repacked = plan(newest, &patterns)?;
+            stage(session, newest, &repacked)?;
+            session.repacked = repacked;
+            Ok(())
+        })
+    }
+}
+
+/// In which packs the directories of a version come.
+#[derive(Debug, Default)]
+pub(super) struct Repacked {
+    /// The root of the pack of each directory, if it comes into one.
+    roots: HashMap<DirId, Option<DirId>>,
+}
+
+impl Repacked {
+    pub(super) fn root_of(&self, dir: DirId) -> Option<DirId> {
+        self.roots.get(&dir).copied().flatten()
+    }
+
+    /// Returns all directories, each with the root of the pack that it comes into.
+    pub(super) fn dirs(&self) -> impl Iterator<Item = (DirId, Option<DirId>)> {
+        self.roots.iter().map(|(dir, root)| (*dir, *root))
+    }
+
+    /// Returns whether a pack has an object of a directory afterwards.
+    fn takes(&self, dir: DirId, record: &Record) -> bool {
+        let root = self.root_of(dir);
+        let below_too = record.dir().is_none_or(|below| self.root_of(below) == root);
+        root.is_some() && is_packable(record) && below_too
+    }
+}
+
+/// How large a pack gets.
+#[derive(Debug, Default, Clone, Copy)]
+struct Extent {
+    entries: usize,
+    dirs: usize,
+}
+
+/// Decides the packs of a version.
+fn plan(version: View<'_>, patterns: &PackPatterns) -> Result<Repacked> {
+    let mut roots = HashMap::from([(DirId::ROOT, None)]);
+    let mut extents = HashMap::<DirId, Extent>::new();
+    let mut found = vec![(DirId::ROOT, Vec::new())];
+    while let Some((dir, path)) = found.pop() {
+        let above = roots.get(&dir).copied().flatten();
+        version.for_each_entry(dir, |name, record| {
+            if let Some(root) = above {
+                extents.entry(root).or_default().entries += 1;
+            }
+            let Some(below) = record.dir() else {
+                return Ok(());
+            };
+            let path = joined(&path, &name);
+            let root = match above {
+                Some(root) => Some(root).filter(|_| is_packable(&record)),
+                None => patterns.matches(&path).then_some(below),
+            };
+            if let Some(root) = root {
+                extents.entry(root).or_default().dirs += 1;
+            }
+            roots.insert(below, root);
+            found.push((below, path));
+            Ok(())
+        })?;
+    }
+    let is_too_large = |root: &DirId| {
+        let extent = extents.get(root).copied().unwrap_or_default();
+        extent.entries > ENTRIES_MAX || extent.dirs > DIRS_MAX
+    };
+    for root in roots.values_mut() {
+        *root = root.filter(|root| !is_too_large(root));
+    }
+    Ok(Repacked { roots })
+}
+
+/// Stages the names that are kept elsewhere afterwards, as they are.
+fn stage(session: &mut CommitSession, version: View<'_>, repacked: &Repacked) -> Result<()> {
+    let mut changes = Vec::new();
+    for (dir, root) in repacked.dirs() {
+        let pack = version.pack_of(dir)?;
+        if pack.is_none() && root.is_none() {
+            continue;
+        }
+        version.for_each_entry(dir, |name, record| {
+            let pack = pack.as_ref();
+            let pack = pack.filter(|pack| pack.get(dir, &name).is_some());
+            let before = pack.map(|pack| pack.root());
+            let after = root.filter(|_| repacked.takes(dir, &record));
+            if before != after {
+                changes.push(Change {
+                    dir,
+                    name: Some(name),
+                    state: Some(record),
+                });
+            }
+            if changes.len() >= SCAN_PAGE {
+                session.stage(std::mem::take(&mut changes))?;
+            }
+            Ok(())
+        })?;
+    }
+    session.stage(changes)
+}
+
+fn joined(path: &[u8], name: &Name) -> Vec<u8> {
+    let mut joined = path.to_vec();
+    if !joined.is_empty() {
+        joined.push(b'/');
+    }
+    joined.extend_from_slice(name.as_bytes());
+    joined
+}
