@@ -31,6 +31,8 @@ mod merge;
 mod model;
 #[path = "it/objects.rs"]
 mod objects;
+#[path = "it/packs.rs"]
+mod packs;
 #[path = "it/projects.rs"]
 mod projects;
 #[path = "it/refusals.rs"]

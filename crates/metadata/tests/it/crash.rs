@@ -19,7 +19,7 @@ use lfsfs_types::{DirId, Link, LinkId, ProjectName, Record, TagName, VersionId, 
 
 use crate::support::{
     assert_clean, begin, clock, commit, commit_as, diff, directory, file, made, new_project, open,
-    params, put, remove, staging_of, start, store_contents,
+    params, put, remove, staging_of, start, store_contents, with_packs,
 };
 use crate::tree::Tree;
 
@@ -84,7 +84,7 @@ impl Double {
         after
     }
 
-    fn pending(&self) -> usize {
+    pub(crate) fn pending(&self) -> usize {
         self.pending.lock().unwrap().len()
     }
 
@@ -366,9 +366,22 @@ fn a_later_version_is_whole_or_absent() {
     crash_everywhere(1, true);
 }
 
+#[test]
+fn a_version_with_packs_is_whole_or_absent() {
+    with_packs(&[".*"], || {
+        crash_everywhere(0, false);
+        crash_everywhere(1, true);
+    });
+}
+
 /// A crash while the crash before is being undone.
 #[test]
 fn an_undo_that_crashes_is_repeated() {
+    crash_undo();
+    with_packs(&[".*"], crash_undo);
+}
+
+fn crash_undo() {
     let Scene {
         trees: expected, ..
     } = scene(2);
@@ -399,6 +412,11 @@ fn an_undo_that_crashes_is_repeated() {
 
 #[test]
 fn readers_see_the_same_at_every_operation_of_a_commit() {
+    read_meanwhile();
+    with_packs(&[".*"], read_meanwhile);
+}
+
+fn read_meanwhile() {
     for versions in [0, 1] {
         let Scene {
             store,
@@ -505,6 +523,7 @@ fn check_overtaken(
 fn a_rebase_is_whole_or_absent() {
     for force in [false, true] {
         crash_rebases(force);
+        with_packs(&["s$", "s/$"], || crash_rebases(force));
     }
 }
 
