@@ -23,6 +23,7 @@ mod objects;
 mod plans;
 mod projects;
 mod receipts;
+mod repack;
 mod request;
 mod resolve;
 mod restored;
@@ -144,6 +145,8 @@ pub(crate) struct Coordinator {
     /// The turns of updates.
     objects: objects::Turns,
     development: bool,
+    /// Tells that the pack patterns of a project changed.
+    repacks: Notify,
 }
 
 /// Logs a new version, for the operator who looks for it.
@@ -203,6 +206,7 @@ impl Coordinator {
             compacted: CompactionCounters::default(),
             objects: objects::Turns::default(),
             development: parts.development,
+            repacks: Notify::new(),
         })
     }
 
@@ -213,7 +217,12 @@ impl Coordinator {
             self.recover().await;
             self.verify().await;
         };
-        tokio::join!(once, self.keep_copies(), self.keep_collecting());
+        tokio::join!(
+            once,
+            self.keep_copies(),
+            self.keep_collecting(),
+            self.keep_packs()
+        );
     }
 
     async fn recover(&self) {

@@ -88,6 +88,15 @@ impl NewProject {
     }
 }
 
+/// Settings that a project gets; what is not told stays.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct NewSettings {
+    /// Lines of gitignore(5) of paths that stay out of versions.
+    pub ignore_patterns: Option<Vec<String>>,
+    /// Which directories are packed. The packs follow behind the answer.
+    pub pack_patterns: Option<Vec<String>>,
+}
+
 /// The calls of administration.
 #[derive(Debug, Clone)]
 pub struct Admin {
@@ -171,17 +180,20 @@ impl Admin {
         answer.await.map(drop)
     }
 
-    /// Gives a project other patterns of paths that stay out of versions, and returns the project.
-    pub async fn set_ignore_patterns(
+    /// Changes settings of a project, and returns the project.
+    pub async fn set_project(
         &self,
         name: &ProjectName,
-        patterns: &[String],
+        settings: &NewSettings,
     ) -> Result<Project, RemoteError> {
+        let message = |patterns: &Option<Vec<String>>| {
+            let patterns = patterns.clone();
+            patterns.map(|patterns| v1::Patterns { patterns })
+        };
         let request = v1::SetProjectRequest {
             name: name.to_string(),
-            ignore_patterns: Some(v1::Patterns {
-                patterns: patterns.to_vec(),
-            }),
+            ignore_patterns: message(&settings.ignore_patterns),
+            pack_patterns: message(&settings.pack_patterns),
         };
         let limit = self.servers.config().progress_timeout;
         let answer = self.ask(Call::SetProject, ("the settings", limit), |mut fs| {

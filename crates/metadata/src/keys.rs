@@ -46,6 +46,7 @@ pub(crate) mod table {
     pub(crate) const PACK_LISTING: u8 = 33;
     pub(crate) const PACK_LISTING_USE: u8 = 34;
     pub(crate) const PACKED_DIRS: u8 = 35;
+    pub(crate) const REPACK: u8 = 36;
 }
 
 /// The tables of what sessions have staged.
@@ -121,6 +122,11 @@ pub(crate) fn decode_hold(key: &[u8]) -> Result<VersionNumber, MetaError> {
     reader.fixed::<{ SessionId::LEN }>()?;
     reader.finish()?;
     Ok(version)
+}
+
+/// The mark of a project whose packs do not follow its patterns yet.
+pub(crate) fn repack(project: ProjectId) -> Vec<u8> {
+    project_rows(table::REPACK, project)
 }
 
 pub(crate) fn head(project: ProjectId) -> Vec<u8> {

@@ -8,6 +8,7 @@ use crate::exact::ExactVersion;
 use crate::keys::{self, table};
 use crate::metadata::{Metadata, get_row, random};
 use crate::pack::patterns::PackPatterns;
+use crate::pack::row::Stamp;
 use crate::rows::{CountersRow, HeadRow, LeaseRow, ProjectRow, RowValue};
 use crate::settings::ProjectSettings;
 
@@ -153,6 +154,10 @@ impl Metadata {
                 .require_equals(keys::project_name(name), project.id.encode())
                 .require_equals(keys::project(project.id), old.encode())
                 .put(keys::project(project.id), row.encode());
+            if row.settings.pack_patterns != old.settings.pack_patterns {
+                let mark = Stamp::draw()?;
+                batch.put(keys::repack(project.id), mark.encode());
+            }
             // Otherwise another client renamed, changed or deleted it meanwhile.
             if self.store().apply(batch)?.is_done() {
                 self.store().flush()?;

@@ -16,7 +16,7 @@ use crate::rows::{Marker, RowValue};
 use crate::version::decode_version;
 
 /// The tables that hold rows of one project each, but for versions, which are named elsewhere too.
-const TABLES: [u8; 12] = [
+const TABLES: [u8; 13] = [
     table::TAG,
     table::LIVE,
     table::CLOSED,
@@ -29,6 +29,7 @@ const TABLES: [u8; 12] = [
     table::EXPIRING,
     table::PACK,
     table::PACKED_DIRS,
+    table::REPACK,
 ];
 
 impl Metadata {

@@ -39,7 +39,7 @@ pub enum Call {
     DeleteProject,
     /// `Admin::rename_project` of the client
     RenameProject,
-    /// `Admin::set_ignore_patterns` of the client
+    /// `Admin::set_project` of the client
     SetProject,
     /// `Admin::list_projects` of the client
     ListProjects,

@@ -3,14 +3,14 @@
 use std::net::SocketAddr;
 
 use lfsfs_metadata::{
-    CloneParams, Metadata, MetadataError, Project, ProjectSettings, Published, Snapshot,
+    CloneParams, Metadata, MetadataError, PackPatterns, Project, ProjectSettings, Published,
+    Snapshot,
 };
 use lfsfs_proto::status::{Fault, FaultKind};
 use lfsfs_proto::v1;
 use lfsfs_types::{ObjectPath, ProjectId, ProjectName, Source, VersionId};
 use lfsfs_upload::IgnoreScope;
 use prost::Message as _;
-use regex::RegexBuilder;
 
 use super::request::{LISTING_LEN_MAX, invalid, page_len, project_name};
 use super::{Coordinator, log_published};
@@ -21,8 +21,6 @@ use crate::ids::random_id;
 const PROJECTS_PER_PAGE: usize = 1000;
 /// Projects read at once; each may have a megabyte of patterns.
 const PROJECTS_AT_ONCE: usize = 16;
-/// Most bytes of one compiled pack pattern; a short one with counted repetitions can ask for much more.
-const PATTERN_SIZE_MAX: usize = 1024 * 1024;
 
 /// Returns a project as clients see it.
 pub(super) fn message(project: &Project, chunk_len: u64) -> v1::Project {
@@ -113,11 +111,7 @@ fn settings(
             (patterns, _) => patterns.to_vec(),
         },
     };
-    // Before anything is compiled: a pattern costs many times its length.
-    settings.check().map_err(MetadataError::into_fault)?;
-    let mut patterns = settings.pack_patterns.iter();
-    patterns.try_for_each(|pattern| check_pattern(pattern))?;
-    check_ignored(&settings.ignore_patterns)?;
+    check_patterns(&settings)?;
     Ok(settings)
 }
 
@@ -128,24 +122,40 @@ pub(super) async fn set(
 ) -> Result<v1::SetProjectResponse, Fault> {
     let name = project_name(&request.name)?;
     let ignored = request.ignore_patterns.map(|it| it.patterns);
-    if let Some(patterns) = &ignored {
-        let settings = ProjectSettings {
-            ignore_patterns: patterns.clone(),
-            ..ProjectSettings::default()
-        };
-        settings.check().map_err(MetadataError::into_fault)?;
-        check_ignored(patterns)?;
-    }
+    let packed = request.pack_patterns.map(|it| it.patterns);
+    check_patterns(&ProjectSettings {
+        ignore_patterns: ignored.clone().unwrap_or_default(),
+        pack_patterns: packed.clone().unwrap_or_default(),
+        ..ProjectSettings::default()
+    })?;
+    let repacks = packed.is_some();
     let set = coordinator.metadata(move |metadata| {
         metadata.set_project(&name, |settings| {
             if let Some(patterns) = &ignored {
                 settings.ignore_patterns.clone_from(patterns);
             }
+            if let Some(patterns) = &packed {
+                settings.pack_patterns.clone_from(patterns);
+            }
         })
     });
+    let set = set.await?;
+    if repacks {
+        coordinator.repacks.notify_one();
+    }
     Ok(v1::SetProjectResponse {
-        project: Some(message(&set.await?, coordinator.chunk_len)),
+        project: Some(message(&set, coordinator.chunk_len)),
     })
+}
+
+/// Refuses patterns that would fail whenever they are used.
+fn check_patterns(settings: &ProjectSettings) -> Result<(), Fault> {
+    // Before anything is compiled: a pattern costs many times its length.
+    settings.check().map_err(MetadataError::into_fault)?;
+    for pattern in &settings.pack_patterns {
+        check_pattern(pattern)?;
+    }
+    check_ignored(&settings.ignore_patterns)
 }
 
 /// Refuses what is no pattern of ignored paths.
@@ -156,15 +166,12 @@ fn check_ignored(patterns: &[String]) -> Result<(), Fault> {
     }
 }
 
-/// Refuses a pattern that would fail whenever it is used.
-fn check_pattern(pattern: &str) -> Result<(), Fault> {
-    let compiled = RegexBuilder::new(pattern)
-        .size_limit(PATTERN_SIZE_MAX)
-        .build();
-    match compiled {
+/// Refuses what is no pack pattern.
+fn check_pattern(pattern: &String) -> Result<(), Fault> {
+    match PackPatterns::new(std::slice::from_ref(pattern)) {
         Ok(_) => Ok(()),
         Err(error) => {
-            let text = format!("{pattern:?} is not a regular expression: {error}");
+            let text = format!("pack pattern {pattern:?}: {error}");
             Err(Fault::new(FaultKind::Invalid, text))
         }
     }

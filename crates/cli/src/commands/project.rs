@@ -1,7 +1,7 @@
 //! `lfsfs project`: make, list, look at, change, rename and delete projects.
 
-use clap::{Args, Subcommand};
-use lfsfs_client::{Inspected, NewProject};
+use clap::{ArgGroup, Args, Subcommand};
+use lfsfs_client::{Inspected, NewProject, NewSettings};
 use lfsfs_remote::{Project, RemoteError};
 use lfsfs_types::{ProjectName, Source};
 use serde::Serialize;
@@ -28,23 +28,37 @@ pub(crate) enum ProjectCommand {
     Delete(DeleteArgs),
 }
 
+/// Directories that package managers fill with one package each.
+const PACKAGES: [&str; 3] = [
+    r"(^|/)node_modules/([^@./][^/]*|@[^/]+/[^/]+)/$",
+    r"(^|/)site-packages/[^/]+/$",
+    r"(^|/)vendor/[^/]+/[^/]+/$",
+];
+
 #[derive(Debug, Args)]
-#[command(after_help = "Prints the name.\n\n\
+#[command(
+    after_help = "Prints the name. A directory whose path, with a slash behind it, matches a pattern of packs is kept \
+    as one row with all that lies in it, which costs less than a row for each file; no version shows a difference. \
+    Without --pack these are packages: in node_modules, site-packages and vendor.\n\n\
     Examples:\n  \
     lfsfs project new docs\n  \
-    lfsfs project new site --pack 'node_modules/[^/]+'\n  \
+    lfsfs project new site --pack '^assets/[^/]+/$'\n  \
     lfsfs project new tool --ignore target/ --ignore '*.o'\n  \
     lfsfs project new trial --template app@v2\n  \
-    lfsfs project new scratch --replication 1")]
+    lfsfs project new scratch --replication 1"
+)]
 pub(crate) struct NewArgs {
     /// Name: letters, digits, '.', '_' and '-', at most 63 characters
     name: String,
     /// Do nothing if there is a project of that name
     #[arg(long)]
     if_missing: bool,
-    /// Regular expression of directories to store as packs; may be repeated
+    /// Regular expression of directories that are kept as packs; may be repeated
     #[arg(long = "pack", value_name = "PATTERN")]
     pack_patterns: Vec<String>,
+    /// Keep no directory as a pack
+    #[arg(long, conflicts_with_all = ["pack_patterns", "template"])]
+    pack_nothing: bool,
     /// Paths that stay out of versions, as a line of gitignore(5); may be repeated
     #[arg(long = "ignore", value_name = "PATTERN")]
     ignore_patterns: Vec<String>,
@@ -78,26 +92,34 @@ pub(crate) struct InspectArgs {
 
 #[derive(Debug, Args)]
 #[command(
+    group = ArgGroup::new("settings")
+        .args(["ignore_patterns", "ignore_nothing", "pack_patterns", "pack_nothing"])
+        .required(true)
+        .multiple(true),
     after_help = "Imports, updates and commits leave new paths that match a pattern out of versions; what a \
     version has stays in it. The patterns replace those that the project has. Files .lfsfsignore in the tree say \
     more, and win where they say something else. A mount takes them when it is made, commits or switches.\n\n\
+    After --pack the server keeps the newest version anew, as another version that shows the same.\n\n\
     Examples:\n  \
     lfsfs project set app --ignore target/ --ignore '*.o'\n  \
-    lfsfs project set app --ignore-nothing"
+    lfsfs project set app --ignore-nothing\n  \
+    lfsfs project set app --pack '(^|/)node_modules/[^/]+/$'"
 )]
 pub(crate) struct SetArgs {
     /// Name of the project
     name: String,
     /// Paths that stay out of versions, as a line of gitignore(5); may be repeated
-    #[arg(
-        long = "ignore",
-        value_name = "PATTERN",
-        required_unless_present = "ignore_nothing"
-    )]
+    #[arg(long = "ignore", value_name = "PATTERN")]
     ignore_patterns: Vec<String>,
-    /// Take the patterns away
+    /// Take the patterns of such paths away
     #[arg(long, conflicts_with = "ignore_patterns")]
     ignore_nothing: bool,
+    /// Regular expression of directories that are kept as packs; may be repeated
+    #[arg(long = "pack", value_name = "PATTERN")]
+    pack_patterns: Vec<String>,
+    /// Keep no directory as a pack
+    #[arg(long, conflicts_with = "pack_patterns")]
+    pack_nothing: bool,
 }
 
 #[derive(Debug, Args)]
@@ -180,7 +202,7 @@ async fn new(server: &ServerArgs, args: NewArgs) -> Result<(), CommandError> {
     let name = name(&args.name)?;
     let new = NewProject {
         name: name.clone(),
-        pack_patterns: args.pack_patterns,
+        pack_patterns: pack_patterns(&args),
         ignore_patterns: args.ignore_patterns,
         replication: args.replication,
         template: args.template,
@@ -259,11 +281,25 @@ async fn inspect(server: &ServerArgs, args: InspectArgs) -> Result<(), CommandEr
 
 async fn set(server: &ServerArgs, args: &SetArgs) -> Result<(), CommandError> {
     let name = name(&args.name)?;
+    let told = |patterns: &[String], nothing: bool| {
+        (nothing || !patterns.is_empty()).then(|| patterns.to_vec())
+    };
+    let settings = NewSettings {
+        ignore_patterns: told(&args.ignore_patterns, args.ignore_nothing),
+        pack_patterns: told(&args.pack_patterns, args.pack_nothing),
+    };
     let admin = server.client()?.admin;
-    admin
-        .set_ignore_patterns(&name, &args.ignore_patterns)
-        .await?;
+    admin.set_project(&name, &settings).await.map(drop)?;
     Ok(())
+}
+
+/// Returns the pack patterns of a new project; those of a template count where none are given.
+fn pack_patterns(args: &NewArgs) -> Vec<String> {
+    let given = args.pack_nothing || args.template.is_some() || !args.pack_patterns.is_empty();
+    if given {
+        return args.pack_patterns.clone();
+    }
+    PACKAGES.map(str::to_owned).to_vec()
 }
 
 async fn rename(server: &ServerArgs, args: &RenameArgs) -> Result<(), CommandError> {

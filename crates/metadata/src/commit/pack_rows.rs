@@ -12,8 +12,7 @@ use super::Change;
 use super::publish::{NameRows, Publication};
 use crate::error::Result;
 use crate::keys;
-use crate::metadata::random;
-use crate::pack::row::{ListingUse, PackRow, PackedDirsRow};
+use crate::pack::row::{PackRow, PackedDirsRow, Stamp};
 use crate::pack::{Listed, Pack};
 use crate::rows::{DirectoryRow, Marker, Packed, RowValue as _};
 
@@ -193,12 +192,9 @@ impl Publication<'_> {
     fn rows_of_pack(&mut self, pack: &Pack) -> Result<Vec<Write>> {
         let (project, root) = (self.base.project, pack.root());
         let (row, listing) = PackRow::of(pack)?;
-        let use_number = ListingUse(u64::from_be_bytes(
-            random()?[..8].try_into().unwrap_or_default(),
-        ));
         let mut writes = vec![
             Write::Put(keys::pack_listing(row.listing), listing.encode()),
-            Write::Put(keys::pack_listing_use(row.listing), use_number.encode()),
+            Write::Put(keys::pack_listing_use(row.listing), Stamp::draw()?.encode()),
             Write::Put(keys::pack(project, root, self.number), row.encode()),
         ];
         let directory = self.row_of_root(pack)?;

@@ -6,10 +6,12 @@
 
 use std::collections::HashMap;
 
+use lfsfs_meta_store::{Batch, KeyRange, MetaStoreExt as _};
 use lfsfs_types::{DirId, Name, Origin, ProjectId, Record, VersionId};
 
 use super::{Change, CommitParams, CommitSession, Mode, Published};
 use crate::error::Result;
+use crate::keys::{self, table};
 use crate::metadata::{Metadata, SCAN_PAGE};
 use crate::pack::patterns::PackPatterns;
 use crate::pack::{DIRS_MAX, ENTRIES_MAX, is_packable};
@@ -33,6 +35,28 @@ impl Metadata {
     ///
     /// Publishes nothing if all is kept so already.
     pub fn repack(&self, params: &RepackParams) -> Result<Published> {
+        let mark = keys::repack(params.project);
+        let seen = self.store().get(&mark)?;
+        let published = self.publish_repacked(params)?;
+        if let Some(seen) = seen {
+            let mut batch = Batch::new();
+            // After a conflict the patterns have changed again, and the next call follows them.
+            batch.require_equals(&*mark, seen).delete(mark.as_slice());
+            self.store().apply(batch).map(drop)?;
+        }
+        Ok(published)
+    }
+
+    /// Returns the projects whose packs do not follow their patterns yet.
+    pub fn projects_to_repack(&self) -> Result<Vec<ProjectId>> {
+        let marks = self
+            .store()
+            .scan_all(KeyRange::prefix(&[table::REPACK]), SCAN_PAGE);
+        let ids = marks.map(|row| Ok(ProjectId(keys::decode_id(table::REPACK, &row?.0)?)));
+        ids.collect()
+    }
+
+    fn publish_repacked(&self, params: &RepackParams) -> Result<Published> {
         let patterns = self.pack_patterns(params.project)?;
         let commit = |base| CommitParams {
             project: params.project,

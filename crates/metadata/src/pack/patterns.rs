@@ -12,7 +12,7 @@ const SIZE_MAX: usize = 1 << 20;
 
 /// Patterns that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("a pack pattern is not a regular expression, or a too large one: {0}")]
+#[error("it is not a regular expression, or a too large one: {0}")]
 pub struct PatternError(String);
 
 /// The pack patterns of a project.
@@ -56,9 +56,9 @@ mod tests {
     /// The first directory of a path that is the root of a pack.
     fn root<'p>(patterns: &PackPatterns, path: &'p str) -> Option<&'p str> {
         let ends = path.match_indices('/').map(|(at, _)| at);
-        let mut ends = ends.chain([path.len()]);
-        ends.map(|end| &path[..end])
-            .find(|path| patterns.matches(path.as_bytes()))
+        let ends = ends.chain([path.len()]);
+        let mut above = ends.map(|end| &path[..end]);
+        above.find(|path| patterns.matches(path.as_bytes()))
     }
 
     fn patterns(patterns: &[&str]) -> PackPatterns {

@@ -12,7 +12,7 @@ use lfsfs_types::{
 use super::{DIRS_MAX, ENTRIES_MAX, Listed, Pack, PackDir};
 use crate::error::Result;
 use crate::keys;
-use crate::metadata::get_row;
+use crate::metadata::{get_row, random};
 use crate::rows::RowValue;
 
 /// A quick level: listings are small, and their hashes do not compress.
@@ -81,12 +81,21 @@ pub(crate) fn read_listing(
     Ok(found.ok_or_else(missing)?)
 }
 
-/// A number that changes each time a publisher uses a listing, so that none is removed at that moment.
+/// A random number, written anew each time a publisher uses a listing, or an operator changes the patterns of a project:
+/// the process that removes the row at that moment finds another number, and leaves it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct ListingUse(pub(crate) u64);
+pub(crate) struct Stamp(u64);
 
-impl RowValue for ListingUse {
-    const WHAT: &'static str = "use of a pack listing";
+impl Stamp {
+    /// Draws a number.
+    pub(crate) fn draw() -> Result<Self> {
+        let drawn = u128::from_be_bytes(random()?);
+        Ok(Self(u64::try_from(drawn >> 64).unwrap_or_default()))
+    }
+}
+
+impl RowValue for Stamp {
+    const WHAT: &'static str = "stamp";
 
     fn write(&self, writer: &mut Writer) {
         writer.u64(self.0);

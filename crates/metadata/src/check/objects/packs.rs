@@ -7,7 +7,7 @@ use crate::check::Checker;
 use crate::error::Result;
 use crate::keys::{self, table};
 use crate::metadata::get_row;
-use crate::pack::row::{ListingUse, PackRow, PackedDirsRow, read_listing};
+use crate::pack::row::{PackRow, PackedDirsRow, Stamp, read_listing};
 use crate::pack::{Pack, is_packable};
 use crate::rows::{DirectoryRow, Packed, RowValue as _};
 
@@ -28,7 +28,7 @@ impl ProjectCheck {
             let id = listing.listing(key)?.content().id;
             checker.expect(id == row.listing, key, "the listing has another hash");
             let use_key = keys::pack_listing_use(row.listing);
-            let used: Option<ListingUse> = get_row(checker.metadata.store(), &use_key)?;
+            let used: Option<Stamp> = get_row(checker.metadata.store(), &use_key)?;
             checker.expect(used.is_some(), key, "a listing without its number");
             self.check_change_of_pack(checker, key, root, version)?;
             let pack = row.pack(root, &listing, key)?;
