@@ -40,6 +40,8 @@ mod named;
 mod nodes;
 #[path = "verbs/owners.rs"]
 mod owners;
+#[path = "verbs/packs.rs"]
+mod packs;
 #[path = "verbs/patch.rs"]
 mod patch;
 #[path = "verbs/projects.rs"]

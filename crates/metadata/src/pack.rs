@@ -25,9 +25,7 @@ use lfsfs_types::{DirId, Kind, Name, Record, VersionId, VersionNumber};
 pub(crate) use self::cache::PackCache;
 
 /// Most objects of one pack: each change writes the listing of all anew.
-pub(crate) const ENTRIES_MAX: usize = 8192;
-/// Most directories of one pack: a directory that leaves a pack takes all below it along in one batch.
-pub(crate) const DIRS_MAX: usize = 800;
+pub(crate) const ENTRIES_MAX: usize = 16_384;
 
 /// When the listing of a directory changed last, and the random id of that version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,7 +1,8 @@
 //! The rows of the packs that a version changes.
 //!
-//! A pack is built anew from what it was and what is staged, one pack at a time. Its listing, its row, the row of its
-//! root and those that lead directories to it go in one batch; the version's change row of the pack is written before.
+//! A pack is built anew from what it was and what is staged, one pack at a time. Its listing, its row and the row of its
+//! root go in one batch, then the rows that lead directories to it: an undo finds these directories in the row of the
+//! pack. The version's change row of the pack is written before.
 
 use std::rc::Rc;
 
@@ -21,8 +22,8 @@ use crate::rows::{DirectoryRow, Marker, Packed, RowValue as _};
 pub(super) struct PackWrites {
     /// The rows of each name that is, or was, a row beside the pack.
     pub(super) names: Vec<Vec<Write>>,
-    /// What must be written together.
-    pub(super) pack: Vec<Write>,
+    /// The rows of the pack: groups that must be written together, in this order.
+    pub(super) pack: Vec<Vec<Write>>,
 }
 
 impl Publication<'_> {
@@ -188,8 +189,7 @@ impl Publication<'_> {
         Ok(writes)
     }
 
-    /// Returns the rows of a pack, which must be written together.
-    fn rows_of_pack(&mut self, pack: &Pack) -> Result<Vec<Write>> {
+    fn rows_of_pack(&mut self, pack: &Pack) -> Result<Vec<Vec<Write>>> {
         let (project, root) = (self.base.project, pack.root());
         let (row, listing) = PackRow::of(pack)?;
         let mut writes = vec![
@@ -199,14 +199,15 @@ impl Publication<'_> {
         ];
         let directory = self.row_of_root(pack)?;
         writes.push(self.put_directory(root, directory));
-        writes.extend(self.rows_of_new_dirs(pack));
+        let mut groups = vec![writes];
+        groups.extend(self.rows_of_new_dirs(pack).into_iter().map(|row| vec![row]));
         for (dir, found) in pack.dirs() {
             if dir != root && self.must_be_led(dir, root)? {
                 let row = DirectoryRow::within(root, found.listed.version, found.listed.id);
-                writes.push(self.put_directory(dir, row));
+                groups.push(vec![self.put_directory(dir, row)]);
             }
         }
-        Ok(writes)
+        Ok(groups)
     }
 
     fn row_of_root(&self, pack: &Pack) -> Result<DirectoryRow> {

@@ -18,7 +18,7 @@ use super::plan::Plan;
 use super::repack::Repacked;
 use crate::error::Result;
 use crate::pack::patterns::PackPatterns;
-use crate::pack::{DIRS_MAX, ENTRIES_MAX, Pack, is_packable};
+use crate::pack::{ENTRIES_MAX, Pack, is_packable};
 use crate::view::View;
 
 /// Where a commit places a directory.
@@ -40,9 +40,8 @@ pub(super) struct PackChange {
     pub(super) source: Option<DirId>,
     /// Whether names that are not in it yet become rows.
     pub(super) is_full: bool,
-    /// How many changes it gets, and how many new directories.
+    /// How many changes it gets.
     changes: usize,
-    dirs: usize,
 }
 
 /// The packs of a version that its commit changes.
@@ -317,7 +316,7 @@ impl<'a> PackPlanner<'a> {
         }
         for dir in self.placed.keys() {
             if let Some(root) = of(*dir) {
-                packs.entry(root).or_default().dirs += 1;
+                packs.entry(root).or_default();
             }
         }
         let mut refused = HashSet::new();
@@ -330,11 +329,8 @@ impl<'a> PackPlanner<'a> {
             } else {
                 self.base.pack_at(from)?
             };
-            let (entries, dirs) = before
-                .as_ref()
-                .map_or((0, 0), |pack| (pack.len(), pack.dirs().count()));
-            change.is_full =
-                entries + change.changes > ENTRIES_MAX || dirs + change.dirs > DIRS_MAX;
+            let entries = before.as_ref().map_or(0, |pack| pack.len());
+            change.is_full = entries + change.changes > ENTRIES_MAX;
             if change.is_full && before.is_none() {
                 refused.insert(*root);
             }

@@ -370,7 +370,7 @@ impl Publication<'_> {
         for root in self.changed_packs() {
             let written = self.write_pack(root)?;
             rows.extend(written.names.into_iter().flatten());
-            rows.extend(written.pack);
+            rows.extend(written.pack.into_iter().flatten());
         }
         if rows.len() > room {
             self.counts = counts;
@@ -416,10 +416,9 @@ impl Publication<'_> {
         }
         for root in self.changed_packs() {
             let written = self.write_pack(root)?;
-            for group in written.names {
+            for group in written.names.into_iter().chain(written.pack) {
                 writes.add(group)?;
             }
-            writes.add(written.pack)?;
         }
         writes.finish()
     }

@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::keys::{self, table};
 use crate::metadata::{Metadata, SCAN_PAGE};
 use crate::pack::patterns::PackPatterns;
-use crate::pack::{DIRS_MAX, ENTRIES_MAX, is_packable};
+use crate::pack::{ENTRIES_MAX, is_packable};
 use crate::view::View;
 
 /// What a repacking is.
@@ -101,23 +101,16 @@ impl Repacked {
     }
 }
 
-/// How large a pack gets.
-#[derive(Debug, Default, Clone, Copy)]
-struct Extent {
-    entries: usize,
-    dirs: usize,
-}
-
 /// Decides the packs of a version.
 fn plan(version: View<'_>, patterns: &PackPatterns) -> Result<Repacked> {
     let mut roots = HashMap::from([(DirId::ROOT, None)]);
-    let mut extents = HashMap::<DirId, Extent>::new();
+    let mut sizes = HashMap::<DirId, usize>::new();
     let mut found = vec![(DirId::ROOT, Vec::new())];
     while let Some((dir, path)) = found.pop() {
         let above = roots.get(&dir).copied().flatten();
         version.for_each_entry(dir, |name, record| {
             if let Some(root) = above {
-                extents.entry(root).or_default().entries += 1;
+                *sizes.entry(root).or_default() += 1;
             }
             let Some(below) = record.dir() else {
                 return Ok(());
@@ -127,18 +120,12 @@ fn plan(version: View<'_>, patterns: &PackPatterns) -> Result<Repacked> {
                 Some(root) => Some(root).filter(|_| is_packable(&record)),
                 None => patterns.matches(&path).then_some(below),
             };
-            if let Some(root) = root {
-                extents.entry(root).or_default().dirs += 1;
-            }
             roots.insert(below, root);
             found.push((below, path));
             Ok(())
         })?;
     }
-    let is_too_large = |root: &DirId| {
-        let extent = extents.get(root).copied().unwrap_or_default();
-        extent.entries > ENTRIES_MAX || extent.dirs > DIRS_MAX
-    };
+    let is_too_large = |root: &DirId| sizes.get(root).is_some_and(|size| *size > ENTRIES_MAX);
     for root in roots.values_mut() {
         *root = root.filter(|root| !is_too_large(root));
     }

@@ -103,7 +103,10 @@ fn undo_names(lease: &Lease<'_>, range: KeyRange) -> Result<()> {
         let (version, dir, name) = match ChangeKey::decode(&key)? {
             ChangeKey::Name(version, dir, name) => (version, dir, name),
             ChangeKey::Pack(version, root) => {
-                writes.add(undo_pack(metadata, project, version, root)?)?;
+                let undone = undo_pack(metadata, project, version, root)?;
+                undone
+                    .into_iter()
+                    .try_for_each(|write| writes.add(vec![write]))?;
                 continue;
             }
             ChangeKey::Everything(_) => {
@@ -123,7 +126,8 @@ fn undo_names(lease: &Lease<'_>, range: KeyRange) -> Result<()> {
     writes.finish()
 }
 
-/// Removes the rows of a pack that a version above the head may have changed: all went in one batch.
+/// Returns what removes the rows of a pack that a version above the head may have changed. The row of the pack goes last:
+/// it names the directories whose rows were written behind it.
 fn undo_pack(
     metadata: &Metadata,
     project: ProjectId,

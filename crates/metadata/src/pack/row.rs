@@ -9,7 +9,7 @@ use lfsfs_types::{
     Writer,
 };
 
-use super::{DIRS_MAX, ENTRIES_MAX, Listed, Pack, PackDir};
+use super::{ENTRIES_MAX, Listed, Pack, PackDir};
 use crate::error::Result;
 use crate::keys;
 use crate::metadata::{get_row, random};
@@ -348,4 +348,3 @@ fn record_of(kind: Kind, mode: u32, attributes: &EntryAttributes) -> Record {
 }
 
 const _: () = assert!(ENTRIES_MAX <= lfsfs_types::limits::PACK_ENTRIES_MAX);
-const _: () = assert!(DIRS_MAX <= ENTRIES_MAX);

@@ -161,17 +161,17 @@ fn what_no_listing_holds_is_a_row_in_a_package() {
 fn a_package_that_is_too_large_is_rows_and_a_full_one_takes_no_more() {
     let (store, metadata) = in_store();
     let too_large = project(&metadata, "large", &[PACKAGES]);
-    commit(&metadata, &too_large, packages(1, 8200));
+    commit(&metadata, &too_large, packages(1, 16_400));
     assert_eq!(rows(&store, PACK), 0);
-    assert_eq!(rows(&store, LIVE), 8203);
+    assert_eq!(rows(&store, LIVE), 16_403);
     let full = project(&metadata, "full", &[PACKAGES]);
-    commit_as(&metadata, &full, [2; 16], packages(1, 8100)).unwrap();
-    assert_eq!((rows(&store, PACK), rows(&store, LIVE)), (1, 8205));
+    commit_as(&metadata, &full, [2; 16], packages(1, 16_300)).unwrap();
+    assert_eq!((rows(&store, PACK), rows(&store, LIVE)), (1, 16_405));
     let dir = dir_at(&metadata, &full, &["node_modules", "p0"]);
     let mut changes = vec![put(dir, "more", directory(made(0)))];
     changes.extend((0..200).map(|number| put(made(0), &format!("x{number}"), file(1))));
     commit_as(&metadata, &full, [3; 16], changes).unwrap();
-    assert_eq!(rows(&store, LIVE), 8205 + 201);
+    assert_eq!(rows(&store, LIVE), 16_405 + 201);
     assert_clean(&metadata);
 }
 
