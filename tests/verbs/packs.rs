@@ -5,9 +5,8 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::Duration;
 
-use lfsfs_tests::World;
 use lfsfs_tests::listing::{assert_same_listing, assert_version_is_dir, listing_of_version};
-use lfsfs_tests::namespace::eventually;
+use lfsfs_tests::{World, eventually};
 
 /// Makes a tree with packages, one in a scope, one in another package, and files beside them.
 fn make_tree(dir: &Path) {
