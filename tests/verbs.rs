@@ -24,6 +24,8 @@ mod fsck;
 mod fsdiff;
 #[path = "verbs/gc.rs"]
 mod gc;
+#[path = "verbs/histories.rs"]
+mod histories;
 #[path = "verbs/history.rs"]
 mod history;
 #[path = "verbs/holders.rs"]
