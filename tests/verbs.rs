@@ -50,6 +50,8 @@ mod projects;
 mod rebuild;
 #[path = "verbs/rebuild_broken.rs"]
 mod rebuild_broken;
+#[path = "verbs/rebuild_link.rs"]
+mod rebuild_link;
 #[path = "verbs/rebuild_versions.rs"]
 mod rebuild_versions;
 #[path = "verbs/restore.rs"]

@@ -46,12 +46,11 @@ pub(super) struct Project<'a> {
 }
 
 impl<'a> Project<'a> {
-    /// Makes a project whose first version is an empty directory.
+    /// Makes a project that has only the empty version 0.
     pub(super) fn new(world: &'a World, name: &str, packs: &[&str]) -> Self {
         let packs = packs.iter().flat_map(|pattern| ["--pack", pattern]);
         let _ = world.lfsfs(["project", "new", name].into_iter().chain(packs)).ok();
-        let source = world.make_dir(&format!("{name}-source"));
-        let _ = world.import(&source, name);
+        let source = world.path(&format!("{name}-source"));
         let mut project = Self {
             world,
             name: name.to_owned(),
@@ -136,7 +135,8 @@ impl<'a> Project<'a> {
             let version: serde_json::Value = serde_json::from_str(line).expect("JSON");
             version["version"].as_u64().expect("a number")
         };
-        let left: Vec<u64> = log.lines().map(number).collect();
+        // The empty version is in no log, and stays.
+        let left: Vec<u64> = log.lines().map(number).chain([0]).collect();
         let is_gone = |version: &u64, _: &mut PathBuf| !left.contains(version);
         for (_, dir) in self.exported.extract_if(.., is_gone) {
             fs::remove_dir_all(dir).expect("a directory");
