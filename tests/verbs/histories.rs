@@ -26,7 +26,7 @@ const PROJECTS: [(&str, &[&str]); 3] = [
 /// Changes of a tree in one step, at most.
 const CHANGES_MAX: u64 = 8;
 /// Steps of a history in CI, and in the long form.
-const STEPS: u64 = 200;
+const STEPS: u64 = 150;
 const STEPS_LONG: u64 = 400;
 /// Steps that a failure tells.
 const STEPS_TOLD: usize = 30;
@@ -82,7 +82,8 @@ impl<'a> History<'a> {
     fn step(&mut self) {
         let at = self.below(self.projects.len());
         let step = STEPS_WEIGHTED[self.below(STEPS_WEIGHTED.len())];
-        self.told.push(format!("{} {step:?}", self.projects[at].name));
+        self.told
+            .push(format!("{} {step:?}", self.projects[at].name));
         match step {
             Step::Import => {
                 self.change(at);
@@ -170,7 +171,11 @@ fn run_all(name: &str, count: u64, steps: u64) {
 
 #[test]
 fn each_version_is_its_source_in_every_way() {
-    run_all("histories::each_version_is_its_source_in_every_way", 1, STEPS);
+    run_all(
+        "histories::each_version_is_its_source_in_every_way",
+        1,
+        STEPS,
+    );
 }
 
 #[test]

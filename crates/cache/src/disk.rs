@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use lfsfs_common::PathError;
+use lfsfs_common::durable::TempFile;
 use lfsfs_common::flock::{FileLock, LockMode};
 use lfsfs_types::chunk::Footer;
 use lfsfs_types::{ChunkInfo, DirId, ProjectId, VersionId};
@@ -227,10 +228,11 @@ impl DiskCache {
         });
     }
 
-    /// Returns the directory of the cache.
-    #[must_use]
-    pub fn dir(&self) -> &Path {
-        self.shared.layout.dir()
+    /// Makes an empty file where whole files lie. It removes itself when it is dropped.
+    pub fn try_file(&self) -> Result<TempFile, PathError> {
+        let dir = self.shared.layout.files();
+        create_dir(&dir).map_err(PathError::wrap("create", &dir))?;
+        TempFile::create_in(&dir)
     }
 
     /// Returns where a whole file lies if it is in the cache.

@@ -105,7 +105,10 @@ fn modified(metadata: &Metadata) -> SystemTime {
 
 fn changed(metadata: &Metadata) -> SystemTime {
     let secs = u64::try_from(metadata.ctime()).unwrap_or(0);
-    SystemTime::UNIX_EPOCH + Duration::from_secs(secs)
+    let nanos = u32::try_from(metadata.ctime_nsec()).unwrap_or(0);
+    let since = Duration::new(secs, nanos.min(999_999_999));
+    let changed = SystemTime::UNIX_EPOCH.checked_add(since);
+    changed.unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 /// Others remove files and directories at the same time, so what cannot be read is not there.

@@ -81,9 +81,13 @@ impl Layout {
         self.dir.join("chunks").join(&name[..2]).join(name)
     }
 
+    pub(crate) fn files(&self) -> PathBuf {
+        self.dir.join(FILES)
+    }
+
     pub(crate) fn file(&self, key: &FileKey) -> PathBuf {
         let name: String = key.0.iter().map(|byte| format!("{byte:02x}")).collect();
-        self.dir.join(FILES).join(&name[..2]).join(name)
+        self.files().join(&name[..2]).join(name)
     }
 
     pub(crate) fn listing(&self, key: &ListingKey) -> PathBuf {

@@ -49,7 +49,9 @@ impl<'a> Project<'a> {
     /// Makes a project that has only the empty version 0.
     pub(super) fn new(world: &'a World, name: &str, packs: &[&str]) -> Self {
         let packs = packs.iter().flat_map(|pattern| ["--pack", pattern]);
-        let _ = world.lfsfs(["project", "new", name].into_iter().chain(packs)).ok();
+        let _ = world
+            .lfsfs(["project", "new", name].into_iter().chain(packs))
+            .ok();
         let source = world.path(&format!("{name}-source"));
         let mut project = Self {
             world,
@@ -159,7 +161,10 @@ impl<'a> Project<'a> {
         }
         let source = self.version(self.head);
         let words = ["export", &source].map(OsStr::new);
-        let _ = self.world.lfsfs(words.into_iter().chain([dir.as_os_str()])).ok();
+        let _ = self
+            .world
+            .lfsfs(words.into_iter().chain([dir.as_os_str()]))
+            .ok();
         let options = without_directory_times();
         assert_same("an export", &self.source, &dir, &options);
         dir

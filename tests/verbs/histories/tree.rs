@@ -15,9 +15,7 @@ const NAMES: [&[u8]; 9] = [
 ];
 /// Directories in one path, and its name.
 const DEPTH_MAX: u64 = 4;
-const MODES: [u32; 8] = [
-    0o644, 0o600, 0o755, 0o700, 0o444, 0o4755, 0o2775, 0o1777,
-];
+const MODES: [u32; 8] = [0o644, 0o600, 0o755, 0o700, 0o444, 0o4755, 0o2775, 0o1777];
 
 /// What happens to a tree.
 #[derive(Debug, Clone, Copy)]
@@ -130,9 +128,7 @@ impl Change<'_> {
     /// Returns a path that may be anything or nothing now.
     fn place(&mut self) -> PathBuf {
         let depth = 1 + self.numbers.below(DEPTH_MAX);
-        (0..depth)
-            .map(|_| OsStr::from_bytes(self.name()))
-            .collect()
+        (0..depth).map(|_| OsStr::from_bytes(self.name())).collect()
     }
 
     /// Returns the path of an entry of the tree that suits.

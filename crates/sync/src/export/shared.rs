@@ -7,7 +7,8 @@
 
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 
 use lfsfs_cache::{DiskCache, FileKey};
 use lfsfs_common::durable::TempFile;
@@ -61,7 +62,7 @@ impl SharedFiles {
 
     /// Finds out whether files of a directory can have that in common with files of the cache.
     pub(crate) fn check(&self, dir: &DirHandle) -> io::Result<()> {
-        let ours = TempFile::create_in(self.cache.dir()).map_err(|error| error.source)?;
+        let ours = self.cache.try_file().map_err(|error| error.source)?;
         let theirs = TempFile::create_in(&handle_path(dir, None)).map_err(|error| error.source)?;
         match self.sharing {
             Sharing::Reflink => Ok(fs::ioctl_ficlone(theirs.file(), ours.file())?),
@@ -142,8 +143,7 @@ fn linked_key(content: ContentId, record: &Record) -> FileKey {
 }
 
 /// Returns true if the file at a path has the attributes of a record: the owner of a tree may have changed them.
-fn has_attributes(path: &std::path::Path, record: &Record, applier: Applier<'_>) -> bool {
-    use std::os::unix::ffi::OsStrExt as _;
+fn has_attributes(path: &Path, record: &Record, applier: Applier<'_>) -> bool {
     let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
         return false;
     };
@@ -152,4 +152,79 @@ fn has_attributes(path: &std::path::Path, record: &Record, applier: Applier<'_>)
     };
     let stat = local::stat_entry(&dir, &name).ok().flatten();
     stat.is_some_and(|stat| applier.has_attributes(&dir, Some(&name), &stat, record))
+}
+
+#[cfg(test)]
+mod tests {
+    use lfsfs_types::{Link, LinkId, Timestamp, Xattr, XattrName, XattrValue};
+
+    use super::*;
+
+    const CONTENT: ContentId = ContentId([7; 32]);
+
+    fn file() -> Record {
+        let time = Timestamp { secs: 5, nanos: 6 };
+        Record {
+            kind: Kind::File {
+                size: 3,
+                content: CONTENT,
+            },
+            mode: 0o444,
+            uid: 1,
+            gid: 1,
+            mtime: time,
+            ctime: time,
+            sha256: None,
+            link: None,
+            xattrs: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn only_a_file_that_is_like_all_of_its_names_is_linked() {
+        assert!(is_linkable(&file()));
+        let id = LinkId(3);
+        let once = Some(Link { id, nlink: 1 });
+        assert!(is_linkable(&Record {
+            link: once,
+            ..file()
+        }));
+        let twice = Some(Link { id, nlink: 2 });
+        assert!(!is_linkable(&Record {
+            link: twice,
+            ..file()
+        }));
+        for bits in [0o200, 0o020, 0o002, 0o4000, 0o2000, 0o1000] {
+            let mode = file().mode | bits;
+            assert!(!is_linkable(&Record { mode, ..file() }), "{bits:o}");
+        }
+        let list = Xattr {
+            name: XattrName::new(b"system.posix_acl_access").expect("a name"),
+            value: XattrValue::Inline([2, 0, 0, 0].into()),
+        };
+        let xattrs = vec![list];
+        assert!(!is_linkable(&Record { xattrs, ..file() }));
+    }
+
+    #[test]
+    fn names_of_one_inode_agree_in_what_it_keeps() {
+        let key = linked_key(CONTENT, &file());
+        let elsewhere = Record {
+            uid: 2,
+            ctime: Timestamp { secs: 9, nanos: 9 },
+            ..file()
+        };
+        assert_eq!(linked_key(CONTENT, &elsewhere), key);
+        let mtime = Timestamp { secs: 5, nanos: 7 };
+        for other in [
+            Record { mtime, ..file() },
+            Record {
+                mode: 0o555,
+                ..file()
+            },
+        ] {
+            assert_ne!(linked_key(CONTENT, &other), key);
+        }
+        assert_ne!(linked_key(ContentId([8; 32]), &file()), key);
+    }
 }
