@@ -36,13 +36,13 @@ const STEPS_TOLD: usize = 30;
 enum Step {
     Import,
     Update,
+    Commit,
     RollBack,
     Clone,
     Collect,
 }
 
-const STEPS_WEIGHTED: [Step; 12] = [
-    Step::Import,
+const STEPS_WEIGHTED: [Step; 14] = [
     Step::Import,
     Step::Import,
     Step::Import,
@@ -50,6 +50,9 @@ const STEPS_WEIGHTED: [Step; 12] = [
     Step::Update,
     Step::Update,
     Step::Update,
+    Step::Commit,
+    Step::Commit,
+    Step::Commit,
     Step::RollBack,
     Step::RollBack,
     Step::Clone,
@@ -92,6 +95,11 @@ impl<'a> History<'a> {
             Step::Update => {
                 self.change(at);
                 self.projects[at].update();
+            }
+            Step::Commit => {
+                let count = 1 + self.numbers.below(CHANGES_MAX);
+                let done = self.projects[at].commit(count, &mut self.numbers);
+                self.told.extend(done);
             }
             Step::RollBack => {
                 let done = self.projects[at].roll_back(&mut self.numbers);

@@ -36,7 +36,7 @@ pub(super) struct Project<'a> {
     /// A rebuilt directory in which the changes are made. It has the newest version before each.
     source: PathBuf,
     /// A directory that is brought from each version to the next one.
-    follower: PathBuf,
+    incremental: PathBuf,
     /// Shows the newest version, switched from each to the next one.
     mounted: Mounted<'a>,
     /// The newest version.
@@ -56,7 +56,7 @@ impl<'a> Project<'a> {
         let mut project = Self {
             world,
             name: name.to_owned(),
-            follower: world.path(&format!("{name}-follower")),
+            incremental: world.path(&format!("{name}-incremental")),
             mounted: world.mount(name, "suid,dev"),
             head: world.head(name),
             exported: BTreeMap::new(),
@@ -86,8 +86,30 @@ impl<'a> Project<'a> {
 
     /// Makes random changes. Returns them in words.
     pub(super) fn change(&self, changes: u64, numbers: &mut Numbers) -> Vec<String> {
-        let change = |_| tree::change(&self.source, numbers);
-        (0..changes).map(change).collect()
+        tree::change_often(&self.source, changes, numbers)
+    }
+
+    /// Makes random changes in the source and in a mount, the same in both, and has the source follow the commit of
+    /// those in the mount. Returns them in words.
+    pub(super) fn commit(&mut self, changes: u64, numbers: &mut Numbers) -> Vec<String> {
+        let head = self.version(self.head);
+        let mounted = self.world.mount_writable(&head, "suid,dev");
+        let mut same = Numbers(numbers.0);
+        let done = self.change(changes, numbers);
+        let again = tree::change_often(mounted.path(), changes, &mut same);
+        assert_eq!(again, done);
+        // Each side has the times at which it was changed.
+        let options = CompareOptions {
+            times: false,
+            ..without_directory_times()
+        };
+        let what = format!("a mount after {done:?}");
+        assert_same(&what, &self.source, mounted.path(), &options);
+        let _ = mounted.commit("changes");
+        mounted.umount();
+        self.head = self.world.head(&self.name);
+        let _ = self.follow_source();
+        done
     }
 
     /// Makes the source the next version by an import.
@@ -177,8 +199,8 @@ impl<'a> Project<'a> {
         let fresh = self.path("fresh");
         let _ = self.bring(&fresh, self.head);
         assert_same("a fresh rebuild", &expected, &fresh, &all);
-        let _ = self.bring(&self.follower, self.head);
-        assert_same("an incremental rebuild", &expected, &self.follower, &all);
+        let _ = self.bring(&self.incremental, self.head);
+        assert_same("an incremental rebuild", &expected, &self.incremental, &all);
         self.look_over_versions(&fresh, &expected, numbers);
         fs::remove_dir_all(&fresh).expect("a directory");
         self.show(numbers);

@@ -58,8 +58,13 @@ const OPERATIONS: [Operation; 21] = [
     Operation::Xattr,
 ];
 
-/// Makes a random change below `tree`. Returns it in words.
-pub(super) fn change(tree: &Path, numbers: &mut Numbers) -> String {
+/// Makes so many random changes below `tree`, the same ones for the same numbers and tree. Returns them in words.
+pub(super) fn change_often(tree: &Path, changes: u64, numbers: &mut Numbers) -> Vec<String> {
+    (0..changes).map(|_| change(tree, numbers)).collect()
+}
+
+/// Makes a random change. Returns it in words.
+fn change(tree: &Path, numbers: &mut Numbers) -> String {
     let operation = OPERATIONS[index(numbers.below(OPERATIONS.len() as u64))];
     let mut change = Change { tree, numbers };
     let at = change.perform(operation);
@@ -103,9 +108,11 @@ impl Change<'_> {
                 let mode = Mode::from_raw_mode(0o640);
                 rustix::fs::mknodat(CWD, &full, FileType::Fifo, mode, 0).expect("a fifo");
             }
-            Operation::HardLink => return self.move_to(&at, |from, to| fs::hard_link(from, to)),
+            Operation::HardLink => return self.move_to(&at, fs::hard_link),
             Operation::Remove => remove(&full),
-            Operation::Rename => return self.move_to(&at, |from, to| fs::rename(from, to)),
+            Operation::Rename => {
+                return self.move_to(&at, |from, to| Ok(rustix::fs::rename(from, to)?));
+            }
             Operation::Mode => {
                 let mode = MODES[self.below(MODES.len())];
                 fs::set_permissions(&full, PermissionsExt::from_mode(mode)).expect("a mode");
