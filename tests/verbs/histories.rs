@@ -26,7 +26,7 @@ const PROJECTS: [(&str, &[&str]); 3] = [
 /// Changes of a tree in one step, at most.
 const CHANGES_MAX: u64 = 8;
 /// Steps of a history in CI, and in the long form.
-const STEPS: u64 = 150;
+const STEPS: u64 = 120;
 const STEPS_LONG: u64 = 400;
 /// Steps that a failure tells.
 const STEPS_TOLD: usize = 30;
