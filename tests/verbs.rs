@@ -24,6 +24,8 @@ mod fsck;
 mod fsdiff;
 #[path = "verbs/gc.rs"]
 mod gc;
+#[path = "verbs/histories.rs"]
+mod histories;
 #[path = "verbs/history.rs"]
 mod history;
 #[path = "verbs/holders.rs"]
@@ -50,6 +52,8 @@ mod projects;
 mod rebuild;
 #[path = "verbs/rebuild_broken.rs"]
 mod rebuild_broken;
+#[path = "verbs/rebuild_link.rs"]
+mod rebuild_link;
 #[path = "verbs/rebuild_versions.rs"]
 mod rebuild_versions;
 #[path = "verbs/restore.rs"]

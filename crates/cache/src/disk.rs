@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use lfsfs_common::PathError;
+use lfsfs_common::durable::TempFile;
 use lfsfs_common::flock::{FileLock, LockMode};
 use lfsfs_types::chunk::Footer;
 use lfsfs_types::{ChunkInfo, DirId, ProjectId, VersionId};
@@ -18,10 +19,10 @@ use thiserror::Error;
 
 use crate::chunk_file::{ChunkFile, Found};
 use crate::evict::{Evicted, StoreUsage};
-use crate::layout::{Layout, ListingKey, PlacesKey};
+use crate::layout::{FileKey, Layout, ListingKey, PlacesKey};
 use crate::stats::{CacheStats, Counters};
 use crate::usage::Usage;
-use crate::{evict, format, sealed, version_index};
+use crate::{evict, format, sealed, version_index, whole_file};
 
 /// How often the time of last use of a file is written, at most.
 const TOUCH_INTERVAL: Duration = Duration::from_mins(1);
@@ -225,6 +226,53 @@ impl DiskCache {
         self.shared.write(&path, len, || {
             version_index::append(&path, layout.name(&path), entries)
         });
+    }
+
+    /// Makes an empty file where whole files lie. It removes itself when it is dropped.
+    pub fn try_file(&self) -> Result<TempFile, PathError> {
+        let dir = self.shared.layout.files();
+        create_dir(&dir).map_err(PathError::wrap("create", &dir))?;
+        TempFile::create_in(&dir)
+    }
+
+    /// Returns where a whole file lies if it is in the cache.
+    #[must_use]
+    pub fn file_path(&self, key: &FileKey) -> PathBuf {
+        self.shared.layout.file(key)
+    }
+
+    /// Returns a whole file, open for reading. The caller verifies it.
+    #[must_use]
+    pub fn file(&self, key: &FileKey) -> Option<File> {
+        let path = self.shared.layout.file(key);
+        let found = whole_file::open(&path);
+        self.shared.count(found.map(Found::Whole), &path, |_| 0)
+    }
+
+    /// Notes that a whole file was used, one whose inode no tree shares.
+    pub fn touch_file(&self, file: &File) {
+        touch(file);
+    }
+
+    /// Keeps a copy of a file that shares its blocks. The caller has verified it and is the only one to write to it.
+    pub fn clone_file(&self, key: &FileKey, file: &File, len: u64) {
+        let path = self.shared.layout.file(key);
+        self.shared
+            .write(&path, len, || whole_file::clone(&path, file));
+    }
+
+    /// Keeps another name of the file at `from`, which the caller has verified.
+    pub fn link_file(&self, key: &FileKey, from: &Path, len: u64) {
+        let path = self.shared.layout.file(key);
+        self.shared
+            .write(&path, len, || whole_file::link(&path, from));
+    }
+
+    /// Removes a whole file that turned out not to be what its key says.
+    pub fn remove_file(&self, key: &FileKey) {
+        let path = self.shared.layout.file(key);
+        tracing::warn!(path = %path.display(), "damaged file in the cache, fetching it again");
+        self.remove_damaged(&path);
     }
 
     fn in_chunk<T>(

@@ -1,6 +1,7 @@
 //! Making room: what was used least recently goes first.
 //!
-//! The modification time of a file is when it was last used; nothing else wants that time. Removing
+//! The modification time of a file is when it was last used; nothing else wants that time. Of a whole file, whose
+//! inode a tree may share, it is the change time, which each use renews. Removing
 //! a file that another process reads or writes is harmless: it goes on with the unlinked file.
 
 use std::fs::{self, Metadata};
@@ -11,7 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use lfsfs_common::durable::is_temp_file_name;
 
-use crate::layout::{Layout, STORES};
+use crate::layout::{FILES, Layout, STORES};
 
 /// A temporary file this old was left by a process that died.
 const TEMP_AGE_MAX: Duration = Duration::from_hours(1);
@@ -34,8 +35,8 @@ struct Candidate {
 /// Measures the cache and removes files until `size_target` is kept.
 pub(crate) fn evict(layout: &Layout, size_target: u64, now: SystemTime) -> Evicted {
     let mut candidates = Vec::new();
-    for store in layout.stores() {
-        collect(&store, now, &mut candidates);
+    for (name, store) in STORES.iter().zip(layout.stores()) {
+        collect(&store, clock_of(name), now, &mut candidates);
     }
     let mut left: u64 = candidates.iter().map(|candidate| candidate.len).sum();
     candidates.sort_unstable_by_key(|candidate| candidate.used);
@@ -55,7 +56,7 @@ pub(crate) fn evict(layout: &Layout, size_target: u64, now: SystemTime) -> Evict
 /// What one kind of files takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreUsage {
-    /// What they are: `chunks`, `listings`, `places` or `versions`.
+    /// What they are: `chunks`, `files`, `listings`, `places` or `versions`.
     pub name: &'static str,
     /// How many there are.
     pub files: u64,
@@ -67,7 +68,7 @@ pub struct StoreUsage {
 pub(crate) fn measure(layout: &Layout, now: SystemTime) -> Vec<StoreUsage> {
     let usage = STORES.iter().zip(layout.stores()).map(|(name, store)| {
         let mut files = Vec::new();
-        collect(&store, now, &mut files);
+        collect(&store, clock_of(name), now, &mut files);
         StoreUsage {
             name,
             files: files.len() as u64,
@@ -88,8 +89,30 @@ pub(crate) fn wipe(layout: &Layout) -> io::Result<()> {
     Ok(())
 }
 
+/// Which time of a file says when it was used last.
+type Clock = fn(&Metadata) -> SystemTime;
+
+fn clock_of(store: &str) -> Clock {
+    match store {
+        FILES => changed,
+        _ => modified,
+    }
+}
+
+fn modified(metadata: &Metadata) -> SystemTime {
+    metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+fn changed(metadata: &Metadata) -> SystemTime {
+    let secs = u64::try_from(metadata.ctime()).unwrap_or(0);
+    let nanos = u32::try_from(metadata.ctime_nsec()).unwrap_or(0);
+    let since = Duration::new(secs, nanos.min(999_999_999));
+    let changed = SystemTime::UNIX_EPOCH.checked_add(since);
+    changed.unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
 /// Others remove files and directories at the same time, so what cannot be read is not there.
-fn collect(dir: &Path, now: SystemTime, candidates: &mut Vec<Candidate>) {
+fn collect(dir: &Path, clock: Clock, now: SystemTime, candidates: &mut Vec<Candidate>) {
     let Ok(entries) = fs::read_dir(dir) else {
         return;
     };
@@ -99,21 +122,21 @@ fn collect(dir: &Path, now: SystemTime, candidates: &mut Vec<Candidate>) {
         };
         let path = entry.path();
         if metadata.is_dir() {
-            collect(&path, now, candidates);
-        } else if !is_temp_file_name(&entry.file_name()) {
-            candidates.push(candidate(path, &metadata));
-        } else if age(&metadata, now) > TEMP_AGE_MAX {
-            candidates.push(Candidate {
-                used: SystemTime::UNIX_EPOCH,
-                ..candidate(path, &metadata)
-            });
+            collect(&path, clock, now, candidates);
+            continue;
+        }
+        let used = clock(&metadata);
+        if !is_temp_file_name(&entry.file_name()) {
+            candidates.push(candidate(path, &metadata, used));
+        } else if now.duration_since(used).unwrap_or_default() > TEMP_AGE_MAX {
+            candidates.push(candidate(path, &metadata, SystemTime::UNIX_EPOCH));
         }
     }
 }
 
-fn candidate(path: PathBuf, metadata: &Metadata) -> Candidate {
+fn candidate(path: PathBuf, metadata: &Metadata, used: SystemTime) -> Candidate {
     Candidate {
-        used: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+        used,
         len: metadata.blocks() * 512,
         path,
     }

@@ -25,8 +25,15 @@ pub struct PlacesKey {
     pub stretch: u32,
 }
 
+/// Names a whole file: a hash of its bytes, and of its attributes where those are shared, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FileKey(pub [u8; 32]);
+
+/// The directory of whole files.
+pub(crate) const FILES: &str = "files";
+
 /// The directories that hold cached files: what is measured, evicted and wiped.
-pub(crate) const STORES: [&str; 4] = ["chunks", "listings", "places", "versions"];
+pub(crate) const STORES: [&str; 5] = ["chunks", FILES, "listings", "places", "versions"];
 
 /// The paths below one cache directory.
 #[derive(Debug, Clone)]
@@ -72,6 +79,15 @@ impl Layout {
     pub(crate) fn chunk(&self, id: &ChunkId) -> PathBuf {
         let name = id.to_string();
         self.dir.join("chunks").join(&name[..2]).join(name)
+    }
+
+    pub(crate) fn files(&self) -> PathBuf {
+        self.dir.join(FILES)
+    }
+
+    pub(crate) fn file(&self, key: &FileKey) -> PathBuf {
+        let name: String = key.0.iter().map(|byte| format!("{byte:02x}")).collect();
+        self.files().join(&name[..2]).join(name)
     }
 
     pub(crate) fn listing(&self, key: &ListingKey) -> PathBuf {

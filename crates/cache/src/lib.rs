@@ -18,8 +18,9 @@ mod sealed;
 mod stats;
 mod usage;
 mod version_index;
+mod whole_file;
 
 pub use disk::{CacheConfig, CacheError, DiskCache};
 pub use evict::{Evicted, StoreUsage};
-pub use layout::{ListingKey, PlacesKey};
+pub use layout::{FileKey, ListingKey, PlacesKey};
 pub use stats::CacheStats;

@@ -23,6 +23,7 @@ use self::contents::Contents;
 use self::file::OneFile;
 use self::listed::Lister;
 use self::scope::Scope;
+use self::shared::SharedFiles;
 use self::target::{Target, is_marked};
 use self::walk::{Rest, Walk, way_to};
 use self::worker::{Manner, Workshop};
@@ -42,6 +43,7 @@ mod listed;
 mod progress;
 pub(crate) mod remove;
 pub(crate) mod scope;
+pub(crate) mod shared;
 pub(crate) mod target;
 #[cfg(test)]
 mod tests;
@@ -57,6 +59,7 @@ pub struct Export {
     remote: Arc<dyn RemoteRead>,
     snapshot: Snapshot,
     progress: Arc<ExportProgress>,
+    shared: Option<SharedFiles>,
 }
 
 /// Whether the directory was there before.
@@ -83,7 +86,13 @@ impl Export {
             remote,
             snapshot,
             progress,
+            shared: None,
         }
+    }
+
+    /// Files that this machine has whole are not fetched. The directory can share what `shared` says.
+    pub(crate) fn sharing(self, shared: Option<SharedFiles>) -> Self {
+        Self { shared, ..self }
     }
 
     /// Returns the counters to watch, and the way to stop, while the work goes on.
@@ -198,6 +207,7 @@ impl Export {
             )),
             progress: Arc::clone(&self.progress),
             notes,
+            shared: self.shared.clone(),
             runtime: Handle::current(),
             kept_links: Mutex::default(),
         })

@@ -47,6 +47,7 @@ mod worker;
 pub use count::Counter;
 pub use directory_diff::{CompareBy, DirectoryDiff};
 pub use error::ImportError;
+pub use export::shared::{SharedFiles, Sharing};
 pub use export::{Export, ExportError, ExportFigures, ExportProgress, InTheWay, LeftOut};
 pub use filter::PatternError;
 pub use import::{Import, ImportOutcome, ImportParams};

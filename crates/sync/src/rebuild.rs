@@ -22,6 +22,7 @@ use self::place::{Found, Remembered};
 use self::plan::{Plan, decide, under_way};
 use crate::changes::Changes;
 use crate::export::scope::{Reach, Scope};
+use crate::export::shared::{SharedFiles, Sharing};
 use crate::export::{Export, ExportError, ExportFigures, ExportProgress, Notes};
 use crate::file_match::FileMatch;
 use crate::filter::{Filter, PatternError, STATE_DIR};
@@ -56,6 +57,8 @@ pub struct RebuildParams {
     pub ignore: Vec<String>,
     /// The paths that are written, below the root; all if there are none.
     pub subpaths: Vec<ObjectPath>,
+    /// Where files come from that this machine has whole, if any do.
+    pub shared: Option<SharedFiles>,
     /// Patterns of which each file that is written has to match one.
     pub match_include: Vec<String>,
     /// Patterns that no file that is written may match.
@@ -82,6 +85,12 @@ pub enum RebuildError {
     /// Another process rebuilds or updates the directory.
     #[error("another process rebuilds or updates {}", dir.display())]
     Busy {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// Root can write to every file, and so to one of the cache by each name that it has in a directory.
+    #[error("root can write to read-only files, and so no file of the cache gets a name in {}", dir.display())]
+    HardLinksOfRoot {
         /// The directory.
         dir: PathBuf,
     },
@@ -117,6 +126,8 @@ pub struct RebuildOutcome {
     pub figures: ExportFigures,
     /// True if a file was written, and all that were match what was asked for.
     pub is_file_match: bool,
+    /// True if files were to share what the cache has, and cannot here.
+    pub is_unshared: bool,
 }
 
 /// A directory that is about to be brought to a version.
@@ -131,6 +142,7 @@ pub struct Rebuild {
     selection: Selection,
     file_match: Arc<FileMatch>,
     progress: Arc<ExportProgress>,
+    shared: Option<SharedFiles>,
 }
 
 impl Rebuild {
@@ -140,6 +152,7 @@ impl Rebuild {
         snapshot: Snapshot,
         params: RebuildParams,
     ) -> Result<Self, RebuildError> {
+        check_user(&params)?;
         let file_match = FileMatch::new(&params.match_include, &params.match_exclude)?;
         let filter = Filter::new(&params.ignore)?;
         let ids = (snapshot.cluster, snapshot.project.id);
@@ -158,6 +171,7 @@ impl Rebuild {
             part,
             file_match: Arc::new(file_match),
             progress: Arc::default(),
+            shared: params.shared.clone(),
             snapshot,
         };
         rebuild.find(&params).await?;
@@ -196,13 +210,18 @@ impl Rebuild {
             selection: self.selection,
             reach,
         };
+        let staged = place.staged()?;
+        let wanted = self.shared.is_some();
+        let shared = self.shared.filter(|shared| can_share(shared, &staged.1));
+        let is_unshared = wanted && shared.is_none();
         let export = Export::with_progress(self.remote, self.snapshot, self.progress);
+        let export = export.sharing(shared);
         let known = known_files(&place, &self.plan)?;
         let notes = Notes {
             file_match: Arc::clone(&self.file_match),
             known: known.clone(),
         };
-        let figures = export.rebuild(place.staged()?, scope, notes).await?;
+        let figures = export.rebuild(staged, scope, notes).await?;
         if figures.left_out == 0 {
             let (part, standing) = (self.part, Standing::At(version));
             let state = State { part, standing };
@@ -213,6 +232,7 @@ impl Rebuild {
         Ok(RebuildOutcome {
             figures,
             is_file_match: self.file_match.is_match(),
+            is_unshared,
         })
     }
 
@@ -384,6 +404,25 @@ async fn rooted(
     let inside = Subdirectory::new(remote, subdirectory.clone());
     let snapshot = inside.of(whole).await?;
     Ok((Arc::new(inside), snapshot))
+}
+
+/// Fails where a mode keeps no process of this user from writing to what it shares.
+fn check_user(params: &RebuildParams) -> Result<(), RebuildError> {
+    let sharing = params.shared.as_ref().map(SharedFiles::sharing);
+    if sharing == Some(Sharing::HardLink) && rustix::process::geteuid().is_root() {
+        let dir = params.dir.clone();
+        return Err(RebuildError::HardLinksOfRoot { dir });
+    }
+    Ok(())
+}
+
+/// Returns true if entries of a directory can share what the cache has.
+fn can_share(shared: &SharedFiles, staging: &DirHandle) -> bool {
+    let checked = shared.check(staging);
+    if let Err(error) = &checked {
+        tracing::debug!(error = full_text(error), "no file of the cache is shared");
+    }
+    checked.is_ok()
 }
 
 /// Makes the place, in which another process may have begun since it was looked at.

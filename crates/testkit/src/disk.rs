@@ -1,4 +1,4 @@
-//! A small ext4 of a test's own, on a loop device, that fills up and loses power.
+//! A small ext4 of a test's own, on a loop device, that fills up and loses power; or an XFS, whose files share blocks.
 //!
 //! The image is preallocated and the loop device uses direct I/O where the disk below allows it,
 //! so that measurements on it mean the disk and not the page cache. The loop device gives itself
@@ -27,12 +27,22 @@ const EXT4_IOC_SHUTDOWN: ioctl::Opcode = ioctl::opcode::read::<u32>(b'X', 125);
 const FIBMAP: ioctl::Opcode = 1;
 const SHUTDOWN_WITHOUT_LOG: u32 = 2;
 
-/// A mounted ext4 of its own; unmounted and removed when dropped.
+/// What mkfs.xfs takes as the smallest disk, and some.
+const XFS_BYTES: u64 = 320 << 20;
+
+#[derive(Debug, Clone, Copy)]
+enum FileSystem {
+    Ext4,
+    Xfs,
+}
+
+/// A mounted file system of its own; unmounted and removed when dropped.
 #[derive(Debug)]
 pub struct LoopDisk {
     // Dropped in this order after the unmount in `drop`.
     device: Option<LoopDevice>,
     dir: TempDir,
+    file_system: FileSystem,
 }
 
 impl LoopDisk {
@@ -41,13 +51,29 @@ impl LoopDisk {
     /// # Errors
     /// Fails without root, loop devices, `mkfs.ext4` or space.
     pub fn new(bytes: u64) -> anyhow::Result<Self> {
+        Self::with(FileSystem::Ext4, bytes)
+    }
+
+    /// Makes and mounts an XFS of 320 MiB, whose files can share blocks.
+    ///
+    /// # Errors
+    /// Fails without root, loop devices, `mkfs.xfs`, XFS in the kernel, or space.
+    pub fn with_reflinks() -> anyhow::Result<Self> {
+        Self::with(FileSystem::Xfs, XFS_BYTES)
+    }
+
+    fn with(file_system: FileSystem, bytes: u64) -> anyhow::Result<Self> {
         let dir = TempDir::new()?;
         let image = File::create(dir.path().join("image")).context("create the image")?;
         rustix::fs::fallocate(&image, FallocateFlags::empty(), 0, bytes)
             .context("preallocate the image")?;
         fs::create_dir(dir.path().join("mount")).context("create the mount point")?;
-        let mut disk = Self { device: None, dir };
-        format(&disk.image())?;
+        let mut disk = Self {
+            device: None,
+            dir,
+            file_system,
+        };
+        format(&disk.image(), file_system)?;
         disk.attach()?;
         Ok(disk)
     }
@@ -176,7 +202,7 @@ impl LoopDisk {
         mount(
             device.path(),
             self.path(),
-            "ext4",
+            self.file_system.name(),
             MountFlags::NOATIME,
             None,
         )
@@ -214,28 +240,42 @@ fn place_of(file: &Path) -> anyhow::Result<u64> {
     Ok(u64::from(block.unsigned_abs()) * block_len)
 }
 
-fn format(image: &Path) -> anyhow::Result<()> {
-    let program = find_program("mkfs.ext4").context("no mkfs.ext4 in PATH")?;
-    // No reserved blocks, so that root meets the same full disk as all users; nodiscard keeps
-    // the image preallocated.
+impl FileSystem {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Ext4 => "ext4",
+            Self::Xfs => "xfs",
+        }
+    }
+
+    /// No reserved blocks, so that root meets the same full disk as all users; nothing is discarded, which keeps
+    /// the image preallocated.
+    const fn mkfs_arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::Ext4 => &[
+                "-q",
+                "-F",
+                "-m",
+                "0",
+                "-E",
+                "nodiscard,lazy_itable_init=0,lazy_journal_init=0,packed_meta_blocks=1",
+            ],
+            Self::Xfs => &["-q", "-f", "-K", "-m", "reflink=1"],
+        }
+    }
+}
+
+fn format(image: &Path, file_system: FileSystem) -> anyhow::Result<()> {
+    let mkfs = format!("mkfs.{}", file_system.name());
+    let program = find_program(&mkfs).with_context(|| format!("no {mkfs} in PATH"))?;
     let output = Command::new(program)
-        .args([
-            "-q",
-            "-F",
-            "-m",
-            "0",
-            "-E",
-            "nodiscard,lazy_itable_init=0,lazy_journal_init=0,packed_meta_blocks=1",
-        ])
+        .args(file_system.mkfs_arguments())
         .arg(image)
         .output()
-        .context("start mkfs.ext4")?;
+        .with_context(|| format!("start {mkfs}"))?;
     if !output.status.success() {
-        bail!(
-            "mkfs.ext4 failed: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        bail!("{mkfs} failed: {}", String::from_utf8_lossy(&output.stderr));
     }
-    ensure!(image.is_file(), "mkfs.ext4 left no image");
+    ensure!(image.is_file(), "{mkfs} left no image");
     Ok(())
 }

@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use lfsfs_cache::{CacheConfig, CacheError, DiskCache, PlacesKey};
+use lfsfs_cache::{CacheConfig, CacheError, DiskCache, FileKey, PlacesKey};
 use lfsfs_types::{DirId, ProjectId, VersionId};
 
 use crate::support::{Sample, disk_usage, listing_key, open};
@@ -147,4 +148,53 @@ fn other_users_may_not_look_into_the_cache() {
         let mode = fs::metadata(path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o700, "{}", path.display());
     }
+}
+
+/// Changes a file until its change time is another than that of an earlier one. Returns it.
+fn changed_after(path: &Path, earlier: (i64, i64)) -> (i64, i64) {
+    loop {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o444)).unwrap();
+        let metadata = fs::metadata(path).unwrap();
+        let changed = (metadata.ctime(), metadata.ctime_nsec());
+        if changed > earlier {
+            return changed;
+        }
+    }
+}
+
+#[test]
+fn whole_files_are_kept_by_when_they_were_used_and_not_by_their_own_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = open(&dir.path().join("cache"), LARGE);
+    let key = |number: u8| FileKey([number; 32]);
+    let mut changed = (0, 0);
+    for number in 1..=3 {
+        let path = dir.path().join(number.to_string());
+        fs::write(&path, vec![number; 50_000]).unwrap();
+        let old = SystemTime::UNIX_EPOCH + Duration::from_secs(4 - u64::from(number));
+        let file = fs::File::options().write(true).open(&path).unwrap();
+        file.set_modified(old).unwrap();
+        cache.link_file(&key(number), &path, 50_000);
+        // What is there stays.
+        cache.link_file(&key(number), &path, 50_000);
+        let time = fs::metadata(cache.file_path(&key(number))).unwrap();
+        assert_eq!(time.modified().unwrap(), old);
+        let used = cache.file_path(&key(number));
+        changed = changed_after(&used, changed);
+    }
+    let files = |cache: &DiskCache| cache.measure().into_iter().find(|it| it.name == "files");
+    let files = files(&cache).unwrap();
+    assert!(files.files == 3 && files.bytes >= 150_000, "{files:?}");
+    // The first one is used once more: it gets another name.
+    let again = dir.path().join("again");
+    fs::hard_link(cache.file_path(&key(1)), &again).unwrap();
+    let _ = changed_after(&again, changed);
+    let evicted = cache.prune(120_000).unwrap();
+    assert_eq!(evicted.files, 1);
+    assert!(cache.file(&key(1)).is_some() && cache.file(&key(3)).is_some());
+    assert!(cache.file(&key(2)).is_none());
+    cache.remove_file(&key(1));
+    cache.remove_file(&key(1));
+    assert!(cache.file(&key(1)).is_none() && dir.path().join("1").exists());
+    assert_eq!(cache.prune(0).unwrap().left, 0);
 }

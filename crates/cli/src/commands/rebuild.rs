@@ -5,14 +5,15 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use lfsfs_remote::{Remote, Snapshot};
-use lfsfs_sync::{Rebuild, RebuildError, RebuildParams, Refusal};
+use lfsfs_sync::{Rebuild, RebuildError, RebuildParams, Refusal, SharedFiles, Sharing};
 use lfsfs_types::{ObjectPath, SourceDirectory};
 use serde::Serialize;
 
 use super::export::{all_or, tell_what_was_skipped, watched};
 use crate::cli::ServerArgs;
+use crate::contents::cache;
 use crate::error::CommandError;
 use crate::output::Output;
 use crate::user;
@@ -23,11 +24,14 @@ use crate::user;
     from the version that DIR has is written and removed, whichever of the two is newer; what else was \
     changed in DIR stays. DIR/.lfsfs remembers the version and is no part of it. With :PATH the content of that \
     directory is the root of DIR, in every version that DIR gets. A run that did not come to \
-    its end is repaired by the next one, which compares every file. Prints PROJECT@vN.\n\n\
+    its end is repaired by the next one, which compares every file. With --link, files that the cache of this \
+    machine has whole are not fetched: each is read and verified, and then DIR has its blocks or a further name \
+    of it. What is fetched comes into the cache. Prints PROJECT@vN.\n\n\
     Examples:\n  \
     lfsfs rebuild app@v42 /srv/app\n  \
     lfsfs rebuild app@v42:src /srv/src\n  \
     lfsfs rebuild app /srv/src --subpath src --ignore '*.log'\n  \
+    lfsfs rebuild app /srv/app --link reflink\n  \
     lfsfs rebuild app /srv/app --json --match-include 'src/**'"
 )]
 pub(crate) struct RebuildArgs {
@@ -47,6 +51,9 @@ pub(crate) struct RebuildArgs {
     /// Only this path and what is below it, as it stands; may be given several times
     #[arg(long, value_name = "PATH")]
     subpath: Vec<OsString>,
+    /// What files have in common with those of the cache
+    #[arg(long, value_name = "HOW", value_enum, default_value_t)]
+    link: Link,
     /// With --json: `file_match` needs each written file to match one of these
     #[arg(long, value_name = "GLOB")]
     match_include: Vec<String>,
@@ -56,6 +63,18 @@ pub(crate) struct RebuildArgs {
     /// One JSON object
     #[arg(long)]
     json: bool,
+}
+
+/// How files of the directory come from the cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+enum Link {
+    /// Nothing: each is fetched
+    #[default]
+    Copy,
+    /// Blocks, until one of the two is changed; as copy where the file system cannot do that
+    Reflink,
+    /// Files that no user may write are further names of those of the cache; the others are fetched. Not for root
+    Hard,
 }
 
 /// The outcome in JSON.
@@ -78,6 +97,12 @@ pub(crate) async fn run(server: ServerArgs, args: RebuildArgs) -> Result<(), Com
     let (progress, expected) = (rebuild.progress(), rebuild.expected());
     let outcome = watched(Arc::clone(&progress), expected, rebuild.run()).await??;
     let figures = outcome.figures;
+    if outcome.is_unshared {
+        user::warn(&format!(
+            "files are fetched and not shared with the cache: {} is on another file system, or on one that cannot",
+            dir.display()
+        ));
+    }
     tell_what_was_skipped(&figures);
     let (whole, first) = (format!("{project}@{version}"), progress.first_left_out());
     let mut out = Output::new();
@@ -85,8 +110,7 @@ pub(crate) async fn run(server: ServerArgs, args: RebuildArgs) -> Result<(), Com
         out.json(&JsonRebuild {
             version: version.0,
             count: figures.written + figures.directories + figures.removed,
-            // There is no cache of objects on a machine yet.
-            cached_count: 0,
+            cached_count: figures.cached,
             file_match: outcome.is_file_match,
         })?;
     } else if figures.left_out == 0 {
@@ -135,7 +159,17 @@ fn params(args: RebuildArgs, subdirectory: ObjectPath) -> Result<RebuildParams, 
         subdirectory,
         ignore: args.ignore,
         subpaths: subpaths.collect::<Result<_, _>>()?,
+        shared: shared(args.link)?,
         match_include: args.match_include,
         match_exclude: args.match_exclude,
     })
+}
+
+fn shared(link: Link) -> Result<Option<SharedFiles>, CommandError> {
+    let sharing = match link {
+        Link::Copy => return Ok(None),
+        Link::Reflink => Sharing::Reflink,
+        Link::Hard => Sharing::HardLink,
+    };
+    Ok(Some(SharedFiles::new(cache()?, sharing)))
 }

@@ -46,6 +46,8 @@ impl From<RebuildError> for CommandError {
             RebuildError::Reserved => {
                 Self::failed(text).hint("write it with export, or commit a version without it")
             }
+            RebuildError::HardLinksOfRoot { .. } => Self::usage(text)
+                .hint("use --link reflink, or run it as the user who reads the directory"),
             RebuildError::Place { ref source, .. } if source.kind() == ErrorKind::NotFound => {
                 Self::failed(text).hint("make the directory above it first")
             }

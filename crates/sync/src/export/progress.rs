@@ -25,6 +25,7 @@ pub struct ExportProgress {
     entries: AtomicU64,
     bytes: AtomicU64,
     written: AtomicU64,
+    cached: AtomicU64,
     removed: AtomicU64,
     directories: AtomicU64,
     skipped_special: AtomicU64,
@@ -44,6 +45,8 @@ pub struct ExportFigures {
     pub bytes: u64,
     /// Entries that were made, or changed to what they are in the version.
     pub written: u64,
+    /// Files among them that were not fetched: they share what the cache of this machine has.
+    pub cached: u64,
     /// Entries removed because the version does not have them; a directory counts as one.
     pub removed: u64,
     /// Directories that were made; `written` does not count them.
@@ -67,6 +70,7 @@ impl ExportProgress {
             entries: read(&self.entries),
             bytes: read(&self.bytes),
             written: read(&self.written),
+            cached: read(&self.cached),
             removed: read(&self.removed),
             directories: read(&self.directories),
             skipped_special: read(&self.skipped_special),
@@ -119,6 +123,10 @@ impl ExportProgress {
 
     pub(crate) fn written(&self) {
         add(&self.written, 1);
+    }
+
+    pub(crate) fn cached(&self) {
+        add(&self.cached, 1);
     }
 
     pub(crate) fn directory(&self) {

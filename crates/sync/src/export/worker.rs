@@ -7,12 +7,13 @@ use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use lfsfs_common::full_text;
 use lfsfs_common::random::random_bytes;
 use lfsfs_remote::RemoteError;
 use lfsfs_types::content::describe;
 use lfsfs_types::limits::SMALL_CONTENT_LEN_MAX;
 use lfsfs_types::{ContentId, Kind, LinkId, Name, ObjectPath, Record, XattrValue};
-use rustix::fs::{self, AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{self, AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use tokio::runtime::Handle;
 
@@ -20,6 +21,7 @@ use super::apply::{Applier, Owners};
 use super::contents::{Contents, Loaded, take};
 use super::error::ExportError;
 use super::progress::ExportProgress;
+use super::shared::{Cached, SharedFiles};
 use super::target::{Target, failed};
 use crate::attributes::handle_path;
 use crate::file_match::FileMatch;
@@ -68,6 +70,8 @@ pub(crate) struct Workshop {
     pub(crate) contents: Arc<Contents>,
     pub(crate) progress: Arc<ExportProgress>,
     pub(crate) notes: Notes,
+    /// Whole files of this machine.
+    pub(crate) shared: Option<SharedFiles>,
     pub(crate) runtime: Handle,
     /// Files of the directory that were kept as names of a hard link.
     pub(crate) kept_links: Mutex<HashMap<FileIdentity, LinkId>>,
@@ -103,7 +107,7 @@ impl Workshop {
             self.go_on()?;
             match parents
                 .open(&job.dir)
-                .and_then(|parent| self.keep(&parent, &job))
+                .and_then(|parent| Ok(self.keep(&parent, &job)? || self.share(&parent, &job)))
             {
                 Ok(true) => {}
                 Ok(false) => missing.push(job),
@@ -147,8 +151,9 @@ impl Workshop {
         };
         let Job { name, record, .. } = job;
         let nlink = record.link.map_or(1, |link| u64::from(link.nlink));
-        // A name more than it should have is one that must not change with it.
-        if stat.nlink > nlink || !is_same(parent, name, stat, &record.kind) {
+        // A name more than it should have is one that must not change with it, unless it is one of the cache.
+        let has_others = stat.nlink > nlink;
+        if has_others && !self.may_link(record) || !is_same(parent, name, stat, &record.kind) {
             return Ok(false);
         }
         // Two files of the version may have been one name's twin of the other here.
@@ -159,9 +164,13 @@ impl Workshop {
                 return Ok(false);
             }
         }
-        self.progress.bytes(record.size());
         let applier = self.applier();
-        if !applier.has_attributes(parent, Some(name), stat, record) {
+        let has_attributes = applier.has_attributes(parent, Some(name), stat, record);
+        if has_others && !has_attributes {
+            return Ok(false);
+        }
+        self.progress.bytes(record.size());
+        if !has_attributes {
             let contents = self.xattr_contents(record)?;
             let path = job.dir.join(name)?;
             applier
@@ -173,6 +182,33 @@ impl Workshop {
             known.read(&below(&job.dir, name), stat, *content);
         }
         Ok(true)
+    }
+
+    /// Returns true if the names of a file may be those of trees that share it.
+    fn may_link(&self, record: &Record) -> bool {
+        let shared = self.shared.as_ref();
+        shared.is_some_and(|shared| shared.may_link(record))
+    }
+
+    /// Makes a file of one that the cache has. Returns false if it is to be fetched, for whatever reason.
+    fn share(&self, parent: &DirHandle, job: &Job) -> bool {
+        let shared = self.shared.as_ref();
+        let Some(cached) = shared.and_then(|it| it.find(&job.record, self.applier())) else {
+            return false;
+        };
+        let xattrs = self.xattr_contents(&job.record);
+        let made = xattrs.and_then(|xattrs| self.put(parent, job, (&xattrs, Some(&cached))));
+        match made {
+            Ok(()) => self.progress.cached(),
+            Err(failure) => {
+                let path = below(&job.dir, &job.name);
+                let (path, error) = (path.escape_ascii(), full_text(&failure));
+                tracing::debug!(%path, error, "cannot share a file of the cache, fetching it");
+                return false;
+            }
+        }
+        self.progress.bytes(job.record.size());
+        true
     }
 
     /// Notes a file that is in its place.
@@ -205,18 +241,24 @@ impl Workshop {
                 &own
             }
         };
+        self.put(parent, job, (contents, None))
+    }
+
+    /// Makes an entry and moves it to its place.
+    fn put(&self, parent: &DirHandle, job: &Job, from: Source<'_>) -> Result<(), ExportError> {
         let path = job.dir.join(&job.name)?;
         let (made_in, made_as) = match self.manner {
             Manner::Fresh => (parent, job.name.clone()),
             Manner::Live => (self.target.staging(parent), unused_name(&path)?),
         };
-        let made = self.make_as(made_in, &made_as, &path, &job.record, contents)?;
+        let made = self.make_as(made_in, &made_as, &path, &job.record, from)?;
         if made == Made::Skipped {
             return Ok(());
         }
         if self.manner == Manner::Live {
             let placed = move_over((made_in, &made_as), (parent, &job.name), &path);
-            if placed.is_err() {
+            // A rename between two names of one file leaves both.
+            if placed.is_err() || matches!(from, (_, Some(Cached::HardLink(_)))) {
                 take_back(made_in, &made_as);
             }
             placed?;
@@ -234,14 +276,26 @@ impl Workshop {
         name: &Name,
         path: &ObjectPath,
         record: &Record,
-        contents: &Loaded,
+        (contents, cached): Source<'_>,
     ) -> Result<Made, ExportError> {
+        if let Some(Cached::HardLink(file)) = cached {
+            let linked = fs::linkat(CWD, file, parent, name.as_bytes(), AtFlags::empty());
+            return linked.map(|()| Made::Whole).map_err(failed("link", path));
+        }
+        let mut fetched = None;
         if let Kind::File { size, content } = record.kind {
             let file = new_file(parent, name).map_err(failed("make", path))?;
-            if let Err(failure) = self.write(&file, (content, size), contents, path) {
+            let filled = match cached {
+                Some(Cached::Reflink(from)) => {
+                    fs::ioctl_ficlone(&file, from).map_err(failed("write", path))
+                }
+                _ => self.write(&file, (content, size), contents, path),
+            };
+            if let Err(failure) = filled {
                 take_back(parent, name);
                 return Err(failure);
             }
+            fetched = cached.is_none().then_some(file);
         } else {
             match make_special(parent, name, &record.kind) {
                 Ok(()) => {}
@@ -261,6 +315,9 @@ impl Workshop {
                 take_back(parent, name);
             }
             return Err(failure);
+        }
+        if let (Some(shared), Some(file)) = (&self.shared, fetched) {
+            shared.keep(&file, (parent, name), record);
         }
         Ok(Made::Whole)
     }
@@ -306,6 +363,9 @@ impl Workshop {
         check_len(offset, size, path)
     }
 }
+
+/// Contents that were loaded, and the file of the cache that has the bytes, if it is made of one.
+type Source<'a> = (&'a Loaded, Option<&'a Cached>);
 
 /// Whether an entry was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -381,7 +441,8 @@ pub(crate) fn is_same(parent: &DirHandle, name: &Name, stat: &LocalStat, kind: &
 }
 
 fn new_file(parent: &DirHandle, name: &Name) -> Result<File, Errno> {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    // Readable, because it may be cloned.
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mode = Mode::RUSR | Mode::WUSR;
     fs::openat(parent, name.as_bytes(), flags, mode).map(File::from)
 }
