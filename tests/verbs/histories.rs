@@ -17,11 +17,15 @@ mod tree;
 
 use project::Project;
 
-/// Names of the projects, and their pack patterns, which suit paths that `tree` makes.
-const PROJECTS: [(&str, &[&str]); 3] = [
-    ("plain", &[]),
-    ("packed", &["pack1", "a/[^/]+"]),
-    ("more", &["pack.*", "dir"]),
+/// Names of the projects.
+const PROJECTS: [&str; 3] = ["plain", "packed", "more"];
+/// Their pack patterns, which suit paths that `tree` makes, and others that they get.
+const PACKS: [&[&str]; 5] = [
+    &[],
+    &["pack1", "a/[^/]+"],
+    &["pack.*", "dir"],
+    &[".*"],
+    &["^[^/]+/[^/]+/$"],
 ];
 /// Changes of a tree in one step, at most.
 const CHANGES_MAX: u64 = 8;
@@ -40,9 +44,10 @@ enum Step {
     RollBack,
     Clone,
     Collect,
+    Repack,
 }
 
-const STEPS_WEIGHTED: [Step; 14] = [
+const STEPS_WEIGHTED: [Step; 15] = [
     Step::Import,
     Step::Import,
     Step::Import,
@@ -57,6 +62,7 @@ const STEPS_WEIGHTED: [Step; 14] = [
     Step::RollBack,
     Step::Clone,
     Step::Collect,
+    Step::Repack,
 ];
 
 /// Projects of one server, and what happened to them.
@@ -68,9 +74,9 @@ struct History<'a> {
 
 impl<'a> History<'a> {
     fn new(world: &'a World, seed: u64) -> Self {
-        let new = |(name, packs): (&str, &[&str])| Project::new(world, name, packs);
+        let new = |(name, packs): (&&str, &&[&str])| Project::new(world, name, packs);
         Self {
-            projects: PROJECTS.map(new).into(),
+            projects: PROJECTS.iter().zip(&PACKS).map(new).collect(),
             // Seeds beside each other begin with other numbers, and 0 is none.
             numbers: Numbers((seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)),
             told: Vec::new(),
@@ -109,6 +115,11 @@ impl<'a> History<'a> {
             Step::Collect => {
                 let keep = 1 + self.numbers.below(5);
                 self.projects[at].collect(keep);
+            }
+            Step::Repack => {
+                let packs = PACKS[self.below(PACKS.len())];
+                self.told.push(format!("{packs:?}"));
+                self.projects[at].repack(packs);
             }
         }
         self.projects[at].look(&mut self.numbers);

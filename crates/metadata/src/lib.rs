@@ -29,6 +29,8 @@ mod metadata;
 mod node;
 mod objects;
 mod pack;
+mod pack_row;
+mod packed;
 mod project;
 mod readers;
 mod removal;

@@ -2,7 +2,7 @@
 //!
 //! A pack changes how a version is kept, and nothing of what it shows: above this module and
 //! [`View`](crate::view::View), a directory in a pack is a directory like any other. Its *root* has a directory row,
-//! which says where it is; all below it has none. What lies in the pack at a version is two values ([`row`]):
+//! which says where it is; all below it has none. What lies in the pack at a version is two values (`pack_row.rs`):
 //!
 //! - the *listing*, kept once under the hash of its bytes, which are the same for the same package wherever it is;
 //! - the *row* of the pack, which has what differs from place to place: times, owners, directory ids.
@@ -10,13 +10,11 @@
 //! What a listing cannot hold is an object row beside the pack: a hard link, a device, extended attributes. Its
 //! directory may be in the pack; a directory that is such a row is not, and nor is what lies below it.
 //!
-//! [`patterns`] says which directories are roots; [`reading`] finds the pack of a directory; `commit/packing.rs` says
+//! [`patterns`] says which directories are roots; `packed.rs` finds the pack of a directory; `commit/packing.rs` says
 //! which changes of a commit go into packs, and `commit/repack.rs` makes packs follow patterns that have changed.
 
 mod cache;
 pub(crate) mod patterns;
-mod reading;
-pub(crate) mod row;
 
 use std::collections::BTreeMap;
 
@@ -37,9 +35,9 @@ pub(crate) struct Listed {
 /// What lies in one pack at one version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Pack {
-    root: DirId,
+    pub(crate) root: DirId,
     /// The root's too.
-    dirs: BTreeMap<DirId, PackDir>,
+    pub(crate) dirs: BTreeMap<DirId, PackDir>,
 }
 
 /// A directory in a pack.
@@ -54,7 +52,7 @@ pub(crate) struct PackDir {
 }
 
 impl PackDir {
-    fn new(place: Option<(DirId, Name)>, listed: Listed) -> Self {
+    pub(crate) fn new(place: Option<(DirId, Name)>, listed: Listed) -> Self {
         Self {
             place,
             listed,

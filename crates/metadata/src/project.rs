@@ -8,7 +8,7 @@ use crate::exact::ExactVersion;
 use crate::keys::{self, table};
 use crate::metadata::{Metadata, get_row, random};
 use crate::pack::patterns::PackPatterns;
-use crate::pack::row::Stamp;
+use crate::pack_row::Stamp;
 use crate::rows::{CountersRow, HeadRow, LeaseRow, ProjectRow, RowValue};
 use crate::settings::ProjectSettings;
 
@@ -25,6 +25,8 @@ pub struct Project {
     pub settings: ProjectSettings,
     /// The newest version and its random id.
     pub head: ExactVersion,
+    /// Whether its packs do not follow its pack patterns yet.
+    pub repacking: bool,
 }
 
 /// Some of many, in order.
@@ -72,13 +74,22 @@ impl Metadata {
     /// Returns a project by its id.
     pub fn project_by_id(&self, id: ProjectId) -> Result<Project> {
         let (key, head) = (keys::project(id), keys::head(id));
-        let reads = [Read::get(&*key), Read::get(&*head)];
+        let reads = [
+            Read::get(&*key),
+            Read::get(&*head),
+            Read::get(keys::repack(id)),
+        ];
         let mut values = self.store().read(&reads)?.into_iter().map(Rows::into_value);
         let (Some(Some(row)), Some(Some(head_row))) = (values.next(), values.next()) else {
             return Err(MetadataError::UnknownProjectId { id });
         };
         let row = ProjectRow::decode(&key, &row)?;
-        Ok(project_of(id, row, HeadRow::decode(&head, &head_row)?))
+        let repacking = values.next().flatten().is_some();
+        let head = HeadRow::decode(&head, &head_row)?;
+        Ok(Project {
+            repacking,
+            ..project_of(id, row, head)
+        })
     }
 
     /// Returns the compiled pack patterns of a project.
@@ -208,5 +219,6 @@ fn project_of(id: ProjectId, row: ProjectRow, head: HeadRow) -> Project {
             number: head.number,
             id: head.id,
         },
+        repacking: false,
     }
 }

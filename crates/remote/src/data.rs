@@ -25,6 +25,8 @@ pub struct Project {
     pub pack_patterns: Vec<String>,
     /// Lines of gitignore(5): new paths that match stay out of versions.
     pub ignore_patterns: Vec<String>,
+    /// Whether the packs do not follow the pack patterns yet.
+    pub repacking: bool,
     /// How many datanodes keep each chunk.
     pub replication: u32,
     /// Bytes that go into a chunk before the next one begins.

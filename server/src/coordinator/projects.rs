@@ -34,6 +34,7 @@ pub(super) fn message(project: &Project, chunk_len: u64) -> v1::Project {
         replication: project.settings.replication,
         chunk_size: chunk_len,
         ignore_patterns: project.settings.ignore_patterns.clone(),
+        repacking: project.repacking,
     }
 }
 

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use lfsfs_testkit::compare::{CompareOptions, compare_trees};
-use lfsfs_tests::{Mounted, Numbers, World};
+use lfsfs_tests::{Mounted, Numbers, World, eventually};
 
 use super::tree;
 use crate::rebuild::{count, rebuild};
@@ -146,6 +147,20 @@ impl<'a> Project<'a> {
         let _ = self.follow_source();
         let options = without_directory_times();
         assert_same("the source", expected, &self.source, &options);
+    }
+
+    /// Gives the project other packs, which the newest version follows without showing it.
+    pub(super) fn repack(&mut self, packs: &[&str]) {
+        let mut words = vec!["project", "set", &self.name];
+        match packs {
+            [] => words.push("--pack-nothing"),
+            packs => words.extend(packs.iter().flat_map(|pattern| ["--pack", pattern])),
+        }
+        let _ = self.world.lfsfs(words).ok();
+        let inspect = ["project", "inspect", &self.name, "--json"];
+        let follows = || self.world.lfsfs(inspect).json()["repacking"] == false;
+        assert!(eventually(Duration::from_secs(60), follows));
+        self.head = self.world.head(&self.name);
     }
 
     /// Has old versions expire, and removes what none of those that stay needs.

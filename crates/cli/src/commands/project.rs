@@ -157,6 +157,7 @@ struct JsonProject {
     replication: u32,
     pack_patterns: Vec<String>,
     ignore_patterns: Vec<String>,
+    repacking: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     stored_bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -173,6 +174,7 @@ impl JsonProject {
             replication: project.replication,
             pack_patterns: project.pack_patterns.clone(),
             ignore_patterns: project.ignore_patterns.clone(),
+            repacking: project.repacking,
             stored_bytes: None,
             version: None,
         }
@@ -259,6 +261,9 @@ async fn inspect(server: &ServerArgs, args: InspectArgs) -> Result<(), CommandEr
     out.line(format!("replication  {}", project.replication))?;
     for pattern in &project.pack_patterns {
         out.line(format!("pack         {pattern}"))?;
+    }
+    if project.repacking {
+        out.line("packs        do not follow these patterns yet")?;
     }
     for pattern in &project.ignore_patterns {
         out.line(format!("ignore       {pattern}"))?;

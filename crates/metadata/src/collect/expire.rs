@@ -20,7 +20,7 @@ use super::retention::{Known, Retention};
 use crate::error::Result;
 use crate::keys::{self, ObjectKey, table};
 use crate::metadata::{Metadata, SCAN_PAGE, get_row};
-use crate::pack::row::PackedDirsRow;
+use crate::pack_row::PackedDirsRow;
 use crate::roots::RootsRow;
 use crate::rows::{DirectoryRow, Marker, ObjectRow, Packed, RowValue as _};
 use crate::version::decode_version;

@@ -14,7 +14,7 @@ use super::marks::{Marks, Part};
 use crate::error::Result;
 use crate::keys::{self, table};
 use crate::metadata::{Metadata, SCAN_PAGE};
-use crate::pack::row::PackRow;
+use crate::pack_row::PackRow;
 use crate::rows::RowValue as _;
 
 /// Listings that are looked at together.

@@ -12,7 +12,7 @@ use crate::content::ContentBody;
 use crate::error::{MetadataError, Result};
 use crate::keys::table;
 use crate::metadata::Metadata;
-use crate::pack::row::{PackRow, read_listing};
+use crate::pack_row::{PackRow, read_listing};
 use crate::rows::{ObjectRow, RowValue as _};
 
 /// Bytes of rows of one page of objects.

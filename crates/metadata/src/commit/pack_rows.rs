@@ -13,8 +13,8 @@ use super::Change;
 use super::publish::{NameRows, Publication};
 use crate::error::Result;
 use crate::keys;
-use crate::pack::row::{PackRow, PackedDirsRow, Stamp};
 use crate::pack::{Listed, Pack};
+use crate::pack_row::{PackRow, PackedDirsRow, Stamp};
 use crate::rows::{DirectoryRow, Marker, Packed, RowValue as _};
 
 /// What a version writes for a pack.

@@ -344,7 +344,7 @@ impl<'a> PackPlanner<'a> {
         for (dir, root) in &self.roots {
             let Some(root) = *root else { continue };
             let is_new = self.placed.contains_key(dir) && self.plan.is_fresh(*dir);
-            if !refused.contains(&root) && !(is_new && full.contains(&root)) {
+            if !(refused.contains(&root) || is_new && full.contains(&root)) {
                 roots.insert(*dir, root);
             }
         }

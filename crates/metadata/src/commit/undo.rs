@@ -13,7 +13,7 @@ use super::lease::{Lease, LeasedWrites};
 use crate::error::Result;
 use crate::keys::{self, ChangeKey, table};
 use crate::metadata::{Metadata, SCAN_PAGE, get_row};
-use crate::pack::row::{PackRow, PackedDirsRow};
+use crate::pack_row::{PackRow, PackedDirsRow};
 use crate::rows::{HeadRow, Marker, ObjectRow, RowValue};
 
 impl Metadata {

@@ -35,11 +35,11 @@ impl PackCache {
         }
     }
 
-    pub(super) fn get(&self, key: Key) -> Option<Arc<Pack>> {
+    pub(crate) fn get(&self, key: Key) -> Option<Arc<Pack>> {
         self.held().packs.get(&key).cloned()
     }
 
-    pub(super) fn put(&self, key: Key, pack: Arc<Pack>) {
+    pub(crate) fn put(&self, key: Key, pack: Arc<Pack>) {
         let mut held = self.held();
         held.cost += cost(&pack);
         if let Some(before) = held.packs.put(key, pack) {

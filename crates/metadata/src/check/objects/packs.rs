@@ -7,8 +7,8 @@ use crate::check::Checker;
 use crate::error::Result;
 use crate::keys::{self, table};
 use crate::metadata::get_row;
-use crate::pack::row::{PackRow, PackedDirsRow, Stamp, read_listing};
 use crate::pack::{Pack, is_packable};
+use crate::pack_row::{PackRow, PackedDirsRow, Stamp, read_listing};
 use crate::rows::{DirectoryRow, Packed, RowValue as _};
 
 impl ProjectCheck {

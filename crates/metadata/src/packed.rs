@@ -8,11 +8,11 @@ use std::sync::Arc;
 use lfsfs_meta_store::{KeyRange, MetaError, MetaStoreExt as _, Read};
 use lfsfs_types::{DirId, VersionNumber};
 
-use super::Pack;
-use super::row::{PackRow, PackedDirsRow, read_listing};
 use crate::error::Result;
 use crate::keys::{self, table};
 use crate::metadata::get_row;
+use crate::pack::Pack;
+use crate::pack_row::{PackRow, PackedDirsRow, read_listing};
 use crate::rows::{DirectoryRow, Packed, RowValue as _};
 use crate::view::View;
 

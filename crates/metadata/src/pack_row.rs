@@ -9,10 +9,10 @@ use lfsfs_types::{
     Writer,
 };
 
-use super::{ENTRIES_MAX, Listed, Pack, PackDir};
 use crate::error::Result;
 use crate::keys;
 use crate::metadata::{get_row, random};
+use crate::pack::{ENTRIES_MAX, Listed, Pack, PackDir};
 use crate::rows::RowValue;
 
 /// A quick level: listings are small, and their hashes do not compress.
