@@ -276,7 +276,6 @@ impl From<ExportError> for CommandError {
             | ExportError::InTheWay { .. }
             | ExportError::NotFile { .. }
             | ExportError::NotThere { .. }
-            | ExportError::Pack { .. }
             | ExportError::FirstName { .. }
             | ExportError::Path(_)
             | ExportError::Interrupted

@@ -352,7 +352,6 @@ fn check_change(change: &Change) -> Result<()> {
         return Ok(());
     };
     match &record.kind {
-        Kind::Pack { .. } => return refused(Refusal::Pack),
         Kind::Directory { .. } if record.link.is_some() => {
             return refused(Refusal::LinkedDirectory);
         }

@@ -388,10 +388,6 @@ pub enum Refusal {
         size: u64,
     },
 
-    /// The record is a pack, which a commit does not make.
-    #[error("packs are made by the server")]
-    Pack,
-
     /// The base has no such directory.
     #[error("directory {dir} is not in the base")]
     UnknownDirectory {

@@ -22,9 +22,6 @@ use lfsfs_types::{DirId, Kind, Name, Record, VersionId, VersionNumber};
 
 pub(crate) use self::cache::PackCache;
 
-/// Most objects of one pack: each change writes the listing of all anew.
-pub(crate) const ENTRIES_MAX: usize = 16_384;
-
 /// When the listing of a directory changed last, and the random id of that version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Listed {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use lfsfs_meta_store::{MetaError, MetaStore};
+use lfsfs_types::limits::PACK_ENTRIES_MAX;
 use lfsfs_types::pack::{EntryAttributes, Owner, PackAttributes, PackEntry, PackKind, PackListing};
 use lfsfs_types::{
     ContentId, DecodeError, DirId, Kind, ObjectPath, Reader, Record, VersionId, VersionNumber,
@@ -12,7 +13,7 @@ use lfsfs_types::{
 use crate::error::Result;
 use crate::keys;
 use crate::metadata::{get_row, random};
-use crate::pack::{ENTRIES_MAX, Listed, Pack, PackDir};
+use crate::pack::{Listed, Pack, PackDir};
 use crate::rows::RowValue;
 
 /// A quick level: listings are small, and their hashes do not compress.
@@ -198,7 +199,7 @@ fn read_dirs(reader: &mut Reader<'_>) -> Result<Vec<(DirId, Listed)>, DecodeErro
 
 fn count(reader: &mut Reader<'_>) -> Result<u64, DecodeError> {
     match reader.varint()? {
-        count if count <= ENTRIES_MAX as u64 => Ok(count),
+        count if count <= PACK_ENTRIES_MAX as u64 => Ok(count),
         _ => Err(reader.error("too many directories")),
     }
 }
@@ -346,5 +347,3 @@ fn record_of(kind: Kind, mode: u32, attributes: &EntryAttributes) -> Record {
         xattrs: Vec::new(),
     }
 }
-
-const _: () = assert!(ENTRIES_MAX <= lfsfs_types::limits::PACK_ENTRIES_MAX);

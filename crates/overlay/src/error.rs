@@ -97,9 +97,6 @@ pub enum ApplyError {
         /// Which attribute.
         name: XattrName,
     },
-    /// A pack that is a single file must be looked into first.
-    #[error("a pack that is a single file cannot be copied up")]
-    Pack,
     /// The inode has a name, changes, or no place in the base.
     #[error("inode {ino} is not in the state that this needs")]
     InodeInUse {

@@ -114,27 +114,23 @@ pub enum Node {
 }
 
 impl Node {
-    /// Returns the node of a base's object, or `None` for a pack that is a single file.
-    pub(crate) fn of_base(kind: &Kind) -> Option<Self> {
+    /// Returns the node of a base's object.
+    pub(crate) fn of_base(kind: &Kind) -> Self {
         let directory = |dir| {
             Self::Directory(DirectoryData {
                 base: Some(dir),
                 ..Default::default()
             })
         };
-        Some(match kind {
+        match kind {
             Kind::File { size, .. } => Self::File(FileData::of_base(*size)),
             Kind::Directory { dir } => directory(*dir),
-            Kind::Pack { root, dir, .. } => match root {
-                lfsfs_types::PackRoot::Directory => directory(*dir),
-                lfsfs_types::PackRoot::File => return None,
-            },
             Kind::Symlink { target } => Self::Symlink(target.as_ref().into()),
             Kind::Fifo => Self::Fifo,
             Kind::Socket => Self::Socket,
             Kind::BlockDevice { rdev } => Self::BlockDevice(*rdev),
             Kind::CharDevice { rdev } => Self::CharDevice(*rdev),
-        })
+        }
     }
 }
 
@@ -196,17 +192,17 @@ pub struct Inode {
 }
 
 impl Inode {
-    /// Returns the object with a base's record, or `None` for a pack that is a single file.
-    pub(crate) fn of_base(base: Arc<BaseObject>, generation: u64) -> Option<Self> {
+    /// Returns the object with a base's record.
+    pub(crate) fn of_base(base: Arc<BaseObject>, generation: u64) -> Self {
         let attributes = Attributes::of_base(&base.record);
-        Some(Self {
-            node: Node::of_base(&base.record.kind)?,
+        Self {
+            node: Node::of_base(&base.record.kind),
             base_names: attributes.nlink,
             attributes,
             base: Some(base),
             in_place: true,
             generation,
-        })
+        }
     }
 
     /// Returns the entries of a directory.

@@ -166,7 +166,6 @@ const fn no_directory(kind: &Kind) -> Option<&'static str> {
         Kind::Directory { .. } => None,
         Kind::File { .. } => Some("a file"),
         Kind::Symlink { .. } => Some("a symbolic link, which is not followed"),
-        Kind::Pack { .. } => Some("a pack"),
         Kind::Fifo => Some("a named pipe"),
         Kind::Socket => Some("a socket"),
         Kind::BlockDevice { .. } | Kind::CharDevice { .. } => Some("a device"),

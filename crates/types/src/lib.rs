@@ -31,7 +31,7 @@ pub use id::{
 };
 pub use name::{LabelError, Name, NameError, ObjectPath, PathError, ProjectName, TagName};
 pub use object::{
-    Aspect, Differences, Kind, Link, NamedContent, PackRoot, Record, RecordFault, Xattr, XattrValue,
+    Aspect, Differences, Kind, Link, NamedContent, Record, RecordFault, Xattr, XattrValue,
 };
 pub use path_text::path_text;
 pub use place::{ChunkInfo, ContentPlace};

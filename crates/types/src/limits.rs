@@ -61,8 +61,8 @@ pub const CHUNK_CONTENTS_MAX: u32 = 65_536;
 pub const FRAME_LEN_MAX: usize = 1024 * 1024;
 /// Default bytes of data in one frame.
 pub const FRAME_LEN_DEFAULT: usize = 256 * 1024;
-/// Most entries of one pack; larger directories are not packed.
-pub const PACK_ENTRIES_MAX: usize = 65_536;
+/// Most entries of one pack; larger directories are not packed. Each change writes the listing of all anew.
+pub const PACK_ENTRIES_MAX: usize = 16_384;
 /// Most entries of one page of a listing.
 pub const PAGE_ENTRIES_MAX: usize = 4096;
 /// Most contents of one message of Resolve or FindMissing.

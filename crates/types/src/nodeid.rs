@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256 as Hasher};
 use crate::codec::Writer;
 use crate::id::{ContentId, DirId, LinkId, ProjectId};
 use crate::name::Name;
-use crate::object::{Kind, PackRoot, Record};
+use crate::object::{Kind, Record};
 
 /// The node id of the root of every mount (FUSE_ROOT_ID).
 pub const ROOT: u64 = 1;
@@ -21,15 +21,7 @@ const MASK: u64 = (1 << 63) - 1;
 #[must_use]
 pub fn of_entry(project: &ProjectId, dir: DirId, name: &Name, record: &Record) -> u64 {
     match (&record.kind, record.link) {
-        (
-            Kind::Directory { dir }
-            | Kind::Pack {
-                dir,
-                root: PackRoot::Directory,
-                ..
-            },
-            _,
-        ) => of_directory(project, *dir),
+        (Kind::Directory { dir }, _) => of_directory(project, *dir),
         (Kind::File { content, .. }, Some(link)) => of_link(project, link.id, content),
         (_, Some(link)) => of_link(project, link.id, &ContentId::EMPTY),
         (kind, _) => {

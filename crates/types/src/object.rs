@@ -48,17 +48,6 @@ pub enum Kind {
         /// Where it points: any bytes but NUL, not empty.
         target: Box<[u8]>,
     },
-    /// Many objects stored as one listing: see [`crate::pack`].
-    Pack {
-        /// The content that lists the entries.
-        listing: ContentId,
-        /// The content that holds times, owners and the like.
-        attributes: ContentId,
-        /// What the pack looks like when it is not looked into.
-        root: PackRoot,
-        /// The directory id that survives packing and unpacking.
-        dir: DirId,
-    },
     /// A named pipe.
     Fifo,
     /// A socket.
@@ -73,15 +62,6 @@ pub enum Kind {
         /// Its number.
         rdev: u64,
     },
-}
-
-/// What stands at the place of a pack.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum PackRoot {
-    /// A directory with the pack's entries below it.
-    Directory,
-    /// The single entry of the pack, with the empty relative path.
-    File,
 }
 
 /// The identity that all names of one hard-linked file share.
@@ -216,11 +196,11 @@ impl Record {
         }
     }
 
-    /// Returns the directory id of a directory or pack.
+    /// Returns the directory id of a directory.
     #[must_use]
     pub fn dir(&self) -> Option<DirId> {
         match self.kind {
-            Kind::Directory { dir } | Kind::Pack { dir, .. } => Some(dir),
+            Kind::Directory { dir } => Some(dir),
             _ => None,
         }
     }
@@ -264,7 +244,6 @@ impl Kind {
             Self::File { .. } => 1,
             Self::Directory { .. } => 2,
             Self::Symlink { .. } => 3,
-            Self::Pack { .. } => 4,
             Self::Fifo => 5,
             Self::Socket => 6,
             Self::BlockDevice { .. } => 7,
@@ -283,19 +262,6 @@ impl Kind {
             Self::File { size, content } => writer.varint(*size).raw(content.as_bytes()),
             Self::Directory { dir } => writer.varint(dir.0),
             Self::Symlink { target } => writer.bytes(target),
-            Self::Pack {
-                listing,
-                attributes,
-                root,
-                dir,
-            } => writer
-                .raw(listing.as_bytes())
-                .raw(attributes.as_bytes())
-                .u8(match root {
-                    PackRoot::Directory => 2,
-                    PackRoot::File => 1,
-                })
-                .varint(dir.0),
             Self::Fifo | Self::Socket => writer,
             Self::BlockDevice { rdev } | Self::CharDevice { rdev } => writer.varint(*rdev),
         };
@@ -312,16 +278,6 @@ impl Kind {
             },
             3 => Self::Symlink {
                 target: decode_target(reader)?,
-            },
-            4 => Self::Pack {
-                listing: ContentId(reader.array()?),
-                attributes: ContentId(reader.array()?),
-                root: match reader.u8()? {
-                    1 => PackRoot::File,
-                    2 => PackRoot::Directory,
-                    _ => return Err(reader.error("unknown root of a pack")),
-                },
-                dir: DirId(reader.varint()?),
             },
             5 => Self::Fifo,
             6 => Self::Socket,

@@ -1,4 +1,4 @@
-//! Packs: many small objects under one prefix, stored as two contents.
+//! Packs: what lies in and below a directory, as two values.
 //!
 //! The listing says what the objects are and is the same bytes for the same package wherever it is
 //! found. The attributes say what differs each time one is unpacked: times and owners. Both are

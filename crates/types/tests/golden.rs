@@ -15,9 +15,9 @@ use lfsfs_types::chunk::{BlockCodec, BuiltChunk, ChunkBuilder, decode_block, ver
 use lfsfs_types::content::{Content, small_content_id};
 use lfsfs_types::pack::{EntryAttributes, Owner, PackAttributes, PackEntry, PackKind, PackListing};
 use lfsfs_types::{
-    ContentId, DirId, Kind, Link, LinkId, Name, ObjectPath, Origin, PackRoot, PieceList, ProjectId,
-    Record, Sha256, Timestamp, VersionCounts, VersionId, VersionNumber, VersionRecord, Xattr,
-    XattrName, XattrValue, nodeid,
+    ContentId, DirId, Kind, Link, LinkId, Name, ObjectPath, Origin, PieceList, ProjectId, Record,
+    Sha256, Timestamp, VersionCounts, VersionId, VersionNumber, VersionRecord, Xattr, XattrName,
+    XattrValue, nodeid,
 };
 
 #[path = "support/random.rs"]
@@ -100,14 +100,8 @@ fn record(kind: Kind) -> Record {
     }
 }
 
-fn kinds() -> [(&'static str, Kind); 9] {
+fn kinds() -> [(&'static str, Kind); 7] {
     let dir = DirId(300);
-    let pack = |root| Kind::Pack {
-        listing: id(3),
-        attributes: id(4),
-        root,
-        dir,
-    };
     let target = b"../over/there\xff"[..].into();
     let content = id(2);
     [
@@ -120,8 +114,6 @@ fn kinds() -> [(&'static str, Kind); 9] {
         ),
         ("directory", Kind::Directory { dir }),
         ("symlink", Kind::Symlink { target }),
-        ("pack-directory", pack(PackRoot::Directory)),
-        ("pack-file", pack(PackRoot::File)),
         ("fifo", Kind::Fifo),
         ("socket", Kind::Socket),
         ("block-device", Kind::BlockDevice { rdev: 0x0801 }),
@@ -326,7 +318,6 @@ fn pack_listings() {
     tree.sort_by(|a, b| a.path.cmp(&b.path));
     let packs = [
         ("tree", tree),
-        ("single", vec![entry(b"", 0o644, file(7))]),
         ("empty", vec![]),
     ];
     for (name, entries) in packs {

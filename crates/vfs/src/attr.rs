@@ -1,7 +1,7 @@
 //! What stat shows of an object.
 
 use lfsfs_overlay::{Inode, Node};
-use lfsfs_types::{ACCESS_LIST, Kind, PackRoot, Record, Timestamp, XattrValue};
+use lfsfs_types::{ACCESS_LIST, Kind, Record, Timestamp, XattrValue};
 
 use crate::access;
 
@@ -38,16 +38,8 @@ impl FileKind {
     #[must_use]
     pub const fn of(kind: &Kind) -> Self {
         match kind {
-            Kind::File { .. }
-            | Kind::Pack {
-                root: PackRoot::File,
-                ..
-            } => Self::File,
-            Kind::Directory { .. }
-            | Kind::Pack {
-                root: PackRoot::Directory,
-                ..
-            } => Self::Directory,
+            Kind::File { .. } => Self::File,
+            Kind::Directory { .. } => Self::Directory,
             Kind::Symlink { .. } => Self::Symlink,
             Kind::Fifo => Self::Fifo,
             Kind::Socket => Self::Socket,

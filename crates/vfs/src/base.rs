@@ -369,7 +369,6 @@ fn content_of(record: &Record) -> Result<(ContentId, u64), VfsError> {
     match record.kind {
         Kind::File { size, content } => Ok((content, size)),
         Kind::Directory { .. } => Err(VfsError::IsDirectory),
-        Kind::Pack { .. } => Err(VfsError::Unsupported { what: "a pack" }),
         _ => Err(VfsError::Invalid),
     }
 }

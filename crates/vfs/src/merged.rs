@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use lfsfs_overlay::{BaseObject, DirectoryData, Inode, Slot, State};
-use lfsfs_types::{DirId, Kind, Name, NameError, XattrValue, nodeid};
+use lfsfs_types::{DirId, Name, NameError, XattrValue, nodeid};
 
 use crate::attr::{Attr, FileKind, bits, list_of, list_of_inode};
 use crate::base::BaseVersion;
@@ -114,14 +114,6 @@ impl Object<'_> {
         match self {
             Self::Upper { inode, .. } => inode.directory().is_some(),
             Self::Base(found) => FileKind::of(&found.object.record.kind) == FileKind::Directory,
-        }
-    }
-
-    /// Returns true for a pack, which can be listed and not looked into.
-    pub(crate) fn is_pack(&self) -> bool {
-        match self {
-            Self::Upper { .. } => false,
-            Self::Base(found) => matches!(found.object.record.kind, Kind::Pack { .. }),
         }
     }
 
@@ -250,11 +242,7 @@ impl<'a> MergedView<'a> {
                     return Ok(None);
                 };
                 let place = Place { dir: base, index };
-                let object = self.entry(dir.ino, place, &listing)?;
-                if object.is_pack() {
-                    return Err(VfsError::Unsupported { what: "a pack" }.into());
-                }
-                Ok(Some(object))
+                self.entry(dir.ino, place, &listing).map(Some)
             }
         }
     }

@@ -2,8 +2,8 @@
 
 use lfsfs_types::limits::{TARGET_LEN_MAX, XATTR_INLINE_LEN_MAX, XATTR_LEN_MAX, XATTRS_MAX};
 use lfsfs_types::{
-    ContentId, DirId, Kind, Link, LinkId, Name, PackRoot, Record, Sha256, Timestamp, Xattr,
-    XattrName, XattrValue,
+    ContentId, DirId, Kind, Link, LinkId, Name, Record, Sha256, Timestamp, Xattr, XattrName,
+    XattrValue,
 };
 
 use super::{ProtocolError, id, required};
@@ -108,17 +108,6 @@ impl From<&Kind> for v1::record::Kind {
             Kind::Symlink { target } => Self::Symlink(v1::Symlink {
                 target: target.to_vec(),
             }),
-            Kind::Pack {
-                listing,
-                attributes,
-                root,
-                dir,
-            } => Self::Pack(v1::Pack {
-                listing: listing.as_bytes().to_vec(),
-                attributes: attributes.as_bytes().to_vec(),
-                root_is_file: *root == PackRoot::File,
-                dir: dir.0,
-            }),
             Kind::Fifo => Self::Fifo(v1::Fifo {}),
             Kind::Socket => Self::Socket(v1::Socket {}),
             Kind::BlockDevice { rdev } => Self::BlockDevice(v1::Device { rdev: *rdev }),
@@ -142,16 +131,6 @@ impl TryFrom<v1::record::Kind> for Kind {
             },
             Message::Symlink(symlink) => Self::Symlink {
                 target: target(symlink.target)?,
-            },
-            Message::Pack(pack) => Self::Pack {
-                listing: id("listing", &pack.listing, ContentId::from_slice)?,
-                attributes: id("attributes", &pack.attributes, ContentId::from_slice)?,
-                root: if pack.root_is_file {
-                    PackRoot::File
-                } else {
-                    PackRoot::Directory
-                },
-                dir: DirId(pack.dir),
             },
             Message::Fifo(_) => Self::Fifo,
             Message::Socket(_) => Self::Socket,
@@ -283,12 +262,6 @@ mod tests {
             Kind::Directory { dir: DirId(9) },
             Kind::Symlink {
                 target: b"../x".as_slice().into(),
-            },
-            Kind::Pack {
-                listing: ContentId([1; 32]),
-                attributes: ContentId([2; 32]),
-                root: PackRoot::File,
-                dir: DirId(3),
             },
             Kind::Fifo,
             Kind::Socket,

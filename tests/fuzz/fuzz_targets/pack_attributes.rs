@@ -1,4 +1,4 @@
-//! Pack attributes: contents that any client can have uploaded.
+//! Pack attributes: rows of the metadata.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Pack listings: contents that any client can have uploaded.
+//! Pack listings: rows of the metadata.
 
 #![no_main]
 

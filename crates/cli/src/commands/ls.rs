@@ -6,7 +6,7 @@ use std::ffi::OsString;
 
 use clap::{ArgAction, Args};
 use lfsfs_remote::Snapshot;
-use lfsfs_types::{Kind, ObjectPath, PackRoot, Record};
+use lfsfs_types::{Kind, ObjectPath, Record};
 use serde::Serialize;
 
 use self::long::Long;
@@ -213,16 +213,8 @@ fn json(path: &ObjectPath, record: &Record) -> JsonObject {
 
 const fn kind(kind: &Kind) -> &'static str {
     match kind {
-        Kind::File { .. }
-        | Kind::Pack {
-            root: PackRoot::File,
-            ..
-        } => "file",
-        Kind::Directory { .. }
-        | Kind::Pack {
-            root: PackRoot::Directory,
-            ..
-        } => "directory",
+        Kind::File { .. } => "file",
+        Kind::Directory { .. } => "directory",
         Kind::Symlink { .. } => "symlink",
         Kind::Fifo => "fifo",
         Kind::Socket => "socket",

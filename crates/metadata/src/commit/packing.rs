@@ -11,6 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use lfsfs_types::limits::PACK_ENTRIES_MAX;
 use lfsfs_types::{DirId, Name, Record};
 
 use super::Change;
@@ -18,7 +19,7 @@ use super::plan::Plan;
 use super::repack::Repacked;
 use crate::error::Result;
 use crate::pack::patterns::PackPatterns;
-use crate::pack::{ENTRIES_MAX, Pack, is_packable};
+use crate::pack::{Pack, is_packable};
 use crate::view::View;
 
 /// Where a commit places a directory.
@@ -330,7 +331,7 @@ impl<'a> PackPlanner<'a> {
                 self.base.pack_at(from)?
             };
             let entries = before.as_ref().map_or(0, |pack| pack.len());
-            change.is_full = entries + change.changes > ENTRIES_MAX;
+            change.is_full = entries + change.changes > PACK_ENTRIES_MAX;
             if change.is_full && before.is_none() {
                 refused.insert(*root);
             }

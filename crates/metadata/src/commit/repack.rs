@@ -7,14 +7,15 @@
 use std::collections::HashMap;
 
 use lfsfs_meta_store::{Batch, KeyRange, MetaStoreExt as _};
+use lfsfs_types::limits::PACK_ENTRIES_MAX;
 use lfsfs_types::{DirId, Name, Origin, ProjectId, Record, VersionId};
 
 use super::{Change, CommitParams, CommitSession, Mode, Published};
 use crate::error::Result;
 use crate::keys::{self, table};
 use crate::metadata::{Metadata, SCAN_PAGE};
+use crate::pack::is_packable;
 use crate::pack::patterns::PackPatterns;
-use crate::pack::{ENTRIES_MAX, is_packable};
 use crate::view::View;
 
 /// What a repacking is.
@@ -125,7 +126,7 @@ fn plan(version: View<'_>, patterns: &PackPatterns) -> Result<Repacked> {
             Ok(())
         })?;
     }
-    let is_too_large = |root: &DirId| sizes.get(root).is_some_and(|size| *size > ENTRIES_MAX);
+    let is_too_large = |root: &DirId| sizes.get(root).is_some_and(|size| *size > PACK_ENTRIES_MAX);
     for root in roots.values_mut() {
         *root = root.filter(|root| !is_too_large(root));
     }

@@ -9,7 +9,7 @@ use lfsfs_metadata::{
 };
 use lfsfs_types::content::{Content, PieceList};
 use lfsfs_types::{
-    ContentId, DirId, Kind, Link, LinkId, NodeId, PackRoot, ProjectId, ProjectName, Record, Source,
+    ContentId, DirId, Kind, Link, LinkId, NodeId, ProjectId, ProjectName, Record, Source,
     TagName, VersionId, VersionNumber, Xattr, XattrName, XattrValue,
 };
 
@@ -168,16 +168,6 @@ fn places_and_records_that_cannot_be() {
     strange.mode = 0o200_000;
     let refusal = scene.refusal(vec![put(DirId::ROOT, "x", strange)]);
     assert!(matches!(refusal, Refusal::InvalidRecord(_)), "{refusal:?}");
-    let pack = record(Kind::Pack {
-        listing: content(1),
-        attributes: content(2),
-        root: PackRoot::Directory,
-        dir: made(1),
-    });
-    assert_eq!(
-        scene.refusal(vec![put(DirId::ROOT, "x", pack)]),
-        Refusal::Pack
-    );
 }
 
 #[test]

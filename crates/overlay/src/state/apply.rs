@@ -128,7 +128,7 @@ impl State {
         if let Some(ino) = self.copy_of(&base.key()) {
             return Err(ApplyError::CopiedUpAlready { ino });
         }
-        let inode = Inode::of_base(base.clone(), self.generation).ok_or(ApplyError::Pack)?;
+        let inode = Inode::of_base(base.clone(), self.generation);
         self.insert(ino, inode);
         self.clean.insert_mut(ino);
         Ok(())

@@ -158,7 +158,7 @@ impl State {
     }
 
     fn insert_clean(&mut self, ino: u64, base: Arc<BaseObject>) -> Result<(), ApplyError> {
-        let inode = Inode::of_base(base, self.generation).ok_or(ApplyError::Pack)?;
+        let inode = Inode::of_base(base, self.generation);
         self.insert(ino, inode);
         self.clean.insert_mut(ino);
         Ok(())

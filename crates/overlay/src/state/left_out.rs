@@ -161,8 +161,7 @@ impl State {
         for (ino, entries) in kept {
             let object = objects.remove(&ino);
             let object = object.ok_or(ApplyError::NotMapped { ino })?;
-            let mut inode =
-                Inode::of_base(Arc::clone(object), self.generation).ok_or(ApplyError::Pack)?;
+            let mut inode = Inode::of_base(Arc::clone(object), self.generation);
             let Node::Directory(data) = &mut inode.node else {
                 return Err(ApplyError::NotDirectory { ino });
             };

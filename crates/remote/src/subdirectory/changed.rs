@@ -183,7 +183,11 @@ impl Subdirectory {
             for (name, path) in only.get(&dir).into_iter().flatten() {
                 let at = entries.binary_search_by(|(entry, _)| entry.cmp(name));
                 let record = at.ok().map(|at| &entries[at].1);
-                found.extend(record.and_then(plain).map(|dir| (dir, (*path).clone())));
+                found.extend(
+                    record
+                        .and_then(Record::dir)
+                        .map(|dir| (dir, (*path).clone())),
+                );
             }
         }
         Ok(found)
@@ -239,7 +243,7 @@ impl Subdirectory {
         while let Some((dir, path, entries)) = listings.try_next().await? {
             for (name, record) in entries {
                 let Ok(path) = path.join(&name) else { continue };
-                below.extend(plain(&record).map(|dir| (dir, path.clone())));
+                below.extend(Record::dir(&record).map(|dir| (dir, path.clone())));
                 names.add(end.side, end.seen(dir), name, path);
             }
         }
@@ -270,9 +274,4 @@ impl End {
     fn stored(&self, dir: DirId) -> DirId {
         if dir == DirId::ROOT { self.root } else { dir }
     }
-}
-
-/// Returns the id of a directory that is no pack.
-fn plain(record: &Record) -> Option<DirId> {
-    record.dir().filter(|_| record.kind.is_directory())
 }

@@ -86,12 +86,6 @@ pub enum ExportError {
         /// The path.
         path: PathBuf,
     },
-    /// The version has a kind of object that only newer programs know.
-    #[error("{} is a pack, which this program cannot write", path.display())]
-    Pack {
-        /// Where it is.
-        path: PathBuf,
-    },
     /// Another name of the same file could not be made, so there is nothing to link with.
     #[error("{} is another name of {}, which was left out", path.display(), first.display())]
     FirstName {
@@ -146,7 +140,7 @@ impl ExportError {
                 !Errno::from_io_error(source).is_some_and(is_of_the_machine)
             }
             Self::Remote(error) => error.is_not_found() || matches!(error, RemoteError::Corrupt(_)),
-            Self::FirstName { .. } | Self::Pack { .. } | Self::Path(_) => true,
+            Self::FirstName { .. } | Self::Path(_) => true,
             Self::NotEmpty { .. }
             | Self::Directory { .. }
             | Self::InTheWay { .. }

@@ -272,9 +272,6 @@ impl<'a> Walk<'a> {
         };
         match entry.record.kind {
             Kind::Directory { .. } => self.sub_directory(handle, path, Entry { present, ..entry }),
-            Kind::Pack { .. } => Err(ExportError::Pack {
-                path: OsStr::from_bytes(path.as_bytes()).into(),
-            }),
             _ => self.job(Job {
                 dir: dir.clone(),
                 name: entry.name,

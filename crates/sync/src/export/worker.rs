@@ -436,7 +436,7 @@ pub(crate) fn is_same(parent: &DirHandle, name: &Name, stat: &LocalStat, kind: &
         Kind::Socket => stat.kind == FileType::Socket,
         // Their numbers are not at hand, and they are made anew in no time.
         Kind::BlockDevice { .. } | Kind::CharDevice { .. } => false,
-        Kind::Directory { .. } | Kind::Pack { .. } => false,
+        Kind::Directory { .. } => false,
     }
 }
 
@@ -454,7 +454,7 @@ fn make_special(parent: &DirHandle, name: &Name, kind: &Kind) -> Result<(), Errn
         Kind::Socket => (FileType::Socket, 0),
         Kind::BlockDevice { rdev } => (FileType::BlockDevice, *rdev),
         Kind::CharDevice { rdev } => (FileType::CharacterDevice, *rdev),
-        Kind::File { .. } | Kind::Directory { .. } | Kind::Pack { .. } => return Err(Errno::INVAL),
+        Kind::File { .. } | Kind::Directory { .. } => return Err(Errno::INVAL),
     };
     let mode = Mode::RUSR | Mode::WUSR;
     fs::mknodat(parent, name.as_bytes(), file_type, mode, device)

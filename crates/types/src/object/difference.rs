@@ -135,20 +135,6 @@ impl Record {
 fn holds_the_same(one: &Kind, other: &Kind) -> bool {
     match one {
         Kind::Directory { dir: _ } => other.is_directory(),
-        Kind::Pack {
-            listing,
-            attributes,
-            root,
-            dir: _,
-        } => match other {
-            Kind::Pack {
-                listing: other_listing,
-                attributes: other_attributes,
-                root: other_root,
-                dir: _,
-            } => (listing, attributes, root) == (other_listing, other_attributes, other_root),
-            _ => false,
-        },
         Kind::File { .. }
         | Kind::Symlink { .. }
         | Kind::Fifo
@@ -162,7 +148,7 @@ fn holds_the_same(one: &Kind, other: &Kind) -> bool {
 mod tests {
     use super::*;
     use crate::id::{ContentId, DirId, LinkId, Sha256};
-    use crate::object::{PackRoot, Xattr, XattrValue};
+    use crate::object::{Xattr, XattrValue};
     use crate::timestamp::Timestamp;
     use crate::xattr_name::XattrName;
 
@@ -189,15 +175,6 @@ mod tests {
 
     fn directory(dir: u64) -> Kind {
         Kind::Directory { dir: DirId(dir) }
-    }
-
-    fn pack(dir: u64, root: PackRoot) -> Kind {
-        Kind::Pack {
-            listing: ContentId::EMPTY,
-            attributes: ContentId::EMPTY,
-            root,
-            dir: DirId(dir),
-        }
     }
 
     fn aspects(one: &Record, other: &Record) -> Vec<Aspect> {
@@ -250,13 +227,9 @@ mod tests {
     #[test]
     fn kinds_differ_in_what_they_hold_and_in_the_id_of_a_directory() {
         let both = [Aspect::Directory, Aspect::Content];
-        let (tree, single) = (PackRoot::Directory, PackRoot::File);
-        let cases: [(Kind, Kind, &[Aspect]); 7] = [
+        let cases: [(Kind, Kind, &[Aspect]); 4] = [
             (directory(1), directory(2), &[Aspect::Directory]),
             (directory(1), file(1), &both),
-            (directory(1), pack(1, tree), &[Aspect::Content]),
-            (pack(1, tree), pack(2, tree), &[Aspect::Directory]),
-            (pack(1, tree), pack(1, single), &[Aspect::Content]),
             (Kind::Fifo, Kind::Socket, &[Aspect::Content]),
             (
                 Kind::BlockDevice { rdev: 1 },

@@ -110,22 +110,14 @@ impl Record {
             len,
             field,
         };
-        let (first, second) = match &self.kind {
-            Kind::File { size, content } => (Some(named(*content, Some(*size), "size")), None),
-            Kind::Pack {
-                listing,
-                attributes,
-                ..
-            } => (
-                Some(named(*listing, None, "listing")),
-                Some(named(*attributes, None, "attributes")),
-            ),
+        let content = match &self.kind {
+            Kind::File { size, content } => Some(named(*content, Some(*size), "size")),
             Kind::Directory { .. }
             | Kind::Symlink { .. }
             | Kind::Fifo
             | Kind::Socket
             | Kind::BlockDevice { .. }
-            | Kind::CharDevice { .. } => (None, None),
+            | Kind::CharDevice { .. } => None,
         };
         let xattrs = self
             .xattrs
@@ -136,6 +128,6 @@ impl Record {
                 }
                 XattrValue::Inline(_) => None,
             });
-        first.into_iter().chain(second).chain(xattrs)
+        content.into_iter().chain(xattrs)
     }
 }

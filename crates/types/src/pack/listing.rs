@@ -9,14 +9,14 @@ use crate::content::Content;
 use crate::id::ContentId;
 use crate::limits::{PACK_ENTRIES_MAX, PATH_LEN_MAX, TARGET_LEN_MAX};
 use crate::name::ObjectPath;
-use crate::object::{MODE_MAX, PackRoot, is_target};
+use crate::object::{MODE_MAX, is_target};
 
 const FORMAT: u8 = 1;
 
 /// One object of a pack.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PackEntry {
-    /// Where it is below the pack's own place; empty for a pack that is a single file.
+    /// Where it is below the root of the pack.
     pub path: ObjectPath,
     /// Permission bits with setuid, setgid and sticky: 12 bits.
     pub mode: u32,
@@ -64,8 +64,8 @@ pub enum PackError {
         /// The entry.
         path: ObjectPath,
     },
-    /// The empty path is no file, or is not alone.
-    #[error("a pack with an empty path must be that one file")]
+    /// The empty path, which is that of the root, is an entry.
+    #[error("the root of a pack is no entry of it")]
     Root,
     /// A mode has more than 12 bits.
     #[error("{path:?} has mode {mode:o}, which is more than permissions")]
@@ -89,7 +89,7 @@ impl PackError {
             Self::TooMany { .. } => "too many entries",
             Self::OutOfOrder { .. } => "entries out of order",
             Self::NoParent { .. } => "an entry without its directory",
-            Self::Root => "an empty path that is not a single file",
+            Self::Root => "an entry with an empty path",
             Self::Mode { .. } => "mode above 12 bits",
             Self::Target { .. } => "no target of a link",
         }
@@ -128,15 +128,6 @@ impl PackListing {
     #[must_use]
     pub fn find(&self, path: &ObjectPath) -> Option<usize> {
         self.entries.binary_search_by(|it| it.path.cmp(path)).ok()
-    }
-
-    /// Returns what stands at the pack's own place.
-    #[must_use]
-    pub fn root(&self) -> PackRoot {
-        match self.entries.first() {
-            Some(entry) if entry.path.is_root() => PackRoot::File,
-            _ => PackRoot::Directory,
-        }
     }
 
     /// Returns the content that the encoded listing is.
@@ -225,14 +216,13 @@ impl PackEntry {
     }
 }
 
-/// Checks that every entry has its directory, or is the single file.
+/// Checks that every entry has its directory.
 fn check_tree(entries: &[PackEntry]) -> Result<(), PackError> {
     let mut directories: HashSet<&[u8]> = HashSet::from([&b""[..]]);
     for entry in entries {
         let path = entry.path.as_bytes();
         if path.is_empty() {
-            let alone = entries.len() == 1 && matches!(entry.kind, PackKind::File { .. });
-            return if alone { Ok(()) } else { Err(PackError::Root) };
+            return Err(PackError::Root);
         }
         let parent = path.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
         if !directories.contains(&path[..parent]) {

@@ -6,7 +6,7 @@ use lfsfs_types::limits::PACK_ENTRIES_MAX;
 use lfsfs_types::pack::{
     EntryAttributes, Owner, PackAttributes, PackEntry, PackError, PackKind, PackListing,
 };
-use lfsfs_types::{ContentId, ObjectPath, PackRoot};
+use lfsfs_types::{ContentId, ObjectPath};
 use proptest::prelude::*;
 
 use crate::values::{content_id, name, target, timestamp};
@@ -120,21 +120,6 @@ fn what_is_no_tree_is_refused() {
     for (entries, error) in cases {
         assert_eq!(PackListing::new(entries), Err(error));
     }
-}
-
-#[test]
-fn a_pack_is_a_tree_or_one_file() {
-    let single = PackListing::new(vec![entry("", file())]).expect("one file");
-    assert_eq!(single.root(), PackRoot::File);
-    let tree = vec![
-        entry("a", PackKind::Directory),
-        entry("a.b", file()),
-        entry("a/b", file()),
-    ];
-    let tree = PackListing::new(tree).expect("a tree");
-    assert_eq!(tree.root(), PackRoot::Directory);
-    let empty = PackListing::new(vec![]).expect("an empty directory");
-    assert_eq!(empty.root(), PackRoot::Directory);
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 use lfsfs_types::limits::{XATTR_INLINE_LEN_MAX, XATTR_LEN_MAX};
 use lfsfs_types::{
-    Aspect, DirId, Kind, Link, LinkId, Origin, PackRoot, ProjectId, Record, VersionCounts,
-    VersionId, VersionNumber, VersionRecord, Xattr, XattrValue,
+    Aspect, DirId, Kind, Link, LinkId, Origin, ProjectId, Record, VersionCounts, VersionId,
+    VersionNumber, VersionRecord, Xattr, XattrValue,
 };
 use proptest::prelude::*;
 
@@ -11,19 +11,10 @@ use crate::values::{content_id, sha256, target, timestamp, xattr_name};
 use crate::{check_canonical, check_format, mutations};
 
 fn kind() -> impl Strategy<Value = Kind> {
-    let root = prop_oneof![Just(PackRoot::Directory), Just(PackRoot::File)];
     prop_oneof![
         (any::<u64>(), content_id()).prop_map(|(size, content)| Kind::File { size, content }),
         any::<u64>().prop_map(|dir| Kind::Directory { dir: DirId(dir) }),
         target().prop_map(|target| Kind::Symlink { target }),
-        (content_id(), content_id(), root, any::<u64>()).prop_map(
-            |(listing, attributes, root, dir)| Kind::Pack {
-                listing,
-                attributes,
-                root,
-                dir: DirId(dir)
-            }
-        ),
         Just(Kind::Fifo),
         Just(Kind::Socket),
         any::<u64>().prop_map(|rdev| Kind::BlockDevice { rdev }),
@@ -87,7 +78,7 @@ fn part(record: &Record, aspect: Aspect) -> String {
         Aspect::Directory => format!("{:?}", record.dir()),
         Aspect::Content => {
             let mut kind = record.kind.clone();
-            if let Kind::Directory { dir } | Kind::Pack { dir, .. } = &mut kind {
+            if let Kind::Directory { dir } = &mut kind {
                 *dir = DirId(0);
             }
             format!("{kind:?}")

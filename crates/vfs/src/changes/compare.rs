@@ -47,7 +47,7 @@ impl Comparison<'_> {
             (Kind::File { size, content }, Node::File(file)) => {
                 *size == file.size() && self.same_content(*content, after).await?
             }
-            (Kind::Directory { .. } | Kind::Pack { .. }, Node::Directory(_))
+            (Kind::Directory { .. }, Node::Directory(_))
             | (Kind::Fifo, Node::Fifo)
             | (Kind::Socket, Node::Socket) => true,
             (Kind::Symlink { target }, Node::Symlink(now)) => **target == **now,

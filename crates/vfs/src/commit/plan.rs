@@ -296,9 +296,6 @@ impl<'a> Planner<'a> {
         let Some(base) = inode.base.as_deref() else {
             return Ok(());
         };
-        if matches!(base.record.kind, Kind::Pack { .. }) {
-            return Err(VfsError::Unsupported { what: "a pack" }.into());
-        }
         if self.force {
             return Ok(());
         }

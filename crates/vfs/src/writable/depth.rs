@@ -72,7 +72,7 @@ fn check_below(
         for_each_entry(merged, &dir, |name, object| {
             let len = checked(len, name)?;
             longest = longest.max(len);
-            let below = merged.directory_of(object).filter(|_| !object.is_pack());
+            let below = merged.directory_of(object);
             open.extend(below.map(|dir| (dir, len)));
             Ok(())
         })?;

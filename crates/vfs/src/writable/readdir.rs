@@ -131,7 +131,7 @@ impl Reader<'_> {
         object: &Object<'_>,
         sink: &mut EntrySink<'_>,
     ) -> bool {
-        let attr = if self.plus && !object.is_pack() {
+        let attr = if self.plus {
             self.count_shown(NamedObject {
                 parent,
                 name,

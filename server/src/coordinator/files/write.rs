@@ -113,7 +113,7 @@ fn changes(
         state.map_err(MetadataError::into_fault)?
     };
     let state = match (&change.file, &known) {
-        (_, Some(known)) if matches!(known.kind, Kind::Directory { .. } | Kind::Pack { .. }) => {
+        (_, Some(known)) if known.kind.is_directory() => {
             return Err(invalid("there is a directory at this path"));
         }
         (None, None) => return Err(no_such_path(change.path.as_bytes())),

@@ -98,7 +98,7 @@ fn type_flag(kind: &Kind) -> Option<u8> {
         Kind::BlockDevice { .. } => Some(b'4'),
         Kind::Directory { .. } => Some(b'5'),
         Kind::Fifo => Some(b'6'),
-        Kind::Socket | Kind::Pack { .. } => None,
+        Kind::Socket => None,
     }
 }
 

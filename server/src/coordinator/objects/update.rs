@@ -311,9 +311,6 @@ impl Incoming {
             (true, true) => record.kind = Some((&Kind::Directory { dir }).into()),
             (false, false) => {}
         }
-        if matches!(record.kind, Some(KindMessage::Pack(_))) {
-            return Err(at(path, "record.kind", "packs are made by the server"));
-        }
         if matches!(record.kind, Some(KindMessage::Symlink(_))) && record.mode == 0 {
             record.mode = 0o777;
         }

@@ -1,7 +1,7 @@
 //! The columns of a long listing.
 
 use indicatif::HumanBytes;
-use lfsfs_types::{Kind, PackRoot, Record};
+use lfsfs_types::{Kind, Record};
 
 use crate::output::{Clock, TimeStyle};
 use crate::owners::Owners;
@@ -81,16 +81,8 @@ fn mode(kind: &Kind, mode: u32) -> String {
 
 const fn letter(kind: &Kind) -> char {
     match kind {
-        Kind::File { .. }
-        | Kind::Pack {
-            root: PackRoot::File,
-            ..
-        } => '-',
-        Kind::Directory { .. }
-        | Kind::Pack {
-            root: PackRoot::Directory,
-            ..
-        } => 'd',
+        Kind::File { .. } => '-',
+        Kind::Directory { .. } => 'd',
         Kind::Symlink { .. } => 'l',
         Kind::Fifo => 'p',
         Kind::Socket => 's',

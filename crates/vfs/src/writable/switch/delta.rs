@@ -271,7 +271,7 @@ impl VersionDelta {
 /// attributes may differ.
 pub(super) fn is_same(old: &Record, new: &Record) -> bool {
     let differences = old.differences(new);
-    // A directory is one object whatever it has become, a pack too; anything else is what it holds.
+    // A directory is one object whatever it has become; anything else is what it holds.
     match old.dir() {
         Some(_) => !differences.has(Aspect::Directory),
         None => !differences.has(Aspect::Content),

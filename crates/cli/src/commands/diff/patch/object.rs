@@ -125,7 +125,6 @@ impl VersionFiles {
                 Ok(Some(PatchObject::of_file(record.mode, bytes)))
             }
             Kind::Directory { .. }
-            | Kind::Pack { .. }
             | Kind::Fifo
             | Kind::Socket
             | Kind::BlockDevice { .. }
