@@ -8,6 +8,7 @@ mod write;
 
 use std::sync::Arc;
 
+use crate::ahead::ListingsAhead;
 use crate::connection::Connections;
 use crate::versions::SeenVersions;
 
@@ -21,6 +22,7 @@ pub(crate) use self::messages::{project, project_name};
 pub(crate) struct OneServer {
     pub(crate) connections: Arc<Connections>,
     versions: Arc<SeenVersions>,
+    ahead: Arc<ListingsAhead>,
 }
 
 impl OneServer {
@@ -28,6 +30,7 @@ impl OneServer {
         Self {
             connections: Arc::new(connections),
             versions: Arc::clone(versions),
+            ahead: Arc::default(),
         }
     }
 

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod admin;
+mod ahead;
 mod chunks;
 mod client;
 mod config;

@@ -62,7 +62,7 @@ pub use counts::CountedProject;
 pub use diff::{DiffEntry, DiffLine, Renames};
 pub use error::{MetadataError, Place, Refusal, Result};
 pub use exact::ExactVersion;
-pub use listing::Listing;
+pub use listing::{Listing, WholeListing};
 pub use metadata::{Metadata, MetadataOptions};
 pub use node::{Node, NodeFigures};
 pub use objects::{ObjectQuery, ObjectSink, QueryFault, Selection, VersionedObject};

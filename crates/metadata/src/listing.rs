@@ -5,7 +5,7 @@
 //! name: however often a name changed, it is looked at once.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
+use std::ops::{Bound, ControlFlow};
 
 use lfsfs_meta_store::{KeyRange, MetaStoreExt as _, Read, Row, Rows};
 use lfsfs_types::limits::PAGE_ENTRIES_MAX;
@@ -54,6 +54,59 @@ impl Metadata {
             more,
             listing_version,
         })
+    }
+}
+
+/// A directory with all of its entries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WholeListing {
+    /// The directory.
+    pub dir: DirId,
+    /// The entries in the order of their names.
+    pub entries: Vec<(Name, Record)>,
+    /// As that of [`Listing`].
+    pub listing_version: VersionId,
+}
+
+impl Metadata {
+    /// Tells `sink` the listings of the directories that lie below one in the pack that has it, the upper ones first,
+    /// until it breaks. What is in no pack has none, nor has a directory of more entries than a page.
+    pub fn list_pack(
+        &self,
+        project: ProjectId,
+        version: VersionNumber,
+        dir: DirId,
+        sink: &mut dyn FnMut(WholeListing) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let _reading = self.reading();
+        let view = self.view(project, version)?;
+        let Some(pack) = view.pack_of(dir)? else {
+            return Ok(());
+        };
+        let mut above = vec![dir];
+        while let Some(dir) = above.pop() {
+            let entries = pack
+                .dir(dir)
+                .into_iter()
+                .flat_map(|dir| dir.entries.values());
+            for below in entries.filter_map(Record::dir) {
+                let (entries, more) = view.entries(below, None, PAGE_ENTRIES_MAX)?;
+                let listed = pack.dir(below).map(|dir| dir.listed.id);
+                above.push(below);
+                let Some(listing_version) = listed.filter(|_| !more) else {
+                    continue;
+                };
+                let listing = WholeListing {
+                    dir: below,
+                    entries,
+                    listing_version,
+                };
+                if sink(listing).is_break() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
     }
 }
 

@@ -316,10 +316,7 @@ fn pack_listings() {
         entry(b"bin\xff", 0o755, file(0)),
     ];
     tree.sort_by(|a, b| a.path.cmp(&b.path));
-    let packs = [
-        ("tree", tree),
-        ("empty", vec![]),
-    ];
+    let packs = [("tree", tree), ("empty", vec![])];
     for (name, entries) in packs {
         let listing = PackListing::new(entries).expect("a pack");
         let name = format!("pack-listing-1-{name}");

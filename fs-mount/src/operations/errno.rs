@@ -65,7 +65,12 @@ mod tests {
             (VfsError::NoAttribute, libc::ENODATA),
             (VfsError::ReadOnly, libc::EROFS),
             (VfsError::Invalid, libc::EINVAL),
-            (VfsError::Unsupported { what: "a namespace" }, libc::EOPNOTSUPP),
+            (
+                VfsError::Unsupported {
+                    what: "a namespace",
+                },
+                libc::EOPNOTSUPP,
+            ),
             (VfsError::Exists, libc::EEXIST),
             (VfsError::NotEmpty, libc::ENOTEMPTY),
             (VfsError::NotPermitted, libc::EPERM),

@@ -13,14 +13,16 @@ use lfsfs_types::limits::PIECES_MAX;
 use lfsfs_types::{
     ContentId, DirId, NodeId, ObjectPath, Piece, PieceList, ProjectId, TagName, VersionNumber,
 };
+
+use prost::Message as _;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use tonic::{Request, Response, Streaming};
 
 use super::objects::Asked;
 use super::request::{
-    Answer, StreamProject, exact, fit, invalid, no_such_path, page_len, path, project_id,
-    project_name, source, tag_name, unserved,
+    Answer, StreamProject, add_below, exact, fit, invalid, no_such_path, page_len, path,
+    project_id, project_name, source, tag_name, unserved,
 };
 use super::watch::Watching;
 use super::{
@@ -313,19 +315,25 @@ impl Fs for FsService {
         let exact = exact(request.version, &request.version_id)?;
         let (version, dir) = (VersionNumber(request.version), DirId(request.dir));
         let limit = request.limit as usize;
-        let listing = self
-            .coordinator
-            .metadata(move |metadata| {
-                metadata.expect_all_exact(project, exact)?;
-                metadata.list(project, version, dir, after.as_ref(), limit)
-            })
-            .await?;
-        let (entries, more) = fit(listing.entries, listing.more);
-        Ok(Response::new(v1::ListDirectoryResponse {
-            entries,
-            more,
-            listing_version: listing.listing_version.as_bytes().to_vec(),
-        }))
+        let listed = self.coordinator.metadata(move |metadata| {
+            metadata.expect_all_exact(project, exact)?;
+            let listing = metadata.list(project, version, dir, after.as_ref(), limit)?;
+            let (entries, more) = fit(listing.entries, listing.more);
+            let mut answer = v1::ListDirectoryResponse {
+                entries,
+                more,
+                listing_version: listing.listing_version.as_bytes().to_vec(),
+                below: Vec::new(),
+            };
+            if request.ahead && !answer.more {
+                let mut len = answer.encoded_len();
+                metadata.list_pack(project, version, dir, &mut |below| {
+                    add_below(&mut answer, &mut len, &below)
+                })?;
+            }
+            Ok::<_, MetadataError>(answer)
+        });
+        Ok(Response::new(listed.await?))
     }
 
     async fn lookup(&self, request: Request<v1::LookupRequest>) -> Answer<v1::LookupResponse> {

@@ -1,6 +1,8 @@
 //! Fields of requests, checked; pages of answers, bounded.
 
-use lfsfs_metadata::ExactVersion;
+use std::ops::ControlFlow;
+
+use lfsfs_metadata::{ExactVersion, WholeListing};
 use lfsfs_proto::convert::{ProtocolError, id, optional_id};
 use lfsfs_proto::status::{Fault, FaultKind};
 use lfsfs_proto::v1;
@@ -105,6 +107,25 @@ pub(super) fn fit(entries: Vec<(Name, Record)>, more: bool) -> (Vec<v1::Entry>, 
         .collect();
     let more = more || fitting.len() < count;
     (fitting, more)
+}
+
+/// Adds the listing of a directory below to an answer that has `len` bytes, if it fits.
+pub(super) fn add_below(
+    answer: &mut v1::ListDirectoryResponse,
+    len: &mut usize,
+    listing: &WholeListing,
+) -> ControlFlow<()> {
+    let below = v1::DirectoryBelow {
+        dir: listing.dir.0,
+        entries: listing.entries.iter().map(v1::Entry::from).collect(),
+        listing_version: listing.listing_version.as_bytes().to_vec(),
+    };
+    *len += below.encoded_len() + 8;
+    if *len > LISTING_LEN_MAX {
+        return ControlFlow::Break(());
+    }
+    answer.below.push(below);
+    ControlFlow::Continue(())
 }
 
 /// Returns the fault of a path that is not there.

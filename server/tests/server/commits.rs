@@ -39,6 +39,7 @@ pub(crate) async fn list(
             after,
             limit: 1,
             version_id: Vec::new(),
+            ahead: false,
         };
         let page = server.fs().list_directory(request).await;
         let page = page.expect("list a directory").into_inner();

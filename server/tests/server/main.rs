@@ -11,6 +11,7 @@ mod files;
 mod lists;
 mod lost_chunks;
 mod metrics;
+mod packs;
 mod projects;
 mod restored;
 mod start_and_stop;

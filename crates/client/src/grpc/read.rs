@@ -128,6 +128,10 @@ impl RemoteRead for OneServer {
         version: VersionNumber,
         dir: DirId,
     ) -> Result<DirectoryListing, RemoteError> {
+        let version_id = self.versions.find(project, version);
+        if let Some(listing) = self.ahead.take(project, &version_id, dir) {
+            return Ok(listing);
+        }
         let mut entries: Vec<(Name, Record)> = Vec::new();
         loop {
             let after = entries.last().map(|(name, _)| name.as_bytes().to_vec());
@@ -138,9 +142,15 @@ impl RemoteRead for OneServer {
                     dir: dir.0,
                     after: after.unwrap_or_default(),
                     limit: u32::try_from(PAGE_ENTRIES_MAX).unwrap_or(u32::MAX),
-                    version_id: self.versions.find(project, version),
+                    version_id: version_id.clone(),
+                    // Without its id, a version of this number may be another one by the next call.
+                    ahead: entries.is_empty() && !version_id.is_empty(),
                 })
                 .await?;
+            for below in page.below {
+                let dir = DirId(below.dir);
+                self.ahead.put(project, &version_id, dir, whole(below)?);
+            }
             let got = page.entries.len();
             for entry in page.entries {
                 entries.push(converted(entry)?);
@@ -443,4 +453,23 @@ impl OneServer {
         receiver.finish().checked()?;
         Ok(bytes.freeze())
     }
+}
+
+/// Returns the listing of a directory that came with that of another one.
+fn whole(message: v1::DirectoryBelow) -> Result<DirectoryListing, RemoteError> {
+    let entries = message.entries.into_iter().map(converted);
+    let entries: Vec<(Name, Record)> = entries.collect::<Result<_, _>>()?;
+    if !entries.is_sorted_by(|a, b| a.0 < b.0) {
+        let text = "a directory's names are out of order";
+        return Err(RemoteError::Corrupt(text.to_owned()));
+    }
+    let version = id(
+        "listing_version",
+        &message.listing_version,
+        VersionId::from_slice,
+    );
+    Ok(DirectoryListing {
+        entries,
+        listing_version: version.checked()?,
+    })
 }

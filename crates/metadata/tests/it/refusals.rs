@@ -9,8 +9,8 @@ use lfsfs_metadata::{
 };
 use lfsfs_types::content::{Content, PieceList};
 use lfsfs_types::{
-    ContentId, DirId, Kind, Link, LinkId, NodeId, ProjectId, ProjectName, Record, Source,
-    TagName, VersionId, VersionNumber, Xattr, XattrName, XattrValue,
+    ContentId, DirId, Kind, Link, LinkId, NodeId, ProjectId, ProjectName, Record, Source, TagName,
+    VersionId, VersionNumber, Xattr, XattrName, XattrValue,
 };
 
 use crate::support::{
