@@ -10,6 +10,7 @@
 //! they are rows.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use lfsfs_types::limits::PACK_ENTRIES_MAX;
 use lfsfs_types::{DirId, Name, Record};
@@ -41,8 +42,8 @@ pub(super) struct PackChange {
     pub(super) source: Option<DirId>,
     /// Whether names that are not in it yet become rows.
     pub(super) is_full: bool,
-    /// How many changes it gets.
-    changes: usize,
+    /// How many names are put into it.
+    put: usize,
 }
 
 /// The packs of a version that its commit changes.
@@ -128,7 +129,7 @@ pub(super) struct PackPlanner<'a> {
     base: View<'a>,
     patterns: &'a PackPatterns,
     placed: HashMap<DirId, Placed>,
-    /// Directories with changes: the id that they are staged under, the real one, and how many there are.
+    /// Directories with changes: the id that they are staged under, the real one, and how many names are put there.
     touched: Vec<(DirId, DirId, usize)>,
     left: HashMap<DirId, Option<DirId>>,
     sources: HashMap<DirId, DirId>,
@@ -180,9 +181,10 @@ impl<'a> PackPlanner<'a> {
 
     fn collect(&mut self, change: Change) {
         let above = self.plan.dir(change.dir);
+        let put = usize::from(change.state.is_some());
         match self.touched.last_mut() {
-            Some((staged, _, count)) if *staged == change.dir => *count += 1,
-            _ => self.touched.push((change.dir, above, 1)),
+            Some((staged, _, count)) if *staged == change.dir => *count += put,
+            _ => self.touched.push((change.dir, above, put)),
         }
         let Some(record) = change.state else {
             return;
@@ -214,25 +216,26 @@ impl<'a> PackPlanner<'a> {
             }
         }
         for root in packs {
-            let Some(pack) = self.base.pack_at(root)? else {
-                continue;
-            };
-            let mut found = vec![(root, root)];
-            while let Some((dir, top)) = found.pop() {
-                if top != root {
-                    self.left.insert(dir, Some(top));
-                }
-                let entries = pack
-                    .dir(dir)
-                    .into_iter()
-                    .flat_map(|dir| dir.entries.values());
-                for below in entries.filter_map(Record::dir) {
-                    let moves = self.sources.contains_key(&below);
-                    found.push((below, if moves { below } else { top }));
-                }
+            if let Some(pack) = self.base.pack_at(root)? {
+                self.find_what_leaves_from(&pack);
             }
         }
         Ok(())
+    }
+
+    fn find_what_leaves_from(&mut self, pack: &Pack) {
+        let mut found = vec![(pack.root(), pack.root())];
+        while let Some((dir, top)) = found.pop() {
+            if top != pack.root() {
+                self.left.insert(dir, Some(top));
+            }
+            let entries = pack.dir(dir).into_iter();
+            let records = entries.flat_map(|dir| dir.entries.values());
+            for below in records.filter_map(Record::dir) {
+                let leaves = self.sources.contains_key(&below);
+                found.push((below, if leaves { below } else { top }));
+            }
+        }
     }
 
     /// Returns the root of the pack of a directory in the version to be.
@@ -306,54 +309,28 @@ impl<'a> PackPlanner<'a> {
     }
 
     fn finish(self) -> Result<Packing> {
-        let mut packs = BTreeMap::<DirId, PackChange>::new();
-        let of = |dir| self.roots.get(&dir).copied().flatten();
-        for (staged, dir, count) in &self.touched {
-            if let Some(root) = of(*dir) {
-                let change = packs.entry(root).or_default();
-                change.staged.push(*staged);
-                change.changes += count;
-            }
-        }
-        for dir in self.placed.keys() {
-            if let Some(root) = of(*dir) {
-                packs.entry(root).or_default();
-            }
-        }
+        let mut packs = self.changed_packs();
         let mut refused = HashSet::new();
         for (root, change) in &mut packs {
-            change.place = self.placed.get(root).cloned();
-            change.source = self.sources.get(root).copied();
-            let from = change.source.unwrap_or(*root);
-            let before = if self.plan.is_fresh(from) {
-                None
-            } else {
-                self.base.pack_at(from)?
-            };
+            let before = self.pack_before(change.source.unwrap_or(*root))?;
             let entries = before.as_ref().map_or(0, |pack| pack.len());
-            change.is_full = entries + change.changes > PACK_ENTRIES_MAX;
+            change.is_full = entries + change.put > PACK_ENTRIES_MAX;
             if change.is_full && before.is_none() {
                 refused.insert(*root);
             }
         }
-        let full: HashSet<_> = packs
-            .iter()
-            .filter(|(_, change)| change.is_full)
-            .map(|(root, _)| *root)
-            .collect();
-        let mut roots = HashMap::new();
-        for (dir, root) in &self.roots {
-            let Some(root) = *root else { continue };
-            let is_new = self.placed.contains_key(dir) && self.plan.is_fresh(*dir);
-            if !(refused.contains(&root) || is_new && full.contains(&root)) {
-                roots.insert(*dir, root);
-            }
-        }
         packs.retain(|root, _| !refused.contains(root));
+        let is_in_pack = |dir: &DirId, root: &DirId| {
+            let is_full = packs.get(root).is_some_and(|change| change.is_full);
+            let is_new = self.placed.contains_key(dir) && self.plan.is_fresh(*dir);
+            !(refused.contains(root) || is_full && is_new)
+        };
+        let roots = self.roots.iter();
+        let roots = roots.filter_map(|(dir, root)| Some((*dir, (*root)?)));
+        let roots: HashMap<_, _> = roots.filter(|(dir, root)| is_in_pack(dir, root)).collect();
         for change in packs.values_mut() {
-            change
-                .staged
-                .retain(|staged| roots.contains_key(&self.plan.dir(*staged)));
+            let staged = &mut change.staged;
+            staged.retain(|staged| roots.contains_key(&self.plan.dir(*staged)));
         }
         Ok(Packing {
             packs,
@@ -362,5 +339,34 @@ impl<'a> PackPlanner<'a> {
             placed: self.placed.into_keys().collect(),
             left: self.left,
         })
+    }
+
+    /// Returns what changes in each pack, before it is known which are too large.
+    fn changed_packs(&self) -> BTreeMap<DirId, PackChange> {
+        let mut packs = BTreeMap::<DirId, PackChange>::new();
+        let root_of = |dir| self.roots.get(dir).copied().flatten();
+        for (staged, dir, count) in &self.touched {
+            if let Some(root) = root_of(dir) {
+                let change = packs.entry(root).or_default();
+                change.staged.push(*staged);
+                change.put += count;
+            }
+        }
+        for root in self.placed.keys().filter_map(root_of) {
+            packs.entry(root).or_default();
+        }
+        for (root, change) in &mut packs {
+            change.place = self.placed.get(root).cloned();
+            change.source = self.sources.get(root).copied();
+        }
+        packs
+    }
+
+    /// Returns the pack of which a directory is the root in the newest version.
+    fn pack_before(&self, root: DirId) -> Result<Option<Arc<Pack>>> {
+        if self.plan.is_fresh(root) {
+            return Ok(None);
+        }
+        self.base.pack_at(root)
     }
 }
