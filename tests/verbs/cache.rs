@@ -1,6 +1,7 @@
 //! `lfsfs cache`: a version comes before a mount asks for it, and goes again.
 
 use std::fs;
+use std::path::Path;
 
 use lfsfs_testkit::tree::TreeSpec;
 use lfsfs_tests::{Numbers, World, read_all};
@@ -100,4 +101,60 @@ fn what_cannot_be_warmed_says_why() {
     world
         .lfsfs(["cache", "prune", "--size", "much"])
         .fails(2, &["2G"]);
+}
+
+/// Makes a tree with packages of these names, each with a file that tells how large it is.
+fn packages(tree: &Path, names: &[(&str, usize)]) {
+    for (name, len) in names {
+        let dir = tree.join("node_modules").join(name).join("lib");
+        fs::create_dir_all(&dir).expect("a directory");
+        let seed = name.bytes().map(u64::from).sum();
+        fs::write(dir.join("index.js"), Numbers(seed).bytes(*len)).expect("a file");
+    }
+}
+
+#[test]
+fn a_cache_version_has_the_packages_that_most_projects_use() {
+    let world = World::new();
+    let sizes = [("common", 200_000), ("often", 100_000), ("rare", 50_000)];
+    for (project, count) in [("one", 3), ("two", 2), ("three", 1)] {
+        let tree = world.make_dir(project);
+        packages(&tree, &sizes[..count]);
+        world.import(&tree, project);
+    }
+    world.lfsfs(["cache", "make", "pool"]).fails(1, &["pool"]);
+    let made = world
+        .lfsfs(["cache", "make", "pool", "--packs", "2", "--create"])
+        .ok();
+    assert_eq!(made, "pool@v1");
+    assert_eq!(world.lfsfs(["ls", "pool"]).ok().lines().count(), 2);
+    let again = world
+        .lfsfs(["cache", "make", "pool", "--packs", "2", "--json"])
+        .json();
+    assert_eq!(
+        (&again["version"], &again["new"]),
+        (&1.into(), &false.into())
+    );
+
+    // What is warm of the pool, a mount of another project does not fetch.
+    let warmed = cache(&world, &["warm", "pool"]);
+    assert_eq!(warmed["bytes"], 300_000, "{warmed}");
+    let mounted = world.mount("two", "ro");
+    assert_eq!(read_all(mounted.path()), 300_000);
+    assert_eq!(mounted.counters()["remote_bytes"], 0);
+    mounted.umount();
+
+    // A package that fewer use goes, one that stays is the same directory.
+    let first = world.lfsfs(["ls", "pool"]).ok();
+    let _ = world.lfsfs(["project", "delete", "two", "--yes"]).ok();
+    assert_eq!(
+        world.lfsfs(["cache", "make", "pool", "--packs", "1"]).ok(),
+        "pool@v2"
+    );
+    let left = world.lfsfs(["ls", "pool"]).ok();
+    assert_eq!(left.lines().count(), 1);
+    assert!(first.contains(&left), "{first} {left}");
+    world
+        .lfsfs(["cache", "make", "pool", "--packs", "0"])
+        .fails(2, &["--packs"]);
 }

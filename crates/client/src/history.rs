@@ -105,6 +105,32 @@ impl History {
         })
     }
 
+    /// Publishes a version of a project that has the packages that most other projects use, so many at most; the
+    /// server chooses without a number.
+    pub async fn make_cache(
+        &self,
+        project: &ProjectName,
+        packs: Option<u32>,
+        version: &NewVersion,
+    ) -> Result<Made, RemoteError> {
+        let request = v1::MakeCacheRequest {
+            project: project.to_string(),
+            packs: packs.unwrap_or(0),
+            version_id: version.id.as_bytes().to_vec(),
+            author: version.author.clone(),
+            message: version.message.clone(),
+        };
+        let answer = self.admin.ask(Call::MakeCache, self.limit(), |mut fs| {
+            let request = request.clone();
+            async move { fs.make_cache(request).await }
+        });
+        let answer = answer.await?;
+        Ok(Made {
+            version: VersionNumber(answer.version),
+            is_new: answer.is_new,
+        })
+    }
+
     /// Watches a project: the versions behind one that is known, by its number and its id, and then each new one.
     #[must_use]
     pub fn watch(&self, project: ProjectId, after: (VersionNumber, VersionId)) -> Watch {

@@ -6,6 +6,7 @@
 //! order that docs/durability.md sets down. What a session stages is in memory or in a scratch store, and
 //! goes with it.
 
+mod cache_version;
 mod cloning;
 mod conflict;
 mod contents;
@@ -36,6 +37,7 @@ use lfsfs_types::{
     VersionRecord,
 };
 
+pub use self::cache_version::CacheParams;
 pub use self::cloning::CloneParams;
 pub use self::objects::{ObjectState, ObjectUpdate, UpdateParams, UpdatePath, UpdatePathError};
 pub use self::repack::RepackParams;

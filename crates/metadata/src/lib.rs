@@ -51,8 +51,9 @@ pub use collect::{
     Gathering, Hold, MovedContents, Retention, UnneededChunks, gatherings,
 };
 pub use commit::{
-    Begun, Change, CloneParams, CommitParams, CommitSession, ObjectState, ObjectUpdate, Published,
-    RepackParams, RollbackParams, UpdateParams, UpdatePath, UpdatePathError,
+    Begun, CacheParams, Change, CloneParams, CommitParams, CommitSession, ObjectState,
+    ObjectUpdate, Published, RepackParams, RollbackParams, UpdateParams, UpdatePath,
+    UpdatePathError,
 };
 pub use content::{
     ChunkHolders, ChunkLocation, ChunkReceipt, Forgotten, Keep, Resolution, Resolved,

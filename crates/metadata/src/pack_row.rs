@@ -267,27 +267,19 @@ impl PackRow {
             let (above, name) = split.ok_or_else(|| corrupt("a pack that is a single file"))?;
             let above = by_path.get(above.as_bytes()).copied();
             let above = above.ok_or_else(|| corrupt("an entry without its directory"))?;
-            let kind = match &entry.kind {
-                PackKind::Directory => {
-                    let (dir, listed) = *ids
-                        .next()
-                        .ok_or_else(|| corrupt("a directory without id"))?;
-                    let place = Some((above, name.clone()));
-                    if dirs.insert(dir, PackDir::new(place, listed)).is_some() {
-                        return Err(corrupt("a directory that is in its pack twice"));
-                    }
-                    by_path.insert(entry.path.as_bytes().to_vec(), dir);
-                    Kind::Directory { dir }
+            let mut below = DirId::ROOT;
+            if entry.kind == PackKind::Directory {
+                let (dir, listed) = *ids
+                    .next()
+                    .ok_or_else(|| corrupt("a directory without id"))?;
+                let place = Some((above, name.clone()));
+                if dirs.insert(dir, PackDir::new(place, listed)).is_some() {
+                    return Err(corrupt("a directory that is in its pack twice"));
                 }
-                PackKind::File { size, content } => Kind::File {
-                    size: *size,
-                    content: *content,
-                },
-                PackKind::Symlink { target } => Kind::Symlink {
-                    target: target.clone(),
-                },
-            };
-            let record = record_of(kind, entry.mode, attributes);
+                by_path.insert(entry.path.as_bytes().to_vec(), dir);
+                below = dir;
+            }
+            let record = record_of(entry, below, attributes);
             if let Some(dir) = dirs.get_mut(&above) {
                 dir.entries.insert(name, record);
             }
@@ -334,10 +326,21 @@ fn entry(path: ObjectPath, record: &Record) -> Option<PackEntry> {
     })
 }
 
-fn record_of(kind: Kind, mode: u32, attributes: &EntryAttributes) -> Record {
+/// Returns the record of an entry; a directory has the id `dir`.
+pub(crate) fn record_of(entry: &PackEntry, dir: DirId, attributes: &EntryAttributes) -> Record {
+    let kind = match &entry.kind {
+        PackKind::Directory => Kind::Directory { dir },
+        PackKind::File { size, content } => Kind::File {
+            size: *size,
+            content: *content,
+        },
+        PackKind::Symlink { target } => Kind::Symlink {
+            target: target.clone(),
+        },
+    };
     Record {
         kind,
-        mode,
+        mode: entry.mode,
         uid: attributes.owner.uid,
         gid: attributes.owner.gid,
         mtime: attributes.mtime,

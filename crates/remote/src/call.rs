@@ -65,6 +65,8 @@ pub enum Call {
     Rollback,
     /// `History::clone_version` of the client
     CloneVersion,
+    /// `History::make_cache` of the client
+    MakeCache,
     /// `Development::reset` of the client
     Reset,
     /// `Garbage` of the client
@@ -116,7 +118,11 @@ impl Call {
             // The random id of the version names the session.
             Self::OpenSession => true,
             // It names the version that the first call made.
-            Self::PutFile | Self::DeleteFile | Self::Rollback | Self::CloneVersion => true,
+            Self::PutFile
+            | Self::DeleteFile
+            | Self::Rollback
+            | Self::CloneVersion
+            | Self::MakeCache => true,
             // What is gone is gone, and what is held is held.
             Self::Collect | Self::HoldVersion | Self::ReleaseVersion => true,
             // A tag that is set twice names the same version.

@@ -22,7 +22,7 @@ use tonic::{Request, Response, Streaming};
 use super::objects::Asked;
 use super::request::{
     Answer, StreamProject, add_below, exact, fit, invalid, no_such_path, page_len, path,
-    project_id, project_name, source, tag_name, unserved,
+    project_id, project_name, source, tag_name,
 };
 use super::watch::Watching;
 use super::{
@@ -475,8 +475,6 @@ impl Fs for FsService {
     type WatchStream = Answers<v1::Version>;
     type GetStream = Answers<v1::GetResponse>;
     type GetCompressStream = Answers<v1::GetCompressResponse>;
-    type GetCacheStream = Answers<v1::GetCompressResponse>;
-
     async fn delete_project(
         &self,
         request: Request<v1::DeleteProjectRequest>,
@@ -678,8 +676,13 @@ impl Fs for FsService {
         Ok(Response::new(reset))
     }
 
-    async fn get_cache(&self, _: Request<v1::GetCacheRequest>) -> Answer<Self::GetCacheStream> {
-        unserved("GetCache")
+    async fn make_cache(
+        &self,
+        request: Request<v1::MakeCacheRequest>,
+    ) -> Answer<v1::MakeCacheResponse> {
+        let client = Call::of(&request)?.connection().peer;
+        let made = history::make_cache(&self.coordinator, client, request.into_inner()).await?;
+        Ok(Response::new(made))
     }
 }
 

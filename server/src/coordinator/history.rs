@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use lfsfs_metadata::{CloneParams, MetadataError, RollbackParams};
+use lfsfs_metadata::{CacheParams, CloneParams, MetadataError, RollbackParams};
 use lfsfs_proto::status::Fault;
 use lfsfs_proto::v1;
 use lfsfs_types::VersionNumber;
@@ -11,6 +11,9 @@ use super::files::version_id;
 use super::projects::make_with_clone;
 use super::request::project_name;
 use super::{Coordinator, log_published};
+
+/// Packages of a cache version, where a caller does not say how many.
+const PACKS_USUALLY: usize = 1000;
 
 /// Publishes a version that has the tree of an earlier one.
 pub(super) async fn roll_back(
@@ -75,6 +78,37 @@ pub(super) async fn clone_version(
     let (name, published) = cloned.await?;
     log_published(&name, &published, client);
     Ok(v1::CloneToProjectResponse {
+        version: published.record.number.0,
+        is_new: published.is_new,
+    })
+}
+
+/// Publishes a version of the packages that most projects use.
+pub(super) async fn make_cache(
+    coordinator: &Coordinator,
+    client: SocketAddr,
+    request: v1::MakeCacheRequest,
+) -> Result<v1::MakeCacheResponse, Fault> {
+    let version = version_id(&request.version_id)?;
+    let name = project_name(&request.project)?;
+    let packs = match request.packs {
+        0 => PACKS_USUALLY,
+        packs => packs as usize,
+    };
+    coordinator.check_room().await?;
+    let made = coordinator.metadata(move |metadata| {
+        let params = CacheParams {
+            project: metadata.project(&name)?.id,
+            packs,
+            version,
+            author: request.author,
+            message: request.message,
+        };
+        Ok::<_, MetadataError>((name, metadata.make_cache(&params)?))
+    });
+    let (name, published) = made.await?;
+    log_published(&name, &published, client);
+    Ok(v1::MakeCacheResponse {
         version: published.record.number.0,
         is_new: published.is_new,
     })

@@ -79,11 +79,6 @@ pub(super) fn tag_name(text: &str) -> Result<TagName, Fault> {
     TagName::new(text).map_err(|error| invalid(&error))
 }
 
-pub(super) fn unserved<T>(call: &str) -> Answer<T> {
-    let text = format!("this server does not serve {call} yet");
-    Err(Fault::new(FaultKind::Unimplemented, text).into())
-}
-
 /// Returns how many items a page has: as many as asked for, if that is not too many.
 pub(super) fn page_len(asked: u32, most: usize) -> usize {
     match asked as usize {

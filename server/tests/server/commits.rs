@@ -224,8 +224,6 @@ async fn unknown_things_have_their_kinds() {
     };
     let again = server.fs().new_project(again).await;
     assert_eq!(kind(again), FaultKind::AlreadyExists);
-    let unserved = server.fs().get_cache(v1::GetCacheRequest::default()).await;
-    assert_eq!(kind(unserved), FaultKind::Unimplemented);
     server.stop().await;
 }
 

@@ -6,17 +6,20 @@ use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use indicatif::{HumanBytes, HumanCount, ProgressBar};
+use lfsfs_client::NewProject;
 use lfsfs_common::size;
 use lfsfs_mount::{MountOptions, Places};
-use lfsfs_remote::RemoteRead;
+use lfsfs_remote::{RemoteError, RemoteRead};
 use lfsfs_types::SourceDirectory;
 use lfsfs_vfs::{BaseVersion, NotWarmed, VfsConfig, VfsStats, WarmFigures, WarmProgress};
 use serde::Serialize;
 
 use crate::cli::ServerArgs;
+use crate::commands::project;
 use crate::contents::cache;
 use crate::error::CommandError;
 use crate::lookup::{Directory, find_directory};
+use crate::made::{VersionArgs, print_made};
 use crate::output::{JsonPath, Output, counted, quoted};
 use crate::progress;
 
@@ -24,6 +27,8 @@ use crate::progress;
 pub(crate) enum CacheCommand {
     /// Fetch whole versions before a mount asks for them
     Warm(WarmArgs),
+    /// Make a version of the packages that most projects use
+    Make(MakeArgs),
     /// Show what the cache holds
     Status(StatusArgs),
     /// Remove what was used least recently
@@ -50,6 +55,33 @@ pub(crate) struct WarmArgs {
     #[arg(long)]
     json: bool,
 }
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The packages are the packs of the newest versions of all other projects, those first that most of them \
+    have. Machines fetch the version with lfsfs cache warm, and then have most of what their next mounts need. PROJECT \
+    has nothing else; what it had stays in its earlier versions. If it has just these already, no version is made. \
+    Prints PROJECT@vN.\n\n\
+    Examples:\n  \
+    lfsfs cache make common --create\n  \
+    lfsfs cache make common --packs 200\n  \
+    lfsfs cache warm common               on each machine"
+)]
+pub(crate) struct MakeArgs {
+    /// Project that gets the version
+    project: String,
+    /// How many packages, at most 100,000 (default: 1,000)
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    packs: Option<u32>,
+    /// Make the project if it does not exist
+    #[arg(long)]
+    create: bool,
+    #[command(flatten)]
+    version: VersionArgs,
+}
+
+/// Each package of a cache version lies in a directory of its own.
+const CACHE_PACKS: &str = "^[0-9a-f]{32}/$";
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
@@ -139,10 +171,29 @@ struct JsonPruned {
 pub(crate) async fn run(server: ServerArgs, command: CacheCommand) -> Result<(), CommandError> {
     match command {
         CacheCommand::Warm(args) => warm(&server, args).await,
+        CacheCommand::Make(args) => make(&server, args).await,
         CacheCommand::Status(args) => status(&args),
         CacheCommand::Prune(args) => prune(args.size, args.json),
         CacheCommand::Clear(args) => prune(0, args.json),
     }
+}
+
+async fn make(server: &ServerArgs, args: MakeArgs) -> Result<(), CommandError> {
+    let project = project::name(&args.project)?;
+    let client = server.client()?;
+    if args.create {
+        let new = NewProject {
+            pack_patterns: vec![CACHE_PACKS.to_owned()],
+            ..NewProject::named(project.clone())
+        };
+        match client.admin.new_project(&new).await {
+            Ok(_) | Err(RemoteError::AlreadyExists(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let version = args.version.new_version()?;
+    let made = client.history.make_cache(&project, args.packs, &version);
+    print_made(&project, made.await?, args.version.json)
 }
 
 async fn warm(server: &ServerArgs, args: WarmArgs) -> Result<(), CommandError> {

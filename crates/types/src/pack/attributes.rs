@@ -19,7 +19,7 @@ pub struct Owner {
 }
 
 /// The attributes of one object of a pack.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct EntryAttributes {
     /// Last change of the content.
     pub mtime: Timestamp,
