@@ -84,22 +84,12 @@ fn cost(listing: &DirectoryListing) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use lfsfs_types::{Kind, Name, Record, Timestamp, VersionId};
+    use lfsfs_types::{Kind, Name, Record, VersionId};
 
     use super::*;
 
     fn listing(entries: usize) -> DirectoryListing {
-        let record = Record {
-            kind: Kind::Fifo,
-            mode: 0o644,
-            uid: 0,
-            gid: 0,
-            mtime: Timestamp::default(),
-            ctime: Timestamp::default(),
-            sha256: None,
-            link: None,
-            xattrs: Vec::new(),
-        };
+        let record = Record::plain(Kind::Fifo, 0o644);
         let name = |number: usize| Name::new(format!("{number:06}").as_bytes()).expect("a name");
         DirectoryListing {
             entries: (0..entries)

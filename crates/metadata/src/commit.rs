@@ -40,7 +40,6 @@ use lfsfs_types::{
 pub use self::cache_version::CacheParams;
 pub use self::cloning::CloneParams;
 pub use self::objects::{ObjectState, ObjectUpdate, UpdateParams, UpdatePath, UpdatePathError};
-pub use self::repack::RepackParams;
 use self::repack::Repacked;
 pub use self::rollback::RollbackParams;
 use self::staging::Staging;
@@ -67,6 +66,33 @@ pub struct CommitParams {
     pub message: String,
     /// Whether the changes are made even where others changed the same since the base.
     pub force: bool,
+}
+
+/// A version that the server makes of what it has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MadeParams {
+    /// The project.
+    pub project: ProjectId,
+    /// The random id of the version to be; the same one again is answered with that version.
+    pub version: VersionId,
+    /// The author.
+    pub author: String,
+    /// The message: why it is made.
+    pub message: String,
+}
+
+impl MadeParams {
+    fn commit(&self, base: ExactVersion) -> CommitParams {
+        CommitParams {
+            project: self.project,
+            base,
+            version: self.version,
+            origin: Origin::Commit,
+            author: self.author.clone(),
+            message: self.message.clone(),
+            force: false,
+        }
+    }
 }
 
 /// The state that one name shall have.

@@ -51,9 +51,8 @@ pub use collect::{
     Gathering, Hold, MovedContents, Retention, UnneededChunks, gatherings,
 };
 pub use commit::{
-    Begun, CacheParams, Change, CloneParams, CommitParams, CommitSession, ObjectState,
-    ObjectUpdate, Published, RepackParams, RollbackParams, UpdateParams, UpdatePath,
-    UpdatePathError,
+    Begun, CacheParams, Change, CloneParams, CommitParams, CommitSession, MadeParams, ObjectState,
+    ObjectUpdate, Published, RollbackParams, UpdateParams, UpdatePath, UpdatePathError,
 };
 pub use content::{
     ChunkHolders, ChunkLocation, ChunkReceipt, Forgotten, Keep, Resolution, Resolved,

@@ -339,14 +339,10 @@ pub(crate) fn record_of(entry: &PackEntry, dir: DirId, attributes: &EntryAttribu
         },
     };
     Record {
-        kind,
-        mode: entry.mode,
         uid: attributes.owner.uid,
         gid: attributes.owner.gid,
         mtime: attributes.mtime,
         ctime: attributes.ctime,
-        sha256: None,
-        link: None,
-        xattrs: Vec::new(),
+        ..Record::plain(kind, entry.mode)
     }
 }

@@ -6,9 +6,7 @@
 //! that can be read, and what stops there still is.
 
 use lfsfs_meta_store::{KeyRange, MetaError, MetaStore, MetaStoreExt as _, Read, Rows};
-use lfsfs_types::{
-    DirId, Kind, Name, ObjectPath, ProjectId, Record, Timestamp, VersionNumber, path_text,
-};
+use lfsfs_types::{DirId, Kind, Name, ObjectPath, ProjectId, Record, VersionNumber, path_text};
 
 use crate::error::{MetadataError, Result};
 use crate::keys::{self, table};
@@ -297,15 +295,5 @@ fn too_long(upwards: &[Name]) -> MetadataError {
 
 /// The root as it is until a version changes it.
 pub(crate) fn root_of_version_zero() -> Record {
-    Record {
-        kind: Kind::Directory { dir: DirId::ROOT },
-        mode: 0o755,
-        uid: 0,
-        gid: 0,
-        mtime: Timestamp::default(),
-        ctime: Timestamp::default(),
-        sha256: None,
-        link: None,
-        xattrs: Vec::new(),
-    }
+    Record::plain(Kind::Directory { dir: DirId::ROOT }, 0o755)
 }

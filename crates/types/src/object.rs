@@ -120,6 +120,23 @@ pub struct Record {
 }
 
 impl Record {
+    /// Returns the record of an object that has nothing but a kind and a mode: root owns it, and its times are the epoch.
+    #[must_use]
+    pub const fn plain(kind: Kind, mode: u32) -> Self {
+        let epoch = Timestamp { secs: 0, nanos: 0 };
+        Self {
+            kind,
+            mode,
+            uid: 0,
+            gid: 0,
+            mtime: epoch,
+            ctime: epoch,
+            sha256: None,
+            link: None,
+            xattrs: Vec::new(),
+        }
+    }
+
     /// Returns the record, in format 2 if format 1 cannot hold it.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use lfsfs_metadata::{CacheParams, CloneParams, MetadataError, RollbackParams};
+use lfsfs_metadata::{CacheParams, CloneParams, MadeParams, MetadataError, RollbackParams};
 use lfsfs_proto::status::Fault;
 use lfsfs_proto::v1;
 use lfsfs_types::VersionNumber;
@@ -98,11 +98,13 @@ pub(super) async fn make_cache(
     coordinator.check_room().await?;
     let made = coordinator.metadata(move |metadata| {
         let params = CacheParams {
-            project: metadata.project(&name)?.id,
+            made: MadeParams {
+                project: metadata.project(&name)?.id,
+                version,
+                author: request.author,
+                message: request.message,
+            },
             packs,
-            version,
-            author: request.author,
-            message: request.message,
         };
         Ok::<_, MetadataError>((name, metadata.make_cache(&params)?))
     });

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use lfsfs_metadata::RepackParams;
+use lfsfs_metadata::MadeParams;
 use lfsfs_proto::status::Fault;
 use lfsfs_types::{ProjectId, VersionId};
 
@@ -41,7 +41,7 @@ impl Coordinator {
 
     async fn repack(&self, project: ProjectId) -> Result<(), Fault> {
         self.check_room().await?;
-        let params = RepackParams {
+        let params = MadeParams {
             project,
             version: VersionId(random_id()?.0),
             author: "lfsfsd".to_owned(),

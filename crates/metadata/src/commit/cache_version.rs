@@ -8,9 +8,9 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 
 use lfsfs_meta_store::{KeyRange, MetaError, MetaStoreExt as _};
-use lfsfs_types::{ContentId, DirId, Kind, Name, Origin, ProjectId, Record, Timestamp, VersionId};
+use lfsfs_types::{ContentId, DirId, Kind, Name, ProjectId, Record};
 
-use super::{Change, CommitParams, CommitSession, Mode, Published};
+use super::{Change, CommitSession, MadeParams, Mode, Published};
 use crate::error::Result;
 use crate::keys::{self, table};
 use crate::metadata::{Metadata, SCAN_PAGE};
@@ -26,16 +26,10 @@ const NAME_LEN: usize = 32;
 /// What a cache version is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CacheParams {
-    /// The project that gets the version, and has nothing else.
-    pub project: ProjectId,
+    /// The version, of a project that has nothing else.
+    pub made: MadeParams,
     /// How many packages it has, if there are so many.
     pub packs: usize,
-    /// The random id of the version to be; the same one again is answered with that version.
-    pub version: VersionId,
-    /// The author.
-    pub author: String,
-    /// The message: why it is made.
-    pub message: String,
 }
 
 impl Metadata {
@@ -43,25 +37,22 @@ impl Metadata {
     ///
     /// There is none if the project has just these already.
     pub fn make_cache(&self, params: &CacheParams) -> Result<Published> {
-        let used = self.most_used_packs(params.project, params.packs.min(PACKS_MAX))?;
-        let commit = |base| CommitParams {
-            project: params.project,
-            base,
-            version: params.version,
-            origin: Origin::Commit,
-            author: params.author.clone(),
-            message: params.message.clone(),
-            force: false,
-        };
-        self.publish_on_newest(params.project, Mode::Newest, commit, |session, newest| {
-            let mut staging = CacheStaging {
-                metadata: self,
-                session,
-                changes: Vec::new(),
-                dirs: 0,
-            };
-            staging.stage(newest, &used)
-        })
+        let used = self.most_used_packs(params.made.project, params.packs.min(PACKS_MAX))?;
+        let commit = |base| params.made.commit(base);
+        self.publish_on_newest(
+            params.made.project,
+            Mode::Newest,
+            commit,
+            |session, newest| {
+                let mut staging = CacheStaging {
+                    metadata: self,
+                    session,
+                    changes: Vec::new(),
+                    dirs: 0,
+                };
+                staging.stage(newest, &used)
+            },
+        )
     }
 
     /// Returns the listings that the newest versions of projects have most often, but for one of these.
@@ -172,17 +163,7 @@ impl CacheStaging<'_> {
     fn add_directory(&mut self, above: DirId, name: Name, mode: u32) -> Result<DirId> {
         let dir = DirId(DirId::SESSION_FIRST.0 + self.dirs);
         self.dirs += 1;
-        let record = Record {
-            kind: Kind::Directory { dir },
-            mode,
-            uid: 0,
-            gid: 0,
-            mtime: Timestamp::default(),
-            ctime: Timestamp::default(),
-            sha256: None,
-            link: None,
-            xattrs: Vec::new(),
-        };
+        let record = Record::plain(Kind::Directory { dir }, mode);
         self.add(above, name, Some(record))?;
         Ok(dir)
     }

@@ -16,7 +16,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use lfsfs_types::limits::{PAGE_ENTRIES_MAX, PATH_LEN_MAX};
+use lfsfs_types::limits::PATH_LEN_MAX;
 use lfsfs_types::{Aspect, ContentId, DirId, Kind, Link, LinkId, Name, Record, VersionNumber};
 
 use super::Change;
@@ -713,17 +713,8 @@ impl<'a> Planner<'a> {
         dir: DirId,
         mut each: impl FnMut(&mut Self, &Name, &Record) -> Result<()>,
     ) -> Result<()> {
-        let mut after = None;
-        loop {
-            let (entries, more) = self.base.entries(dir, after.as_ref(), PAGE_ENTRIES_MAX)?;
-            for (name, record) in &entries {
-                each(self, name, record)?;
-            }
-            after = entries.into_iter().next_back().map(|(name, _)| name);
-            if !more {
-                return Ok(());
-            }
-        }
+        let base = self.base;
+        base.for_each_entry(dir, |name, record| each(self, &name, &record))
     }
 
     /// Checks that every moved directory has left its old place.

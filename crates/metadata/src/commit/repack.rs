@@ -8,9 +8,9 @@ use std::collections::HashMap;
 
 use lfsfs_meta_store::{Batch, KeyRange, MetaStoreExt as _};
 use lfsfs_types::limits::PACK_ENTRIES_MAX;
-use lfsfs_types::{DirId, Name, Origin, ProjectId, Record, VersionId};
+use lfsfs_types::{DirId, Name, ProjectId, Record};
 
-use super::{Change, CommitParams, CommitSession, Mode, Published};
+use super::{Change, CommitSession, MadeParams, Mode, Published};
 use crate::error::Result;
 use crate::keys::{self, table};
 use crate::metadata::{Metadata, SCAN_PAGE};
@@ -18,24 +18,11 @@ use crate::pack::is_packable;
 use crate::pack::patterns::PackPatterns;
 use crate::view::View;
 
-/// What a repacking is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RepackParams {
-    /// The project.
-    pub project: ProjectId,
-    /// The random id of the version to be; the same one again is answered with that version.
-    pub version: VersionId,
-    /// The author.
-    pub author: String,
-    /// The message: why it is made.
-    pub message: String,
-}
-
 impl Metadata {
     /// Publishes a version that is kept as the pack patterns of the project say, and shows what the newest one does.
     ///
     /// Publishes nothing if all is kept so already.
-    pub fn repack(&self, params: &RepackParams) -> Result<Published> {
+    pub fn repack(&self, params: &MadeParams) -> Result<Published> {
         let mark = keys::repack(params.project);
         let seen = self.store().get(&mark)?;
         let published = self.publish_repacked(params)?;
@@ -57,17 +44,9 @@ impl Metadata {
         ids.collect()
     }
 
-    fn publish_repacked(&self, params: &RepackParams) -> Result<Published> {
+    fn publish_repacked(&self, params: &MadeParams) -> Result<Published> {
         let patterns = self.pack_patterns(params.project)?;
-        let commit = |base| CommitParams {
-            project: params.project,
-            base,
-            version: params.version,
-            origin: Origin::Commit,
-            author: params.author.clone(),
-            message: params.message.clone(),
-            force: false,
-        };
+        let commit = |base| params.commit(base);
         self.publish_on_newest(params.project, Mode::Repack, commit, |session, newest| {
             let repacked = plan(newest, &patterns)?;
             stage(session, newest, &repacked)?;

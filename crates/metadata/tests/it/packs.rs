@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use lfsfs_meta_store::{KeyRange, MemoryStore, MetaStoreExt as _};
 use lfsfs_metadata::{
-    CollectParams, ExpireParams, Metadata, Project, ProjectSettings, Published, RepackParams,
+    CollectParams, ExpireParams, MadeParams, Metadata, Project, ProjectSettings, Published,
     Retention,
 };
 use lfsfs_types::{DirId, ProjectName, Record, Sha256, VersionId, VersionNumber};
@@ -55,7 +55,7 @@ fn packages(packages: u64, files: u64) -> Vec<lfsfs_metadata::Change> {
 }
 
 fn repack(metadata: &Metadata, project: &Project, version: u8) -> Published {
-    let params = RepackParams {
+    let params = MadeParams {
         project: project.id,
         version: VersionId([version; 16]),
         author: "me".to_owned(),
@@ -308,7 +308,7 @@ fn a_repacking_that_crashes_is_whole_or_absent() {
             let Ok(metadata) = start(double.clone()) else {
                 continue;
             };
-            let params = RepackParams {
+            let params = MadeParams {
                 project: project.id,
                 version: VersionId([9; 16]),
                 author: String::new(),

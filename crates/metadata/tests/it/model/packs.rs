@@ -1,6 +1,6 @@
 //! The same histories in projects that keep directories in packs, whose patterns change now and then.
 
-use lfsfs_metadata::RepackParams;
+use lfsfs_metadata::MadeParams;
 use lfsfs_types::VersionId;
 
 use super::{History, cases, run_pair, run_pair_at_the_edges};
@@ -33,7 +33,7 @@ impl History {
             settings.pack_patterns.clone_from(&patterns);
         });
         set.unwrap();
-        let params = RepackParams {
+        let params = MadeParams {
             project: self.project.id,
             version: VersionId(self.random.id()),
             author: String::new(),
@@ -55,7 +55,7 @@ impl History {
             );
             self.trees.push(before);
         }
-        let again = RepackParams {
+        let again = MadeParams {
             version: VersionId(self.random.id()),
             ..params
         };
