@@ -444,7 +444,7 @@ fn a_hold_that_is_given_back_keeps_nothing() {
     setup.metadata.release_version(&hold).unwrap();
     setup.metadata.release_version(&hold).unwrap();
     assert_eq!(setup.expire(1).versions, 2);
-    setup.metadata.delete_project(&setup.project.name).unwrap();
+    setup.metadata.delete_project(&setup.project.name, Deletion::AtOnce).unwrap();
     assert_clean(&setup.metadata);
 }
 

@@ -665,7 +665,7 @@ fn a_deleted_project_is_whole_or_gone() {
         }
         let found = Tree::read(&metadata, &other, VersionNumber(1), 100);
         assert_eq!(found, others);
-        let again = metadata.delete_project(&project.name);
+        let again = metadata.delete_project(&project.name, Deletion::AtOnce);
         assert_eq!(again.is_ok(), is_there);
         assert_no_row_of(after, &project);
         new_project(&metadata);
@@ -674,7 +674,7 @@ fn a_deleted_project_is_whole_or_gone() {
         for made_before in [false, true] {
             let double = Arc::new(store.after_crash(usize::MAX, Some((at, made_before))));
             let deleted =
-                start(double.clone()).and_then(|metadata| metadata.delete_project(&project.name));
+                start(double.clone()).and_then(|metadata| metadata.delete_project(&project.name, Deletion::AtOnce));
             for kept in [0, double.pending() / 2, double.pending()] {
                 check(&Arc::new(double.after_crash(kept, None)), deleted.is_ok());
             }

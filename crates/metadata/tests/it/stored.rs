@@ -109,7 +109,7 @@ fn a_deleted_project_counts_nothing_and_leaves_no_row() {
     metadata
         .record_chunk_for(stored_for(project.id), &chunk(50))
         .unwrap();
-    metadata.delete_project(&project.name).unwrap();
+    metadata.delete_project(&project.name, Deletion::AtOnce).unwrap();
     metadata
         .record_chunk_for(stored_for(project.id), &chunk(51))
         .unwrap();
