@@ -117,7 +117,7 @@ pub(crate) fn method(path: &str) -> Method {
         "Fs/ListProjects" | "Fs/ListDirectory" | "Coordinator/ListFiles" => PAGE,
         "Coordinator/GetStats" | "Coordinator/GetClusterStatus" => PAGE,
         "Coordinator/DownloadFile" | "Coordinator/UploadFile" => PAGE,
-        "Fs/Inspect" | "Fs/ResolveSource" | "Fs/Lookup" => RECORD,
+        "Fs/Inspect" | "Fs/UndeleteProject" | "Fs/ResolveSource" | "Fs/Lookup" => RECORD,
         "Fs/ListTags" => RECORD,
         "Fs/Snapshot" => PAGE,
         "Fs/GetUsage" => unary(64 * KIB, MIB, CONTENTS),

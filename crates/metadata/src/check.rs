@@ -14,8 +14,8 @@ use crate::content::{
 };
 use crate::counts::StoredRow;
 use crate::error::{MetadataError, Result};
-use crate::keys::{self, table};
 use crate::kept::KeptRow;
+use crate::keys::{self, table};
 use crate::metadata::{Metadata, SCAN_PAGE, get_row};
 use crate::node::decode_node;
 use crate::rows::{CountersRow, HeadRow, LeaseRow, ProjectRow, RowValue, VersionPointer};
@@ -74,8 +74,7 @@ impl Metadata {
                 "the project's name leads elsewhere",
             );
             let head: Option<HeadRow> = get_row(checker.metadata.store(), &keys::head(project))?;
-            let lease: Option<LeaseRow> =
-                get_row(checker.metadata.store(), &keys::lease(project))?;
+            let lease: Option<LeaseRow> = get_row(checker.metadata.store(), &keys::lease(project))?;
             checker.check_project(project, key, lease.and(head))
         })?;
         checker.for_each_row(&[table::KEPT], |checker, key, value| {

@@ -14,9 +14,7 @@ use crate::exact::ExactVersion;
 use crate::keys::{self, table};
 use crate::metadata::{Metadata, get_row};
 use crate::project::{Page, Project};
-use crate::rows::{
-    HeadRow, LeaseRow, Marker, ProjectRow, RowValue, read_time, write_time,
-};
+use crate::rows::{HeadRow, LeaseRow, Marker, ProjectRow, RowValue, read_time, write_time};
 
 /// Rows that are read at once; each may have a megabyte of patterns.
 const PROJECTS_AT_ONCE: usize = 16;

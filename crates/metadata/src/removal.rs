@@ -11,9 +11,9 @@ use lfsfs_meta_store::{Batch, KeyRange, MetaStoreExt as _};
 use lfsfs_types::{ProjectId, ProjectName};
 
 use crate::error::{MetadataError, Result};
+use crate::kept::KeptRow;
 use crate::keys::{self, table};
 use crate::metadata::{Metadata, SCAN_PAGE};
-use crate::kept::KeptRow;
 use crate::rows::{HeadRow, LeaseRow, Marker, ProjectRow, RowValue};
 use crate::version::decode_version;
 

@@ -106,9 +106,7 @@ impl Metadata {
             let (key, value) = found?;
             let mut batch = Batch::new();
             // After a conflict it was ended at this moment.
-            batch
-                .require_equals(&*key, value)
-                .put(&*key, row.encode());
+            batch.require_equals(&*key, value).put(&*key, row.encode());
             let _ = self.store().apply(batch)?;
         }
         Ok(())
