@@ -158,7 +158,7 @@ fn delete(world: &World, words: &[&str]) {
 fn a_deleted_project_comes_back_and_its_mounts_go_on() {
     let name = "projects::a_deleted_project_comes_back_and_its_mounts_go_on";
     in_namespace(name, || {
-        let world = world();
+        let mut world = world();
         let tree = world.path("tree");
         fs::write(tree.join("other"), "more").expect("a file");
         let _ = world.import(&tree, "app");
@@ -207,6 +207,7 @@ fn a_deleted_project_comes_back_and_its_mounts_go_on() {
         assert_eq!(mount.commit("mine")["version"], 3);
         mount.umount();
         assert_eq!(world.lfsfs(["cat", "web@v3", "mine"]).ok(), "mine");
+        world.stop_server();
         world.assert_check_is_clean();
     });
 }
@@ -219,7 +220,7 @@ fn of_several_deleted_projects_one_is_named_by_its_id() {
     delete(&world, &["app"]);
     let found = deleted(&world);
     let ids: Vec<_> = found.iter().filter_map(|it| it["id"].as_str()).collect();
-    world.lfsfs(["project", "undelete", "app"]).fails(1, &ids);
+    world.lfsfs(["project", "undelete", "app"]).fails(2, &ids);
     // The first one that was deleted comes first.
     assert_eq!(world.lfsfs(["project", "undelete", ids[0]]).ok(), "app");
     assert_eq!(world.lfsfs(["cat", "app", "file"]).ok(), "text");
@@ -245,7 +246,7 @@ fn a_deleted_project_goes_when_its_time_is_over() {
         (["--deleted-kept", "1", "--gc-every", "1"], false),
         (["--deleted-kept", "1", "--gc-every", "0"], true),
     ] {
-        let world = World::with_server_arguments(&arguments);
+        let mut world = World::with_server_arguments(&arguments);
         let tree = world.make_dir("tree");
         fs::write(tree.join("file"), "text").expect("a file");
         let _ = world.import(&tree, "app");
@@ -259,6 +260,7 @@ fn a_deleted_project_goes_when_its_time_is_over() {
         world
             .lfsfs(["project", "undelete", "app"])
             .fails(1, &["app"]);
+        world.stop_server();
         world.assert_check_is_clean();
     }
     let world = World::with_server_arguments(&["--deleted-kept", "0"]);
