@@ -170,7 +170,11 @@ fn a_deleted_project_comes_back_and_its_mounts_go_on() {
         delete(&world, &["app"]);
         world.lfsfs(["cat", "app", "file"]).fails(1, &["app"]);
         assert_eq!(world.lfsfs(["project", "list"]).ok(), "");
-        assert!(fs::read(mount.path().join("other")).is_err());
+        let failed = fs::read(mount.path().join("other")).expect_err("it is deleted");
+        assert_eq!(
+            failed.raw_os_error(),
+            Some(rustix::io::Errno::IO.raw_os_error())
+        );
         let found = deleted(&world);
         assert_eq!(found.len(), 1, "{found:?}");
         assert_eq!(
@@ -267,4 +271,37 @@ fn a_deleted_project_goes_when_its_time_is_over() {
     let _ = world.lfsfs(["project", "new", "app"]).ok();
     delete(&world, &["app"]);
     assert_eq!(deleted(&world), Vec::<Value>::new());
+}
+
+/// The packs of a deleted project follow its patterns when it is back, and do not keep those of others from that.
+#[test]
+fn a_deleted_project_is_repacked_when_it_is_back() {
+    let mut world = World::new();
+    let tree = world.make_dir("tree");
+    fs::create_dir(tree.join("sub")).expect("a directory");
+    fs::write(tree.join("sub/file"), "text").expect("a file");
+    let others = ["b", "c", "d", "e"];
+    for project in ["a"].iter().chain(&others) {
+        let _ = world.import(&tree, project);
+    }
+    // Where there is no room no version is made, so none follows its patterns.
+    world.stop_server();
+    world.start_server(&["--reserve", "1000TiB"]);
+    for project in ["a"].iter().chain(&others) {
+        let set = ["project", "set", project, "--pack", "^sub/$"];
+        let _ = world.lfsfs(set).ok();
+    }
+    others.iter().for_each(|project| delete(&world, &[project]));
+    world.stop_server();
+    world.start_server(&[]);
+    let is_done = |project: &str| {
+        let inspected = world.lfsfs(["project", "inspect", project, "--json"]);
+        inspected.json()["repacking"] == false
+    };
+    let soon = Duration::from_secs(20);
+    assert!(eventually(soon, || is_done("a")), "others stop it");
+    for project in others {
+        let _ = world.lfsfs(["project", "undelete", project]).ok();
+        assert!(eventually(soon, || is_done(project)), "{project}");
+    }
 }
