@@ -120,4 +120,14 @@ fn the_python_example_does_what_it_says() {
     example.env("PYTHONDONTWRITEBYTECODE", "1");
     // Python writes True.
     assert_eq!(Run::of(example).ok().to_lowercase(), expected("py"));
+
+    let block = page.split("```python\n").nth(1);
+    let block = block.and_then(|rest| rest.split("```").next());
+    let block = block.expect("the Python of docs/api.md");
+    assert!(block.contains("localhost:5051"), "{block}");
+    let _ = world.lfsfs(["project", "new", "app"]).ok();
+    let mut shortest = Command::new(&python);
+    shortest.args(["-c", &block.replace("localhost:5051", world.address())]);
+    shortest.env("PYTHONPATH", &made);
+    assert_eq!(Run::of(shortest).ok(), "src/main.py b'print(1)\\n'");
 }

@@ -152,7 +152,7 @@ pub(crate) struct RenameArgs {
     not configured otherwise; until then it takes space.\n\n\
     Examples:\n  \
     lfsfs project delete app --yes\n  \
-    lfsfs project delete app --purge      nothing brings it back"
+    lfsfs project delete app --yes --purge      nothing brings it back"
 )]
 pub(crate) struct DeleteArgs {
     /// Name of the project

@@ -731,7 +731,8 @@ fn a_kept_project_is_there_or_deleted_or_on_its_way_out() {
                 let is_kept = metadata.deleted_project(project.id).unwrap().is_some();
                 let is_marked = after.get(&deleted_mark(&project)).unwrap().is_some();
                 ends.insert((is_there, is_kept, acted.is_ok()));
-                assert!(!(is_there && is_kept) && !is_marked);
+                assert!(!(is_there && is_kept), "it is there twice");
+                assert!(!is_marked, "rows are left");
                 if is_kept {
                     metadata.undelete_project(project.id, None).unwrap();
                 }
