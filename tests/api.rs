@@ -4,9 +4,9 @@
 mod client;
 #[path = "api/compress.rs"]
 mod compress;
+#[path = "api/examples.rs"]
+mod examples;
 #[path = "api/get.rs"]
 mod get;
-#[path = "api/javascript.rs"]
-mod javascript;
 #[path = "api/update.rs"]
 mod update;

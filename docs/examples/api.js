@@ -99,6 +99,13 @@ async function main() {
   console.log('clone', (await call('CloneToProject', clone)).version);
   console.log('copy', [...(await get('copy')).keys()].join(' '));
 
+  // The two older versions expire; what the newest one and the copy name is no garbage.
+  const collected = await call('GcProject', { project: 'js', keep_versions: 1, grace_secs: 0 });
+  console.log('gc', collected.versions);
+  const expired = await get('js', [], { to_version: 2 }).catch((error) => error);
+  console.log('expired', expired.code === grpc.status.NOT_FOUND);
+  console.log('garbage', (await call('GcContents', { sample: 100, grace_secs: 0 })).contents);
+
   const refused = await update('js', [['../a', 'x']]).catch((error) => error);
   console.log('refused', refused.code === grpc.status.INVALID_ARGUMENT);
   fs.close();

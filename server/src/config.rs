@@ -134,6 +134,8 @@ pub struct GarbageSettings {
     pub keep: u64,
     /// Versions expire that were the newest one so long ago; zero for none.
     pub older_than: Duration,
+    /// How long a deleted project can be brought back; zero for not at all.
+    pub deleted_kept: Duration,
     /// Bytes a second that rewriting chunks may read and write; 0 if none are rewritten.
     pub rate: u64,
 }
@@ -145,6 +147,7 @@ impl Default for GarbageSettings {
             grace: Duration::from_secs(24 * 3600),
             keep: 0,
             older_than: Duration::ZERO,
+            deleted_kept: Duration::from_secs(7 * 24 * 3600),
             rate: 32 << 20,
         }
     }

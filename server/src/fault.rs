@@ -92,7 +92,9 @@ fn kind_of_metadata(error: &MetadataError) -> FaultKind {
     match error {
         E::Store(error) => kind_of_store(error),
         E::ProjectExists { .. } | E::TagExists { .. } => FaultKind::AlreadyExists,
-        E::UnknownProject { .. } | E::UnknownProjectId { .. } => FaultKind::ProjectNotFound,
+        E::UnknownProject { .. } | E::UnknownProjectId { .. } | E::UnknownDeleted { .. } => {
+            FaultKind::ProjectNotFound
+        }
         E::UnknownVersion { .. }
         | E::AbsentVersion { .. }
         | E::GoneVersion { .. }
@@ -103,6 +105,7 @@ fn kind_of_metadata(error: &MetadataError) -> FaultKind {
         E::Busy { .. } | E::LeaseLost { .. } => FaultKind::Unavailable,
         E::MissingContents { .. } => FaultKind::ContentNotFound,
         E::InvalidSettings { .. }
+        | E::AmbiguousDeleted { .. }
         | E::InvalidVersionId { .. }
         | E::TextTooLong { .. }
         | E::TextForbidden { .. }

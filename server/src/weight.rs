@@ -106,7 +106,10 @@ const RELEASED: &[Many] = &[list(4, BYTES)];
 pub(crate) fn method(path: &str) -> Method {
     const CONTENTS: &[Many] = &[list(1, BYTES)];
     const PATTERNS: &[Many] = &[list(2, BYTES), list(6, BYTES)];
-    const NEW_PATTERNS: &[Many] = &[list_of(2, 0, &[list(1, BYTES)])];
+    const NEW_PATTERNS: &[Many] = &[
+        list_of(2, 0, &[list(1, BYTES)]),
+        list_of(3, 0, &[list(1, BYTES)]),
+    ];
     let Some(name) = path.strip_prefix("/lfsfs.v1.") else {
         // Reflection and health, whose requests are short and come in streams.
         return streaming(64 * KIB, &[]);
@@ -117,7 +120,7 @@ pub(crate) fn method(path: &str) -> Method {
         "Fs/ListProjects" | "Fs/ListDirectory" | "Coordinator/ListFiles" => PAGE,
         "Coordinator/GetStats" | "Coordinator/GetClusterStatus" => PAGE,
         "Coordinator/DownloadFile" | "Coordinator/UploadFile" => PAGE,
-        "Fs/Inspect" | "Fs/ResolveSource" | "Fs/Lookup" => RECORD,
+        "Fs/Inspect" | "Fs/UndeleteProject" | "Fs/ResolveSource" | "Fs/Lookup" => RECORD,
         "Fs/ListTags" => RECORD,
         "Fs/Snapshot" => PAGE,
         "Fs/GetUsage" => unary(64 * KIB, MIB, CONTENTS),

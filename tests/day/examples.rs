@@ -65,7 +65,8 @@ fn machine() -> (World, PathBuf) {
 
 /// Brings back what an example may have taken away.
 fn reset(world: &World, work: &Path, example: &Example) {
-    let line = &example.line;
+    // It is quoted below.
+    let line = example.line.replace('\'', "");
     // mount(8) is called without our name before it.
     let mut words = line.split(' ').skip_while(|word| *word == "lfsfs");
     let verb = words.next().unwrap_or_default();
@@ -73,9 +74,12 @@ fn reset(world: &World, work: &Path, example: &Example) {
         "lfsfs umount --all --lazy
         rm -rf \"$LFSFS_STATE_DIR\" /srv/*
         lfsfs project inspect web >/dev/null 2>&1 && lfsfs project rename web app
+        lfsfs project inspect app-of-before >/dev/null 2>&1 && lfsfs project rename app-of-before app
+        lfsfs project inspect app >/dev/null 2>&1 || lfsfs project undelete app
         case '{line}' in
             # Makes the tag.
             'lfsfs tag app@'*) lfsfs tag app stable --delete ;;
+            'lfsfs project undelete'*) lfsfs project delete app --yes ;;
             *) lfsfs tag app@v2 stable --force ;;
         esac
         case {verb} in
@@ -138,12 +142,16 @@ fn every_example_of_the_help_does_what_it_says() {
             let (world, work) = machine();
             let mut examples = examples();
             assert!(examples.len() > 30, "{examples:?}");
-            // What starts a server is README's test; what deletes the project comes last.
+            // What starts a server is README's test; what deletes the project comes last, and last of all what nothing
+            // brings back.
             examples.retain(|example| !example.line.starts_with("lfsfsd"));
             examples.retain(|example| example.command != "lfsfs");
             // These have tests of their own.
             examples.retain(|example| !cannot_be_typed(&example.line));
-            examples.sort_by_key(|example| example.command.ends_with("delete"));
+            examples.sort_by_key(|example| {
+                let deletes = example.command.ends_with("delete");
+                (deletes, example.line.contains("--purge"))
+            });
             for example in &examples {
                 reset(&world, &work, example);
                 let run = typed(&world, &work, example);

@@ -182,7 +182,7 @@ fn what_is_left_of_a_mostly_dead_chunk_moves_and_its_space_comes_back() {
     assert_eq!(rewritten(&gc(&cluster.world, &[])), 0, "the clone needs it");
     let _ = cluster
         .world
-        .lfsfs(["project", "delete", "copy", "--yes"])
+        .lfsfs(["project", "delete", "copy", "--purge", "--yes"])
         .ok();
 
     let with_grace = cluster.world.lfsfs(["gc", "--json", "--grace", "1h"]);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use lfsfs_tests::World;
 
 /// Every verb that asks a server, with `TREE` and `MOUNT` for directories.
-const VERBS: [&[&str]; 19] = [
+const VERBS: [&[&str]; 21] = [
     &["project", "new", "app"],
     &["project", "list"],
     &["project", "inspect", "app"],
@@ -26,6 +26,8 @@ const VERBS: [&[&str]; 19] = [
     &["tag", "app@v1", "stable"],
     &["project", "rename", "app", "other"],
     &["project", "delete", "app", "--yes"],
+    &["project", "list", "--deleted"],
+    &["project", "undelete", "app"],
 ];
 
 /// Runs all verbs at once: waiting takes long, and nothing else.

@@ -238,7 +238,9 @@ fn assert_is_whole(world: &World, tree: &Path, expected: &Listing) {
 fn assert_space_is_used_again(world: &World, tree: &Path, rounds: u32) {
     let before = space_of_metadata(world);
     for _ in 0..rounds {
-        let _ = world.lfsfs(["project", "delete", "--yes", "app"]).ok();
+        let _ = world
+            .lfsfs(["project", "delete", "--yes", "--purge", "app"])
+            .ok();
         let _ = world.lfsfs(["project", "new", "app"]).ok();
         let _ = finish(start_import(world, tree, "app"));
     }

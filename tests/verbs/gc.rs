@@ -84,6 +84,10 @@ fn what_a_deleted_project_alone_had_goes() {
     fs::copy(tree.join("bytes"), other.join("same")).expect("a copy");
     let _ = world.import(&other, "other");
     let _ = world.lfsfs(["project", "delete", "app", "--yes"]).ok();
+    let kept = gc(&world, &["--grace", "0s"]);
+    assert_eq!(kept["contents"], 0, "it can be brought back");
+    let purge = ["project", "delete", "app", "--purge", "--yes"];
+    let _ = world.lfsfs(purge).ok();
     assert_eq!(gc(&world, &[])["contents"], 0, "they were just needed");
     let collected = gc(&world, &["--grace", "0s"]);
     assert!(collected["contents"].as_u64() > Some(0), "{collected}");

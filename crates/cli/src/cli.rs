@@ -142,7 +142,7 @@ impl Command {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Make, list, inspect, rename and delete projects
+    /// Make, list, inspect, rename, delete and bring back projects
     #[command(subcommand)]
     Project(commands::project::ProjectCommand),
     /// Import a directory as the next version of a project

@@ -8,7 +8,8 @@ use lfsfs_proto::v1;
 use lfsfs_proto::v1::fs_client::FsClient;
 use lfsfs_remote::{Call, Project, RemoteError, Retry};
 use lfsfs_types::{
-    ClusterId, ObjectPath, ProjectId, ProjectName, Source, TagName, VersionNumber, VersionRecord,
+    ClusterId, ObjectPath, ProjectId, ProjectName, Source, TagName, Timestamp, VersionNumber,
+    VersionRecord,
 };
 use tonic::{Response, Status, Streaming};
 
@@ -53,6 +54,17 @@ pub struct ProjectUsage {
     pub stored_bytes: u64,
     /// The part of that which other projects name, too.
     pub shared_bytes: u64,
+}
+
+/// A deleted project that can be brought back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeletedProject {
+    /// What it was; another project may have its name now.
+    pub project: Project,
+    /// When it was deleted.
+    pub deleted: Timestamp,
+    /// Until when it is kept.
+    pub kept_until: Timestamp,
 }
 
 /// A project that is to be made.
@@ -149,10 +161,12 @@ impl Admin {
         project(required("project", answer.await?.project).checked()?)
     }
 
-    /// Deletes a project with all of its versions. Nothing brings it back.
-    pub async fn delete_project(&self, name: &ProjectName) -> Result<(), RemoteError> {
+    /// Deletes a project with all of its versions. For as long as the server keeps it, it can be brought back; nothing
+    /// brings it back if it is purged. What is purged may be a deleted project, by its name or id.
+    pub async fn delete_project(&self, name: &ProjectName, purge: bool) -> Result<(), RemoteError> {
         let request = v1::DeleteProjectRequest {
             name: name.to_string(),
+            purge,
         };
         let limit = self.servers.config().commit_timeout;
         let answer = self.ask(Call::DeleteProject, ("the deletion", limit), |mut fs| {
@@ -160,6 +174,25 @@ impl Admin {
             async move { fs.delete_project(request).await }
         });
         answer.await.map(drop)
+    }
+
+    /// Brings a deleted project back, by the name that it had or by its id, and gives it another name if one is given.
+    pub async fn undelete_project(
+        &self,
+        name_or_id: &str,
+        new_name: Option<&ProjectName>,
+    ) -> Result<Project, RemoteError> {
+        let request = v1::UndeleteProjectRequest {
+            project: name_or_id.to_owned(),
+            new_name: new_name.map(ToString::to_string).unwrap_or_default(),
+        };
+        let limit = self.servers.config().commit_timeout;
+        let what = ("the deleted project", limit);
+        let answer = self.ask(Call::UndeleteProject, what, |mut fs| {
+            let request = request.clone();
+            async move { fs.undelete_project(request).await }
+        });
+        project(required("project", answer.await?.project).checked()?)
     }
 
     /// Gives a project another name. Its id, its versions and its mounts stay as they are.
@@ -275,17 +308,10 @@ impl Admin {
 
     /// Returns all projects in the order of their names.
     pub async fn list_projects(&self) -> Result<Vec<Project>, RemoteError> {
-        let limit = self.servers.config().progress_timeout;
         let mut projects: Vec<Project> = Vec::new();
         loop {
             let after = projects.last().map(|project| project.name.to_string());
-            let after = after.unwrap_or_default();
-            let answer = self.ask(Call::ListProjects, ("the projects", limit), |mut fs| {
-                let after = after.clone();
-                let request = v1::ListProjectsRequest { after, limit: 0 };
-                async move { fs.list_projects(request).await }
-            });
-            let page = answer.await?;
+            let page = self.page_of_projects(after, false).await?;
             let got = page.projects.len();
             for message in page.projects {
                 projects.push(project(message)?);
@@ -294,6 +320,43 @@ impl Admin {
                 return Ok(projects);
             }
         }
+    }
+
+    /// Returns the deleted projects that can be brought back, those first that were deleted first.
+    pub async fn list_deleted(&self) -> Result<Vec<DeletedProject>, RemoteError> {
+        let mut projects: Vec<DeletedProject> = Vec::new();
+        loop {
+            let after = projects
+                .last()
+                .map(|deleted| deleted.project.id.to_string());
+            let page = self.page_of_projects(after, true).await?;
+            let got = page.projects.len();
+            for message in page.projects {
+                projects.push(deleted(message)?);
+            }
+            if !page.more || got == 0 {
+                projects.sort_by_key(|it| (it.deleted, it.project.id));
+                return Ok(projects);
+            }
+        }
+    }
+
+    async fn page_of_projects(
+        &self,
+        after: Option<String>,
+        deleted: bool,
+    ) -> Result<v1::ListProjectsResponse, RemoteError> {
+        let limit = self.servers.config().progress_timeout;
+        let request = v1::ListProjectsRequest {
+            after: after.unwrap_or_default(),
+            limit: 0,
+            deleted,
+        };
+        let answer = self.ask(Call::ListProjects, ("the projects", limit), |mut fs| {
+            let request = request.clone();
+            async move { fs.list_projects(request).await }
+        });
+        answer.await
     }
 
     /// Returns a project, its newest version and what it stored.
@@ -402,6 +465,16 @@ async fn all_of<M, T>(
         all.push(convert(message)?);
     }
     Ok(all)
+}
+
+/// Reads a deleted project. A server that knows of none tells those that are there.
+fn deleted(message: v1::Project) -> Result<DeletedProject, RemoteError> {
+    let time = |field, time: &Option<v1::Timestamp>| converted(required(field, *time).checked()?);
+    Ok(DeletedProject {
+        deleted: time("deleted", &message.deleted)?,
+        kept_until: time("kept_until", &message.kept_until)?,
+        project: project(message)?,
+    })
 }
 
 fn usage(message: v1::ProjectUsage) -> Result<ProjectUsage, RemoteError> {

@@ -48,6 +48,8 @@ pub struct Collected {
     pub new_chunks: u64,
     /// Bytes of all copies that come back by that.
     pub rewritten_bytes: u64,
+    /// Deleted projects that cannot be brought back any more.
+    pub purged_projects: u64,
     /// Whether rows are left for the next time.
     pub is_unfinished: bool,
 }
@@ -143,6 +145,7 @@ impl From<v1::GcResponse> for Collected {
             rewritten_chunks: answer.rewritten_chunks,
             new_chunks: answer.new_chunks,
             rewritten_bytes: answer.rewritten_bytes,
+            purged_projects: answer.purged_projects,
             is_unfinished: answer.unfinished,
         }
     }

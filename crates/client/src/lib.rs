@@ -26,7 +26,7 @@ mod turns;
 mod versions;
 mod watch;
 
-pub use admin::{Admin, Cluster, Inspected, NewProject, NewSettings, ProjectUsage};
+pub use admin::{Admin, Cluster, DeletedProject, Inspected, NewProject, NewSettings, ProjectUsage};
 pub use chunks::{
     CheckStep, ChunkCheck, ChunkDifference, ChunkFinding, ChunkHealth, UnhealthyChunk,
     UnhealthyPage,

@@ -14,6 +14,7 @@ use crate::content::{
 };
 use crate::counts::StoredRow;
 use crate::error::{MetadataError, Result};
+use crate::kept::KeptRow;
 use crate::keys::{self, table};
 use crate::metadata::{Metadata, SCAN_PAGE, get_row};
 use crate::node::decode_node;
@@ -72,7 +73,18 @@ impl Metadata {
                 key,
                 "the project's name leads elsewhere",
             );
-            checker.check_project(project, key)
+            let head: Option<HeadRow> = get_row(checker.metadata.store(), &keys::head(project))?;
+            let lease: Option<LeaseRow> = get_row(checker.metadata.store(), &keys::lease(project))?;
+            checker.check_project(project, key, lease.and(head))
+        })?;
+        checker.for_each_row(&[table::KEPT], |checker, key, value| {
+            let row = KeptRow::decode(key, value)?;
+            let project = ProjectId(keys::decode_id(table::KEPT, key)?);
+            for of_project in [keys::project(project), keys::head(project)] {
+                let is_there = checker.metadata.store().get(&of_project)?.is_some();
+                checker.expect(!is_there, key, "the deleted project is there all the same");
+            }
+            checker.check_project(project, key, Some(row.head))
         })?;
         Ok(checker.summary)
     }
@@ -230,7 +242,8 @@ impl Checker<'_> {
             let project = ProjectId(keys::decode_id(table::STORED, key)?);
             stored = stored.saturating_add(StoredRow::decode(key, value)?.bytes);
             let store = checker.metadata.store();
-            let known = store.get(&keys::project(project))?.is_some();
+            let known = store.get(&keys::project(project))?.is_some()
+                || store.get(&keys::kept(project))?.is_some();
             checker.expect(known, key, "the project that counts stored bytes is gone");
             checker.expect(
                 stored <= checker.chunk_bytes,
@@ -272,13 +285,16 @@ impl Checker<'_> {
         Ok(())
     }
 
-    fn check_project(&mut self, project: ProjectId, key: &[u8]) -> Result<()> {
+    fn check_project(
+        &mut self,
+        project: ProjectId,
+        key: &[u8],
+        head: Option<HeadRow>,
+    ) -> Result<()> {
         self.summary.projects += 1;
         let store = self.metadata.store();
-        let head: Option<HeadRow> = get_row(store, &keys::head(project))?;
         let counters: Option<CountersRow> = get_row(store, &keys::counters(project))?;
-        let lease: Option<LeaseRow> = get_row(store, &keys::lease(project))?;
-        let (Some(head), Some(counters), Some(_)) = (head, counters, lease) else {
+        let (Some(head), Some(counters)) = (head, counters) else {
             self.find(key, "the project has no head, counters or lease");
             return Ok(());
         };

@@ -99,12 +99,19 @@ impl Metadata {
         project: ProjectId,
         change: impl FnOnce(u64) -> u64,
     ) -> Result<bool> {
-        let (project, key) = (keys::project(project), keys::stored(project));
-        let reads = [Read::get(&*project), Read::get(&*key)];
+        let (there, kept) = (keys::project(project), keys::kept(project));
+        let key = keys::stored(project);
+        let reads = [Read::get(&*there), Read::get(&*kept), Read::get(&*key)];
         let mut found = self.store().read(&reads)?.into_iter().map(Rows::into_value);
-        let (Some(Some(_)), Some(seen)) = (found.next(), found.next()) else {
-            return Ok(false);
+        let is_there = found.next().flatten().is_some();
+        let is_kept = found.next().flatten().is_some();
+        let project = match (is_there, is_kept) {
+            (true, _) => there,
+            // It goes on counting, as it may be brought back.
+            (false, true) => kept,
+            (false, false) => return Ok(false),
         };
+        let seen = found.next().flatten();
         let known = seen.as_deref().map(|value| StoredRow::decode(&key, value));
         let known = known.transpose()?.unwrap_or_default();
         let bytes = change(known.bytes);

@@ -58,6 +58,27 @@ pub enum MetadataError {
         id: ProjectId,
     },
 
+    /// No deleted project that can be brought back has that name or id.
+    #[error(
+        "no deleted project {named}: `lfsfs project list --deleted` shows those that can be brought back"
+    )]
+    UnknownDeleted {
+        /// The name or the id.
+        named: String,
+    },
+
+    /// Several deleted projects had that name.
+    #[error(
+        "several deleted projects had the name {name}: name one of them by its id, {}",
+        ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ")
+    )]
+    AmbiguousDeleted {
+        /// The name.
+        name: String,
+        /// The first twenty.
+        ids: Vec<ProjectId>,
+    },
+
     /// The project has no such version.
     #[error("project {project} has no version {version}")]
     UnknownVersion {
@@ -303,6 +324,7 @@ impl MetadataError {
             self,
             Self::UnknownProject { .. }
                 | Self::UnknownProjectId { .. }
+                | Self::UnknownDeleted { .. }
                 | Self::UnknownVersion { .. }
                 | Self::AbsentVersion { .. }
                 | Self::GoneVersion { .. }

@@ -47,6 +47,7 @@ pub(crate) mod table {
     pub(crate) const PACK_LISTING_USE: u8 = 34;
     pub(crate) const PACKED_DIRS: u8 = 35;
     pub(crate) const REPACK: u8 = 36;
+    pub(crate) const KEPT: u8 = 37;
 }
 
 /// The tables of what sessions have staged.
@@ -96,6 +97,11 @@ pub(crate) fn project(project: ProjectId) -> Vec<u8> {
 /// The mark of a project that was deleted and of which rows may be left.
 pub(crate) fn deleted(project: ProjectId) -> Vec<u8> {
     project_rows(table::DELETED, project)
+}
+
+/// What is kept of a deleted project that can be brought back.
+pub(crate) fn kept(project: ProjectId) -> Vec<u8> {
+    project_rows(table::KEPT, project)
 }
 
 /// What keeps versions of a project has changed so often.

@@ -38,6 +38,16 @@ pub struct Page<T> {
     pub more: bool,
 }
 
+impl<T> Page<T> {
+    /// Returns the page with each item as `convert` makes it.
+    pub fn map<U>(self, convert: impl FnMut(T) -> U) -> Page<U> {
+        Page {
+            items: self.items.into_iter().map(convert).collect(),
+            more: self.more,
+        }
+    }
+}
+
 impl Metadata {
     /// Makes a project, which has only the empty version 0.
     pub fn new_project(&self, name: &ProjectName, settings: ProjectSettings) -> Result<Project> {

@@ -234,7 +234,11 @@ impl Metadata {
     pub fn delete_tag(&self, project: ProjectId, tag: &TagName) -> Result<()> {
         let key = keys::tag(project, tag);
         let mut batch = Batch::new();
-        batch.require_present(&*key).delete(&*key);
+        // The tags of a deleted project stay as long as it can be brought back.
+        batch
+            .require_present(keys::project(project))
+            .require_present(&*key)
+            .delete(&*key);
         if self.store().apply(batch)?.is_done() {
             return Ok(self.store().flush()?);
         }

@@ -19,6 +19,8 @@ mod crash;
 mod crashes;
 #[path = "it/flat.rs"]
 mod flat;
+#[path = "it/kept.rs"]
+mod kept;
 #[path = "it/killed.rs"]
 mod killed;
 #[path = "it/links.rs"]

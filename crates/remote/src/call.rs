@@ -37,6 +37,8 @@ pub enum Call {
     NewProject,
     /// `Admin::delete_project` of the client
     DeleteProject,
+    /// `Admin::undelete_project` of the client
+    UndeleteProject,
     /// `Admin::rename_project` of the client
     RenameProject,
     /// `Admin::set_project` of the client
@@ -138,6 +140,7 @@ impl Call {
             // The second call would find what the first one made, or not find what it removed.
             Self::NewProject
             | Self::DeleteProject
+            | Self::UndeleteProject
             | Self::RenameProject
             | Self::DeleteTag
             | Self::RemoveNode => false,

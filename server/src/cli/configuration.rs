@@ -237,6 +237,7 @@ impl Configuration {
             grace: self.seconds("gc-grace").unwrap_or(unset.grace),
             keep: self.number("gc-keep").unwrap_or(unset.keep),
             older_than: self.seconds("gc-older-than").unwrap_or(unset.older_than),
+            deleted_kept: self.seconds("deleted-kept").unwrap_or(unset.deleted_kept),
             rate: self.number("gc-rate").unwrap_or(unset.rate),
         }
     }

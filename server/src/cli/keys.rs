@@ -337,6 +337,18 @@ pub(super) const KEYS: &[Key] = &[
         help: "Seconds after which a version expires that is not the newest any more; 0 is never",
     },
     Key {
+        name: "deleted-kept",
+        variable: "LFSFSD_DELETED_KEPT",
+        value_name: "SECONDS",
+        kind: Kind::Number {
+            min: 0,
+            max: 3_153_600_000,
+        },
+        roles: OF_METADATA,
+        unset: Unset::Is("604800"),
+        help: "Seconds in which a deleted project can be brought back; 0 is not at all",
+    },
+    Key {
         name: "gc-rate",
         variable: "LFSFSD_GC_RATE",
         value_name: "SIZE",

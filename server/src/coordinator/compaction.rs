@@ -135,7 +135,11 @@ impl Coordinator {
     ) -> Result<StoredFor, Fault> {
         let found = self.metadata(move |metadata| match project {
             Some(project) => match metadata.project_by_id(project) {
-                Err(MetadataError::UnknownProjectId { .. }) => Ok(None),
+                Err(MetadataError::UnknownProjectId { .. }) => {
+                    // One that can be brought back is to have as many copies then.
+                    let deleted = metadata.deleted_project(project)?;
+                    Ok(deleted.map(|deleted| deleted.project))
+                }
                 found => found.map(Some),
             },
             None => Ok(None),

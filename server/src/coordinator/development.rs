@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use lfsfs_metadata::{Project, RollbackParams};
+use lfsfs_metadata::{Deletion, Project, RollbackParams};
 use lfsfs_proto::status::{Fault, FaultKind};
 use lfsfs_proto::v1;
 use lfsfs_types::{ProjectName, VersionId, VersionNumber};
@@ -46,7 +46,8 @@ pub(super) async fn reset(
         match wanted.remove(&project.name) {
             None => {
                 let name = project.name.clone();
-                let deleted = coordinator.metadata(move |metadata| metadata.delete_project(&name));
+                let deleted = coordinator
+                    .metadata(move |metadata| metadata.delete_project(&name, Deletion::AtOnce));
                 deleted.await?;
                 tracing::info!(project = %project.name, %client, "deleted by a reset");
             }

@@ -479,10 +479,18 @@ impl Fs for FsService {
         &self,
         request: Request<v1::DeleteProjectRequest>,
     ) -> Answer<v1::DeleteProjectResponse> {
-        let name = project_name(&request.into_inner().name)?;
-        let deleted = self.coordinator.metadata(move |m| m.delete_project(&name));
-        deleted.await?;
-        Ok(Response::new(v1::DeleteProjectResponse {}))
+        let client = Call::of(&request)?.connection().peer;
+        let deleted = projects::delete(&self.coordinator, client, request.into_inner());
+        Ok(Response::new(deleted.await?))
+    }
+
+    async fn undelete_project(
+        &self,
+        request: Request<v1::UndeleteProjectRequest>,
+    ) -> Answer<v1::UndeleteProjectResponse> {
+        let client = Call::of(&request)?.connection().peer;
+        let back = projects::undelete(&self.coordinator, client, request.into_inner());
+        Ok(Response::new(back.await?))
     }
 
     async fn rename_project(

@@ -48,6 +48,8 @@ struct Report {
     collected: Collected,
     chunks: UnneededChunks,
     compacted: Compacted,
+    /// Deleted projects that went for good.
+    purged: u64,
     projects: Vec<String>,
 }
 
@@ -65,6 +67,7 @@ impl Report {
         tracing::info!(
             versions = self.expired.versions,
             rows = self.expired.rows,
+            purged_projects = self.purged,
             contents = self.collected.contents,
             chunks = self.chunks.count,
             chunk_bytes = self.chunks.bytes,
@@ -90,6 +93,7 @@ impl From<Report> for v1::GcResponse {
             rewritten_chunks: report.compacted.chunks,
             new_chunks: report.compacted.new_chunks,
             rewritten_bytes: report.compacted.bytes,
+            purged_projects: report.purged,
         }
     }
 }
@@ -376,6 +380,9 @@ impl Coordinator {
         dry_run: bool,
         report: &mut Report,
     ) -> Result<(), Fault> {
+        let kept = self.garbage.deleted_kept;
+        let purged = self.metadata(move |metadata| metadata.purge_kept_for(kept, dry_run));
+        report.purged = purged.await?;
         // Contents of the second in which it begins stay: what was needed before this call must not.
         tokio::time::sleep(Duration::from_secs(1)).await;
         let params = CollectParams {

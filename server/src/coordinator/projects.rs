@@ -1,14 +1,15 @@
 //! Projects: making, changing and listing them.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use lfsfs_metadata::{
-    CloneParams, Metadata, MetadataError, PackPatterns, Project, ProjectSettings, Published,
-    Snapshot,
+    CloneParams, DeletedProject, Deletion, Metadata, MetadataError, PackPatterns, Page, Project,
+    ProjectSettings, Published, Snapshot,
 };
 use lfsfs_proto::status::{Fault, FaultKind};
 use lfsfs_proto::v1;
-use lfsfs_types::{ObjectPath, ProjectId, ProjectName, Source, VersionId};
+use lfsfs_types::{ObjectPath, ProjectId, ProjectName, Source, Timestamp, VersionId};
 use lfsfs_upload::IgnoreScope;
 use prost::Message as _;
 
@@ -35,6 +36,23 @@ pub(super) fn message(project: &Project, chunk_len: u64) -> v1::Project {
         chunk_size: chunk_len,
         ignore_patterns: project.settings.ignore_patterns.clone(),
         repacking: project.repacking,
+        deleted: None,
+        kept_until: None,
+    }
+}
+
+/// Returns a deleted project as clients see it.
+fn deleted_message(deleted: &DeletedProject, kept: Duration, chunk_len: u64) -> v1::Project {
+    let at = deleted.deleted;
+    let kept = i64::try_from(kept.as_secs()).unwrap_or(i64::MAX);
+    let until = Timestamp {
+        secs: at.secs.saturating_add(kept),
+        ..at
+    };
+    v1::Project {
+        deleted: Some(at.into()),
+        kept_until: Some(until.into()),
+        ..message(&deleted.project, chunk_len)
     }
 }
 
@@ -89,7 +107,7 @@ pub(super) fn make_with_clone(
 ) -> Result<Published, MetadataError> {
     let project = metadata.new_project(name, settings)?.id;
     let cloned = metadata.clone_version(&params(project));
-    cloned.inspect_err(|_| drop(metadata.delete_project(name)))
+    cloned.inspect_err(|_| drop(metadata.delete_project(name, Deletion::AtOnce)))
 }
 
 /// Returns the settings of a new project: what is asked for, else those of its template, else the usual ones.
@@ -178,27 +196,108 @@ fn check_pattern(pattern: &String) -> Result<(), Fault> {
     }
 }
 
-/// Returns a page of projects, in the order of their names.
+/// Deletes a project, and keeps it for a time unless it is to be purged.
+pub(super) async fn delete(
+    coordinator: &Coordinator,
+    client: SocketAddr,
+    request: v1::DeleteProjectRequest,
+) -> Result<v1::DeleteProjectResponse, Fault> {
+    let name = project_name(&request.name)?;
+    let at_once = request.purge || coordinator.garbage.deleted_kept.is_zero();
+    let purges = request.purge;
+    let deleted = coordinator.metadata(move |metadata| {
+        let deletion = if at_once {
+            Deletion::AtOnce
+        } else {
+            Deletion::Kept
+        };
+        match metadata.delete_project(&name, deletion) {
+            Err(unknown @ MetadataError::UnknownProject { .. }) if purges => {
+                match metadata.find_deleted(name.as_str()) {
+                    Ok(id) => metadata.purge_deleted(id),
+                    Err(MetadataError::UnknownDeleted { .. }) => Err(unknown),
+                    Err(error) => Err(error),
+                }
+            }
+            deleted => deleted,
+        }
+    });
+    deleted.await?;
+    tracing::info!(project = request.name, %client, at_once, "deleted");
+    Ok(v1::DeleteProjectResponse {})
+}
+
+/// Brings a deleted project back.
+pub(super) async fn undelete(
+    coordinator: &Coordinator,
+    client: SocketAddr,
+    request: v1::UndeleteProjectRequest,
+) -> Result<v1::UndeleteProjectResponse, Fault> {
+    let v1::UndeleteProjectRequest { project, new_name } = request;
+    let new_name = (!new_name.is_empty())
+        .then(|| project_name(&new_name))
+        .transpose()?;
+    let back = coordinator.metadata(move |metadata| {
+        let id = metadata.find_deleted(&project)?;
+        metadata.undelete_project(id, new_name.as_ref())
+    });
+    let back = back.await?;
+    tracing::info!(project = %back.name, id = %back.id, %client, "brought back");
+    coordinator.repacks.notify_one();
+    Ok(v1::UndeleteProjectResponse {
+        project: Some(message(&back, coordinator.chunk_len)),
+    })
+}
+
+/// Returns a page of projects, in the order of their names; of deleted ones, in the order of their ids.
 pub(super) async fn list(
     coordinator: &Coordinator,
     request: v1::ListProjectsRequest,
 ) -> Result<v1::ListProjectsResponse, Fault> {
-    let v1::ListProjectsRequest { after, limit } = request;
-    let after = (!after.is_empty())
-        .then(|| project_name(&after))
-        .transpose()?;
+    let v1::ListProjectsRequest {
+        after,
+        limit,
+        deleted,
+    } = request;
     let limit = page_len(limit, PROJECTS_PER_PAGE);
     let chunk_len = coordinator.chunk_len;
-    let page = coordinator.metadata(move |metadata| page(metadata, after, limit, chunk_len));
+    let after = Some(after).filter(|after| !after.is_empty());
+    if deleted {
+        let after = after.map(|after| ProjectId::try_from_hex(&after));
+        let mut after = after.transpose().map_err(|error| invalid(&error))?;
+        let kept = coordinator.garbage.deleted_kept;
+        let page = coordinator.metadata(move |metadata| {
+            page(limit, |count| {
+                let page = metadata.list_deleted(after, count)?;
+                after = page
+                    .items
+                    .last()
+                    .map(|deleted| deleted.project.id)
+                    .or(after);
+                Ok(page.map(|deleted| deleted_message(&deleted, kept, chunk_len)))
+            })
+        });
+        return page.await;
+    }
+    let mut after = after.map(|after| project_name(&after)).transpose()?;
+    let page = coordinator.metadata(move |metadata| {
+        page(limit, |count| {
+            let page = metadata.list_projects(after.as_ref(), count)?;
+            after = page
+                .items
+                .last()
+                .map(|project| project.name.clone())
+                .or(after.take());
+            Ok(page.map(|project| message(&project, chunk_len)))
+        })
+    });
     page.await
 }
 
 /// Reads projects until a page is full. Patterns make some of them long, so a few are read at once.
 fn page(
-    metadata: &Metadata,
-    mut after: Option<ProjectName>,
     limit: usize,
-    chunk_len: u64,
+    mut next: impl FnMut(usize) -> Result<Page<v1::Project>, MetadataError>,
 ) -> Result<v1::ListProjectsResponse, MetadataError> {
     let mut answer = v1::ListProjectsResponse {
         projects: Vec::new(),
@@ -207,17 +306,15 @@ fn page(
     let mut len = 0;
     while answer.more && answer.projects.len() < limit {
         let count = PROJECTS_AT_ONCE.min(limit - answer.projects.len());
-        let page = metadata.list_projects(after.as_ref(), count)?;
+        let page = next(count)?;
         answer.more = page.more;
-        for project in page.items {
-            let message = message(&project, chunk_len);
+        for message in page.items {
             len += message.encoded_len() + 8;
             if len > LISTING_LEN_MAX && !answer.projects.is_empty() {
                 answer.more = true;
                 return Ok(answer);
             }
             answer.projects.push(message);
-            after = Some(project.name);
         }
     }
     Ok(answer)

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use lfsfs_metadata::MadeParams;
-use lfsfs_proto::status::Fault;
+use lfsfs_proto::status::{Fault, FaultKind};
 use lfsfs_types::{ProjectId, VersionId};
 
 use super::Coordinator;
@@ -34,7 +34,11 @@ impl Coordinator {
             .metadata(|metadata| metadata.projects_to_repack())
             .await?
         {
-            self.repack(project).await?;
+            match self.repack(project).await {
+                // It is deleted. If it is brought back, the next look finds it again.
+                Err(fault) if fault.kind == FaultKind::ProjectNotFound => {}
+                repacked => repacked?,
+            }
         }
         Ok(())
     }

@@ -24,7 +24,8 @@ async fn a_deleted_project_is_gone_and_its_name_is_free() {
     let (dir, server, project) = with_versions().await;
     let delete = async |server: &TestServer, name: &str| {
         let name = name.to_owned();
-        let request = v1::DeleteProjectRequest { name };
+        let purge = false;
+        let request = v1::DeleteProjectRequest { name, purge };
         server.fs().delete_project(request).await.map(drop)
     };
     assert_eq!(
@@ -263,7 +264,10 @@ async fn a_page_of_projects_ends_before_it_is_too_long_for_a_message() {
     let (mut names, mut pages) = (Vec::new(), 0);
     loop {
         let after = names.last().cloned().unwrap_or_default();
-        let request = v1::ListProjectsRequest { after, limit: 0 };
+        let request = v1::ListProjectsRequest {
+            after,
+            ..Default::default()
+        };
         let page = server.fs().list_projects(request).await.unwrap();
         let page = page.into_inner();
         names.extend(page.projects.into_iter().map(|project| project.name));

@@ -82,6 +82,7 @@ async fn every_call_about_contents_names_a_project_that_is_there() {
 
     let deleted = v1::DeleteProjectRequest {
         name: "app".to_owned(),
+        purge: false,
     };
     server.fs().delete_project(deleted).await.unwrap();
     let gone = resolve(&server, &[app]).await;

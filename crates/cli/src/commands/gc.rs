@@ -21,8 +21,8 @@ use crate::user;
     after_help = "Versions expire only where --keep or --older-than says so. The newest version of a project never \
     expires, nor does one that has a tag, that is mounted, or that a commit is under way on. What expired cannot be \
     brought back.\n\n\
-    With PROJECT, versions of that project expire. Without it, versions of all projects do; then contents that no \
-    version names are removed, and datanodes drop the chunks in which none lies. Chunks of which little is needed, and \
+    With PROJECT, versions of that project expire. Without it, versions of all projects do; then deleted projects \
+    that were kept long enough and contents that no version names are removed, and datanodes drop the chunks in which none lies. Chunks of which little is needed, and \
     small ones, are rewritten; with --sample they are not.\n\n\
     AGE is a number with a unit: 30s, 15m, 12h, 7d, 2weeks. A server collects garbage by itself, too: see gc-every in \
     the configuration of lfsfsd.\n\n\
@@ -87,6 +87,7 @@ struct JsonCollected {
     rewritten_chunks: u64,
     new_chunks: u64,
     rewritten_bytes: u64,
+    purged_projects: u64,
     dry_run: bool,
     unfinished: bool,
 }
@@ -152,6 +153,7 @@ async fn collect_all(garbage: &Garbage, args: &GcArgs) -> Result<Collected, Remo
         rewritten_chunks: contents.rewritten_chunks,
         new_chunks: contents.new_chunks,
         rewritten_bytes: contents.rewritten_bytes,
+        purged_projects: contents.purged_projects,
         ..expired
     })
 }
@@ -170,6 +172,10 @@ fn print(out: &mut Output, collected: &Collected, args: &GcArgs) -> Result<(), C
     }
     if args.project.is_some() {
         return Ok(());
+    }
+    if collected.purged_projects > 0 {
+        let projects = counted(collected.purged_projects, "deleted project");
+        out.line(format!("{would}{removed} {projects}"))?;
     }
     let contents = counted(collected.contents, "content");
     let bytes = HumanBytes(collected.content_bytes);
@@ -215,6 +221,7 @@ fn json(collected: &Collected, args: &GcArgs) -> JsonCollected {
         rewritten_chunks: collected.rewritten_chunks,
         new_chunks: collected.new_chunks,
         rewritten_bytes: collected.rewritten_bytes,
+        purged_projects: collected.purged_projects,
         dry_run: args.dry_run,
         unfinished: collected.is_unfinished,
     }

@@ -1,4 +1,4 @@
-//! `lfsfs project`: make, list, look at, change, rename and delete projects.
+//! `lfsfs project`: make, list, look at, change, rename, delete and bring back projects.
 
 use clap::{ArgGroup, Args, Subcommand};
 use lfsfs_client::{Inspected, NewProject, NewSettings};
@@ -26,6 +26,8 @@ pub(crate) enum ProjectCommand {
     Rename(RenameArgs),
     /// Delete a project with all of its versions
     Delete(DeleteArgs),
+    /// Bring a deleted project back
+    Undelete(UndeleteArgs),
 }
 
 /// Directories that package managers fill with one package each.
@@ -71,8 +73,17 @@ pub(crate) struct NewArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  lfsfs project list")]
+#[command(
+    after_help = "With --deleted each line has the id, the name that the project had, when it was deleted, and until when \
+    it can be brought back.\n\n\
+    Examples:\n  \
+    lfsfs project list\n  \
+    lfsfs project list --deleted"
+)]
 pub(crate) struct ListArgs {
+    /// List the deleted projects that can be brought back
+    #[arg(long)]
+    deleted: bool,
     /// One JSON object a line
     #[arg(long)]
     json: bool,
@@ -136,15 +147,51 @@ pub(crate) struct RenameArgs {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The command asks first; without a terminal it needs --yes. Mounts of the project fail afterwards.\n\n\
-    Example:\n  lfsfs project delete app --yes"
+    after_help = "The command asks first; without a terminal it needs --yes. Mounts of the project fail afterwards. The name \
+    is free at once. `lfsfs project undelete` brings the project back for as long as the server keeps it, a week if it is \
+    not configured otherwise; until then it takes space.\n\n\
+    Examples:\n  \
+    lfsfs project delete app --yes\n  \
+    lfsfs project delete app --yes --purge      nothing brings it back"
 )]
 pub(crate) struct DeleteArgs {
     /// Name of the project
     name: String,
+    /// Remove it at once, so that nothing can bring it back; if no project has the name, one that is deleted already,
+    /// by its name or id
+    #[arg(long)]
+    purge: bool,
     /// Do not ask
     #[arg(short, long)]
     yes: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Prints the name. All versions, tags and settings are as they were, and mounts of the project go on. \
+    `lfsfs project list --deleted` shows what can be brought back. If several deleted projects had the name, it takes \
+    the id.\n\n\
+    Examples:\n  \
+    lfsfs project undelete app\n  \
+    lfsfs project undelete app --as app-of-before"
+)]
+pub(crate) struct UndeleteArgs {
+    /// Name that it had, or its id
+    project: String,
+    /// Name that it gets
+    #[arg(long = "as", value_name = "NEW-NAME")]
+    new_name: Option<String>,
+}
+
+/// A deleted project in JSON.
+#[derive(Debug, Serialize)]
+struct JsonDeleted {
+    id: String,
+    name: String,
+    head: u64,
+    created: String,
+    deleted: String,
+    kept_until: String,
 }
 
 /// A project in JSON.
@@ -197,6 +244,7 @@ pub(crate) async fn run(server: ServerArgs, command: ProjectCommand) -> Result<(
         ProjectCommand::Set(args) => set(&server, &args).await,
         ProjectCommand::Rename(args) => rename(&server, &args).await,
         ProjectCommand::Delete(args) => delete(&server, &args).await,
+        ProjectCommand::Undelete(args) => undelete(&server, &args).await,
     }
 }
 
@@ -221,6 +269,9 @@ async fn new(server: &ServerArgs, args: NewArgs) -> Result<(), CommandError> {
 }
 
 async fn list(server: &ServerArgs, args: ListArgs) -> Result<(), CommandError> {
+    if args.deleted {
+        return list_deleted(server, &args).await;
+    }
     let projects = server.client()?.admin.list_projects().await?;
     let width = projects
         .iter()
@@ -238,6 +289,33 @@ async fn list(server: &ServerArgs, args: ListArgs) -> Result<(), CommandError> {
                 project.name,
                 output::time(project.created)
             ))?;
+        }
+    }
+    out.finish()
+}
+
+async fn list_deleted(server: &ServerArgs, args: &ListArgs) -> Result<(), CommandError> {
+    let deleted = server.client()?.admin.list_deleted().await?;
+    let width = deleted
+        .iter()
+        .map(|it| it.project.name.as_str().len())
+        .max();
+    let width = width.unwrap_or(0);
+    let mut out = Output::new();
+    for it in &deleted {
+        let (id, name) = (it.project.id, &it.project.name);
+        let (since, until) = (output::time(it.deleted), output::time(it.kept_until));
+        if args.json {
+            out.json(&JsonDeleted {
+                id: id.to_string(),
+                name: name.to_string(),
+                head: it.project.head.0.0,
+                created: output::time(it.project.created),
+                deleted: since,
+                kept_until: until,
+            })?;
+        } else {
+            out.line(format!("{id}  {name:width$}  {since}  {until}"))?;
         }
     }
     out.finish()
@@ -316,12 +394,40 @@ async fn delete(server: &ServerArgs, args: &DeleteArgs) -> Result<(), CommandErr
     let name = name(&args.name)?;
     let admin = server.client()?.admin;
     // A name that is wrong is no question.
-    let head = admin.inspect(&name).await?.project.head.0;
-    user::confirm(
-        &format!("delete {name} and all of its versions up to {head}? This cannot be undone."),
-        args.yes,
-    )?;
-    Ok(admin.delete_project(&name).await?)
+    let question = match admin.inspect(&name).await {
+        Ok(inspected) => {
+            let head = inspected.project.head.0;
+            let end = match args.purge {
+                true => "This cannot be undone.",
+                false => "For a time `lfsfs project undelete` brings it back.",
+            };
+            format!("delete {name} and all of its versions up to {head}? {end}")
+        }
+        Err(RemoteError::NotFound(_)) if args.purge => {
+            format!("remove the deleted project {name}? This cannot be undone.")
+        }
+        Err(error) => return Err(error.into()),
+    };
+    user::confirm(&question, args.yes)?;
+    Ok(admin.delete_project(&name, args.purge).await?)
+}
+
+async fn undelete(server: &ServerArgs, args: &UndeleteArgs) -> Result<(), CommandError> {
+    let new_name = args.new_name.as_deref().map(name).transpose()?;
+    let admin = server.client()?.admin;
+    let back = admin
+        .undelete_project(&args.project, new_name.as_ref())
+        .await;
+    let back = back.map_err(|error| {
+        let is_taken = matches!(error, RemoteError::AlreadyExists(_));
+        match (CommandError::from(error), is_taken) {
+            (error, true) => error.hint("bring it back under another name: --as NEW-NAME"),
+            (error, false) => error,
+        }
+    })?;
+    let mut out = Output::new();
+    out.line(back.name.as_str())?;
+    out.finish()
 }
 
 /// Checks a project's name.

@@ -101,10 +101,12 @@ impl Metadata {
         Ok(())
     }
 
+    /// Returns all projects, with the deleted ones that can be brought back: both have a row of counters, which stays
+    /// when one becomes the other.
     pub(crate) fn project_ids(&self) -> Result<Vec<ProjectId>> {
-        let rows = KeyRange::prefix(&[table::PROJECT]);
+        let rows = KeyRange::prefix(&[table::COUNTERS]);
         let ids = self.store().scan_all(rows, SCAN_PAGE).map(|row| {
-            let id = keys::decode_id(table::PROJECT, &row?.0)?;
+            let id = keys::decode_id(table::COUNTERS, &row?.0)?;
             Ok(ProjectId(id))
         });
         ids.collect()

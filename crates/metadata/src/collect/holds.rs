@@ -96,6 +96,22 @@ impl Metadata {
         Ok(self.store().write(batch)?)
     }
 
+    /// Renews all holds of a project, so that they last for so long from now on.
+    pub(crate) fn renew_holds(&self, project: ProjectId, lasts: Duration) -> Result<()> {
+        let row = HoldRow {
+            expiry: self.inner.clock.wall_time().saturating_add(lasts),
+        };
+        let rows = KeyRange::prefix(&keys::project_rows(table::HOLD, project));
+        for found in self.store().scan_all(rows, SCAN_PAGE) {
+            let (key, value) = found?;
+            let mut batch = Batch::new();
+            // After a conflict it was ended at this moment.
+            batch.require_equals(&*key, value).put(&*key, row.encode());
+            let _ = self.store().apply(batch)?;
+        }
+        Ok(())
+    }
+
     /// Returns the versions of a project that are held now, and removes holds that are over.
     pub(super) fn held_versions(&self, project: ProjectId) -> Result<BTreeSet<VersionNumber>> {
         let now = self.inner.clock.wall_time();

@@ -7,8 +7,8 @@ use std::time::Duration;
 use lfsfs_common::clock::{Clock as _, TestClock};
 use lfsfs_meta_store::{KeyRange, MemoryStore, MetaStore, MetaStoreExt as _};
 use lfsfs_metadata::{
-    CollectParams, Collected, ExpireParams, Expired, Hold, Metadata, MetadataError, Project,
-    Retention, UnneededChunks,
+    CollectParams, Collected, Deletion, ExpireParams, Expired, Hold, Metadata, MetadataError,
+    Project, Retention, UnneededChunks,
 };
 use lfsfs_types::content::{Piece, PieceList};
 use lfsfs_types::{ContentId, DirId, Kind, Record, SessionId, TagName, VersionNumber};
@@ -444,7 +444,10 @@ fn a_hold_that_is_given_back_keeps_nothing() {
     setup.metadata.release_version(&hold).unwrap();
     setup.metadata.release_version(&hold).unwrap();
     assert_eq!(setup.expire(1).versions, 2);
-    setup.metadata.delete_project(&setup.project.name).unwrap();
+    setup
+        .metadata
+        .delete_project(&setup.project.name, Deletion::AtOnce)
+        .unwrap();
     assert_clean(&setup.metadata);
 }
 

@@ -9,8 +9,8 @@ use std::time::Duration;
 use lfsfs_common::clock::TestClock;
 use lfsfs_meta_store::{MemoryStore, MetaStore};
 use lfsfs_metadata::{
-    ChunkReceipt, CollectParams, ContentMove, Keep, Metadata, MetadataError, MovedContents,
-    Project, Resolution, StoredFor,
+    ChunkReceipt, CollectParams, ContentMove, Deletion, Keep, Metadata, MetadataError,
+    MovedContents, Project, Resolution, StoredFor,
 };
 use lfsfs_types::content::{Piece, PieceList};
 use lfsfs_types::{ChunkId, ContentId, ContentPlace, DirId, Kind, NodeId};
@@ -446,7 +446,9 @@ fn contents_are_ordered_as_a_reader_of_the_head_meets_them() {
     let order: Vec<_> = places.iter().map(|it| it.content.0[0]).collect();
     // `a`, `b/large`, `f2` to `f5`; then what no file of the head has.
     assert_eq!(order, [6, 51, 50, 2, 3, 4, 5, 1, 7, 8, 9, 10, 11, 12]);
-    metadata.delete_project(&project.name).unwrap();
+    metadata
+        .delete_project(&project.name, Deletion::AtOnce)
+        .unwrap();
     metadata
         .order_as_read(Some(project.id), &mut places)
         .unwrap();

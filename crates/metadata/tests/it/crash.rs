@@ -12,8 +12,8 @@ use lfsfs_meta_store::{
     Read, Rows,
 };
 use lfsfs_metadata::{
-    Begun, Change, ExactVersion, Metadata, MetadataError, Project, ProjectSettings, Published,
-    Renames,
+    Begun, Change, Deletion, ExactVersion, Metadata, MetadataError, Project, ProjectSettings,
+    Published, Renames,
 };
 use lfsfs_types::{DirId, Link, LinkId, ProjectName, Record, TagName, VersionId, VersionNumber};
 
@@ -665,7 +665,7 @@ fn a_deleted_project_is_whole_or_gone() {
         }
         let found = Tree::read(&metadata, &other, VersionNumber(1), 100);
         assert_eq!(found, others);
-        let again = metadata.delete_project(&project.name);
+        let again = metadata.delete_project(&project.name, Deletion::AtOnce);
         assert_eq!(again.is_ok(), is_there);
         assert_no_row_of(after, &project);
         new_project(&metadata);
@@ -673,8 +673,8 @@ fn a_deleted_project_is_whole_or_gone() {
     for at in 1.. {
         for made_before in [false, true] {
             let double = Arc::new(store.after_crash(usize::MAX, Some((at, made_before))));
-            let deleted =
-                start(double.clone()).and_then(|metadata| metadata.delete_project(&project.name));
+            let deleted = start(double.clone())
+                .and_then(|metadata| metadata.delete_project(&project.name, Deletion::AtOnce));
             for kept in [0, double.pending() / 2, double.pending()] {
                 check(&Arc::new(double.after_crash(kept, None)), deleted.is_ok());
             }
@@ -691,6 +691,74 @@ fn a_deleted_project_is_whole_or_gone() {
             }
         }
     }
+}
+
+/// A project that is deleted and kept, brought back, or removed in the end, stopped at each operation: it is there,
+/// deleted and can be brought back with all it has, or on its way out, whatever the crash lets through.
+#[test]
+fn a_kept_project_is_there_or_deleted_or_on_its_way_out() {
+    let Scene {
+        store,
+        project,
+        trees,
+    } = scene(2);
+    let tag = TagName::new("tag").unwrap();
+    let first = VersionNumber(1);
+    let metadata = open(store.clone());
+    metadata.set_tag(project.id, &tag, first, false).unwrap();
+    let kept = {
+        let kept = Arc::new(store.after_crash(usize::MAX, None));
+        let metadata = open(kept.clone());
+        metadata
+            .delete_project(&project.name, Deletion::Kept)
+            .unwrap();
+        kept
+    };
+    type Act = fn(&Metadata, &Project) -> Result<(), MetadataError>;
+    let delete: Act = |metadata, project| metadata.delete_project(&project.name, Deletion::Kept);
+    let undelete: Act = |metadata, project| metadata.undelete_project(project.id, None).map(drop);
+    let purge: Act = |metadata, project| metadata.purge_deleted(project.id);
+    for (begin, act) in [(&store, delete), (&kept, undelete), (&kept, purge)] {
+        let mut ends = std::collections::BTreeSet::new();
+        for at in 1.. {
+            let double = Arc::new(begin.after_crash(usize::MAX, Some((at, at % 2 == 0))));
+            let acted = start(double.clone()).and_then(|metadata| act(&metadata, &project));
+            for kept in 0..=double.pending() {
+                let after = Arc::new(double.after_crash(kept, None));
+                let metadata = open(after.clone());
+                assert_clean(&metadata);
+                let is_there = metadata.project_by_id(project.id).is_ok();
+                let is_kept = metadata.deleted_project(project.id).unwrap().is_some();
+                let is_marked = after.get(&deleted_mark(&project)).unwrap().is_some();
+                ends.insert((is_there, is_kept, acted.is_ok()));
+                assert!(!(is_there && is_kept), "it is there twice");
+                assert!(!is_marked, "rows are left");
+                if is_kept {
+                    metadata.undelete_project(project.id, None).unwrap();
+                }
+                if is_there || is_kept {
+                    check_trees(&metadata, &project, &trees);
+                    let tags = metadata.list_tags(project.id, None, 9).unwrap().items;
+                    assert_eq!(tags, [(tag.clone(), first)]);
+                    assert_clean(&metadata);
+                } else {
+                    assert_no_row_of(&after, &project);
+                    new_project(&metadata);
+                }
+            }
+            if acted.is_ok() && double.operations.load(Ordering::SeqCst) < at {
+                break;
+            }
+        }
+        // It was seen before and after, and what was answered stays.
+        let answered: Vec<_> = ends.iter().filter(|(.., answered)| *answered).collect();
+        assert!(ends.len() > 1 && answered.len() == 1, "{ends:?}");
+    }
+}
+
+/// The key of the mark of a project whose rows are being removed.
+fn deleted_mark(project: &Project) -> Vec<u8> {
+    [&[22], project.id.as_bytes().as_slice()].concat()
 }
 
 fn assert_no_row_of(store: &Arc<Double>, project: &Project) {

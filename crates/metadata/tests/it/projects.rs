@@ -1,6 +1,6 @@
 //! Deleting and renaming projects, tags, rolling back.
 
-use lfsfs_metadata::{MetadataError, ProjectSettings, RollbackParams};
+use lfsfs_metadata::{Deletion, MetadataError, ProjectSettings, RollbackParams};
 use lfsfs_types::{DirId, ObjectPath, ProjectName, TagName, VersionId, VersionNumber};
 
 use crate::support::{
@@ -28,7 +28,9 @@ fn a_deleted_project_is_gone_and_its_name_is_free() {
         .unwrap();
     let params = params(&metadata, &project, [5; 16]);
     let open = begin(&metadata, params);
-    metadata.delete_project(&project.name).unwrap();
+    metadata
+        .delete_project(&project.name, Deletion::AtOnce)
+        .unwrap();
     let unknown = |error| matches!(error, MetadataError::UnknownProjectId { .. });
     assert!(unknown(open.publish().unwrap_err()));
     assert!(unknown(
@@ -36,7 +38,9 @@ fn a_deleted_project_is_gone_and_its_name_is_free() {
     ));
     let listed = metadata.list(project.id, VersionNumber(1), DirId::ROOT, None, 9);
     assert!(listed.unwrap_err().is_not_found());
-    let again = metadata.delete_project(&project.name).unwrap_err();
+    let again = metadata
+        .delete_project(&project.name, Deletion::AtOnce)
+        .unwrap_err();
     assert!(matches!(again, MetadataError::UnknownProject { .. }));
     let second = new_project(&metadata);
     assert_ne!(second.id, project.id);

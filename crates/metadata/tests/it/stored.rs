@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lfsfs_meta_store::{Batch, KeyRange, MemoryStore, MetaStore, MetaStoreExt as _};
-use lfsfs_metadata::{ChunkReceipt, Metadata, NodeFigures, Project, ProjectSettings};
+use lfsfs_metadata::{ChunkReceipt, Deletion, Metadata, NodeFigures, Project, ProjectSettings};
 use lfsfs_types::{DirId, NodeId, ProjectName};
 
 use crate::crash::Double;
@@ -109,7 +109,9 @@ fn a_deleted_project_counts_nothing_and_leaves_no_row() {
     metadata
         .record_chunk_for(stored_for(project.id), &chunk(50))
         .unwrap();
-    metadata.delete_project(&project.name).unwrap();
+    metadata
+        .delete_project(&project.name, Deletion::AtOnce)
+        .unwrap();
     metadata
         .record_chunk_for(stored_for(project.id), &chunk(51))
         .unwrap();

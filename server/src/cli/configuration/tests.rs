@@ -76,11 +76,12 @@ const GARBAGE: GarbageSettings = GarbageSettings {
     grace: Duration::from_secs(13),
     keep: 14,
     older_than: Duration::from_secs(15),
+    deleted_kept: Duration::from_secs(17),
     rate: 16 << 20,
 };
 
 /// A value for each key of `lfsfsd all`.
-const WORDS: [&str; 27] = [
+const WORDS: [&str; 28] = [
     "--data=/d",
     "--meta=sled:/m",
     "--listen=10.0.0.5:7",
@@ -106,6 +107,7 @@ const WORDS: [&str; 27] = [
     "--gc-grace=13",
     "--gc-keep=14",
     "--gc-older-than=15",
+    "--deleted-kept=17",
     "--gc-rate=16MiB",
     "--development",
 ];
