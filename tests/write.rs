@@ -17,6 +17,8 @@ mod full_disk;
 mod holes;
 #[path = "write/ignored.rs"]
 mod ignored;
+#[path = "write/ledger.rs"]
+mod ledger;
 #[path = "write/model.rs"]
 mod model;
 #[path = "write/numbers.rs"]

@@ -156,7 +156,7 @@ impl Export {
         notes: Notes,
     ) -> Result<ExportFigures, ExportError> {
         let target = Target::with_staging(dir, staging);
-        let shop = self.workshop(target, Manner::Live, notes);
+        let shop = self.workshop(target, Manner::UnderWay, notes);
         self.write(shop, scope, None, Vec::new()).await?;
         Ok(self.progress.figures())
     }

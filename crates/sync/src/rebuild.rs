@@ -18,6 +18,7 @@ use lfsfs_types::{ObjectPath, VersionCounts, VersionNumber};
 use thiserror::Error;
 use tokio::task::spawn_blocking;
 
+use self::early_sync::EarlySync;
 use self::place::{Found, Remembered};
 use self::plan::{Plan, decide, under_way};
 use crate::changes::Changes;
@@ -35,6 +36,7 @@ pub use self::plan::Refusal;
 pub(crate) use self::sent::Sent;
 pub(crate) use self::state::{KnownVersion, Part, Standing, State};
 
+mod early_sync;
 mod place;
 mod plan;
 mod sent;
@@ -221,7 +223,9 @@ impl Rebuild {
             file_match: Arc::clone(&self.file_match),
             known: known.clone(),
         };
+        let syncing = EarlySync::of(Arc::clone(place.root()));
         let figures = export.rebuild(staged, scope, notes).await?;
+        drop(syncing);
         if figures.left_out == 0 {
             let (part, standing) = (self.part, Standing::At(version));
             let state = State { part, standing };

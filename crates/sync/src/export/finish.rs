@@ -46,14 +46,15 @@ fn link(
     later: &LaterName,
 ) -> Result<(), ExportError> {
     let path = later.dir.join(&later.name)?;
-    let (from, to) = (shop.target.dir(first_dir)?, shop.target.dir(&later.dir)?);
+    let (from, parent) = (shop.target.dir(first_dir)?, shop.target.parent(&later.dir)?);
+    let to = &parent.handle;
     let look = |dir: &DirHandle, name: &Name| local::stat_entry(dir, name);
     let made = look(&from, first).map_err(failed("look at", &path))?;
     let made = made.ok_or_else(|| ExportError::FirstName {
         path: OsStr::from_bytes(path.as_bytes()).into(),
         first: OsStr::from_bytes(&below(first_dir, first)).into(),
     })?;
-    let present = look(&to, &later.name).map_err(failed("look at", &path))?;
+    let present = look(to, &later.name).map_err(failed("look at", &path))?;
     if present.is_some_and(|present| present.identity() == made.identity()) {
         return Ok(());
     }
@@ -62,11 +63,12 @@ fn link(
         fs::linkat(&from, old, dir, new, AtFlags::empty())
     };
     match shop.manner {
-        Manner::Fresh => link_in(&to, &later.name).map_err(failed("link", &path))?,
-        Manner::Live => {
-            let (made_in, made_as) = (shop.target.staging(&to), unused_name(&path)?);
+        Manner::Fresh => link_in(to, &later.name).map_err(failed("link", &path))?,
+        Manner::Live | Manner::UnderWay => {
+            let made_in = &shop.target.staging(&parent).handle;
+            let made_as = unused_name(&path)?;
             link_in(made_in, &made_as).map_err(failed("link", &path))?;
-            let moved = move_over((made_in, &made_as), (&to, &later.name), &path);
+            let moved = move_over((made_in, &made_as), (to, &later.name), &path);
             if moved.is_err() {
                 take_back(made_in, &made_as);
             }

@@ -13,6 +13,7 @@ use lfsfs_types::{Name, ObjectPath};
 use rustix::fs::{self, AtFlags, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
+use super::apply::hands_down_xattrs;
 use super::error::ExportError;
 use super::remove::{remove_below, remove_directory};
 use crate::attributes::handle_path;
@@ -25,13 +26,30 @@ const MODE_UNFINISHED: Mode = Mode::RWXU;
 /// How the mark begins that is in a directory until its export has come to the end.
 const MARK: &str = ".lfsfs-export-unfinished-";
 
+/// An open directory in which entries are made.
+#[derive(Debug, Clone)]
+pub(crate) struct Parent {
+    pub(crate) handle: DirHandle,
+    /// Whether they may get extended attributes of it.
+    pub(crate) hands_down_xattrs: bool,
+}
+
+impl Parent {
+    fn new(handle: DirHandle) -> Self {
+        Self {
+            hands_down_xattrs: hands_down_xattrs(&handle),
+            handle,
+        }
+    }
+}
+
 /// An open directory and what is below it.
 #[derive(Debug)]
 pub(crate) struct Target {
     root: DirHandle,
     mark: Option<String>,
     /// Where entries are made before they are moved to their place; beside it if there is none.
-    staging: Option<DirHandle>,
+    staging: Option<Parent>,
 }
 
 impl Target {
@@ -48,16 +66,16 @@ impl Target {
     }
 
     /// Takes an open directory, and one on the same file system in which entries are made.
-    pub(crate) const fn with_staging(root: DirHandle, staging: DirHandle) -> Self {
+    pub(crate) fn with_staging(root: DirHandle, staging: DirHandle) -> Self {
         Self {
             root,
             mark: None,
-            staging: Some(staging),
+            staging: Some(Parent::new(staging)),
         }
     }
 
     /// Returns where an entry of a directory is made before it is moved there.
-    pub(crate) fn staging<'t>(&'t self, parent: &'t DirHandle) -> &'t DirHandle {
+    pub(crate) fn staging<'t>(&'t self, parent: &'t Parent) -> &'t Parent {
         self.staging.as_ref().unwrap_or(parent)
     }
 
@@ -99,6 +117,11 @@ impl Target {
     /// Opens a directory below the root.
     pub(crate) fn dir(&self, path: &ObjectPath) -> Result<DirHandle, ExportError> {
         local::open_below(&self.root, path, ResolveFlags::NO_XDEV).map_err(failed("open", path))
+    }
+
+    /// Opens a directory in which entries are to be made.
+    pub(crate) fn parent(&self, path: &ObjectPath) -> Result<Parent, ExportError> {
+        Ok(Parent::new(self.dir(path)?))
     }
 
     /// Makes a directory that is to be filled.

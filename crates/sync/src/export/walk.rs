@@ -70,6 +70,8 @@ pub(crate) struct Walk<'a> {
 struct Entry {
     name: Name,
     present: Option<LocalStat>,
+    /// Whether the export has made the directory that it is in.
+    is_dir_new: bool,
     record: Record,
     verdict: Verdict,
     /// If it is a directory that is there already: which of its entries are looked at.
@@ -105,6 +107,7 @@ impl<'a> Walk<'a> {
                 let entry = Entry {
                     name: name.clone(),
                     present,
+                    is_dir_new: false,
                     record,
                     verdict: Verdict::Taken,
                     extent: Extent::Whole,
@@ -119,7 +122,7 @@ impl<'a> Walk<'a> {
     }
 
     fn start(&mut self, record: Record) -> Result<(), ExportError> {
-        let is_present = self.shop.manner == Manner::Live;
+        let is_present = self.shop.manner != Manner::Fresh;
         let scope = self.scope;
         let was_opened = self.shop.target.make_root_usable();
         let was_opened = was_opened.map_err(failed("open", &ObjectPath::ROOT))?;
@@ -215,6 +218,7 @@ impl<'a> Walk<'a> {
                     extent: self.extent_in(pending, listed, &name, &record),
                     name,
                     present,
+                    is_dir_new: !pending.is_present,
                     record,
                     verdict,
                 };
@@ -277,6 +281,7 @@ impl<'a> Walk<'a> {
                 name: entry.name,
                 record: entry.record,
                 present,
+                is_dir_new: entry.is_dir_new,
             }),
         }
     }

@@ -17,12 +17,12 @@ use rustix::fs::{self, AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use tokio::runtime::Handle;
 
-use super::apply::{Applier, Owners};
+use super::apply::{Applier, ApplyError, NewFile, Owners};
 use super::contents::{Contents, Loaded, take};
 use super::error::ExportError;
 use super::progress::ExportProgress;
 use super::shared::{Cached, SharedFiles};
-use super::target::{Target, failed};
+use super::target::{Parent, Target, failed};
 use crate::attributes::handle_path;
 use crate::file_match::FileMatch;
 use crate::local::{self, DirHandle, FileIdentity, LocalStat};
@@ -41,6 +41,8 @@ pub(crate) struct Job {
     pub(crate) record: Record,
     /// What is there now; never a directory.
     pub(crate) present: Option<LocalStat>,
+    /// Whether the export has made the directory itself.
+    pub(crate) is_dir_new: bool,
 }
 
 /// Whether other programs may look at the entries while the export makes them.
@@ -50,6 +52,9 @@ pub(crate) enum Manner {
     Fresh,
     /// A user's work tree: each entry is made beside its place and moved there when it is whole.
     Live,
+    /// A user's directory that remembers that it is under way, so that the next export compares what a killed one
+    /// left: as in a work tree where the directory was there before, in place where the export has made it.
+    UnderWay,
 }
 
 /// What a caller wants noted of the files that are written.
@@ -93,6 +98,15 @@ impl Workshop {
         }
     }
 
+    /// Returns true if an entry is made beside its place, and moved there when it is whole.
+    fn is_moved(&self, job: &Job) -> bool {
+        match self.manner {
+            Manner::Fresh => false,
+            Manner::Live => true,
+            Manner::UnderWay => !job.is_dir_new,
+        }
+    }
+
     /// Counts an entry that was made, or changed to what it is in the version.
     pub(crate) fn wrote(&self, path: &ObjectPath) {
         self.progress.written();
@@ -105,9 +119,13 @@ impl Workshop {
         let mut missing = Vec::new();
         for job in batch {
             self.go_on()?;
+            if job.present.is_none() && self.shared.is_none() {
+                missing.push(job);
+                continue;
+            }
             match parents
                 .open(&job.dir)
-                .and_then(|parent| Ok(self.keep(&parent, &job)? || self.share(&parent, &job)))
+                .and_then(|parent| Ok(self.keep(&parent.handle, &job)? || self.share(parent, &job)))
             {
                 Ok(true) => {}
                 Ok(false) => missing.push(job),
@@ -119,7 +137,7 @@ impl Workshop {
             self.go_on()?;
             let made = parents
                 .open(&job.dir)
-                .and_then(|parent| self.make(&parent, job, contents.as_ref()));
+                .and_then(|parent| self.make(parent, job, contents.as_ref()));
             if let Err(failure) = made {
                 self.leave_out(job, failure)?;
             }
@@ -191,7 +209,7 @@ impl Workshop {
     }
 
     /// Makes a file of one that the cache has. Returns false if it is to be fetched, for whatever reason.
-    fn share(&self, parent: &DirHandle, job: &Job) -> bool {
+    fn share(&self, parent: &Parent, job: &Job) -> bool {
         let shared = self.shared.as_ref();
         let Some(cached) = shared.and_then(|it| it.find(&job.record, self.applier())) else {
             return false;
@@ -228,7 +246,7 @@ impl Workshop {
 
     fn make(
         &self,
-        parent: &DirHandle,
+        parent: &Parent,
         job: &Job,
         contents: Option<&Loaded>,
     ) -> Result<(), ExportError> {
@@ -244,26 +262,29 @@ impl Workshop {
         self.put(parent, job, (contents, None))
     }
 
-    /// Makes an entry and moves it to its place.
-    fn put(&self, parent: &DirHandle, job: &Job, from: Source<'_>) -> Result<(), ExportError> {
+    /// Makes an entry in its place, or moves it there.
+    fn put(&self, parent: &Parent, job: &Job, from: Source<'_>) -> Result<(), ExportError> {
         let path = job.dir.join(&job.name)?;
-        let (made_in, made_as) = match self.manner {
-            Manner::Fresh => (parent, job.name.clone()),
-            Manner::Live => (self.target.staging(parent), unused_name(&path)?),
+        let is_moved = self.is_moved(job);
+        let (made_in, made_as) = if is_moved {
+            (self.target.staging(parent), unused_name(&path)?)
+        } else {
+            (parent, job.name.clone())
         };
         let made = self.make_as(made_in, &made_as, &path, &job.record, from)?;
         if made == Made::Skipped {
             return Ok(());
         }
-        if self.manner == Manner::Live {
-            let placed = move_over((made_in, &made_as), (parent, &job.name), &path);
+        if is_moved {
+            let place = (&parent.handle, &job.name);
+            let placed = move_over((&made_in.handle, &made_as), place, &path);
             // A rename between two names of one file leaves both.
             if placed.is_err() || matches!(from, (_, Some(Cached::HardLink(_)))) {
-                take_back(made_in, &made_as);
+                take_back(&made_in.handle, &made_as);
             }
             placed?;
         }
-        self.note(parent, &job.name, &path, &job.record);
+        self.note(&parent.handle, &job.name, &path, &job.record);
         self.wrote(&path);
         Ok(())
     }
@@ -272,54 +293,80 @@ impl Workshop {
     /// without all of its attributes stays in a directory of our own.
     fn make_as(
         &self,
-        parent: &DirHandle,
+        parent: &Parent,
         name: &Name,
         path: &ObjectPath,
         record: &Record,
         (contents, cached): Source<'_>,
     ) -> Result<Made, ExportError> {
+        let dir = &parent.handle;
         if let Some(Cached::HardLink(file)) = cached {
-            let linked = fs::linkat(CWD, file, parent, name.as_bytes(), AtFlags::empty());
+            let linked = fs::linkat(CWD, file, dir, name.as_bytes(), AtFlags::empty());
             return linked.map(|()| Made::Whole).map_err(failed("link", path));
         }
-        let mut fetched = None;
-        if let Kind::File { size, content } = record.kind {
-            let file = new_file(parent, name).map_err(failed("make", path))?;
-            let filled = match cached {
-                Some(Cached::Reflink(from)) => {
-                    fs::ioctl_ficlone(&file, from).map_err(failed("write", path))
-                }
-                _ => self.write(&file, (content, size), contents, path),
-            };
-            if let Err(failure) = filled {
-                take_back(parent, name);
-                return Err(failure);
+        let Kind::File { size, content } = record.kind else {
+            return self.make_special(dir, name, path, record, contents);
+        };
+        let file = new_file(dir, name, record).map_err(failed("make", path))?;
+        let filled = match cached {
+            Some(Cached::Reflink(from)) => {
+                fs::ioctl_ficlone(&file, from).map_err(failed("write", path))
             }
-            fetched = cached.is_none().then_some(file);
-        } else {
-            match make_special(parent, name, &record.kind) {
-                Ok(()) => {}
-                Err(Errno::PERM | Errno::ACCESS) if is_privileged(&record.kind) => {
-                    self.progress.skipped_special();
-                    return Ok(Made::Skipped);
-                }
-                Err(error) => return Err(failed("make", path)(error)),
-            }
-        }
-        let applied = self
-            .applier()
-            .apply(&handle_path(parent, Some(name)), record, contents)
-            .map_err(|error| error.of(path));
-        if let Err(failure) = applied {
-            if self.manner == Manner::Live {
-                take_back(parent, name);
-            }
+            _ => self.write(&file, (content, size), contents, path),
+        };
+        if let Err(failure) = filled {
+            take_back(dir, name);
             return Err(failure);
         }
-        if let (Some(shared), Some(file)) = (&self.shared, fetched) {
-            shared.keep(&file, (parent, name), record);
+        let new = NewFile {
+            file: &file,
+            path: &handle_path(dir, Some(name)),
+            may_inherit: parent.hands_down_xattrs,
+        };
+        let applied = self.applier().apply_to_new(new, record, contents);
+        self.or_taken_back(applied, (dir, name), path)?;
+        if let (Some(shared), None) = (&self.shared, cached) {
+            shared.keep(&file, (dir, name), record);
         }
         Ok(Made::Whole)
+    }
+
+    /// Makes an entry that has no bytes.
+    fn make_special(
+        &self,
+        dir: &DirHandle,
+        name: &Name,
+        path: &ObjectPath,
+        record: &Record,
+        contents: &Loaded,
+    ) -> Result<Made, ExportError> {
+        match make_node(dir, name, &record.kind) {
+            Ok(()) => {}
+            Err(Errno::PERM | Errno::ACCESS) if is_privileged(&record.kind) => {
+                self.progress.skipped_special();
+                return Ok(Made::Skipped);
+            }
+            Err(error) => return Err(failed("make", path)(error)),
+        }
+        let at = handle_path(dir, Some(name));
+        let applied = self.applier().apply(&at, record, contents);
+        self.or_taken_back(applied, (dir, name), path)?;
+        Ok(Made::Whole)
+    }
+
+    /// Takes an entry back that did not get its attributes, except in a directory of our own.
+    fn or_taken_back(
+        &self,
+        applied: Result<(), ApplyError>,
+        (dir, name): (&DirHandle, &Name),
+        path: &ObjectPath,
+    ) -> Result<(), ExportError> {
+        applied.map_err(|error| {
+            if self.manner != Manner::Fresh {
+                take_back(dir, name);
+            }
+            error.of(path)
+        })
     }
 
     /// Fills a file.
@@ -333,8 +380,11 @@ impl Workshop {
         if size <= SMALL_CONTENT_LEN_MAX {
             let bytes = take(contents, &content)?;
             check_len(bytes.len() as u64, size, path)?;
-            write_at(file, 0, bytes).map_err(failed("write", path))?;
+            let end = write_at(file, 0, bytes).map_err(failed("write", path))?;
             self.progress.bytes(size);
+            if end == size {
+                return Ok(());
+            }
         } else {
             self.write_pieces(file, (content, size), path)?;
         }
@@ -378,7 +428,7 @@ enum Made {
 /// Directories of jobs, opened one at a time: jobs of one directory come together.
 struct Parents<'a> {
     target: &'a Target,
-    current: Option<(ObjectPath, DirHandle)>,
+    current: Option<(ObjectPath, Parent)>,
 }
 
 impl<'a> Parents<'a> {
@@ -389,15 +439,12 @@ impl<'a> Parents<'a> {
         }
     }
 
-    fn open(&mut self, dir: &ObjectPath) -> Result<DirHandle, ExportError> {
-        if let Some((current, handle)) = &self.current
-            && current == dir
-        {
-            return Ok(Arc::clone(handle));
-        }
-        let handle = self.target.dir(dir)?;
-        self.current = Some((dir.clone(), Arc::clone(&handle)));
-        Ok(handle)
+    fn open(&mut self, dir: &ObjectPath) -> Result<&Parent, ExportError> {
+        let current = match self.current.take() {
+            Some(current) if current.0 == *dir => current,
+            _ => (dir.clone(), self.target.parent(dir)?),
+        };
+        Ok(&self.current.insert(current).1)
     }
 }
 
@@ -440,14 +487,20 @@ pub(crate) fn is_same(parent: &DirHandle, name: &Name, stat: &LocalStat, kind: &
     }
 }
 
-fn new_file(parent: &DirHandle, name: &Name) -> Result<File, Errno> {
+/// Makes an empty file, which has its mode if the user's mask lets it. One with an access list gets that before others
+/// may do anything with it.
+fn new_file(parent: &DirHandle, name: &Name, record: &Record) -> Result<File, Errno> {
     // Readable, because it may be cloned.
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let mode = Mode::RUSR | Mode::WUSR;
+    let mode = if record.xattrs.is_empty() {
+        Mode::from_raw_mode(record.mode & 0o777)
+    } else {
+        Mode::RUSR | Mode::WUSR
+    };
     fs::openat(parent, name.as_bytes(), flags, mode).map(File::from)
 }
 
-fn make_special(parent: &DirHandle, name: &Name, kind: &Kind) -> Result<(), Errno> {
+fn make_node(parent: &DirHandle, name: &Name, kind: &Kind) -> Result<(), Errno> {
     let (file_type, device) = match kind {
         Kind::Symlink { target } => return fs::symlinkat(&**target, parent, name.as_bytes()),
         Kind::Fifo => (FileType::Fifo, 0),
@@ -497,9 +550,10 @@ pub(crate) fn unused_name(path: &ObjectPath) -> Result<Name, ExportError> {
     name.map_err(|_| ExportError::Stopped("a name is none"))
 }
 
-/// Writes bytes into an empty part of a file, leaving out what is a hole anyway.
-pub(crate) fn write_at(file: &File, offset: u64, bytes: &[u8]) -> std::io::Result<()> {
+/// Writes bytes into an empty part of a file, leaving out what is a hole anyway. Returns the end of what was written.
+pub(crate) fn write_at(file: &File, offset: u64, bytes: &[u8]) -> std::io::Result<u64> {
     let mut at = offset;
+    let mut end = offset;
     let mut rest = bytes;
     while !rest.is_empty() {
         let to_boundary = HOLE_LEN - usize::try_from(at % HOLE_LEN as u64).unwrap_or(0);
@@ -507,11 +561,12 @@ pub(crate) fn write_at(file: &File, offset: u64, bytes: &[u8]) -> std::io::Resul
         let is_hole = part.len() == HOLE_LEN && part.iter().all(|byte| *byte == 0);
         if !is_hole {
             file.write_all_at(part, at)?;
+            end = at + part.len() as u64;
         }
         at += part.len() as u64;
         rest = left;
     }
-    Ok(())
+    Ok(end)
 }
 
 /// A record whose size is not that of its content is damaged.
