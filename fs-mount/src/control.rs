@@ -62,6 +62,24 @@ pub enum ControlRequest {
     Changes,
     /// The new paths that no commit takes: an [`IgnoredItem`] each, answered by [`Counted`].
     Ignored,
+    /// The files that are not uploaded yet: a [`QueueItem`] each, answered by [`QueueReport`]. With `watch` a
+    /// [`QueueItem`] follows for whatever happens to one, without end.
+    Queue {
+        /// Whether to go on.
+        watch: bool,
+    },
+    /// Begin no upload until it is resumed, or go on: answered by [`QueueReport`].
+    Pause {
+        /// Whether to pause.
+        paused: bool,
+    },
+    /// Try failed uploads again, and others at once: answered by [`QueueReport`].
+    Retry,
+    /// Upload everything now and wait for it: answered by [`QueueReport`], of what is left.
+    Flush {
+        /// How long to wait, in milliseconds; for ever if it is not said.
+        timeout_ms: Option<u64>,
+    },
     /// Drop changes: answered by [`Counted`], how many objects are as in the version again.
     Discard {
         /// Paths from the root of the mount, in bytes; none means everything.
@@ -143,6 +161,40 @@ pub struct Unmounted {
     /// Who still uses it. The process goes on for them.
     #[serde(default)]
     pub used_by: Vec<String>,
+}
+
+/// A file that is not uploaded yet, or what happened to it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueItem {
+    /// Its path from the root of the mount, in bytes; empty if it has none any more.
+    pub path: Vec<u8>,
+    /// What it is about to do: `waiting`, `uploading`, `retrying` or `failed`; or that it is `remote` now.
+    pub state: String,
+    /// Its length.
+    pub bytes: u64,
+    /// Attempts that failed.
+    pub tries: u32,
+    /// Why the last of them failed.
+    pub reason: Option<String>,
+}
+
+/// What the upload queue of a mount is doing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueReport {
+    /// Files that wait for their turn, or for another attempt.
+    pub waiting: u64,
+    /// Files that are being uploaded.
+    pub uploading: u64,
+    /// Files that are set aside.
+    pub failed: u64,
+    /// Executors that run.
+    pub executors: u64,
+    /// Whether no upload begins.
+    pub paused: bool,
+    /// Files that were uploaded since the mount was made.
+    pub uploaded: u64,
+    /// Bytes that were sent for them.
+    pub bytes_sent: u64,
 }
 
 /// Changes became a version, or there were none.

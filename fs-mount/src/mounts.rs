@@ -133,6 +133,8 @@ fn flush_before(
         ControlRequest::Status
         | ControlRequest::Stats
         | ControlRequest::Umount { .. }
+        | ControlRequest::Pause { .. }
+        | ControlRequest::Retry
         | ControlRequest::Server { .. } => return Ok(()),
         _ => {}
     }
@@ -142,7 +144,7 @@ fn flush_before(
     let error = PathError::new("write what the kernel holds of", &mount.entry.dir, error);
     match request {
         // To look needs no space on any disk.
-        ControlRequest::Changes => {
+        ControlRequest::Changes | ControlRequest::Queue { .. } => {
             warn(&MountError::from(error).full_text());
             Ok(())
         }

@@ -100,6 +100,12 @@ pub struct MountOptions {
     pub volatile: bool,
     /// `writeback`: the kernel gathers writes, which die with the mount process if not synced.
     pub writeback: bool,
+    /// `noupload`: changes are sent when they are committed, and not before.
+    pub noupload: bool,
+    /// `upload-rate=`: how many bytes a second the upload queue sends.
+    pub upload_rate: Option<u64>,
+    /// `upload-executors=`: how many batches are uploaded at once.
+    pub upload_executors: Option<u32>,
     /// What the kernel is told, `ro` aside.
     pub flags: MountFlags,
 }
@@ -125,6 +131,9 @@ impl Default for MountOptions {
             overlay: None,
             volatile: false,
             writeback: false,
+            noupload: false,
+            upload_rate: None,
+            upload_executors: None,
             // As FUSE file systems have it everywhere: only who asks gets set-user-id programs
             // and device nodes from a file system whose contents came over a network.
             flags: MountFlags::NOSUID | MountFlags::NODEV,
@@ -249,6 +258,8 @@ impl MountOptions {
             "xattr" => self.noxattr = false,
             "volatile" => self.volatile = true,
             "writeback" => self.writeback = true,
+            "noupload" => self.noupload = true,
+            "upload" => self.noupload = false,
             _ => return false,
         }
         true
@@ -273,6 +284,12 @@ impl MountOptions {
             "gid" => self.gid = Some(value.number("a numeric group id")?),
             "retry" => self.retry = value.number("a number of tries")?,
             "timeout" => self.timeout = value.parsed("seconds, at least 1", seconds)?,
+            "upload-rate" => {
+                self.upload_rate = Some(value.parsed("bytes a second, such as 10M", size::parse)?);
+            }
+            "upload-executors" => {
+                self.upload_executors = Some(value.parsed("a number from 1 to 64", executors)?);
+            }
             "transport" => return value.transport(),
             _ => return Err(OptionError::Unknown { name: name.into() }),
         }
@@ -295,6 +312,11 @@ fn is_ignored(name: &str) -> bool {
 fn file_name(text: &str) -> Option<Name> {
     let name = Name::new(text.as_bytes()).ok()?;
     (!text.starts_with('.')).then_some(name)
+}
+
+fn executors(text: &str) -> Option<u32> {
+    let count = text.parse().ok()?;
+    (1..=64).contains(&count).then_some(count)
 }
 
 fn seconds(text: &str) -> Option<Duration> {

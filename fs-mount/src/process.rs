@@ -11,8 +11,9 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lfsfs_queue::{QueueConfig, UploadQueue};
 use lfsfs_remote::{Layered, Remote};
-use lfsfs_vfs::{BaseVersion, Kernel};
+use lfsfs_vfs::{BaseVersion, Kernel, MountUploader};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
@@ -38,6 +39,8 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the last users of a mount have when its process is told to end.
 const END_TIMEOUT: Duration = Duration::from_secs(1);
+/// Where the queue keeps what it needs after a restart, beside the log of the overlay.
+const QUEUE_DIR: &str = "queue";
 /// Threads that read requests. Measured on two processors: two clients that read 20,000 files for
 /// the first time take 0.50 s with two threads, 0.92 s with one and 0.60 s with three; for one client
 /// their number makes no difference.
@@ -116,6 +119,7 @@ async fn serve(
     };
     answer_last(serving, serving_to_end).await;
     upkeep.abort();
+    end_queue(control).await;
     if let (Some(holds), Some(holding)) = (holds, holding) {
         holds.abort();
         holding.end().await;
@@ -165,6 +169,14 @@ async fn mount(
     probe(&dir, request).await?;
     let socket = ControlSocket::bind(places.socket(served.device()))?;
     let (sender, orders) = orders();
+    let queue = match &overlay {
+        Some(overlay) if !request.options.noupload => {
+            let remote: Arc<dyn Remote> = Arc::<Layered<Server>>::clone(&server);
+            let uploader = MountUploader::new(Arc::clone(&vfs), remote);
+            Some(Arc::new(start_queue(uploader, overlay, request).await?))
+        }
+        _ => None,
+    };
     let control = Control {
         fixed: FixedStatus {
             source: request.source_text().to_owned(),
@@ -185,6 +197,7 @@ async fn mount(
             barrier: served.cut().clone(),
         },
         cut: Arc::clone(served.cut()),
+        queue,
         orders: sender,
     };
     Ok(Mounted {
@@ -194,6 +207,35 @@ async fn mount(
         signals,
         orders,
     })
+}
+
+/// Starts the upload queue, with what an earlier mount left in it.
+async fn start_queue(
+    uploader: MountUploader,
+    overlay: &Path,
+    request: &MountRequest,
+) -> Result<UploadQueue, MountError> {
+    let executors = request.options.upload_executors;
+    let config = QueueConfig::default();
+    let config = QueueConfig {
+        rate: request.options.upload_rate,
+        executors_max: executors.map_or(config.executors_max, |count| count as usize),
+        ..config
+    };
+    let dir = overlay.join(QUEUE_DIR);
+    let start = move || UploadQueue::start(Arc::new(uploader), &dir, config);
+    let started = tokio::task::spawn_blocking(start).await;
+    let started = started.unwrap_or_else(|_| Err(io::Error::other("it panicked")));
+    started.map_err(MountError::system("start the upload queue"))
+}
+
+/// Ends the upload queue. What it has begun is waited for a moment, and begun again by the next mount.
+async fn end_queue(control: &Control) {
+    if let Some(queue) = &control.queue {
+        let queue = Arc::clone(queue);
+        let end = tokio::task::spawn_blocking(move || queue.end());
+        let _ = timeout(SETTLE_TIMEOUT, end).await;
+    }
 }
 
 /// Makes the changes durable that stay behind, however long the disk takes.

@@ -3,6 +3,7 @@
 //! Only root and the owner of the mount process are heard.
 
 mod changing;
+mod queue;
 mod socket;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lfsfs_client::ClientConfig;
+use lfsfs_queue::UploadQueue;
 use lfsfs_remote::{Layered, Retry};
 use lfsfs_types::ObjectPath;
 use lfsfs_upload::IgnoredPaths;
@@ -76,6 +78,8 @@ pub(crate) struct Control {
     pub(crate) client: ClientConfig,
     pub(crate) cut: Arc<Cut>,
     pub(crate) kernel: Kernel,
+    /// Uploads what was written, unless the mount is read-only or was told not to.
+    pub(crate) queue: Option<Arc<UploadQueue>>,
     /// Where orders to unmount go.
     pub(crate) orders: mpsc::Sender<UmountOrder>,
 }
@@ -128,6 +132,13 @@ async fn respond(
         ControlRequest::Server { address } => {
             let moved = control.move_to_server(&address);
             json(&answers.telling(Default::default, moved).await?)
+        }
+        ControlRequest::Queue { watch } => json(&control.tell_queue(watch, answers).await?),
+        ControlRequest::Pause { paused } => json(&control.pause_queue(paused, answers).await?),
+        ControlRequest::Retry => json(&control.retry_queue()?),
+        ControlRequest::Flush { timeout_ms } => {
+            let timeout = timeout_ms.map(Duration::from_millis);
+            json(&control.flush_queue(timeout, answers).await?)
         }
         ControlRequest::Discard { paths } => json(&control.discard(&paths, answers).await?),
     }
@@ -191,9 +202,11 @@ impl Control {
     }
 
     fn stats(&self) -> MountStats {
+        let mut counters = counters(&self.vfs.base().stats());
+        counters.extend(self.queue_counters());
         MountStats {
             requests: self.counters.snapshot(),
-            counters: counters(&self.vfs.base().stats()),
+            counters,
         }
     }
 

@@ -104,6 +104,8 @@ impl Command {
             Self::Stats(_) => Some("stats"),
             Self::Commit(_) => Some("commit"),
             Self::Discard(_) => Some("discard"),
+            Self::Queue(_) => Some("queue"),
+            Self::Flush(_) => Some("flush"),
             Self::Restore(_) => Some("restore"),
             Self::Diff(args) => args.is_of_mount().then_some("diff"),
             // `switch` takes the address: it gives the mount another one.
@@ -199,6 +201,10 @@ pub(crate) enum Command {
     Restore(commands::restore::RestoreArgs),
     /// Show another version in a mount
     Switch(commands::switch::SwitchArgs),
+    /// Show what a mount has not uploaded yet, pause and repeat uploads
+    Queue(commands::queue::QueueArgs),
+    /// Upload what was written in a mount, and wait for it
+    Flush(commands::flush::FlushArgs),
     /// Show the counters of a mount
     Stats(commands::stats::StatsArgs),
     /// Fill the cache of this machine, show and empty it

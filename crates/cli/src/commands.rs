@@ -12,6 +12,7 @@ pub(crate) mod discard;
 pub(crate) mod doctor;
 pub(crate) mod du;
 pub(crate) mod export;
+pub(crate) mod flush;
 pub(crate) mod fsck;
 pub(crate) mod fsdiff;
 pub(crate) mod gc;
@@ -24,6 +25,7 @@ pub(crate) mod mounts;
 pub(crate) mod node;
 pub(crate) mod project;
 pub(crate) mod put;
+pub(crate) mod queue;
 pub(crate) mod rebuild;
 pub(crate) mod restore;
 pub(crate) mod rm;
@@ -88,6 +90,8 @@ pub(crate) fn run(cli: Cli) -> Result<(), CommandError> {
         Command::Discard(args) => discard::run(&args),
         Command::Restore(args) => on_runtime(restore::run(server()?, args)),
         Command::Switch(args) => switch::run(&typed, server()?.retry_for(), &args),
+        Command::Queue(args) => queue::run(&args),
+        Command::Flush(args) => flush::run(&args),
         Command::Stats(args) => stats::run(&args),
         Command::Node(command) => on_runtime(node::run(server()?, command)),
         Command::Cluster(command) => on_runtime(cluster::run(server()?, command)),

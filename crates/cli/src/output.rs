@@ -94,9 +94,14 @@ impl Output {
         self.bytes(b"\n")
     }
 
+    /// Hands everything to the reader that was written so far.
+    pub(crate) fn flush(&mut self) -> Result<(), CommandError> {
+        Ok(self.out.flush()?)
+    }
+
     /// Hands everything to the reader.
     pub(crate) fn finish(mut self) -> Result<(), CommandError> {
-        Ok(self.out.flush()?)
+        self.flush()
     }
 }
 

@@ -52,8 +52,9 @@ pub struct Delays {
 }
 
 impl Delays {
-    /// Returns the next number of the SplitMix64 sequence; jitter needs no better source.
-    fn next_random(&mut self) -> u32 {
+    /// Returns the next number of the SplitMix64 sequence, for callers that count failures themselves; jitter needs no
+    /// better source.
+    pub fn next_random(&mut self) -> u32 {
         self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.state;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

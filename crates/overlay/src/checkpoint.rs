@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 
-use lfsfs_types::{DecodeError, Name, Reader, Timestamp, VersionId, Writer, XattrName, XattrValue};
+use lfsfs_types::{
+    ContentId, DecodeError, Name, Reader, Timestamp, VersionId, Writer, XattrName, XattrValue,
+};
 
 use crate::Map;
 use crate::error::Damage;
@@ -98,6 +100,8 @@ records! {
         10 => AccessTime { atime: Timestamp },
         /// The state so far is a sealed one of which nothing was told to the server.
         11 => Drafted { commit: VersionId },
+        /// What the remote has of the file that came last, if it has its bytes.
+        12 => Uploaded { content: ContentId },
     }
 }
 
@@ -228,6 +232,9 @@ fn write_inode<E>(
         })?;
     }
     if let Some(file) = inode.file() {
+        if let Some(content) = file.uploaded() {
+            emit(&Snapshot::Uploaded { content })?;
+        }
         let extents = file.extents().map(|(offset, extent)| (offset, *extent));
         in_parts(extents, PART_LEN_MAX, |extents| {
             emit(&Snapshot::Extents { extents })
@@ -337,6 +344,7 @@ impl Restorer {
                 self.current()?.attributes.atime = Some(atime);
                 Ok(())
             }
+            Snapshot::Uploaded { content } => self.uploaded(content),
             record => {
                 self.settle();
                 self.take_whole(record)
@@ -381,7 +389,8 @@ impl Restorer {
             Snapshot::Entries { .. }
             | Snapshot::Extents { .. }
             | Snapshot::Xattrs { .. }
-            | Snapshot::AccessTime { .. } => {}
+            | Snapshot::AccessTime { .. }
+            | Snapshot::Uploaded { .. } => {}
         }
         Ok(())
     }
@@ -436,6 +445,14 @@ impl Restorer {
         } else {
             Err(Damage::Checkpoint)
         }
+    }
+
+    fn uploaded(&mut self, content: ContentId) -> Result<(), Damage> {
+        let Node::File(file) = &mut self.current()?.node else {
+            return Err(Damage::Checkpoint);
+        };
+        file.mark_uploaded(content);
+        Ok(())
     }
 
     fn xattrs(&mut self, xattrs: Vec<(XattrName, XattrValue)>) -> Result<(), Damage> {

@@ -2,6 +2,8 @@
 //!
 //! Owns the extent map. It reads nothing: a caller that wants bytes gets [`Piece`]s and fetches them.
 
+use lfsfs_types::ContentId;
+
 use crate::Map;
 use crate::field::struct_field;
 
@@ -98,6 +100,8 @@ pub struct FileData {
     extents: Map<u64, Extent>,
     /// How many bytes are no holes. It follows from the rest.
     data_len: u64,
+    /// What the remote has, if it has the bytes as they are now.
+    uploaded: Option<ContentId>,
 }
 
 impl FileData {
@@ -204,6 +208,25 @@ impl FileData {
         self.extents.is_empty() && self.base_len == self.size
     }
 
+    /// Returns by which name the remote has the bytes as they are now, if it does.
+    #[must_use]
+    pub const fn uploaded(&self) -> Option<ContentId> {
+        self.uploaded
+    }
+
+    pub(crate) const fn mark_uploaded(&mut self, content: ContentId) {
+        self.uploaded = Some(content);
+    }
+
+    /// Returns true if nothing was written to one of the two that was not written to the other, so that their bytes
+    /// are the same above the same base. Where in the log they lie does not count.
+    #[must_use]
+    pub fn has_writes_of(&self, other: &Self) -> bool {
+        let written = |(offset, extent): (u64, &Extent)| (offset, extent.len, extent.written);
+        (self.size, self.base_len) == (other.size, other.base_len)
+            && self.extents().map(written).eq(other.extents().map(written))
+    }
+
     /// Returns the extents in the order of their offsets.
     pub fn extents(&self) -> impl Iterator<Item = (u64, &Extent)> {
         self.extents
@@ -275,6 +298,7 @@ impl FileData {
         if extent.len == 0 {
             return 0;
         }
+        self.uploaded = None;
         let end = offset + extent.len;
         self.data_len -= self.data_within(offset, end);
         self.data_len += extent.location.map_or(0, |_| extent.len);
@@ -286,6 +310,9 @@ impl FileData {
 
     /// Sets the size. Returns how many bytes of the log are not needed any more.
     pub(crate) fn resize(&mut self, size: u64, seals: u64) -> u64 {
+        if size != self.size {
+            self.uploaded = None;
+        }
         self.data_len -= self.data_within(size, self.size);
         let dropped = self.cut(size, u64::MAX);
         if size < self.size {
@@ -352,6 +379,7 @@ impl FileData {
             .map(|(offset, extent)| (*offset, *extent))
             .collect();
         let mut dropped = 0;
+        self.uploaded = None;
         for (offset, extent) in old {
             self.extents.remove_mut(&offset);
             dropped += if extent.location.is_some() {
@@ -396,6 +424,7 @@ impl FileData {
             shrunk,
             extents: Map::default(),
             data_len: base_len.min(size),
+            uploaded: None,
         }
     }
 

@@ -250,6 +250,16 @@ impl Field for VersionId {
     }
 }
 
+impl Field for ContentId {
+    fn put(&self, writer: &mut Writer) {
+        writer.raw(self.as_bytes());
+    }
+
+    fn take(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        reader.array().map(Self)
+    }
+}
+
 macro_rules! number_field {
     ($($name:ident),*) => { $(
         impl Field for $name {

@@ -271,6 +271,21 @@ impl Inode {
         leads_here.then_some(key)
     }
 
+    /// Returns true if both are files with the same bytes, as far as that is known without reading them.
+    pub(crate) fn has_bytes_of(&self, other: &Self) -> bool {
+        let files = self.file().zip(other.file());
+        self.base == other.base && files.is_some_and(|(ours, theirs)| ours.has_writes_of(theirs))
+    }
+
+    /// Returns the length of a file whose bytes only this machine has: they are not those of the base, and were not
+    /// uploaded.
+    #[must_use]
+    pub fn local_len(&self) -> Option<u64> {
+        let file = self.file()?;
+        let is_local = file.size() > 0 && !file.is_base() && file.uploaded().is_none();
+        (is_local && !self.is_orphan()).then(|| file.size())
+    }
+
     pub(crate) fn log_bytes(&self) -> u64 {
         self.file().map_or(0, FileData::log_bytes)
     }

@@ -21,6 +21,7 @@ mod numbers;
 mod operation;
 mod overlay;
 mod state;
+mod touched;
 
 pub use changes::{ChangedEntry, Changes, DirectoryRef, Entry};
 pub use durability::Durability;

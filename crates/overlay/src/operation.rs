@@ -7,7 +7,8 @@
 use std::sync::Arc;
 
 use lfsfs_types::{
-    DecodeError, DirId, Name, Reader, Timestamp, VersionId, Writer, XattrName, XattrValue,
+    ContentId, DecodeError, DirId, Name, Reader, Timestamp, VersionId, Writer, XattrName,
+    XattrValue,
 };
 
 use crate::extent::Location;
@@ -326,6 +327,13 @@ records! {
             names: Vec<EntryName>,
             /// What the directories are in the version that the names are in.
             directories: Vec<(u64, Arc<BaseObject>)>,
+        },
+        /// Says that the remote has the bytes of a file as they are now. Changes nothing that a reader sees.
+        31 => Uploaded {
+            /// The file.
+            ino: u64,
+            /// Names its bytes.
+            content: ContentId,
         },
     }
 }

@@ -8,13 +8,13 @@
 
 mod compact;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use lfsfs_common::flock::FileLock;
-use lfsfs_types::{DirId, LinkId, VersionId};
+use lfsfs_types::{ContentId, DirId, LinkId, VersionId};
 
 use crate::Map;
 use crate::changes::Changes;
@@ -30,6 +30,7 @@ use crate::log::writer::{LogParams, LogWriter};
 use crate::numbers::{NumberFile, NumberRow};
 use crate::operation::{Change, EntryName, Operation};
 use crate::state::{State, carries_data};
+use crate::touched::Touched;
 
 pub use compact::CompactionReport;
 
@@ -113,6 +114,7 @@ pub struct Overlay {
     writer: Mutex<LogWriter>,
     shown: Mutex<View>,
     numbers: Mutex<NumberFile>,
+    touched: Touched,
     // Released last.
     _lock: FileLock,
 }
@@ -180,6 +182,7 @@ impl Overlay {
             writer: Mutex::new(writer),
             shown: Mutex::new(View { state, segments }),
             numbers: Mutex::new(number_file),
+            touched: Touched::default(),
             _lock: lock,
         };
         overlay.give_up_draft()?;
@@ -292,6 +295,7 @@ impl Overlay {
         writer.append(&bytes, parts.len() as u64)?;
         writer.begun = true;
         *self.shown() = next;
+        self.touched.note(changes);
         Ok(accepted)
     }
 
@@ -442,6 +446,36 @@ impl Overlay {
                 .collect(),
         };
         self.transact_if(|_| Ok(vec![switch.into()]), accept)
+    }
+
+    /// Notes from now on which files are written to, for [`take_touched`](Self::take_touched).
+    pub fn watch_files(&self) {
+        self.touched.watch();
+    }
+
+    /// Returns the files that were written to since the last call, by their inodes.
+    pub fn take_touched(&self) -> BTreeSet<u64> {
+        self.touched.take()
+    }
+
+    /// Marks files as uploaded whose bytes the remote has as `view` shows them. Returns those that are marked now; the
+    /// others were written to since, or are gone.
+    pub fn mark_uploaded(
+        &self,
+        view: &View,
+        files: &[(u64, ContentId)],
+    ) -> Result<Vec<u64>, OverlayError> {
+        self.transact(|state| {
+            let same = |(ino, _): &&(u64, ContentId)| {
+                let (then, now) = (view.state.inode(*ino), state.inode(*ino));
+                then.zip(now)
+                    .is_some_and(|(then, now)| now.has_bytes_of(then))
+            };
+            let same: Vec<_> = files.iter().filter(same).copied().collect();
+            let mark = |(ino, content)| Operation::Uploaded { ino, content }.into();
+            let inodes = same.iter().map(|(ino, _)| *ino).collect();
+            Ok((inodes, same.into_iter().map(mark).collect()))
+        })
     }
 
     /// Gives a commit up; all changes stay.

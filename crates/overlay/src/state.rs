@@ -107,6 +107,12 @@ impl State {
         Ok(())
     }
 
+    /// Returns the files whose bytes only this machine has, by their inodes.
+    pub fn local_files(&self) -> impl Iterator<Item = u64> + '_ {
+        let inodes = self.inodes.iter();
+        inodes.filter_map(|(ino, inode)| inode.local_len().map(|_| *ino))
+    }
+
     /// Returns the version that the changes are made on.
     #[must_use]
     pub fn base(&self) -> Base {

@@ -119,6 +119,14 @@ impl ContentSender {
         Ok(())
     }
 
+    /// Returns those of the contents that the server does not have.
+    pub fn missing(&self, contents: &[ContentId]) -> Result<HashSet<ContentId>, UploadError> {
+        if contents.is_empty() {
+            return Ok(HashSet::new());
+        }
+        Ok(self.find_missing(contents)?.into_iter().collect())
+    }
+
     pub(crate) fn progress(&self) -> &Progress {
         &self.progress
     }

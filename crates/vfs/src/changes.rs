@@ -21,7 +21,7 @@ use crate::verb_error::ChangesError;
 
 use self::compare::Difference;
 use self::paths::misplaced;
-pub(crate) use self::paths::{Dir, Paths, join, path_of, places_of_changes};
+pub(crate) use self::paths::{Dir, Paths, join, path_of, paths_of, places_of_changes};
 
 /// What became of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

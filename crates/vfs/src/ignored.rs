@@ -43,6 +43,22 @@ pub(crate) async fn ignored_of(base: &BaseVersion, view: &View) -> Result<Ignore
     Box::pin(find(base, view)).await
 }
 
+/// Returns all objects below the names that are ignored, by their inodes.
+pub(crate) async fn ignored_files(
+    base: &BaseVersion,
+    view: &View,
+) -> Result<HashSet<u64>, ChangesError> {
+    let (state, ignored) = (view.state(), ignored_of(base, view).await?);
+    let mut open = inodes_of(state, &ignored.names);
+    let mut files = HashSet::new();
+    while let Some(ino) = open.pop() {
+        let directory = state.inode(ino).and_then(Inode::directory);
+        open.extend(directory.into_iter().flat_map(below));
+        files.insert(ino);
+    }
+    Ok(files)
+}
+
 async fn find(base: &BaseVersion, view: &View) -> Result<Ignored, ChangesError> {
     let state = view.state();
     let is_new = |(_, inode): (u64, &Inode)| inode.base.is_none();
@@ -73,11 +89,7 @@ async fn find(base: &BaseVersion, view: &View) -> Result<Ignored, ChangesError> 
 /// Returns the files below some names that have other names too.
 fn named_elsewhere(state: &State, names: &[EntryName]) -> Vec<u64> {
     let mut counts: HashMap<u64, u32> = HashMap::new();
-    let slot = |place: &EntryName| {
-        let directory = state.inode(place.directory)?.directory()?;
-        directory.entries.get(&place.name).copied()
-    };
-    let mut open: Vec<_> = names.iter().filter_map(slot).filter_map(inode_of).collect();
+    let mut open = inodes_of(state, names);
     while let Some(ino) = open.pop() {
         let Some(inode) = state.inode(ino) else {
             continue;
@@ -94,6 +106,15 @@ fn named_elsewhere(state: &State, names: &[EntryName]) -> Vec<u64> {
     };
     let shared = counts.into_iter().filter(has_more);
     shared.map(|(ino, _)| ino).collect()
+}
+
+/// Returns the objects of the overlay that have some names.
+fn inodes_of(state: &State, names: &[EntryName]) -> Vec<u64> {
+    let slot = |place: &EntryName| {
+        let directory = state.inode(place.directory)?.directory()?;
+        directory.entries.get(&place.name).copied()
+    };
+    names.iter().filter_map(slot).filter_map(inode_of).collect()
 }
 
 fn inode_of(slot: Slot) -> Option<u64> {

@@ -36,7 +36,7 @@ use crate::error::{Interrupted, VfsError};
 use crate::ignored::{IgnoredPath, ignored_of};
 use crate::inode::InodeTable;
 use crate::merged::{Fetched, MergedView, NamedObject, Object, name_of};
-use crate::stack::{Resolved, Stack};
+use crate::stack::{ReadView, Resolved, Stack};
 use crate::verb_error::ChangesError;
 
 mod attributes;
@@ -200,6 +200,11 @@ impl Vfs {
         let names = ignored_of(view.base(), changes).await?.names;
         let rest = changes.without(&names).map_err(VfsError::from)?;
         Ok((rest.state().changes_len() as u64, names.len() as u64))
+    }
+
+    /// Returns base and changes as they are now.
+    pub(crate) fn view(&self) -> ReadView {
+        self.stack.view()
     }
 
     /// Returns the overlay, if anything was ever changed.

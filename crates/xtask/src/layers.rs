@@ -60,6 +60,7 @@ pub(crate) const TABLE: &[Rule] = &[
 
     rule(Product(2), "lfsfs-metadata", Only(&["lfsfs-types", "lfsfs-common", "lfsfs-meta-store"])),
     rule(Product(2), "lfsfs-remote", Only(&["lfsfs-types", "lfsfs-common"])),
+    rule(Product(2), "lfsfs-queue", Only(&["lfsfs-common", "lfsfs-meta-store"])),
 
     rule(Product(3), "lfsfs-client", Only(&["lfsfs-types", "lfsfs-common", "lfsfs-proto", "lfsfs-transfer", "lfsfs-remote",
                                             "lfsfs-cluster"])),
@@ -69,10 +70,10 @@ pub(crate) const TABLE: &[Rule] = &[
     rule(Product(4), "lfsfs-sync", Only(&["lfsfs-types", "lfsfs-common", "lfsfs-client", "lfsfs-remote", "lfsfs-cache", "lfsfs-upload",
                                           "lfsfs-reader"])),
     rule(Product(4), "lfsfs-vfs", Only(&["lfsfs-types", "lfsfs-common", "lfsfs-remote", "lfsfs-cache",
-                                         "lfsfs-overlay", "lfsfs-upload", "lfsfs-reader"])),
+                                         "lfsfs-overlay", "lfsfs-upload", "lfsfs-reader", "lfsfs-queue"])),
 
     rule(Product(5), "lfsfs-mount", Only(&["lfsfs-types", "lfsfs-common", "lfsfs-client", "lfsfs-cache", "lfsfs-vfs",
-                                           "lfsfs-overlay", "lfsfs-upload", "lfsfs-remote"])),
+                                           "lfsfs-overlay", "lfsfs-upload", "lfsfs-remote", "lfsfs-queue"])),
     rule(Product(5), "lfsfs-server", Only(&["lfsfs-types", "lfsfs-common", "lfsfs-proto", "lfsfs-transfer",
                                             "lfsfs-chunk-store", "lfsfs-meta-store", "lfsfs-metadata", "lfsfs-remote", "lfsfs-cluster",
                                             "lfsfs-upload", "lfsfs-reader"])),

@@ -9,7 +9,7 @@ fn all_options_find_their_place() {
     let options = parse(
         "ro,server=h:1,cache=/c,cache-size=20G,state=/s,run=/r,uid=1,gid=2,allow_other,\
          default_permissions,log=/l,foreground,retry=3,timeout=7,noxattr,transport=device,\
-         overlay=build,volatile,writeback",
+         overlay=build,volatile,writeback,noupload,upload-rate=3M,upload-executors=4",
     )
     .unwrap();
     let expected = MountOptions {
@@ -31,6 +31,9 @@ fn all_options_find_their_place() {
         overlay: Some(Name::new(b"build").unwrap()),
         volatile: true,
         writeback: true,
+        noupload: true,
+        upload_rate: Some(3 << 20),
+        upload_executors: Some(4),
         flags: MountFlags::NOSUID | MountFlags::NODEV,
     };
     assert_eq!(options, expected);
@@ -89,6 +92,9 @@ fn values_are_checked() {
         "retry=x",
         "timeout=0",
         "transport=pigeon",
+        "upload-rate=fast",
+        "upload-executors=0",
+        "upload-executors=65",
         "ro=1",
         "suid=1",
         "remount",

@@ -6,9 +6,11 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lfsfs_client::{ClientConfig, Servers};
 use lfsfs_common::full_text;
+use lfsfs_queue::Hold;
 use lfsfs_remote::{
     ChangedName, Layered, Remote, RemoteError, Retry, Retrying, Snapshot, Subdirectory,
     SubdirectoryError,
@@ -33,6 +35,8 @@ use crate::options::Access;
 use crate::server::Server;
 use crate::submounts;
 
+/// How long a commit waits for uploads that are under way.
+const HOLD_LIMIT: Duration = Duration::from_secs(5);
 /// Most paths of a conflict that are named.
 const PATHS_MAX: usize = 10_000;
 
@@ -110,8 +114,10 @@ impl Control {
         progress: &Arc<Progress>,
     ) -> Result<(Committed, Vec<IgnoreWarning>), ControlError> {
         let remote = self.retrying(&params.retry);
+        let held = self.hold_queue().await;
         // Boxed, since it holds all that a commit has in hand.
         let outcome = Box::pin(alone.commit(&remote, params, &self.kernel, progress)).await;
+        drop(held);
         // Before the answer: after a commit the mount is small. It fails only if the process ends.
         let _ = spawn_blocking(memory::give_back).await;
         let outcome = outcome.map_err(|error| self.of_commit(error))?;
@@ -131,6 +137,14 @@ impl Control {
             contents_sent: outcome.contents_sent,
         };
         Ok((committed, outcome.ignore_warnings))
+    }
+
+    /// Keeps the upload queue from sending what a commit sends now, and gives it time to end what it has begun.
+    async fn hold_queue(&self) -> Option<Hold> {
+        let queue = Arc::clone(self.queue.as_ref()?);
+        let hold = spawn_blocking(move || queue.hold(HOLD_LIMIT)).await;
+        // Without it some bytes may be sent twice.
+        hold.ok()
     }
 
     /// Goes to another version of the project.
@@ -319,7 +333,7 @@ impl Control {
         })
     }
 
-    fn expect_writable(&self) -> Result<(), ControlError> {
+    pub(super) fn expect_writable(&self) -> Result<(), ControlError> {
         match self.fixed.access {
             Access::ReadWrite => Ok(()),
             Access::ReadOnly => Err(ControlError::failed(

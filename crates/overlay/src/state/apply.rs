@@ -48,6 +48,7 @@ impl State {
                 let (to, len) = data.ok_or(ApplyError::Data)?;
                 self.move_extent(*ino, *offset, *from, to, len)
             }
+            O::Uploaded { ino, content } => self.uploaded(*ino, *content),
             O::Truncate {
                 ino,
                 size,

@@ -1,6 +1,6 @@
 //! Attributes and data of one inode.
 
-use lfsfs_types::{Timestamp, XattrName, XattrValue};
+use lfsfs_types::{ContentId, Timestamp, XattrName, XattrValue};
 
 use crate::error::ApplyError;
 use crate::extent::{Extent, FileData, Location};
@@ -91,6 +91,15 @@ impl State {
         }
         if let Some(Node::File(file)) = self.inodes.get_mut(&ino).map(|inode| &mut inode.node) {
             file.relocate(offset, to);
+        }
+        Ok(())
+    }
+
+    /// Marks the bytes of a file as uploaded. Not a change: the generation stays.
+    pub(super) fn uploaded(&mut self, ino: u64, content: ContentId) -> Result<(), ApplyError> {
+        self.known(ino)?.file().ok_or(ApplyError::NotFile { ino })?;
+        if let Some(Node::File(file)) = self.inodes.get_mut(&ino).map(|inode| &mut inode.node) {
+            file.mark_uploaded(content);
         }
         Ok(())
     }

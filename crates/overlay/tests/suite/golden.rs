@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use lfsfs_overlay::{NewNode, Operation, Overlay, OverlayOptions};
-use lfsfs_types::{VersionId, Writer};
+use lfsfs_types::{ContentId, VersionId, Writer};
 use tempfile::TempDir;
 
 use crate::bytes::assert_same;
@@ -186,6 +186,41 @@ fn access_times_are_written_and_read_as_ever() {
         name.ends_with(".checkpoint").then_some(name)
     });
     let golden = "overlay-checkpoint-access-time-1";
+    check(made.path(), &checkpoint.unwrap(), golden);
+    let overlay = open(made.path());
+    assert_same(&overlay.state(), &state, "the checkpoint is read otherwise");
+}
+
+/// What uploads add to both.
+#[test]
+fn uploads_are_written_and_read_as_ever() {
+    let made = empty();
+    let overlay = open(made.path());
+    let content = ContentId([7; 32]);
+    let uploaded = |ino| Operation::Uploaded { ino, content }.into();
+    let file = |name, ino| create(ROOT, name, ino, NewNode::File).into();
+    let changes = [copy_up_root().into(), file("a", 10), file("b", 11)];
+    overlay.apply(&changes).unwrap();
+    overlay.apply(&[write(10, 0, b"bytes")]).unwrap();
+    overlay.apply(&[write(11, 0, b"others")]).unwrap();
+    overlay.apply(&[uploaded(10), uploaded(11)]).unwrap();
+    overlay.apply(&[write(11, 1, b"later")]).unwrap();
+    let state = overlay.state();
+    let uploads = [10, 11].map(|ino| state.inode(ino).unwrap().file().unwrap().uploaded());
+    assert_eq!(uploads, [Some(content), None]);
+    check(made.path(), "00000001.log", "overlay-log-uploads-1");
+    drop(overlay);
+    let overlay = open(made.path());
+    assert_same(&overlay.state(), &state, "the log is read otherwise");
+    overlay.compact().unwrap();
+    // The bytes lie elsewhere now.
+    let state = overlay.state();
+    drop(overlay);
+    let checkpoint = fs::read_dir(made.path()).unwrap().find_map(|entry| {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        name.ends_with(".checkpoint").then_some(name)
+    });
+    let golden = "overlay-checkpoint-uploads-1";
     check(made.path(), &checkpoint.unwrap(), golden);
     let overlay = open(made.path());
     assert_same(&overlay.state(), &state, "the checkpoint is read otherwise");

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use lfsfs_overlay::{NewNode, Operation, Overlay, OverlayOptions};
-use lfsfs_types::{DirId, Kind, Link, LinkId, Timestamp};
+use lfsfs_overlay::{FileData, NewNode, Operation, Overlay, OverlayOptions, View};
+use lfsfs_types::content::small_content_id;
+use lfsfs_types::{ContentId, DirId, Kind, Link, LinkId, Timestamp};
 use proptest::prelude::*;
 
 use crate::base::BaseTree;
@@ -135,6 +136,10 @@ enum Step {
     Replay,
     Compact,
     Sync,
+    /// An upload begins: it reads the local files.
+    Look,
+    /// It ends: what it read is marked.
+    Mark,
 }
 
 fn path() -> impl Strategy<Value = String> {
@@ -164,6 +169,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Replay),
         1 => Just(Step::Compact),
         1 => Just(Step::Sync),
+        2 => Just(Step::Look),
+        2 => Just(Step::Mark),
     ]
 }
 
@@ -179,6 +186,8 @@ struct World {
     sealed_model: Model,
     /// Removed files that are open.
     open: Vec<(u64, Vec<u8>)>,
+    /// What an upload has read, and from what.
+    looked: Option<(View, Vec<(u64, ContentId)>)>,
 }
 
 fn split(path: &str) -> Vec<&str> {
@@ -246,6 +255,7 @@ impl World {
             model,
             sealed: None,
             open: Vec::new(),
+            looked: None,
         }
     }
 
@@ -324,7 +334,41 @@ impl World {
                 self.mount().overlay.compact().unwrap();
             }
             Step::Sync => self.mount().overlay.sync().unwrap(),
+            Step::Look => self.look(),
+            Step::Mark => self.mark(),
             _ => {}
+        }
+    }
+
+    fn look(&mut self) {
+        let mount = self.mount();
+        let view = mount.overlay.view();
+        let read = |ino: u64| (ino, small_content_id(&mount.read(ino)));
+        let files = view.state().local_files().map(read).collect();
+        self.looked = Some((view, files));
+    }
+
+    /// What was not written to since the look is marked, and nothing else.
+    fn mark(&mut self) {
+        let Some((view, files)) = self.looked.take() else {
+            return;
+        };
+        let marked = self.mount().overlay.mark_uploaded(&view, &files).unwrap();
+        let state = self.mount().overlay.state();
+        assert!(
+            marked
+                .iter()
+                .all(|ino| state.inode(*ino).unwrap().local_len().is_none())
+        );
+    }
+
+    /// A file that is marked has the bytes that the mark names.
+    fn check_marks(&self) {
+        let mount = self.mount.as_ref().unwrap();
+        for (ino, inode) in mount.overlay.state().changed() {
+            if let Some(content) = inode.file().and_then(FileData::uploaded) {
+                assert_eq!(small_content_id(&mount.read(ino)), content, "a wrong mark");
+            }
         }
     }
 
@@ -501,6 +545,7 @@ impl World {
         for (ino, bytes) in &self.open {
             assert_eq!(mount.read(*ino), *bytes, "an open file lost its content");
         }
+        self.check_marks();
     }
 }
 

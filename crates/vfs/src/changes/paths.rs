@@ -196,7 +196,22 @@ pub(crate) async fn path_of(
     ino: u64,
 ) -> Result<ObjectPath, ChangesError> {
     let places = places_of_changes(base, state).await?;
+    path_within(&Paths::new(state, &places), state, ino)
+}
+
+/// As [`path_of`], of many; those that have no name any more are left out.
+pub(crate) async fn paths_of(
+    base: &BaseVersion,
+    state: &State,
+    inodes: &[u64],
+) -> Result<HashMap<u64, ObjectPath>, ChangesError> {
+    let places = places_of_changes(base, state).await?;
     let paths = Paths::new(state, &places);
+    let path = |ino: &u64| Some((*ino, path_within(&paths, state, *ino).ok()?));
+    Ok(inodes.iter().filter_map(path).collect())
+}
+
+fn path_within(paths: &Paths<'_>, state: &State, ino: u64) -> Result<ObjectPath, ChangesError> {
     if let Some((above, name)) = paths.names(ino).first() {
         let above = paths.known_dir(*above)?;
         return join(&paths.now(above)?, name);

@@ -1,15 +1,16 @@
-//! Contents of changed files: what they are made of, and where their bytes are read from.
+//! What changed files are: what the upload queue has found out, what the base has, or what is read now.
 
-use lfsfs_overlay::{FileData, Inode, Node, PieceSource};
-use lfsfs_types::limits::SMALL_CONTENT_LEN_MAX;
-use lfsfs_types::{Kind, path_text};
-use lfsfs_upload::{ChangedFile, ContentBytes, ReadError, Stretch, StretchOrigin};
+use std::collections::HashSet;
+
+use lfsfs_overlay::{FileData, Inode, Node};
+use lfsfs_types::{ContentId, Kind, path_text};
+use lfsfs_upload::{ContentBytes, ReadError};
 
 use super::error::CommitError;
 use super::plan::Workshop;
 use crate::changes::path_of;
 use crate::error::VfsError;
-use crate::overlay_file::{OverlayFile, pieces_below};
+use crate::file_contents::FileContents;
 
 /// What a file is.
 pub(super) struct FileKind {
@@ -19,9 +20,24 @@ pub(super) struct FileKind {
 }
 
 impl Workshop {
-    /// Returns what a file is. Pieces of a large one are offered here.
-    pub(super) fn file_kind(&self, ino: u64, inode: &Inode) -> Result<FileKind, CommitError> {
-        self.kind_of(inode).map_err(|error| match error {
+    /// Returns those of the contents that were uploaded before which the server does not have any more.
+    pub(super) fn lost<'a>(
+        &self,
+        inodes: impl Iterator<Item = &'a Inode>,
+    ) -> Result<HashSet<ContentId>, CommitError> {
+        let uploaded = inodes.filter_map(|inode| inode.file()?.uploaded());
+        let uploaded: Vec<ContentId> = uploaded.collect();
+        Ok(self.contents.missing(&uploaded)?)
+    }
+
+    /// Returns what a file is. Pieces of a large one that is read are offered here.
+    pub(super) fn file_kind(
+        &self,
+        ino: u64,
+        inode: &Inode,
+        lost: &HashSet<ContentId>,
+    ) -> Result<FileKind, CommitError> {
+        self.kind_of(inode, lost).map_err(|error| match error {
             CommitError::Vfs(source) => CommitError::of_file(self.path_text(ino), source),
             error => error,
         })
@@ -37,51 +53,26 @@ impl Workshop {
         }
     }
 
-    fn kind_of(&self, inode: &Inode) -> Result<FileKind, CommitError> {
+    fn kind_of(&self, inode: &Inode, lost: &HashSet<ContentId>) -> Result<FileKind, CommitError> {
         let Node::File(file) = &inode.node else {
             return Err(VfsError::Invalid.into());
         };
-        if let Some(kind) = unchanged(inode, file) {
+        let known = uploaded(file, lost).or_else(|| unchanged(inode, file));
+        if let Some(kind) = known {
             return Ok(FileKind { kind, bytes: None });
         }
-        let size = file.size();
-        // A small file is read as a whole: what it is made of, and the cuts of its base, say nothing.
-        let (stretches, base) = if size > SMALL_CONTENT_LEN_MAX {
-            let base = match &inode.base {
-                Some(base) => self.runtime.block_on(pieces_below(&self.base, base))?,
-                None => Vec::new(),
-            };
-            (stretches(file), base)
-        } else {
-            (Vec::new(), Vec::new())
+        let contents = FileContents {
+            base: &self.base,
+            view: self.sealed.view(),
+            contents: &self.contents,
+            runtime: &self.runtime,
         };
-        let changed = ChangedFile {
-            size,
-            stretches: &stretches,
-            base: &base,
-        };
-        let source = changed.source(|offset, len| self.read(inode, offset, len));
-        let read = self.contents.read(source)?;
-        let content = read.id;
+        let read = contents.read(inode)?;
+        let (size, content) = (file.size(), read.id);
         Ok(FileKind {
             kind: Kind::File { size, content },
             bytes: read.bytes,
         })
-    }
-
-    /// Returns all bytes of a range of a file.
-    fn read(&self, inode: &Inode, offset: u64, len: u64) -> Result<Vec<u8>, VfsError> {
-        let file = OverlayFile {
-            base: &self.base,
-            view: self.sealed.view(),
-            inode,
-        };
-        let bytes = self.runtime.block_on(file.read(offset, len))?;
-        if bytes.len() as u64 == len {
-            Ok(bytes.into())
-        } else {
-            Err(VfsError::internal("a sealed file is shorter than it was"))
-        }
     }
 }
 
@@ -95,19 +86,11 @@ impl From<ReadError<VfsError>> for CommitError {
     }
 }
 
-/// Returns what a file is made of.
-fn stretches(file: &FileData) -> Vec<Stretch> {
-    let pieces = file.pieces(0, file.size()).into_iter();
-    let stretches = pieces.map(|piece| Stretch {
-        offset: piece.offset,
-        len: piece.len,
-        origin: match piece.source {
-            PieceSource::Base => StretchOrigin::Base,
-            PieceSource::Zeros => StretchOrigin::Zeros,
-            PieceSource::Log(_) => StretchOrigin::Written,
-        },
-    });
-    stretches.collect()
+/// Returns what a file is, if the server has its bytes since the upload queue sent them.
+fn uploaded(file: &FileData, lost: &HashSet<ContentId>) -> Option<Kind> {
+    let content = file.uploaded().filter(|content| !lost.contains(content))?;
+    let size = file.size();
+    Some(Kind::File { size, content })
 }
 
 /// Returns what a file is in the base, if its content is that still.

@@ -4,13 +4,15 @@
 //! no bytes; files whose content may be new go to workers. Nothing is held for an entry but on its
 //! way, except the ids of new directories and the records of files with several names.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::thread;
 
 use lfsfs_common::{JobQueue, WorkerPool};
 use lfsfs_overlay::{BaseObject, ChangedEntry, DirectoryRef, Entry, FileData, Inode, Node, Sealed};
-use lfsfs_types::{Aspect, DirId, Kind, Link, Name, Record, Xattr, XattrName, XattrValue};
+use lfsfs_types::{
+    Aspect, ContentId, DirId, Kind, Link, Name, Record, Xattr, XattrName, XattrValue,
+};
 use lfsfs_upload::{ChangeSink, ContentBytes, ContentSender, OFFER_LEN, Progress};
 use tokio::runtime::Handle;
 
@@ -96,14 +98,16 @@ impl Workshop {
     }
 
     fn tell_files(&self, batch: Vec<FileJob>) -> Result<(), CommitError> {
-        let mut offer = Vec::new();
+        let state = self.sealed.view().state();
+        let lost = self.lost(batch.iter().filter_map(|job| state.inode(job.ino)))?;
+        let mut offer = Offer::new(&lost);
         for job in batch {
             self.tell_file(&job, &mut offer)?;
         }
-        Ok(self.contents.offer(&offer)?)
+        Ok(self.contents.offer(&offer.contents)?)
     }
 
-    fn tell_file(&self, job: &FileJob, offer: &mut Vec<ContentBytes>) -> Result<(), CommitError> {
+    fn tell_file(&self, job: &FileJob, offer: &mut Offer<'_>) -> Result<(), CommitError> {
         let inode = self.inode(job.ino)?;
         let record = self.file_record(job.ino, inode, None, offer)?;
         let base = inode.base.as_ref().filter(|_| job.in_place);
@@ -122,12 +126,28 @@ impl Workshop {
         ino: u64,
         inode: &Inode,
         link: Option<Link>,
-        offer: &mut Vec<ContentBytes>,
+        offer: &mut Offer<'_>,
     ) -> Result<Record, CommitError> {
-        let FileKind { kind, bytes } = self.file_kind(ino, inode)?;
+        let FileKind { kind, bytes } = self.file_kind(ino, inode, offer.lost)?;
         // What the base names is offered too: the server may have lost it since.
-        offer.extend(bytes);
-        Ok(record(inode, kind, link, offer))
+        offer.contents.extend(bytes);
+        Ok(record(inode, kind, link, &mut offer.contents))
+    }
+}
+
+/// Contents to be offered together.
+struct Offer<'a> {
+    contents: Vec<ContentBytes>,
+    /// Of what was uploaded before, what the server does not have any more.
+    lost: &'a HashSet<ContentId>,
+}
+
+impl<'a> Offer<'a> {
+    const fn new(lost: &'a HashSet<ContentId>) -> Self {
+        Self {
+            contents: Vec::new(),
+            lost,
+        }
     }
 }
 
@@ -230,12 +250,13 @@ impl<'a> Planner<'a> {
         if let Some(record) = self.linked.get(&ino) {
             return Ok(record.clone());
         }
-        let mut offer = Vec::new();
+        let lost = self.workshop.lost(std::iter::once(inode))?;
+        let mut offer = Offer::new(&lost);
         let record = match self.other_kind(ino, &inode.node) {
-            Some(kind) => record(inode, kind, link, &mut offer),
+            Some(kind) => record(inode, kind, link, &mut offer.contents),
             None => self.workshop.file_record(ino, inode, link, &mut offer)?,
         };
-        self.workshop.contents.offer(&offer)?;
+        self.workshop.contents.offer(&offer.contents)?;
         if link.is_some() {
             self.linked.insert(ino, record.clone());
         }

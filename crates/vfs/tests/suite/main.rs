@@ -29,6 +29,9 @@ mod support;
 mod tree;
 #[cfg(test)]
 mod trees;
+#[cfg(test)]
+mod upload_queue;
+#[cfg(test)]
 mod warm;
 #[cfg(test)]
 mod writable_support;
