@@ -1,4 +1,4 @@
-//! The benchmark: sixteen rows, both sides of each measured in one run.
+//! The benchmark: seventeen rows, both sides of each measured in one run.
 //!
 //! Each row gets a fresh ext4 in a preallocated loop image with direct I/O, on which both sides
 //! lie, and runs its rounds one side after the other. docs/benchmarks.md says what each row is.
@@ -22,6 +22,7 @@ mod load;
 mod mixed;
 mod mount;
 mod objects;
+mod queue;
 mod reader;
 mod rebuild;
 mod setting;
@@ -53,7 +54,7 @@ pub struct Options {
     /// How often both sides of a row are measured
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// Files in the tree that is made for the rows a to d, g, h, j, k, m and o
+    /// Files in the tree that is made for the rows a to d, g, h, j, k, m, o and q
     #[arg(long, default_value_t = 22_000)]
     files: usize,
     /// Measure with this tree, such as a real node_modules
@@ -115,10 +116,12 @@ pub enum Row {
     O,
     /// Collection of a long history, against a short one
     P,
+    /// A job in a mount with the upload queue and the commit of it, against a mount without
+    Q,
 }
 
 impl Row {
-    const ALL: [Self; 16] = [
+    const ALL: [Self; 17] = [
         Self::A,
         Self::B,
         Self::C,
@@ -135,6 +138,7 @@ impl Row {
         Self::N,
         Self::O,
         Self::P,
+        Self::Q,
     ];
 
     /// Whether it is about the tree that can be chosen.
@@ -170,6 +174,7 @@ impl std::fmt::Display for Row {
             Self::N => "n",
             Self::O => "o",
             Self::P => "p",
+            Self::Q => "q",
         })
     }
 }
@@ -234,6 +239,7 @@ fn measure(setting: &Setting, row: Row) -> anyhow::Result<Vec<Line>> {
         Row::N => objects::measure(setting),
         Row::O => history::measure(setting),
         Row::P => objects::measure_collection(setting),
+        Row::Q => queue::measure(setting),
     };
     lines.with_context(|| format!("row {row}"))
 }

@@ -48,7 +48,8 @@ impl<'a> Mount<'a> {
         Self::with_mode("rw", instance, source, dir, cache)
     }
 
-    fn with_mode(
+    /// As [`new`](Self::new), with other options than `ro`.
+    pub(crate) fn with_mode(
         mode: &str,
         instance: &'a Instance,
         source: &str,
