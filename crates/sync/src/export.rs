@@ -26,13 +26,13 @@ use self::scope::Scope;
 use self::shared::SharedFiles;
 use self::target::{Target, is_marked};
 use self::walk::{Rest, Walk, way_to};
-use self::worker::{Manner, Workshop};
+use self::worker::Workshop;
 
 use crate::local::DirHandle;
 
 pub use self::error::{ExportError, InTheWay};
 pub use self::progress::{ExportFigures, ExportProgress, LeftOut};
-pub(crate) use self::worker::Notes;
+pub(crate) use self::worker::{Manner, Notes};
 
 pub(crate) mod apply;
 mod contents;
@@ -144,19 +144,19 @@ impl Export {
         Ok(self.progress.figures())
     }
 
-    /// Makes a directory what a part of the version is; `scope` says which part, and what may differ.
-    /// Each entry is made in `staging` and moved to its place.
+    /// Makes a directory what a part of the version is; `scope` says which part, and what may differ, and `manner`
+    /// whether what is new is made in `staging`, too, as all else is.
     ///
     /// If it fails, each entry is what it was or what it is in the version. An object that alone is
     /// damaged stays what it was.
     pub(crate) async fn rebuild(
         self,
         (dir, staging): (DirHandle, DirHandle),
-        scope: Scope,
+        (scope, manner): (Scope, Manner),
         notes: Notes,
     ) -> Result<ExportFigures, ExportError> {
         let target = Target::with_staging(dir, staging);
-        let shop = self.workshop(target, Manner::UnderWay, notes);
+        let shop = self.workshop(target, manner, notes);
         self.write(shop, scope, None, Vec::new()).await?;
         Ok(self.progress.figures())
     }

@@ -24,7 +24,7 @@ use self::plan::{Plan, decide, under_way};
 use crate::changes::Changes;
 use crate::export::scope::{Reach, Scope};
 use crate::export::shared::{SharedFiles, Sharing};
-use crate::export::{Export, ExportError, ExportFigures, ExportProgress, Notes};
+use crate::export::{Export, ExportError, ExportFigures, ExportProgress, Manner, Notes};
 use crate::file_match::FileMatch;
 use crate::filter::{Filter, PatternError, STATE_DIR};
 use crate::local::DirHandle;
@@ -224,7 +224,9 @@ impl Rebuild {
             known: known.clone(),
         };
         let syncing = EarlySync::of(Arc::clone(place.root()));
-        let figures = export.rebuild(staged, scope, notes).await?;
+        let figures = export
+            .rebuild(staged, (scope, Manner::UnderWay), notes)
+            .await?;
         drop(syncing);
         if figures.left_out == 0 {
             let (part, standing) = (self.part, Standing::At(version));

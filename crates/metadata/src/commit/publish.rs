@@ -114,6 +114,8 @@ impl CommitSession {
         if planned.counters != counters {
             batch.put(counters_key, planned.counters.encode());
         }
+        // Listings of large packs take their time.
+        lease.renew_if_due()?;
         let packing = self.packing(&plan, ground.view(head.number), planned.staging)?;
         let mut version = Publication {
             ground,

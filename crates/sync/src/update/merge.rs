@@ -17,7 +17,7 @@ use super::own_times::OwnTimes;
 use crate::changes::Changes;
 use crate::directory_diff::Comparer;
 use crate::export::scope::{Reach, Scope};
-use crate::export::{Export, ExportProgress, LeftOut, Notes};
+use crate::export::{Export, ExportProgress, LeftOut, Manner, Notes};
 use crate::rebuild::{KnownVersion, RebuildError, Rebuilt, Sent, Standing, State, known};
 
 /// What came of bringing a directory to a version.
@@ -170,7 +170,8 @@ impl Merge<'_> {
         let export = Export::new(Arc::clone(&self.remote), self.to.clone());
         let progress = export.progress();
         let figures = export
-            .rebuild(place.staged()?, scope, Notes::default())
+            // What is left of a killed one must not look like a change of the user.
+            .rebuild(place.staged()?, (scope, Manner::Live), Notes::default())
             .await?;
         Ok(match figures.left_out {
             0 => Merged::Done,
