@@ -39,6 +39,30 @@ pub trait Harness {
     fn restart(&mut self);
 }
 
+/// Makes a test of each function here, with a new harness by `$new`.
+#[macro_export]
+macro_rules! queue_contract {
+    ($new:expr) => {
+        $crate::queue_contract!(
+            $new,
+            local_files_become_remote,
+            removed_files_are_skipped,
+            a_network_that_is_away_is_waited_for,
+            a_restart_counts_on,
+            a_poisoned_file_is_set_aside,
+            a_pause_lasts,
+            a_hold_keeps_uploads_back,
+            a_rate_is_kept,
+        );
+    };
+    ($new:expr, $($name:ident),* $(,)?) => { $(
+        #[test]
+        fn $name() {
+            $crate::contract::$name(&mut $new);
+        }
+    )* };
+}
+
 fn config() -> QueueConfig {
     QueueConfig {
         quiet: Duration::from_millis(50),

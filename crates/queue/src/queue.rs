@@ -15,7 +15,7 @@ use crate::event::Event;
 use crate::notes::{Kept, Note, Notes};
 use crate::rate::Rate;
 use crate::state::{Counts, Moment, Outcome, QueuedFile, State};
-use crate::uploader::{FileId, Uploader};
+use crate::uploader::{Failure, FileId, Uploader};
 
 mod executor;
 
@@ -91,8 +91,8 @@ impl UploadQueue {
         config: QueueConfig,
     ) -> std::io::Result<Self> {
         let (notes, kept) = Notes::open(dir);
-        let [seed, _] = halves(random_bytes()?);
-        let mut state = State::new(config, seed);
+        let [a, b, c, d, e, f, g, h, ..] = random_bytes()?;
+        let mut state = State::new(config, u64::from_le_bytes([a, b, c, d, e, f, g, h]));
         let notes = take_up(&mut state, &*uploader, notes, kept);
         let inner = Arc::new(Inner {
             uploader,
@@ -165,7 +165,7 @@ impl UploadQueue {
         self.inner.flush(deadline)
     }
 
-    /// Ends the threads. Blocks until the uploads that are under way have ended.
+    /// Ends the threads; no call makes anything begin from then on. Blocks until the uploads that are under way have ended.
     pub fn end(&self) {
         self.inner.is_ended.store(true, Ordering::Release);
         self.inner.changed.notify_all();
@@ -272,36 +272,20 @@ impl Inner {
         let mut queue = self.lock();
         queue.totals.bytes_sent += bytes_sent;
         for (file, outcome) in outcomes {
-            let (tries, reason, is_lasting) = match &outcome {
-                Outcome::Failed(failure) => (1, Some(failure.to_string()), failure.is_lasting()),
-                Outcome::Remote | Outcome::Skipped => (0, None, false),
-            };
-            match outcome {
+            queue.totals.count(&outcome);
+            let failure = match &outcome {
+                Outcome::Failed(failure) => Some(failure.clone()),
+                Outcome::Skipped => None,
                 Outcome::Remote => {
-                    queue.totals.uploaded += 1;
                     remote.push(file);
+                    None
                 }
-                Outcome::Skipped => queue.totals.skipped += 1,
-                Outcome::Failed(_) => queue.totals.failures += tries,
-            }
+            };
+            // What was written to meanwhile has not failed: it has other bytes now.
             let tries = queue.state.finish(file, outcome, now);
-            let failed = reason.clone().filter(|_| is_lasting && tries.is_some());
-            if let (Some(tries), Some(reason)) = (tries, reason) {
-                events.push(match &failed {
-                    Some(_) => Event::Failed { file, reason },
-                    None => Event::Retrying {
-                        file,
-                        tries,
-                        reason,
-                    },
-                });
-            }
-            let tries = tries.unwrap_or(0);
-            notes.push(Note {
-                file,
-                tries,
-                failed,
-            });
+            let failed = failure.zip(tries);
+            events.extend(failed.as_ref().map(|failed| event(file, failed)));
+            notes.push(note(file, failed));
         }
         drop(queue);
         self.lock_notes().keep(&notes);
@@ -375,8 +359,36 @@ fn take_up(state: &mut State, uploader: &dyn Uploader, mut notes: Notes, kept: K
     notes
 }
 
-fn halves(bytes: [u8; 16]) -> [u64; 2] {
-    let whole = u128::from_le_bytes(bytes);
-    let (low, high) = (whole & u128::from(u64::MAX), whole >> 64);
-    [low, high].map(|half| u64::try_from(half).unwrap_or(0))
+/// Says what follows from an attempt that failed, which was one of so many in a row.
+fn event(file: FileId, (failure, tries): &(Failure, u32)) -> Event {
+    let reason = failure.to_string();
+    if failure.is_lasting() {
+        return Event::Failed { file, reason };
+    }
+    Event::Retrying {
+        file,
+        tries: *tries,
+        reason,
+    }
+}
+
+/// Returns what is kept of a file; nothing of one that has not failed.
+fn note(file: FileId, failed: Option<(Failure, u32)>) -> Note {
+    let (failure, tries) = failed.unzip();
+    let lasting = failure.filter(Failure::is_lasting);
+    Note {
+        file,
+        tries: tries.unwrap_or(0),
+        failed: lasting.map(|failure| failure.to_string()),
+    }
+}
+
+impl Totals {
+    fn count(&mut self, outcome: &Outcome) {
+        match outcome {
+            Outcome::Remote => self.uploaded += 1,
+            Outcome::Skipped => self.skipped += 1,
+            Outcome::Failed(_) => self.failures += 1,
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use lfsfs_queue::contract::{self, Harness};
+use lfsfs_queue::contract::Harness;
 use lfsfs_queue::directory::DirectoryUploader;
 use lfsfs_queue::{FileId, Uploader};
 
@@ -11,7 +11,7 @@ struct Directories {
     uploader: Arc<DirectoryUploader>,
     kept: PathBuf,
     sent_before: u64,
-    _root: tempfile::TempDir,
+    root: tempfile::TempDir,
 }
 
 impl Directories {
@@ -24,7 +24,7 @@ impl Directories {
             uploader: uploader(root.path()),
             kept: root.path().join("queue"),
             sent_before: 0,
-            _root: root,
+            root,
         }
     }
 }
@@ -78,26 +78,8 @@ impl Harness for Directories {
 
     fn restart(&mut self) {
         self.sent_before = self.sent();
-        self.uploader = uploader(self._root.path());
+        self.uploader = uploader(self.root.path());
     }
 }
 
-macro_rules! contract {
-    ($($name:ident),* $(,)?) => { $(
-        #[test]
-        fn $name() {
-            contract::$name(&mut Directories::new());
-        }
-    )* };
-}
-
-contract!(
-    local_files_become_remote,
-    removed_files_are_skipped,
-    a_network_that_is_away_is_waited_for,
-    a_restart_counts_on,
-    a_poisoned_file_is_set_aside,
-    a_pause_lasts,
-    a_hold_keeps_uploads_back,
-    a_rate_is_kept,
-);
+lfsfs_queue::queue_contract!(Directories::new());

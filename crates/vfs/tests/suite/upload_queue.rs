@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use lfsfs_queue::contract::{self, Harness};
+use lfsfs_queue::contract::Harness;
 use lfsfs_queue::{Failure, FileId, Uploader, Uploads};
 use lfsfs_remote::{Answer, Asked, Call, Layer, Layered, Remote, RemoteError};
 use lfsfs_types::ContentId;
@@ -205,25 +205,7 @@ impl Harness for Queued {
     }
 }
 
-macro_rules! contract {
-    ($($name:ident),* $(,)?) => { $(
-        #[test]
-        fn $name() {
-            contract::$name(&mut Queued::new());
-        }
-    )* };
-}
-
-contract!(
-    local_files_become_remote,
-    removed_files_are_skipped,
-    a_network_that_is_away_is_waited_for,
-    a_restart_counts_on,
-    a_poisoned_file_is_set_aside,
-    a_pause_lasts,
-    a_hold_keeps_uploads_back,
-    a_rate_is_kept,
-);
+lfsfs_queue::queue_contract!(Queued::new());
 
 fn noise(seed: u64, len: usize) -> Vec<u8> {
     lfsfs_remote::memory::sample::noise(seed, len)
