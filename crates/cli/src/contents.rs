@@ -25,6 +25,7 @@ pub(crate) fn cache() -> Result<DiskCache, CommandError> {
 #[derive(Debug)]
 pub(crate) struct Contents {
     vfs: Vfs,
+    remote: Arc<dyn RemoteRead>,
 }
 
 impl Contents {
@@ -33,9 +34,10 @@ impl Contents {
         snapshot: &Snapshot,
     ) -> Result<Self, CommandError> {
         let (remote, snapshot) = (Arc::clone(remote), snapshot.clone());
-        let base = BaseVersion::new(remote, cache()?, snapshot, VfsConfig::default());
+        let (reading, config) = (Arc::clone(&remote), VfsConfig::default());
+        let base = BaseVersion::new(reading, cache()?, snapshot, config);
         let vfs = Vfs::read_only(base, Arc::new(SystemClock))?;
-        Ok(Self { vfs })
+        Ok(Self { vfs, remote })
     }
 
     /// Gives the bytes of a regular file to `take`, in order. No name of the path is a link.
@@ -53,7 +55,11 @@ impl Contents {
         }
         let mut offset = 0;
         while offset < attr.size {
-            let bytes = self.vfs.read(attr.ino, offset, READ_LEN).await?;
+            let read = self.vfs.read(attr.ino, offset, READ_LEN).await;
+            let bytes = match read {
+                Ok(bytes) => bytes,
+                Err(error) => return Err(self.told(error).await),
+            };
             take(&bytes)?;
             offset += bytes.len().max(1) as u64;
         }
@@ -66,10 +72,27 @@ impl Contents {
             ino = match self.vfs.lookup(ino, name.as_bytes()).await {
                 Ok(entry) => entry.attr.ino,
                 Err(VfsError::NotFound | VfsError::NotDirectory) => return Err(no_such_path(path)),
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(self.told(error).await),
             };
         }
-        Ok(self.vfs.getattr(ino).await?)
+        match self.vfs.getattr(ino).await {
+            Ok(attr) => Ok(attr),
+            Err(error) => Err(self.told(error).await),
+        }
+    }
+
+    /// Returns an error in the words of the server, if the version has expired since it was opened.
+    async fn told(&self, error: VfsError) -> CommandError {
+        let base = self.vfs.base();
+        let snapshot = base.snapshot();
+        let (project, version) = (snapshot.project.id, snapshot.version.number);
+        if !matches!(error, VfsError::Stale) {
+            return error.into();
+        }
+        match self.remote.snapshot(project, version).await {
+            Ok(_) => error.into(),
+            Err(expired) => expired.into(),
+        }
     }
 
     /// Waits until everything that was fetched is in the cache.
