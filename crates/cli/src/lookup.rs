@@ -61,7 +61,11 @@ async fn lookup(
     let (project, version) = (snapshot.project.id, snapshot.version.number);
     match remote.lookup(project, version, path).await {
         Ok(record) => Ok(Some(record)),
-        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) if error.is_not_found() => {
+            // The version itself may have expired since it was found.
+            let _ = remote.snapshot(project, version).await?;
+            Ok(None)
+        }
         Err(error) => Err(error.into()),
     }
 }
