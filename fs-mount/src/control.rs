@@ -63,7 +63,7 @@ pub enum ControlRequest {
     /// The new paths that no commit takes: an [`IgnoredItem`] each, answered by [`Counted`].
     Ignored,
     /// The files that are not uploaded yet: a [`QueueItem`] each, answered by [`QueueReport`]. With `watch` a
-    /// [`QueueItem`] follows for whatever happens to one, without end.
+    /// [`QueueItem`] follows for each file that an executor has uploaded or failed to upload, without end.
     Queue {
         /// Whether to go on.
         watch: bool,

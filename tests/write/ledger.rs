@@ -28,7 +28,7 @@ const LEDGERS: [Ledger; 2] = [
         clerks: 2,
     },
 ];
-/// The newest versions that stay whatever is collected: a clerk's own may go under its hands.
+/// So many of the newest versions stay: a collection may remove the version that a clerk works on.
 const KEEP: &str = "3";
 
 #[derive(Debug, Clone, Copy)]

@@ -7,13 +7,12 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use lfsfs_testkit::compare::{CompareOptions, assert_same_trees};
 use lfsfs_testkit::tree::TreeSpec;
 use lfsfs_tests::{Mounted, Numbers, World, eventually, in_namespace, in_namespace_for};
 use serde_json::{Value, json};
 
 use crate::model::number_of_environment;
-use crate::support::{assert_version_is_mount, write};
+use crate::support::{assert_same_but_times, assert_version_is_mount, write};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -225,12 +224,7 @@ fn kill(seed: u64, kills: u64) {
     let commit = mount.commit("after kills");
     assert_eq!(commit["bytes_sent"], 0, "all was uploaded");
     let shown = world.mount("app", "");
-    let options = CompareOptions {
-        times: false,
-        directory_times: false,
-        ..CompareOptions::default()
-    };
-    assert_same_trees(&local, shown.path(), &options);
+    assert_same_but_times(&local, shown.path());
     shown.umount();
     mount.umount();
     let fsck = world.lfsfs(["fsck"]);

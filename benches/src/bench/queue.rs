@@ -1,10 +1,9 @@
 //! Row q: what the upload queue costs the job that writes, and what it saves the commit.
 
-use std::process::Command;
-
 use super::Row;
 use super::line::{Bar, Line, Unit};
 use super::setting::{PROJECT, Setting};
+use super::write::unpack;
 use crate::command;
 use crate::instance::Instance;
 use crate::mount::Mount;
@@ -52,9 +51,7 @@ fn run(setting: &Setting, options: &str) -> anyhow::Result<Cost> {
     setting.settle()?;
     let (dir, cache) = (setting.place("mount"), instance.place("cache"));
     let (mount, _) = Mount::with_mode(options, &instance, PROJECT, &dir, &cache)?;
-    let mut untar = Command::new("tar");
-    untar.arg("-C").arg(mount.dir()).arg("-xf");
-    let job = command::run(untar.arg(setting.archive()))?.wall;
+    let job = unpack(setting, mount.dir())?.wall;
     let rest = if options == WITH {
         flush(&instance, &mount)?
     } else {

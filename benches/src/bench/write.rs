@@ -87,7 +87,7 @@ fn unpack_and_remove(setting: &Setting, dir: &Path) -> anyhow::Result<Cost> {
     Ok(Cost { untar, remove })
 }
 
-fn unpack(setting: &Setting, dir: &Path) -> anyhow::Result<Ran> {
+pub(super) fn unpack(setting: &Setting, dir: &Path) -> anyhow::Result<Ran> {
     let mut command = Command::new("tar");
     command.arg("-C").arg(dir).arg("-xf");
     command::run(command.arg(setting.archive()))

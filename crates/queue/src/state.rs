@@ -82,12 +82,6 @@ impl Counts {
     }
 }
 
-/// Files for one executor.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Batch {
-    pub(crate) files: Vec<FileId>,
-}
-
 /// What became of one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -185,7 +179,7 @@ impl State {
         &mut self,
         now: Moment,
         len: impl Fn(FileId) -> Option<u64>,
-    ) -> Option<Batch> {
+    ) -> Option<Vec<FileId>> {
         if self.is_held() {
             return None;
         }
@@ -208,7 +202,7 @@ impl State {
             self.place(file, Place::Uploading { is_touched: false });
             files.push(file);
         }
-        (!files.is_empty()).then_some(Batch { files })
+        (!files.is_empty()).then_some(files)
     }
 
     /// Drops waiting and failed files that `is_local` says nothing is left to upload of.

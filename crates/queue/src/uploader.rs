@@ -38,7 +38,7 @@ pub struct Uploads {
 /// Why an upload failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
-    /// The remote did not answer, whatever was asked of it.
+    /// The remote answers no call.
     #[error("{0}")]
     Away(String),
     /// Another attempt may succeed.

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use lfsfs_common::full_text;
-use lfsfs_overlay::{Inode, Overlay, View};
+use lfsfs_overlay::{Inode, View};
 use lfsfs_queue::{Failure, FileId, Uploader, Uploads};
 use lfsfs_remote::{Remote, RemoteError};
 use lfsfs_types::{ContentId, ObjectPath};
@@ -67,16 +67,6 @@ impl MountUploader {
         }
     }
 
-    /// Returns the overlay, of which everything is noted from the first time on that there is one.
-    fn overlay(&self) -> Option<(&Arc<Overlay>, IsNew)> {
-        let overlay = self.vfs.overlay()?;
-        if self.is_watching.swap(true, Ordering::AcqRel) {
-            return Some((overlay, IsNew::No));
-        }
-        overlay.watch_files();
-        Some((overlay, IsNew::Yes))
-    }
-
     fn upload_from(
         &self,
         view: &ReadView,
@@ -125,27 +115,22 @@ impl MountUploader {
     }
 }
 
-/// Whether an overlay was not there at the last look.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum IsNew {
-    Yes,
-    No,
-}
-
 impl Uploader for MountUploader {
     fn local_files(&self) -> Vec<FileId> {
-        let overlay = self.overlay();
-        overlay.map_or(Vec::new(), |(overlay, _)| {
-            overlay.state().local_files().collect()
-        })
+        let Some(overlay) = self.vfs.overlay() else {
+            return Vec::new();
+        };
+        // Before the look, so that no write is missed.
+        overlay.watch_files();
+        self.is_watching.store(true, Ordering::Release);
+        overlay.state().local_files().collect()
     }
 
     fn take_touched(&self) -> BTreeSet<FileId> {
-        match self.overlay() {
-            None => BTreeSet::new(),
-            // What was written before it was noted.
-            Some((overlay, IsNew::Yes)) => overlay.state().local_files().collect(),
-            Some((overlay, IsNew::No)) => overlay.take_touched(),
+        match self.vfs.overlay() {
+            Some(overlay) if self.is_watching.load(Ordering::Acquire) => overlay.take_touched(),
+            // The first change has made the overlay since the last look, or there is none.
+            _ => self.local_files().into_iter().collect(),
         }
     }
 

@@ -16,7 +16,7 @@ use super::Control;
 use super::socket::Answers;
 use crate::control::{Answer, ControlError, ControlProgress, QueueItem, QueueReport};
 
-/// How often one who watches is told that the process is there.
+/// How often the mount process tells a watching command that it is there.
 const SIGN_PERIOD: Duration = Duration::from_secs(1);
 
 impl Control {
@@ -40,7 +40,7 @@ impl Control {
         Ok(report(&queue.stats()))
     }
 
-    /// Tells what happens until the one who watches has gone, or the queue has ended.
+    /// Tells what happens until the watching command has gone, or the queue has ended.
     async fn tell_events(
         &self,
         events: &mut Receiver<Event>,
@@ -49,7 +49,7 @@ impl Control {
         loop {
             let items = match timeout(SIGN_PERIOD, events.recv()).await {
                 Ok(Ok(event)) => self.items_of(event).await,
-                // The one who reads is slow; what is left is told.
+                // The command reads slowly and missed some; it gets the events that are left.
                 Ok(Err(RecvError::Lagged(_))) => Vec::new(),
                 Ok(Err(RecvError::Closed)) => return Ok(()),
                 Err(_) => {

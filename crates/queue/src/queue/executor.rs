@@ -6,7 +6,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::{Inner, TICK};
-use crate::state::{Batch, Outcome};
+use crate::state::Outcome;
 use crate::uploader::{Failure, FileId, Uploads};
 
 /// The program that writes has the CPU first.
@@ -34,10 +34,10 @@ impl Inner {
         // It fails where a limit of the system forbids it; then the uploads cost the writer more.
         let _ = rustix::process::setpriority_process(None, LOWEST_PRIORITY);
         while let Some(batch) = self.next_batch() {
-            let uploaded = catch_unwind(AssertUnwindSafe(|| self.upload(&batch.files, &mut 0)));
+            let uploaded = catch_unwind(AssertUnwindSafe(|| self.upload(&batch, &mut 0)));
             let (outcomes, bytes_sent) = uploaded.unwrap_or_else(|_| {
                 let failure = Failure::Lasting("the upload panicked, which is a defect".to_owned());
-                (all_failed(&batch.files, &failure), 0)
+                (all_failed(&batch, &failure), 0)
             });
             self.finish(outcomes, bytes_sent);
             self.wait_for_rate(bytes_sent);
@@ -46,7 +46,7 @@ impl Inner {
 
     /// Returns what to upload next. Where there is nothing the executor does not count any more: the one who looks
     /// again sees the same files.
-    fn next_batch(&self) -> Option<Batch> {
+    fn next_batch(&self) -> Option<Vec<FileId>> {
         let (mut queue, now) = (self.lock(), self.now());
         let batch = if self.is_ended() {
             None

@@ -18,9 +18,7 @@ fn state() -> State {
 }
 
 fn take(state: &mut State, now: Moment) -> Vec<FileId> {
-    state
-        .take(now, |_| Some(1))
-        .map_or(Vec::new(), |batch| batch.files)
+    state.take(now, |_| Some(1)).unwrap_or_default()
 }
 
 fn passing() -> Outcome {
@@ -66,7 +64,7 @@ fn a_batch_has_few_bytes_or_one_file() {
     }
     let limit = config().batch_len_max;
     let len = |file| Some(if file == 1 { 2 * limit } else { limit / 2 });
-    let mut next = || state.take(9 * SECOND, len).map(|batch| batch.files);
+    let mut next = || state.take(9 * SECOND, len);
     assert_eq!(next(), Some(vec![1]));
     assert_eq!(next(), Some(vec![2, 3]));
     assert_eq!(next(), None);
@@ -98,7 +96,7 @@ fn what_is_gone_is_dropped_before_it_is_read() {
     state.touch(1, Moment::ZERO);
     state.touch(2, Moment::ZERO);
     let batch = state.take(9 * SECOND, |file| (file == 2).then_some(1));
-    assert_eq!(batch.map(|batch| batch.files), Some(vec![2]));
+    assert_eq!(batch, Some(vec![2]));
     assert_eq!(state.counts().waiting, 0);
 }
 
@@ -311,7 +309,7 @@ proptest! {
         state.retry(now);
         now += 200 * SECOND;
         while let Some(batch) = state.take(now, |_| Some(1)) {
-            for file in batch.files {
+            for file in batch {
                 let _ = state.finish(file, Outcome::Remote, now);
             }
         }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use lfsfs_queue::contract::Harness;
 use lfsfs_queue::{Failure, FileId, Uploader, Uploads};
-use lfsfs_remote::{Answer, Asked, Call, Layer, Layered, Remote, RemoteError};
+use lfsfs_remote::{Answer, Asked, Layer, Layered, Remote, RemoteError};
 use lfsfs_types::ContentId;
 use lfsfs_types::content::Content;
 use lfsfs_vfs::MountUploader;
@@ -21,7 +21,6 @@ use crate::commit_support::{Cluster, Mount};
 struct Way {
     inner: Arc<dyn Remote>,
     is_away: AtomicBool,
-    chunks: AtomicU64,
 }
 
 impl Way {
@@ -29,7 +28,6 @@ impl Way {
         Arc::new(Layered(Self {
             inner,
             is_away: AtomicBool::new(false),
-            chunks: AtomicU64::new(0),
         }))
     }
 }
@@ -37,15 +35,12 @@ impl Way {
 impl Layer for Way {
     async fn call<'a, T: Send + 'a>(
         &'a self,
-        asked: Asked<'a>,
+        _asked: Asked<'a>,
         mut ask: impl FnMut(Arc<dyn Remote>) -> Answer<'a, T> + Send + 'a,
     ) -> Result<T, RemoteError> {
         if self.is_away.load(Ordering::SeqCst) {
             let address = "nowhere".to_owned();
             return Err(RemoteError::NoServer { address });
-        }
-        if asked.call == Call::StoreChunk {
-            self.chunks.fetch_add(1, Ordering::SeqCst);
         }
         ask(Arc::clone(&self.inner)).await
     }
