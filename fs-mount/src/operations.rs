@@ -31,7 +31,7 @@ use lfsfs_common::tasks::Spawner;
 use lfsfs_vfs::{Attr, KernelCache, Statfs, Vfs, VfsError};
 use rustix::io::Errno;
 use tokio::runtime::Handle;
-use tracing::{debug, info_span, warn};
+use tracing::{debug, debug_span, warn};
 
 pub use self::attributes::{Attributes, ShownOwner};
 pub use self::caller::Caller;
@@ -266,10 +266,11 @@ impl Operations {
     fn serve<T>(&self, opcode: Opcode, handler: impl FnOnce() -> Reply<T>) -> Reply<T> {
         self.counters.add(opcode);
         let id = RequestId::next();
-        let _span = info_span!("fuse", ?opcode, request = %id).entered();
+        // Not of a higher level: a span costs as much as the rest of a short request.
+        let _span = debug_span!("fuse", ?opcode, request = %id).entered();
         let _runtime = self.runtime.enter();
         catch_unwind(AssertUnwindSafe(|| id.within(handler))).unwrap_or_else(|_| {
-            warn!("a handler panicked; its caller gets EIO");
+            warn!(?opcode, request = %id, "a handler panicked; its caller gets EIO");
             Reply::Lost
         })
     }

@@ -4,6 +4,8 @@
 //! `LFSFS_LOG` holds the filter in the syntax of `tracing-subscriber`, such as
 //! `info,lfsfs_vfs=debug`.
 
+mod with_request;
+
 use std::env::{self, VarError};
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal as _, Write};
@@ -16,8 +18,10 @@ use tracing::Subscriber;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::Format;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use self::with_request::WithRequest;
 use crate::PathError;
 use crate::durable::rename_durably;
 
@@ -106,6 +110,7 @@ where
         // A line that cannot be written is lost. Saying so on stderr, which may be the same file on
         // the same failed disk, would panic and end the process.
         .log_internal_errors(false)
+        .event_format(WithRequest(Format::default().with_ansi(colour)))
         .finish()
 }
 
@@ -235,6 +240,28 @@ mod tests {
             !text.contains("hidden") && !text.contains('\u{1b}'),
             "{text}"
         );
+    }
+
+    #[test]
+    fn lines_of_a_request_have_its_id_once_with_and_without_a_span() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let file = RotatingFile::open(&path, LOG_FILE_BYTES_MAX, open_file).unwrap();
+        let subscriber = subscriber(parse_filter("info").unwrap(), Mutex::new(file), false);
+        let id = crate::request::RequestId::next();
+
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::warn!("outside");
+            id.within(|| tracing::warn!("alone"));
+            let span = tracing::info_span!("call", request = %id).entered();
+            id.within(|| tracing::warn!("in a span"));
+            drop(span);
+        });
+
+        let text = fs::read_to_string(&path).unwrap();
+        let with_id = |line: &str| line.matches(&format!("request={id}")).count();
+        let counts: Vec<_> = text.lines().map(with_id).collect();
+        assert_eq!(counts, [0, 1, 1], "{text}");
     }
 
     #[test]
