@@ -1,11 +1,12 @@
 //! The state and the log together: what a writable mount uses.
 //!
-//! A change is applied to a copy of the state (O(1), shared), written to the log, and only then shown
-//! and acknowledged. So what a reader sees is in the log, and a write that fails has changed nothing.
+//! A change is written to the log, and only then shown and acknowledged. So what a reader sees is in the
+//! log, and a write that fails has changed nothing. `append.rs` says how.
 //!
 //! Lock order: `compacting`, `syncing`, `writer`, `shown`. `shown` is held for moments only; no lock
 //! but `compacting` and `syncing` is held while the disk is synced.
 
+mod append;
 mod compact;
 
 use std::collections::{BTreeSet, HashMap};
@@ -23,13 +24,12 @@ use crate::error::{ApplyError, OverlayError};
 use crate::extent::Location;
 use crate::inode::{Base, BaseObject, ProjectBase};
 use crate::log::files::{self, Identity};
-use crate::log::record::{DATA_LEN_MAX, HEADER_LEN, RECORD_LEN_MAX, Record};
 use crate::log::replay::{self, Replayed};
 use crate::log::segment::Segment;
 use crate::log::writer::{LogParams, LogWriter};
 use crate::numbers::{NumberFile, NumberRow};
 use crate::operation::{Change, EntryName, Operation};
-use crate::state::{State, carries_data};
+use crate::state::State;
 use crate::touched::Touched;
 
 pub use compact::CompactionReport;
@@ -38,8 +38,6 @@ pub use compact::CompactionReport;
 const SYNC_INTERVAL: Duration = Duration::from_secs(5);
 /// Most names of one record; each has up to 255 bytes.
 const NAMES_OF_RECORD_MAX: usize = 10_000;
-/// Most bytes of one call's records; places in a segment have 32 bits.
-const BATCH_LEN_MAX: u64 = 1024 * 1024 * 1024;
 
 /// How to open an overlay.
 #[derive(Debug, Clone)]
@@ -112,7 +110,7 @@ pub struct Overlay {
     compacting: Mutex<()>,
     syncing: Mutex<Option<Instant>>,
     writer: Mutex<LogWriter>,
-    shown: Mutex<View>,
+    shown: Mutex<Arc<View>>,
     numbers: Mutex<NumberFile>,
     touched: Touched,
     // Released last.
@@ -180,7 +178,7 @@ impl Overlay {
             compacting: Mutex::new(()),
             syncing: Mutex::new(None),
             writer: Mutex::new(writer),
-            shown: Mutex::new(View { state, segments }),
+            shown: Mutex::new(Arc::new(View { state, segments })),
             numbers: Mutex::new(number_file),
             touched: Touched::default(),
             _lock: lock,
@@ -208,8 +206,8 @@ impl Overlay {
 
     /// Returns the state as of now, with the means to read its data.
     #[must_use]
-    pub fn view(&self) -> View {
-        self.shown().clone()
+    pub fn view(&self) -> Arc<View> {
+        Arc::clone(&self.shown())
     }
 
     /// Returns the state as of now.
@@ -238,7 +236,9 @@ impl Overlay {
         let mut writer = self.lock_writer();
         let view = self.view();
         let (result, changes) = decide(&view.state)?;
-        if !changes.is_empty() {
+        if writer.begun && view.state.surely_takes(&changes) {
+            self.append_in_place(&mut writer, view, &changes)?;
+        } else if !changes.is_empty() {
             self.append(&mut writer, view, &changes, |_, _| Ok::<_, E>(()))?;
         }
         Ok(result)
@@ -255,48 +255,6 @@ impl Overlay {
         let view = self.view();
         let changes = decide(&view.state)?;
         self.append(&mut writer, view, &changes, accept)
-    }
-
-    fn append<R, E: From<OverlayError>>(
-        &self,
-        writer: &mut LogWriter,
-        view: View,
-        changes: &[Change<'_>],
-        accept: impl FnOnce(&State, &State) -> Result<R, E>,
-    ) -> Result<R, E> {
-        // What replay finds after another process's records must not meet its leftovers.
-        let reopen = (!writer.begun).then(|| Change::from(Operation::Reopen {}));
-        let parts: Vec<_> = reopen.iter().chain(changes).flat_map(encode).collect();
-        let lens = parts
-            .iter()
-            .map(|part| HEADER_LEN + part.bytes.len() + part.data.len());
-        let (total, longest) = lens.fold((0, 0), |(sum, max), len| (sum + len, len.max(max)));
-        if longest > RECORD_LEN_MAX || total as u64 > BATCH_LEN_MAX {
-            return Err(OverlayError::TooLarge { len: total }.into());
-        }
-        let before = view.state.clone();
-        let (segment, position) = writer.prepare(total as u64)?;
-        let mut next = view;
-        next.segments.insert_mut(segment.number, segment.clone());
-        let mut bytes = Vec::with_capacity(total);
-        for (sequence, part) in (writer.next_sequence..).zip(&parts) {
-            let record = Record {
-                sequence,
-                synced: writer.synced,
-                operation: &part.bytes,
-                data: part.data,
-            };
-            let data = part.data(&segment, position, &record, bytes.len())?;
-            let changed = next.state.change(&part.operation, data);
-            changed.map_err(OverlayError::from)?;
-            record.put(segment.seed, &mut bytes);
-        }
-        let accepted = accept(&before, &next.state)?;
-        writer.append(&bytes, parts.len() as u64)?;
-        writer.begun = true;
-        *self.shown() = next;
-        self.touched.note(changes);
-        Ok(accepted)
     }
 
     /// Makes everything acknowledged so far survive a power loss. Blocks on the disk; others go on.
@@ -377,11 +335,11 @@ impl Overlay {
     /// Returns the seal of the commit under way: after a crash, the one to repeat or give up.
     #[must_use]
     pub fn sealed(&self) -> Option<Sealed> {
-        let View { state, segments } = self.view();
-        let layer = state.sealed.as_ref()?;
+        let now = self.view();
+        let layer = now.state.sealed.as_ref()?;
         let view = View {
             state: layer.state.clone(),
-            segments,
+            segments: now.segments.clone(),
         };
         Some(Sealed {
             commit: layer.commit,
@@ -517,7 +475,7 @@ impl Overlay {
         self.syncing.lock().expect("no holder of this lock panics")
     }
 
-    fn shown(&self) -> MutexGuard<'_, View> {
+    fn shown(&self) -> MutexGuard<'_, Arc<View>> {
         self.shown.lock().expect("no holder of this lock panics")
     }
 }
@@ -583,73 +541,5 @@ impl Sealed {
     #[must_use]
     pub fn changes(&self) -> Changes<'_> {
         self.view.state.changes()
-    }
-}
-
-/// An operation as bytes, with a part of its data that fits a record.
-struct Part<'a> {
-    operation: Operation,
-    bytes: Vec<u8>,
-    data: &'a [u8],
-}
-
-impl Part<'_> {
-    /// Returns where the data will lie.
-    fn data(
-        &self,
-        segment: &Segment,
-        position: u64,
-        record: &Record<'_>,
-        before: usize,
-    ) -> Result<Option<(Location, u64)>, OverlayError> {
-        if !carries_data(&self.operation) {
-            // Data that has no place is the caller's mistake, not to be dropped in silence.
-            let stray = (!self.data.is_empty()).then_some(ApplyError::Data);
-            return stray.map_or(Ok(None), |error| Err(error.into()));
-        }
-        let too_large = |_| OverlayError::TooLarge { len: record.len() };
-        let location = Location {
-            segment: segment.number,
-            record: u32::try_from(position + before as u64).map_err(too_large)?,
-            record_len: u32::try_from(record.len()).map_err(too_large)?,
-            skip: u32::try_from(record.data_at()).map_err(too_large)?,
-        };
-        Ok(Some((location, self.data.len() as u64)))
-    }
-}
-
-/// Encodes a change; a long write becomes several, which only a crash can part.
-fn encode<'a>(change: &Change<'a>) -> Vec<Part<'a>> {
-    let part = |operation: Operation, data| Part {
-        bytes: operation.encode(),
-        operation,
-        data,
-    };
-    match &change.operation {
-        Operation::Write {
-            ino,
-            offset,
-            time,
-            mode,
-        } if change.data.len() > DATA_LEN_MAX => {
-            let starts = (*offset..).step_by(DATA_LEN_MAX);
-            let write = |(offset, data)| {
-                let (ino, time, mode) = (*ino, *time, *mode);
-                part(
-                    Operation::Write {
-                        ino,
-                        offset,
-                        time,
-                        mode,
-                    },
-                    data,
-                )
-            };
-            starts
-                .zip(change.data.chunks(DATA_LEN_MAX))
-                .map(write)
-                .collect()
-        }
-        operation => vec![part(operation.clone(), change.data)],
     }
 }

@@ -2,11 +2,12 @@
 //!
 //! Owns every inode of the overlay and how it is found. A clone is O(1) and never changes, which is
 //! what sealing for a commit, checkpoints and readers without a lock build on. It changes by
-//! [`Operation`]s only: `apply.rs` has one arm for each, `namespace.rs` has names, `content.rs` has
-//! attributes and data, `commit.rs` has seals, `discard.rs` has what drops changes, `left_out.rs`
+//! [`Operation`]s only: `apply.rs` has one arm for each, `check.rs` tells which surely apply, `namespace.rs` has
+//! names, `content.rs` has attributes and data, `commit.rs` has seals, `discard.rs` has what drops changes, `left_out.rs`
 //! what no commit takes, `count.rs` says how much differs.
 
 mod apply;
+mod check;
 mod commit;
 mod content;
 mod count;
@@ -23,7 +24,7 @@ use std::sync::Arc;
 use lfsfs_types::{DirId, Name, VersionId};
 
 use crate::error::ApplyError;
-use crate::extent::Location;
+use crate::extent::{FileData, Location};
 use crate::inode::{Base, BaseKey, BaseObject, DirectoryData, Inode, Slot};
 use crate::operation::Operation;
 use crate::{Map, Set};
@@ -205,6 +206,10 @@ impl State {
 
     fn known(&self, ino: u64) -> Result<&Inode, ApplyError> {
         self.inode(ino).ok_or(ApplyError::NoInode { ino })
+    }
+
+    fn known_file(&self, ino: u64) -> Result<&FileData, ApplyError> {
+        self.known(ino)?.file().ok_or(ApplyError::NotFile { ino })
     }
 
     /// Returns a directory that can hold entries.

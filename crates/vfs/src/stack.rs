@@ -23,7 +23,7 @@ pub(crate) struct PinnedBase {
 pub(crate) struct ReadView {
     pub(crate) pinned: Arc<PinnedBase>,
     /// `None` while there is no overlay.
-    view: Option<View>,
+    view: Option<Arc<View>>,
 }
 
 /// What an inode number stands for, with the view that says so.
@@ -87,7 +87,7 @@ impl ReadView {
 
     /// Returns the changes; none while there is no overlay.
     pub(crate) fn changes(&self) -> Option<&View> {
-        self.view.as_ref()
+        self.view.as_deref()
     }
 
     /// Returns an object of the overlay.

@@ -187,6 +187,11 @@ impl LogWriter {
         }
     }
 
+    /// Takes nothing more: what the log has and what is in memory may not be the same.
+    pub(crate) fn give_up(&mut self) {
+        self.failure = Some(Failure::Append);
+    }
+
     pub(crate) fn sync_failed(&mut self) {
         self.failure = Some(Failure::Sync);
     }

@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::sync::Arc;
 
 use lfsfs_common::PathError;
 use lfsfs_common::durable::{TempFile, write_file_atomically};
@@ -62,11 +63,11 @@ impl Overlay {
             let header = writer.header(SegmentKind::Checkpoint, number);
             // The name is spent even if the checkpoint fails.
             writer.next_number += 1;
-            let mut view = self.view();
             let (segment, _) = writer.begin_segment()?;
-            view.segments.insert_mut(segment.number, segment);
-            *self.shown() = view.clone();
-            (view, number, header)
+            let mut shown = self.shown();
+            let segments = &mut Arc::make_mut(&mut shown).segments;
+            segments.insert_mut(segment.number, segment);
+            (Arc::clone(&shown), number, header)
         };
         let durability = self.lock_writer().durability;
         let checkpoint_bytes = checkpoint_file::write(&self.dir, &header, &view.state, durability)?;
@@ -159,9 +160,10 @@ impl Overlay {
         {
             let mut writer = self.lock_writer();
             let mut shown = self.shown();
+            let segments = &mut Arc::make_mut(&mut shown).segments;
             for number in &unused {
                 // Views that were taken before keep the file open.
-                shown.segments.remove_mut(number);
+                segments.remove_mut(number);
                 writer.unsynced.remove(number);
             }
         }

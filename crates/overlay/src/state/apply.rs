@@ -144,11 +144,16 @@ impl State {
 
     /// Drops an inode without names, or one that does not differ from the base.
     fn forget(&mut self, ino: u64) -> Result<(), ApplyError> {
+        self.check_forget(ino)?;
+        self.remove(ino);
+        Ok(())
+    }
+
+    pub(super) fn check_forget(&self, ino: u64) -> Result<(), ApplyError> {
         self.known(ino)?;
         if self.dirty.contains(&ino) {
             return Err(ApplyError::InodeInUse { ino });
         }
-        self.remove(ino);
         Ok(())
     }
 

@@ -54,11 +54,7 @@ impl State {
     ) -> Result<(), ApplyError> {
         check_range(ino, offset, len)?;
         check_range(ino, size, 0)?;
-        let before = self
-            .known(ino)?
-            .file()
-            .ok_or(ApplyError::NotFile { ino })?
-            .size();
+        let before = self.known_file(ino)?.size();
         if size < before {
             return Err(ApplyError::OutOfRange { ino });
         }
@@ -84,7 +80,7 @@ impl State {
         to: Location,
         len: u64,
     ) -> Result<(), ApplyError> {
-        let file = self.known(ino)?.file().ok_or(ApplyError::NotFile { ino })?;
+        let file = self.known_file(ino)?;
         match file.extent_at(offset) {
             Some(extent) if extent.location == Some(from) && extent.len == len => {}
             _ => return Err(ApplyError::OutOfRange { ino }),
@@ -97,7 +93,7 @@ impl State {
 
     /// Marks the bytes of a file as uploaded. Not a change: the generation stays.
     pub(super) fn uploaded(&mut self, ino: u64, content: ContentId) -> Result<(), ApplyError> {
-        self.known(ino)?.file().ok_or(ApplyError::NotFile { ino })?;
+        self.known_file(ino)?;
         if let Some(Node::File(file)) = self.inodes.get_mut(&ino).map(|inode| &mut inode.node) {
             file.mark_uploaded(content);
         }
@@ -180,7 +176,7 @@ impl State {
         Stamp { time, mode }: Stamp,
         change: impl FnOnce(&mut FileData) -> u64,
     ) -> Result<(), ApplyError> {
-        self.known(ino)?.file().ok_or(ApplyError::NotFile { ino })?;
+        self.known_file(ino)?;
         let mut dropped = 0;
         self.touch(ino, |inode| {
             if let Node::File(file) = &mut inode.node {
@@ -195,7 +191,7 @@ impl State {
     }
 }
 
-fn check_range(ino: u64, offset: u64, len: u64) -> Result<(), ApplyError> {
+pub(super) fn check_range(ino: u64, offset: u64, len: u64) -> Result<(), ApplyError> {
     match offset.checked_add(len) {
         Some(end) if end <= SIZE_MAX => Ok(()),
         _ => Err(ApplyError::OutOfRange { ino }),

@@ -20,8 +20,7 @@ impl State {
         node: &NewNode,
         creation: Creation,
     ) -> Result<(), ApplyError> {
-        self.check_free(ino)?;
-        self.check_vacant(place)?;
+        self.check_create(place, ino)?;
         let attributes = Attributes {
             mode: creation.mode,
             uid: creation.uid,
@@ -44,6 +43,11 @@ impl State {
         self.dirty.insert_mut(ino);
         self.add_name(place, ino, creation.time);
         Ok(())
+    }
+
+    pub(super) fn check_create(&self, place: &EntryName, ino: u64) -> Result<(), ApplyError> {
+        self.check_free(ino)?;
+        self.check_vacant(place)
     }
 
     pub(super) fn link(
@@ -74,12 +78,17 @@ impl State {
         ino: u64,
         time: Timestamp,
     ) -> Result<(), ApplyError> {
+        self.check_unlink(place, ino)?;
+        self.remove_name(place, ino, time);
+        self.lose_link(ino, time);
+        Ok(())
+    }
+
+    pub(super) fn check_unlink(&self, place: &EntryName, ino: u64) -> Result<(), ApplyError> {
         self.check_named(place, ino)?;
         if self.known(ino)?.directory().is_some() {
             return Err(ApplyError::IsDirectory { ino });
         }
-        self.remove_name(place, ino, time);
-        self.lose_link(ino, time);
         Ok(())
     }
 
@@ -89,11 +98,15 @@ impl State {
         ino: u64,
         time: Timestamp,
     ) -> Result<(), ApplyError> {
-        self.check_named(place, ino)?;
-        self.check_empty(ino)?;
+        self.check_rmdir(place, ino)?;
         self.remove_name(place, ino, time);
         self.lose_link(ino, time);
         Ok(())
+    }
+
+    pub(super) fn check_rmdir(&self, place: &EntryName, ino: u64) -> Result<(), ApplyError> {
+        self.check_named(place, ino)?;
+        self.check_empty(ino)
     }
 
     pub(super) fn rename(
@@ -104,25 +117,36 @@ impl State {
         replaced: Option<u64>,
         time: Timestamp,
     ) -> Result<(), ApplyError> {
-        self.check_named(from, ino)?;
-        match replaced {
-            None => self.check_vacant(to)?,
-            Some(replaced) => {
-                self.check_named(to, replaced)?;
-                if replaced == ino {
-                    return Err(ApplyError::InodeInUse { ino });
-                }
-                if self.known(replaced)?.directory().is_some() {
-                    self.check_empty(replaced)?;
-                }
-                self.remove_name(to, replaced, time);
-                self.lose_link(replaced, time);
-            }
+        self.check_rename(from, to, ino, replaced)?;
+        if let Some(replaced) = replaced {
+            self.remove_name(to, replaced, time);
+            self.lose_link(replaced, time);
         }
         self.remove_name(from, ino, time);
         self.add_name(to, ino, time);
         self.touch(ino, |inode| inode.attributes.ctime = time);
         Ok(())
+    }
+
+    pub(super) fn check_rename(
+        &self,
+        from: &EntryName,
+        to: &EntryName,
+        ino: u64,
+        replaced: Option<u64>,
+    ) -> Result<(), ApplyError> {
+        self.check_named(from, ino)?;
+        let Some(replaced) = replaced else {
+            return self.check_vacant(to);
+        };
+        self.check_named(to, replaced)?;
+        if replaced == ino {
+            return Err(ApplyError::InodeInUse { ino });
+        }
+        match self.known(replaced)?.directory() {
+            Some(_) => self.check_empty(replaced),
+            None => Ok(()),
+        }
     }
 
     pub(super) fn exchange(

@@ -1,6 +1,7 @@
 //! Random operations against maps of whole files, with replay, seals and compaction in between.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use lfsfs_overlay::{FileData, NewNode, Operation, Overlay, OverlayOptions, View};
 use lfsfs_types::content::small_content_id;
@@ -187,7 +188,7 @@ struct World {
     /// Removed files that are open.
     open: Vec<(u64, Vec<u8>)>,
     /// What an upload has read, and from what.
-    looked: Option<(View, Vec<(u64, ContentId)>)>,
+    looked: Option<(Arc<View>, Vec<(u64, ContentId)>)>,
 }
 
 fn split(path: &str) -> Vec<&str> {
