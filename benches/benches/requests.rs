@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use lfsfs_cache::{CacheConfig, DiskCache};
-use lfsfs_common::clock::StampClock;
+use lfsfs_common::clock::{TestClock, WallTime};
 use lfsfs_common::telemetry::{self, LogTarget};
 use lfsfs_mount::Origin;
 use lfsfs_mount::operations::{Answer, Caller, Operations, OperationsConfig, Place, WriteRequest};
@@ -51,7 +51,12 @@ async fn mount() -> Mounted {
         dir: dir.path().join("overlay"),
         options: OverlayOptions::default(),
     };
-    let vfs = Vfs::open(base.expect("a base"), place, Arc::new(StampClock)).await;
+    let vfs = Vfs::open(
+        base.expect("a base"),
+        place,
+        Arc::new(TestClock::new(WallTime::from_seconds(2_000_000_000))),
+    )
+    .await;
     let vfs = Arc::new(vfs.expect("an overlay"));
     let operations = Operations::new(vfs, OperationsConfig::default(), None, Handle::current());
     Mounted {

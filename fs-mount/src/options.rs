@@ -96,6 +96,8 @@ pub struct MountOptions {
     pub noxattr: bool,
     /// `overlay=`: the name of where changes are kept, instead of one for project and directory.
     pub overlay: Option<Name>,
+    /// `overlay-size=`: how many bytes the changes may take.
+    pub overlay_size: Option<u64>,
     /// `volatile`: changes need not survive a crash of the machine.
     pub volatile: bool,
     /// `writeback`: the kernel gathers writes, which die with the mount process if not synced.
@@ -129,6 +131,7 @@ impl Default for MountOptions {
             timeout: TIMEOUT_DEFAULT,
             noxattr: false,
             overlay: None,
+            overlay_size: None,
             volatile: false,
             writeback: false,
             noupload: false,
@@ -280,6 +283,9 @@ impl MountOptions {
             "run" => self.run = Some(value.directory()?),
             "log" => self.log = Some(value.directory()?),
             "overlay" => self.overlay = Some(value.parsed("a file name", file_name)?),
+            "overlay-size" => {
+                self.overlay_size = Some(value.parsed("a size such as 20G", size::parse)?);
+            }
             "uid" => self.uid = Some(value.number("a numeric user id")?),
             "gid" => self.gid = Some(value.number("a numeric group id")?),
             "retry" => self.retry = value.number("a number of tries")?,

@@ -77,6 +77,7 @@ pub(crate) async fn open(
             } else {
                 Durability::Synced
             },
+            size_max: request.options.overlay_size,
             ..OverlayOptions::default()
         },
     };

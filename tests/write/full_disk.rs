@@ -89,6 +89,50 @@ fn the_writer_hears_of_it_and_nothing_is_lost() {
     );
 }
 
+#[test]
+fn changes_keep_to_their_limit_and_what_goes_makes_room() {
+    in_namespace(
+        "full_disk::changes_keep_to_their_limit_and_what_goes_makes_room",
+        || {
+            let (world, local) = world_with_app(20);
+            let mount = world.mount_writable("app@v1", "overlay-size=2M");
+            let dir = mount.path();
+            let large = fill(dir, &local, "large", 100_000);
+            assert!((15..21).contains(&large), "{large} files");
+            let small = fill(dir, &local, "small", 1);
+            assert!(small < FILES_MAX, "{small} files");
+            let free = rustix::fs::statvfs(dir).expect("the file system").f_bavail;
+            assert!(free <= 1, "df shows what is left: {free} blocks");
+            assert_same_but_times(&local, dir);
+
+            // What takes nothing goes on: other bytes in the same place, attributes, names.
+            for root in [dir, &local] {
+                fs::write(root.join("large-0"), vec![7; 100_000]).expect("as many bytes");
+                fs::rename(root.join("large-1"), root.join("renamed")).expect("a new name");
+                fs::remove_file(root.join("large-2")).expect("a file to remove");
+                // The kernel tells the mount a moment later that no program has it open.
+                let write = || fs::write(root.join("after"), vec![9; 90_000]).is_ok();
+                assert!(
+                    eventually(Duration::from_secs(10), write),
+                    "there is room again"
+                );
+            }
+            assert_same_but_times(&local, dir);
+            mount.kill_and_mount();
+            assert_full(&fs::write(dir.join("more"), vec![1; 100_000]).expect_err("it is full"));
+            fs::remove_file(dir.join("more")).expect("a file without its bytes");
+            assert_same_but_times(&local, dir);
+            mount.commit("up to the limit");
+            assert_version_is_mount(&world, "app@v2", dir);
+            for root in [dir, &local] {
+                fs::write(root.join("later"), vec![3; 1_900_000]).expect("all room is back");
+            }
+            assert_same_but_times(&local, dir);
+            mount.umount();
+        },
+    );
+}
+
 /// Writes to a mapping and keeps it, without having the kernel send it.
 const MAP: &str = r#"
 import mmap, sys

@@ -135,6 +135,12 @@ pub enum OverlayError {
     /// The disk or the quota is full; the log is as it was and works again once there is space.
     #[error("no space for the overlay log")]
     NoSpace(#[source] io::Error),
+    /// The changes would take more than they may; those that take nothing go on.
+    #[error("the changes may take {len_max} bytes: commit, discard or remove some of them")]
+    SizeLimit {
+        /// How many bytes they may take.
+        len_max: u64,
+    },
     /// A file operation failed.
     #[error(transparent)]
     File(#[from] PathError),

@@ -402,6 +402,15 @@ impl FileData {
         located.map(|extent| extent.len).sum()
     }
 
+    /// Returns how many bytes of a range lie in the log.
+    pub(crate) fn log_bytes_within(&self, offset: u64, len: u64) -> u64 {
+        let pieces = self.pieces(offset, len);
+        let logged = pieces
+            .iter()
+            .filter(|piece| matches!(piece.source, PieceSource::Log(_)));
+        logged.map(|piece| piece.len).sum()
+    }
+
     /// Returns what a checkpoint says about the file apart from its extents.
     pub(crate) fn lengths(&self) -> FileLengths {
         FileLengths {

@@ -8,6 +8,7 @@
 
 mod append;
 mod compact;
+mod space;
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -48,6 +49,8 @@ pub struct OverlayOptions {
     pub lock_wait: Duration,
     /// The length at which a segment of the log is left for a new one.
     pub segment_len_max: u64,
+    /// How many bytes the changes may take; no limit but the disk without one.
+    pub size_max: Option<u64>,
     /// The id of the machine's boot, if not that of the running system (for tests of power loss).
     pub boot: Option<[u8; 16]>,
 }
@@ -58,6 +61,7 @@ impl Default for OverlayOptions {
             durability: Durability::Synced,
             lock_wait: Duration::from_secs(10),
             segment_len_max: 64 * 1024 * 1024,
+            size_max: None,
             boot: None,
         }
     }
@@ -107,6 +111,7 @@ pub struct OverlayStats {
 pub struct Overlay {
     dir: PathBuf,
     identity: Identity,
+    size_max: Option<u64>,
     compacting: Mutex<()>,
     syncing: Mutex<Option<Instant>>,
     writer: Mutex<LogWriter>,
@@ -175,6 +180,7 @@ impl Overlay {
         let overlay = Self {
             dir: dir.to_owned(),
             identity,
+            size_max: options.size_max,
             compacting: Mutex::new(()),
             syncing: Mutex::new(None),
             writer: Mutex::new(writer),
@@ -236,6 +242,7 @@ impl Overlay {
         let mut writer = self.lock_writer();
         let view = self.view();
         let (result, changes) = decide(&view.state)?;
+        self.check_room(&view.state, &changes)?;
         if writer.begun && view.state.surely_takes(&changes) {
             self.append_in_place(&mut writer, view, &changes)?;
         } else if !changes.is_empty() {

@@ -219,7 +219,7 @@ impl From<ReadError> for VfsError {
 impl From<OverlayError> for VfsError {
     fn from(error: OverlayError) -> Self {
         match error {
-            OverlayError::NoSpace(_) => Self::NoSpace,
+            OverlayError::NoSpace(_) | OverlayError::SizeLimit { .. } => Self::NoSpace,
             OverlayError::File(error) if is_full(error.kind()) => Self::NoSpace,
             error => Self::Overlay {
                 source: Arc::new(error),

@@ -252,10 +252,19 @@ impl Vfs {
         let mut known = self.lock_known();
         if known.forget(&self.inodes, ino, nlookup) {
             self.note_gone(&mut known, ino);
-            if known.gone.len() >= GONE_MAX {
+            if known.gone.len() >= GONE_MAX || self.is_short_of_room() {
                 self.drop_gone(&mut known);
             }
         }
+    }
+
+    /// Returns true if a limit of the changes is near, so that what was removed should make room now.
+    fn is_short_of_room(&self) -> bool {
+        let limit = self.place.as_ref().and_then(|place| place.options.size_max);
+        let room = self.stack.overlay().and_then(|overlay| overlay.room());
+        limit
+            .zip(room)
+            .is_some_and(|(limit, room)| room < limit / 4)
     }
 
     /// Makes everything acknowledged so far survive a power loss: of this object, and all others.

@@ -9,7 +9,7 @@ fn all_options_find_their_place() {
     let options = parse(
         "ro,server=h:1,cache=/c,cache-size=20G,state=/s,run=/r,uid=1,gid=2,allow_other,\
          default_permissions,log=/l,foreground,retry=3,timeout=7,noxattr,transport=device,\
-         overlay=build,volatile,writeback,noupload,upload-rate=3M,upload-executors=4",
+         overlay=build,overlay-size=2M,volatile,writeback,noupload,upload-rate=3M,upload-executors=4",
     )
     .unwrap();
     let expected = MountOptions {
@@ -32,6 +32,7 @@ fn all_options_find_their_place() {
         volatile: true,
         writeback: true,
         noupload: true,
+        overlay_size: Some(2 << 20),
         upload_rate: Some(3 << 20),
         upload_executors: Some(4),
         flags: MountFlags::NOSUID | MountFlags::NODEV,
@@ -92,6 +93,7 @@ fn values_are_checked() {
         "retry=x",
         "timeout=0",
         "transport=pigeon",
+        "overlay-size=all",
         "upload-rate=fast",
         "upload-executors=0",
         "upload-executors=65",

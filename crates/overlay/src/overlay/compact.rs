@@ -21,11 +21,6 @@ use crate::log::segment::SegmentKind;
 use crate::operation::{Change, Operation};
 use crate::overlay::{Durability, Overlay, View};
 
-/// Below this much, compaction is not worth a checkpoint.
-const SEGMENT_BYTES_MIN: u64 = 64 * 1024 * 1024;
-/// What an inode takes in a checkpoint, roughly.
-const INODE_LEN: u64 = 256;
-
 /// What a compaction did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CompactionReport {
@@ -38,13 +33,6 @@ pub struct CompactionReport {
 }
 
 impl Overlay {
-    /// Returns true if more than half of the log is dead and that is worth a compaction.
-    pub fn should_compact(&self) -> Result<bool, OverlayError> {
-        let stats = self.stats()?;
-        let live = stats.content_bytes + stats.inodes as u64 * INODE_LEN;
-        Ok(stats.segment_bytes >= SEGMENT_BYTES_MIN && stats.segment_bytes / 2 > live)
-    }
-
     /// Compacts the log. Blocks for long; others wait for single appends of at most 128 KiB, and
     /// once for the creation of a file.
     pub fn compact(&self) -> Result<CompactionReport, OverlayError> {

@@ -248,3 +248,39 @@ fn appends_per_second() {
     open(dir.path());
     println!("open: {:?}", start.elapsed());
 }
+
+#[test]
+fn changes_keep_to_a_limit_and_what_takes_nothing_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(with_file(dir.path()));
+    let limited = OverlayOptions {
+        size_max: Some(1_000),
+        ..options()
+    };
+    let overlay = Overlay::open(dir.path(), &source(), &limited).unwrap();
+    let room = overlay.room().unwrap();
+    assert!((300..900).contains(&room), "objects count: {room}");
+    overlay.apply(&[write(2, 0, &[1; 300])]).unwrap();
+    assert_eq!(overlay.room(), Some(room - 300));
+
+    let too_long = overlay.apply(&[write(2, 100, &[2; 900])]).unwrap_err();
+    assert!(
+        matches!(too_long, OverlayError::SizeLimit { len_max: 1_000 }),
+        "{too_long}"
+    );
+    assert_eq!(read(&overlay, 2), [1; 300], "nothing of it was written");
+    overlay.apply(&[write(2, 0, &[3; 300])]).unwrap();
+    assert_eq!(read(&overlay, 2), [3; 300], "other bytes in the same place");
+    drop(overlay);
+
+    // A limit below what is there refuses more, and nothing else.
+    let limited = OverlayOptions {
+        size_max: Some(1),
+        ..options()
+    };
+    let overlay = Overlay::open(dir.path(), &source(), &limited).unwrap();
+    assert_eq!(overlay.room(), Some(0));
+    let more = overlay.apply(&[create(ROOT, "b", 3, NewNode::File).into()]);
+    assert!(matches!(more, Err(OverlayError::SizeLimit { .. })));
+    assert_eq!(read(&overlay, 2), [3; 300]);
+}

@@ -9,8 +9,8 @@ use crate::stats::Statfs;
 use crate::writable::Vfs;
 
 impl Vfs {
-    /// Returns the size of the version and the free space of the disk that changes go to. Never
-    /// touches the network.
+    /// Returns the size of the version and the free space of the disk that changes go to, or what is left
+    /// of their limit. Never touches the network.
     #[must_use]
     pub fn statfs(&self) -> Statfs {
         let view = self.stack.view();
@@ -19,7 +19,10 @@ impl Vfs {
         let Some(disk) = disk else {
             return version;
         };
-        let blocks_free = disk.f_bavail.saturating_mul(disk.f_frsize) / u64::from(BLOCK_LEN);
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        let room = self.stack.overlay().and_then(|overlay| overlay.room());
+        let room = room.or(self.place.as_ref().and_then(|place| place.options.size_max));
+        let blocks_free = room.unwrap_or(free).min(free) / u64::from(BLOCK_LEN);
         let changed = view.state().log_bytes().div_ceil(u64::from(BLOCK_LEN));
         Statfs {
             blocks: version
