@@ -72,7 +72,7 @@ impl State {
     pub fn changes(&self) -> Changes<'_> {
         Changes {
             state: self,
-            dirty: Box::new(self.dirty.iter().copied()),
+            dirty: Box::new(self.dirty.iter()),
             open: Vec::new(),
         }
     }

@@ -10,6 +10,7 @@ use lfsfs_types::{
 };
 
 use crate::Map;
+use crate::entries::Entries;
 use crate::error::Damage;
 use crate::extent::{Extent, FileData, FileLengths};
 use crate::field::{Field, records, struct_field};
@@ -157,7 +158,7 @@ fn write_whole<E>(
     emit(&Snapshot::Counters {
         counters: counters(state),
     })?;
-    for (ino, inode) in &state.inodes {
+    for (ino, inode) in state.inodes.iter() {
         write_inode(state, *ino, inode, emit)?;
     }
     Ok(())
@@ -177,14 +178,11 @@ fn write_difference<E>(
             base: base.clone(),
         })?;
     }
-    for ino in sealed
-        .inodes
-        .keys()
-        .filter(|ino| state.inode(**ino).is_none())
-    {
-        emit(&Snapshot::Gone { ino: *ino })?;
+    let then = sealed.inodes.iter().map(|(ino, _)| *ino);
+    for ino in then.filter(|ino| state.inode(*ino).is_none()) {
+        emit(&Snapshot::Gone { ino })?;
     }
-    for (ino, inode) in &state.inodes {
+    for (ino, inode) in state.inodes.iter() {
         // Not the generation alone: a moved extent changes no generation.
         let same = sealed.inode(*ino).is_some_and(|old| {
             old == inode && sealed.dirty.contains(ino) == state.dirty.contains(ino)
@@ -289,7 +287,7 @@ fn inode_of(head: Head) -> Inode {
         HeadNode::File(lengths) => Node::File(FileData::with_lengths(lengths)),
         HeadNode::Directory(base) => Node::Directory(DirectoryData {
             base,
-            entries: Map::default(),
+            entries: Entries::default(),
         }),
         HeadNode::Other(node) => crate::state::new_node(&node),
     };

@@ -8,6 +8,7 @@ use lfsfs_types::{
 };
 
 use crate::Map;
+use crate::entries::Entries;
 use crate::extent::FileData;
 use crate::field::{Field, struct_field};
 
@@ -91,7 +92,7 @@ pub struct DirectoryData {
     /// The directory of the base that shows through; none shows through a new directory.
     pub base: Option<DirId>,
     /// What differs from the base.
-    pub entries: Map<Name, Slot>,
+    pub entries: Entries,
 }
 
 /// What an object is, with what only that kind has.

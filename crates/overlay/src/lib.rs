@@ -12,10 +12,12 @@
 mod changes;
 mod checkpoint;
 mod durability;
+mod entries;
 mod error;
 mod extent;
 mod field;
 mod inode;
+mod inode_map;
 mod log;
 mod numbers;
 mod operation;
@@ -25,6 +27,7 @@ mod touched;
 
 pub use changes::{ChangedEntry, Changes, DirectoryRef, Entry};
 pub use durability::Durability;
+pub use entries::Entries;
 pub use error::{ApplyError, Damage, OverlayError};
 pub use extent::{Extent, FileData, Location, Piece, PieceSource};
 pub use inode::{
@@ -39,5 +42,3 @@ pub use state::{Lookup, State};
 
 /// A map whose clone is O(1) and shares all that neither side changes.
 pub(crate) type Map<K, V> = rpds::RedBlackTreeMapSync<K, V>;
-/// A set with the same properties.
-pub(crate) type Set<K> = rpds::RedBlackTreeSetSync<K>;

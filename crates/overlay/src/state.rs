@@ -23,25 +23,26 @@ use std::sync::Arc;
 
 use lfsfs_types::{DirId, Name, VersionId};
 
+use crate::Map;
 use crate::error::ApplyError;
 use crate::extent::{FileData, Location};
 use crate::inode::{Base, BaseKey, BaseObject, DirectoryData, Inode, Slot};
+use crate::inode_map::{InodeMap, InodeSet};
 use crate::operation::Operation;
-use crate::{Map, Set};
 
 /// Everything that an overlay holds above its base.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State {
     pub(crate) base: Base,
-    pub(crate) inodes: Map<u64, Inode>,
+    pub(crate) inodes: InodeMap,
     /// Which inode an object of the base has.
     pub(crate) by_base: Map<BaseKey, u64>,
     /// Inodes with names that differ from the base.
-    pub(crate) dirty: Set<u64>,
+    pub(crate) dirty: InodeSet,
     /// Inodes that were copied up and do not differ.
-    pub(crate) clean: Set<u64>,
+    pub(crate) clean: InodeSet,
     /// Inodes without names.
-    pub(crate) orphans: Set<u64>,
+    pub(crate) orphans: InodeSet,
     /// Counts operations.
     pub(crate) generation: u64,
     /// Counts seals.
@@ -81,11 +82,11 @@ impl State {
     pub fn new(base: Base) -> Self {
         Self {
             base,
-            inodes: Map::default(),
+            inodes: InodeMap::default(),
             by_base: Map::default(),
-            dirty: Set::default(),
-            clean: Set::default(),
-            orphans: Set::default(),
+            dirty: InodeSet::default(),
+            clean: InodeSet::default(),
+            orphans: InodeSet::default(),
             generation: 0,
             seals: 0,
             log_bytes: 0,
@@ -147,17 +148,17 @@ impl State {
     /// anything about its entries. Some may not differ from the base any more.
     pub fn changed(&self) -> impl Iterator<Item = (u64, &Inode)> {
         let changed = self.dirty.iter();
-        changed.filter_map(|ino| Some((*ino, self.inode(*ino)?)))
+        changed.filter_map(|ino| Some((ino, self.inode(ino)?)))
     }
 
     /// Returns the inodes that lost their last name and were not forgotten.
     pub fn orphans(&self) -> impl Iterator<Item = u64> + '_ {
-        self.orphans.iter().copied()
+        self.orphans.iter()
     }
 
     /// Returns the objects of the base that have an inode and do not differ.
     pub fn unchanged(&self) -> impl Iterator<Item = u64> + '_ {
-        self.clean.iter().copied()
+        self.clean.iter()
     }
 
     /// Returns the commit that is under way.
@@ -246,16 +247,13 @@ impl State {
 
     /// Removes an inode with everything that leads to it but names.
     pub(crate) fn remove(&mut self, ino: u64) -> Option<Inode> {
-        let inode = self.inodes.get(&ino)?.clone();
-        self.inodes.remove_mut(&ino);
+        let inode = self.inodes.remove_mut(&ino)?;
         if let Some(key) = inode.base_key() {
             self.by_base.remove_mut(&key);
         }
         self.log_bytes = self.log_bytes.saturating_sub(inode.log_bytes());
         for set in [&mut self.dirty, &mut self.clean, &mut self.orphans] {
-            if set.contains(&ino) {
-                set.remove_mut(&ino);
-            }
+            set.remove_mut(&ino);
         }
         Some(inode)
     }

@@ -139,7 +139,10 @@ impl Comparison<'_> {
         }
         let difference = self.difference(&base.record, inode).await?;
         self.push_difference(difference, new.clone());
-        let entries = inode.directory().into_iter().flat_map(|it| &it.entries);
+        let entries = inode
+            .directory()
+            .into_iter()
+            .flat_map(|it| it.entries.iter());
         for (name, slot) in entries {
             let (covers_base, after) = match slot {
                 Slot::Removed => (true, None),

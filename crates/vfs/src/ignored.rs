@@ -181,7 +181,7 @@ impl<'a> Finder<'a> {
     async fn visit(&mut self, at: &Visit, open: &mut Vec<Visit>) -> Result<(), ChangesError> {
         let view = self.view;
         let directory = view.state().inode(at.ino).and_then(Inode::directory);
-        for (name, slot) in directory.into_iter().flat_map(|it| &it.entries) {
+        for (name, slot) in directory.into_iter().flat_map(|it| it.entries.iter()) {
             let Slot::Inode { ino, covers_base } = *slot else {
                 continue;
             };

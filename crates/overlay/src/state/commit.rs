@@ -10,6 +10,7 @@ use std::sync::Arc;
 use lfsfs_types::{DirId, Name, VersionId};
 
 use crate::Map;
+use crate::entries::Entries;
 use crate::error::ApplyError;
 use crate::inode::{Base, BaseObject, DirectoryData, Inode, Node, Slot};
 use crate::state::{SealedLayer, State};
@@ -51,7 +52,7 @@ impl State {
             let inode = self.inode(*ino);
             inode.is_some_and(|it| !it.is_orphan() && it.generation > sealed.generation)
         };
-        sealed.dirty.iter().copied().filter(changed).collect()
+        sealed.dirty.iter().filter(changed).collect()
     }
 
     pub(super) fn mapped(&mut self, ino: u64, base: &Arc<BaseObject>) -> Result<(), ApplyError> {
@@ -85,12 +86,12 @@ impl State {
             ..Outcome::default()
         };
         for ino in sealed.dirty.iter() {
-            self.settle_directory(*ino, sealed, &mut outcome)?;
+            self.settle_directory(ino, sealed, &mut outcome)?;
         }
         for ino in sealed.dirty.iter() {
-            self.settle_inode(*ino, sealed, &outcome)?;
+            self.settle_inode(ino, sealed, &outcome)?;
         }
-        let clean: Vec<_> = self.clean.iter().copied().collect();
+        let clean: Vec<_> = self.clean.iter().collect();
         for ino in clean {
             self.remove(ino);
         }
@@ -186,9 +187,9 @@ fn settle_entries(
     then: &DirectoryData,
     now: &DirectoryData,
     outcome: &mut Outcome,
-) -> Map<Name, Slot> {
+) -> Entries {
     let mut entries = now.entries.clone();
-    for (name, slot) in &then.entries {
+    for (name, slot) in then.entries.iter() {
         let current = now.entries.get(name).copied();
         match *slot {
             Slot::Removed => match current {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use lfsfs_types::{DirId, Name};
 
-use crate::Map;
+use crate::entries::Entries;
 
 use crate::error::ApplyError;
 use crate::inode::{Attributes, Base, BaseKey, BaseObject, Inode, Node, Slot};
@@ -17,7 +17,7 @@ impl State {
     /// until they are forgotten.
     pub(super) fn discard_all(&mut self) -> Result<(), ApplyError> {
         self.check_unsealed()?;
-        let changed: Vec<_> = self.dirty.iter().copied().collect();
+        let changed: Vec<_> = self.dirty.iter().collect();
         for ino in changed {
             let Some(inode) = self.remove(ino) else {
                 continue;
@@ -190,12 +190,7 @@ impl State {
             return Err(ApplyError::Changed);
         }
         // What was only touched is as the new base has it.
-        let dropped: Vec<_> = self
-            .clean
-            .iter()
-            .chain(self.dirty.iter())
-            .copied()
-            .collect();
+        let dropped: Vec<_> = self.clean.iter().chain(self.dirty.iter()).collect();
         for ino in dropped {
             self.remove(ino);
         }
@@ -214,7 +209,7 @@ impl State {
         inode.attributes.nlink = 0;
         inode.generation = self.generation;
         if let Node::Directory(data) = &mut inode.node {
-            data.entries = Map::default();
+            data.entries = Entries::default();
         }
         self.insert(ino, inode);
         self.orphans.insert_mut(ino);

@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use lfsfs_types::{Name, VersionId};
+use lfsfs_types::VersionId;
 
-use crate::Map;
+use crate::entries::Entries;
 use crate::error::ApplyError;
 use crate::inode::{Base, BaseObject, Inode, Node, Slot};
 use crate::operation::EntryName;
@@ -139,7 +139,7 @@ impl State {
         if !self.without(names)?.is_unchanged() {
             return Err(ApplyError::Changed);
         }
-        let mut kept: BTreeMap<u64, Map<Name, Slot>> = BTreeMap::new();
+        let mut kept: BTreeMap<u64, Entries> = BTreeMap::new();
         for place in names {
             let ino = self.new_object(place)?;
             let slot = Slot::Inode {
@@ -153,7 +153,7 @@ impl State {
             .iter()
             .map(|(ino, object)| (*ino, object))
             .collect();
-        let known = self.clean.iter().chain(self.dirty.iter()).copied();
+        let known = self.clean.iter().chain(self.dirty.iter());
         let of_base = known.filter(|ino| self.inode(*ino).is_some_and(|it| it.base.is_some()));
         for ino in of_base.collect::<Vec<_>>() {
             self.remove(ino);

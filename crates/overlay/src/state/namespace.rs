@@ -6,6 +6,7 @@
 
 use lfsfs_types::{DirId, Name, Timestamp};
 
+use crate::entries::Entries;
 use crate::error::ApplyError;
 use crate::extent::FileData;
 use crate::inode::{Attributes, BaseKey, DirectoryData, Inode, Node, Slot};
@@ -301,7 +302,7 @@ impl State {
         &mut self,
         directory: u64,
         time: Timestamp,
-        change: impl FnOnce(&mut crate::Map<Name, Slot>),
+        change: impl FnOnce(&mut Entries),
     ) {
         self.touch(directory, |inode| {
             if let Node::Directory(data) = &mut inode.node {

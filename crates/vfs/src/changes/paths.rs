@@ -46,7 +46,11 @@ impl<'a> Paths<'a> {
     pub(crate) fn new(state: &'a State, places: &'a HashMap<DirId, (DirId, Name)>) -> Self {
         let mut names: HashMap<u64, Vec<_>> = HashMap::new();
         for (directory, inode) in state.changed() {
-            for (name, slot) in inode.directory().into_iter().flat_map(|it| &it.entries) {
+            for (name, slot) in inode
+                .directory()
+                .into_iter()
+                .flat_map(|it| it.entries.iter())
+            {
                 if let Slot::Inode { ino, .. } = slot {
                     names.entry(*ino).or_default().push((directory, name));
                 }

@@ -85,7 +85,10 @@ fn for_each_entry<'a>(
     dir: &MergedDir<'a>,
     mut each: impl FnMut(&Name, &Object<'a>) -> Result<(), VfsError>,
 ) -> Result<(), Interrupted> {
-    let slots = dir.upper.into_iter().flat_map(|(_, data)| &data.entries);
+    let slots = dir
+        .upper
+        .into_iter()
+        .flat_map(|(_, data)| data.entries.iter());
     for (name, slot) in slots {
         if let Slot::Inode { ino, .. } = slot {
             each(name, &merged.upper(*ino)?)?;
@@ -130,7 +133,10 @@ pub(super) fn longest_in(state: &State, base: usize) -> usize {
 /// Returns the names that the overlay gives: directory, name and inode.
 fn named(state: &State) -> impl Iterator<Item = (u64, &Name, u64)> {
     state.changed().flat_map(|(directory, inode)| {
-        let entries = inode.directory().into_iter().flat_map(|it| &it.entries);
+        let entries = inode
+            .directory()
+            .into_iter()
+            .flat_map(|it| it.entries.iter());
         entries.filter_map(move |(name, slot)| match slot {
             Slot::Inode { ino, .. } => Some((directory, name, *ino)),
             Slot::Removed => None,

@@ -121,7 +121,11 @@ fn sources(
     dir: &MergedDir<'_>,
 ) -> Result<Vec<(Name, EntrySource)>, Interrupted> {
     let mut sources = Vec::new();
-    for (name, slot) in dir.upper.into_iter().flat_map(|(_, data)| &data.entries) {
+    for (name, slot) in dir
+        .upper
+        .into_iter()
+        .flat_map(|(_, data)| data.entries.iter())
+    {
         if matches!(slot, Slot::Inode { .. }) {
             sources.push((name.clone(), EntrySource::Slot(name.clone())));
         }
