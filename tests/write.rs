@@ -33,5 +33,7 @@ mod queue;
 mod several;
 #[path = "write/switch.rs"]
 mod switch;
+#[path = "write/times.rs"]
+mod times;
 #[path = "write/two_mounts.rs"]
 mod two_mounts;

@@ -41,6 +41,9 @@ pub enum ControlRequest {
         /// Take what is ignored, too.
         #[serde(default)]
         takes_ignored: bool,
+        /// Let what differs in its times alone keep those that the version has.
+        #[serde(default)]
+        ignore_times: bool,
         /// How long to go on trying while the server is away, in milliseconds.
         #[serde(default)]
         retry_ms: u64,

@@ -109,6 +109,7 @@ async fn respond(
             author,
             force,
             takes_ignored,
+            ignore_times,
             retry_ms,
         } => {
             let (retry, notices) = retry(retry_ms);
@@ -116,6 +117,7 @@ async fn respond(
                 author,
                 message,
                 force,
+                ignore_times,
                 ignored: if takes_ignored {
                     IgnoredPaths::Taken
                 } else {

@@ -56,6 +56,8 @@ pub struct CommitParams {
     pub message: String,
     /// Whether the changes are made even where others changed the same.
     pub force: bool,
+    /// Whether what differs in its times alone keeps those that the version has. The project may say so, too.
+    pub ignore_times: bool,
     /// What becomes of new paths that are ignored.
     pub ignored: IgnoredPaths,
     /// When the commit begins anew because the server went away.
@@ -326,6 +328,7 @@ impl<'a> Commit<'a> {
             author: self.params.author.clone(),
             message: self.params.message.clone(),
             force: self.params.force,
+            ignore_times: self.params.ignore_times || self.base.snapshot().project.ignore_times,
             want_ids: true,
         }
     }

@@ -25,6 +25,7 @@ use crate::user;
     out of the version.\n\n\
     Examples:\n  \
     lfsfs commit /mnt/app -m \"npm install\"\n  \
+    lfsfs commit --ignore-times           a second `npm ci` makes no version\n  \
     lfsfs commit --force                  in a mount: my changes win where others changed the same\n  \
     lfsfs commit /mnt/app --umount        and end the mount, as a job does last"
 )]
@@ -43,6 +44,10 @@ pub(crate) struct CommitArgs {
     force: bool,
     #[command(flatten)]
     ignored: IgnoredArgs,
+    /// Let what differs from the version in its times alone keep those that it has there, so that a repeated job
+    /// makes no version; a project can have this as a setting
+    #[arg(long)]
+    ignore_times: bool,
     /// End the mount afterwards
     #[arg(long)]
     umount: bool,
@@ -81,6 +86,7 @@ pub(crate) fn run(args: CommitArgs, retry_for: Duration) -> Result<(), CommandEr
         author: args.author.unwrap_or_else(user::author),
         force: args.force,
         takes_ignored: args.ignored.paths() == IgnoredPaths::Taken,
+        ignore_times: args.ignore_times,
         retry_ms: millis(retry_for),
     };
     let mut work = Work::new("commit");
