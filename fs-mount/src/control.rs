@@ -211,10 +211,43 @@ pub struct Committed {
     pub rebased: bool,
     /// Objects that the version added, removed and modified.
     pub changes: u64,
+    /// Objects that it added.
+    #[serde(default)]
+    pub added: u64,
+    /// Objects that it modified.
+    #[serde(default)]
+    pub modified: u64,
+    /// Objects that it removed.
+    #[serde(default)]
+    pub removed: u64,
     /// Bytes of chunks sent.
     pub bytes_sent: u64,
     /// Contents sent in them.
     pub contents_sent: u64,
+    /// Bytes of contents of what changed that the server lacked.
+    #[serde(default)]
+    pub bytes_new: u64,
+    /// Bytes of contents of what changed that it had already.
+    #[serde(default)]
+    pub bytes_known: u64,
+    /// How long each phase took.
+    #[serde(default)]
+    pub phases: PhaseMillis,
+}
+
+/// How long each phase of a commit took, in milliseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PhaseMillis {
+    /// [`ControlPhase::Cut`].
+    pub cut: u64,
+    /// [`ControlPhase::Read`].
+    pub read: u64,
+    /// [`ControlPhase::Send`].
+    pub send: u64,
+    /// [`ControlPhase::Publish`].
+    pub publish: u64,
+    /// [`ControlPhase::Show`].
+    pub show: u64,
 }
 
 /// Another version is shown.
@@ -284,6 +317,8 @@ pub struct IgnoredItem {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ControlPhase {
+    /// Another commit, switch or discard of the mount is under way.
+    Wait,
     /// It is decided what belongs to the version.
     #[default]
     Cut,
@@ -293,6 +328,8 @@ pub enum ControlPhase {
     Send,
     /// Everything was sent, and the server makes the version.
     Publish,
+    /// The version is there, and the mount goes to it.
+    Show,
 }
 
 /// How far long work is. Figures grow; which of them do depends on the verb.

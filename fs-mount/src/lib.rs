@@ -39,8 +39,8 @@ mod version;
 
 pub use control::{
     ChangeItem, ChangeKind, Committed, ControlError, ControlErrorKind, ControlPhase,
-    ControlProgress, ControlRequest, Counted, IgnoredItem, MountStats, MountStatus, QueueItem,
-    QueueReport, ServerMoved, Switched, Unmounted, VersionInfo,
+    ControlProgress, ControlRequest, Counted, IgnoredItem, MountStats, MountStatus, PhaseMillis,
+    QueueItem, QueueReport, ServerMoved, Switched, Unmounted, VersionInfo,
 };
 pub use counters::{Counters, Opcode};
 pub use cut::{HOLDER_ARGUMENT, Origin, PageSource, SENDER_ARGUMENT, run_holder, run_sender};

@@ -30,7 +30,7 @@ use crate::request::MountRequest;
 use crate::server::Server;
 use crate::session::{ServedMount, SessionConfig};
 use crate::upkeep;
-use crate::verbs::{Control, ControlSocket, FixedStatus, UmountOrder, orders};
+use crate::verbs::{Control, ControlSocket, FixedStatus, Running, UmountOrder, orders};
 use crate::version::{self, Connect, OPEN_TIMEOUT, OpenError, Retry};
 
 /// How long a fresh mount may take to show its root.
@@ -198,6 +198,7 @@ async fn mount(
         },
         cut: Arc::clone(served.cut()),
         queue,
+        running: Running::default(),
         orders: sender,
     };
     Ok(Mounted {

@@ -2,7 +2,9 @@
 //!
 //! Only root and the owner of the mount process are heard.
 
+mod alone;
 mod changing;
+mod committing;
 mod queue;
 mod socket;
 
@@ -20,6 +22,7 @@ use lfsfs_vfs::{CommitParams, Kernel, Vfs, VfsStats};
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
+pub(crate) use self::alone::Running;
 pub(crate) use self::socket::ControlSocket;
 use self::socket::{Answers, Notices};
 use crate::control::{ControlError, ControlRequest, MountStats, MountStatus, Unmounted};
@@ -80,6 +83,8 @@ pub(crate) struct Control {
     pub(crate) kernel: Kernel,
     /// Uploads what was written, unless the mount is read-only or was told not to.
     pub(crate) queue: Option<Arc<UploadQueue>>,
+    /// Which verb changes what the mount shows now.
+    pub(crate) running: Running,
     /// Where orders to unmount go.
     pub(crate) orders: mpsc::Sender<UmountOrder>,
 }
@@ -213,7 +218,7 @@ impl Control {
     }
 
     async fn umount(&self, lazy: bool, is_flushed: bool) -> Result<Unmounted, ControlError> {
-        let _alone = self.begin_change()?;
+        let _alone = self.begin_change("umount")?;
         // Only for the number that is told: the kernel sends all before it unmounts.
         self.cut.settle().await;
         let status = self.counted_status().await;

@@ -23,6 +23,7 @@ use tracing::debug;
 use crate::config::ClientConfig;
 use crate::fault::from_fault;
 use crate::seen::SeenNodes;
+use crate::signs::Signs;
 
 /// The longest message that is accepted: a page of a listing with long names and attributes.
 const MESSAGE_LEN_MAX: usize = 16 * 1024 * 1024;
@@ -73,6 +74,8 @@ pub(crate) struct Connections {
     headers: Headers,
     /// What was seen of datanodes.
     pub(crate) nodes: Arc<SeenNodes>,
+    /// When each datanode acknowledged something last.
+    pub(crate) signs: Arc<Signs>,
 }
 
 /// A connection that adds the headers of every request.
@@ -96,7 +99,7 @@ impl Connections {
                 config.open_timeout / 2,
             ),
         };
-        let (datanodes, nodes) = (Arc::default(), Arc::default());
+        let (datanodes, nodes, signs) = (Arc::default(), Arc::default(), Arc::default());
         let each = addresses.iter().map(|address| {
             Ok(Self {
                 config: ClientConfig {
@@ -108,6 +111,7 @@ impl Connections {
                 datanodes: Arc::clone(&datanodes),
                 headers: Headers::default(),
                 nodes: Arc::clone(&nodes),
+                signs: Arc::clone(&signs),
             })
         });
         each.collect()
@@ -225,7 +229,7 @@ pub(crate) async fn within<T>(
     }
 }
 
-fn classify(address: &str, status: &Status) -> RemoteError {
+pub(crate) fn classify(address: &str, status: &Status) -> RemoteError {
     if is_refused(status) {
         return RemoteError::NoServer {
             address: address.to_owned(),

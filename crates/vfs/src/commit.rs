@@ -13,14 +13,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lfsfs_common::random::random_bytes;
 use lfsfs_overlay::{CommitIds, Sealed};
 use lfsfs_remote::{Opened, Published, Remote, RemoteError, Retry, SessionParams, Snapshot};
 use lfsfs_types::{Origin, SessionId, VersionId, VersionRecord};
 use lfsfs_upload::{
-    ContentSender, IgnoreWarning, IgnoredPaths, Progress, ProgressFigures, Publishing, SendMode,
-    UploadError, channel,
+    ContentSender, IgnoreWarning, IgnoredPaths, Phase, Progress, ProgressFigures, Publishing,
+    SendMode, UploadError, channel,
 };
 use tokio::runtime::Handle;
 
@@ -73,8 +74,12 @@ pub struct CommitOutcome {
     pub is_new: bool,
     /// True if others published versions since the base, so that it holds their changes too.
     pub rebased: bool,
-    /// Objects that the new version added, removed and modified.
-    pub changes: u64,
+    /// Objects that the new version added.
+    pub added: u64,
+    /// Objects that it modified.
+    pub modified: u64,
+    /// Objects that it removed.
+    pub removed: u64,
     /// Entries that were told to the server; what is as it was is among them.
     pub told: u64,
     /// Rows that the server wrote; 0 if an earlier call had published the version.
@@ -83,6 +88,12 @@ pub struct CommitOutcome {
     pub bytes_sent: u64,
     /// Contents in them.
     pub contents_sent: u64,
+    /// Bytes of contents of what changed that the server lacked.
+    pub bytes_new: u64,
+    /// Bytes of contents of what changed that it had already.
+    pub bytes_known: u64,
+    /// How long each phase took, as in [`Phase::ALL`].
+    pub spent: [Duration; Phase::ALL.len()],
     /// What in files that say what is ignored says nothing.
     pub ignore_warnings: Vec<IgnoreWarning>,
 }
@@ -283,6 +294,7 @@ impl<'a> Commit<'a> {
 
     /// Moves the mount to the version that was made.
     async fn end_commit(&self, end: &PublishedCommit, kernel: &Kernel) -> Result<(), SwitchError> {
+        self.progress.begin(Phase::Show);
         let attempt = || self.exclusive.end_commit(end, &kernel.cache);
         tried(&self.params.retry, attempt).await
     }
@@ -455,17 +467,22 @@ impl Failure {
 
 impl CommitOutcome {
     fn of(published: Published, is_new: bool) -> Self {
-        let counts = published.version.counts;
-        let changes = counts.added + counts.removed + counts.modified;
+        let counts = Some(published.version.counts).filter(|_| is_new);
+        let counts = counts.unwrap_or_default();
         Self {
             version: published.version,
             is_new,
             rebased: is_new && published.rebased,
-            changes: if is_new { changes } else { 0 },
+            added: counts.added,
+            modified: counts.modified,
+            removed: counts.removed,
             told: 0,
             rows: published.rows,
             bytes_sent: 0,
             contents_sent: 0,
+            bytes_new: 0,
+            bytes_known: 0,
+            spent: Default::default(),
             ignore_warnings: Vec::new(),
         }
     }
@@ -476,11 +493,16 @@ impl CommitOutcome {
             version: base.version.clone(),
             is_new: false,
             rebased: false,
-            changes: 0,
+            added: 0,
+            modified: 0,
+            removed: 0,
             told: 0,
             rows: 0,
             bytes_sent: 0,
             contents_sent: 0,
+            bytes_new: 0,
+            bytes_known: 0,
+            spent: Default::default(),
             ignore_warnings: Vec::new(),
         }
     }
@@ -491,10 +513,18 @@ impl CommitOutcome {
         Self {
             is_new: self.is_new || earlier.is_new,
             rebased: self.rebased || earlier.rebased,
-            changes: self.changes + earlier.changes,
+            added: self.added + earlier.added,
+            modified: self.modified + earlier.modified,
+            removed: self.removed + earlier.removed,
             rows: self.rows + earlier.rows,
             ..self
         }
+    }
+
+    /// Returns how many objects the new version added, modified and removed.
+    #[must_use]
+    pub const fn changes(&self) -> u64 {
+        self.added + self.modified + self.removed
     }
 
     fn counted(self, before: &ProgressFigures, after: &ProgressFigures) -> Self {
@@ -502,6 +532,9 @@ impl CommitOutcome {
             told: after.changes - before.changes,
             bytes_sent: after.bytes_sent - before.bytes_sent,
             contents_sent: after.contents_sent - before.contents_sent,
+            bytes_new: after.bytes_new - before.bytes_new,
+            bytes_known: after.bytes_known - before.bytes_known,
+            spent: after.spent,
             ..self
         }
     }

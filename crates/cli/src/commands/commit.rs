@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use lfsfs_mount::{Committed, ControlRequest, UmountMode, call_with, find_mount};
+use lfsfs_mount::{Committed, ControlRequest, PhaseMillis, UmountMode, call_with, find_mount};
 use lfsfs_sync::IgnoredPaths;
 use serde::Serialize;
 
@@ -67,8 +67,37 @@ struct JsonCommit {
     new: bool,
     rebased: bool,
     changes: u64,
+    added: u64,
+    changed: u64,
+    removed: u64,
     bytes_sent: u64,
     contents_sent: u64,
+    bytes_uploaded: u64,
+    bytes_deduplicated: u64,
+    seconds: JsonPhases,
+}
+
+/// How long each phase took, in seconds.
+#[derive(Debug, Serialize)]
+struct JsonPhases {
+    cut: f64,
+    read: f64,
+    send: f64,
+    publish: f64,
+    show: f64,
+}
+
+impl JsonPhases {
+    fn new(phases: &PhaseMillis) -> Self {
+        let seconds = |millis| Duration::from_millis(millis).as_secs_f64();
+        Self {
+            cut: seconds(phases.cut),
+            read: seconds(phases.read),
+            send: seconds(phases.send),
+            publish: seconds(phases.publish),
+            show: seconds(phases.show),
+        }
+    }
 }
 
 pub(crate) fn run(args: CommitArgs, retry_for: Duration) -> Result<(), CommandError> {
@@ -126,8 +155,14 @@ fn json(committed: &Committed) -> JsonCommit {
         new: committed.is_new,
         rebased: committed.rebased,
         changes: committed.changes,
+        added: committed.added,
+        changed: committed.modified,
+        removed: committed.removed,
         bytes_sent: committed.bytes_sent,
         contents_sent: committed.contents_sent,
+        bytes_uploaded: committed.bytes_new,
+        bytes_deduplicated: committed.bytes_known,
+        seconds: JsonPhases::new(&committed.phases),
     }
 }
 

@@ -137,10 +137,7 @@ fn link_before(planner: &Planner<'_>, made: LinkId) -> Result<Option<LinkId>> {
             return Ok(None);
         };
         let new = Record {
-            link: record.link.map(|new| Link {
-                id: link.id,
-                ..new
-            }),
+            link: record.link.map(|new| Link { id: link.id, ..new }),
             ..planner.plan.record(record)
         };
         let is_equal = planner.difference(Some(&old), Some(&new)) != Difference::Row;
