@@ -27,6 +27,8 @@ mod numbers;
 mod overlays;
 #[path = "write/programs.rs"]
 mod programs;
+#[path = "write/publication.rs"]
+mod publication;
 #[path = "write/queue.rs"]
 mod queue;
 #[path = "write/several.rs"]

@@ -27,6 +27,8 @@ mod options;
 mod overlays;
 mod places;
 mod process;
+mod publication;
+mod publisher;
 mod request;
 mod server;
 mod session;
@@ -40,7 +42,7 @@ mod version;
 pub use control::{
     ChangeItem, ChangeKind, Committed, ControlError, ControlErrorKind, ControlPhase,
     ControlProgress, ControlRequest, Counted, IgnoredItem, MountStats, MountStatus, PhaseMillis,
-    QueueItem, QueueReport, ServerMoved, Switched, Unmounted, VersionInfo,
+    PublishingStatus, QueueItem, QueueReport, ServerMoved, Switched, Unmounted, VersionInfo,
 };
 pub use counters::{Counters, Opcode};
 pub use cut::{HOLDER_ARGUMENT, Origin, PageSource, SENDER_ARGUMENT, run_holder, run_sender};

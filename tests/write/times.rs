@@ -86,9 +86,19 @@ fn times(dir: &Path) -> BTreeMap<PathBuf, (i64, i64)> {
         .collect()
 }
 
-fn a_job_done_again_makes_no_version(settings: &[&str]) {
+/// Runs a test in a scene, and checks what is left of it.
+fn in_scene(settings: &[&str], test: impl FnOnce(&Scene<'_>)) {
     let mut world = World::new();
-    let scene = Scene::new(&world, settings);
+    {
+        let scene = Scene::new(&world, settings);
+        test(&scene);
+        scene.mount.umount();
+    }
+    world.stop_server();
+    world.assert_check_is_clean();
+}
+
+fn a_job_done_again_makes_no_version(scene: &Scene<'_>) {
     let before = times(&scene.job());
     for _ in 0..2 {
         scene.work();
@@ -107,64 +117,58 @@ fn a_job_done_again_makes_no_version(settings: &[&str]) {
     scene.work();
     assert_eq!(scene.mount.commit("with times")["version"], 2);
     scene.assert_shows_version(2);
-    scene.mount.umount();
-    world.stop_server();
-    world.assert_check_is_clean();
 }
 
 #[test]
 fn a_job_that_is_done_again_makes_no_version() {
     in_namespace("times::a_job_that_is_done_again_makes_no_version", || {
-        a_job_done_again_makes_no_version(&["--pack-nothing"]);
+        in_scene(&["--pack-nothing"], a_job_done_again_makes_no_version);
     });
 }
 
 #[test]
 fn a_job_that_is_done_again_makes_no_version_in_packs() {
     let name = "times::a_job_that_is_done_again_makes_no_version_in_packs";
-    in_namespace(name, || a_job_done_again_makes_no_version(&[]));
+    in_namespace(name, || in_scene(&[], a_job_done_again_makes_no_version));
 }
 
 #[test]
 fn what_differs_is_committed_and_the_rest_keeps_its_times() {
     let name = "times::what_differs_is_committed_and_the_rest_keeps_its_times";
     in_namespace(name, || {
-        let mut world = World::new();
-        let scene = Scene::new(&world, &[]);
-        let before = times(&scene.job());
-        scene.work();
-        let packages = scene.job().join("node_modules");
-        fs::write(packages.join("one/index.js"), "other").expect("a file");
-        let mode = |path: &str, mode| {
-            let mode = fs::Permissions::from_mode(mode);
-            fs::set_permissions(packages.join(path), mode).expect("a mode");
-        };
-        mode("two/lib/empty", 0o600);
-        // Two names of one file have other bytes, and one has another mode.
-        assert_eq!(scene.commit()["changes"], 3);
-        let after = times(&scene.job());
-        let changed = |path: &Path| {
-            let names = ["one/index.js", "one/lib/same.js", "two/lib/empty"];
-            let around = ["one", "one/lib", "two/lib"];
-            let mut paths = names.iter().chain(&around);
-            paths.any(|name| path == packages.join(name))
-        };
-        for (path, time) in &before {
-            assert_eq!(after[path] != *time, changed(path), "{}", path.display());
-        }
-        scene.assert_shows_version(2);
-        // Changed and changed back, and a mode alone.
-        for text in ["a while", "two"] {
-            fs::write(packages.join("two/index.js"), text).expect("a file");
-        }
-        assert_eq!(scene.commit()["version"], 2);
-        scene.assert_shows_version(2);
-        mode("two/lib/large", 0o755);
-        assert_eq!(scene.commit()["changes"], 1);
-        scene.assert_shows_version(3);
-        scene.mount.umount();
-        world.stop_server();
-        world.assert_check_is_clean();
+        in_scene(&[], |scene| {
+            let before = times(&scene.job());
+            scene.work();
+            let packages = scene.job().join("node_modules");
+            fs::write(packages.join("one/index.js"), "other").expect("a file");
+            let mode = |path: &str, mode| {
+                let mode = fs::Permissions::from_mode(mode);
+                fs::set_permissions(packages.join(path), mode).expect("a mode");
+            };
+            mode("two/lib/empty", 0o600);
+            // Two names of one file have other bytes, and one has another mode.
+            assert_eq!(scene.commit()["changes"], 3);
+            let after = times(&scene.job());
+            let changed = |path: &Path| {
+                let names = ["one/index.js", "one/lib/same.js", "two/lib/empty"];
+                let around = ["one", "one/lib", "two/lib"];
+                let mut paths = names.iter().chain(&around);
+                paths.any(|name| path == packages.join(name))
+            };
+            for (path, time) in &before {
+                assert_eq!(after[path] != *time, changed(path), "{}", path.display());
+            }
+            scene.assert_shows_version(2);
+            // Changed and changed back, and a mode alone.
+            for text in ["a while", "two"] {
+                fs::write(packages.join("two/index.js"), text).expect("a file");
+            }
+            assert_eq!(scene.commit()["version"], 2);
+            scene.assert_shows_version(2);
+            mode("two/lib/large", 0o755);
+            assert_eq!(scene.commit()["changes"], 1);
+            scene.assert_shows_version(3);
+        });
     });
 }
 
@@ -172,38 +176,35 @@ fn what_differs_is_committed_and_the_rest_keeps_its_times() {
 fn what_was_open_is_read_to_its_end_and_links_are_links() {
     let name = "times::what_was_open_is_read_to_its_end_and_links_are_links";
     in_namespace(name, || {
-        let mut world = World::new();
-        let scene = Scene::new(&world, &[]);
-        let package = scene.job().join("node_modules/one");
-        let open = |path: &str| File::open(package.join(path)).expect("a file");
-        let mut held = [open("index.js"), open("lib/large")];
-        scene.work();
-        assert_eq!(scene.commit()["version"], 1);
-        for (file, len) in held.iter_mut().zip([3, 300_000]) {
-            let mut bytes = Vec::new();
-            let read = file.read_to_end(&mut bytes).expect("bytes");
-            assert_eq!(read, len);
-        }
-        let attributes = |path: &str| fs::metadata(package.join(path)).expect("a file");
-        let (one, other) = (attributes("index.js"), attributes("lib/same.js"));
-        assert_eq!((one.ino(), one.nlink()), (other.ino(), 2));
-        // They are one file still: a write by one name is seen by the other one.
-        fs::write(package.join("index.js"), "new text").expect("a file");
-        let read = fs::read_to_string(package.join("lib/same.js")).expect("a file");
-        assert_eq!(read, "new text");
-        drop(held);
-        assert_eq!(scene.commit()["changes"], 2);
-        scene.assert_shows_version(2);
-        scene.mount.umount();
-        world.stop_server();
-        world.assert_check_is_clean();
+        in_scene(&[], |scene| {
+            let package = scene.job().join("node_modules/one");
+            let open = |path: &str| File::open(package.join(path)).expect("a file");
+            let mut held = [open("index.js"), open("lib/large")];
+            scene.work();
+            assert_eq!(scene.commit()["version"], 1);
+            for (file, len) in held.iter_mut().zip([3, 300_000]) {
+                let mut bytes = Vec::new();
+                let read = file.read_to_end(&mut bytes).expect("bytes");
+                assert_eq!(read, len);
+            }
+            let attributes = |path: &str| fs::metadata(package.join(path)).expect("a file");
+            let (one, other) = (attributes("index.js"), attributes("lib/same.js"));
+            assert_eq!((one.ino(), one.nlink()), (other.ino(), 2));
+            // They are one file still: a write by one name is seen by the other one.
+            fs::write(package.join("index.js"), "new text").expect("a file");
+            let read = fs::read_to_string(package.join("lib/same.js")).expect("a file");
+            assert_eq!(read, "new text");
+            drop(held);
+            assert_eq!(scene.commit()["changes"], 2);
+            scene.assert_shows_version(2);
+        });
     });
 }
 
 #[test]
 fn a_project_can_have_it_as_a_setting() {
     in_namespace("times::a_project_can_have_it_as_a_setting", || {
-        let mut world = World::new();
+        let world = World::new();
         let scene = Scene::new(&world, &["--ignore-times"]);
         let inspect = || world.lfsfs(["project", "inspect", "app", "--json"]).json();
         let set = |what: &str| world.lfsfs(["project", "set", "app", what]).ok();

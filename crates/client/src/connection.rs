@@ -204,6 +204,28 @@ impl Connections {
     }
 }
 
+/// As [`within`], and waits on while the server answers or acknowledges anything else.
+pub(crate) async fn while_working<T>(
+    signs: &Signs,
+    address: &str,
+    what: &'static str,
+    limit: Duration,
+    answer: impl Future<Output = Result<T, Status>>,
+) -> Result<T, RemoteError> {
+    match signs.wait(address, limit, answer).await {
+        Some(Ok(value)) => {
+            signs.note(address);
+            Ok(value)
+        }
+        Some(Err(status)) => Err(classify(address, &status)),
+        None => Err(RemoteError::Deadline {
+            address: address.to_owned(),
+            what,
+            seconds: limit.as_secs(),
+        }),
+    }
+}
+
 /// Waits for an answer, but not for ever, and says in the client's terms how it failed.
 pub(crate) async fn within<T>(
     address: &str,
@@ -229,7 +251,7 @@ pub(crate) async fn within<T>(
     }
 }
 
-pub(crate) fn classify(address: &str, status: &Status) -> RemoteError {
+fn classify(address: &str, status: &Status) -> RemoteError {
     if is_refused(status) {
         return RemoteError::NoServer {
             address: address.to_owned(),

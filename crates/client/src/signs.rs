@@ -8,11 +8,7 @@ use std::pin::pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use lfsfs_remote::RemoteError;
 use tokio::time::{Instant, sleep_until};
-use tonic::Status;
-
-use crate::connection::classify;
 
 /// When each server was heard of last, by its address.
 #[derive(Debug, Default)]
@@ -31,36 +27,22 @@ impl Signs {
         }
     }
 
-    /// Waits for an answer until a server has shown no sign of life for `limit`, and notes it.
-    pub(crate) async fn within<T>(
+    /// Waits for an answer until a server has shown no sign of life for `limit`; `None` then.
+    pub(crate) async fn wait<T>(
         &self,
         address: &str,
-        what: &'static str,
         limit: Duration,
-        answer: impl Future<Output = Result<T, Status>>,
-    ) -> Result<T, RemoteError> {
+        answer: impl Future<Output = T>,
+    ) -> Option<T> {
         let mut answer = pin!(answer);
         let mut heard = Instant::now();
         loop {
             tokio::select! {
                 biased;
-                answer = &mut answer => {
-                    let value = answer.map_err(|status| classify(address, &status))?;
-                    self.note(address);
-                    return Ok(value);
-                }
+                answer = &mut answer => return Some(answer),
                 () = sleep_until(heard + limit) => {}
             }
-            match self.last(address).filter(|last| *last > heard) {
-                Some(last) => heard = last,
-                None => {
-                    return Err(RemoteError::Deadline {
-                        address: address.to_owned(),
-                        what,
-                        seconds: limit.as_secs(),
-                    });
-                }
-            }
+            heard = self.last(address).filter(|last| *last > heard)?;
         }
     }
 
@@ -81,28 +63,15 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_millis(50);
 
-    async fn wait(
-        signs: &Signs,
-        address: &str,
-        answer: impl Future<Output = ()>,
-    ) -> Result<(), RemoteError> {
-        let answer = async {
-            answer.await;
-            Ok(())
-        };
-        signs.within(address, "an answer", LIMIT, answer).await
-    }
-
     #[tokio::test]
     async fn a_server_that_shows_no_sign_is_given_up() {
         let signs = Signs::default();
-        assert!(wait(&signs, "a", async {}).await.is_ok());
+        signs.note("a");
+        assert_eq!(signs.wait("a", LIMIT, async { 7 }).await, Some(7));
         for address in ["a", "b"] {
-            let late = wait(&signs, address, std::future::pending()).await;
-            assert!(
-                matches!(late, Err(RemoteError::Deadline { .. })),
-                "{late:?}"
-            );
+            let never = std::future::pending::<()>();
+            let late = signs.wait(address, LIMIT, never).await;
+            assert_eq!(late, None);
         }
     }
 
@@ -118,9 +87,12 @@ mod tests {
         // Each answer takes four times the limit. The others are polled first, so that no pause of the
         // machine comes between them.
         let slow = || sleep(LIMIT * 4);
-        let ((), one, other) =
-            tokio::join!(others, wait(&signs, "a", slow()), wait(&signs, "b", slow()));
-        assert!(one.is_ok(), "{one:?}");
-        assert!(other.is_err(), "another server was not heard of");
+        let (one, other) = (
+            signs.wait("a", LIMIT, slow()),
+            signs.wait("b", LIMIT, slow()),
+        );
+        let ((), one, other) = tokio::join!(others, one, other);
+        assert_eq!(one, Some(()));
+        assert_eq!(other, None, "another server was not heard of");
     }
 }

@@ -25,6 +25,7 @@ mod repack;
 mod rollback;
 mod staging;
 mod staging_store;
+mod times;
 mod told;
 mod undo;
 

@@ -32,7 +32,7 @@ use crate::ignored::ignored_of;
 use crate::kernel::Kernel;
 use crate::tries::tried;
 use crate::verb_error::SwitchError;
-use crate::writable::{Exclusive, PublishedCommit};
+use crate::writable::{Exclusive, PublishedCommit, SYNC};
 
 mod conflicts;
 mod contents;
@@ -98,6 +98,24 @@ pub struct CommitOutcome {
     pub ignore_warnings: Vec<IgnoreWarning>,
 }
 
+/// What became of the changes that are to be a version later.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Promised {
+    /// Whether there were any.
+    pub is_sealed: bool,
+    /// What in files that say what is ignored says nothing.
+    pub ignore_warnings: Vec<IgnoreWarning>,
+}
+
+/// Why what was promised is no version.
+#[derive(Debug)]
+pub struct PublishFailure {
+    /// What happened.
+    pub error: CommitError,
+    /// Whether it never will be one. Its changes stay sealed until [`Exclusive::give_up`].
+    pub is_refused: bool,
+}
+
 /// One commit: what all its steps need.
 struct Commit<'a> {
     exclusive: &'a Exclusive<'a>,
@@ -154,7 +172,8 @@ impl Exclusive<'_> {
             outcome = Some(done);
         }
         let mut warnings = Vec::new();
-        if let Some(sealed) = self.seal(params, kernel, &mut warnings).await? {
+        let id = VersionId(random_bytes().map_err(CommitError::Random)?);
+        if let Some(sealed) = self.seal(id, params, kernel, &mut warnings).await? {
             let commit = Commit::new(self, remote, params, progress);
             let done = commit.finish(sealed, Seal::New, kernel).await?;
             outcome = Some(done.after(outcome));
@@ -166,9 +185,68 @@ impl Exclusive<'_> {
         })
     }
 
-    /// Takes the changes so far, if there are any.
+    /// Takes the changes so far for the version with this id, which [`publish`](Self::publish) makes. On return they
+    /// survive a power loss.
+    pub async fn promise(
+        &self,
+        id: VersionId,
+        params: &CommitParams,
+        kernel: &Kernel,
+    ) -> Result<Promised, CommitError> {
+        kernel.barrier.settle().await;
+        self.give_up_draft().await?;
+        let overlay = self.vfs.overlay().cloned();
+        if overlay.as_ref().is_some_and(|it| it.sealed().is_some()) {
+            return Err(CommitError::Unfinished);
+        }
+        let mut ignore_warnings = Vec::new();
+        let sealed = self.seal(id, params, kernel, &mut ignore_warnings).await?;
+        let is_sealed = sealed.is_some();
+        if let Some(overlay) = overlay.filter(|_| is_sealed) {
+            let synced = blocking(self.vfs.base().spawner(), SYNC, move || overlay.sync()).await;
+            if let Err(error) = synced
+                .map_err(CommitError::from)
+                .and_then(|it| it.map_err(CommitError::from))
+            {
+                self.give_up(id).await?;
+                return Err(error);
+            }
+        }
+        Ok(Promised {
+            is_sealed,
+            ignore_warnings,
+        })
+    }
+
+    /// Makes the version that was promised under this id, and goes on from there. `None` if nothing is sealed for it.
+    ///
+    /// It is the same version, however often this is called. Dropping the future changes nothing of that.
+    pub async fn publish(
+        &self,
+        id: VersionId,
+        remote: &Arc<dyn Remote>,
+        params: &CommitParams,
+        kernel: &Kernel,
+        progress: &Arc<Progress>,
+    ) -> Result<Option<CommitOutcome>, PublishFailure> {
+        let sealed = self.vfs.overlay().and_then(|overlay| overlay.sealed());
+        let Some(sealed) = sealed.filter(|it| it.commit() == id && !it.is_draft()) else {
+            return Ok(None);
+        };
+        let before = progress.figures();
+        let commit = Commit::new(self, remote, params, progress);
+        let done = commit.try_finish(sealed, Seal::LeftBehind, kernel).await;
+        let outcome = done.map_err(|failure| PublishFailure {
+            is_refused: !failure.may_be_published,
+            error: failure.error,
+        })?;
+        Ok(Some(outcome.counted(&before, &progress.figures())))
+    }
+
+    /// Takes the changes so far for the version with this id, if there are any.
     async fn seal(
         &self,
+        id: VersionId,
         params: &CommitParams,
         kernel: &Kernel,
         warnings: &mut Vec<IgnoreWarning>,
@@ -180,7 +258,6 @@ impl Exclusive<'_> {
         if overlay.state().changed().next().is_none() {
             return Ok(None);
         }
-        let id = VersionId(random_bytes().map_err(CommitError::Random)?);
         let ignored = params.ignored;
         let barrier = Arc::clone(&kernel.barrier);
         let seal = move || {
@@ -235,7 +312,7 @@ impl Exclusive<'_> {
     }
 
     /// Gives a seal up; all changes stay.
-    async fn give_up(&self, commit: VersionId) -> Result<(), CommitError> {
+    pub async fn give_up(&self, commit: VersionId) -> Result<(), CommitError> {
         let Some(overlay) = self.vfs.overlay().cloned() else {
             return Ok(());
         };
@@ -268,27 +345,38 @@ impl<'a> Commit<'a> {
         kernel: &Kernel,
     ) -> Result<CommitOutcome, CommitError> {
         let commit = sealed.commit();
-        let Finished { published, ids } = match self.publish(sealed, seal).await {
-            Ok(finished) => finished,
-            Err(failure) => {
-                if !failure.may_be_published {
-                    self.exclusive.give_up(commit).await?;
-                }
-                return Err(failure.error);
-            }
+        let failure = match self.try_finish(sealed, seal, kernel).await {
+            Ok(outcome) => return Ok(outcome),
+            Err(failure) => failure,
         };
+        if !failure.may_be_published {
+            self.exclusive.give_up(commit).await?;
+        }
+        Err(failure.error)
+    }
+
+    /// As [`finish`](Self::finish), and leaves the seal to the caller if there will be no version.
+    async fn try_finish(
+        &self,
+        sealed: Sealed,
+        seal: Seal,
+        kernel: &Kernel,
+    ) -> Result<CommitOutcome, Failure> {
+        let commit = sealed.commit();
+        let Finished { published, ids } = self.publish(sealed, seal).await?;
         // If the changes make no version, the one that is there has what they say.
         let is_new = published.version.id == commit;
         let version = published.version.number;
         let snapshot = self.snapshot(&published.version).await;
         let end = PublishedCommit {
             commit,
-            snapshot: snapshot.map_err(|source| CommitError::AnswerLost { source })?,
+            snapshot: snapshot
+                .map_err(|source| Failure::behind(CommitError::AnswerLost { source }))?,
             ids,
         };
         self.end_commit(&end, kernel)
             .await
-            .map_err(|source| CommitError::Switch { version, source })?;
+            .map_err(|source| Failure::behind(CommitError::Switch { version, source }))?;
         Ok(CommitOutcome::of(published, is_new))
     }
 
@@ -456,6 +544,14 @@ impl<'a> Commit<'a> {
 }
 
 impl Failure {
+    /// A failure behind which the version is there.
+    fn behind(error: CommitError) -> Self {
+        Self {
+            error,
+            may_be_published: true,
+        }
+    }
+
     /// A failure of which it is certain that nothing was published.
     fn before(error: CommitError) -> Self {
         Self {

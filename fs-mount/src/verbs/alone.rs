@@ -45,6 +45,11 @@ impl Control {
         self.alone(exclusive, verb)
     }
 
+    /// Returns true if a verb has that right.
+    pub(super) fn is_running(&self, verb: &str) -> bool {
+        self.running.verb().is_some_and(|(it, _)| it == verb)
+    }
+
     fn alone<'a>(&'a self, exclusive: Exclusive<'a>, verb: &'static str) -> Alone<'a> {
         *self.running.lock() = Some((verb, Instant::now()));
         Alone {

@@ -24,6 +24,7 @@ use crate::control::{
     ServerMoved, Switched,
 };
 use crate::options::Access;
+use crate::publisher::Publisher;
 use crate::server::Server;
 use crate::submounts;
 
@@ -242,6 +243,10 @@ impl Control {
             discarded.map_err(|error| self.of_discard(&error))
         };
         let count = answers.telling(Default::default, discard).await?;
+        if self.vfs.changes_len() == 0 {
+            // Nothing is left of what was refused.
+            self.with_record(Publisher::forget).await?;
+        }
         info!(count, paths = paths.len(), "discarded");
         Ok(Counted { count })
     }

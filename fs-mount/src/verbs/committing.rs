@@ -14,11 +14,13 @@ use tracing::info;
 
 use super::Control;
 use super::changing::{PATHS_MAX, is_no_answer, unsent};
+use super::publishing::waiting;
 use super::socket::{Answers, Notices};
 use crate::control::{
     Answer, Committed, ControlError, ControlErrorKind, ControlPhase, ControlProgress, PhaseMillis,
 };
 use crate::memory;
+use crate::publisher::Publisher;
 
 /// How long a commit waits for uploads that are under way.
 const HOLD_LIMIT: Duration = Duration::from_secs(5);
@@ -32,13 +34,11 @@ impl Control {
         answers: &mut Answers,
     ) -> Result<Committed, ControlError> {
         self.expect_writable()?;
-        let waiting = || ControlProgress {
-            phase: ControlPhase::Wait,
-            ..ControlProgress::default()
-        };
         let alone = answers
             .telling(waiting, self.wait_to_change("commit"))
             .await;
+        self.publish_before(&alone, &params.retry, &mut notices, answers)
+            .await?;
         let progress = Arc::new(Progress::default());
         let figures = || figures(&progress.figures());
         let committed = answers
@@ -70,11 +70,13 @@ impl Control {
         // Before the answer: after a commit the mount is small. It fails only if the process ends.
         let _ = spawn_blocking(memory::give_back).await;
         let outcome = outcome.map_err(|error| self.of_commit(error))?;
+        // What was refused before is in this version.
+        self.with_record(Publisher::forget).await?;
         Ok((self.committed(&outcome), outcome.ignore_warnings))
     }
 
     /// Returns what is told of a commit, and logs it.
-    fn committed(&self, outcome: &CommitOutcome) -> Committed {
+    pub(super) fn committed(&self, outcome: &CommitOutcome) -> Committed {
         let version = self.status().version;
         info!(
             version = version.version,
@@ -95,18 +97,19 @@ impl Control {
             bytes_new: outcome.bytes_new,
             bytes_known: outcome.bytes_known,
             phases: phase_millis(outcome.spent),
+            pending: None,
         }
     }
 
     /// Keeps the upload queue from sending what a commit sends now, and gives it time to end what it has begun.
-    async fn hold_queue(&self) -> Option<Hold> {
+    pub(super) async fn hold_queue(&self) -> Option<Hold> {
         let queue = Arc::clone(self.queue.as_ref()?);
         let hold = spawn_blocking(move || queue.hold(HOLD_LIMIT)).await;
         // Without it some bytes may be sent twice.
         hold.ok()
     }
 
-    fn of_commit(&self, error: CommitError) -> ControlError {
+    pub(super) fn of_commit(&self, error: CommitError) -> ControlError {
         let text = full_text(&error);
         match error {
             CommitError::Conflict { mut paths, count } => {
@@ -141,7 +144,7 @@ impl Control {
     }
 }
 
-fn figures(figures: &ProgressFigures) -> ControlProgress {
+pub(super) fn figures(figures: &ProgressFigures) -> ControlProgress {
     ControlProgress {
         phase: match figures.phase {
             Phase::Cut => ControlPhase::Cut,

@@ -99,6 +99,7 @@ fn a_read_only_mount_has_nothing_to_drop_or_commit() {
             author: "me".to_owned(),
             force: false,
             ignore_times: false,
+            later: false,
             takes_ignored: false,
             retry_ms: 0,
         };

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
-use crate::connection::Connections;
+use crate::connection::{Connections, while_working};
 use crate::fault::Checked as _;
 use crate::fault::of_datanode;
 use crate::signs::Signs;
@@ -97,8 +97,7 @@ async fn send_to(
     };
     let answer = datanode.prepare_chunk_upload(request);
     let coordinator = &connections.config.address;
-    let prepared = signs
-        .within(&slot.primary, "to a chunk", limit, answer)
+    let prepared = while_working(signs, &slot.primary, "to a chunk", limit, answer)
         .await
         .map_err(|error| of_datanode(error, coordinator))?
         .into_inner();
@@ -119,7 +118,7 @@ async fn send_to(
         signs,
     };
     let acks = async {
-        let answer = signs.within(&slot.primary, "to a chunk", limit, answer);
+        let answer = while_working(signs, &slot.primary, "to a chunk", limit, answer);
         Ok(answer.await?.into_inner())
     };
     let sent = sender.send(acks, bytes, limit).await;
@@ -184,10 +183,7 @@ impl Sender<'_> {
         let mut acks = acks?;
         loop {
             let what = "a chunk's acknowledgement";
-            let ack = self
-                .signs
-                .within(self.node, what, limit, acks.message())
-                .await?;
+            let ack = while_working(self.signs, self.node, what, limit, acks.message()).await?;
             let ack = ack.ok_or_else(|| self.broken("the stream of acknowledgements ended"))?;
             if !ack.success {
                 return Err(RemoteError::Corrupt(ack.message));
