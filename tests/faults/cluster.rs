@@ -233,7 +233,7 @@ fn a_copy_that_takes_long_is_waited_for() {
         cluster.signal_node(node, Signal::STOP);
         let mut import = start_import(&cluster.world, &tree, "app");
         // Longer than the datanode is silent.
-        std::thread::sleep(Duration::from_secs(8));
+        std::thread::sleep(Duration::from_secs(6));
         cluster.signal_node(node, Signal::CONT);
         let status = import.wait(Duration::from_secs(60));
         assert!(

@@ -119,14 +119,14 @@ fn a_slow_server_is_waited_for_while_it_takes_chunks() {
         let proxied = Proxied::with_server_arguments(&["--chunk-size", "1MiB"]);
         let world = &proxied.world;
         let _ = world.import(&world.make_dir("empty"), "app");
-        let mount = world.mount_writable("app", "timeout=6,noupload");
-        for number in 0..6 {
+        let mount = world.mount_writable("app", "timeout=5,noupload");
+        for number in 0..4 {
             let bytes = Numbers(number).bytes(1_000_000);
             write(&mount.path().join(format!("{number}")), bytes);
         }
-        proxied.proxy.throttle(300_000);
+        proxied.proxy.throttle(400_000);
         let told = mount.commit("slow");
-        assert_eq!((&told["version"], &told["added"]), (&json!(1), &json!(6)));
+        assert_eq!((&told["version"], &told["added"]), (&json!(1), &json!(4)));
         proxied.proxy.restore().expect("a proxy");
         assert_version_is_mount(world, "app@v1", mount.path());
         mount.umount();

@@ -388,15 +388,19 @@ impl<'a> Commit<'a> {
     }
 
     async fn publish(&self, sealed: Sealed, seal: Seal) -> Result<Finished, Failure> {
-        let left_behind = |error: CommitError| Failure {
-            error,
-            may_be_published: seal == Seal::LeftBehind,
+        // A server that has the version says so before it refuses project or base.
+        let refuses = |error: &RemoteError| {
+            matches!(error, RemoteError::Invalid(_) | RemoteError::NotFound(_))
+        };
+        let unopened = |error: RemoteError| Failure {
+            may_be_published: seal == Seal::LeftBehind && !refuses(&error),
+            error: error.into(),
         };
         let params = self.session(&sealed);
         let mut tries = self.params.retry.tries();
         loop {
             let opened = self.remote.open_session(&params).await;
-            let session = match opened.map_err(|it| left_behind(it.into()))? {
+            let session = match opened.map_err(unopened)? {
                 Opened::Published(version) => return self.found(&sealed, version).await,
                 Opened::Session(session) => session,
             };
