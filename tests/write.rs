@@ -27,11 +27,15 @@ mod numbers;
 mod overlays;
 #[path = "write/programs.rs"]
 mod programs;
+#[path = "write/publication.rs"]
+mod publication;
 #[path = "write/queue.rs"]
 mod queue;
 #[path = "write/several.rs"]
 mod several;
 #[path = "write/switch.rs"]
 mod switch;
+#[path = "write/times.rs"]
+mod times;
 #[path = "write/two_mounts.rs"]
 mod two_mounts;

@@ -41,6 +41,12 @@ pub enum ControlRequest {
         /// Take what is ignored, too.
         #[serde(default)]
         takes_ignored: bool,
+        /// Let what differs in its times alone keep those that the version has.
+        #[serde(default)]
+        ignore_times: bool,
+        /// Return when the changes are safe on this machine, and publish them later.
+        #[serde(default)]
+        later: bool,
         /// How long to go on trying while the server is away, in milliseconds.
         #[serde(default)]
         retry_ms: u64,
@@ -75,7 +81,13 @@ pub enum ControlRequest {
     },
     /// Try failed uploads again, and others at once: answered by [`QueueReport`].
     Retry,
-    /// Upload everything now and wait for it: answered by [`QueueReport`], of what is left.
+    /// Wait for the version that is published later: answered by [`QueueReport`].
+    Publication {
+        /// How long to wait, in milliseconds; for ever if it is not said.
+        timeout_ms: Option<u64>,
+    },
+    /// Upload everything now, and wait for it and for the version that is published later: answered by
+    /// [`QueueReport`], of what is left.
     Flush {
         /// How long to wait, in milliseconds; for ever if it is not said.
         timeout_ms: Option<u64>,
@@ -109,6 +121,9 @@ pub struct MountStatus {
     pub ignored: u64,
     /// Whether a commit was begun and its outcome is not known: the next one finishes it.
     pub has_unfinished_commit: bool,
+    /// The version that is published later, or why there is none.
+    #[serde(default)]
+    pub publishing: Option<PublishingStatus>,
     /// For how many seconds the server has not answered, if it is taken as away.
     #[serde(default)]
     pub server_away_seconds: Option<u64>,
@@ -118,6 +133,25 @@ pub struct MountStatus {
     pub cache: PathBuf,
     /// Where the log lies, if there is a file.
     pub log: Option<PathBuf>,
+}
+
+/// A version that is published later.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublishingStatus {
+    /// The random id that it will have, hexadecimal.
+    pub version_id: String,
+    /// Who makes it.
+    pub author: String,
+    /// Why.
+    pub message: String,
+    /// How long ago it was asked for.
+    pub seconds: u64,
+    /// Attempts that failed since the mount was made.
+    pub tries: u32,
+    /// Why the last of them failed.
+    pub reason: Option<String>,
+    /// Why there will be no version. Its changes are uncommitted changes again.
+    pub refused: Option<ControlError>,
 }
 
 /// Which version is mounted.
@@ -161,6 +195,9 @@ pub struct Unmounted {
     /// Who still uses it. The process goes on for them.
     #[serde(default)]
     pub used_by: Vec<String>,
+    /// The version that was to be published and is not yet.
+    #[serde(default)]
+    pub publishing: Option<PublishingStatus>,
 }
 
 /// A file that is not uploaded yet, or what happened to it.
@@ -179,7 +216,7 @@ pub struct QueueItem {
 }
 
 /// What the upload queue of a mount is doing.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueueReport {
     /// Files that wait for their turn, or for another attempt.
     pub waiting: u64,
@@ -195,6 +232,9 @@ pub struct QueueReport {
     pub uploaded: u64,
     /// Bytes that were sent for them.
     pub bytes_sent: u64,
+    /// The version that is not published yet, or was refused.
+    #[serde(default)]
+    pub publishing: Option<PublishingStatus>,
 }
 
 /// Changes became a version, or there were none.
@@ -202,16 +242,52 @@ pub struct QueueReport {
 pub struct Committed {
     /// What is mounted now.
     pub version: VersionInfo,
+    /// The random id of the version that is published later, hexadecimal, if it is.
+    #[serde(default)]
+    pub pending: Option<String>,
     /// False if nothing differed: then the version is the one that was mounted before.
     pub is_new: bool,
     /// Whether others had committed meanwhile; their changes are in the version too.
     pub rebased: bool,
     /// Objects that the version added, removed and modified.
     pub changes: u64,
+    /// Objects that it added.
+    #[serde(default)]
+    pub added: u64,
+    /// Objects that it modified.
+    #[serde(default)]
+    pub modified: u64,
+    /// Objects that it removed.
+    #[serde(default)]
+    pub removed: u64,
     /// Bytes of chunks sent.
     pub bytes_sent: u64,
     /// Contents sent in them.
     pub contents_sent: u64,
+    /// Bytes of contents of what changed that the server lacked.
+    #[serde(default)]
+    pub bytes_new: u64,
+    /// Bytes of contents of what changed that it had already.
+    #[serde(default)]
+    pub bytes_known: u64,
+    /// How long each phase took.
+    #[serde(default)]
+    pub phases: PhaseMillis,
+}
+
+/// How long each phase of a commit took, in milliseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PhaseMillis {
+    /// [`ControlPhase::Cut`].
+    pub cut: u64,
+    /// [`ControlPhase::Read`].
+    pub read: u64,
+    /// [`ControlPhase::Send`].
+    pub send: u64,
+    /// [`ControlPhase::Publish`].
+    pub publish: u64,
+    /// [`ControlPhase::Show`].
+    pub show: u64,
 }
 
 /// Another version is shown.
@@ -281,6 +357,8 @@ pub struct IgnoredItem {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ControlPhase {
+    /// Another commit, switch or discard of the mount is under way.
+    Wait,
     /// It is decided what belongs to the version.
     #[default]
     Cut,
@@ -290,6 +368,8 @@ pub enum ControlPhase {
     Send,
     /// Everything was sent, and the server makes the version.
     Publish,
+    /// The version is there, and the mount goes to it.
+    Show,
 }
 
 /// How far long work is. Figures grow; which of them do depends on the verb.

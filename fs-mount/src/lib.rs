@@ -27,6 +27,8 @@ mod options;
 mod overlays;
 mod places;
 mod process;
+mod publication;
+mod publisher;
 mod request;
 mod server;
 mod session;
@@ -39,8 +41,8 @@ mod version;
 
 pub use control::{
     ChangeItem, ChangeKind, Committed, ControlError, ControlErrorKind, ControlPhase,
-    ControlProgress, ControlRequest, Counted, IgnoredItem, MountStats, MountStatus, QueueItem,
-    QueueReport, ServerMoved, Switched, Unmounted, VersionInfo,
+    ControlProgress, ControlRequest, Counted, IgnoredItem, MountStats, MountStatus, PhaseMillis,
+    PublishingStatus, QueueItem, QueueReport, ServerMoved, Switched, Unmounted, VersionInfo,
 };
 pub use counters::{Counters, Opcode};
 pub use cut::{HOLDER_ARGUMENT, Origin, PageSource, SENDER_ARGUMENT, run_holder, run_sender};

@@ -135,6 +135,7 @@ fn flush_before(
         | ControlRequest::Umount { .. }
         | ControlRequest::Pause { .. }
         | ControlRequest::Retry
+        | ControlRequest::Publication { .. }
         | ControlRequest::Server { .. } => return Ok(()),
         _ => {}
     }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use lfsfs_queue::{QueueConfig, UploadQueue};
 use lfsfs_remote::{Layered, Remote};
-use lfsfs_vfs::{BaseVersion, Kernel, MountUploader};
+use lfsfs_vfs::{BaseVersion, Kernel, MountUploader, Vfs};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
@@ -26,11 +26,12 @@ use crate::holding::Holding;
 use crate::mount_point;
 use crate::overlays;
 use crate::places::Places;
+use crate::publisher::Publisher;
 use crate::request::MountRequest;
 use crate::server::Server;
 use crate::session::{ServedMount, SessionConfig};
 use crate::upkeep;
-use crate::verbs::{Control, ControlSocket, FixedStatus, UmountOrder, orders};
+use crate::verbs::{Control, ControlSocket, FixedStatus, Running, UmountOrder, orders};
 use crate::version::{self, Connect, OPEN_TIMEOUT, OpenError, Retry};
 
 /// How long a fresh mount may take to show its root.
@@ -92,6 +93,12 @@ async fn serve(
     let mounted = mount(request, connect, log).await?;
     let control = &mounted.control;
     let upkeep = tokio::spawn(upkeep::run(Arc::clone(&control.vfs)));
+    let publishing = {
+        let control = Arc::clone(control);
+        tokio::spawn(async move {
+            control.keep_publishing().await;
+        })
+    };
     let holding = Holding::of(control).map(Arc::new);
     let holds = holding.clone().map(|holding| {
         tokio::spawn(async move {
@@ -119,6 +126,8 @@ async fn serve(
     };
     answer_last(serving, serving_to_end).await;
     upkeep.abort();
+    // What was not published is taken up by the next mount of the overlay.
+    publishing.abort();
     end_queue(control).await;
     if let (Some(holds), Some(holding)) = (holds, holding) {
         holds.abort();
@@ -177,6 +186,7 @@ async fn mount(
         }
         _ => None,
     };
+    let publisher = open_publisher(overlay.clone(), &vfs).await?;
     let control = Control {
         fixed: FixedStatus {
             source: request.source_text().to_owned(),
@@ -198,6 +208,8 @@ async fn mount(
         },
         cut: Arc::clone(served.cut()),
         queue,
+        publisher: Arc::new(publisher),
+        running: Running::default(),
         orders: sender,
     };
     Ok(Mounted {
@@ -227,6 +239,18 @@ async fn start_queue(
     let started = tokio::task::spawn_blocking(start).await;
     let started = started.unwrap_or_else(|_| Err(io::Error::other("it panicked")));
     started.map_err(MountError::system("start the upload queue"))
+}
+
+/// Takes up the version that an earlier process of the mount was to publish.
+async fn open_publisher(overlay: Option<PathBuf>, vfs: &Vfs) -> Result<Publisher, MountError> {
+    let sealed = vfs.overlay().and_then(|overlay| overlay.sealed());
+    let sealed = sealed.map(|sealed| sealed.commit());
+    let open = move || Publisher::open(overlay.as_deref(), sealed);
+    let opened = tokio::task::spawn_blocking(open).await;
+    let panicked = |_| io::Error::other("it panicked");
+    opened
+        .map_err(panicked)
+        .map_err(MountError::system("look what is to be published"))
 }
 
 /// Ends the upload queue. What it has begun is waited for a moment, and begun again by the next mount.

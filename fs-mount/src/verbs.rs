@@ -2,7 +2,10 @@
 //!
 //! Only root and the owner of the mount process are heard.
 
+mod alone;
 mod changing;
+mod committing;
+mod publishing;
 mod queue;
 mod socket;
 
@@ -20,6 +23,8 @@ use lfsfs_vfs::{CommitParams, Kernel, Vfs, VfsStats};
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
+pub(crate) use self::alone::Running;
+use self::publishing::now;
 pub(crate) use self::socket::ControlSocket;
 use self::socket::{Answers, Notices};
 use crate::control::{ControlError, ControlRequest, MountStats, MountStatus, Unmounted};
@@ -27,6 +32,7 @@ use crate::counters::Counters;
 use crate::cut::Cut;
 use crate::mountinfo::Device;
 use crate::options::Access;
+use crate::publisher::Publisher;
 use crate::server::Server;
 use crate::version;
 
@@ -80,6 +86,10 @@ pub(crate) struct Control {
     pub(crate) kernel: Kernel,
     /// Uploads what was written, unless the mount is read-only or was told not to.
     pub(crate) queue: Option<Arc<UploadQueue>>,
+    /// The version that is published later.
+    pub(crate) publisher: Arc<Publisher>,
+    /// Which verb changes what the mount shows now.
+    pub(crate) running: Running,
     /// Where orders to unmount go.
     pub(crate) orders: mpsc::Sender<UmountOrder>,
 }
@@ -109,6 +119,8 @@ async fn respond(
             author,
             force,
             takes_ignored,
+            ignore_times,
+            later,
             retry_ms,
         } => {
             let (retry, notices) = retry(retry_ms);
@@ -116,6 +128,7 @@ async fn respond(
                 author,
                 message,
                 force,
+                ignore_times,
                 ignored: if takes_ignored {
                     IgnoredPaths::Taken
                 } else {
@@ -123,6 +136,9 @@ async fn respond(
                 },
                 retry,
             };
+            if later {
+                return json(&control.commit_later(params, notices, answers).await?);
+            }
             json(&control.commit(params, notices, answers).await?)
         }
         ControlRequest::Switch { version, retry_ms } => {
@@ -135,6 +151,12 @@ async fn respond(
         }
         ControlRequest::Queue { watch } => json(&control.tell_queue(watch, answers).await?),
         ControlRequest::Pause { paused } => json(&control.pause_queue(paused, answers).await?),
+        ControlRequest::Publication { timeout_ms } => {
+            let timeout = timeout_ms.map(Duration::from_millis);
+            let wait = control.await_publication(timeout);
+            answers.telling(Default::default, wait).await;
+            json(&control.report())
+        }
         ControlRequest::Retry => json(&control.retry_queue()?),
         ControlRequest::Flush { timeout_ms } => {
             let timeout = timeout_ms.map(Duration::from_millis);
@@ -184,6 +206,8 @@ impl Control {
             log,
         } = &self.fixed;
         let sealed = self.vfs.overlay().and_then(|overlay| overlay.sealed());
+        let publishing = self.publisher.status(now());
+        let is_pending = publishing.as_ref().is_some_and(|it| it.refused.is_none());
         MountStatus {
             source: source.clone(),
             dir: dir.to_string_lossy().into_owned(),
@@ -193,7 +217,8 @@ impl Control {
             version: version::info(&self.vfs.base(), path, &self.server.0.address()),
             changes: self.vfs.changes_len(),
             ignored: 0,
-            has_unfinished_commit: sealed.is_some_and(|sealed| !sealed.is_draft()),
+            has_unfinished_commit: sealed.is_some_and(|sealed| !sealed.is_draft()) && !is_pending,
+            publishing,
             server_away_seconds: self.server.0.away().map(|away| away.as_secs()),
             overlay: overlay.clone(),
             cache: cache.clone(),
@@ -211,7 +236,7 @@ impl Control {
     }
 
     async fn umount(&self, lazy: bool, is_flushed: bool) -> Result<Unmounted, ControlError> {
-        let _alone = self.begin_change()?;
+        let _alone = self.begin_end().await?;
         // Only for the number that is told: the kernel sends all before it unmounts.
         self.cut.settle().await;
         let status = self.counted_status().await;
@@ -220,6 +245,7 @@ impl Control {
             version: status.version,
             shown_in: left.shown_in,
             used_by: left.used_by,
+            publishing: status.publishing.filter(|it| it.refused.is_none()),
         };
         let (done, told) = oneshot::channel();
         let order = UmountOrder {

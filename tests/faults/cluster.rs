@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use lfsfs_testkit::chunks;
 use lfsfs_testkit::process::Program;
+use lfsfs_tests::listing::assert_version_is_dir;
 use lfsfs_tests::{Cluster, Numbers, Run};
+use rustix::process::Signal;
 use serde_json::Value;
 
+use crate::support::start_import;
 use crate::versions::{RETRY, Versions, new_project};
 
 const NODES: usize = 5;
@@ -214,4 +217,30 @@ fn a_datanode_goes_on_when_one_of_its_directories_is_gone() {
     versions.import_next(&cluster.world, &mut numbers);
     (0..versions.trees.len()).for_each(|number| versions.check(&cluster.world, number));
     assert!(lfsfs_tests::eventually(REPAIR_MAX, || is_clean(&cluster)));
+}
+
+/// A datanode that waits for the copy of a chunk says so, and its client waits as well.
+#[test]
+fn a_copy_that_takes_long_is_waited_for() {
+    let arguments = ["--replication", "2", "--min-replicas", "2"];
+    let cluster = Cluster::new(2, &arguments);
+    new_project(&cluster.world);
+    let tree = cluster.world.make_dir("tree");
+    for node in 0..2 {
+        // Several frames, which are acknowledged before the copy is there.
+        let bytes = Numbers(node as u64 + 1).bytes(3_000_000);
+        fs::write(tree.join("file"), bytes).expect("a file");
+        cluster.signal_node(node, Signal::STOP);
+        let mut import = start_import(&cluster.world, &tree, "app");
+        // Longer than the datanode is silent.
+        std::thread::sleep(Duration::from_secs(6));
+        cluster.signal_node(node, Signal::CONT);
+        let status = import.wait(Duration::from_secs(60));
+        assert!(
+            status.expect("an import ends").success(),
+            "{}",
+            import.output()
+        );
+        assert_version_is_dir(&cluster.world, "app", &tree);
+    }
 }

@@ -21,13 +21,22 @@ impl Proxied {
     /// Where one does not start.
     #[must_use]
     pub fn new() -> Self {
+        Self::with_server_arguments(&[])
+    }
+
+    /// Starts a server with further arguments and a proxy before it.
+    ///
+    /// # Panics
+    /// Where one does not start.
+    #[must_use]
+    pub fn with_server_arguments(arguments: &[&str]) -> Self {
         let mut world = World::new();
         // The port is known only now, and the server must name the proxy's.
         let server = world.address().to_owned();
         world.stop_server();
         let proxy = Proxy::start(server.parse().expect("an address")).expect("a proxy");
         let address = proxy.address().to_string();
-        world.start_server(&["--advertise", &address]);
+        world.start_server(&[&["--advertise", &address], arguments].concat());
         world.set_address(&address);
         Self {
             world,

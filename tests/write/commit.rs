@@ -11,6 +11,8 @@ use lfsfs_testkit::tree::TreeSpec;
 use lfsfs_tests::listing::assert_version_is_dir;
 use lfsfs_tests::{Mounted, Numbers, Proxied, Run, World, in_namespace, in_namespace_for, run};
 
+use serde_json::json;
+
 use crate::support::{assert_same_but_times, assert_version_is_mount, world_with_app, write};
 
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(60);
@@ -106,6 +108,95 @@ fn the_server_is_killed_at_three_hundred_moments() {
     let name = "commit::the_server_is_killed_at_three_hundred_moments";
     in_namespace_for(name, Duration::from_secs(3_600), || {
         kill_server_at_moments(300);
+    });
+}
+
+/// The whole takes several times as long as the server may be silent.
+#[test]
+fn a_slow_server_is_waited_for_while_it_takes_chunks() {
+    let name = "commit::a_slow_server_is_waited_for_while_it_takes_chunks";
+    in_namespace(name, || {
+        let proxied = Proxied::with_server_arguments(&["--chunk-size", "1MiB"]);
+        let world = &proxied.world;
+        let _ = world.import(&world.make_dir("empty"), "app");
+        let mount = world.mount_writable("app", "timeout=5,noupload");
+        for number in 0..4 {
+            let bytes = Numbers(number).bytes(1_000_000);
+            write(&mount.path().join(format!("{number}")), bytes);
+        }
+        proxied.proxy.throttle(400_000);
+        let told = mount.commit("slow");
+        assert_eq!((&told["version"], &told["added"]), (&json!(1), &json!(4)));
+        proxied.proxy.restore().expect("a proxy");
+        assert_version_is_mount(world, "app@v1", mount.path());
+        mount.umount();
+        proxied.check();
+    });
+}
+
+#[test]
+fn a_commit_says_what_it_did_and_how_long_each_phase_took() {
+    let name = "commit::a_commit_says_what_it_did_and_how_long_each_phase_took";
+    in_namespace(name, || {
+        let (world, _) = world_with_app(20);
+        let mount = world.mount_writable("app", "noupload");
+        let at = |name: &str| mount.path().join(name);
+        write(&at("new"), Numbers(1).bytes(5000));
+        write(&at("same"), Numbers(1).bytes(5000));
+        write(&at("index.js"), "other");
+        fs::remove_file(at("package.json")).expect("a file to remove");
+        let told = mount.commit("all kinds");
+        let counts = ["changes", "added", "changed", "removed"].map(|key| told[key].clone());
+        assert_eq!(counts, [json!(4), json!(2), json!(1), json!(1)]);
+        // One of the two that are the same is there when the other one is sent.
+        let bytes = ["bytes_uploaded", "bytes_deduplicated"].map(|key| told[key].clone());
+        assert_eq!(bytes, [json!(5005), json!(5000)]);
+        let seconds = told["seconds"].as_object().expect("phases");
+        let phases: Vec<_> = seconds.keys().map(String::as_str).collect();
+        assert_eq!(phases, ["cut", "publish", "read", "send", "show"]);
+        assert!(seconds.values().any(|it| it.as_f64() > Some(0.0)), "{told}");
+        // What the queue has sent is there already.
+        mount.umount();
+        let mount = world.mount_writable("app", "");
+        write(&mount.path().join("more"), Numbers(2).bytes(7000));
+        let _ = mount.verb(["flush"]).ok();
+        let told = mount.commit("uploaded before");
+        let bytes = ["bytes_uploaded", "bytes_deduplicated"].map(|key| told[key].clone());
+        assert_eq!(bytes, [json!(0), json!(7000)]);
+        mount.umount();
+    });
+}
+
+#[test]
+fn a_commit_waits_for_the_one_before() {
+    in_namespace("commit::a_commit_waits_for_the_one_before", || {
+        let proxied = Proxied::new();
+        let world = &proxied.world;
+        let _ = world.import(&world.make_dir("empty"), "app");
+        let mount = world.mount_writable("app", "noupload");
+        write(&mount.path().join("large"), Numbers(1).bytes(4_000_000));
+        proxied.proxy.throttle(2_000_000);
+        let before = proxied.proxy.counters().up;
+        let mut first = start_commit(world, &mount);
+        while proxied.proxy.counters().up < before + 500_000 {
+            assert!(first.try_wait().expect("a process").is_none());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        // Any other verb says which one is under way, and for how long.
+        let refused = mount.verb(["discard", "--yes"]);
+        let told = refused.stderr();
+        assert!(
+            told.contains("another commit of this mount has been under way for "),
+            "{told}"
+        );
+        write(&mount.path().join("later"), "text");
+        let told = mount.commit("behind it");
+        assert_eq!((&told["version"], &told["added"]), (&json!(2), &json!(1)));
+        let status = first.wait(COMMIT_TIMEOUT).expect("a commit ends");
+        assert!(status.success(), "{}", first.output());
+        proxied.proxy.restore().expect("a proxy");
+        mount.umount();
+        proxied.check();
     });
 }
 

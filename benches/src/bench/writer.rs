@@ -62,6 +62,7 @@ impl Writer {
             author: "bench".to_owned(),
             message: String::new(),
             force: false,
+            ignore_times: false,
             want_ids: false,
         };
         let opened = self.remote.open_session(&params).await;

@@ -60,10 +60,12 @@ pub(crate) fn watch(bar: &ProgressBar, draw: impl Fn(&ProgressBar) + Send + 'sta
 
 const fn phase(phase: ControlPhase) -> &'static str {
     match phase {
+        ControlPhase::Wait => "waiting for what is under way in the mount",
         ControlPhase::Cut => "waiting for writers",
         ControlPhase::Read => "reading and sending",
         ControlPhase::Send => "sending the rest",
         ControlPhase::Publish => "publishing",
+        ControlPhase::Show => "going to the version",
     }
 }
 

@@ -76,6 +76,8 @@ pub struct NewProject {
     pub pack_patterns: Vec<String>,
     /// Lines of gitignore(5) of paths that stay out of versions; none means those of the template.
     pub ignore_patterns: Vec<String>,
+    /// Whether commits of mounts ignore times; without it as in the template.
+    pub ignore_times: Option<bool>,
     /// How many datanodes keep each chunk; without it as many as those of the template, or as the cluster's
     /// usually have.
     pub replication: Option<u32>,
@@ -93,6 +95,7 @@ impl NewProject {
             name,
             pack_patterns: Vec::new(),
             ignore_patterns: Vec::new(),
+            ignore_times: None,
             replication: None,
             template: None,
             author: String::new(),
@@ -107,6 +110,8 @@ pub struct NewSettings {
     pub ignore_patterns: Option<Vec<String>>,
     /// Which directories are packed. The packs follow behind the answer.
     pub pack_patterns: Option<Vec<String>>,
+    /// Whether commits of mounts ignore times.
+    pub ignore_times: Option<bool>,
 }
 
 /// The calls of administration.
@@ -152,6 +157,7 @@ impl Admin {
             template: template.unwrap_or_default(),
             author: new.author.clone(),
             ignore_patterns: new.ignore_patterns.clone(),
+            ignore_times: new.ignore_times,
         };
         let limit = self.servers.config().commit_timeout;
         let answer = self.ask(Call::NewProject, ("the new project", limit), |mut fs| {
@@ -227,6 +233,7 @@ impl Admin {
             name: name.to_string(),
             ignore_patterns: message(&settings.ignore_patterns),
             pack_patterns: message(&settings.pack_patterns),
+            ignore_times: settings.ignore_times,
         };
         let limit = self.servers.config().progress_timeout;
         let answer = self.ask(Call::SetProject, ("the settings", limit), |mut fs| {

@@ -23,6 +23,7 @@ use tracing::debug;
 use crate::config::ClientConfig;
 use crate::fault::from_fault;
 use crate::seen::SeenNodes;
+use crate::signs::Signs;
 
 /// The longest message that is accepted: a page of a listing with long names and attributes.
 const MESSAGE_LEN_MAX: usize = 16 * 1024 * 1024;
@@ -73,6 +74,8 @@ pub(crate) struct Connections {
     headers: Headers,
     /// What was seen of datanodes.
     pub(crate) nodes: Arc<SeenNodes>,
+    /// When each datanode acknowledged something last.
+    pub(crate) signs: Arc<Signs>,
 }
 
 /// A connection that adds the headers of every request.
@@ -96,7 +99,7 @@ impl Connections {
                 config.open_timeout / 2,
             ),
         };
-        let (datanodes, nodes) = (Arc::default(), Arc::default());
+        let (datanodes, nodes, signs) = (Arc::default(), Arc::default(), Arc::default());
         let each = addresses.iter().map(|address| {
             Ok(Self {
                 config: ClientConfig {
@@ -108,6 +111,7 @@ impl Connections {
                 datanodes: Arc::clone(&datanodes),
                 headers: Headers::default(),
                 nodes: Arc::clone(&nodes),
+                signs: Arc::clone(&signs),
             })
         });
         each.collect()
@@ -197,6 +201,28 @@ impl Connections {
             }
         };
         self.call(what, self.config.progress_timeout, next).await
+    }
+}
+
+/// As [`within`], and waits on while the server answers or acknowledges anything else.
+pub(crate) async fn while_working<T>(
+    signs: &Signs,
+    address: &str,
+    what: &'static str,
+    limit: Duration,
+    answer: impl Future<Output = Result<T, Status>>,
+) -> Result<T, RemoteError> {
+    match signs.wait(address, limit, answer).await {
+        Some(Ok(value)) => {
+            signs.note(address);
+            Ok(value)
+        }
+        Some(Err(status)) => Err(classify(address, &status)),
+        None => Err(RemoteError::Deadline {
+            address: address.to_owned(),
+            what,
+            seconds: limit.as_secs(),
+        }),
     }
 }
 

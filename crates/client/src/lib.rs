@@ -22,6 +22,7 @@ mod history;
 mod nodes;
 mod seen;
 mod servers;
+mod signs;
 mod turns;
 mod versions;
 mod watch;

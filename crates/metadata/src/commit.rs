@@ -25,6 +25,7 @@ mod repack;
 mod rollback;
 mod staging;
 mod staging_store;
+mod times;
 mod told;
 mod undo;
 
@@ -66,6 +67,8 @@ pub struct CommitParams {
     pub message: String,
     /// Whether the changes are made even where others changed the same since the base.
     pub force: bool,
+    /// Whether what differs in its times alone keeps those that it has.
+    pub ignore_times: bool,
 }
 
 /// A version that the server makes of what it has.
@@ -91,6 +94,7 @@ impl MadeParams {
             author: self.author.clone(),
             message: self.message.clone(),
             force: false,
+            ignore_times: false,
         }
     }
 }
@@ -157,7 +161,8 @@ pub struct Published {
     pub is_rebased: bool,
     /// The real id of each directory that the session made, by the id that the session gave it; a
     /// removed directory that was made again has its old id, one that another commit made at the same
-    /// place has that one's. Empty unless `is_new`: a client that lost the answer looks its paths up.
+    /// place has that one's. Empty if an earlier call published the changes: a client that lost the
+    /// answer looks its paths up.
     pub dirs: BTreeMap<DirId, DirId>,
     /// The real id of each hard link that the session made, by the id that the session gave it; as
     /// for `dirs`.

@@ -141,6 +141,7 @@ impl RowValue for ProjectRow {
             replication,
             pack_patterns,
             ignore_patterns: _,
+            ignore_times: _,
         } = &self.settings;
         writer.varint(u64::from(*replication));
         write_patterns(pack_patterns, writer);
@@ -155,6 +156,7 @@ impl RowValue for ProjectRow {
             replication,
             pack_patterns: read_patterns(reader)?,
             ignore_patterns: Vec::new(),
+            ignore_times: false,
         };
         Ok(Self {
             name,
@@ -163,21 +165,41 @@ impl RowValue for ProjectRow {
         })
     }
 
-    const FORMAT_NEWEST: u8 = 2;
+    const FORMAT_NEWEST: u8 = 3;
 
     fn format(&self) -> u8 {
-        match self.settings.ignore_patterns[..] {
-            [] => FORMAT,
-            _ => 2,
+        let ProjectSettings {
+            ignore_patterns,
+            ignore_times,
+            ..
+        } = &self.settings;
+        match (&ignore_patterns[..], ignore_times) {
+            (_, true) => 3,
+            ([], false) => FORMAT,
+            (_, false) => 2,
         }
     }
 
-    fn write_fields_of(&self, _format: u8, writer: &mut Writer) {
-        write_patterns(&self.settings.ignore_patterns, writer);
+    fn write_fields_of(&self, format: u8, writer: &mut Writer) {
+        match format {
+            2 => write_patterns(&self.settings.ignore_patterns, writer),
+            _ => {
+                writer.u8(u8::from(self.settings.ignore_times));
+            }
+        }
     }
 
-    fn read_fields_of(&mut self, _format: u8, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
-        self.settings.ignore_patterns = read_patterns(reader)?;
+    fn read_fields_of(&mut self, format: u8, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
+        match format {
+            2 => self.settings.ignore_patterns = read_patterns(reader)?,
+            _ => {
+                self.settings.ignore_times = match reader.u8()? {
+                    0 => false,
+                    1 => true,
+                    _ => return Err(reader.error("unknown value of a flag")),
+                }
+            }
+        }
         Ok(())
     }
 }

@@ -18,6 +18,8 @@ pub struct ProjectSettings {
     pub pack_patterns: Vec<String>,
     /// Which new paths no client takes into a version, as lines of gitignore(5).
     pub ignore_patterns: Vec<String>,
+    /// Whether commits of mounts let what differs in its times alone keep those that it has.
+    pub ignore_times: bool,
 }
 
 impl Default for ProjectSettings {
@@ -26,6 +28,7 @@ impl Default for ProjectSettings {
             replication: 1,
             pack_patterns: Vec::new(),
             ignore_patterns: Vec::new(),
+            ignore_times: false,
         }
     }
 }

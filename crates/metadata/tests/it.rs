@@ -47,6 +47,8 @@ mod rows;
 mod stored;
 #[path = "it/support.rs"]
 mod support;
+#[path = "it/times.rs"]
+mod times;
 #[path = "it/tree.rs"]
 mod tree;
 #[path = "it/trips.rs"]

@@ -25,6 +25,8 @@ pub struct Project {
     pub pack_patterns: Vec<String>,
     /// Lines of gitignore(5): new paths that match stay out of versions.
     pub ignore_patterns: Vec<String>,
+    /// Whether commits of mounts let what differs in its times alone keep those that it has.
+    pub ignore_times: bool,
     /// Whether the packs do not follow the pack patterns yet.
     pub repacking: bool,
     /// How many datanodes keep each chunk.
@@ -210,6 +212,8 @@ pub struct SessionParams {
     pub message: String,
     /// Whether the changes are made even where others changed the same since the base.
     pub force: bool,
+    /// Whether what differs in its times alone keeps those that the version before has.
+    pub ignore_times: bool,
     /// Whether [`Published`] tells the ids of what the session makes.
     pub want_ids: bool,
 }

@@ -195,6 +195,7 @@ impl Import {
             author: self.params.author.clone(),
             message: self.params.message.clone(),
             force: false,
+            ignore_times: false,
             want_ids: false,
         }
     }

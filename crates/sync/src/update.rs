@@ -301,6 +301,7 @@ impl Update {
             author: self.params.author.clone(),
             message: self.params.message.clone(),
             force: self.params.force,
+            ignore_times: false,
             want_ids: false,
         }
     }

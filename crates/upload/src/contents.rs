@@ -110,11 +110,17 @@ impl ContentSender {
         let missing = self.find_missing(&ids)?;
         let mut wanted = self.claim(&missing);
         let mut builder = self.take_builder();
+        let (mut bytes_new, mut bytes_known) = (0, 0);
         for content in contents {
+            let len = content.bytes.len() as u64;
             if wanted.remove(&content.id) {
+                bytes_new += len;
                 builder = self.add(builder, content)?;
+            } else {
+                bytes_known += len;
             }
         }
+        self.progress.offered(bytes_new, bytes_known);
         lock(&self.half_full).push(builder);
         Ok(())
     }

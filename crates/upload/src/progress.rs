@@ -1,7 +1,8 @@
 //! How far an import or a commit is, for a progress bar.
 
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 /// What is going on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -15,6 +16,13 @@ pub enum Phase {
     Send,
     /// Everything was sent, and the server makes the version.
     Publish,
+    /// The version is there, and the mount goes to it.
+    Show,
+}
+
+impl Phase {
+    /// All of them, in their order.
+    pub const ALL: [Self; 5] = [Self::Cut, Self::Read, Self::Send, Self::Publish, Self::Show];
 }
 
 /// How much there is to look at.
@@ -29,13 +37,49 @@ pub struct Expected {
 /// Counters that grow while it goes on.
 #[derive(Debug, Default)]
 pub struct Progress {
-    phase: AtomicU8,
+    clock: Mutex<PhaseClock>,
     expected: OnceLock<Expected>,
     entries: AtomicU64,
     bytes_read: AtomicU64,
     bytes_sent: AtomicU64,
     contents_sent: AtomicU64,
+    bytes_new: AtomicU64,
+    bytes_known: AtomicU64,
     changes: AtomicU64,
+}
+
+/// What is going on, and how long each phase has taken before.
+#[derive(Debug)]
+struct PhaseClock {
+    phase: Phase,
+    since: Instant,
+    spent: [Duration; Phase::ALL.len()],
+}
+
+impl Default for PhaseClock {
+    fn default() -> Self {
+        Self {
+            phase: Phase::default(),
+            since: Instant::now(),
+            spent: Default::default(),
+        }
+    }
+}
+
+impl PhaseClock {
+    fn begin(&mut self, phase: Phase, now: Instant) {
+        self.spent = self.spent_at(now);
+        (self.phase, self.since) = (phase, now);
+    }
+
+    /// Returns how long each phase has taken until now.
+    fn spent_at(&self, now: Instant) -> [Duration; Phase::ALL.len()] {
+        let mut spent = self.spent;
+        if let Some(spent) = spent.get_mut(self.phase as usize) {
+            *spent += now.saturating_duration_since(self.since);
+        }
+        spent
+    }
 }
 
 /// The counters at one moment.
@@ -53,8 +97,14 @@ pub struct ProgressFigures {
     pub bytes_sent: u64,
     /// Contents sent in them.
     pub contents_sent: u64,
+    /// Bytes of contents that the server lacked.
+    pub bytes_new: u64,
+    /// Bytes of contents that the server had already.
+    pub bytes_known: u64,
     /// Entries that differ.
     pub changes: u64,
+    /// How long each phase has taken, as in [`Phase::ALL`].
+    pub spent: [Duration; Phase::ALL.len()],
 }
 
 impl Progress {
@@ -62,13 +112,17 @@ impl Progress {
     #[must_use]
     pub fn figures(&self) -> ProgressFigures {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let clock = self.clock();
         ProgressFigures {
-            phase: self.phase(),
+            phase: clock.phase,
+            spent: clock.spent_at(Instant::now()),
             expected: self.expected.get().copied(),
             entries: read(&self.entries),
             bytes_read: read(&self.bytes_read),
             bytes_sent: read(&self.bytes_sent),
             contents_sent: read(&self.contents_sent),
+            bytes_new: read(&self.bytes_new),
+            bytes_known: read(&self.bytes_known),
             changes: read(&self.changes),
         }
     }
@@ -87,14 +141,12 @@ impl Progress {
     }
 
     /// Notes that a phase has begun.
-    pub(crate) fn begin(&self, phase: Phase) {
-        self.phase.store(phase as u8, Ordering::Relaxed);
+    pub fn begin(&self, phase: Phase) {
+        self.clock().begin(phase, Instant::now());
     }
 
-    fn phase(&self) -> Phase {
-        let known = [Phase::Cut, Phase::Read, Phase::Send];
-        let number = usize::from(self.phase.load(Ordering::Relaxed));
-        known.get(number).copied().unwrap_or(Phase::Publish)
+    fn clock(&self) -> MutexGuard<'_, PhaseClock> {
+        self.clock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts an entry that was looked at.
@@ -113,6 +165,17 @@ impl Progress {
         self.contents_sent.fetch_add(contents, Ordering::Relaxed);
     }
 
+    /// Counts bytes of contents that the server lacks, and of those that it has.
+    pub(crate) fn offered(&self, bytes_new: u64, bytes_known: u64) {
+        self.bytes_new.fetch_add(bytes_new, Ordering::Relaxed);
+        self.known(bytes_known);
+    }
+
+    /// Counts bytes of contents that the server has.
+    pub fn known(&self, bytes: u64) {
+        self.bytes_known.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     /// Counts an entry that differs.
     pub fn change(&self) {
         self.changes.fetch_add(1, Ordering::Relaxed);
@@ -127,9 +190,26 @@ mod tests {
     fn every_phase_is_shown_as_it_was_begun() {
         let progress = Progress::default();
         assert_eq!(progress.figures().phase, Phase::Cut);
-        for phase in [Phase::Read, Phase::Send, Phase::Publish, Phase::Cut] {
+        for phase in Phase::ALL.into_iter().rev() {
             progress.begin(phase);
             assert_eq!(progress.figures().phase, phase);
         }
+    }
+
+    #[test]
+    fn the_time_of_a_phase_that_comes_again_is_added_up() {
+        let start = Instant::now();
+        let mut clock = PhaseClock {
+            since: start,
+            ..PhaseClock::default()
+        };
+        let at = |seconds| start + Duration::from_secs(seconds);
+        clock.begin(Phase::Read, at(2));
+        clock.begin(Phase::Publish, at(5));
+        clock.begin(Phase::Read, at(6));
+        assert_eq!(
+            clock.spent_at(at(10)).map(|it| it.as_secs()),
+            [2, 7, 0, 1, 0]
+        );
     }
 }

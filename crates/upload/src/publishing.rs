@@ -78,6 +78,7 @@ mod tests {
             author: String::new(),
             message: String::new(),
             force: false,
+            ignore_times: false,
             want_ids: false,
         };
         let publishing = Publishing::start(remote, SessionId([0; 16]), params, stream::pending());

@@ -13,14 +13,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lfsfs_common::random::random_bytes;
 use lfsfs_overlay::{CommitIds, Sealed};
 use lfsfs_remote::{Opened, Published, Remote, RemoteError, Retry, SessionParams, Snapshot};
 use lfsfs_types::{Origin, SessionId, VersionId, VersionRecord};
 use lfsfs_upload::{
-    ContentSender, IgnoreWarning, IgnoredPaths, Progress, ProgressFigures, Publishing, SendMode,
-    UploadError, channel,
+    ContentSender, IgnoreWarning, IgnoredPaths, Phase, Progress, ProgressFigures, Publishing,
+    SendMode, UploadError, channel,
 };
 use tokio::runtime::Handle;
 
@@ -31,7 +32,7 @@ use crate::ignored::ignored_of;
 use crate::kernel::Kernel;
 use crate::tries::tried;
 use crate::verb_error::SwitchError;
-use crate::writable::{Exclusive, PublishedCommit};
+use crate::writable::{Exclusive, PublishedCommit, SYNC};
 
 mod conflicts;
 mod contents;
@@ -56,6 +57,8 @@ pub struct CommitParams {
     pub message: String,
     /// Whether the changes are made even where others changed the same.
     pub force: bool,
+    /// Whether what differs in its times alone keeps those that the version has. The project may say so, too.
+    pub ignore_times: bool,
     /// What becomes of new paths that are ignored.
     pub ignored: IgnoredPaths,
     /// When the commit begins anew because the server went away.
@@ -71,8 +74,12 @@ pub struct CommitOutcome {
     pub is_new: bool,
     /// True if others published versions since the base, so that it holds their changes too.
     pub rebased: bool,
-    /// Objects that the new version added, removed and modified.
-    pub changes: u64,
+    /// Objects that the new version added.
+    pub added: u64,
+    /// Objects that it modified.
+    pub modified: u64,
+    /// Objects that it removed.
+    pub removed: u64,
     /// Entries that were told to the server; what is as it was is among them.
     pub told: u64,
     /// Rows that the server wrote; 0 if an earlier call had published the version.
@@ -81,8 +88,32 @@ pub struct CommitOutcome {
     pub bytes_sent: u64,
     /// Contents in them.
     pub contents_sent: u64,
+    /// Bytes of contents of what changed that the server lacked.
+    pub bytes_new: u64,
+    /// Bytes of contents of what changed that it had already.
+    pub bytes_known: u64,
+    /// How long each phase took, as in [`Phase::ALL`].
+    pub spent: [Duration; Phase::ALL.len()],
     /// What in files that say what is ignored says nothing.
     pub ignore_warnings: Vec<IgnoreWarning>,
+}
+
+/// What became of the changes that are to be a version later.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Promised {
+    /// Whether there were any.
+    pub is_sealed: bool,
+    /// What in files that say what is ignored says nothing.
+    pub ignore_warnings: Vec<IgnoreWarning>,
+}
+
+/// Why what was promised is no version.
+#[derive(Debug)]
+pub struct PublishFailure {
+    /// What happened.
+    pub error: CommitError,
+    /// Whether it never will be one. Its changes stay sealed until [`Exclusive::give_up`].
+    pub is_refused: bool,
 }
 
 /// One commit: what all its steps need.
@@ -141,7 +172,8 @@ impl Exclusive<'_> {
             outcome = Some(done);
         }
         let mut warnings = Vec::new();
-        if let Some(sealed) = self.seal(params, kernel, &mut warnings).await? {
+        let id = VersionId(random_bytes().map_err(CommitError::Random)?);
+        if let Some(sealed) = self.seal(id, params, kernel, &mut warnings).await? {
             let commit = Commit::new(self, remote, params, progress);
             let done = commit.finish(sealed, Seal::New, kernel).await?;
             outcome = Some(done.after(outcome));
@@ -153,9 +185,68 @@ impl Exclusive<'_> {
         })
     }
 
-    /// Takes the changes so far, if there are any.
+    /// Takes the changes so far for the version with this id, which [`publish`](Self::publish) makes. On return they
+    /// survive a power loss.
+    pub async fn promise(
+        &self,
+        id: VersionId,
+        params: &CommitParams,
+        kernel: &Kernel,
+    ) -> Result<Promised, CommitError> {
+        kernel.barrier.settle().await;
+        self.give_up_draft().await?;
+        let overlay = self.vfs.overlay().cloned();
+        if overlay.as_ref().is_some_and(|it| it.sealed().is_some()) {
+            return Err(CommitError::Unfinished);
+        }
+        let mut ignore_warnings = Vec::new();
+        let sealed = self.seal(id, params, kernel, &mut ignore_warnings).await?;
+        let is_sealed = sealed.is_some();
+        if let Some(overlay) = overlay.filter(|_| is_sealed) {
+            let synced = blocking(self.vfs.base().spawner(), SYNC, move || overlay.sync()).await;
+            if let Err(error) = synced
+                .map_err(CommitError::from)
+                .and_then(|it| it.map_err(CommitError::from))
+            {
+                self.give_up(id).await?;
+                return Err(error);
+            }
+        }
+        Ok(Promised {
+            is_sealed,
+            ignore_warnings,
+        })
+    }
+
+    /// Makes the version that was promised under this id, and goes on from there. `None` if nothing is sealed for it.
+    ///
+    /// It is the same version, however often this is called. Dropping the future changes nothing of that.
+    pub async fn publish(
+        &self,
+        id: VersionId,
+        remote: &Arc<dyn Remote>,
+        params: &CommitParams,
+        kernel: &Kernel,
+        progress: &Arc<Progress>,
+    ) -> Result<Option<CommitOutcome>, PublishFailure> {
+        let sealed = self.vfs.overlay().and_then(|overlay| overlay.sealed());
+        let Some(sealed) = sealed.filter(|it| it.commit() == id && !it.is_draft()) else {
+            return Ok(None);
+        };
+        let before = progress.figures();
+        let commit = Commit::new(self, remote, params, progress);
+        let done = commit.try_finish(sealed, Seal::LeftBehind, kernel).await;
+        let outcome = done.map_err(|failure| PublishFailure {
+            is_refused: !failure.may_be_published,
+            error: failure.error,
+        })?;
+        Ok(Some(outcome.counted(&before, &progress.figures())))
+    }
+
+    /// Takes the changes so far for the version with this id, if there are any.
     async fn seal(
         &self,
+        id: VersionId,
         params: &CommitParams,
         kernel: &Kernel,
         warnings: &mut Vec<IgnoreWarning>,
@@ -167,7 +258,6 @@ impl Exclusive<'_> {
         if overlay.state().changed().next().is_none() {
             return Ok(None);
         }
-        let id = VersionId(random_bytes().map_err(CommitError::Random)?);
         let ignored = params.ignored;
         let barrier = Arc::clone(&kernel.barrier);
         let seal = move || {
@@ -222,7 +312,7 @@ impl Exclusive<'_> {
     }
 
     /// Gives a seal up; all changes stay.
-    async fn give_up(&self, commit: VersionId) -> Result<(), CommitError> {
+    pub async fn give_up(&self, commit: VersionId) -> Result<(), CommitError> {
         let Some(overlay) = self.vfs.overlay().cloned() else {
             return Ok(());
         };
@@ -255,46 +345,62 @@ impl<'a> Commit<'a> {
         kernel: &Kernel,
     ) -> Result<CommitOutcome, CommitError> {
         let commit = sealed.commit();
-        let Finished { published, ids } = match self.publish(sealed, seal).await {
-            Ok(finished) => finished,
-            Err(failure) => {
-                if !failure.may_be_published {
-                    self.exclusive.give_up(commit).await?;
-                }
-                return Err(failure.error);
-            }
+        let failure = match self.try_finish(sealed, seal, kernel).await {
+            Ok(outcome) => return Ok(outcome),
+            Err(failure) => failure,
         };
+        if !failure.may_be_published {
+            self.exclusive.give_up(commit).await?;
+        }
+        Err(failure.error)
+    }
+
+    /// As [`finish`](Self::finish), and leaves the seal to the caller if there will be no version.
+    async fn try_finish(
+        &self,
+        sealed: Sealed,
+        seal: Seal,
+        kernel: &Kernel,
+    ) -> Result<CommitOutcome, Failure> {
+        let commit = sealed.commit();
+        let Finished { published, ids } = self.publish(sealed, seal).await?;
         // If the changes make no version, the one that is there has what they say.
         let is_new = published.version.id == commit;
         let version = published.version.number;
         let snapshot = self.snapshot(&published.version).await;
         let end = PublishedCommit {
             commit,
-            snapshot: snapshot.map_err(|source| CommitError::AnswerLost { source })?,
+            snapshot: snapshot
+                .map_err(|source| Failure::behind(CommitError::AnswerLost { source }))?,
             ids,
         };
         self.end_commit(&end, kernel)
             .await
-            .map_err(|source| CommitError::Switch { version, source })?;
+            .map_err(|source| Failure::behind(CommitError::Switch { version, source }))?;
         Ok(CommitOutcome::of(published, is_new))
     }
 
     /// Moves the mount to the version that was made.
     async fn end_commit(&self, end: &PublishedCommit, kernel: &Kernel) -> Result<(), SwitchError> {
+        self.progress.begin(Phase::Show);
         let attempt = || self.exclusive.end_commit(end, &kernel.cache);
         tried(&self.params.retry, attempt).await
     }
 
     async fn publish(&self, sealed: Sealed, seal: Seal) -> Result<Finished, Failure> {
-        let left_behind = |error: CommitError| Failure {
-            error,
-            may_be_published: seal == Seal::LeftBehind,
+        // A server that has the version says so before it refuses project or base.
+        let refuses = |error: &RemoteError| {
+            matches!(error, RemoteError::Invalid(_) | RemoteError::NotFound(_))
+        };
+        let unopened = |error: RemoteError| Failure {
+            may_be_published: seal == Seal::LeftBehind && !refuses(&error),
+            error: error.into(),
         };
         let params = self.session(&sealed);
         let mut tries = self.params.retry.tries();
         loop {
             let opened = self.remote.open_session(&params).await;
-            let session = match opened.map_err(|it| left_behind(it.into()))? {
+            let session = match opened.map_err(unopened)? {
                 Opened::Published(version) => return self.found(&sealed, version).await,
                 Opened::Session(session) => session,
             };
@@ -326,6 +432,7 @@ impl<'a> Commit<'a> {
             author: self.params.author.clone(),
             message: self.params.message.clone(),
             force: self.params.force,
+            ignore_times: self.params.ignore_times || self.base.snapshot().project.ignore_times,
             want_ids: true,
         }
     }
@@ -441,6 +548,14 @@ impl<'a> Commit<'a> {
 }
 
 impl Failure {
+    /// A failure behind which the version is there.
+    fn behind(error: CommitError) -> Self {
+        Self {
+            error,
+            may_be_published: true,
+        }
+    }
+
     /// A failure of which it is certain that nothing was published.
     fn before(error: CommitError) -> Self {
         Self {
@@ -452,17 +567,22 @@ impl Failure {
 
 impl CommitOutcome {
     fn of(published: Published, is_new: bool) -> Self {
-        let counts = published.version.counts;
-        let changes = counts.added + counts.removed + counts.modified;
+        let counts = Some(published.version.counts).filter(|_| is_new);
+        let counts = counts.unwrap_or_default();
         Self {
             version: published.version,
             is_new,
             rebased: is_new && published.rebased,
-            changes: if is_new { changes } else { 0 },
+            added: counts.added,
+            modified: counts.modified,
+            removed: counts.removed,
             told: 0,
             rows: published.rows,
             bytes_sent: 0,
             contents_sent: 0,
+            bytes_new: 0,
+            bytes_known: 0,
+            spent: Default::default(),
             ignore_warnings: Vec::new(),
         }
     }
@@ -473,11 +593,16 @@ impl CommitOutcome {
             version: base.version.clone(),
             is_new: false,
             rebased: false,
-            changes: 0,
+            added: 0,
+            modified: 0,
+            removed: 0,
             told: 0,
             rows: 0,
             bytes_sent: 0,
             contents_sent: 0,
+            bytes_new: 0,
+            bytes_known: 0,
+            spent: Default::default(),
             ignore_warnings: Vec::new(),
         }
     }
@@ -488,10 +613,18 @@ impl CommitOutcome {
         Self {
             is_new: self.is_new || earlier.is_new,
             rebased: self.rebased || earlier.rebased,
-            changes: self.changes + earlier.changes,
+            added: self.added + earlier.added,
+            modified: self.modified + earlier.modified,
+            removed: self.removed + earlier.removed,
             rows: self.rows + earlier.rows,
             ..self
         }
+    }
+
+    /// Returns how many objects the new version added, modified and removed.
+    #[must_use]
+    pub const fn changes(&self) -> u64 {
+        self.added + self.modified + self.removed
     }
 
     fn counted(self, before: &ProgressFigures, after: &ProgressFigures) -> Self {
@@ -499,6 +632,9 @@ impl CommitOutcome {
             told: after.changes - before.changes,
             bytes_sent: after.bytes_sent - before.bytes_sent,
             contents_sent: after.contents_sent - before.contents_sent,
+            bytes_new: after.bytes_new - before.bytes_new,
+            bytes_known: after.bytes_known - before.bytes_known,
+            spent: after.spent,
             ..self
         }
     }

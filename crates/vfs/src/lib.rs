@@ -42,7 +42,7 @@ mod xattr;
 pub use attr::{Attr, BLOCK_LEN, FileKind};
 pub use base::{BaseVersion, Entry};
 pub use changes::{LocalChange, LocalLine};
-pub use commit::{CommitError, CommitOutcome, CommitParams};
+pub use commit::{CommitError, CommitOutcome, CommitParams, Promised, PublishFailure};
 pub use config::VfsConfig;
 pub use directory::{DirEntry, EntrySink};
 pub use error::VfsError;

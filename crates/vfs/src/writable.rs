@@ -74,7 +74,7 @@ use self::plan::{Numbers, Plan};
 /// timer comes first.
 const GONE_MAX: usize = 64;
 
-const SYNC: &str = "the sync of the overlay";
+pub(crate) const SYNC: &str = "the sync of the overlay";
 
 /// An overlay, and the numbers that committed objects had in earlier mounts of it.
 type Opened = (Overlay, HashMap<u64, u64>);

@@ -1,25 +1,18 @@
-//! The verbs that work on the changes of a mount: told, discarded, committed, and the switch to
-//! another version.
-//!
-//! Those that change what the mount shows run one at a time. The kernel is told by the core, from
-//! threads that serve no request.
+//! The verbs that work on the changes of a mount: told and discarded; and the switch to another version.
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use lfsfs_client::{ClientConfig, Servers};
 use lfsfs_common::full_text;
-use lfsfs_queue::Hold;
 use lfsfs_remote::{
     ChangedName, Layered, Remote, RemoteError, Retry, Retrying, Snapshot, Subdirectory,
     SubdirectoryError,
 };
 use lfsfs_types::{ObjectPath, ProjectName, Source, VersionRef};
-use lfsfs_upload::{IgnoreWarning, Phase, Progress};
 use lfsfs_vfs::{
-    ChangesError, CommitError, CommitParams, DiscardError, Exclusive, LocalChange, LocalLine,
-    PreparedSwitch, SwitchError, VfsError, tried,
+    ChangesError, DiscardError, Exclusive, LocalChange, LocalLine, PreparedSwitch, SwitchError,
+    VfsError, tried,
 };
 use tokio::task::spawn_blocking;
 use tracing::info;
@@ -27,18 +20,16 @@ use tracing::info;
 use super::Control;
 use super::socket::{Answers, Notices};
 use crate::control::{
-    Answer, ChangeItem, ChangeKind, Committed, ControlError, ControlErrorKind, ControlPhase,
-    ControlProgress, Counted, IgnoredItem, ServerMoved, Switched,
+    Answer, ChangeItem, ChangeKind, ControlError, ControlErrorKind, Counted, IgnoredItem,
+    ServerMoved, Switched,
 };
-use crate::memory;
 use crate::options::Access;
+use crate::publisher::Publisher;
 use crate::server::Server;
 use crate::submounts;
 
-/// How long a commit waits for uploads that are under way.
-const HOLD_LIMIT: Duration = Duration::from_secs(5);
 /// Most paths of a conflict that are named.
-const PATHS_MAX: usize = 10_000;
+pub(super) const PATHS_MAX: usize = 10_000;
 
 impl Control {
     /// Tells what differs from the version below, in the order of the paths.
@@ -81,72 +72,6 @@ impl Control {
         Ok(Counted { count })
     }
 
-    /// Makes the changes the next version, which the mount shows from then on.
-    pub(super) async fn commit(
-        &self,
-        params: CommitParams,
-        mut notices: Notices,
-        answers: &mut Answers,
-    ) -> Result<Committed, ControlError> {
-        self.expect_writable()?;
-        let alone = self.begin_change()?;
-        let progress = Arc::new(Progress::default());
-        let figures = || figures(&progress);
-        let committed = answers
-            .telling_all(
-                figures,
-                &mut notices,
-                self.commit_alone(&alone, &params, &progress),
-            )
-            .await;
-        let (committed, warnings) = committed?;
-        for warning in warnings {
-            let warning = Answer::Warning(warning.to_string());
-            answers.send_part(&warning).await.map_err(unsent)?;
-        }
-        Ok(committed)
-    }
-
-    async fn commit_alone(
-        &self,
-        alone: &Exclusive<'_>,
-        params: &CommitParams,
-        progress: &Arc<Progress>,
-    ) -> Result<(Committed, Vec<IgnoreWarning>), ControlError> {
-        let remote = self.retrying(&params.retry);
-        let held = self.hold_queue().await;
-        // Boxed, since it holds all that a commit has in hand.
-        let outcome = Box::pin(alone.commit(&remote, params, &self.kernel, progress)).await;
-        drop(held);
-        // Before the answer: after a commit the mount is small. It fails only if the process ends.
-        let _ = spawn_blocking(memory::give_back).await;
-        let outcome = outcome.map_err(|error| self.of_commit(error))?;
-        let version = self.status().version;
-        info!(
-            version = version.version,
-            changes = outcome.changes,
-            rebased = outcome.rebased,
-            "committed"
-        );
-        let committed = Committed {
-            version,
-            is_new: outcome.is_new,
-            rebased: outcome.rebased,
-            changes: outcome.changes,
-            bytes_sent: outcome.bytes_sent,
-            contents_sent: outcome.contents_sent,
-        };
-        Ok((committed, outcome.ignore_warnings))
-    }
-
-    /// Keeps the upload queue from sending what a commit sends now, and gives it time to end what it has begun.
-    async fn hold_queue(&self) -> Option<Hold> {
-        let queue = Arc::clone(self.queue.as_ref()?);
-        let hold = spawn_blocking(move || queue.hold(HOLD_LIMIT)).await;
-        // Without it some bytes may be sent twice.
-        hold.ok()
-    }
-
     /// Goes to another version of the project.
     pub(super) async fn switch(
         &self,
@@ -155,7 +80,7 @@ impl Control {
         mut notices: Notices,
         answers: &mut Answers,
     ) -> Result<Switched, ControlError> {
-        let alone = self.begin_change()?;
+        let alone = self.begin_change("switch")?;
         let switch = self.switch_to(&alone, version, &retry);
         answers
             .telling_all(Default::default, &mut notices, switch)
@@ -163,7 +88,7 @@ impl Control {
     }
 
     /// Returns the server with the patience of one verb.
-    fn retrying(&self, retry: &Retry) -> Arc<dyn Remote> {
+    pub(super) fn retrying(&self, retry: &Retry) -> Arc<dyn Remote> {
         let server: Arc<dyn Remote> = Arc::<Layered<Server>>::clone(&self.server);
         Retrying::around(server, retry.clone())
     }
@@ -266,7 +191,7 @@ impl Control {
 
     /// Asks the server at another address from now on, if that is the same one.
     pub(super) async fn move_to_server(&self, address: &str) -> Result<ServerMoved, ControlError> {
-        let _alone = self.begin_change()?;
+        let _alone = self.begin_change("change of the server")?;
         let servers = self.servers_at(address.to_owned())?;
         let (address, remote) = (servers.address().to_owned(), servers.remote());
         let base = self.vfs.base();
@@ -309,7 +234,7 @@ impl Control {
         let paths: Result<Vec<_>, _> = paths.iter().map(|path| ObjectPath::new(path)).collect();
         let paths =
             paths.map_err(|error| ControlError::new(ControlErrorKind::Usage, full_text(&error)))?;
-        let alone = self.begin_change()?;
+        let alone = self.begin_change("discard")?;
         let discard = async {
             // What the kernel holds back would come again as a change.
             self.cut.settle().await;
@@ -318,19 +243,12 @@ impl Control {
             discarded.map_err(|error| self.of_discard(&error))
         };
         let count = answers.telling(Default::default, discard).await?;
+        if self.vfs.changes_len() == 0 {
+            // Nothing is left of what was refused.
+            self.with_record(Publisher::forget).await?;
+        }
         info!(count, paths = paths.len(), "discarded");
         Ok(Counted { count })
-    }
-
-    /// Takes the right to change what the mount shows.
-    pub(super) fn begin_change(&self) -> Result<Exclusive<'_>, ControlError> {
-        self.vfs.try_exclusive().ok_or_else(|| {
-            ControlError::new(
-                ControlErrorKind::Busy,
-                "another commit, switch or discard of this mount is under way",
-            )
-            .hint("wait for its end and try again")
-        })
     }
 
     pub(super) fn expect_writable(&self) -> Result<(), ControlError> {
@@ -355,22 +273,6 @@ fn source(text: &str, project: &ProjectName) -> Result<Source, ControlError> {
         project: project.clone(),
         version: text.parse().map_err(|error| usage(&error))?,
     })
-}
-
-fn figures(progress: &Progress) -> ControlProgress {
-    let figures = progress.figures();
-    ControlProgress {
-        phase: match figures.phase {
-            Phase::Cut => ControlPhase::Cut,
-            Phase::Read => ControlPhase::Read,
-            Phase::Send => ControlPhase::Send,
-            Phase::Publish => ControlPhase::Publish,
-        },
-        bytes_read: figures.bytes_read,
-        bytes_sent: figures.bytes_sent,
-        contents_sent: figures.contents_sent,
-        changes: figures.changes,
-    }
 }
 
 fn item(change: &LocalChange) -> ChangeItem {
@@ -453,42 +355,8 @@ impl Control {
         self.with_way_to_server(full_text(error), error.is_no_answer())
     }
 
-    fn of_commit(&self, error: CommitError) -> ControlError {
-        let text = full_text(&error);
-        match error {
-            CommitError::Conflict { mut paths, count } => {
-                paths.truncate(PATHS_MAX);
-                ControlError {
-                    paths,
-                    paths_count: count,
-                    ..ControlError::new(ControlErrorKind::Conflict, text)
-                }
-                .hint(
-                    "nothing was lost; look at both sides, or commit with --force to put these \
-                     on top",
-                )
-            }
-            CommitError::Unreadable { .. } => ControlError::failed(text).hint(
-                "nothing was lost; write the whole file again, remove it, or take its change back with \
-                 lfsfs discard, then commit again",
-            ),
-            CommitError::Remote(error) | CommitError::AnswerLost { source: error } => {
-                self.with_way_to_server(text, error.is_no_answer())
-            }
-            CommitError::TooLarge { .. } => ControlError::failed(text)
-                .hint("nothing was lost; make the file smaller or remove it, then commit again"),
-            CommitError::Vfs(error)
-            | CommitError::File { source: error, .. }
-            | CommitError::Switch {
-                source: SwitchError::Vfs(error),
-                ..
-            } => self.with_way_to_server(text, is_no_answer(&error)),
-            _ => ControlError::failed(text),
-        }
-    }
-
     /// Says what to do if the server is not there any more, but somewhere else.
-    fn with_way_to_server(&self, text: String, is_no_answer: bool) -> ControlError {
+    pub(super) fn with_way_to_server(&self, text: String, is_no_answer: bool) -> ControlError {
         let error = ControlError::failed(text);
         if is_no_answer {
             error.hint(format!(
@@ -501,7 +369,7 @@ impl Control {
     }
 }
 
-fn is_no_answer(error: &VfsError) -> bool {
+pub(super) fn is_no_answer(error: &VfsError) -> bool {
     match error {
         VfsError::Timeout { .. } => true,
         VfsError::Io { source, .. } => source.is_no_answer(),
@@ -509,6 +377,6 @@ fn is_no_answer(error: &VfsError) -> bool {
     }
 }
 
-fn unsent(error: impl std::error::Error) -> ControlError {
+pub(super) fn unsent(error: impl std::error::Error) -> ControlError {
     ControlError::failed(format!("cannot send the answer: {error}"))
 }

@@ -13,6 +13,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::Control;
+use super::publishing::now;
 use super::socket::Answers;
 use crate::control::{Answer, ControlError, ControlProgress, QueueItem, QueueReport};
 
@@ -37,7 +38,7 @@ impl Control {
         if watch {
             self.tell_events(&mut events, answers).await?;
         }
-        Ok(report(&queue.stats()))
+        Ok(self.report())
     }
 
     /// Tells what happens until the watching command has gone, or the queue has ended.
@@ -71,28 +72,50 @@ impl Control {
         answers: &mut Answers,
     ) -> Result<QueueReport, ControlError> {
         let queue = Arc::clone(self.queue()?);
-        let pause = blocking(move || {
-            queue.pause(is_paused);
-            report(&queue.stats())
-        });
-        answers.telling(Default::default, pause).await
+        let pause = blocking(move || queue.pause(is_paused));
+        answers.telling(Default::default, pause).await?;
+        Ok(self.report())
     }
 
     /// Tries failed uploads again, and others at once.
     pub(super) fn retry_queue(&self) -> Result<QueueReport, ControlError> {
         let queue = self.queue()?;
         queue.retry();
-        Ok(report(&queue.stats()))
+        self.publisher.hurry.notify_one();
+        Ok(self.report())
     }
 
-    /// Uploads everything now. Returns what is left when the time is over.
+    /// Uploads everything now, and waits for the version that is published later. Returns what is left when the time is
+    /// over.
     pub(super) async fn flush_queue(
         &self,
         limit: Option<Duration>,
         answers: &mut Answers,
     ) -> Result<QueueReport, ControlError> {
-        let queue = Arc::clone(self.queue()?);
         let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
+        let left = match &self.queue {
+            Some(queue) => self.flush_files(queue, deadline, answers).await?,
+            // There is no queue, but a version.
+            None if self.publisher.standing().is_some() => Counts::default(),
+            None => self.queue().map(|_| Counts::default())?,
+        };
+        let limit = deadline.map(|it| it.saturating_duration_since(Instant::now()));
+        let published = self.await_publication(limit);
+        answers.telling(Default::default, published).await;
+        Ok(QueueReport {
+            waiting: left.waiting as u64,
+            uploading: left.uploading as u64,
+            failed: left.failed as u64,
+            ..self.report()
+        })
+    }
+
+    async fn flush_files(
+        &self,
+        queue: &Arc<UploadQueue>,
+        deadline: Option<Instant>,
+        answers: &mut Answers,
+    ) -> Result<Counts, ControlError> {
         // What the kernel holds back is written, too.
         self.cut.settle().await;
         let before = queue.stats().totals.bytes_sent;
@@ -103,15 +126,18 @@ impl Control {
                 ..ControlProgress::default()
             }
         };
-        let flushed = Arc::clone(&queue);
+        let flushed = Arc::clone(queue);
         let flush = blocking(move || flushed.flush(deadline));
-        let left = answers.telling(progress, flush).await?;
-        Ok(QueueReport {
-            waiting: left.waiting as u64,
-            uploading: left.uploading as u64,
-            failed: left.failed as u64,
-            ..report(&queue.stats())
-        })
+        answers.telling(progress, flush).await
+    }
+
+    /// Returns what the queue is doing, and what is published later.
+    pub(super) fn report(&self) -> QueueReport {
+        let stats = self.queue.as_ref().map(|queue| queue.stats());
+        QueueReport {
+            publishing: self.publisher.status(now()),
+            ..report(&stats.unwrap_or_default())
+        }
     }
 
     /// Returns what `stats` says of the queue. Scripts read these names.
@@ -240,6 +266,7 @@ fn report(stats: &QueueStats) -> QueueReport {
         paused: stats.is_paused,
         uploaded: stats.totals.uploaded,
         bytes_sent: stats.totals.bytes_sent,
+        publishing: None,
     }
 }
 

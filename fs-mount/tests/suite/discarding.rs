@@ -98,6 +98,8 @@ fn a_read_only_mount_has_nothing_to_drop_or_commit() {
             message: String::new(),
             author: "me".to_owned(),
             force: false,
+            ignore_times: false,
+            later: false,
             takes_ignored: false,
             retry_ms: 0,
         };

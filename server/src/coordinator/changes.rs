@@ -110,6 +110,7 @@ fn params_of(plan: CommitPlan, origin: Origin) -> CommitParams {
         author: String::new(),
         message: String::new(),
         force: false,
+        ignore_times: false,
     }
 }
 
@@ -274,6 +275,7 @@ fn start_params(plan: CommitPlan, start: v1::CommitStart) -> Result<CommitParams
         author: start.author,
         message: start.message,
         force: start.force,
+        ignore_times: start.ignore_times,
         ..params_of(plan, origin)
     })
 }

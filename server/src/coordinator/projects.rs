@@ -35,6 +35,7 @@ pub(super) fn message(project: &Project, chunk_len: u64) -> v1::Project {
         replication: project.settings.replication,
         chunk_size: chunk_len,
         ignore_patterns: project.settings.ignore_patterns.clone(),
+        ignore_times: project.settings.ignore_times,
         repacking: project.repacking,
         deleted: None,
         kept_until: None,
@@ -129,6 +130,10 @@ fn settings(
             ([], Some(template)) => template.ignore_patterns.clone(),
             (patterns, _) => patterns.to_vec(),
         },
+        ignore_times: match (request.ignore_times, template) {
+            (Some(ignore_times), _) => ignore_times,
+            (None, template) => template.is_some_and(|template| template.ignore_times),
+        },
     };
     check_patterns(&settings)?;
     Ok(settings)
@@ -147,6 +152,7 @@ pub(super) async fn set(
         pack_patterns: packed.clone().unwrap_or_default(),
         ..ProjectSettings::default()
     })?;
+    let ignore_times = request.ignore_times;
     let repacks = packed.is_some();
     let set = coordinator.metadata(move |metadata| {
         metadata.set_project(&name, |settings| {
@@ -155,6 +161,9 @@ pub(super) async fn set(
             }
             if let Some(patterns) = &packed {
                 settings.pack_patterns.clone_from(patterns);
+            }
+            if let Some(ignore_times) = ignore_times {
+                settings.ignore_times = ignore_times;
             }
         })
     });

@@ -163,6 +163,10 @@ impl Sender<'_> {
         if ack.is_final {
             return Ok(true);
         }
+        if ack.session_id.is_empty() {
+            // It says no more than that the chunk is being worked on.
+            return Ok(false);
+        }
         let pace = if ack.ready_for_next {
             Pace::GoOn
         } else {

@@ -35,6 +35,8 @@ const VERIFY_COST: usize = 4 * 1024 * 1024;
 const PRESSURE_INTERVAL: Duration = Duration::from_millis(500);
 /// How often its sender is told that it waits: well within what clients take for silence.
 pub(super) const TELL_INTERVAL: Duration = Duration::from_secs(5);
+/// How long its sender is told that the disk is waited for. Behind that the sender takes the silence for what it is.
+const DISK_WAIT_MAX: Duration = Duration::from_secs(10 * 60);
 /// How long an upload waits for a place; then it fails.
 const PLACE_WAIT_MAX: Duration = Duration::from_secs(10 * 60);
 /// Frames between the stream and the disk.
@@ -184,13 +186,30 @@ async fn wait_for_place(
     }
 }
 
-/// Returns an acknowledgement of no bytes, which asks the sender to wait for the next one.
+/// Returns an acknowledgement of no bytes and no session, which says that the chunk is being worked on.
 fn waiting() -> v1::ChunkAck {
     v1::ChunkAck {
         success: true,
         message: "waiting for other chunks to be written".to_owned(),
         ..v1::ChunkAck::default()
     }
+}
+
+/// Waits for the disk, and tells the sender from time to time that it is waited for. A sender that has gone does
+/// not end the work.
+async fn while_telling<T>(sink: &Sink<v1::ChunkAck>, work: impl Future<Output = T>) -> T {
+    let mut work = std::pin::pin!(work);
+    for _ in 0..DISK_WAIT_MAX.as_secs() / TELL_INTERVAL.as_secs() {
+        tokio::select! {
+            biased;
+            done = &mut work => return done,
+            () = tokio::time::sleep(TELL_INTERVAL) => {}
+        }
+        if sink.send(waiting()).await.is_err() {
+            break;
+        }
+    }
+    work.await
 }
 
 /// Takes the next frame of a sender that is fast enough.
@@ -299,7 +318,10 @@ impl Upload {
         self.receiver.wrote_up_to(*self.written.borrow());
         self.acknowledge().await?;
         while self.receiver.pace() == Pace::Wait {
-            if self.written.changed().await.is_err() {
+            if while_telling(&self.sink, self.written.changed())
+                .await
+                .is_err()
+            {
                 return Err(self.disk_fault().await);
             }
             self.receiver.wrote_up_to(*self.written.borrow_and_update());
@@ -341,10 +363,12 @@ impl Upload {
         self.receiver.finish().map_err(TransferError::into_fault)?;
         let last = self.acknowledgement();
         drop(self.disk);
-        let stored = joined(self.stored.await)?;
-        let slot = self.announced.slot;
-        node.report_stored(slot, &stored).await?;
-        let sink = &self.sink;
+        let (sink, slot) = (&self.sink, self.announced.slot);
+        let reported = async {
+            let stored = joined(self.stored.await)?;
+            node.report_stored(slot, &stored).await
+        };
+        while_telling(sink, reported).await?;
         let replicas = self.copies.finish(|| sink.send(waiting())).await?;
         node.transfers().stored(self.session);
         let last = v1::ChunkAck {

@@ -63,6 +63,7 @@ fn fill(metadata: &Metadata) -> Result<()> {
             author: "me@here".to_owned(),
             message: String::new(),
             force: false,
+            ignore_times: false,
         };
         let Begun::Session(mut session) = metadata.begin_commit(params)? else {
             unreachable!("each round has an id of its own");

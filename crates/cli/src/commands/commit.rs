@@ -1,10 +1,11 @@
 //! `lfsfs commit`: the changes of a mount become the next version.
 
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use lfsfs_mount::{Committed, ControlRequest, UmountMode, call_with, find_mount};
+use lfsfs_mount::{Committed, ControlRequest, PhaseMillis, call_with, find_mount};
 use lfsfs_sync::IgnoredPaths;
 use serde::Serialize;
 
@@ -12,21 +13,23 @@ use super::import::IgnoredArgs;
 use super::umount;
 use crate::error::{CommandError, Kind};
 use crate::mounted::{places, served_writable, source};
-use crate::output::Output;
+use crate::output::{Output, quoted};
 use crate::progress::{Work, millis};
 use crate::user;
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Prints PROJECT@vN, which the mount shows from then on. Without changes that is \
+    after_help = "Prints PROJECT@vN (nothing with --async), which the mount shows from then on. Without changes that is \
     the version that it shows already. What others committed meanwhile is part of the new version. \
     Where they changed the same, nothing is published and nothing is lost: the paths are listed, \
     and the exit code is 3. New paths that the project or a file .lfsfsignore says to ignore stay in the mount and \
     out of the version.\n\n\
     Examples:\n  \
     lfsfs commit /mnt/app -m \"npm install\"\n  \
+    lfsfs commit --ignore-times           a second `npm ci` makes no version\n  \
     lfsfs commit --force                  in a mount: my changes win where others changed the same\n  \
-    lfsfs commit /mnt/app --umount        and end the mount, as a job does last"
+    lfsfs commit /mnt/app --umount        and end the mount, as a job does last\n  \
+    lfsfs commit /mnt/app --async         do not wait for the server; lfsfs status shows how far it is"
 )]
 pub(crate) struct CommitArgs {
     /// A path in the mount
@@ -43,11 +46,16 @@ pub(crate) struct CommitArgs {
     force: bool,
     #[command(flatten)]
     ignored: IgnoredArgs,
+    /// Let what differs from the version in its times alone keep those that it has there, so that a repeated job
+    /// makes no version; a project can have this as a setting
+    #[arg(long)]
+    ignore_times: bool,
     /// End the mount afterwards
     #[arg(long)]
     umount: bool,
-    /// Not yet: a commit returns when its version is published
-    #[arg(long = "async", hide = true)]
+    /// Return when the changes are safe on this machine; the mount publishes them behind that, and so does its next
+    /// process if this one ends
+    #[arg(long = "async")]
     is_async: bool,
     /// One JSON object
     #[arg(long)]
@@ -60,19 +68,43 @@ struct JsonCommit {
     project: String,
     version: u64,
     new: bool,
+    pending: Option<String>,
     rebased: bool,
     changes: u64,
+    added: u64,
+    changed: u64,
+    removed: u64,
     bytes_sent: u64,
     contents_sent: u64,
+    bytes_uploaded: u64,
+    bytes_deduplicated: u64,
+    seconds: JsonPhases,
+}
+
+/// How long each phase took, in seconds.
+#[derive(Debug, Serialize)]
+struct JsonPhases {
+    cut: f64,
+    read: f64,
+    send: f64,
+    publish: f64,
+    show: f64,
+}
+
+impl JsonPhases {
+    fn new(phases: &PhaseMillis) -> Self {
+        let seconds = |millis| Duration::from_millis(millis).as_secs_f64();
+        Self {
+            cut: seconds(phases.cut),
+            read: seconds(phases.read),
+            send: seconds(phases.send),
+            publish: seconds(phases.publish),
+            show: seconds(phases.show),
+        }
+    }
 }
 
 pub(crate) fn run(args: CommitArgs, retry_for: Duration) -> Result<(), CommandError> {
-    if args.is_async {
-        return Err(CommandError::usage("commit --async is not there yet").hint(
-            "without it, a commit \
-            returns when its version is published; the mount can be used meanwhile",
-        ));
-    }
     let places = places()?;
     let mount = find_mount(&args.dir, &places)?;
     let base = source(&served_writable(&mount)?.version);
@@ -81,6 +113,8 @@ pub(crate) fn run(args: CommitArgs, retry_for: Duration) -> Result<(), CommandEr
         author: args.author.unwrap_or_else(user::author),
         force: args.force,
         takes_ignored: args.ignored.paths() == IgnoredPaths::Taken,
+        ignore_times: args.ignore_times,
+        later: args.is_async,
         retry_ms: millis(retry_for),
     };
     let mut work = Work::new("commit");
@@ -90,13 +124,18 @@ pub(crate) fn run(args: CommitArgs, retry_for: Duration) -> Result<(), CommandEr
     let mut out = Output::new();
     if args.json {
         out.json(&json(&committed))?;
-    } else {
+    } else if committed.pending.is_none() {
         out.line(source(&committed.version))?;
+    } else {
+        let dir = quoted(mount.entry.dir.as_os_str().as_bytes());
+        user::warn(&format!(
+            "the changes are safe on this machine and on their way to be a version; to wait for it: lfsfs flush {dir}"
+        ));
     }
     out.finish()?;
     if args.umount {
         // From outside, since this may be the very directory that the process works in.
-        umount::end(&mount.entry.dir, UmountMode::WhenIdle, &places)?;
+        umount::end(&mount.entry.dir, umount::Manner::default(), &places)?;
     }
     Ok(())
 }
@@ -118,10 +157,17 @@ fn json(committed: &Committed) -> JsonCommit {
         project: committed.version.project.clone(),
         version: committed.version.version,
         new: committed.is_new,
+        pending: committed.pending.clone(),
         rebased: committed.rebased,
         changes: committed.changes,
+        added: committed.added,
+        changed: committed.modified,
+        removed: committed.removed,
         bytes_sent: committed.bytes_sent,
         contents_sent: committed.contents_sent,
+        bytes_uploaded: committed.bytes_new,
+        bytes_deduplicated: committed.bytes_known,
+        seconds: JsonPhases::new(&committed.phases),
     }
 }
 

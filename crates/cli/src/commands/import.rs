@@ -206,7 +206,7 @@ pub(crate) fn watch(progress: Arc<Progress>) -> ProgressBar {
         let what = match figures.phase {
             Phase::Cut | Phase::Read => "",
             Phase::Send => ", sending the rest",
-            Phase::Publish => ", publishing",
+            Phase::Publish | Phase::Show => ", publishing",
         };
         bar.set_message(format!(
             "{entries}{of} entries, {read}{changes} changes, {sent} sent{what}"

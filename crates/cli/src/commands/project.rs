@@ -64,6 +64,9 @@ pub(crate) struct NewArgs {
     /// Paths that stay out of versions, as a line of gitignore(5); may be repeated
     #[arg(long = "ignore", value_name = "PATTERN")]
     ignore_patterns: Vec<String>,
+    /// Commits of mounts ignore times: as `lfsfs commit --ignore-times`
+    #[arg(long)]
+    ignore_times: bool,
     /// Version that it begins with: PROJECT, PROJECT@vN, PROJECT@TAG; its settings count where none are given
     #[arg(long, value_name = "SOURCE")]
     template: Option<Source>,
@@ -104,17 +107,18 @@ pub(crate) struct InspectArgs {
 #[derive(Debug, Args)]
 #[command(
     group = ArgGroup::new("settings")
-        .args(["ignore_patterns", "ignore_nothing", "pack_patterns", "pack_nothing"])
+        .args(["ignore_patterns", "ignore_nothing", "pack_patterns", "pack_nothing", "ignore_times", "keep_times"])
         .required(true)
         .multiple(true),
     after_help = "Imports, updates and commits leave new paths that match a pattern out of versions; what a \
     version has stays in it. The patterns replace those that the project has. Files .lfsfsignore in the tree say \
-    more, and win where they say something else. A mount takes them when it is made, commits or switches.\n\n\
+    more, and win where they say something else. A mount takes them when it is made, commits or switches, and so it does whether times are ignored.\n\n\
     After --pack the server keeps the newest version anew, as another version that shows the same.\n\n\
     Examples:\n  \
     lfsfs project set app --ignore target/ --ignore '*.o'\n  \
     lfsfs project set app --ignore-nothing\n  \
-    lfsfs project set app --pack '(^|/)node_modules/[^/]+/$'"
+    lfsfs project set app --pack '(^|/)node_modules/[^/]+/$'\n  \
+    lfsfs project set app --ignore-times      a repeated job makes no version"
 )]
 pub(crate) struct SetArgs {
     /// Name of the project
@@ -131,6 +135,12 @@ pub(crate) struct SetArgs {
     /// Keep no directory as a pack
     #[arg(long, conflicts_with = "pack_patterns")]
     pack_nothing: bool,
+    /// Commits of mounts ignore times: as `lfsfs commit --ignore-times`
+    #[arg(long)]
+    ignore_times: bool,
+    /// Commits of mounts keep the times of files again
+    #[arg(long, conflicts_with = "ignore_times")]
+    keep_times: bool,
 }
 
 #[derive(Debug, Args)]
@@ -204,6 +214,7 @@ struct JsonProject {
     replication: u32,
     pack_patterns: Vec<String>,
     ignore_patterns: Vec<String>,
+    ignore_times: bool,
     repacking: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     stored_bytes: Option<u64>,
@@ -221,6 +232,7 @@ impl JsonProject {
             replication: project.replication,
             pack_patterns: project.pack_patterns.clone(),
             ignore_patterns: project.ignore_patterns.clone(),
+            ignore_times: project.ignore_times,
             repacking: project.repacking,
             stored_bytes: None,
             version: None,
@@ -254,6 +266,7 @@ async fn new(server: &ServerArgs, args: NewArgs) -> Result<(), CommandError> {
         name: name.clone(),
         pack_patterns: pack_patterns(&args),
         ignore_patterns: args.ignore_patterns,
+        ignore_times: args.ignore_times.then_some(true),
         replication: args.replication,
         template: args.template,
         author: user::author(),
@@ -346,6 +359,9 @@ async fn inspect(server: &ServerArgs, args: InspectArgs) -> Result<(), CommandEr
     for pattern in &project.ignore_patterns {
         out.line(format!("ignore       {pattern}"))?;
     }
+    if project.ignore_times {
+        out.line("times        are ignored by commits")?;
+    }
     if let Some(stored) = stored_bytes {
         out.line(format!("stored       {stored}"))?;
     }
@@ -370,6 +386,11 @@ async fn set(server: &ServerArgs, args: &SetArgs) -> Result<(), CommandError> {
     let settings = NewSettings {
         ignore_patterns: told(&args.ignore_patterns, args.ignore_nothing),
         pack_patterns: told(&args.pack_patterns, args.pack_nothing),
+        ignore_times: match (args.ignore_times, args.keep_times) {
+            (true, _) => Some(true),
+            (_, true) => Some(false),
+            _ => None,
+        },
     };
     let admin = server.client()?.admin;
     admin.set_project(&name, &settings).await.map(drop)?;

@@ -126,7 +126,7 @@ fn watch(progress: Arc<Progress>) -> ProgressBar {
         let what = match figures.phase {
             Phase::Cut | Phase::Read => "",
             Phase::Send => ", sending the rest",
-            Phase::Publish => ", publishing",
+            Phase::Publish | Phase::Show => ", publishing",
         };
         let sent = HumanBytes(figures.bytes_sent);
         bar.set_message(format!("{read}{sent} sent{what}"));

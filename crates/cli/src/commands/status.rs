@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use lfsfs_mount::{
-    AnswerSink, ControlProgress, ControlRequest, Counted, IgnoredItem, MountStatus, VersionInfo,
-    call_with, find_mount,
+    AnswerSink, ControlError, ControlProgress, ControlRequest, Counted, IgnoredItem, MountStatus,
+    PublishingStatus, VersionInfo, call_with, find_mount,
 };
 
 use super::diff::write_changes;
 use crate::error::CommandError;
 use crate::mounted::{locate, places, served, source};
-use crate::output::{Line, Output, quoted};
+use crate::output::{Line, Output, counted, quoted};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
@@ -115,6 +115,7 @@ fn lines(status: &MountStatus) -> Vec<(&'static str, String)> {
         let text = "begun, its outcome is not known: commit again to finish it";
         lines.push(("commit", text.to_owned()));
     }
+    lines.extend(publishing_lines(status));
     let log = status.log.as_ref();
     let log = log.map_or_else(|| "stderr".to_owned(), |log| log.display().to_string());
     let server = match status.server_away_seconds {
@@ -132,6 +133,52 @@ fn lines(status: &MountStatus) -> Vec<(&'static str, String)> {
         ("pid", status.pid.to_string()),
     ]);
     lines
+}
+
+/// Returns what is said of a version that is published later.
+fn publishing_lines(status: &MountStatus) -> Vec<(&'static str, String)> {
+    let Some(publishing) = &status.publishing else {
+        return Vec::new();
+    };
+    let PublishingStatus {
+        seconds,
+        tries,
+        reason,
+        refused,
+        ..
+    } = publishing;
+    let Some(error) = refused else {
+        let mut text = format!("a version is on its way, asked for {seconds} s ago");
+        if let Some(reason) = reason {
+            text += &format!(
+                "; {} failed, the last: {reason}",
+                counted(u64::from(*tries), "attempt")
+            );
+        }
+        return vec![("publish", text)];
+    };
+    let hint = refused_hint(Path::new(&status.dir));
+    let text = format!("{}; {hint}", refused_text(error));
+    let paths = error.paths.iter();
+    let paths = paths.map(|path| ("conflict", quoted(path).to_string()));
+    [("publish", text)].into_iter().chain(paths).collect()
+}
+
+/// Says that a version was refused.
+pub(crate) fn refused_text(error: &ControlError) -> String {
+    format!(
+        "the version that was to be published later was refused: {}",
+        error.message
+    )
+}
+
+/// Says what to do about a version that was refused.
+pub(crate) fn refused_hint(dir: &Path) -> String {
+    let dir = dir.display();
+    format!(
+        "nothing was lost, its changes are uncommitted again; commit them with lfsfs commit {dir}, put them on top with \
+         --force, or drop them with lfsfs discard"
+    )
 }
 
 #[cfg(test)]
@@ -155,6 +202,7 @@ mod tests {
             changes: 2,
             ignored: 0,
             has_unfinished_commit: false,
+            publishing: None,
             server_away_seconds: None,
             overlay: Some("/var/lib/lfsfs/overlays/x".into()),
             cache: "/var/cache/lfsfs".into(),

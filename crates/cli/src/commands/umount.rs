@@ -2,20 +2,26 @@
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
-use lfsfs_mount::{Places, UmountMode, Unmounted, find_mount, list_mounts, unmount};
+use lfsfs_mount::{
+    ControlRequest, Mount, MountError, MountState, Places, PublishingStatus, QueueReport,
+    UmountMode, Unmounted, call_with, find_mount, list_mounts, unmount,
+};
 
 use crate::error::CommandError;
 use crate::mounted::{places, source};
 use crate::output::{counted, quoted};
+use crate::progress::{Work, millis};
 use crate::user;
 
 #[derive(Debug, Args)]
 #[command(
     after_help = "Uncommitted changes are kept for the next mount of the same version at the same \
     directory; umount says how many there are. A mount that a program uses stays, and umount names \
-    the program. Where other mount namespaces show the mount and no program uses it there, it ends \
+    the program. A version that is on its way (lfsfs commit --async) is waited for; if it is not published when the time is \
+    over, the mount ends all the same, the exit code is 1, and the next mount goes on with it. Where other mount namespaces show the mount and no program uses it there, it ends \
     there too.\n\n\
     Examples:\n  \
     lfsfs umount /mnt/app\n  \
@@ -31,6 +37,26 @@ pub(crate) struct UmountArgs {
     /// Take the mount from its directory at once; it ends when no program uses it any more
     #[arg(short, long)]
     lazy: bool,
+    /// How long to wait for a version that is on its way, such as 30s or 5m
+    #[arg(long, value_name = "AGE", default_value = "30s", value_parser = humantime::parse_duration)]
+    timeout: Duration,
+}
+
+/// How a mount is ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Manner {
+    mode: UmountMode,
+    /// How long a version that is on its way is waited for.
+    timeout: Duration,
+}
+
+impl Default for Manner {
+    fn default() -> Self {
+        Self {
+            mode: UmountMode::WhenIdle,
+            timeout: Duration::from_secs(30),
+        }
+    }
 }
 
 pub(crate) fn run(args: &UmountArgs) -> Result<(), CommandError> {
@@ -39,6 +65,10 @@ pub(crate) fn run(args: &UmountArgs) -> Result<(), CommandError> {
         UmountMode::Lazy
     } else {
         UmountMode::WhenIdle
+    };
+    let manner = Manner {
+        mode,
+        timeout: args.timeout,
     };
     let dirs = if args.all {
         // The newest first, since one may lie in another.
@@ -53,15 +83,25 @@ pub(crate) fn run(args: &UmountArgs) -> Result<(), CommandError> {
     };
     let failures: Vec<CommandError> = dirs
         .iter()
-        .filter_map(|dir| end(dir, mode, &places).err())
+        .filter_map(|dir| end(dir, manner, &places).err())
         .collect();
     CommandError::all(failures, "mounts are still there")
 }
 
-/// Ends the mount that a path lies in and tells what is kept of it.
-pub(crate) fn end(path: &Path, mode: UmountMode, places: &Places) -> Result<(), CommandError> {
-    let dir = find_mount(path, places)?.entry.dir;
-    let Some(kept) = unmount(path, mode, places)? else {
+/// Ends the mount that a path lies in and tells what is kept of it. Fails if it ends before a version that is on its way is
+/// published.
+pub(crate) fn end(path: &Path, manner: Manner, places: &Places) -> Result<(), CommandError> {
+    let mount = find_mount(path, places)?;
+    if let MountState::Served(status) = &mount.state
+        && status
+            .publishing
+            .as_ref()
+            .is_some_and(|it| it.refused.is_none())
+    {
+        await_publication(&mount, manner.timeout)?;
+    }
+    let dir = mount.entry.dir;
+    let Some(kept) = unmount(path, manner.mode, places)? else {
         return Ok(());
     };
     if kept.changes > 0 {
@@ -70,7 +110,37 @@ pub(crate) fn end(path: &Path, mode: UmountMode, places: &Places) -> Result<(), 
     if let Some(text) = left_text(&kept, &dir) {
         user::warn(&text);
     }
-    Ok(())
+    match &kept.publishing {
+        None => Ok(()),
+        Some(publishing) => Err(not_published(publishing).hint(format!(
+            "nothing is lost; the next mount goes on with it: lfsfs mount {} {}",
+            source(&kept.version),
+            quoted(dir.as_os_str().as_bytes())
+        ))),
+    }
+}
+
+fn await_publication(mount: &Mount, timeout: Duration) -> Result<(), CommandError> {
+    let request = ControlRequest::Publication {
+        timeout_ms: Some(millis(timeout)),
+    };
+    let mut work = Work::new("waiting for the version that is on its way");
+    let waited: Result<QueueReport, MountError> = call_with(mount, &request, &mut work);
+    work.end();
+    // What is left is told at the end of the mount.
+    waited.map(drop).map_err(CommandError::from)
+}
+
+/// Says that a version is not there, and why.
+pub(crate) fn not_published(publishing: &PublishingStatus) -> CommandError {
+    let seconds = publishing.seconds;
+    let reason = match &publishing.reason {
+        Some(reason) => format!(": {reason}"),
+        None => String::new(),
+    };
+    CommandError::failed(format!(
+        "the version that was asked for {seconds} s ago is not yet published{reason}"
+    ))
 }
 
 /// Says where something is left of a mount.

@@ -33,6 +33,7 @@ pub(super) fn requests(
         author: params.author.clone(),
         message: params.message.clone(),
         force: params.force,
+        ignore_times: params.ignore_times,
         want_ids: params.want_ids,
     });
     let count = Arc::new(AtomicU64::new(0));

@@ -45,6 +45,7 @@ pub(crate) fn project(message: v1::Project) -> Result<Project, RemoteError> {
         created: converted(required("created", message.created).checked()?)?,
         pack_patterns: message.pack_patterns,
         ignore_patterns: message.ignore_patterns,
+        ignore_times: message.ignore_times,
         repacking: message.repacking,
         replication: message.replication,
         chunk_len: chunk_len(message.chunk_size),

@@ -13,9 +13,10 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
-use crate::connection::{Connections, within};
+use crate::connection::{Connections, while_working};
 use crate::fault::Checked as _;
 use crate::fault::of_datanode;
+use crate::signs::Signs;
 
 /// Frames that wait between the window and the wire.
 const FRAMES_QUEUED_MAX: usize = 4;
@@ -82,7 +83,7 @@ async fn send_to(
             "a chunk of {len} bytes does not fit its slot"
         )));
     }
-    let limit = connections.config.progress_timeout;
+    let (limit, signs) = (connections.config.progress_timeout, &connections.signs);
     let mut datanode = connections.datanode(&slot.primary)?;
     let request = v1::PrepareChunkUploadRequest {
         chunk_id: chunk.as_bytes().to_vec(),
@@ -96,7 +97,7 @@ async fn send_to(
     };
     let answer = datanode.prepare_chunk_upload(request);
     let coordinator = &connections.config.address;
-    let prepared = within(&slot.primary, "to a chunk", limit, answer)
+    let prepared = while_working(signs, &slot.primary, "to a chunk", limit, answer)
         .await
         .map_err(|error| of_datanode(error, coordinator))?
         .into_inner();
@@ -114,11 +115,11 @@ async fn send_to(
         chunk,
         frames,
         node: &slot.primary,
+        signs,
     };
     let acks = async {
-        Ok(within(&slot.primary, "to a chunk", limit, answer)
-            .await?
-            .into_inner())
+        let answer = while_working(signs, &slot.primary, "to a chunk", limit, answer);
+        Ok(answer.await?.into_inner())
     };
     let sent = sender.send(acks, bytes, limit).await;
     sent.map(|()| len)
@@ -165,6 +166,7 @@ struct Sender<'a> {
     chunk: ChunkId,
     frames: mpsc::Sender<v1::ChunkFrame>,
     node: &'a str,
+    signs: &'a Signs,
 }
 
 impl Sender<'_> {
@@ -180,19 +182,18 @@ impl Sender<'_> {
         let (acks, ()) = tokio::join!(acks, self.fill(&mut frames, &mut window));
         let mut acks = acks?;
         loop {
-            let ack = within(
-                self.node,
-                "a chunk's acknowledgement",
-                limit,
-                acks.message(),
-            )
-            .await?;
+            let what = "a chunk's acknowledgement";
+            let ack = while_working(self.signs, self.node, what, limit, acks.message()).await?;
             let ack = ack.ok_or_else(|| self.broken("the stream of acknowledgements ended"))?;
             if !ack.success {
                 return Err(RemoteError::Corrupt(ack.message));
             }
             if ack.is_final {
                 return Ok(());
+            }
+            if ack.session_id.is_empty() {
+                // It says no more than that the chunk is being worked on.
+                continue;
             }
             let pace = if ack.ready_for_next {
                 Pace::GoOn

@@ -49,6 +49,7 @@ impl Metadata {
             author: params.author.clone(),
             message: params.message.clone(),
             force: false,
+            ignore_times: false,
         };
         self.publish_on_newest(params.project, Mode::Clone, commit, |session, onto| {
             Cloning::new(from, onto, session).run()

@@ -109,6 +109,48 @@ fn stated(planner: &Planner<'_>, link: LinkId) -> Result<Option<Record>> {
     Ok(named.map(|(_, record)| record))
 }
 
+/// Lets links of the base that were made again be what they were, where times alone are ignored: those
+/// that have all their names again, and no other, with a record that says the same but for the times.
+pub(super) fn keep_equal(planner: &mut Planner<'_>) -> Result<()> {
+    for made in staged_links(planner.staging)? {
+        if made.is_session()
+            && let Some(before) = link_before(planner, made)?
+        {
+            planner.plan.unite_link(made, before);
+            for named in names_of(planner, made) {
+                let (LinkedName { dir, name, .. }, _) = named?;
+                planner.edits.drop_change(dir, name.as_ref())?;
+            }
+        }
+    }
+    planner.edits.finish()
+}
+
+/// Returns the link of the base that a commit made again with the same names and the same state.
+fn link_before(planner: &Planner<'_>, made: LinkId) -> Result<Option<LinkId>> {
+    let mut names = 0_u32;
+    let mut known = None;
+    for named in names_of(planner, made) {
+        let (named, record) = named?;
+        let old = planner.old_state(named.dir, named.name.as_ref())?;
+        let Some((old, link)) = old.and_then(|old| old.link.map(|link| (old, link))) else {
+            return Ok(None);
+        };
+        let new = Record {
+            link: record.link.map(|new| Link { id: link.id, ..new }),
+            ..planner.plan.record(record)
+        };
+        let is_equal = planner.difference(Some(&old), Some(&new)) != Difference::Row;
+        if !is_equal || *known.get_or_insert(link) != link {
+            return Ok(None);
+        }
+        names = names.saturating_add(1);
+    }
+    // The base has no other name of it that stays, or that the commit takes away.
+    let whole = known.filter(|link| link.nlink == names);
+    Ok(whole.map(|link| link.id))
+}
+
 /// Returns the links of which names are staged.
 pub(super) fn staged_links(staging: Staging<'_>) -> Result<BTreeSet<LinkId>> {
     staging
@@ -193,7 +235,8 @@ fn keep_changes(planner: &mut Planner<'_>, link: LinkId) -> Result<bool> {
     let mut makes_rows = false;
     for named in names_of(planner, link) {
         let (named, record) = named?;
-        makes_rows |= difference(planner, &named, record)? == Difference::Row;
+        let difference = difference(planner, &named, record)?;
+        makes_rows |= matches!(difference, Difference::Row | Difference::Times);
     }
     let staging = planner.staging;
     for staged in staging.linked_names_of(link) {
@@ -215,7 +258,7 @@ fn keep_changes(planner: &mut Planner<'_>, link: LinkId) -> Result<bool> {
 fn difference(planner: &Planner<'_>, named: &LinkedName, record: Record) -> Result<Difference> {
     let old = planner.old_state(named.dir, named.name.as_ref())?;
     let new = planner.plan.record(record);
-    Ok(Difference::of(old.as_ref(), Some(&new)))
+    Ok(planner.difference(old.as_ref(), Some(&new)))
 }
 
 /// Returns the staged names that have the link, with their records.

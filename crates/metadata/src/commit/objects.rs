@@ -146,6 +146,7 @@ impl ObjectUpdate {
             author: params.author.clone(),
             message: params.message.clone(),
             force: false,
+            ignore_times: false,
         };
         let metadata = self.metadata.clone();
         metadata.publish_on_newest(params.project, Mode::Newest, commit, |session, newest| {

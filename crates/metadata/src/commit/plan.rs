@@ -8,7 +8,8 @@
 //! A commit on a base that is not the newest version any more is planned on its base first, made
 //! to fit the newest version by [`super::rebase`], and then compared with that one.
 //!
-//! Times of directories alone make no version; if something else does, they are written with it.
+//! Times of directories alone make no version; if something else does, they are written with it. A commit
+//! that ignores times writes those of directories only where an entry of theirs changes.
 //!
 //! A directory is *fresh* if it gets a new id, *moved* if it keeps its id at another place, *made
 //! again* if one was removed and another made at the same place (it then keeps the old id), and
@@ -80,6 +81,11 @@ impl Plan {
         self.dirs.insert(dir, with);
     }
 
+    /// Makes a link of the commit stand for one that is there already.
+    pub(super) fn unite_link(&mut self, link: LinkId, with: LinkId) {
+        self.links.insert(link, with);
+    }
+
     /// Returns the real ids of the directories that the commit made, by those it knew them by.
     pub(super) fn directory_ids(&self) -> &HashMap<DirId, DirId> {
         &self.dirs
@@ -112,6 +118,8 @@ pub(super) enum Difference {
     DirectoryTimes,
     /// Only in ctime, which makes a row only together with another name of the same link.
     Ctime,
+    /// Only in the times of what is no directory.
+    Times,
     /// So that a row is written.
     Row,
 }
@@ -137,7 +145,7 @@ impl Difference {
             (false, false) => Self::None,
             _ if new.kind.is_directory() => Self::DirectoryTimes,
             (false, true) => Self::Ctime,
-            (true, _) => Self::Row,
+            (true, _) => Self::Times,
         }
     }
 }
@@ -188,6 +196,10 @@ pub(super) struct Planner<'a> {
     pub(super) is_merged: bool,
     /// Whether changes that change nothing are made, too.
     pub(super) keeps_equal: bool,
+    /// Whether what differs in its times alone keeps those that it has.
+    pub(super) ignores_times: bool,
+    /// Directories that differ in their times alone, where such times are ignored.
+    pub(super) times_alone: HashSet<DirId>,
     /// Links that lose a name.
     pub(super) losing: BTreeSet<LinkId>,
     /// Directories that left their old place.
@@ -225,6 +237,8 @@ impl<'a> Planner<'a> {
             makes_version: false,
             is_merged: false,
             keeps_equal: false,
+            ignores_times: false,
+            times_alone: HashSet::new(),
             losing: BTreeSet::new(),
             left: HashSet::new(),
             pending: Vec::new(),
@@ -245,6 +259,9 @@ impl<'a> Planner<'a> {
         self.give_directory_ids()?;
         self.check_places()?;
         self.empty_directories_made_again()?;
+        if self.ignores_times {
+            super::links::keep_equal(self)?;
+        }
         self.settle()
     }
 
@@ -255,6 +272,7 @@ impl<'a> Planner<'a> {
         self.plan.moved.clear();
         self.plan.removed.clear();
         self.plan.touched.clear();
+        self.times_alone.clear();
         self.makes_version = false;
         self.is_merged = true;
         self.losing.clear();
@@ -599,9 +617,14 @@ impl<'a> Planner<'a> {
             // Whether it makes a row depends on the other names of its link.
             return Ok(());
         }
-        match Difference::of(old.as_ref(), new.as_ref()) {
-            difference @ (Difference::Row | Difference::DirectoryTimes) => {
-                self.makes_version |= difference == Difference::Row;
+        match self.difference(old.as_ref(), new.as_ref()) {
+            Difference::DirectoryTimes if self.ignores_times => {
+                // Kept only if an entry of it changes, which is not known yet.
+                self.times_alone.extend(new_dir);
+                Ok(())
+            }
+            difference @ (Difference::Row | Difference::Times | Difference::DirectoryTimes) => {
+                self.makes_version |= difference != Difference::DirectoryTimes;
                 self.plan.touched.insert(self.plan.dir(change.dir));
                 Ok(())
             }

@@ -107,6 +107,8 @@ impl CommitSession {
         let Some(plan) = planned.plan else {
             return Ok(Published {
                 is_rebased: self.params.base.number != newest.number,
+                dirs: planned.dirs,
+                links: planned.links,
                 ..Published::found(newest)
             });
         };
@@ -181,6 +183,7 @@ impl CommitSession {
         let head = ground.view(newest.number);
         let mut planner = Planner::new(ground, base, self.staging(), counters);
         planner.keeps_equal = self.mode == Mode::Repack;
+        planner.ignores_times = self.params.ignore_times;
         if let Mode::Rollback(version) = self.mode {
             planner.give_back_from(ground.view(version));
         }
@@ -204,6 +207,7 @@ impl CommitSession {
         let made = force::stage(&planner, &comparison, forced)?;
         let mut again = Planner::new(ground, head, forced, counters);
         again.is_merged = true;
+        again.ignores_times = self.params.ignore_times;
         let planned = plan_with_links(&mut again, head)
             .and_then(|()| Planned::new(again, longest))
             .map_err(|error| told::with_path(error, forced, &[head]))?;
@@ -297,17 +301,18 @@ impl<'a> Planned<'a> {
         links::check(&mut planner)?;
         planner.edits.finish()?;
         if planner.makes_version {
+            planner.drop_times_alone()?;
             planner.plan.longest_path = planner.longest_path(longest)?;
         }
+        // Where nothing makes a version, what was made is what was there.
+        let dirs = planner.plan.directory_ids().clone();
+        let links = planner.plan.link_ids().clone();
         let (plan, counters) = planner.finish();
-        let made = plan.as_ref();
-        let dirs = made.map(|plan| plan.directory_ids().clone());
-        let links = made.map(|plan| plan.link_ids().clone());
         Ok(Self {
             staging,
             counters,
-            dirs: dirs.into_iter().flatten().collect(),
-            links: links.into_iter().flatten().collect(),
+            dirs: dirs.into_iter().collect(),
+            links: links.into_iter().collect(),
             plan,
         })
     }

@@ -39,6 +39,7 @@ impl Metadata {
             author: params.author.clone(),
             message: params.message.clone(),
             force: false,
+            ignore_times: false,
         };
         let mode = Mode::Rollback(params.to);
         self.publish_on_newest(params.project, mode, commit, |session, newest| {

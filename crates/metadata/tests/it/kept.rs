@@ -116,7 +116,10 @@ fn no_call_finds_a_deleted_project_and_all_of_it_comes_back() {
     let tag = TagName::new("t").unwrap();
     let id = setup.project.id;
     metadata.set_tag(id, &tag, VersionNumber(1), false).unwrap();
-    let ignored = |settings: &mut ProjectSettings| settings.ignore_patterns = vec!["x".to_owned()];
+    let ignored = |settings: &mut ProjectSettings| {
+        settings.ignore_patterns = vec!["x".to_owned()];
+        settings.ignore_times = true;
+    };
     metadata.set_project(&setup.project.name, ignored).unwrap();
     let chunk = receipt(50, [content(50)]);
     metadata.record_chunk_for(stored_for(id), &chunk).unwrap();

@@ -228,6 +228,7 @@ pub(crate) fn params(metadata: &Metadata, project: &Project, version: [u8; 16]) 
         author: "me@here".to_owned(),
         message: String::new(),
         force: false,
+        ignore_times: false,
     }
 }
 

@@ -39,6 +39,9 @@ impl MemoryProject {
         };
         changes.into_iter().for_each(|change| draft.apply(change));
         draft.finish();
+        if params.ignore_times {
+            draft.version.keep_times_of(&head);
+        }
         self.next_dir = draft.next_dir;
         let version = if draft.version.has_same_state(&head) {
             head.record.clone()
@@ -220,6 +223,23 @@ impl MemoryVersion {
         pairs.collect()
     }
 
+    /// Gives what differs from the version before in its times alone those that it has there.
+    fn keep_times_of(&mut self, before: &Self) {
+        for (dir, listing) in &mut self.listings {
+            let known = before.listings.get(dir).map(|listing| &listing.entries);
+            for (name, record) in &mut listing.entries {
+                let mut found = known.into_iter().flatten();
+                let found = found.find(|entry| entry.0 == *name).map(|entry| &entry.1);
+                let is_file = record.dir().is_none();
+                if let Some(found) =
+                    found.filter(|it| is_file && it.link == record.link && it.same_state(record))
+                {
+                    record.clone_from(found);
+                }
+            }
+        }
+    }
+
     /// Times of directories alone make no version.
     fn has_same_state(&self, other: &Self) -> bool {
         let plain = |version: &Self| {
@@ -348,6 +368,7 @@ mod tests {
             author: "me".to_owned(),
             message: String::new(),
             force: false,
+            ignore_times: false,
             want_ids: true,
         }
     }

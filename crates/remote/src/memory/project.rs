@@ -158,6 +158,7 @@ impl MemoryProject {
                 created: Timestamp::default(),
                 pack_patterns: Vec::new(),
                 ignore_patterns: Vec::new(),
+                ignore_times: false,
                 repacking: false,
                 replication: 1,
                 chunk_len: CHUNK_LEN_DEFAULT,

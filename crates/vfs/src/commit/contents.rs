@@ -57,8 +57,11 @@ impl Workshop {
         let Node::File(file) = &inode.node else {
             return Err(VfsError::Invalid.into());
         };
-        let known = uploaded(file, lost).or_else(|| unchanged(inode, file));
-        if let Some(kind) = known {
+        if let Some(kind) = uploaded(file, lost) {
+            self.progress.known(file.size());
+            return Ok(FileKind { kind, bytes: None });
+        }
+        if let Some(kind) = unchanged(inode, file) {
             return Ok(FileKind { kind, bytes: None });
         }
         let contents = FileContents {

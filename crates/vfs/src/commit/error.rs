@@ -76,6 +76,9 @@ pub enum CommitError {
         #[source]
         source: SwitchError,
     },
+    /// A version cannot be promised before what an earlier commit left is finished.
+    #[error("an earlier commit is not finished; commit without --async to finish it")]
+    Unfinished,
     /// The operating system gave no random bytes.
     #[error("no random bytes")]
     Random(#[source] io::Error),

@@ -373,6 +373,7 @@ pub(crate) fn params(force: bool) -> CommitParams {
         author: "tester".to_owned(),
         message: "a test".to_owned(),
         force,
+        ignore_times: false,
         ignored: lfsfs_upload::IgnoredPaths::LeftOut,
         retry: Retry::new(Duration::ZERO),
     }

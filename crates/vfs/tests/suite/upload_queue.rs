@@ -223,7 +223,7 @@ fn a_commit_sends_nothing_that_was_uploaded() {
     let before = queued.runtime.block_on(queued.mount().tree());
     let outcome = queued.runtime.block_on(queued.mount().commit()).unwrap();
     assert_eq!((outcome.bytes_sent, outcome.contents_sent), (0, 0));
-    assert_eq!(outcome.changes, 3);
+    assert_eq!(outcome.changes(), 3);
     let version = queued.runtime.block_on(queued.cluster.version("app"));
     for file in [0, 1, 2] {
         assert_eq!(version[&name(file)].bytes, before[&name(file)].bytes);

@@ -77,6 +77,7 @@ fn try_publish(
         author: change.author.clone(),
         message: change.message.clone(),
         force: false,
+        ignore_times: false,
     };
     let mut session = match metadata.begin_commit(params) {
         Ok(Begun::Session(session)) => session,

@@ -90,7 +90,7 @@ async fn what_is_removed_and_made_again_costs_what_differs() {
     assert_eq!((counts.added, counts.removed), (0, 0));
     // The file, and the times of the directories around it.
     assert!(counts.modified <= 4 && outcome.rows <= 20, "{outcome:?}");
-    assert_eq!(outcome.changes, counts.modified);
+    assert_eq!(outcome.changes(), counts.modified);
     assert!(outcome.told > 1000, "{outcome:?}");
     let version = cluster.version("app@v2").await;
     for (path, seen) in &expected {
