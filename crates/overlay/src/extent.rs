@@ -58,6 +58,18 @@ struct_field!(Extent {
     written
 });
 
+impl Extent {
+    /// Returns a part of it as a piece of the file in which it begins at `start`.
+    fn piece(&self, start: u64, from: u64, to: u64) -> Piece {
+        let location = self.location.map(|it| it.advanced(from - start));
+        Piece {
+            offset: from,
+            len: to - from,
+            source: location.map_or(PieceSource::Zeros, PieceSource::Log),
+        }
+    }
+}
+
 /// What a run of bytes of a file is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PieceSource {
@@ -134,63 +146,28 @@ impl FileData {
         self.data_len
     }
 
-    /// Returns where the first byte at or behind `offset` is that is in no hole; `None` if there is
-    /// none.
+    /// Returns what the file is made of from `offset` on, as far as that is one thing; `None` at its end.
     #[must_use]
-    pub fn next_data(&self, offset: u64) -> Option<u64> {
-        let mut at = offset;
-        if at >= self.size {
+    pub fn piece_at(&self, offset: u64) -> Option<Piece> {
+        if offset >= self.size {
             return None;
         }
-        if self.data_len == self.size {
-            return Some(at);
+        let before = self.extents.range(..=offset).next_back();
+        if let Some((start, extent)) = before.filter(|(start, it)| **start + it.len > offset) {
+            return Some(extent.piece(*start, offset, start + extent.len));
         }
-        for (start, extent) in self.extents_from(offset) {
-            if at < start.min(self.base_len) {
-                return Some(at);
-            }
-            at = at.max(start);
-            if extent.location.is_some() {
-                return Some(at);
-            }
-            at = start + extent.len;
-        }
-        (at < self.base_len).then_some(at)
-    }
-
-    /// Returns where the first hole at or behind `offset` begins: the end of the file if there is no
-    /// other, `None` from there on.
-    #[must_use]
-    pub fn next_hole(&self, offset: u64) -> Option<u64> {
-        let mut at = offset;
-        if at >= self.size {
-            return None;
-        }
-        if self.data_len == self.size {
-            return Some(self.size);
-        }
-        for (start, extent) in self.extents_from(offset) {
-            // The base shows through before it, as far as it goes.
-            if at.max(self.base_len) < start {
-                return Some(at.max(self.base_len));
-            }
-            at = at.max(start);
-            if extent.location.is_none() {
-                return Some(at);
-            }
-            at = start + extent.len;
-        }
-        Some(at.max(self.base_len).min(self.size))
-    }
-
-    /// Returns the extents that end behind `offset`, in order.
-    fn extents_from(&self, offset: u64) -> impl Iterator<Item = (u64, &Extent)> {
-        let before = self.extents.range(..offset).next_back();
-        before
-            .filter(move |(start, extent)| **start + extent.len > offset)
-            .into_iter()
-            .chain(self.extents.range(offset..))
-            .map(|(start, extent)| (*start, extent))
+        let next = self.extents.range(offset..).next();
+        let end = next.map_or(self.size, |(start, _)| *start);
+        let (end, source) = if offset < self.base_len {
+            (end.min(self.base_len), PieceSource::Base)
+        } else {
+            (end, PieceSource::Zeros)
+        };
+        Some(Piece {
+            offset,
+            len: end - offset,
+            source,
+        })
     }
 
     /// Returns how many bytes of `[start, end)` are no holes.
@@ -249,14 +226,7 @@ impl FileData {
             self.gap(&mut pieces, at, start.max(at));
             let from = start.max(at);
             let to = (start + extent.len).min(end);
-            let source = extent.location.map_or(PieceSource::Zeros, |location| {
-                PieceSource::Log(location.advanced(from - start))
-            });
-            pieces.push(Piece {
-                offset: from,
-                len: to - from,
-                source,
-            });
+            pieces.push(extent.piece(start, from, to));
             at = to;
         }
         self.gap(&mut pieces, at, end);

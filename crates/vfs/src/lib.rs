@@ -16,6 +16,7 @@ mod access;
 mod attr;
 mod base;
 mod blocking;
+mod blocks;
 mod changes;
 mod commit;
 mod config;

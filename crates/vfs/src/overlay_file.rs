@@ -119,7 +119,7 @@ pub(crate) async fn read_below(
 
 /// Returns where the base lists an object with this content; `None` for the root, and where the base
 /// is a later one that has something else there.
-async fn listed(
+pub(crate) async fn listed(
     vfs: &BaseVersion,
     base: &BaseObject,
     content: ContentId,

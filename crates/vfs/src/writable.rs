@@ -31,6 +31,7 @@ use lfsfs_types::Timestamp;
 use crate::attr::Attr;
 use crate::base::{BaseVersion, Entry, target_of};
 use crate::blocking::blocking;
+use crate::blocks;
 use crate::changes::{LocalChange, changes_of};
 use crate::error::{Interrupted, VfsError};
 use crate::ignored::{IgnoredPath, ignored_of};
@@ -45,6 +46,7 @@ mod depth;
 mod discard;
 mod drain;
 mod exclusive;
+mod holes;
 mod known;
 mod namespace;
 mod order;
@@ -425,12 +427,12 @@ impl Vfs {
     ) -> Result<Attr, Interrupted> {
         let found = match named.object {
             Object::Base(found) => found,
-            Object::Upper { ino, .. } => {
+            Object::Upper { ino, inode } => {
                 known.count(*ino);
                 if named.object.is_directory() {
                     known.put(*ino, named.parent, named.name);
                 }
-                return Ok(named.object.attr());
+                return Ok(blocks::of_inode(merged.base(), named.object.attr(), inode));
             }
         };
         let ino = match &found.candidate {
@@ -440,7 +442,8 @@ impl Vfs {
             }
             None => found.ino,
         };
-        Ok(Attr::of(ino, &found.object.record))
+        let attr = Attr::of(ino, &found.object.record);
+        Ok(blocks::of_base(merged.base(), attr, &found.object))
     }
 
     /// Notes that an inode which the kernel does not know is to be dropped, if it has no name.

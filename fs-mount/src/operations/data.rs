@@ -139,22 +139,38 @@ impl Operations {
             return self.refuse(Opcode::Lseek, Errno::NXIO);
         };
         let request = Request::new(Opcode::Lseek, ino, caller);
-        let vfs = Arc::clone(&self.vfs);
-        if !self.vfs.has_holes(ino) {
-            let find = async move { told(request, vfs.seek(ino, offset, sought).await) };
-            return self.serve(request.opcode, || Reply::begin(caller, find));
+        let this = self.clone();
+        self.ask(request, async move {
+            let told = this.vfs.getattr(ino).await?.blocks;
+            let found = this.seek(ino, offset, sought).await;
+            this.drop_estimate(ino, told).await?;
+            i64::try_from(found?).map_err(|_| VfsError::FileTooLarge)
+        })
+    }
+
+    async fn seek(&self, ino: u64, offset: u64, sought: Sought) -> Result<u64, VfsError> {
+        if !self.vfs.has_holes(ino).await? {
+            return seek_without_holes(&self.vfs, ino, offset, sought).await;
         }
-        let (writes, pages) = (Arc::clone(&self.writes), self.pages.clone());
-        let find = async move {
-            let found = if sent(pages.as_deref(), ino).await {
-                settle(&writes).await;
-                vfs.seek(ino, offset, sought).await
-            } else {
-                seek_without_holes(&vfs, ino, offset, sought).await
-            };
-            told(request, found)
-        };
-        self.serve(request.opcode, || Reply::later(caller, find))
+        if self.is_writable() {
+            // The first step is taken by a thread that receives requests, and must not wait for one.
+            tokio::task::yield_now().await;
+            if !sent(self.pages.as_deref(), ino).await {
+                return seek_without_holes(&self.vfs, ino, offset, sought).await;
+            }
+            settle(&self.writes).await;
+        }
+        self.vfs.seek(ino, offset, sought).await
+    }
+
+    /// Has the kernel forget the blocks of a file that it was told as an estimate, if they are known now.
+    async fn drop_estimate(&self, ino: u64, told: u64) -> Result<(), VfsError> {
+        if let Some(kernel) = self.kernel.get()
+            && self.vfs.getattr(ino).await?.blocks != told
+        {
+            kernel.drop_attributes(ino);
+        }
+        Ok(())
     }
 
     /// Makes a file durable, and all that was acknowledged before.
@@ -224,11 +240,6 @@ async fn seek_without_holes(
         Sought::Data => Ok(offset),
         Sought::Hole => Ok(size),
     }
-}
-
-fn told(request: Request, found: Result<u64, VfsError>) -> Result<i64, Errno> {
-    let offset = found.map_err(|error| failed(request, &error))?;
-    i64::try_from(offset).map_err(|_| Errno::OVERFLOW)
 }
 
 /// Returns what lseek(2) looks for; `None` for what the kernel answers itself.
