@@ -26,12 +26,12 @@ mod touched;
 pub use changes::{ChangedEntry, Changes, DirectoryRef, Entry};
 pub use durability::Durability;
 pub use error::{ApplyError, Damage, OverlayError};
-pub use extent::{Extent, FileData, Location, Piece, PieceSource};
+pub use extent::{Extent, ExtentSource, FileData, Location, Piece, PieceSource, SharedContent};
 pub use inode::{
     Attributes, Base, BaseKey, BaseObject, DirectoryData, Inode, Node, ProjectBase, Slot,
 };
 pub use numbers::{NUMBERS_MAX, NumberRow};
-pub use operation::{Change, Creation, EntryName, NewAttributes, NewNode, Operation};
+pub use operation::{Change, Creation, EntryName, FileRange, NewAttributes, NewNode, Operation};
 pub use overlay::{
     CommitIds, CompactionReport, Overlay, OverlayOptions, OverlayStats, Sealed, View,
 };

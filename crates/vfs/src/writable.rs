@@ -25,7 +25,7 @@ use lfsfs_common::PathError;
 use lfsfs_common::clock::Clock;
 use lfsfs_common::random::random_bytes;
 use lfsfs_common::tasks::Tasks;
-use lfsfs_overlay::{Change, Inode, Node, Operation, Overlay, OverlayError, State};
+use lfsfs_overlay::{Base, Change, Inode, Node, Operation, Overlay, OverlayError, State};
 use lfsfs_types::Timestamp;
 
 use crate::attr::Attr;
@@ -54,6 +54,7 @@ mod plan;
 mod readdir;
 mod rename;
 mod request;
+mod sharing;
 mod space;
 mod switch;
 mod xattrs;
@@ -64,6 +65,7 @@ pub use self::request::{
 };
 
 pub use self::exclusive::Exclusive;
+pub use self::sharing::{Copied, CopyRange};
 pub(crate) use self::switch::PublishedCommit;
 pub use self::switch::{PreparedSwitch, SwitchReport};
 
@@ -101,6 +103,8 @@ pub struct Vfs {
     known: Mutex<Known>,
     numbers: Numbers,
     orders: Orders,
+    /// The base of which it is known that no file has a part of a content of an earlier one.
+    owned: Mutex<Option<Base>>,
 }
 
 impl Vfs {
@@ -136,6 +140,7 @@ impl Vfs {
             known: Mutex::default(),
             numbers: Numbers::from(random.map_err(OverlayError::from)?),
             orders: Orders::new(),
+            owned: Mutex::default(),
             making: Arc::default(),
             inodes: Arc::clone(base.inodes().table()),
             stack: Stack::new(base),

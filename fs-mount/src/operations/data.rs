@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use lfsfs_vfs::{Allocation, ModeEffect, Privileges, Sought, Vfs, VfsError, Written};
+use lfsfs_vfs::{Allocation, CopyRange, ModeEffect, Privileges, Sought, Vfs, VfsError, Written};
 use rustix::io::Errno;
 use tracing::debug;
 
@@ -40,6 +40,21 @@ pub struct FallocateRequest {
     pub len: u64,
     /// The mode of fallocate(2).
     pub mode: i32,
+}
+
+/// What a COPY_FILE_RANGE request asks for.
+#[derive(Debug, Clone, Copy)]
+pub struct CopyRequest {
+    /// The node that has the bytes.
+    pub from: u64,
+    /// Where they begin there.
+    pub offset: u64,
+    /// The node that gets them.
+    pub to: u64,
+    /// Where they begin there.
+    pub at: u64,
+    /// How many there are.
+    pub len: u64,
 }
 
 impl Operations {
@@ -123,6 +138,32 @@ impl Operations {
             this.drop_mode(ino, allocated.await?);
             Ok(())
         })
+    }
+
+    /// Copies bytes from file to file, and returns how many. The kernel has sent what it holds of them.
+    pub fn copy_file_range(&self, caller: Caller, copy: CopyRequest) -> Answer<u32> {
+        let request = Request::new(Opcode::CopyFileRange, copy.to, caller);
+        let copy = CopyRange {
+            from: copy.from,
+            offset: copy.offset,
+            to: copy.to,
+            at: copy.at,
+            len: copy.len,
+            privileges: privileges_of(caller),
+        };
+        let this = self.clone();
+        let copy = async move {
+            match this.vfs.copy_range(copy).await {
+                Ok(copied) => {
+                    this.drop_mode(copy.to, copied.mode);
+                    u32::try_from(copied.len).map_err(|_| Errno::FBIG)
+                }
+                // An open file that no version below has any more can be read: the kernel does that then.
+                Err(VfsError::Stale) => Err(Errno::OPNOTSUPP),
+                Err(error) => Err(failed(request, &error)),
+            }
+        };
+        self.serve(request.opcode, || Reply::begin(caller, copy))
     }
 
     /// Finds data and holes; `whence` is that of lseek(2). What a mapping wrote into a hole is in the

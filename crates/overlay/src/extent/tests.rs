@@ -68,16 +68,20 @@ impl Both {
     }
 
     fn put(&mut self, offset: u64, len: u64, is_data: bool) {
-        let location = is_data.then_some(Location {
+        let location = Location {
             segment: 1,
             record: 0,
             record_len: 1_000,
             skip: 100,
-        });
+        };
         let written = self.generation;
         let extent = Extent {
             len,
-            location,
+            source: if is_data {
+                ExtentSource::Log(location)
+            } else {
+                ExtentSource::Zeros
+            },
             written,
         };
         self.file.put(offset, extent);
@@ -97,7 +101,7 @@ impl Both {
             let piece = self.file.piece_at(offset).expect("within the file");
             assert!(piece.offset == offset && piece.len > 0, "{piece:?}");
             let same = self.file.pieces(offset, piece.len);
-            assert_eq!(same, [piece], "{offset}");
+            assert_eq!(same, [piece.clone()], "{offset}");
             let is_hole = piece.source == PieceSource::Zeros;
             let of_it = &self.holes[at(offset)..at(offset + piece.len)];
             assert!(of_it.iter().all(|it| *it == is_hole), "{piece:?}");
@@ -105,7 +109,7 @@ impl Both {
         assert_eq!(self.file.piece_at(size), None);
         let mut restored = FileData::with_lengths(self.file.lengths());
         for (offset, extent) in self.file.extents() {
-            assert!(restored.restore(offset, *extent));
+            assert!(restored.restore(offset, extent.clone()));
         }
         assert_eq!(restored, self.file);
     }

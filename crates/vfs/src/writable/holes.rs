@@ -106,10 +106,10 @@ impl Layers<'_> {
 
     async fn run(&self, at: u64) -> Result<Run, VfsError> {
         let piece = self.upper.and_then(|file| file.piece_at(at));
-        let end = piece.map_or(self.size, |piece| at + piece.len);
+        let end = piece.as_ref().map_or(self.size, |piece| at + piece.len);
         let is_hole = match piece.map_or(PieceSource::Base, |piece| piece.source) {
             PieceSource::Zeros => true,
-            PieceSource::Log(_) => false,
+            PieceSource::Log(_) | PieceSource::Content(..) => false,
             PieceSource::Base => return self.run_below(at..end).await,
         };
         Ok(Run { is_hole, end })
