@@ -242,25 +242,30 @@ fn a_sparse_file_costs_what_is_in_it_from_the_copy_to_the_export() {
         let state = taken(&world.path("state"));
         assert!(state < 3 * PIECE, "{state} bytes");
 
-        let lfsfs = |words: &[&std::ffi::OsStr]| world.lfsfs(words).ok();
-        let (exported, got) = (world.path("exported"), world.path("got"));
-        let _ = lfsfs(&["export".as_ref(), "app@v2".as_ref(), exported.as_ref()]);
-        let _ = lfsfs(&["get".as_ref(), "app@v2:sparse".as_ref(), got.as_ref()]);
-        let rebuilt = world.path("rebuilt");
-        let _ = lfsfs(&["rebuild".as_ref(), "app@v2".as_ref(), rebuilt.as_ref()]);
-        let _ = lfsfs(&["rebuild".as_ref(), "app@v3".as_ref(), rebuilt.as_ref()]);
-        for path in [&exported.join("sparse"), &got, &rebuilt.join("sparse")] {
-            let metadata = path.metadata().expect("a call");
-            assert_eq!(metadata.len(), SIZE, "{}", path.display());
-            assert!(metadata.blocks() <= 512, "{}: {metadata:?}", path.display());
-        }
-        let imported = world.import_json(&exported, "other", &["--create"]);
-        assert!(
-            imported["bytes_read"].as_u64().expect("a number") <= 4 * PIECE,
-            "{imported}"
-        );
-        assert_eq!(imported["contents_sent"], 0, "{imported}");
+        take_out(&world);
     });
+}
+
+/// Takes the file out of the version in each way, and into another project.
+fn take_out(world: &World) {
+    let lfsfs = |words: &[&std::ffi::OsStr]| world.lfsfs(words).ok();
+    let (exported, got) = (world.path("exported"), world.path("got"));
+    let _ = lfsfs(&["export".as_ref(), "app@v2".as_ref(), exported.as_ref()]);
+    let _ = lfsfs(&["get".as_ref(), "app@v2:sparse".as_ref(), got.as_ref()]);
+    let rebuilt = world.path("rebuilt");
+    let _ = lfsfs(&["rebuild".as_ref(), "app@v2".as_ref(), rebuilt.as_ref()]);
+    let _ = lfsfs(&["rebuild".as_ref(), "app@v3".as_ref(), rebuilt.as_ref()]);
+    for path in [&exported.join("sparse"), &got, &rebuilt.join("sparse")] {
+        let metadata = path.metadata().expect("a call");
+        assert_eq!(metadata.len(), SIZE, "{}", path.display());
+        assert!(metadata.blocks() <= 512, "{}: {metadata:?}", path.display());
+    }
+    let imported = world.import_json(&exported, "other", &["--create"]);
+    assert!(
+        imported["bytes_read"].as_u64().expect("a number") <= 4 * PIECE,
+        "{imported}"
+    );
+    assert_eq!(imported["contents_sent"], 0, "{imported}");
 }
 
 /// Writes a byte into a shared mapping of a page, which goes on to exist for `meanwhile`.

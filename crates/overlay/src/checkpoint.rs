@@ -10,10 +10,11 @@ use lfsfs_types::{
 };
 
 use crate::Map;
+use crate::base::Base;
 use crate::error::Damage;
 use crate::extent::{Extent, ExtentSource, FileData, FileLengths, Location, SharedContent};
 use crate::field::{Field, records, struct_field};
-use crate::inode::{Attributes, Base, BaseObject, DirectoryData, Inode, Node, Slot};
+use crate::inode::{Attributes, BaseObject, DirectoryData, Inode, Node, Slot};
 use crate::operation::NewNode;
 use crate::state::{SealedLayer, State};
 
@@ -313,11 +314,11 @@ fn write_inode<E>(
         if let Some(content) = file.uploaded() {
             emit(&Snapshot::Uploaded { content })?;
         }
-        let extents = file.extents().filter_map(|it| LogExtent::of(it));
+        let extents = file.extents().filter_map(LogExtent::of);
         in_parts(extents, PART_LEN_MAX, |extents| {
             emit(&Snapshot::Extents { extents })
         })?;
-        let extents = file.extents().filter_map(|it| ContentExtent::of(it));
+        let extents = file.extents().filter_map(ContentExtent::of);
         in_parts(extents, PART_LEN_MAX, |extents| {
             emit(&Snapshot::Shared { extents })
         })?;

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use lfsfs_types::ContentId;
 
 use crate::Map;
+use crate::base::Base;
 use crate::field::struct_field;
-use crate::inode::Base;
 
 /// Where in the log the bytes of an extent lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

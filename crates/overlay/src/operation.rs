@@ -11,9 +11,10 @@ use lfsfs_types::{
     XattrValue,
 };
 
+use crate::base::Base;
 use crate::extent::{Location, SharedContent};
 use crate::field::{Field, records, struct_field};
-use crate::inode::{Base, BaseObject};
+use crate::inode::BaseObject;
 
 /// An entry of a directory of the overlay.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -18,11 +18,12 @@ use lfsfs_common::flock::FileLock;
 use lfsfs_types::{ContentId, DirId, LinkId, VersionId};
 
 use crate::Map;
+use crate::base::{Base, ProjectBase};
 use crate::changes::Changes;
 use crate::durability::Durability;
 use crate::error::{ApplyError, OverlayError};
 use crate::extent::{Extent, Location};
-use crate::inode::{Base, BaseObject, ProjectBase};
+use crate::inode::BaseObject;
 use crate::log::files::{self, Identity};
 use crate::log::record::{DATA_LEN_MAX, HEADER_LEN, RECORD_LEN_MAX, Record};
 use crate::log::replay::{self, Replayed};

@@ -23,9 +23,10 @@ use std::sync::Arc;
 
 use lfsfs_types::{DirId, Name, VersionId};
 
+use crate::base::Base;
 use crate::error::ApplyError;
 use crate::extent::Location;
-use crate::inode::{Base, BaseKey, BaseObject, DirectoryData, Inode, Slot};
+use crate::inode::{BaseKey, BaseObject, DirectoryData, Inode, Slot};
 use crate::operation::Operation;
 use crate::{Map, Set};
 

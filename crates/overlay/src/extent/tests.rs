@@ -101,7 +101,7 @@ impl Both {
             let piece = self.file.piece_at(offset).expect("within the file");
             assert!(piece.offset == offset && piece.len > 0, "{piece:?}");
             let same = self.file.pieces(offset, piece.len);
-            assert_eq!(same, [piece.clone()], "{offset}");
+            assert_eq!(same, std::slice::from_ref(&piece), "{offset}");
             let is_hole = piece.source == PieceSource::Zeros;
             let of_it = &self.holes[at(offset)..at(offset + piece.len)];
             assert!(of_it.iter().all(|it| *it == is_hole), "{piece:?}");

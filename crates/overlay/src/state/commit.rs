@@ -10,8 +10,9 @@ use std::sync::Arc;
 use lfsfs_types::{DirId, Name, VersionId};
 
 use crate::Map;
+use crate::base::Base;
 use crate::error::ApplyError;
-use crate::inode::{Base, BaseObject, DirectoryData, Inode, Node, Slot};
+use crate::inode::{BaseObject, DirectoryData, Inode, Node, Slot};
 use crate::state::{SealedLayer, State};
 
 /// What the commit made of the inodes of a seal.

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use lfsfs_types::{Name, VersionId};
 
 use crate::Map;
+use crate::base::Base;
 use crate::error::ApplyError;
-use crate::inode::{Base, BaseObject, Inode, Node, Slot};
+use crate::inode::{BaseObject, Inode, Node, Slot};
 use crate::operation::EntryName;
 use crate::state::{SealedLayer, State};
 

@@ -212,7 +212,8 @@ fn shared_bytes_are_moved_once_and_found_again() {
     }
     let check = |overlay: &Overlay| {
         for (to, (offset, len)) in (10..).zip(parts) {
-            assert_eq!(read(overlay, to), bytes[offset as usize..][..len as usize]);
+            let range = usize::try_from(offset).unwrap()..usize::try_from(offset + len).unwrap();
+            assert_eq!(read(overlay, to), bytes[range]);
         }
     };
     let report = overlay.compact().unwrap();
