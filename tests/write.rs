@@ -5,6 +5,8 @@ mod support;
 
 #[path = "write/commit.rs"]
 mod commit;
+#[path = "write/copies.rs"]
+mod copies;
 #[path = "write/costs.rs"]
 mod costs;
 #[path = "write/crash.rs"]

@@ -35,7 +35,7 @@ use tracing::{debug, debug_span, warn};
 
 pub use self::attributes::{Attributes, ShownOwner};
 pub use self::caller::Caller;
-pub use self::data::{FallocateRequest, WriteRequest};
+pub use self::data::{CopyRequest, FallocateRequest, WriteRequest};
 pub use self::directories::{DirectorySink, Listed, ListedEntry};
 pub use self::names::{EntryFound, Place};
 pub use self::reply::{Answer, Pending, Reply};
@@ -208,11 +208,6 @@ impl Operations {
     /// mount of a user that no other user may enter.
     pub fn access(&self) -> Answer<Infallible> {
         self.left_to_kernel(Opcode::Access)
-    }
-
-    /// The kernel copies by READ and WRITE.
-    pub fn copy_file_range(&self) -> Answer<Infallible> {
-        self.left_to_kernel(Opcode::CopyFileRange)
     }
 
     /// There is no ioctl.

@@ -16,8 +16,34 @@ const SYNC_PERIOD: Duration = Duration::from_secs(1);
 /// After how many looks it is asked whether the log is worth a compaction.
 const COMPACTION_PERIOD: u32 = 10;
 
+/// How often it is looked whether the base is another one, below files that share bytes with the one before.
+const OWN_PERIOD: Duration = Duration::from_secs(5);
+
 /// Works until it is aborted, which may be at any time.
 pub(crate) async fn run(vfs: Arc<Vfs>) {
+    // What waits for a server must not keep what is due from the disk.
+    tokio::join!(sync_and_compact(&vfs), own_shared(&vfs));
+}
+
+async fn own_shared(vfs: &Vfs) {
+    let mut ticks = interval(OWN_PERIOD);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut failed = false;
+    loop {
+        ticks.tick().await;
+        let owned = vfs.own_shared().await;
+        if let (Err(error), false) = (&owned, failed) {
+            let error: &dyn std::error::Error = error;
+            warn!(
+                error,
+                "copies of files of an earlier version have no bytes of their own yet"
+            );
+        }
+        failed = owned.is_err();
+    }
+}
+
+async fn sync_and_compact(vfs: &Vfs) {
     let mut ticks = interval(SYNC_PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut sync_failed = false;

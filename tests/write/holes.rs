@@ -1,4 +1,4 @@
-//! Holes of files that were made or lengthened in a mount: where they are, and what they take.
+//! Holes of files: where they are, and what they take, in a mount and in versions.
 
 use std::fs::{self, File, OpenOptions};
 use std::os::fd::AsRawFd as _;
@@ -143,6 +143,129 @@ fn ranges_made_zeros_are_holes_and_files_of_the_version_one_run_of_data() {
         assert_eq!(hole(&file, 400), Err(Errno::NXIO));
     };
     in_mount(name, "", work, check);
+}
+
+/// The longest piece that a content is cut into: what is told of the holes of a version is that exact.
+const PIECE: u64 = 4 << 20;
+/// What a sparse file with one byte may take: the piece with the byte, and what is left at the end.
+const BLOCKS_MAX: u64 = 3 * PIECE / 512;
+
+/// Checks a file with one byte that a version has.
+#[track_caller]
+fn check_sparse(path: &Path) {
+    let file = File::open(path).expect("a call");
+    let start = data(&file, 0).expect("a call");
+    assert!(start > AT - PIECE && start <= AT, "{start}");
+    let end = hole(&file, AT).expect("a call");
+    assert!(end > AT && end <= AT + PIECE, "{end}");
+    assert_eq!(hole(&file, 5), Ok(5));
+    let blocks = file.metadata().expect("a call").blocks();
+    assert!((1..=BLOCKS_MAX).contains(&blocks), "{blocks} blocks");
+    let mut bytes = vec![7; 4096];
+    for at in [0, AT - 7, AT - 3 * PIECE, SIZE - 4096] {
+        file.read_exact_at(&mut bytes, at).expect("a call");
+        let is_there = bytes.iter().position(|byte| *byte != 0);
+        assert_eq!(is_there, (at == AT - 7).then_some(7), "{at}");
+    }
+}
+
+/// Returns how much the files below a directory take.
+fn taken(dir: &Path) -> u64 {
+    let files = lfsfs_tests::walk(dir).into_iter();
+    files.map(|(_, metadata)| metadata.blocks() * 512).sum()
+}
+
+#[test]
+fn a_sparse_file_costs_what_is_in_it_from_the_copy_to_the_export() {
+    let name = "holes::a_sparse_file_costs_what_is_in_it_from_the_copy_to_the_export";
+    in_namespace(name, || {
+        let world = World::new();
+        let tree = world.make_dir("tree");
+        write(&tree.join("file"), "in the version");
+        assert_eq!(world.import(&tree, "app"), "app@v1");
+        let outside = world.make_dir("outside").join("sparse");
+        make_sparse(&outside);
+        let copy = |from: &Path, to: &Path| {
+            let status = Command::new("cp").arg(from).arg(to).status();
+            assert!(status.expect("a call").success());
+            let blocks = to.metadata().expect("a call").blocks();
+            assert!(blocks <= BLOCKS_MAX, "{}: {blocks} blocks", to.display());
+        };
+
+        let mount = world.mount_writable("app@v1", "");
+        copy(&outside, &mount.path().join("sparse"));
+        let committed = mount.commit("a sparse file");
+        assert!(
+            committed["bytes_sent"].as_u64().expect("a number") < 100_000,
+            "{committed}"
+        );
+        check_sparse(&mount.path().join("sparse"));
+        mount.remount();
+        // As long as the holes are not known there seems to be one: that is what programs go by.
+        let blocks = mount
+            .path()
+            .join("sparse")
+            .metadata()
+            .expect("a call")
+            .blocks();
+        assert!(blocks < SIZE / 512, "{blocks}");
+        copy(&mount.path().join("sparse"), &world.path("out"));
+        check_sparse(&mount.path().join("sparse"));
+        let mut tar = Command::new("sh");
+        let _ = tar
+            .args(["-c", "tar -cSf - sparse | wc -c"])
+            .current_dir(mount.path());
+        let output = tar.output().expect("a call").stdout;
+        let len: u64 = String::from_utf8_lossy(&output)
+            .trim()
+            .parse()
+            .expect("a number");
+        assert!(len < 4 * PIECE, "{len}");
+        // One of the version that was changed: the holes below are still told.
+        open(&mount.path().join("sparse"))
+            .write_all_at(b"y", 3)
+            .expect("a call");
+        let file = open(&mount.path().join("sparse"));
+        assert_eq!(
+            (data(&file, 0), data(&file, 3), hole(&file, 3)),
+            (Ok(3), Ok(3), Ok(4))
+        );
+        assert!(file.metadata().expect("a call").blocks() <= BLOCKS_MAX);
+        copy(&mount.path().join("sparse"), &mount.path().join("copy"));
+        let committed = mount.commit("two sparse files");
+        assert!(
+            committed["bytes_sent"].as_u64().expect("a number") < 100_000,
+            "{committed}"
+        );
+        drop(file);
+        mount.umount();
+        let state = taken(&world.path("state"));
+        assert!(state < 3 * PIECE, "{state} bytes");
+
+        take_out(&world);
+    });
+}
+
+/// Takes the file out of the version in each way, and into another project.
+fn take_out(world: &World) {
+    let lfsfs = |words: &[&std::ffi::OsStr]| world.lfsfs(words).ok();
+    let (exported, got) = (world.path("exported"), world.path("got"));
+    let _ = lfsfs(&["export".as_ref(), "app@v2".as_ref(), exported.as_ref()]);
+    let _ = lfsfs(&["get".as_ref(), "app@v2:sparse".as_ref(), got.as_ref()]);
+    let rebuilt = world.path("rebuilt");
+    let _ = lfsfs(&["rebuild".as_ref(), "app@v2".as_ref(), rebuilt.as_ref()]);
+    let _ = lfsfs(&["rebuild".as_ref(), "app@v3".as_ref(), rebuilt.as_ref()]);
+    for path in [&exported.join("sparse"), &got, &rebuilt.join("sparse")] {
+        let metadata = path.metadata().expect("a call");
+        assert_eq!(metadata.len(), SIZE, "{}", path.display());
+        assert!(metadata.blocks() <= 512, "{}: {metadata:?}", path.display());
+    }
+    let imported = world.import_json(&exported, "other", &["--create"]);
+    assert!(
+        imported["bytes_read"].as_u64().expect("a number") <= 4 * PIECE,
+        "{imported}"
+    );
+    assert_eq!(imported["contents_sent"], 0, "{imported}");
 }
 
 /// Writes a byte into a shared mapping of a page, which goes on to exist for `meanwhile`.

@@ -10,11 +10,12 @@ use lfsfs_types::{
 };
 
 use crate::Map;
+use crate::base::Base;
 use crate::entries::Entries;
 use crate::error::Damage;
-use crate::extent::{Extent, FileData, FileLengths};
+use crate::extent::{Extent, ExtentSource, FileData, FileLengths, Location, SharedContent};
 use crate::field::{Field, records, struct_field};
-use crate::inode::{Attributes, Base, BaseObject, DirectoryData, Inode, Node, Slot};
+use crate::inode::{Attributes, BaseObject, DirectoryData, Inode, Node, Slot};
 use crate::operation::NewNode;
 use crate::state::{SealedLayer, State};
 
@@ -34,6 +35,34 @@ struct_field!(Counters {
     base,
     generation,
     seals
+});
+
+/// An extent of zeros, or with bytes in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LogExtent {
+    len: u64,
+    location: Option<Location>,
+    written: u64,
+}
+struct_field!(LogExtent {
+    len,
+    location,
+    written
+});
+
+/// An extent with bytes of a content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ContentExtent {
+    len: u64,
+    content: Arc<SharedContent>,
+    offset: u64,
+    written: u64,
+}
+struct_field!(ContentExtent {
+    len,
+    content,
+    offset,
+    written
 });
 
 /// An inode without what can be long.
@@ -86,7 +115,7 @@ records! {
         /// Entries of the directory that came last.
         3 => Entries { entries: Vec<(Name, Slot)> },
         /// Extents of the file that came last, with their offsets.
-        4 => Extents { extents: Vec<(u64, Extent)> },
+        4 => Extents { extents: Vec<(u64, LogExtent)> },
         /// Extended attributes of the inode that came last.
         5 => Xattrs { xattrs: Vec<(XattrName, XattrValue)> },
         /// An inode of the sealed state that is no more.
@@ -103,6 +132,56 @@ records! {
         11 => Drafted { commit: VersionId },
         /// What the remote has of the file that came last, if it has its bytes.
         12 => Uploaded { content: ContentId },
+        /// Parts of contents that the file that came last has, with their offsets; behind its other extents.
+        13 => Shared { extents: Vec<(u64, ContentExtent)> },
+    }
+}
+
+impl LogExtent {
+    fn of((offset, extent): (u64, &Extent)) -> Option<(u64, Self)> {
+        let location = match &extent.source {
+            ExtentSource::Zeros => None,
+            ExtentSource::Log(location) => Some(*location),
+            ExtentSource::Content(..) => return None,
+        };
+        let (len, written) = (extent.len, extent.written);
+        let this = Self {
+            len,
+            location,
+            written,
+        };
+        Some((offset, this))
+    }
+
+    fn extent(self) -> Extent {
+        Extent {
+            len: self.len,
+            source: self.location.map_or(ExtentSource::Zeros, ExtentSource::Log),
+            written: self.written,
+        }
+    }
+}
+
+impl ContentExtent {
+    fn of((offset, extent): (u64, &Extent)) -> Option<(u64, Self)> {
+        let ExtentSource::Content(content, from) = &extent.source else {
+            return None;
+        };
+        let this = Self {
+            len: extent.len,
+            content: Arc::clone(content),
+            offset: *from,
+            written: extent.written,
+        };
+        Some((offset, this))
+    }
+
+    fn extent(self) -> Extent {
+        Extent {
+            len: self.len,
+            source: ExtentSource::Content(self.content, self.offset),
+            written: self.written,
+        }
     }
 }
 
@@ -233,9 +312,13 @@ fn write_inode<E>(
         if let Some(content) = file.uploaded() {
             emit(&Snapshot::Uploaded { content })?;
         }
-        let extents = file.extents().map(|(offset, extent)| (offset, *extent));
+        let extents = file.extents().filter_map(LogExtent::of);
         in_parts(extents, PART_LEN_MAX, |extents| {
             emit(&Snapshot::Extents { extents })
+        })?;
+        let extents = file.extents().filter_map(ContentExtent::of);
+        in_parts(extents, PART_LEN_MAX, |extents| {
+            emit(&Snapshot::Shared { extents })
         })?;
     }
     Ok(())
@@ -336,7 +419,12 @@ impl Restorer {
         }
         match record {
             Snapshot::Entries { entries } => self.entries(entries),
-            Snapshot::Extents { extents } => self.extents(extents),
+            Snapshot::Extents { extents } => {
+                self.extents(extents.into_iter().map(|(at, it)| (at, it.extent())))
+            }
+            Snapshot::Shared { extents } => {
+                self.extents(extents.into_iter().map(|(at, it)| (at, it.extent())))
+            }
             Snapshot::Xattrs { xattrs } => self.xattrs(xattrs),
             Snapshot::AccessTime { atime } => {
                 self.current()?.attributes.atime = Some(atime);
@@ -386,6 +474,7 @@ impl Restorer {
             // Parts are taken by the caller.
             Snapshot::Entries { .. }
             | Snapshot::Extents { .. }
+            | Snapshot::Shared { .. }
             | Snapshot::Xattrs { .. }
             | Snapshot::AccessTime { .. }
             | Snapshot::Uploaded { .. } => {}
@@ -431,14 +520,12 @@ impl Restorer {
         Ok(())
     }
 
-    fn extents(&mut self, extents: Vec<(u64, Extent)>) -> Result<(), Damage> {
+    fn extents(&mut self, extents: impl Iterator<Item = (u64, Extent)>) -> Result<(), Damage> {
         let Node::File(file) = &mut self.current()?.node else {
             return Err(Damage::Checkpoint);
         };
-        let fits = extents
-            .into_iter()
-            .all(|(offset, extent)| file.restore(offset, extent));
-        if fits {
+        let mut extents = extents;
+        if extents.all(|(offset, extent)| file.restore(offset, extent)) {
             Ok(())
         } else {
             Err(Damage::Checkpoint)

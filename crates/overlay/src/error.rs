@@ -7,7 +7,7 @@ use lfsfs_common::PathError;
 use lfsfs_types::{DecodeError, Name, ProjectId, VersionId, XattrName};
 use thiserror::Error;
 
-use crate::inode::{Base, ProjectBase};
+use crate::base::{Base, ProjectBase};
 
 /// An operation that cannot follow on the state. The state is as it was before.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

@@ -2,9 +2,12 @@
 //!
 //! Owns the extent map. It reads nothing: a caller that wants bytes gets [`Piece`]s and fetches them.
 
+use std::sync::Arc;
+
 use lfsfs_types::ContentId;
 
 use crate::Map;
+use crate::base::Base;
 use crate::field::struct_field;
 
 /// Where in the log the bytes of an extent lie.
@@ -28,12 +31,17 @@ struct_field!(Location {
 
 impl Location {
     /// Returns true if so many bytes from here on lie within the record.
-    fn holds(self, len: u64) -> bool {
+    pub(crate) fn holds(self, len: u64) -> bool {
         let end = u64::from(self.skip).checked_add(len);
         end.is_some_and(|end| end <= u64::from(self.record_len))
     }
 
-    fn advanced(self, by: u64) -> Self {
+    /// Returns where in the segment it begins.
+    pub(crate) fn start(self) -> u64 {
+        u64::from(self.record) + u64::from(self.skip)
+    }
+
+    pub(crate) fn advanced(self, by: u64) -> Self {
         let by = u32::try_from(by).expect("an extent lies within one log record");
         Self {
             skip: self.skip + by,
@@ -42,35 +50,132 @@ impl Location {
     }
 }
 
+/// A content of a version of which a file has a part, wherever that is in the version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SharedContent {
+    /// Names its bytes.
+    pub content: ContentId,
+    /// How many there are.
+    pub size: u64,
+    /// The base of the overlay when the part was taken. As long as it is that, the version has the content.
+    pub base: Base,
+}
+struct_field!(SharedContent {
+    content,
+    size,
+    base
+});
+
+/// Where the bytes of an extent come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ExtentSource {
+    /// They are zeros.
+    Zeros,
+    /// They lie in the log.
+    Log(Location),
+    /// They are those of a content from an offset on.
+    Content(Arc<SharedContent>, u64),
+}
+
+impl ExtentSource {
+    fn advanced(&self, by: u64) -> Self {
+        match self {
+            Self::Zeros => Self::Zeros,
+            Self::Log(location) => Self::Log(location.advanced(by)),
+            Self::Content(content, offset) => Self::Content(Arc::clone(content), offset + by),
+        }
+    }
+
+    /// Returns true if there are so many bytes.
+    fn holds(&self, len: u64) -> bool {
+        match self {
+            Self::Zeros => true,
+            Self::Log(location) => location.holds(len),
+            Self::Content(content, offset) => offset
+                .checked_add(len)
+                .is_some_and(|end| end <= content.size),
+        }
+    }
+}
+
 /// A run of bytes that the overlay says something about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Extent {
     /// How many bytes.
     pub len: u64,
-    /// Where they lie; `None` for zeros.
-    pub location: Option<Location>,
+    /// Where they come from.
+    pub source: ExtentSource,
     /// The generation of the write, which tells what a seal holds from what came after it.
     pub written: u64,
 }
-struct_field!(Extent {
-    len,
-    location,
-    written
-});
+
+impl Extent {
+    /// Returns where its bytes lie in the log, if they do.
+    #[must_use]
+    pub fn location(&self) -> Option<Location> {
+        match self.source {
+            ExtentSource::Log(location) => Some(location),
+            _ => None,
+        }
+    }
+
+    /// Returns it without its first `len` bytes, if that leaves any.
+    #[must_use]
+    pub fn tail(&self, len: u64) -> Option<Self> {
+        (len < self.len).then(|| self.part(0, len, self.len))
+    }
+
+    /// Returns how many of its bytes are in no hole.
+    fn data_len(&self) -> u64 {
+        match self.source {
+            ExtentSource::Zeros => 0,
+            _ => self.len,
+        }
+    }
+
+    /// Returns how many of its bytes lie in the log.
+    pub(crate) fn log_len(&self) -> u64 {
+        self.location().map_or(0, |_| self.len)
+    }
+
+    /// Returns a part of it; it begins at `start` in the file.
+    fn part(&self, start: u64, from: u64, to: u64) -> Self {
+        Self {
+            len: to - from,
+            source: self.source.advanced(from - start),
+            written: self.written,
+        }
+    }
+
+    /// Returns a part of it as a piece of the file in which it begins at `start`.
+    fn piece(&self, start: u64, from: u64, to: u64) -> Piece {
+        Piece {
+            offset: from,
+            len: to - from,
+            source: match self.source.advanced(from - start) {
+                ExtentSource::Zeros => PieceSource::Zeros,
+                ExtentSource::Log(location) => PieceSource::Log(location),
+                ExtentSource::Content(content, offset) => PieceSource::Content(content, offset),
+            },
+        }
+    }
+}
 
 /// What a run of bytes of a file is made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PieceSource {
     /// Bytes in the log.
     Log(Location),
     /// Bytes of the base's content at the same offset.
     Base,
+    /// Bytes of another content of a version, from an offset on.
+    Content(Arc<SharedContent>, u64),
     /// Zeros.
     Zeros,
 }
 
 /// A run of bytes of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Piece {
     /// Where in the file.
     pub offset: u64,
@@ -134,63 +239,28 @@ impl FileData {
         self.data_len
     }
 
-    /// Returns where the first byte at or behind `offset` is that is in no hole; `None` if there is
-    /// none.
+    /// Returns what the file is made of from `offset` on, as far as that is one thing; `None` at its end.
     #[must_use]
-    pub fn next_data(&self, offset: u64) -> Option<u64> {
-        let mut at = offset;
-        if at >= self.size {
+    pub fn piece_at(&self, offset: u64) -> Option<Piece> {
+        if offset >= self.size {
             return None;
         }
-        if self.data_len == self.size {
-            return Some(at);
+        let before = self.extents.range(..=offset).next_back();
+        if let Some((start, extent)) = before.filter(|(start, it)| **start + it.len > offset) {
+            return Some(extent.piece(*start, offset, start + extent.len));
         }
-        for (start, extent) in self.extents_from(offset) {
-            if at < start.min(self.base_len) {
-                return Some(at);
-            }
-            at = at.max(start);
-            if extent.location.is_some() {
-                return Some(at);
-            }
-            at = start + extent.len;
-        }
-        (at < self.base_len).then_some(at)
-    }
-
-    /// Returns where the first hole at or behind `offset` begins: the end of the file if there is no
-    /// other, `None` from there on.
-    #[must_use]
-    pub fn next_hole(&self, offset: u64) -> Option<u64> {
-        let mut at = offset;
-        if at >= self.size {
-            return None;
-        }
-        if self.data_len == self.size {
-            return Some(self.size);
-        }
-        for (start, extent) in self.extents_from(offset) {
-            // The base shows through before it, as far as it goes.
-            if at.max(self.base_len) < start {
-                return Some(at.max(self.base_len));
-            }
-            at = at.max(start);
-            if extent.location.is_none() {
-                return Some(at);
-            }
-            at = start + extent.len;
-        }
-        Some(at.max(self.base_len).min(self.size))
-    }
-
-    /// Returns the extents that end behind `offset`, in order.
-    fn extents_from(&self, offset: u64) -> impl Iterator<Item = (u64, &Extent)> {
-        let before = self.extents.range(..offset).next_back();
-        before
-            .filter(move |(start, extent)| **start + extent.len > offset)
-            .into_iter()
-            .chain(self.extents.range(offset..))
-            .map(|(start, extent)| (*start, extent))
+        let next = self.extents.range(offset..).next();
+        let end = next.map_or(self.size, |(start, _)| *start);
+        let (end, source) = if offset < self.base_len {
+            (end.min(self.base_len), PieceSource::Base)
+        } else {
+            (end, PieceSource::Zeros)
+        };
+        Some(Piece {
+            offset,
+            len: end - offset,
+            source,
+        })
     }
 
     /// Returns how many bytes of `[start, end)` are no holes.
@@ -234,6 +304,13 @@ impl FileData {
             .map(|(offset, extent)| (*offset, extent))
     }
 
+    /// Returns the generation of the write that a byte is of, if an extent has it.
+    pub(crate) fn written_at(&self, offset: u64) -> Option<u64> {
+        let before = self.extents.range(..=offset).next_back();
+        let extent = before.filter(|(start, it)| **start + it.len > offset);
+        extent.map(|(_, extent)| extent.written)
+    }
+
     pub(crate) fn extent_at(&self, offset: u64) -> Option<&Extent> {
         self.extents.get(&offset)
     }
@@ -249,14 +326,7 @@ impl FileData {
             self.gap(&mut pieces, at, start.max(at));
             let from = start.max(at);
             let to = (start + extent.len).min(end);
-            let source = extent.location.map_or(PieceSource::Zeros, |location| {
-                PieceSource::Log(location.advanced(from - start))
-            });
-            pieces.push(Piece {
-                offset: from,
-                len: to - from,
-                source,
-            });
+            pieces.push(extent.piece(start, from, to));
             at = to;
         }
         self.gap(&mut pieces, at, end);
@@ -289,7 +359,7 @@ impl FileData {
             .filter(|(offset, extent)| **offset + extent.len > start)
             .into_iter()
             .chain(self.extents.range(start..end))
-            .map(|(offset, extent)| (*offset, *extent))
+            .map(|(offset, extent)| (*offset, extent.clone()))
             .collect()
     }
 
@@ -301,7 +371,7 @@ impl FileData {
         self.uploaded = None;
         let end = offset + extent.len;
         self.data_len -= self.data_within(offset, end);
-        self.data_len += extent.location.map_or(0, |_| extent.len);
+        self.data_len += extent.data_len();
         let dropped = self.cut(offset, end);
         self.extents.insert_mut(offset, extent);
         self.size = self.size.max(end);
@@ -338,24 +408,14 @@ impl FileData {
             let extent_end = offset + extent.len;
             self.extents.remove_mut(&offset);
             if offset < start {
-                self.extents.insert_mut(
-                    offset,
-                    Extent {
-                        len: start - offset,
-                        ..extent
-                    },
-                );
+                let before = extent.part(offset, offset, start);
+                self.extents.insert_mut(offset, before);
             }
             if extent_end > end {
-                let location = extent.location.map(|it| it.advanced(end - offset));
-                let rest = Extent {
-                    len: extent_end - end,
-                    location,
-                    ..extent
-                };
+                let rest = extent.part(offset, end, extent_end);
                 self.extents.insert_mut(end, rest);
             }
-            if extent.location.is_some() {
+            if extent.location().is_some() {
                 dropped += extent_end.min(end) - offset.max(start);
             }
         }
@@ -365,8 +425,33 @@ impl FileData {
     /// Points an extent at a copy of its bytes.
     pub(crate) fn relocate(&mut self, offset: u64, location: Location) {
         if let Some(extent) = self.extents.get_mut(&offset) {
-            extent.location = Some(location);
+            extent.source = ExtentSource::Log(location);
         }
+    }
+
+    /// Returns the content that the file is as a whole, if it has nothing else.
+    pub(crate) fn whole_content(&self) -> Option<ContentId> {
+        let first = self.extents.first()?.1;
+        let ExtentSource::Content(whole, 0) = &first.source else {
+            return None;
+        };
+        let mut at = 0;
+        let is_next = |(start, extent): (&u64, &Extent)| {
+            let ExtentSource::Content(of, offset) = &extent.source else {
+                return false;
+            };
+            let is_it = (of.content, *start, *offset) == (whole.content, at, at);
+            at += extent.len;
+            is_it
+        };
+        let is_whole = self.size == whole.size && self.extents.iter().all(is_next);
+        (is_whole && at == self.size).then_some(whole.content)
+    }
+
+    /// Returns the parts of contents that the file has.
+    pub fn shared(&self) -> impl Iterator<Item = (u64, &Extent)> {
+        self.extents()
+            .filter(|(_, extent)| matches!(extent.source, ExtentSource::Content(..)))
     }
 
     /// Drops what the base holds since a commit: extents up to the generation of its seal. Returns
@@ -376,17 +461,13 @@ impl FileData {
             .extents
             .iter()
             .filter(|(_, extent)| extent.written <= sealed_at)
-            .map(|(offset, extent)| (*offset, *extent))
+            .map(|(offset, extent)| (*offset, extent.log_len()))
             .collect();
         let mut dropped = 0;
         self.uploaded = None;
-        for (offset, extent) in old {
+        for (offset, log_len) in old {
             self.extents.remove_mut(&offset);
-            dropped += if extent.location.is_some() {
-                extent.len
-            } else {
-                0
-            };
+            dropped += log_len;
         }
         self.base_len = if self.shrunk.seals == seals {
             sealed_size.min(self.shrunk.len)
@@ -398,8 +479,7 @@ impl FileData {
     }
 
     pub(crate) fn log_bytes(&self) -> u64 {
-        let located = self.extents.values().filter(|it| it.location.is_some());
-        located.map(|extent| extent.len).sum()
+        self.extents.values().map(Extent::log_len).sum()
     }
 
     /// Returns how many bytes of a range lie in the log.
@@ -437,22 +517,18 @@ impl FileData {
         }
     }
 
-    /// Adds an extent of a checkpoint; false if it does not lie behind the others, or not in the
-    /// record that it names.
+    /// Adds an extent of a checkpoint; false if it lies over another one, or not in the record or content that
+    /// it names.
     pub(crate) fn restore(&mut self, offset: u64, extent: Extent) -> bool {
-        let free_from = self
-            .extents
-            .last()
-            .map_or(0, |(start, last)| start + last.len);
         let end = offset.checked_add(extent.len);
-        let in_record = extent.location.is_none_or(|it| it.holds(extent.len));
-        let fits = offset >= free_from && end.is_some_and(|end| end <= self.size) && in_record;
-        if fits {
-            self.data_len -= self.data_within(offset, offset + extent.len);
-            self.data_len += extent.location.map_or(0, |_| extent.len);
-            self.extents.insert_mut(offset, extent);
-        }
-        fits
+        let end = end.filter(|end| *end <= self.size && extent.source.holds(extent.len));
+        let Some(end) = end.filter(|end| self.overlapping(offset, *end).is_empty()) else {
+            return false;
+        };
+        self.data_len -= self.data_within(offset, end);
+        self.data_len += extent.data_len();
+        self.extents.insert_mut(offset, extent);
+        true
     }
 }
 

@@ -3,33 +3,14 @@
 use std::sync::Arc;
 
 use lfsfs_types::{
-    DecodeError, DirId, Kind, LinkId, Name, ProjectId, Reader, Record, Timestamp, VersionId,
-    VersionNumber, Writer, XattrName, XattrValue,
+    DecodeError, DirId, Kind, LinkId, Name, Reader, Record, Timestamp, Writer, XattrName,
+    XattrValue,
 };
 
 use crate::Map;
 use crate::entries::Entries;
 use crate::extent::FileData;
 use crate::field::{Field, struct_field};
-
-/// A version as a base: its number and its random id, so that another history is never taken for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Base {
-    /// The version's number.
-    pub number: VersionNumber,
-    /// Its random id.
-    pub id: VersionId,
-}
-struct_field!(Base { number, id });
-
-/// What an overlay lies above.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ProjectBase {
-    /// The project.
-    pub project: ProjectId,
-    /// The version.
-    pub base: Base,
-}
 
 /// An object of the base: where it is and what it is there.
 #[derive(Debug, Clone, PartialEq, Eq)]

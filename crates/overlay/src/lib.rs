@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+mod base;
 mod changes;
 mod checkpoint;
 mod durability;
@@ -25,16 +26,15 @@ mod overlay;
 mod state;
 mod touched;
 
+pub use base::{Base, ProjectBase};
 pub use changes::{ChangedEntry, Changes, DirectoryRef, Entry};
 pub use durability::Durability;
 pub use entries::Entries;
 pub use error::{ApplyError, Damage, OverlayError};
-pub use extent::{Extent, FileData, Location, Piece, PieceSource};
-pub use inode::{
-    Attributes, Base, BaseKey, BaseObject, DirectoryData, Inode, Node, ProjectBase, Slot,
-};
+pub use extent::{Extent, ExtentSource, FileData, Location, Piece, PieceSource, SharedContent};
+pub use inode::{Attributes, BaseKey, BaseObject, DirectoryData, Inode, Node, Slot};
 pub use numbers::{NUMBERS_MAX, NumberRow};
-pub use operation::{Change, Creation, EntryName, NewAttributes, NewNode, Operation};
+pub use operation::{Change, Creation, EntryName, FileRange, NewAttributes, NewNode, Operation};
 pub use overlay::{
     CommitIds, CompactionReport, Overlay, OverlayOptions, OverlayStats, Sealed, View,
 };

@@ -11,9 +11,10 @@ use lfsfs_types::{
     XattrValue,
 };
 
-use crate::extent::Location;
+use crate::base::Base;
+use crate::extent::{Location, SharedContent};
 use crate::field::{Field, records, struct_field};
-use crate::inode::{Base, BaseObject};
+use crate::inode::BaseObject;
 
 /// An entry of a directory of the overlay.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +82,18 @@ struct_field!(NewAttributes {
     gid,
     mtime
 });
+
+/// Bytes of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileRange {
+    /// The file.
+    pub ino: u64,
+    /// Where they begin.
+    pub offset: u64,
+    /// How many there are.
+    pub len: u64,
+}
+struct_field!(FileRange { ino, offset, len });
 
 records! {
     /// One change.
@@ -335,6 +348,50 @@ records! {
             /// Names its bytes.
             content: ContentId,
         },
+        /// Makes a range of a file that of another one: both have the bytes, which are not copied.
+        32 => Share {
+            /// What it is made.
+            from: FileRange,
+            /// The file.
+            ino: u64,
+            /// Where the range begins in it.
+            at: u64,
+            /// When.
+            time: Timestamp,
+            /// The mode without setuid and setgid, if it had them.
+            mode: Option<u32>,
+        },
+        /// Makes a range of a file that of a content of the base.
+        33 => ShareContent {
+            /// What it is made a part of.
+            content: SharedContent,
+            /// The file, and the part of the content.
+            from: FileRange,
+            /// Where the range begins in the file.
+            at: u64,
+            /// When.
+            time: Timestamp,
+            /// The mode without setuid and setgid, if it had them.
+            mode: Option<u32>,
+        },
+        /// Says that the data of the log record is a copy of a range that a file has of a content.
+        34 => Own {
+            /// The file.
+            ino: u64,
+            /// Where the range begins in it.
+            offset: u64,
+        },
+        /// Says that the bytes of an extent lie elsewhere in the log, too, where it has them from now on.
+        35 => Repoint {
+            /// The file.
+            ino: u64,
+            /// The offset of the extent in the file.
+            offset: u64,
+            /// Where it lies.
+            from: Location,
+            /// Where else.
+            to: Location,
+        },
     }
 }
 
@@ -365,7 +422,7 @@ impl Field for NewNode {
     }
 }
 
-/// An operation with the data that its log record carries: bytes for `Write` and `Move`, none else.
+/// An operation with the data that its log record carries: bytes for `Write`, `Move` and `Own`, none else.
 #[derive(Debug, Clone)]
 pub struct Change<'a> {
     /// The operation.

@@ -12,6 +12,7 @@ mod space;
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -19,12 +20,14 @@ use lfsfs_common::flock::FileLock;
 use lfsfs_types::{ContentId, DirId, LinkId, VersionId};
 
 use crate::Map;
+use crate::base::{Base, ProjectBase};
 use crate::changes::Changes;
 use crate::durability::Durability;
 use crate::error::{ApplyError, OverlayError};
-use crate::extent::Location;
-use crate::inode::{Base, BaseObject, ProjectBase};
+use crate::extent::{Extent, Location};
+use crate::inode::BaseObject;
 use crate::log::files::{self, Identity};
+use crate::log::record::DATA_LEN_MAX;
 use crate::log::replay::{self, Replayed};
 use crate::log::segment::Segment;
 use crate::log::writer::{LogParams, LogWriter};
@@ -118,6 +121,8 @@ pub struct Overlay {
     shown: Mutex<Arc<View>>,
     numbers: Mutex<NumberFile>,
     touched: Touched,
+    /// Whether several files may have the same bytes of the log.
+    may_share: AtomicBool,
     // Released last.
     _lock: FileLock,
 }
@@ -187,6 +192,7 @@ impl Overlay {
             shown: Mutex::new(Arc::new(View { state, segments })),
             numbers: Mutex::new(number_file),
             touched: Touched::default(),
+            may_share: AtomicBool::new(true),
             _lock: lock,
         };
         overlay.give_up_draft()?;
@@ -440,6 +446,28 @@ impl Overlay {
             let mark = |(ino, content)| Operation::Uploaded { ino, content }.into();
             let inodes = same.iter().map(|(ino, _)| *ino).collect();
             Ok((inodes, same.into_iter().map(mark).collect()))
+        })
+    }
+
+    /// Gives a file bytes of its own in the place of those of a content that it has as a part of that: at
+    /// `offset`, as `extent` had them. Nothing happens if it has others by now.
+    pub fn own(
+        &self,
+        ino: u64,
+        offset: u64,
+        extent: &Extent,
+        data: &[u8],
+    ) -> Result<(), OverlayError> {
+        self.transact(|state| {
+            let file = state.inode(ino).and_then(|inode| inode.file());
+            let same = file.and_then(|file| file.extent_at(offset)) == Some(extent);
+            let parts = data.chunks(DATA_LEN_MAX).take_while(|_| same);
+            let offsets = (offset..).step_by(DATA_LEN_MAX);
+            let own = |(offset, data)| Change {
+                operation: Operation::Own { ino, offset },
+                data,
+            };
+            Ok(((), offsets.zip(parts).map(own).collect()))
         })
     }
 

@@ -4,7 +4,7 @@
 //! what sealing for a commit, checkpoints and readers without a lock build on. It changes by
 //! [`Operation`]s only: `apply.rs` has one arm for each, `check.rs` tells which surely apply, `namespace.rs` has
 //! names, `content.rs` has attributes and data, `commit.rs` has seals, `discard.rs` has what drops changes, `left_out.rs`
-//! what no commit takes, `count.rs` says how much differs.
+//! what no commit takes, `shared.rs` has bytes that files have in common, `count.rs` says how much differs.
 
 mod apply;
 mod check;
@@ -14,6 +14,7 @@ mod count;
 mod discard;
 mod left_out;
 mod namespace;
+mod shared;
 
 pub(crate) use apply::carries_data;
 pub(crate) use namespace::new_node;
@@ -24,9 +25,10 @@ use std::sync::Arc;
 use lfsfs_types::{DirId, Name, VersionId};
 
 use crate::Map;
+use crate::base::Base;
 use crate::error::ApplyError;
 use crate::extent::{FileData, Location};
-use crate::inode::{Base, BaseKey, BaseObject, DirectoryData, Inode, Slot};
+use crate::inode::{BaseKey, BaseObject, DirectoryData, Inode, Slot};
 use crate::inode_map::{InodeMap, InodeSet};
 use crate::operation::Operation;
 
@@ -127,6 +129,11 @@ impl State {
         self.inodes.get(&ino)
     }
 
+    /// Returns the objects of the overlay by their numbers.
+    pub fn inodes(&self) -> impl Iterator<Item = (u64, &Inode)> {
+        self.inodes.iter().map(|(ino, inode)| (*ino, inode))
+    }
+
     /// Returns the inode that an object of the base has in the overlay.
     #[must_use]
     pub fn copy_of(&self, key: &BaseKey) -> Option<u64> {
@@ -185,13 +192,24 @@ impl State {
         self.sealed.as_ref().map(|layer| &layer.state)
     }
 
-    /// Returns how many bytes of each segment this state and its seal refer to.
+    /// Returns how many bytes of each segment this state and its seal refer to. Those that several extents
+    /// have count once.
     pub(crate) fn segments_in_use(&self) -> BTreeMap<u32, u64> {
+        let states = [Some(self), self.sealed_state()].into_iter().flatten();
+        let extents = states.flat_map(Self::located_extents);
+        let mut ranges: Vec<_> = extents
+            .map(|(_, _, at, len)| (at.segment, at.start(), at.start() + len))
+            .collect();
+        ranges.sort_unstable();
         let mut used = BTreeMap::new();
-        for state in [Some(self), self.sealed_state()].into_iter().flatten() {
-            for (_, _, location, len) in state.located_extents() {
-                *used.entry(location.segment).or_default() += len;
+        let mut reached = (0, 0);
+        for (segment, start, end) in ranges {
+            if reached.0 != segment {
+                reached = (segment, 0);
             }
+            let new = end.saturating_sub(start.max(reached.1));
+            reached.1 = end.max(reached.1);
+            *used.entry(segment).or_default() += new;
         }
         used
     }
@@ -201,7 +219,7 @@ impl State {
         self.inodes.iter().flat_map(|(ino, inode)| {
             let extents = inode.file().into_iter().flat_map(|file| file.extents());
             extents
-                .filter_map(|(offset, extent)| Some((*ino, offset, extent.location?, extent.len)))
+                .filter_map(|(offset, extent)| Some((*ino, offset, extent.location()?, extent.len)))
         })
     }
 

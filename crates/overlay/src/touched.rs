@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
-use crate::operation::{Change, Operation};
+use crate::operation::{Change, FileRange, Operation};
 
 /// The inodes of files whose bytes changed since the last look. A file is in it once, however often it is written.
 #[derive(Debug, Default)]
@@ -27,7 +27,12 @@ impl Touched {
         for change in changes {
             if let Operation::Write { ino, .. }
             | Operation::Truncate { ino, .. }
-            | Operation::Fallocate { ino, .. } = &change.operation
+            | Operation::Share { ino, .. }
+            | Operation::Fallocate { ino, .. }
+            | Operation::ShareContent {
+                from: FileRange { ino, .. },
+                ..
+            } = &change.operation
             {
                 self.files().insert(*ino);
             }

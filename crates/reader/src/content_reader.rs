@@ -1,9 +1,11 @@
 //! Contents: places, then footers, then blocks, and what to do when one of them fails.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use lfsfs_types::ContentId;
 use lfsfs_types::content::{Piece, PlacedPiece};
 
 use crate::backend::{Backend, Source};
@@ -92,6 +94,47 @@ impl ContentReader {
         };
         let parts = table.find(&whole.content).unwrap_or_default();
         Ok(parts.iter().map(placed).collect())
+    }
+
+    /// Returns the first zeros of a content of `group` that end behind an offset, as far as its cutting
+    /// tells: a run of whole pieces of zeros, or nothing at the end of the content.
+    pub async fn zeros(
+        &self,
+        group: &Arc<dyn Group>,
+        whole: &Wanted,
+        offset: u64,
+        timeout: Duration,
+    ) -> Result<Range<u64>, ReadError> {
+        let deadline = Deadline::after(timeout);
+        let load = || self.places.load(group, Freshness::Any, deadline);
+        let table = deadline.retry(ACTION, load).await?;
+        let parts = table.find(&whole.content).unwrap_or_default();
+        let from = parts.partition_point(|part| part.end() <= offset);
+        let mut parts = parts[from..].iter().skip_while(|part| !part.is_zeros());
+        let Some(first) = parts.next() else {
+            return Ok(whole.size..whole.size);
+        };
+        let last = parts.take_while(|part| part.is_zeros()).last();
+        Ok(first.start..last.unwrap_or(first).end())
+    }
+
+    /// Returns how many bytes of a range of a content are in whole pieces of zeros, if that is in memory.
+    #[must_use]
+    pub fn zeros_in_memory(
+        &self,
+        group: &GroupKey,
+        content: &ContentId,
+        range: Range<u64>,
+    ) -> Option<u64> {
+        let table = self.places.in_memory(group)?;
+        let parts = table.find(content)?;
+        let from = parts.partition_point(|part| part.end() <= range.start);
+        let parts = parts[from..].iter();
+        let zeros = parts
+            .take_while(|part| part.start < range.end)
+            .filter(|part| part.is_zeros())
+            .map(|part| part.end().min(range.end) - part.start.max(range.start));
+        Some(zeros.sum())
     }
 
     /// Returns what was done so far and what is held now.

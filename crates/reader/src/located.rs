@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use lfsfs_remote::RemoteError;
 use lfsfs_types::ContentId;
 use lfsfs_types::chunk::Span;
+use lfsfs_types::content::ZERO_PIECE_BYTES;
 
 use crate::chunks::{Chunk, Chunks};
 use crate::deadline::Progress;
@@ -47,6 +48,10 @@ pub(crate) fn read_in_memory(
 ) -> Option<Bytes> {
     let mut bytes = Pieces::default();
     for part in parts_within(table, wanted).ok()? {
+        if part.is_zeros() {
+            bytes.add_zeros(part, wanted);
+            continue;
+        }
         let location = table.location(part)?;
         let chunk = chunks.chunk_in_memory(&location.info.id)?;
         for span in spans_within(&chunk, part, wanted).ok()? {
@@ -66,6 +71,10 @@ pub(crate) async fn read_located(
 ) -> Result<Bytes, ReadError> {
     let mut bytes = Pieces::default();
     for part in parts_within(table, wanted)? {
+        if part.is_zeros() {
+            bytes.add_zeros(part, wanted);
+            continue;
+        }
         let location = table
             .location(part)
             .ok_or_else(|| missing(&wanted.content))?;
@@ -108,12 +117,19 @@ fn spans_within(chunk: &Chunk, part: &Part, wanted: &Wanted) -> Result<Vec<Span>
     if entry.len != part.len {
         return Err(ReadError::corrupt(ACTION, "a piece has another length"));
     }
+    Ok(chunk
+        .footer
+        .spans_within(entry, range_within(part, wanted))
+        .collect())
+}
+
+/// Returns which bytes of a part are wanted.
+fn range_within(part: &Part, wanted: &Wanted) -> Range<u32> {
     let relative = |at: u64| {
         let within = at.clamp(part.start, part.end()) - part.start;
         u32::try_from(within).unwrap_or(part.len)
     };
-    let range = relative(wanted.range.start)..relative(wanted.range.end);
-    Ok(chunk.footer.spans_within(entry, range).collect())
+    relative(wanted.range.start)..relative(wanted.range.end)
 }
 
 /// Returns the error for a content that is not where its places say.
@@ -131,6 +147,13 @@ impl Pieces {
         block.get(range.clone())?;
         self.0.push(block.slice(range));
         Some(())
+    }
+
+    /// Adds what is wanted of zeros, which are not read.
+    fn add_zeros(&mut self, part: &Part, wanted: &Wanted) {
+        let Range { start, end } = range_within(part, wanted);
+        let zeros = &ZERO_PIECE_BYTES[start as usize..end as usize];
+        self.0.push(Bytes::from_static(zeros));
     }
 
     fn len(&self) -> usize {

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use lfsfs_remote::ChunkLocation;
+use lfsfs_types::content::ZERO_PIECE;
 use lfsfs_types::{ChunkId, ChunkInfo, ContentId, DecodeError, Reader, Sha256, Writer};
 
 use crate::weighted::Weight;
@@ -28,6 +29,11 @@ pub(crate) struct Part {
 impl Part {
     pub(crate) fn end(&self) -> u64 {
         self.start + u64::from(self.len)
+    }
+
+    /// Returns true if it is known to be zeros, wherever it is.
+    pub(crate) fn is_zeros(&self) -> bool {
+        (self.id, self.len) == (ZERO_PIECE.hash, ZERO_PIECE.len)
     }
 }
 

@@ -12,7 +12,9 @@ use std::io::{self, Read};
 use fastcdc::v2020::{FastCDC, Normalization, StreamCDC};
 use sha2::{Digest, Sha256 as Hasher};
 
-pub use self::pieces::{Piece, PieceList, PieceListError, PlacedPiece};
+pub use self::pieces::{
+    Piece, PieceList, PieceListError, PlacedPiece, ZERO_PIECE, ZERO_PIECE_BYTES,
+};
 use crate::id::ContentId;
 use crate::limits::{
     PIECE_LEN_AVERAGE, PIECE_LEN_MAX, PIECE_LEN_MIN, PIECES_INLINE_MAX, SMALL_CONTENT_LEN_MAX,

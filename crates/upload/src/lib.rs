@@ -15,6 +15,7 @@ mod changes;
 mod contents;
 mod difference;
 mod error;
+mod file_source;
 mod ignored;
 mod progress;
 mod publishing;
@@ -22,11 +23,13 @@ mod read;
 mod recut;
 mod source;
 mod uploads;
+mod window;
 
 pub use changes::{ChangeSink, channel};
 pub use contents::{ContentBytes, ContentSender, SendMode};
 pub use difference::{Difference, difference};
 pub use error::UploadError;
+pub use file_source::{FileSource, describe_file};
 pub use ignored::{
     IGNORE_FILE, IGNORE_FILE_LEN_MAX, IgnoreFile, IgnorePatternError, IgnoreScope, IgnoreWarning,
     IgnoredPaths,
@@ -35,4 +38,4 @@ pub use progress::{Expected, Phase, Progress, ProgressFigures};
 pub use publishing::Publishing;
 pub use read::{OFFER_LEN, ReadContent, ReadError};
 pub use recut::{ChangedFile, Stretch, StretchOrigin};
-pub use source::{ContentSource, Cut, FileSource, StreamSource};
+pub use source::{ContentSource, Cut, StreamSource};

@@ -4,14 +4,14 @@
 //! Elsewhere bytes are read and cut until an old cut is met. So reading, hashing and sending follow
 //! the edits, and the pieces are those that cutting the whole file would give.
 
-use lfsfs_types::content::{Piece, PlacedPiece, first_piece};
-use lfsfs_types::limits::{PIECE_LEN_MAX, SMALL_CONTENT_LEN_MAX};
+use lfsfs_types::content::{Piece, PlacedPiece};
+use lfsfs_types::limits::SMALL_CONTENT_LEN_MAX;
 
 use crate::source::{ContentSource, Cut};
+use crate::window::{WINDOW_LEN, Window};
 
 /// Bytes behind a piece on which its end may depend: the cutter looks at two at a time.
 const LOOK_AHEAD: u64 = 2;
-const WINDOW_LEN: u64 = PIECE_LEN_MAX as u64;
 
 /// Bytes of a changed file that follow each other and have one origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,21 +89,13 @@ where
 #[derive(Debug)]
 struct Recut<'a> {
     file: ChangedFile<'a>,
-    at: u64,
-    /// Bytes that were read and not cut yet, from `at` on.
-    window: Vec<u8>,
-    /// The piece that a long run of zeros is cut into, once it was met.
-    zeros: Option<Piece>,
+    window: Window,
 }
 
 impl<'a> Recut<'a> {
     fn new(file: ChangedFile<'a>) -> Self {
-        Self {
-            file,
-            at: 0,
-            window: Vec::new(),
-            zeros: None,
-        }
+        let window = Window::default();
+        Self { file, window }
     }
 
     /// Returns the next piece, or `None` at the end of the file. `read` gives all bytes of a range
@@ -112,32 +104,25 @@ impl<'a> Recut<'a> {
         &mut self,
         read: impl FnOnce(u64, u64) -> Result<Vec<u8>, E>,
     ) -> Result<Option<Cut>, E> {
-        let known = self.kept().or_else(|| self.zeros_again());
-        if let Some(piece) = known {
-            self.advance(u64::from(piece.len));
+        if let Some(piece) = self.kept() {
+            self.window.pass(u64::from(piece.len));
             return Ok(Some(Cut::Known(piece)));
         }
-        let wanted = WINDOW_LEN.min(self.file.size - self.at);
-        let missing = wanted.saturating_sub(self.window.len() as u64);
-        if missing > 0 {
-            let bytes = read(self.at + self.window.len() as u64, missing)?;
-            self.window.extend_from_slice(&bytes);
-        }
-        let Some(piece) = first_piece(&self.window) else {
-            return Ok(None);
-        };
         if self.is_zeros() {
-            self.zeros = Some(piece);
+            return Ok(Some(self.window.cut_zeros()));
         }
-        let bytes = self.window[..piece.len as usize].to_vec();
-        self.advance(u64::from(piece.len));
-        Ok(Some(Cut::Read(piece, bytes)))
+        let (from, room) = self.window.missing();
+        let len = room.min(self.file.size - from);
+        if len > 0 {
+            self.window.fill(&read(from, len)?);
+        }
+        Ok(self.window.cut())
     }
 
     /// Returns the old piece that starts here, if it ends here too.
     fn kept(&self) -> Option<Piece> {
         let old = self.file.base;
-        let found = old.binary_search_by_key(&self.at, |old| old.start);
+        let found = old.binary_search_by_key(&self.window.at(), |old| old.start);
         let PlacedPiece { start, piece } = old[found.ok()?];
         let end = start + u64::from(piece.len);
         let decided_by = if end == self.file.size {
@@ -150,28 +135,19 @@ impl<'a> Recut<'a> {
         is_same.then_some(piece)
     }
 
-    fn zeros_again(&self) -> Option<Piece> {
-        self.zeros.filter(|_| self.is_zeros())
-    }
-
     /// Returns true if so many zeros follow that the cutter sees nothing else.
     fn is_zeros(&self) -> bool {
-        let end = self.at + WINDOW_LEN;
+        let end = self.window.at() + WINDOW_LEN;
         end <= self.file.size && self.is_made_of(StretchOrigin::Zeros, end)
     }
 
     /// Returns true if everything from here to `end` has one origin.
     fn is_made_of(&self, origin: StretchOrigin, end: u64) -> bool {
         let stretches = self.file.stretches;
-        let first = stretches.partition_point(|it| it.offset + it.len <= self.at);
+        let at = self.window.at();
+        let first = stretches.partition_point(|it| it.offset + it.len <= at);
         let mut to_end = stretches[first..].iter().take_while(|it| it.offset < end);
         to_end.all(|it| it.origin == origin)
-    }
-
-    fn advance(&mut self, len: u64) {
-        self.at += len;
-        let used = usize::try_from(len).unwrap_or(usize::MAX);
-        self.window.drain(..used.min(self.window.len()));
     }
 }
 

@@ -1,7 +1,6 @@
 //! Where the bytes of a content come from.
 
-use std::fs::File;
-use std::io::{self, Cursor, Read, Seek as _};
+use std::io::{self, Cursor, Read};
 
 use lfsfs_types::content::{Piece, cut};
 use lfsfs_types::limits::SMALL_CONTENT_LEN_MAX;
@@ -45,57 +44,6 @@ impl Cut {
 }
 
 type Cuts<'a> = dyn Iterator<Item = io::Result<(Piece, Vec<u8>)>> + 'a;
-
-/// An open file, read from where it stands to its end.
-pub struct FileSource<'a> {
-    file: &'a File,
-    len: u64,
-    cuts: Option<Box<Cuts<'a>>>,
-}
-
-impl std::fmt::Debug for FileSource<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut debug = f.debug_struct("FileSource");
-        debug.field("file", &self.file).field("len", &self.len);
-        debug.finish_non_exhaustive()
-    }
-}
-
-impl<'a> FileSource<'a> {
-    /// Takes a file that was just opened. `len` is the length in bytes that it seems to have: how much
-    /// it has is seen when it is read.
-    #[must_use]
-    pub fn new(file: &'a File, len: u64) -> Self {
-        let cuts = None;
-        Self { file, len, cuts }
-    }
-}
-
-impl ContentSource for FileSource<'_> {
-    type Error = io::Error;
-
-    fn read_small(&mut self) -> io::Result<Option<Vec<u8>>> {
-        // With room for one byte more the end is found without a larger buffer.
-        let room = self.len.min(SMALL_CONTENT_LEN_MAX) + 1;
-        let mut head = Vec::with_capacity(usize::try_from(room).unwrap_or_default());
-        let mut file = self.file;
-        file.by_ref()
-            .take(SMALL_CONTENT_LEN_MAX + 1)
-            .read_to_end(&mut head)?;
-        if head.len() as u64 <= SMALL_CONTENT_LEN_MAX {
-            return Ok(Some(head));
-        }
-        file.rewind()?;
-        Ok(None)
-    }
-
-    fn next_piece(&mut self) -> io::Result<Option<Cut>> {
-        let file = self.file;
-        let cuts = self.cuts.get_or_insert_with(|| Box::new(cut(file)));
-        let next = cuts.next().transpose()?;
-        Ok(next.map(|(piece, bytes)| Cut::Read(piece, bytes)))
-    }
-}
 
 /// Bytes that come once and in order, such as those of a pipe.
 pub struct StreamSource<'a> {

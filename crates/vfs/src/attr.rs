@@ -1,6 +1,7 @@
 //! What stat shows of an object.
 
 use lfsfs_overlay::{Inode, Node};
+use lfsfs_types::limits::PIECE_LEN_MAX;
 use lfsfs_types::{ACCESS_LIST, Kind, Record, Timestamp, XattrValue};
 
 use crate::access;
@@ -56,7 +57,8 @@ pub struct Attr {
     pub ino: u64,
     /// Length in bytes.
     pub size: u64,
-    /// Units of 512 bytes, without the holes of what was made here.
+    /// Units of 512 bytes, without holes as far as they are known. Of a large file of the version, less than
+    /// all of it if they are not.
     pub blocks: u64,
     /// Last access: always `mtime`.
     pub atime: Timestamp,
@@ -97,7 +99,10 @@ impl Attr {
         Self {
             ino,
             size,
-            blocks: size.div_ceil(512),
+            blocks: match kind {
+                FileKind::File => size.div_ceil(512) - unknown_blocks(size),
+                _ => size.div_ceil(512),
+            },
             atime: record.mtime,
             mtime: record.mtime,
             ctime: record.ctime,
@@ -149,8 +154,29 @@ fn blocks_of(node: &Node, size: u64) -> u64 {
     let Node::File(file) = node else {
         return size.div_ceil(512);
     };
-    let least = u64::from(size > 0);
-    file.data_len().div_ceil(512).max(least)
+    let unknown = unknown_blocks(file.base_len());
+    blocks_of_data(file.data_len(), size).saturating_sub(unknown)
+}
+
+/// Returns the blocks of a file of which so many bytes are in no hole.
+pub(crate) fn blocks_of_data(data_len: u64, size: u64) -> u64 {
+    data_len.div_ceil(512).max(u64::from(size > 0))
+}
+
+/// Returns how many blocks less than all a file seems to take of which so much is in the version, as long
+/// as it is not known whether that has holes. Programs look for holes where blocks are missing, and nowhere
+/// else.
+fn unknown_blocks(base_len: u64) -> u64 {
+    if may_have_holes(base_len) {
+        u64::from(BLOCK_LEN / 512)
+    } else {
+        0
+    }
+}
+
+/// Returns true if a content of so many bytes may have holes.
+pub(crate) fn may_have_holes(len: u64) -> bool {
+    len >= u64::from(PIECE_LEN_MAX)
 }
 
 /// Returns the permission bits of a recorded mode, with setuid, setgid and sticky.

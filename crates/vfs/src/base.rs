@@ -4,6 +4,7 @@
 //! [`Vfs`](crate::Vfs).
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -334,11 +335,36 @@ impl BaseVersion {
         let pieces = self.contents.pieces(&group, whole, self.config.timeout);
         Ok(pieces.await?)
     }
+
+    /// Returns the first zeros of a large content that end behind an offset, as far as its cutting tells;
+    /// nothing at its end if there are none.
+    pub(crate) async fn zeros(
+        &self,
+        whole: &Wanted,
+        offset: u64,
+        listed: Option<&Listed>,
+    ) -> Result<Range<u64>, VfsError> {
+        let group = group_of(&self.source.snapshot.project.id, whole.content, listed);
+        let timeout = self.config.timeout;
+        let zeros = self.contents.zeros(&group, whole, offset, timeout);
+        Ok(zeros.await?)
+    }
+
+    /// Returns how many bytes of a range [`zeros`](Self::zeros) tells, if that is in memory.
+    pub(crate) fn zeros_in_memory(
+        &self,
+        content: ContentId,
+        range: Range<u64>,
+        listed: Option<&Listed>,
+    ) -> Option<u64> {
+        let key = key_of(&self.source.snapshot.project.id, content, listed);
+        self.contents.zeros_in_memory(&key, &content, range)
+    }
 }
 
 impl Found {
     /// Returns the entry of a listing that it was found at.
-    fn listed(&self) -> Option<Listed> {
+    pub(crate) fn listed(&self) -> Option<Listed> {
         Some(Listed {
             place: self.place?,
             listing: Arc::clone(self.listing.as_ref()?),
@@ -361,7 +387,7 @@ pub(crate) fn target_of(found: &Found) -> Result<Bytes, VfsError> {
     }
 }
 
-fn range_of(offset: u64, size: u32) -> std::ops::Range<u64> {
+fn range_of(offset: u64, size: u32) -> Range<u64> {
     offset..offset.saturating_add(u64::from(size))
 }
 

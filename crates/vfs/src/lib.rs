@@ -16,6 +16,7 @@ mod access;
 mod attr;
 mod base;
 mod blocking;
+mod blocks;
 mod changes;
 mod commit;
 mod config;
@@ -54,6 +55,7 @@ pub use upload_queue::MountUploader;
 pub use verb_error::{ChangesError, DiscardError, ServerFailure, SwitchError};
 pub use warm::{NotWarmed, WarmFigures, WarmProgress};
 pub use writable::{
-    Allocation, Exclusive, Existing, ModeEffect, OverlayPlace, Owner, PreparedSwitch, Privileges,
-    RenameMode, SetAttr, SetTime, Sought, SpecialFile, SwitchReport, Vfs, Written, XattrMode,
+    Allocation, Copied, CopyRange, Exclusive, Existing, ModeEffect, OverlayPlace, Owner,
+    PreparedSwitch, Privileges, RenameMode, SetAttr, SetTime, Sought, SpecialFile, SwitchReport,
+    Vfs, Written, XattrMode,
 };

@@ -1,7 +1,9 @@
 //! Bytes of a file of the overlay: the log's where something was written, the base's or none elsewhere.
 
+use std::ops::Range;
+
 use bytes::{Bytes, BytesMut};
-use lfsfs_overlay::{BaseObject, FileData, Inode, Node, Piece, PieceSource, View};
+use lfsfs_overlay::{BaseObject, FileData, Inode, Node, Piece, PieceSource, SharedContent, View};
 use lfsfs_reader::Wanted;
 use lfsfs_remote::RemoteError;
 use lfsfs_types::content::PlacedPiece;
@@ -45,9 +47,12 @@ impl OverlayFile<'_> {
     }
 
     async fn read_piece(&self, piece: &Piece) -> Result<Bytes, VfsError> {
-        match piece.source {
+        match &piece.source {
             PieceSource::Zeros => Ok(vec![0; len_of(piece)].into()),
-            PieceSource::Log(location) => Ok(self.view.read(location, len_of(piece))?.into()),
+            PieceSource::Log(location) => Ok(self.view.read(*location, len_of(piece))?.into()),
+            PieceSource::Content(shared, offset) => {
+                read_shared(self.base, shared, *offset..offset + piece.len).await
+            }
             PieceSource::Base => {
                 let below = self.inode.base.as_deref().ok_or_else(not_below)?;
                 let Kind::File { content, size } = below.record.kind else {
@@ -80,6 +85,17 @@ pub(crate) async fn pieces_below(
     match Wanted::new(content, size, 0..size) {
         Some(whole) => vfs.pieces(&whole, listed.as_ref()).await,
         None => Ok(Vec::new()),
+    }
+}
+
+/// Returns what a content is cut into that files of the overlay have a part of; nothing if it is small.
+pub(crate) async fn pieces_shared(
+    vfs: &BaseVersion,
+    shared: &SharedContent,
+) -> Result<Vec<PlacedPiece>, VfsError> {
+    match Wanted::new(shared.content, shared.size, 0..shared.size) {
+        Some(whole) if shared.size > SMALL_CONTENT_LEN_MAX => vfs.pieces(&whole, None).await,
+        _ => Ok(Vec::new()),
     }
 }
 
@@ -117,9 +133,25 @@ pub(crate) async fn read_below(
     }
 }
 
+/// Reads all of a range of a content that files of the overlay have a part of.
+pub(crate) async fn read_shared(
+    vfs: &BaseVersion,
+    shared: &SharedContent,
+    range: Range<u64>,
+) -> Result<Bytes, VfsError> {
+    let len = range.end - range.start;
+    let wanted = Wanted::new(shared.content, shared.size, range);
+    let bytes = vfs.read_content(wanted, None).await?;
+    if bytes.len() as u64 == len {
+        Ok(bytes)
+    } else {
+        Err(not_below())
+    }
+}
+
 /// Returns where the base lists an object with this content; `None` for the root, and where the base
 /// is a later one that has something else there.
-async fn listed(
+pub(crate) async fn listed(
     vfs: &BaseVersion,
     base: &BaseObject,
     content: ContentId,

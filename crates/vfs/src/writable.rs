@@ -25,12 +25,13 @@ use lfsfs_common::PathError;
 use lfsfs_common::clock::Clock;
 use lfsfs_common::random::random_bytes;
 use lfsfs_common::tasks::Tasks;
-use lfsfs_overlay::{Change, Inode, Node, Operation, Overlay, OverlayError, State};
+use lfsfs_overlay::{Base, Change, Inode, Node, Operation, Overlay, OverlayError, State};
 use lfsfs_types::Timestamp;
 
 use crate::attr::Attr;
 use crate::base::{BaseVersion, Entry, target_of};
 use crate::blocking::blocking;
+use crate::blocks;
 use crate::changes::{LocalChange, changes_of};
 use crate::error::{Interrupted, VfsError};
 use crate::ignored::{IgnoredPath, ignored_of};
@@ -45,6 +46,7 @@ mod depth;
 mod discard;
 mod drain;
 mod exclusive;
+mod holes;
 mod known;
 mod namespace;
 mod order;
@@ -52,6 +54,7 @@ mod plan;
 mod readdir;
 mod rename;
 mod request;
+mod sharing;
 mod space;
 mod switch;
 mod xattrs;
@@ -62,6 +65,7 @@ pub use self::request::{
 };
 
 pub use self::exclusive::Exclusive;
+pub use self::sharing::{Copied, CopyRange};
 pub(crate) use self::switch::PublishedCommit;
 pub use self::switch::{PreparedSwitch, SwitchReport};
 
@@ -99,6 +103,8 @@ pub struct Vfs {
     known: Mutex<Known>,
     numbers: Numbers,
     orders: Orders,
+    /// The base of which it is known that no file has a part of a content of an earlier one.
+    owned: Mutex<Option<Base>>,
 }
 
 impl Vfs {
@@ -134,6 +140,7 @@ impl Vfs {
             known: Mutex::default(),
             numbers: Numbers::from(random.map_err(OverlayError::from)?),
             orders: Orders::new(),
+            owned: Mutex::default(),
             making: Arc::default(),
             inodes: Arc::clone(base.inodes().table()),
             stack: Stack::new(base),
@@ -434,12 +441,12 @@ impl Vfs {
     ) -> Result<Attr, Interrupted> {
         let found = match named.object {
             Object::Base(found) => found,
-            Object::Upper { ino, .. } => {
+            Object::Upper { ino, inode } => {
                 known.count(*ino);
                 if named.object.is_directory() {
                     known.put(*ino, named.parent, named.name);
                 }
-                return Ok(named.object.attr());
+                return Ok(blocks::of_inode(merged.base(), named.object.attr(), inode));
             }
         };
         let ino = match &found.candidate {
@@ -449,7 +456,8 @@ impl Vfs {
             }
             None => found.ino,
         };
-        Ok(Attr::of(ino, &found.object.record))
+        let attr = Attr::of(ino, &found.object.record);
+        Ok(blocks::of_base(merged.base(), attr, &found.object))
     }
 
     /// Notes that an inode which the kernel does not know is to be dropped, if it has no name.

@@ -19,7 +19,9 @@ use super::attributes::{set_time, timestamp_of};
 use super::replies::{self, Respond};
 use super::{FuseTransport, caller};
 use crate::cut::Origin;
-use crate::operations::{Answer, FallocateRequest, Place, SetxattrRequest, WriteRequest};
+use crate::operations::{
+    Answer, CopyRequest, FallocateRequest, Place, SetxattrRequest, WriteRequest,
+};
 
 impl FuseTransport {
     /// Sends an answer by the reply of its request.
@@ -419,18 +421,26 @@ impl Filesystem for FuseTransport {
 
     fn copy_file_range(
         &self,
-        _request: &Request,
-        _ino: INodeNo,
+        request: &Request,
+        ino: INodeNo,
         _handle: FileHandle,
-        _offset: u64,
-        _to: INodeNo,
+        offset: u64,
+        to: INodeNo,
         _to_handle: FileHandle,
-        _to_offset: u64,
-        _len: u64,
+        to_offset: u64,
+        len: u64,
         _flags: CopyFileRangeFlags,
         reply: ReplyWrite,
     ) {
-        self.answer(self.operations.copy_file_range(), reply);
+        let copy = CopyRequest {
+            from: ino.0,
+            offset,
+            to: to.0,
+            at: to_offset,
+            len,
+        };
+        let copied = self.operations.copy_file_range(caller(request), copy);
+        self.answer(copied, reply);
     }
 
     fn ioctl(

@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use lfsfs_vfs::{Allocation, ModeEffect, Privileges, Sought, Vfs, VfsError, Written};
+use lfsfs_vfs::{Allocation, CopyRange, ModeEffect, Privileges, Sought, Vfs, VfsError, Written};
 use rustix::io::Errno;
 use tracing::debug;
 
@@ -40,6 +40,21 @@ pub struct FallocateRequest {
     pub len: u64,
     /// The mode of fallocate(2).
     pub mode: i32,
+}
+
+/// What a COPY_FILE_RANGE request asks for.
+#[derive(Debug, Clone, Copy)]
+pub struct CopyRequest {
+    /// The node that has the bytes.
+    pub from: u64,
+    /// Where they begin there.
+    pub offset: u64,
+    /// The node that gets them.
+    pub to: u64,
+    /// Where they begin there.
+    pub at: u64,
+    /// How many there are.
+    pub len: u64,
 }
 
 impl Operations {
@@ -125,6 +140,32 @@ impl Operations {
         })
     }
 
+    /// Copies bytes from file to file, and returns how many. The kernel has sent what it holds of them.
+    pub fn copy_file_range(&self, caller: Caller, copy: CopyRequest) -> Answer<u32> {
+        let request = Request::new(Opcode::CopyFileRange, copy.to, caller);
+        let copy = CopyRange {
+            from: copy.from,
+            offset: copy.offset,
+            to: copy.to,
+            at: copy.at,
+            len: copy.len,
+            privileges: privileges_of(caller),
+        };
+        let this = self.clone();
+        let copy = async move {
+            match this.vfs.copy_range(copy).await {
+                Ok(copied) => {
+                    this.drop_mode(copy.to, copied.mode);
+                    u32::try_from(copied.len).map_err(|_| Errno::FBIG)
+                }
+                // An open file that no version below has any more can be read: the kernel does that then.
+                Err(VfsError::Stale) => Err(Errno::OPNOTSUPP),
+                Err(error) => Err(failed(request, &error)),
+            }
+        };
+        self.serve(request.opcode, || Reply::begin(caller, copy))
+    }
+
     /// Finds data and holes; `whence` is that of lseek(2). What a mapping wrote into a hole is in the
     /// kernel until that sends it, so for a file with holes it is made to send it first.
     pub fn lseek(&self, caller: Caller, ino: u64, offset: i64, whence: i32) -> Answer<i64> {
@@ -139,22 +180,38 @@ impl Operations {
             return self.refuse(Opcode::Lseek, Errno::NXIO);
         };
         let request = Request::new(Opcode::Lseek, ino, caller);
-        let vfs = Arc::clone(&self.vfs);
-        if !self.vfs.has_holes(ino) {
-            let find = async move { told(request, vfs.seek(ino, offset, sought).await) };
-            return self.serve(request.opcode, || Reply::begin(caller, find));
+        let this = self.clone();
+        self.ask(request, async move {
+            let told = this.vfs.getattr(ino).await?.blocks;
+            let found = this.seek(ino, offset, sought).await;
+            this.drop_estimate(ino, told).await?;
+            i64::try_from(found?).map_err(|_| VfsError::FileTooLarge)
+        })
+    }
+
+    async fn seek(&self, ino: u64, offset: u64, sought: Sought) -> Result<u64, VfsError> {
+        if !self.vfs.has_holes(ino).await? {
+            return seek_without_holes(&self.vfs, ino, offset, sought).await;
         }
-        let (writes, pages) = (Arc::clone(&self.writes), self.pages.clone());
-        let find = async move {
-            let found = if sent(pages.as_deref(), ino).await {
-                settle(&writes).await;
-                vfs.seek(ino, offset, sought).await
-            } else {
-                seek_without_holes(&vfs, ino, offset, sought).await
-            };
-            told(request, found)
-        };
-        self.serve(request.opcode, || Reply::later(caller, find))
+        if self.is_writable() {
+            // The first step is taken by a thread that receives requests, and must not wait for one.
+            tokio::task::yield_now().await;
+            if !sent(self.pages.as_deref(), ino).await {
+                return seek_without_holes(&self.vfs, ino, offset, sought).await;
+            }
+            settle(&self.writes).await;
+        }
+        self.vfs.seek(ino, offset, sought).await
+    }
+
+    /// Has the kernel forget the blocks of a file that it was told as an estimate, if they are known now.
+    async fn drop_estimate(&self, ino: u64, told: u64) -> Result<(), VfsError> {
+        if let Some(kernel) = self.kernel.get()
+            && self.vfs.getattr(ino).await?.blocks != told
+        {
+            kernel.drop_attributes(ino);
+        }
+        Ok(())
     }
 
     /// Makes a file durable, and all that was acknowledged before.
@@ -224,11 +281,6 @@ async fn seek_without_holes(
         Sought::Data => Ok(offset),
         Sought::Hole => Ok(size),
     }
-}
-
-fn told(request: Request, found: Result<u64, VfsError>) -> Result<i64, Errno> {
-    let offset = found.map_err(|error| failed(request, &error))?;
-    i64::try_from(offset).map_err(|_| Errno::OVERFLOW)
 }
 
 /// Returns what lseek(2) looks for; `None` for what the kernel answers itself.

@@ -33,6 +33,7 @@ enum Step {
     Read(String, u64, u32),
     Truncate(String, u64),
     Fallocate(String, u64, u64, Fallocate),
+    Copy(String, u64, String, u64, u32),
     Chmod(String, u16),
     Chown(String, Option<u32>, Option<u32>),
     Utimes(String, i64),
@@ -219,6 +220,8 @@ fn contents() -> impl Strategy<Value = Step> {
         4 => (path(), offset()).prop_map(|(a, b)| Step::Truncate(a, b)),
         3 => (range(), fallocate)
             .prop_map(|((a, b, c), d)| Step::Fallocate(a, b, u64::from(c), d)),
+        4 => (range(), path(), offset())
+            .prop_map(|((a, b, len), c, d)| Step::Copy(a, b, c, d, len)),
         1 => path().prop_map(Step::Readlink),
     ]
 }

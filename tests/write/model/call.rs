@@ -40,6 +40,8 @@ pub(crate) enum Call {
     /// Writes a byte far behind the end, reads what is there, and makes the file as long as before.
     WriteFar(usize, u64, u8),
     Allocate(usize, FallocateFlags, u64, u64),
+    /// Copies from one open file, and offset, to another.
+    Copy((usize, u64), (usize, u64), usize),
     /// Writes through a shared mapping and syncs it.
     WriteMapped(usize, u64, usize, u8),
     Sync(usize, bool),
@@ -148,6 +150,7 @@ impl Side {
             | Call::SetLen(..)
             | Call::WriteFar(..)
             | Call::Allocate(..)
+            | Call::Copy(..)
             | Call::WriteMapped(..)
             | Call::Sync(..)
             | Call::StatOpen(..)
@@ -191,6 +194,9 @@ impl Side {
             Call::WriteFar(slot, offset, fill) => write_far(file(slot)?, *offset, *fill),
             Call::Allocate(slot, how, offset, len) => {
                 done(rustix::fs::fallocate(file(slot)?, *how, *offset, *len))
+            }
+            Call::Copy((from, offset), (to, at), len) => {
+                copy((file(from)?, *offset), (file(to)?, *at), *len)
             }
             Call::WriteMapped(slot, offset, len, fill) => {
                 done(mapped::write(file(slot)?, *offset, &pattern(*fill, *len)))
@@ -348,6 +354,18 @@ fn done(result: Result<(), Errno>) -> Outcome {
 
 fn errno(error: std::io::Error) -> Errno {
     Errno::from_io_error(&error).unwrap_or(Errno::IO)
+}
+
+fn copy((from, offset): (&File, u64), (to, at): (&File, u64), len: usize) -> Outcome {
+    let (mut offset, mut at, mut copied) = (offset, at, 0);
+    while copied < len {
+        let (from_at, to_at) = (Some(&mut offset), Some(&mut at));
+        match rustix::fs::copy_file_range(from, from_at, to, to_at, len - copied)? {
+            0 => break,
+            more => copied += more,
+        }
+    }
+    Ok(Answer::Len(copied))
 }
 
 fn write_far(file: &File, offset: u64, fill: u8) -> Outcome {

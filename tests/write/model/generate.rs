@@ -282,7 +282,11 @@ impl Generator {
                 Call::Open(slot, self.new_path(), flags, self.mode())
             }
             5 if self.one_in(2) => Call::Close(slot),
-            5..=8 => Call::Read(slot, self.offset(), self.len()),
+            5 => {
+                let to = (self.below(HANDLES), self.offset());
+                Call::Copy((slot, self.offset()), to, self.len())
+            }
+            6..=8 => Call::Read(slot, self.offset(), self.len()),
             9..=12 => Call::Write(slot, self.offset(), self.len(), self.fill()),
             13 => Call::SetLen(slot, self.offset()),
             14 | 15 => {

@@ -68,16 +68,20 @@ impl Both {
     }
 
     fn put(&mut self, offset: u64, len: u64, is_data: bool) {
-        let location = is_data.then_some(Location {
+        let location = Location {
             segment: 1,
             record: 0,
             record_len: 1_000,
             skip: 100,
-        });
+        };
         let written = self.generation;
         let extent = Extent {
             len,
-            location,
+            source: if is_data {
+                ExtentSource::Log(location)
+            } else {
+                ExtentSource::Zeros
+            },
             written,
         };
         self.file.put(offset, extent);
@@ -88,33 +92,24 @@ impl Both {
         }
     }
 
-    fn find(&self, offset: u64, is_hole: bool) -> Option<u64> {
-        let mut rest = self.holes.iter().skip(at(offset));
-        let ahead = rest.position(|it| *it == is_hole)?;
-        Some(offset + ahead as u64)
-    }
-
     fn check(&self) {
         let size = self.holes.len() as u64;
         assert_eq!(self.file.size(), size);
         let data = self.holes.iter().filter(|it| !**it).count() as u64;
         assert_eq!(self.file.data_len(), data);
         for offset in 0..size {
-            assert_eq!(
-                self.file.next_data(offset),
-                self.find(offset, false),
-                "{offset}"
-            );
-            let hole = self.find(offset, true).unwrap_or(size);
-            assert_eq!(self.file.next_hole(offset), Some(hole), "{offset}");
+            let piece = self.file.piece_at(offset).expect("within the file");
+            assert!(piece.offset == offset && piece.len > 0, "{piece:?}");
+            let same = self.file.pieces(offset, piece.len);
+            assert_eq!(same, std::slice::from_ref(&piece), "{offset}");
+            let is_hole = piece.source == PieceSource::Zeros;
+            let of_it = &self.holes[at(offset)..at(offset + piece.len)];
+            assert!(of_it.iter().all(|it| *it == is_hole), "{piece:?}");
         }
-        assert_eq!(
-            (self.file.next_data(size), self.file.next_hole(size)),
-            (None, None)
-        );
+        assert_eq!(self.file.piece_at(size), None);
         let mut restored = FileData::with_lengths(self.file.lengths());
         for (offset, extent) in self.file.extents() {
-            assert!(restored.restore(offset, *extent));
+            assert!(restored.restore(offset, extent.clone()));
         }
         assert_eq!(restored, self.file);
     }

@@ -7,10 +7,10 @@ use std::path::Path;
 
 use lfsfs_common::PathError;
 
+use crate::base::Base;
 use crate::checkpoint::{self, Restorer, Snapshot};
 use crate::durability::Durability;
 use crate::error::{Damage, OverlayError};
-use crate::inode::Base;
 use crate::log::record::{self, RECORD_LEN_MAX, Record};
 use crate::log::segment::{self, SegmentHeader};
 use crate::state::State;

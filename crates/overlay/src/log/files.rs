@@ -11,8 +11,8 @@ use lfsfs_common::flock::{FileLock, LockMode};
 use lfsfs_common::random::random_bytes;
 use lfsfs_types::{ProjectId, Reader, VersionId, VersionNumber, Writer};
 
+use crate::base::{Base, ProjectBase};
 use crate::error::{Damage, OverlayError};
-use crate::inode::{Base, ProjectBase};
 
 const FORMAT_TEXT: &[u8] = b"lfsfs overlay 1\n";
 const FORMAT: u8 = 1;

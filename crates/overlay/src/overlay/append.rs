@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::error::{ApplyError, OverlayError};
 use crate::extent::Location;
@@ -54,6 +55,9 @@ impl Overlay {
         writer.begun = true;
         *self.shown() = Arc::new(next);
         self.touched.note(changes);
+        if changes.iter().any(is_share) {
+            self.may_share.store(true, Ordering::Release);
+        }
         Ok(accepted)
     }
 
@@ -72,6 +76,10 @@ impl Overlay {
         self.touched.note(changes);
         Ok(applied.inspect_err(|_| writer.give_up())?)
     }
+}
+
+fn is_share(change: &Change<'_>) -> bool {
+    matches!(change.operation, Operation::Share { .. })
 }
 
 impl<'a> Batch<'a> {

@@ -6,6 +6,7 @@
 //! checkpoint, which is synced together with the segments that it refers to; (4) `current` is renamed
 //! to name it; (5) what it does not refer to is removed. A start sweeps what a crash left between.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fs;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use crate::log::files::encode_current;
 use crate::log::segment::SegmentKind;
 use crate::operation::{Change, Operation};
 use crate::overlay::{Durability, Overlay, View};
+use crate::state::State;
 
 /// What a compaction did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -30,6 +32,29 @@ pub struct CompactionReport {
     pub checkpoint_bytes: u64,
     /// Segments that were removed.
     pub segments_removed: usize,
+}
+
+/// Bytes of the log that were copied.
+#[derive(Debug, Clone, Copy)]
+struct Moved {
+    from: Location,
+    len: u64,
+    to: Location,
+}
+
+impl Moved {
+    /// Returns where the copy has bytes that lay in the log, if it has them.
+    fn place_of(self, from: Location, len: u64) -> Option<Location> {
+        let skip = from.start().checked_sub(self.from.start())?;
+        let is_part = from.segment == self.from.segment && skip + len <= self.len;
+        is_part.then(|| self.to.advanced(skip))
+    }
+}
+
+fn has_extent(state: &State, ino: u64, offset: u64, location: Location, len: u64) -> bool {
+    let file = state.inode(ino).and_then(|inode| inode.file());
+    let extent = file.and_then(|file| file.extent_at(offset));
+    extent.is_some_and(|it| it.location() == Some(location) && it.len == len)
 }
 
 impl Overlay {
@@ -102,17 +127,28 @@ impl Overlay {
                 sparse.insert(number, ());
             }
         }
-        let mut moved = 0;
-        for (ino, offset, from, len) in view.state.located_extents() {
-            if sparse.contains_key(&from.segment)
-                && self.move_extent(&view, ino, offset, from, len)?
-            {
-                moved += len;
+        let extents = view.state.located_extents();
+        let mut extents: Vec<_> = extents
+            .filter(|(_, _, from, _)| sparse.contains_key(&from.segment))
+            .collect();
+        // What others have a part of comes before them, and is copied once.
+        extents.sort_by_key(|(_, _, from, len)| (from.segment, from.start(), Reverse(*len)));
+        let mut moved_bytes = 0;
+        let mut last: Option<Moved> = None;
+        for (ino, offset, from, len) in extents {
+            if let Some(to) = last.and_then(|last| last.place_of(from, len)) {
+                self.repoint_extent(ino, offset, from, to, len)?;
+                continue;
             }
+            last = self
+                .move_extent(&view, ino, offset, from, len)?
+                .map(|to| Moved { from, len, to });
+            moved_bytes += last.map_or(0, |_| len);
         }
-        Ok(moved)
+        Ok(moved_bytes)
     }
 
+    /// Copies an extent, unless it is gone. Returns where the copy is.
     fn move_extent(
         &self,
         view: &View,
@@ -120,19 +156,41 @@ impl Overlay {
         offset: u64,
         from: Location,
         len: u64,
-    ) -> Result<bool, OverlayError> {
+    ) -> Result<Option<Location>, OverlayError> {
         let len_in_memory = usize::try_from(len).unwrap_or(usize::MAX);
         let data = view.read(from, len_in_memory)?;
-        self.transact(|state| {
-            let file = state.inode(ino).and_then(|inode| inode.file());
-            let extent = file.and_then(|file| file.extent_at(offset));
-            let same = extent.is_some_and(|it| it.location == Some(from) && it.len == len);
+        let decide = |state: &State| {
             let operation = Operation::Move { ino, offset, from };
-            let change = same.then_some(Change {
+            let change = has_extent(state, ino, offset, from, len).then_some(Change {
                 operation,
                 data: &data,
             });
-            Ok::<_, OverlayError>((same, change.into_iter().collect()))
+            Ok::<_, OverlayError>(change.into_iter().collect())
+        };
+        self.transact_if(decide, |before, after| {
+            let file = after.inode(ino).and_then(|inode| inode.file());
+            let place = file.and_then(|file| file.extent_at(offset)?.location());
+            Ok(place.filter(|_| has_extent(before, ino, offset, from, len)))
+        })
+    }
+
+    fn repoint_extent(
+        &self,
+        ino: u64,
+        offset: u64,
+        from: Location,
+        to: Location,
+        len: u64,
+    ) -> Result<(), OverlayError> {
+        self.transact(|state| {
+            let repoint = Operation::Repoint {
+                ino,
+                offset,
+                from,
+                to,
+            };
+            let change = has_extent(state, ino, offset, from, len).then_some(repoint.into());
+            Ok(((), change.into_iter().collect()))
         })
     }
 

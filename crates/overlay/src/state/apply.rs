@@ -93,6 +93,30 @@ impl State {
                 time,
                 mode,
             } => self.fallocate(*ino, *offset, *len, *size, stamp(*time, *mode)),
+            O::Share {
+                from,
+                ino,
+                at,
+                time,
+                mode,
+            } => self.share(*from, (*ino, *at), stamp(*time, *mode)),
+            O::ShareContent {
+                content,
+                from,
+                at,
+                time,
+                mode,
+            } => self.share_content(content, *from, *at, stamp(*time, *mode)),
+            O::Own { ino, offset } => {
+                let (location, len) = data.ok_or(ApplyError::Data)?;
+                self.own(*ino, *offset, location, len)
+            }
+            O::Repoint {
+                ino,
+                offset,
+                from,
+                to,
+            } => self.repoint(*ino, *offset, *from, *to),
             O::Forget { ino } => self.forget(*ino),
             O::DiscardAll {} => self.discard_all(),
             O::Discard {
@@ -172,5 +196,8 @@ fn stamp(time: Timestamp, mode: Option<u32>) -> Stamp {
 
 /// Returns true for the operations whose log record carries bytes of a file.
 pub(crate) fn carries_data(operation: &Operation) -> bool {
-    matches!(operation, Operation::Write { .. } | Operation::Move { .. })
+    matches!(
+        operation,
+        Operation::Write { .. } | Operation::Move { .. } | Operation::Own { .. }
+    )
 }

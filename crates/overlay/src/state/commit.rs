@@ -10,9 +10,10 @@ use std::sync::Arc;
 use lfsfs_types::{DirId, Name, VersionId};
 
 use crate::Map;
+use crate::base::Base;
 use crate::entries::Entries;
 use crate::error::ApplyError;
-use crate::inode::{Base, BaseObject, DirectoryData, Inode, Node, Slot};
+use crate::inode::{BaseObject, DirectoryData, Inode, Node, Slot};
 use crate::state::{SealedLayer, State};
 
 /// What the commit made of the inodes of a seal.

@@ -3,7 +3,7 @@
 use lfsfs_types::{ContentId, Timestamp, XattrName, XattrValue};
 
 use crate::error::ApplyError;
-use crate::extent::{Extent, FileData, Location};
+use crate::extent::{Extent, ExtentSource, FileData, Location};
 use crate::inode::Node;
 use crate::operation::NewAttributes;
 use crate::state::State;
@@ -31,7 +31,7 @@ impl State {
         check_range(ino, offset, len)?;
         let extent = Extent {
             len,
-            location: Some(location),
+            source: ExtentSource::Log(location),
             written: self.generation,
         };
         self.log_bytes += len;
@@ -63,7 +63,7 @@ impl State {
         // show through.
         let zeros = Extent {
             len: (offset + len).min(size).saturating_sub(offset),
-            location: None,
+            source: ExtentSource::Zeros,
             written,
         };
         self.change_file(ino, stamp, |file| {
@@ -82,7 +82,7 @@ impl State {
     ) -> Result<(), ApplyError> {
         let file = self.known_file(ino)?;
         match file.extent_at(offset) {
-            Some(extent) if extent.location == Some(from) && extent.len == len => {}
+            Some(extent) if extent.location() == Some(from) && extent.len == len => {}
             _ => return Err(ApplyError::OutOfRange { ino }),
         }
         if let Some(Node::File(file)) = self.inodes.get_mut(&ino).map(|inode| &mut inode.node) {
@@ -169,8 +169,18 @@ impl State {
         Ok(())
     }
 
+    pub(super) fn check_file_range(
+        &self,
+        ino: u64,
+        offset: u64,
+        len: u64,
+    ) -> Result<(), ApplyError> {
+        self.known(ino)?.file().ok_or(ApplyError::NotFile { ino })?;
+        check_range(ino, offset, len)
+    }
+
     /// Changes the content of a file; `change` returns how many bytes of the log it dropped.
-    fn change_file(
+    pub(super) fn change_file(
         &mut self,
         ino: u64,
         Stamp { time, mode }: Stamp,

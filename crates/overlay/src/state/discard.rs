@@ -7,8 +7,9 @@ use lfsfs_types::{DirId, Name};
 
 use crate::entries::Entries;
 
+use crate::base::Base;
 use crate::error::ApplyError;
-use crate::inode::{Attributes, Base, BaseKey, BaseObject, Inode, Node, Slot};
+use crate::inode::{Attributes, BaseKey, BaseObject, Inode, Node, Slot};
 use crate::operation::EntryName;
 use crate::state::State;
 

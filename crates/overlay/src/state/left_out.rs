@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use lfsfs_types::VersionId;
 
+use crate::base::Base;
 use crate::entries::Entries;
 use crate::error::ApplyError;
-use crate::inode::{Base, BaseObject, Inode, Node, Slot};
+use crate::inode::{BaseObject, Inode, Node, Slot};
 use crate::operation::EntryName;
 use crate::state::{SealedLayer, State};
 

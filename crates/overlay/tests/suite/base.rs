@@ -234,6 +234,12 @@ pub(crate) fn read(
         match piece.source {
             PieceSource::Log(location) => bytes.extend(view.read(location, len)?),
             PieceSource::Zeros => bytes.resize(bytes.len() + len, 0),
+            PieceSource::Content(shared, offset) => {
+                let whole = content(shared.content);
+                assert_eq!(whole.len() as u64, shared.size);
+                let start = usize::try_from(offset).unwrap();
+                bytes.extend_from_slice(&whole[start..start + len]);
+            }
             PieceSource::Base => {
                 let Kind::File { content: id, .. } = inode.base.as_ref().unwrap().record.kind
                 else {

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use lfsfs_overlay::{NewNode, Overlay, OverlayOptions, State};
+use lfsfs_overlay::{FileRange, NewNode, Operation, Overlay, OverlayOptions, State};
 use tempfile::TempDir;
 
-use crate::common::{ROOT, create, options, read, source, with_file, write};
+use crate::common::{ROOT, create, options, read, source, time, with_file, write};
 
 type Files = BTreeMap<String, Vec<u8>>;
 
@@ -169,4 +169,61 @@ fn a_compaction_that_fails_in_a_step_changes_nothing_and_works_later() {
     assert!(overlay.state() == state, "the leftovers were swept");
     assert!(overlay.compact().unwrap().segments_removed > 0);
     assert_eq!(&read(&overlay, 3)[5000..], b"more");
+}
+
+/// Makes a file, inode `to`, that shares a range of another one.
+fn share(overlay: &Overlay, (from, offset, len): (u64, u64, u64), to: u64) {
+    let file = create(ROOT, &format!("file {to}"), to, NewNode::File);
+    let share = Operation::Share {
+        from: FileRange {
+            ino: from,
+            offset,
+            len,
+        },
+        ino: to,
+        at: 0,
+        time: time(20),
+        mode: None,
+    };
+    overlay.apply(&[file.into(), share.into()]).unwrap();
+}
+
+#[test]
+fn shared_bytes_are_moved_once_and_found_again() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(with_file(dir.path()));
+    let overlay = reopen(dir.path());
+    let bytes: Vec<u8> = (0..=255).cycle().take(1000).collect();
+    overlay.apply(&[write(2, 0, &bytes)]).unwrap();
+    // All of it, parts that lie in each other, and one beyond the end of those.
+    let parts = [(0, 1000), (100, 500), (200, 100), (600, 400)];
+    for (to, (offset, len)) in (10..).zip(parts) {
+        share(&overlay, (2, offset, len), to);
+    }
+    let used = overlay.stats().unwrap().content_bytes;
+    assert_eq!(
+        used,
+        1000 + 1000 + 500 + 100 + 400,
+        "each file's are counted"
+    );
+    // The one that had them first goes on without them, and the segments around them are dead.
+    for round in 0..40 {
+        overlay.apply(&[write(2, 0, &[round; 1000])]).unwrap();
+    }
+    let check = |overlay: &Overlay| {
+        for (to, (offset, len)) in (10..).zip(parts) {
+            let range = usize::try_from(offset).unwrap()..usize::try_from(offset + len).unwrap();
+            assert_eq!(read(overlay, to), bytes[range]);
+        }
+    };
+    let report = overlay.compact().unwrap();
+    assert!(report.segments_removed > 5, "{report:?}");
+    assert!(report.moved_bytes <= 2000, "{report:?}");
+    check(&overlay);
+    drop(overlay);
+    let overlay = reopen(dir.path());
+    check(&overlay);
+    // It is the same after a second one, which has nothing to move.
+    assert_eq!(overlay.compact().unwrap().moved_bytes, 0);
+    check(&overlay);
 }

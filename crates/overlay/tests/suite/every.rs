@@ -52,7 +52,7 @@ fn move_first(overlay: &Overlay, ino: u64) {
     let view = overlay.view();
     let file = view.state().inode(ino).unwrap().file().unwrap();
     let (offset, extent) = file.extents().next().unwrap();
-    let from = extent.location.unwrap();
+    let from = extent.location().unwrap();
     let data = view
         .read(from, usize::try_from(extent.len).unwrap())
         .unwrap();

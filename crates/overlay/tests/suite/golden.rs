@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use lfsfs_overlay::{NewNode, Operation, Overlay, OverlayOptions};
+use lfsfs_overlay::{FileRange, NewNode, Operation, Overlay, OverlayOptions, SharedContent};
 use lfsfs_types::{ContentId, VersionId, Writer};
 use tempfile::TempDir;
 
@@ -221,6 +221,67 @@ fn uploads_are_written_and_read_as_ever() {
         name.ends_with(".checkpoint").then_some(name)
     });
     let golden = "overlay-checkpoint-uploads-1";
+    check(made.path(), &checkpoint.unwrap(), golden);
+    let overlay = open(made.path());
+    assert_same(&overlay.state(), &state, "the checkpoint is read otherwise");
+}
+
+/// What shared bytes add to both.
+#[test]
+fn shared_bytes_are_written_and_read_as_ever() {
+    let made = empty();
+    let overlay = open(made.path());
+    let file = |name, ino| create(ROOT, name, ino, NewNode::File).into();
+    let changes = [copy_up_root().into(), file("a", 10), file("b", 11)];
+    overlay.apply(&changes).unwrap();
+    overlay.apply(&[write(10, 2, b"bytes in the log")]).unwrap();
+    let range = |ino, offset, len| FileRange { ino, offset, len };
+    let content = SharedContent {
+        content: ContentId([7; 32]),
+        size: 100,
+        base: source().base,
+    };
+    let (time, mode) = (time(50), Some(0o755));
+    let operations = [
+        Operation::Share {
+            from: range(10, 1, 9),
+            ino: 11,
+            at: 4,
+            time,
+            mode: None,
+        },
+        Operation::ShareContent {
+            content,
+            from: range(11, 30, 20),
+            at: 40,
+            time,
+            mode,
+        },
+    ];
+    overlay.apply(&operations.map(Into::into)).unwrap();
+    let state = overlay.state();
+    let (offset, extent) = state
+        .inode(11)
+        .unwrap()
+        .file()
+        .unwrap()
+        .shared()
+        .next()
+        .unwrap();
+    overlay.own(11, offset, extent, b"its own").unwrap();
+    let state = overlay.state();
+    check(made.path(), "00000001.log", "overlay-log-shared-1");
+    drop(overlay);
+    let overlay = open(made.path());
+    assert_same(&overlay.state(), &state, "the log is read otherwise");
+    overlay.compact().unwrap();
+    let state = overlay.state();
+    drop(overlay);
+    let checkpoint = fs::read_dir(made.path()).unwrap().find_map(|entry| {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        name.ends_with(".checkpoint").then_some(name)
+    });
+    let golden = "overlay-checkpoint-shared-1";
     check(made.path(), &checkpoint.unwrap(), golden);
     let overlay = open(made.path());
     assert_same(&overlay.state(), &state, "the checkpoint is read otherwise");

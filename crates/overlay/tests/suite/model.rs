@@ -123,6 +123,9 @@ enum Step {
     Mkdir(String),
     Write(String, u64, Vec<u8>),
     Truncate(String, u64),
+    Copy((String, u64), (String, u64), u64),
+    /// Files get bytes of their own, so many at once.
+    Own(u64),
     Punch(String, u64, u64, bool),
     Chmod(String, u32),
     Link(String, String),
@@ -155,6 +158,9 @@ fn step() -> impl Strategy<Value = Step> {
         3 => path().prop_map(Step::Mkdir),
         6 => (path(), 0..500_u64, bytes).prop_map(|(path, at, data)| Step::Write(path, at, data)),
         2 => (path(), 0..600_u64).prop_map(|(path, size)| Step::Truncate(path, size)),
+        4 => ((path(), 0..400_u64), (path(), 0..500_u64), 1..400_u64)
+            .prop_map(|(from, to, len)| Step::Copy(from, to, len)),
+        1 => (1..100_u64).prop_map(Step::Own),
         2 => (path(), 0..500_u64, 0..300_u64, any::<bool>())
             .prop_map(|(path, at, len, grow)| Step::Punch(path, at, len, grow)),
         1 => (path(), 0..0o1000_u32).prop_map(|(path, mode)| Step::Chmod(path, mode)),
@@ -286,6 +292,8 @@ impl World {
                     });
                 }
             }
+            Step::Copy(from, to, len) => self.copy(from, to, *len),
+            Step::Own(part) => self.mount().own(*part),
             Step::Punch(path, at, len, grow) => self.punch(path, *at, *len, *grow),
             Step::Chmod(path, mode) => {
                 if let Some(node) = self.model.paths.get(path).copied() {
@@ -305,6 +313,29 @@ impl World {
             Step::Exchange(first, second) => self.exchange(first, second),
             step => self.whole(step),
         }
+    }
+
+    fn copy(&mut self, from: &(String, u64), to: &(String, u64), len: u64) {
+        let Some(source) = self.model.file(&from.0).map(|it| it.0.clone()) else {
+            return;
+        };
+        let len = len.min((source.len() as u64).saturating_sub(from.1));
+        let same = self.model.paths.get(&from.0) == self.model.paths.get(&to.0);
+        let overlaps = same && from.1 < to.1 + len && to.1 < from.1 + len;
+        if self.model.file(&to.0).is_none() || len == 0 || overlaps {
+            return;
+        }
+        self.mount()
+            .copy((&split(&from.0), from.1), (&split(&to.0), to.1), len);
+        let (start, at) = (
+            usize::try_from(from.1).unwrap(),
+            usize::try_from(to.1).unwrap(),
+        );
+        let len = usize::try_from(len).unwrap();
+        self.change(&to.0, |bytes| {
+            bytes.resize(bytes.len().max(at + len), 0);
+            bytes[at..at + len].copy_from_slice(&source[start..start + len]);
+        });
     }
 
     fn whole(&mut self, step: &Step) {

@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 
 use lfsfs_overlay::{
-    Base, Change, Inode, Lookup, NewAttributes, NewNode, Node, Operation, Overlay, OverlayError,
-    State, View,
+    Base, Change, ExtentSource, FileRange, Inode, Lookup, NewAttributes, NewNode, Node, Operation,
+    Overlay, OverlayError, SharedContent, State, View,
 };
-use lfsfs_types::{DirId, Name, VersionId};
+use lfsfs_types::{DirId, Kind, Name, VersionId};
 
 use crate::base::{self, BaseTree, Outcome};
 use crate::common::{ROOT, copy_up_root, create, place, time};
@@ -130,6 +130,59 @@ impl Mount {
             time,
             mode: None,
         });
+    }
+
+    /// Copies a range that the file has: as that of a content of the base, where it is that as a whole.
+    pub(crate) fn copy(
+        &mut self,
+        (from, offset): (&[&str], u64),
+        (to, at): (&[&str], u64),
+        len: u64,
+    ) {
+        let (from, to, time) = (self.ino(from), self.ino(to), self.now());
+        let state = self.overlay.state();
+        let source = state.inode(from).unwrap();
+        let below = source.base.as_ref().map(|it| it.record.kind.clone());
+        let range = |ino| FileRange { ino, offset, len };
+        self.apply(match below {
+            Some(Kind::File { size, content }) if source.file().unwrap().is_base() => {
+                let base = state.base();
+                Operation::ShareContent {
+                    content: SharedContent {
+                        content,
+                        size,
+                        base,
+                    },
+                    from: range(to),
+                    at,
+                    time,
+                    mode: None,
+                }
+            }
+            _ => Operation::Share {
+                from: range(from),
+                ino: to,
+                at,
+                time,
+                mode: None,
+            },
+        });
+    }
+
+    /// Gives files bytes of their own for those of contents, as far as `part` of each.
+    pub(crate) fn own(&mut self, part: u64) {
+        let state = self.overlay.state();
+        for (ino, inode) in state.inodes() {
+            for (offset, extent) in inode.file().into_iter().flat_map(|it| it.shared()) {
+                let ExtentSource::Content(shared, from) = &extent.source else {
+                    panic!("{extent:?} is shared");
+                };
+                let len = extent.len.min(part);
+                let range = usize::try_from(*from).unwrap()..usize::try_from(from + len).unwrap();
+                let bytes = &self.base.contents[&shared.content][range];
+                self.overlay.own(ino, offset, extent, bytes).unwrap();
+            }
+        }
     }
 
     pub(crate) fn chmod(&mut self, path: &[&str], mode: u32) {

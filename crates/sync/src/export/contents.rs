@@ -10,7 +10,7 @@ use futures::stream::{self, StreamExt as _};
 use lfsfs_common::tasks::Tasks;
 use lfsfs_reader::{ContentReader, Deadline, ReaderConfig, Source};
 use lfsfs_remote::{RemoteError, RemoteRead};
-use lfsfs_types::content::{Piece, PieceList};
+use lfsfs_types::content::{Piece, PieceList, ZERO_PIECE, ZERO_PIECE_BYTES};
 use lfsfs_types::{ContentId, ProjectId};
 
 use super::error::ExportError;
@@ -23,6 +23,15 @@ const WINDOW_LEN: u64 = 8 * 1024 * 1024;
 const WINDOWS_AT_ONCE: usize = 3;
 /// Memory for footers of chunks.
 const FOOTERS_LEN_MAX: usize = 32 << 20;
+
+/// Bytes of a large content that follow each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part<'a> {
+    /// They were fetched.
+    Bytes(&'a [u8]),
+    /// They are so many zeros, which no server was asked for.
+    Zeros(u64),
+}
 
 /// Reads contents.
 #[derive(Debug)]
@@ -65,10 +74,11 @@ impl Contents {
     pub(crate) async fn each_piece<E: From<ExportError>>(
         &self,
         list: &PieceList,
-        mut take: impl FnMut(&[u8]) -> Result<(), E>,
+        mut take: impl FnMut(Part<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         let loads = windows(list.pieces()).map(|pieces| async move {
-            let ids: Vec<ContentId> = pieces.iter().map(|piece| piece.hash).collect();
+            let fetched = pieces.iter().filter(|piece| **piece != ZERO_PIECE);
+            let ids: Vec<ContentId> = fetched.map(|piece| piece.hash).collect();
             // It goes on while the caller takes what came before.
             let loaded = self.load_in_task(ids).await?;
             Ok::<_, ExportError>((pieces, loaded))
@@ -77,7 +87,12 @@ impl Contents {
         while let Some(loaded) = loads.next().await {
             let (pieces, loaded) = loaded?;
             for piece in pieces {
-                take(self::take(&loaded, &piece.hash).map_err(ExportError::from)?)?;
+                if *piece == ZERO_PIECE {
+                    take(Part::Zeros(u64::from(piece.len)))?;
+                    continue;
+                }
+                let bytes = self::take(&loaded, &piece.hash).map_err(ExportError::from)?;
+                take(Part::Bytes(bytes))?;
             }
         }
         Ok(())
@@ -101,13 +116,46 @@ impl Contents {
     }
 }
 
+impl Part<'_> {
+    /// Returns how many bytes it has.
+    pub(crate) fn len(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::Zeros(len) => *len,
+        }
+    }
+
+    /// Gives all of its bytes to `take`, a few at a time.
+    pub(crate) fn each<E>(&self, mut take: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
+        let mut rest = match self {
+            Self::Bytes(bytes) => return take(bytes),
+            Self::Zeros(len) => *len,
+        };
+        while rest > 0 {
+            let len = usize::try_from(rest).unwrap_or(usize::MAX);
+            let zeros = &ZERO_PIECE_BYTES[..len.min(ZERO_PIECE_BYTES.len())];
+            take(zeros)?;
+            rest -= zeros.len() as u64;
+        }
+        Ok(())
+    }
+}
+
+/// Returns how many bytes a server is asked for to have a piece.
+fn fetched_len(piece: &Piece) -> u64 {
+    if *piece == ZERO_PIECE {
+        return 0;
+    }
+    u64::from(piece.len)
+}
+
 /// Divides pieces into stretches to be fetched one after the other.
 fn windows(pieces: &[Piece]) -> impl Iterator<Item = &[Piece]> {
     let mut rest = pieces;
     std::iter::from_fn(move || {
         let mut len = 0;
         let fits = rest.iter().take_while(|piece| {
-            len += u64::from(piece.len);
+            len += fetched_len(piece);
             len <= WINDOW_LEN
         });
         let count = fits.count().max(1).min(rest.len());

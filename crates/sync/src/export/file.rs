@@ -13,7 +13,7 @@ use lfsfs_types::{ContentId, Kind, ObjectPath, Record};
 use tokio::runtime::Handle;
 
 use super::apply::{Applier, Owners};
-use super::contents::{Contents, take};
+use super::contents::{Contents, Part, take};
 use super::error::{ExportError, InTheWay};
 use super::progress::ExportProgress;
 use super::worker::{check_len, write_at, xattr_ids};
@@ -57,17 +57,28 @@ impl OneFile {
         &self,
         mut take: impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
+        self.read_parts(|part| part.each(&mut take)).await
+    }
+
+    /// As [`read`](Self::read), for a caller that does not need the bytes of what is zeros.
+    async fn read_parts<E: From<ExportError>>(
+        &self,
+        mut take: impl FnMut(Part<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
         let (mut len, mut checksum) = (0, self.record.sha256.map(|_| Checksum::default()));
-        let part = |bytes: &[u8]| {
+        let part = |part: Part<'_>| {
             if self.progress.is_stopped() {
                 return Err(ExportError::Interrupted.into());
             }
-            len += bytes.len() as u64;
+            len += part.len();
             if let Some(checksum) = &mut checksum {
-                checksum.update(bytes);
+                part.each(|bytes| {
+                    checksum.update(bytes);
+                    Ok::<_, E>(())
+                })?;
             }
-            self.progress.bytes(bytes.len() as u64);
-            take(bytes)
+            self.progress.bytes(part.len());
+            take(part)
         };
         self.each_part(part).await?;
         check_len(len, self.size, &self.path)?;
@@ -76,11 +87,12 @@ impl OneFile {
 
     async fn each_part<E: From<ExportError>>(
         &self,
-        mut part: impl FnMut(&[u8]) -> Result<(), E>,
+        mut part: impl FnMut(Part<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         if self.size <= SMALL_CONTENT_LEN_MAX {
             let loaded = self.contents.load(&[self.content]).await?;
-            return part(take(&loaded, &self.content).map_err(ExportError::from)?);
+            let bytes = take(&loaded, &self.content).map_err(ExportError::from)?;
+            return part(Part::Bytes(bytes));
         }
         let list = self.contents.pieces(self.content).await?;
         check_len(list.total_len(), self.size, &self.path)?;
@@ -121,12 +133,14 @@ impl OneFile {
             source,
         };
         let (file, mut offset) = (temp.file(), 0);
-        let write = |bytes: &[u8]| {
-            write_at(file, offset, bytes).map_err(failed_to_write)?;
-            offset += bytes.len() as u64;
+        let write = |part: Part<'_>| {
+            if let Part::Bytes(bytes) = part {
+                write_at(file, offset, bytes).map_err(failed_to_write)?;
+            }
+            offset += part.len();
             Ok::<_, ExportError>(())
         };
-        runtime.block_on(self.read(write))?;
+        runtime.block_on(self.read_parts(write))?;
         // The end may be a hole, which nothing was written for.
         file.set_len(self.size).map_err(failed_to_write)?;
         let wanted: Vec<ContentId> = xattr_ids(&self.record).collect();

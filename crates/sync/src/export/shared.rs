@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 
 use lfsfs_cache::{DiskCache, FileKey};
 use lfsfs_common::durable::TempFile;
-use lfsfs_types::content::describe;
 use lfsfs_types::{ContentId, Kind, Name, Record};
+use lfsfs_upload::describe_file;
 use rustix::fs::{self, AtFlags, CWD};
 use sha2::{Digest as _, Sha256};
 
@@ -98,7 +98,7 @@ impl SharedFiles {
             return None;
         };
         let file = self.cache.file(&key)?;
-        let is_whole = describe(&file).is_ok_and(|found| found.id == *content);
+        let is_whole = describe_file(&file).is_ok_and(|found| found.id == *content);
         if is_whole && self.sharing == Sharing::Reflink {
             self.cache.touch_file(&file);
             return Some(Cached::Reflink(file));

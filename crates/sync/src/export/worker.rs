@@ -10,15 +10,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use lfsfs_common::full_text;
 use lfsfs_common::random::random_bytes;
 use lfsfs_remote::RemoteError;
-use lfsfs_types::content::describe;
 use lfsfs_types::limits::SMALL_CONTENT_LEN_MAX;
 use lfsfs_types::{ContentId, Kind, LinkId, Name, ObjectPath, Record, XattrValue};
+use lfsfs_upload::describe_file;
 use rustix::fs::{self, AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use tokio::runtime::Handle;
 
 use super::apply::{Applier, ApplyError, NewFile, Owners};
-use super::contents::{Contents, Loaded, take};
+use super::contents::{Contents, Loaded, Part, take};
 use super::error::ExportError;
 use super::progress::ExportProgress;
 use super::shared::{Cached, SharedFiles};
@@ -401,11 +401,13 @@ impl Workshop {
         let list = self.runtime.block_on(self.contents.pieces(content))?;
         check_len(list.total_len(), size, path)?;
         let mut offset = 0;
-        let write = |bytes: &[u8]| {
+        let write = |part: Part<'_>| {
             self.go_on()?;
-            write_at(file, offset, bytes).map_err(failed("write", path))?;
-            offset += bytes.len() as u64;
-            self.progress.bytes(bytes.len() as u64);
+            if let Part::Bytes(bytes) = part {
+                write_at(file, offset, bytes).map_err(failed("write", path))?;
+            }
+            offset += part.len();
+            self.progress.bytes(part.len());
             Ok::<_, ExportError>(())
         };
         self.runtime
@@ -473,7 +475,7 @@ pub(crate) fn is_same(parent: &DirHandle, name: &Name, stat: &LocalStat, kind: &
             let is_candidate = stat.kind == FileType::RegularFile && stat.size == *size;
             is_candidate
                 && local::open_file(parent, name)
-                    .is_ok_and(|file| describe(file).is_ok_and(|found| found.id == *content))
+                    .is_ok_and(|file| describe_file(&file).is_ok_and(|found| found.id == *content))
         }
         Kind::Symlink { target } => {
             stat.kind == FileType::Symlink

@@ -25,6 +25,20 @@ pub struct Piece {
     pub len: u32,
 }
 
+/// The piece that a long run of zeros is cut into, again and again: with so many zeros ahead the cutter
+/// finds no end before the longest. So no program has to read, hash, send or fetch it to know it.
+pub const ZERO_PIECE: Piece = Piece {
+    hash: ContentId([
+        0xbb, 0x9f, 0x8d, 0xf6, 0x14, 0x74, 0xd2, 0x5e, 0x71, 0xfa, 0x00, 0x72, 0x23, 0x18, 0xcd,
+        0x38, 0x73, 0x96, 0xca, 0x17, 0x36, 0x60, 0x5e, 0x12, 0x48, 0x82, 0x1c, 0xc0, 0xde, 0x3d,
+        0x3a, 0xf8,
+    ]),
+    len: PIECE_LEN_MAX,
+};
+
+/// The bytes of [`ZERO_PIECE`].
+pub static ZERO_PIECE_BYTES: [u8; PIECE_LEN_MAX as usize] = [0; PIECE_LEN_MAX as usize];
+
 /// A piece of a large content, and where in the content it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PlacedPiece {

@@ -2,7 +2,10 @@
 
 use std::io::{self, Read};
 
-use lfsfs_types::content::{Content, Layout, Piece, PieceList, cut, describe, small_content_id};
+use lfsfs_types::content::{
+    Content, Layout, Piece, PieceList, ZERO_PIECE, ZERO_PIECE_BYTES, cut, describe, first_piece,
+    small_content_id,
+};
 use lfsfs_types::limits::{
     PIECE_LEN_AVERAGE, PIECE_LEN_MAX, PIECE_LEN_MIN, PIECES_INLINE_MAX, SMALL_CONTENT_LEN_MAX,
 };
@@ -133,6 +136,19 @@ fn cutting_may_start_at_any_cut() {
     let all = pieces_of(&bytes);
     let start = (all[0].len + all[1].len) as usize;
     assert_eq!(pieces_of(&bytes[start..]), all[2..]);
+}
+
+#[test]
+fn zeros_are_cut_into_one_piece_again_and_again() {
+    let mut bytes = ZERO_PIECE_BYTES.repeat(3);
+    assert_eq!(first_piece(&ZERO_PIECE_BYTES), Some(ZERO_PIECE));
+    assert_eq!(pieces_of(&bytes), [ZERO_PIECE; 3]);
+    // Whatever follows: the end of the longest piece depends on nothing behind it.
+    for byte in [1, 0x55, 0xff] {
+        bytes.truncate(2 * ZERO_PIECE_BYTES.len());
+        bytes.extend([byte; MIB]);
+        assert_eq!(pieces_of(&bytes)[..2], [ZERO_PIECE; 2]);
+    }
 }
 
 #[test]

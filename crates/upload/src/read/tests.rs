@@ -1,6 +1,7 @@
 use std::convert::Infallible;
 use std::fs::File;
 use std::io::{self, Cursor, Read, Seek as _, Write as _};
+use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
 use lfsfs_remote::memory::{MemoryRemote, MemoryTree};
@@ -8,11 +9,12 @@ use lfsfs_remote::{Project, RemoteRead as _, RemoteWrite as _};
 use lfsfs_types::Source;
 use lfsfs_types::content::PlacedPiece;
 use lfsfs_types::limits::SMALL_CONTENT_LEN_MAX;
+use proptest::prelude::*;
 
 use super::*;
 use crate::{
     ChangedFile, FileSource, Progress, ProgressFigures, SendMode, StreamSource, Stretch,
-    StretchOrigin,
+    StretchOrigin, describe_file,
 };
 
 const MIB: usize = 1 << 20;
@@ -109,6 +111,51 @@ async fn a_file_is_named_and_what_is_missing_of_it_is_sent_once() {
         assert!(!world.lacks(read.id).await);
         let (again, figures) = world.send_file(&bytes).await;
         assert_eq!((again.id, figures.contents_sent), (read.id, 0));
+    }
+}
+
+/// Returns a file with data at these places and holes elsewhere, and its bytes.
+fn sparse_file(len: usize, data: &[(usize, usize)]) -> (File, Vec<u8>) {
+    let (file, mut bytes) = (tempfile::tempfile().unwrap(), vec![0; len]);
+    file.set_len(len as u64).unwrap();
+    for (number, &(at, data_len)) in data.iter().enumerate() {
+        let (at, end) = (at.min(len), (at + data_len).min(len));
+        bytes[at..end].copy_from_slice(&noise(number as u64 + 3, end - at));
+        file.write_all_at(&bytes[at..end], at as u64).unwrap();
+    }
+    (file, bytes)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn holes_of_a_file_are_neither_read_nor_sent() {
+    let world = World::new().await;
+    let (file, bytes) = sparse_file(70 * MIB, &[(0, 3), (33 * MIB + 7, 1)]);
+    let read = move |sender: &ContentSender| {
+        let len = file.metadata().unwrap().len();
+        sender.read(FileSource::new(&file, len)).unwrap()
+    };
+    let (read, figures) = world.send(read).await;
+    assert_eq!(
+        (read.id, read.size),
+        (Content::of_bytes(&bytes).id, 70 << 20)
+    );
+    // The pieces with data, the piece of zeros once, and the rest at the end.
+    assert!(figures.bytes_read <= 20 * MIB as u64, "{figures:?}");
+    assert!(figures.contents_sent <= 5, "{figures:?}");
+    assert!(figures.bytes_sent <= 64 << 10, "{figures:?}");
+    assert!(!world.lacks(read.id).await);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_file_with_holes_is_cut_as_its_bytes_are(
+        len in 0..24 * MIB,
+        data in prop::collection::vec((0..24 * MIB, prop_oneof![1..9_usize, 1..3 * MIB]), 0..5),
+    ) {
+        let (file, bytes) = sparse_file(len, &data);
+        prop_assert_eq!(describe_file(&file).unwrap(), Content::of_bytes(&bytes));
     }
 }
 

@@ -5,6 +5,7 @@ use lfsfs_types::{ACCESS_LIST, Timestamp, XattrName};
 
 use crate::access;
 use crate::attr::{Attr, FileKind};
+use crate::blocks;
 use crate::error::{Interrupted, VfsError};
 use crate::merged::Object;
 use crate::stack::Resolved;
@@ -22,8 +23,15 @@ impl Vfs {
     /// Returns the attributes of an inode.
     pub async fn getattr(&self, ino: u64) -> Result<Attr, VfsError> {
         match self.stack.resolve(ino).await? {
-            Resolved::Base(_, found) => Ok(Attr::of(ino, &found.record)),
-            Resolved::Upper(upper) => Ok(Attr::of_inode(ino, upper.get()?.1)),
+            Resolved::Base(view, found) => {
+                let attr = Attr::of(ino, &found.record);
+                Ok(blocks::of_found(view.base(), attr, &found))
+            }
+            Resolved::Upper(upper) => {
+                let inode = upper.get()?.1;
+                let attr = Attr::of_inode(ino, inode);
+                Ok(blocks::of_inode(upper.base(), attr, inode))
+            }
         }
     }
 

@@ -1,16 +1,15 @@
 //! Bytes of files: the calls that read and write them.
 
 use bytes::Bytes;
-use lfsfs_overlay::{Inode, NewAttributes, Operation};
+use lfsfs_overlay::{NewAttributes, Operation};
 
-use crate::attr::{Attr, FileKind};
 use crate::error::VfsError;
-use crate::overlay_file::{OverlayFile, file_of};
+use crate::overlay_file::OverlayFile;
 use crate::stack::Resolved;
 use crate::writable::Vfs;
 use crate::writable::attributes::plan_privileges;
 use crate::writable::plan::check_range;
-use crate::writable::request::{Allocation, ModeEffect, Privileges, Sought, Written};
+use crate::writable::request::{Allocation, ModeEffect, Privileges, Written};
 
 /// Whether a write changes the times of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,37 +129,6 @@ impl Vfs {
         .await
     }
 
-    /// Returns true if the mount made holes in a file.
-    #[must_use]
-    pub fn has_holes(&self, ino: u64) -> bool {
-        let view = self.stack.view();
-        let file = view.upper(ino).and_then(Inode::file);
-        file.is_some_and(|file| file.data_len() < file.size())
-    }
-
-    /// Returns where the next data or hole is, at or behind `offset`. A file of the version is one run
-    /// of data.
-    pub async fn seek(&self, ino: u64, offset: u64, sought: Sought) -> Result<u64, VfsError> {
-        let upper = match self.stack.resolve(ino).await? {
-            Resolved::Upper(upper) => upper,
-            Resolved::Base(_, found) => {
-                let attr = Attr::of(ino, &found.record);
-                expect_file(attr.kind)?;
-                return match sought {
-                    _ if offset >= attr.size => Err(VfsError::NoSuchOffset),
-                    Sought::Data => Ok(offset),
-                    Sought::Hole => Ok(attr.size),
-                };
-            }
-        };
-        let file = file_of(upper.get()?.1)?;
-        let found = match sought {
-            Sought::Data => file.next_data(offset),
-            Sought::Hole => file.next_hole(offset),
-        };
-        found.ok_or(VfsError::NoSuchOffset)
-    }
-
     /// Lengthens a file or makes a range of it zeros. Nothing is reserved.
     pub async fn fallocate(
         &self,
@@ -197,13 +165,5 @@ impl Vfs {
             Ok(ModeEffect::of(mode))
         })
         .await
-    }
-}
-
-fn expect_file(kind: FileKind) -> Result<(), VfsError> {
-    match kind {
-        FileKind::File => Ok(()),
-        FileKind::Directory => Err(VfsError::IsDirectory),
-        _ => Err(VfsError::Invalid),
     }
 }

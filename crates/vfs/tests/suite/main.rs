@@ -24,6 +24,8 @@ mod outages;
 #[cfg(test)]
 mod reads;
 #[cfg(test)]
+mod sharing;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod tree;

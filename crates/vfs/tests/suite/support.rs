@@ -153,6 +153,7 @@ pub(crate) async fn walk(vfs: &Vfs) -> Result<BTreeMap<String, Seen>, VfsError> 
             if attr.kind == FileKind::Directory {
                 open.push((format!("{path}/"), attr.ino));
             }
+            let attr = lasting(attr);
             seen.insert(path, Seen { attr, bytes });
         }
     }
@@ -181,6 +182,12 @@ pub(crate) async fn list(vfs: &Vfs, ino: u64) -> Result<Vec<(String, Attr)>, Vfs
             return Ok(entries);
         }
     }
+}
+
+/// Returns what never changes of attributes: blocks of a large file are an estimate until it is known what
+/// that is cut into.
+pub(crate) fn lasting(attr: Attr) -> Attr {
+    Attr { blocks: 0, ..attr }
 }
 
 pub(crate) async fn read_all(vfs: &Vfs, attr: &Attr) -> Result<Bytes, VfsError> {

@@ -165,6 +165,11 @@ impl Local {
                 let file = self.file(path, OFlags::WRONLY)?;
                 done(rustix::fs::fallocate(file, mode, *offset, *len))
             }
+            Step::Copy(from, offset, to, at, len) => {
+                let from = self.file(from, OFlags::RDONLY)?;
+                let to = self.file(to, OFlags::WRONLY)?;
+                copy(&from, *offset, &to, *at, *len)
+            }
             Step::Chmod(path, mode) => {
                 // There is no chmod of a symbolic link.
                 if self.path(path).is_symlink() {
@@ -314,6 +319,20 @@ fn see(at: &Path, path: String, tree: &mut Tree) {
         ctime: (found.ctime(), nanos(found.ctime_nsec())),
     };
     tree.insert(path, seen);
+}
+
+fn copy(from: &File, offset: u64, to: &File, at: u64, len: u32) -> Outcome {
+    // What the file has now: a copy into itself may make it longer.
+    let size = from.metadata().map_err(|error| io(&error))?.len();
+    let has = usize::try_from(size.saturating_sub(offset)).unwrap_or(usize::MAX);
+    let (mut offset, mut at, mut left) = (offset, at, has.min(len as usize));
+    loop {
+        let (from_at, to_at) = (Some(&mut offset), Some(&mut at));
+        match rustix::fs::copy_file_range(from, from_at, to, to_at, left)? {
+            0 => return Ok(Value::Done),
+            copied => left -= copied,
+        }
+    }
 }
 
 fn write(file: &File, offset: u64, len: u32, seed: u64) -> Outcome {

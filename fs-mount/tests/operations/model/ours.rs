@@ -3,8 +3,8 @@
 
 use lfsfs_mount::Origin;
 use lfsfs_mount::operations::{
-    Answer, EntryFound, FallocateRequest, Operations, Place, SetxattrRequest, WriteRequest,
-    XattrFound,
+    Answer, CopyRequest, EntryFound, FallocateRequest, Operations, Place, SetxattrRequest,
+    WriteRequest, XattrFound,
 };
 use lfsfs_types::{Timestamp, nodeid};
 use lfsfs_vfs::{Attr, FileKind, Privileges, SetAttr, SetTime};
@@ -132,6 +132,19 @@ impl Ours {
                     mode,
                 };
                 done(mount.fallocate(CALLER, fallocate)).await
+            }
+            Step::Copy(from, offset, to, at, len) => {
+                // A directory can be opened, but not copied from.
+                let source = self.walk(from, looked).await?;
+                let is_directory = source.kind == FileKind::Directory;
+                if !is_directory {
+                    let _ = self.file(from, looked).await?;
+                }
+                let to = self.file(to, looked).await?;
+                if is_directory {
+                    return Err(Errno::ISDIR);
+                }
+                self.copy(source.ino, *offset, to, *at, *len).await
             }
             step => self.attributes(step, looked).await,
         }
@@ -361,6 +374,30 @@ impl Ours {
         };
         let written = answered(self.mount().write(CALLER, write)).await?;
         assert_eq!(written, len);
+        Ok(Value::Done)
+    }
+
+    /// Copies as a kernel does: it asks for what the file has, and again for what was not copied.
+    async fn copy(&self, from: u64, offset: u64, to: u64, at: u64, len: u32) -> Outcome {
+        let size = self.attr(from).await?.size;
+        let mut left = u64::from(len).min(size.saturating_sub(offset));
+        if from == to && offset < at + left && at < offset + left {
+            return Err(Errno::INVAL);
+        }
+        let (mut offset, mut at) = (offset, at);
+        while left > 0 {
+            let copy = CopyRequest {
+                from,
+                offset,
+                to,
+                at,
+                len: left,
+            };
+            let copied = answered(self.mount().copy_file_range(CALLER, copy)).await?;
+            assert!(copied > 0);
+            let copied = u64::from(copied);
+            (offset, at, left) = (offset + copied, at + copied, left - copied);
+        }
         Ok(Value::Done)
     }
 

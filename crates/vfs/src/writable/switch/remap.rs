@@ -353,9 +353,11 @@ impl Remapper<'_> {
         let (ino, candidate) = (subject.ino, found.candidate);
         outcome.claims.insert(candidate.identity, ino);
         outcome.change(ino, Remap::Becomes(candidate), subject.lookups);
-        // No version has a last access, so the kernel may go on showing that.
+        // No version has a last access, so the kernel may go on showing that. Nor are blocks a reason to
+        // ask again: of a large file of the version they may be an estimate.
         let found = Attr {
             atime: subject.shown.atime,
+            blocks: subject.shown.blocks,
             ..Attr::of(ino, &found.record)
         };
         if subject.shown != found {
