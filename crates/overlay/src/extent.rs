@@ -2,11 +2,13 @@
 //!
 //! Owns the extent map. It reads nothing: a caller that wants bytes gets [`Piece`]s and fetches them.
 
+mod extents;
+
 use std::sync::Arc;
 
 use lfsfs_types::ContentId;
 
-use crate::Map;
+use self::extents::Extents;
 use crate::base::Base;
 use crate::field::struct_field;
 
@@ -202,7 +204,7 @@ pub struct FileData {
     size: u64,
     base_len: u64,
     shrunk: Shrunk,
-    extents: Map<u64, Extent>,
+    extents: Extents,
     /// How many bytes are no holes. It follows from the rest.
     data_len: u64,
     /// What the remote has, if it has the bytes as they are now.
@@ -245,12 +247,11 @@ impl FileData {
         if offset >= self.size {
             return None;
         }
-        let before = self.extents.range(..=offset).next_back();
-        if let Some((start, extent)) = before.filter(|(start, it)| **start + it.len > offset) {
-            return Some(extent.piece(*start, offset, start + extent.len));
+        if let Some((start, extent)) = self.covering(offset) {
+            return Some(extent.piece(start, offset, start + extent.len));
         }
-        let next = self.extents.range(offset..).next();
-        let end = next.map_or(self.size, |(start, _)| *start);
+        let next = self.extents.from(offset, u64::MAX).next();
+        let end = next.map_or(self.size, |(start, _)| start);
         let (end, source) = if offset < self.base_len {
             (end.min(self.base_len), PieceSource::Base)
         } else {
@@ -299,20 +300,22 @@ impl FileData {
 
     /// Returns the extents in the order of their offsets.
     pub fn extents(&self) -> impl Iterator<Item = (u64, &Extent)> {
-        self.extents
-            .iter()
-            .map(|(offset, extent)| (*offset, extent))
+        self.extents.iter()
+    }
+
+    /// Returns the extent that has a byte, if one has it.
+    fn covering(&self, offset: u64) -> Option<(u64, &Extent)> {
+        let before = self.extents.last_before(offset.saturating_add(1));
+        before.filter(|(start, extent)| start + extent.len > offset)
     }
 
     /// Returns the generation of the write that a byte is of, if an extent has it.
     pub(crate) fn written_at(&self, offset: u64) -> Option<u64> {
-        let before = self.extents.range(..=offset).next_back();
-        let extent = before.filter(|(start, it)| **start + it.len > offset);
-        extent.map(|(_, extent)| extent.written)
+        self.covering(offset).map(|(_, extent)| extent.written)
     }
 
     pub(crate) fn extent_at(&self, offset: u64) -> Option<&Extent> {
-        self.extents.get(&offset)
+        self.extents.get(offset)
     }
 
     /// Returns what the file is made of from `offset` on, in order and without gaps, up to `len`
@@ -354,12 +357,12 @@ impl FileData {
         if start >= end {
             return Vec::new();
         }
-        let before = self.extents.range(..start).next_back();
+        let before = self.extents.last_before(start);
         before
-            .filter(|(offset, extent)| **offset + extent.len > start)
+            .filter(|(offset, extent)| offset + extent.len > start)
             .into_iter()
-            .chain(self.extents.range(start..end))
-            .map(|(offset, extent)| (*offset, extent.clone()))
+            .chain(self.extents.from(start, end))
+            .map(|(offset, extent)| (offset, extent.clone()))
             .collect()
     }
 
@@ -406,7 +409,7 @@ impl FileData {
         let mut dropped = 0;
         for (offset, extent) in self.overlapping(start, end) {
             let extent_end = offset + extent.len;
-            self.extents.remove_mut(&offset);
+            self.extents.remove_mut(offset);
             if offset < start {
                 let before = extent.part(offset, offset, start);
                 self.extents.insert_mut(offset, before);
@@ -424,23 +427,23 @@ impl FileData {
 
     /// Points an extent at a copy of its bytes.
     pub(crate) fn relocate(&mut self, offset: u64, location: Location) {
-        if let Some(extent) = self.extents.get_mut(&offset) {
+        if let Some(extent) = self.extents.get_mut(offset) {
             extent.source = ExtentSource::Log(location);
         }
     }
 
     /// Returns the content that the file is as a whole, if it has nothing else.
     pub(crate) fn whole_content(&self) -> Option<ContentId> {
-        let first = self.extents.first()?.1;
+        let first = self.extents.iter().next()?.1;
         let ExtentSource::Content(whole, 0) = &first.source else {
             return None;
         };
         let mut at = 0;
-        let is_next = |(start, extent): (&u64, &Extent)| {
+        let is_next = |(start, extent): (u64, &Extent)| {
             let ExtentSource::Content(of, offset) = &extent.source else {
                 return false;
             };
-            let is_it = (of.content, *start, *offset) == (whole.content, at, at);
+            let is_it = (of.content, start, *offset) == (whole.content, at, at);
             at += extent.len;
             is_it
         };
@@ -461,12 +464,12 @@ impl FileData {
             .extents
             .iter()
             .filter(|(_, extent)| extent.written <= sealed_at)
-            .map(|(offset, extent)| (*offset, extent.log_len()))
+            .map(|(offset, extent)| (offset, extent.log_len()))
             .collect();
         let mut dropped = 0;
         self.uploaded = None;
         for (offset, log_len) in old {
-            self.extents.remove_mut(&offset);
+            self.extents.remove_mut(offset);
             dropped += log_len;
         }
         self.base_len = if self.shrunk.seals == seals {
@@ -479,7 +482,7 @@ impl FileData {
     }
 
     pub(crate) fn log_bytes(&self) -> u64 {
-        self.extents.values().map(Extent::log_len).sum()
+        self.extents().map(|(_, extent)| extent.log_len()).sum()
     }
 
     /// Returns how many bytes of a range lie in the log.
@@ -511,7 +514,7 @@ impl FileData {
             size,
             base_len,
             shrunk,
-            extents: Map::default(),
+            extents: Extents::default(),
             data_len: base_len.min(size),
             uploaded: None,
         }
