@@ -2,14 +2,28 @@
 
 use std::sync::Arc;
 
-use lfsfs_types::Name;
+use lfsfs_types::{DecodeError, Name, Reader, Writer};
 
 use crate::Map;
-use crate::inode::Slot;
+use crate::field::Field;
 
 /// Up to so many names are one sorted list, which most directories are: a fifth of the memory of a tree, and one
 /// place of it to look at.
 const FEW_MAX: usize = 64;
+
+/// What a directory of the overlay says about a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Slot {
+    /// An object of the overlay has it.
+    Inode {
+        /// Which.
+        ino: u64,
+        /// True if the base's directory has the name too.
+        covers_base: bool,
+    },
+    /// The base's directory has it, but it was taken away.
+    Removed,
+}
 
 /// Names with what is said about them, in the order of the names. A clone is O(1).
 #[derive(Debug, Clone, Default)]
@@ -112,6 +126,26 @@ impl FromIterator<(Name, Slot)> for Entries {
             all.insert_mut(name, slot);
         }
         all
+    }
+}
+
+impl Field for Slot {
+    fn put(&self, writer: &mut Writer) {
+        match self {
+            Self::Removed => writer.u8(0),
+            Self::Inode { ino, covers_base } => writer.u8(1 + u8::from(*covers_base)).varint(*ino),
+        };
+    }
+
+    fn take(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        match reader.u8()? {
+            0 => Ok(Self::Removed),
+            form @ (1 | 2) => Ok(Self::Inode {
+                ino: reader.varint()?,
+                covers_base: form == 2,
+            }),
+            _ => Err(reader.error("unknown form of an entry")),
+        }
     }
 }
 

@@ -2,15 +2,13 @@
 
 use std::sync::Arc;
 
-use lfsfs_types::{
-    DecodeError, DirId, Kind, LinkId, Name, Reader, Record, Timestamp, Writer, XattrName,
-    XattrValue,
-};
+use lfsfs_types::{DirId, Kind, LinkId, Name, Record, Timestamp, XattrName, XattrValue};
 
 use crate::Map;
 use crate::entries::Entries;
+pub use crate::entries::Slot;
 use crate::extent::FileData;
-use crate::field::{Field, struct_field};
+use crate::field::struct_field;
 
 /// An object of the base: where it is and what it is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,20 +49,6 @@ pub enum BaseKey {
     Link(LinkId),
     /// Anything else is its place.
     Entry(DirId, Name),
-}
-
-/// What a directory of the overlay says about a name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Slot {
-    /// An object of the overlay has it.
-    Inode {
-        /// Which.
-        ino: u64,
-        /// True if the base's directory has the name too.
-        covers_base: bool,
-    },
-    /// The base's directory has it, but it was taken away.
-    Removed,
 }
 
 /// The entries of a directory.
@@ -270,25 +254,5 @@ impl Inode {
 
     pub(crate) fn log_bytes(&self) -> u64 {
         self.file().map_or(0, FileData::log_bytes)
-    }
-}
-
-impl Field for Slot {
-    fn put(&self, writer: &mut Writer) {
-        match self {
-            Self::Removed => writer.u8(0),
-            Self::Inode { ino, covers_base } => writer.u8(1 + u8::from(*covers_base)).varint(*ino),
-        };
-    }
-
-    fn take(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        match reader.u8()? {
-            0 => Ok(Self::Removed),
-            form @ (1 | 2) => Ok(Self::Inode {
-                ino: reader.varint()?,
-                covers_base: form == 2,
-            }),
-            _ => Err(reader.error("unknown form of an entry")),
-        }
     }
 }
