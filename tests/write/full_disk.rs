@@ -108,7 +108,7 @@ fn changes_keep_to_their_limit_and_what_goes_makes_room() {
             // What takes nothing goes on: other bytes in the same place, attributes, names.
             for root in [dir, &local] {
                 fs::write(root.join("large-0"), vec![7; 100_000]).expect("as many bytes");
-                fs::rename(root.join("large-1"), root.join("renamed")).expect("a new name");
+                rustix::fs::rename(root.join("large-1"), root.join("renamed")).expect("a new name");
                 fs::remove_file(root.join("large-2")).expect("a file to remove");
                 // The kernel tells the mount a moment later that no program has it open.
                 let write = || fs::write(root.join("after"), vec![9; 90_000]).is_ok();

@@ -181,6 +181,9 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// What a step saw: the view, and the files that it marks as uploaded by it.
+type Looked = (Arc<View>, Vec<(u64, ContentId)>);
+
 /// The mount, the model, and what both must keep.
 struct World {
     dir: tempfile::TempDir,
@@ -194,7 +197,7 @@ struct World {
     /// Removed files that are open.
     open: Vec<(u64, Vec<u8>)>,
     /// What an upload has read, and from what.
-    looked: Option<(Arc<View>, Vec<(u64, ContentId)>)>,
+    looked: Option<Looked>,
 }
 
 fn split(path: &str) -> Vec<&str> {
