@@ -112,16 +112,7 @@ fn unpack_file(runtime: &Runtime, operations: &Operations, parent: u64, number: 
 }
 
 fn attributes() -> [SetAttr; 3] {
-    let none = SetAttr {
-        mode: None,
-        uid: None,
-        gid: None,
-        size: None,
-        atime: None,
-        mtime: None,
-        ctime: None,
-        privileges: Privileges::Keep,
-    };
+    let none = SetAttr::default();
     let (uid, gid) = (Some(0), Some(0));
     let (atime, mtime) = (Some(SetTime::Now), Some(SetTime::Now));
     [
@@ -140,7 +131,7 @@ fn attributes() -> [SetAttr; 3] {
 
 fn requests(criterion: &mut Criterion) {
     let log = LogTarget::File(Path::new("/dev/null").into());
-    // As in a mount, where each request is in a span.
+    // As in a mount: what the log does not want must cost nothing.
     telemetry::init(&log, "info").expect("a log");
     let runtime = Runtime::new().expect("a runtime");
     let mut group = criterion.benchmark_group("requests");

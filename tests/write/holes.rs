@@ -145,7 +145,7 @@ fn ranges_made_zeros_are_holes_and_files_of_the_version_one_run_of_data() {
     in_mount(name, "", work, check);
 }
 
-/// The longest piece that a content is cut into: what is told of the holes of a version is that exact.
+/// The longest piece that a content is cut into: the mount tells holes of a version to that length.
 const PIECE: u64 = 4 << 20;
 /// What a sparse file with one byte may take: the piece with the byte, and what is left at the end.
 const BLOCKS_MAX: u64 = 3 * PIECE / 512;

@@ -35,10 +35,7 @@ impl InodeMap {
     }
 
     pub(crate) fn get_mut(&mut self, ino: &u64) -> Option<&mut Inode> {
-        // Asked first: what is not there is no reason to copy a page.
-        self.get(ino)?;
-        let page = Arc::make_mut(self.pages.get_mut(&(ino / PAGE_LEN))?);
-        let at = position(page, *ino).ok()?;
+        let (page, at) = self.page_with(*ino)?;
         page.get_mut(at).map(|(_, inode)| inode)
     }
 
@@ -60,16 +57,21 @@ impl InodeMap {
     }
 
     pub(crate) fn remove_mut(&mut self, ino: &u64) -> Option<Inode> {
-        self.get(ino)?;
-        let number = ino / PAGE_LEN;
-        let page = Arc::make_mut(self.pages.get_mut(&number)?);
-        let at = position(page, *ino).ok()?;
+        let (page, at) = self.page_with(*ino)?;
         let (_, inode) = page.remove(at);
+        let is_last = page.is_empty();
         self.len -= 1;
-        if page.is_empty() {
-            self.pages.remove_mut(&number);
+        if is_last {
+            self.pages.remove_mut(&(ino / PAGE_LEN));
         }
         Some(inode)
+    }
+
+    /// Returns the page of an inode, to be changed, and where it is there. What is not there copies no page.
+    fn page_with(&mut self, ino: u64) -> Option<(&mut Vec<(u64, Inode)>, usize)> {
+        let number = ino / PAGE_LEN;
+        let at = position(self.pages.get(&number)?, ino).ok()?;
+        Some((Arc::make_mut(self.pages.get_mut(&number)?), at))
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&u64, &Inode)> {

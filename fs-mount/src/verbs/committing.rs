@@ -1,6 +1,6 @@
 //! The commit of a mount: its changes become the next version, which it shows from then on.
 //!
-//! A commit waits for the one before. The kernel is told by the core, from threads that serve no request.
+//! A commit waits for the one before. The core tells the kernel, from threads that serve no request.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,7 +75,7 @@ impl Control {
         Ok((self.committed(&outcome), outcome.ignore_warnings))
     }
 
-    /// Returns what is told of a commit, and logs it.
+    /// Returns what the mount answers about a commit, and logs it.
     pub(super) fn committed(&self, outcome: &CommitOutcome) -> Committed {
         let version = self.status().version;
         info!(

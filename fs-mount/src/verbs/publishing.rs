@@ -268,7 +268,7 @@ fn drain(queue: &UploadQueue) {
     }
 }
 
-/// What is told while another verb is waited for.
+/// What the mount tells its caller while it waits for another verb.
 pub(super) fn waiting() -> ControlProgress {
     ControlProgress {
         phase: ControlPhase::Wait,

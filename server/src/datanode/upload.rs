@@ -35,7 +35,7 @@ const VERIFY_COST: usize = 4 * 1024 * 1024;
 const PRESSURE_INTERVAL: Duration = Duration::from_millis(500);
 /// How often its sender is told that it waits: well within what clients take for silence.
 pub(super) const TELL_INTERVAL: Duration = Duration::from_secs(5);
-/// How long its sender is told that the disk is waited for. Behind that the sender takes the silence for what it is.
+/// How long a datanode tells the sender that it waits for its disk. After that the deadline of the sender counts.
 const DISK_WAIT_MAX: Duration = Duration::from_secs(10 * 60);
 /// How long an upload waits for a place; then it fails.
 const PLACE_WAIT_MAX: Duration = Duration::from_secs(10 * 60);

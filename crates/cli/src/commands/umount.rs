@@ -127,7 +127,7 @@ fn await_publication(mount: &Mount, timeout: Duration) -> Result<(), CommandErro
     let mut work = Work::new("waiting for the version that is on its way");
     let waited: Result<QueueReport, MountError> = call_with(mount, &request, &mut work);
     work.end();
-    // What is left is told at the end of the mount.
+    // The mount tells at its end what is left.
     waited.map(drop).map_err(CommandError::from)
 }
 
