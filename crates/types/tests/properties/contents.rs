@@ -146,7 +146,7 @@ fn zeros_are_cut_into_one_piece_again_and_again() {
     // Whatever follows: the end of the longest piece depends on nothing behind it.
     for byte in [1, 0x55, 0xff] {
         bytes.truncate(2 * ZERO_PIECE_BYTES.len());
-        bytes.extend([byte; MIB]);
+        bytes.resize(2 * ZERO_PIECE_BYTES.len() + MIB, byte);
         assert_eq!(pieces_of(&bytes)[..2], [ZERO_PIECE; 2]);
     }
 }
