@@ -15,6 +15,7 @@ use fuser::{InitFlags, KernelConfig, Request};
 
 use crate::limits::REQUEST_BYTES_MAX;
 use crate::operations::{Caller, Operations, Reply, Writeback};
+use crate::serving::Serving;
 
 /// Readahead and other background reads in flight; the kernel's own default is 12.
 const BACKGROUND_REQUESTS_MAX: u16 = 128;
@@ -23,11 +24,25 @@ const BACKGROUND_REQUESTS_MAX: u16 = 128;
 #[derive(Debug)]
 pub(crate) struct FuseTransport {
     operations: Arc<Operations>,
+    serving: Arc<Serving>,
 }
 
 impl FuseTransport {
-    pub(crate) fn new(operations: Arc<Operations>) -> Self {
-        Self { operations }
+    pub(crate) fn new(operations: Arc<Operations>, serving: Arc<Serving>) -> Self {
+        Self {
+            operations,
+            serving,
+        }
+    }
+
+    /// Returns the program that waits for the answer.
+    fn caller(&self, request: &Request) -> Caller {
+        self.serving.note(request.pid());
+        Caller {
+            pid: request.pid(),
+            uid: request.uid(),
+            gid: request.gid(),
+        }
     }
 
     /// Sends a reply: here if it is ready, else from a task.
@@ -74,13 +89,5 @@ impl FuseTransport {
         let refused = |limit| io::Error::other(format!("fuser allows {limit} only"));
         config.set_max_write(REQUEST_BYTES_MAX).map_err(refused)?;
         Ok(())
-    }
-}
-
-fn caller(request: &Request) -> Caller {
-    Caller {
-        pid: request.pid(),
-        uid: request.uid(),
-        gid: request.gid(),
     }
 }

@@ -12,6 +12,8 @@ use lfsfs_types::Name;
 use rustix::mount::MountFlags;
 use thiserror::Error;
 
+use crate::serving::Serve;
+
 /// Seconds without progress before a read fails.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 
@@ -86,6 +88,8 @@ pub struct MountOptions {
     pub default_permissions: bool,
     /// `log=`: a log file instead of the one in the state directory.
     pub log: Option<PathBuf>,
+    /// `serve=`: where requests are served.
+    pub serve: Serve,
     /// `foreground`: serve in this process instead of a new one.
     pub foreground: bool,
     /// `retry=`: how many more times to try to open the version.
@@ -126,6 +130,7 @@ impl Default for MountOptions {
             allow_other: false,
             default_permissions: false,
             log: None,
+            serve: Serve::Auto,
             foreground: false,
             retry: 0,
             timeout: TIMEOUT_DEFAULT,
@@ -296,6 +301,7 @@ impl MountOptions {
             "upload-executors" => {
                 self.upload_executors = Some(value.parsed("a number from 1 to 64", executors)?);
             }
+            "serve" => self.serve = value.parsed("auto, follow or plain", serve)?,
             "transport" => return value.transport(),
             _ => return Err(OptionError::Unknown { name: name.into() }),
         }
@@ -318,6 +324,15 @@ fn is_ignored(name: &str) -> bool {
 fn file_name(text: &str) -> Option<Name> {
     let name = Name::new(text.as_bytes()).ok()?;
     (!text.starts_with('.')).then_some(name)
+}
+
+fn serve(text: &str) -> Option<Serve> {
+    match text {
+        "auto" => Some(Serve::Auto),
+        "follow" => Some(Serve::Follow),
+        "plain" => Some(Serve::Plain),
+        _ => None,
+    }
 }
 
 fn executors(text: &str) -> Option<u32> {

@@ -171,6 +171,7 @@ async fn mount(
     let signals = Signals::new().map_err(MountError::system("listen for signals"))?;
     let config = SessionConfig {
         threads: SERVING_THREADS,
+        serve: request.options.serve,
         operations: request.operations_config(),
     };
     let spec = request.spec(dir.clone());
@@ -199,6 +200,7 @@ async fn mount(
             log,
         },
         counters: Arc::clone(served.counters()),
+        serving: Arc::clone(served.serving()),
         vfs,
         server,
         client: version::client_config(request),

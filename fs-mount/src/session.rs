@@ -24,6 +24,7 @@ use crate::kernel_cache::MountedKernel;
 use crate::kernel_mount::{self, Detached, KernelMount, MountSpec};
 use crate::mountinfo::Device;
 use crate::operations::{Operations, OperationsConfig};
+use crate::serving::{Serve, Serving};
 
 /// How long the kernel may take for the first exchange, which it starts itself.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -33,6 +34,8 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) struct SessionConfig {
     /// Threads that read requests, each from a descriptor of its own.
     pub(crate) threads: usize,
+    /// Where they run.
+    pub(crate) serve: Serve,
     /// How objects are shown.
     pub(crate) operations: OperationsConfig,
 }
@@ -42,6 +45,7 @@ pub(crate) struct SessionConfig {
 pub(crate) struct ServedMount {
     mount: KernelMount,
     operations: Arc<Operations>,
+    serving: Arc<Serving>,
     cut: Arc<Cut>,
     kernel: Arc<MountedKernel>,
     /// Turns true when the kernel has ended the session.
@@ -64,12 +68,15 @@ impl ServedMount {
         let operations = Arc::new(operations);
         let writes = Arc::clone(operations.writes());
         let cut = Arc::new(Cut::new(spec.dir.clone(), mount.device(), writes));
-        match serve(&operations, device, config.threads).await {
+        let serving = Serving::start(config.serve);
+        let transport = FuseTransport::new(Arc::clone(&operations), Arc::clone(&serving));
+        match serve(transport, &operations, device, config.threads).await {
             Ok((kernel, ended)) => {
                 mount.raise_readahead();
                 Ok(Self {
                     mount,
                     operations,
+                    serving,
                     cut,
                     kernel,
                     ended,
@@ -91,6 +98,11 @@ impl ServedMount {
     /// Returns the counts of requests.
     pub(crate) fn counters(&self) -> &Arc<Counters> {
         self.operations.counters()
+    }
+
+    /// Returns the threads that serve it.
+    pub(crate) fn serving(&self) -> &Arc<Serving> {
+        &self.serving
     }
 
     /// Returns the way to a moment at which no write call is half made.
@@ -141,13 +153,13 @@ impl Drop for ServedMount {
 
 /// Answers the kernel's first request and goes on serving in threads of its own.
 async fn serve(
+    transport: FuseTransport,
     operations: &Arc<Operations>,
     device: OwnedFd,
     threads: usize,
 ) -> io::Result<(Arc<MountedKernel>, watch::Receiver<bool>)> {
     let (handshake, handshaken) = oneshot::channel();
     let (end, ended) = watch::channel(false);
-    let transport = FuseTransport::new(Arc::clone(operations));
     let operations = Arc::clone(operations);
     thread::Builder::new()
         .name("fuse-session".to_owned())

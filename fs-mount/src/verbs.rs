@@ -34,6 +34,7 @@ use crate::mountinfo::Device;
 use crate::options::Access;
 use crate::publisher::Publisher;
 use crate::server::Server;
+use crate::serving::Serving;
 use crate::version;
 
 /// How long a status may take to find out what is ignored.
@@ -77,6 +78,7 @@ pub(crate) struct FixedStatus {
 pub(crate) struct Control {
     pub(crate) fixed: FixedStatus,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) serving: Arc<Serving>,
     pub(crate) vfs: Arc<Vfs>,
     /// Where tags and numbers of versions are known.
     pub(crate) server: Arc<Layered<Server>>,
@@ -229,6 +231,8 @@ impl Control {
     fn stats(&self) -> MountStats {
         let mut counters = counters(&self.vfs.base().stats());
         counters.extend(self.queue_counters());
+        let serving = self.serving.counters().into_iter();
+        counters.extend(serving.map(|(name, count)| (name.to_owned(), count)));
         MountStats {
             requests: self.counters.snapshot(),
             counters,

@@ -15,9 +15,9 @@ use fuser::{
 };
 use lfsfs_vfs::{Privileges, SetAttr};
 
+use super::FuseTransport;
 use super::attributes::{set_time, timestamp_of};
 use super::replies::{self, Respond};
-use super::{FuseTransport, caller};
 use crate::cut::Origin;
 use crate::operations::{
     Answer, CopyRequest, FallocateRequest, Place, SetxattrRequest, WriteRequest,
@@ -43,7 +43,9 @@ impl Filesystem for FuseTransport {
     }
 
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let found = self.operations.lookup(caller(request), place(parent, name));
+        let found = self
+            .operations
+            .lookup(self.caller(request), place(parent, name));
         self.answer(found, reply);
     }
 
@@ -58,7 +60,7 @@ impl Filesystem for FuseTransport {
         _handle: Option<FileHandle>,
         reply: ReplyAttr,
     ) {
-        self.answer(self.operations.getattr(caller(request), ino.0), reply);
+        self.answer(self.operations.getattr(self.caller(request), ino.0), reply);
     }
 
     fn setattr(
@@ -90,12 +92,12 @@ impl Filesystem for FuseTransport {
             // The operation decides that by the caller.
             privileges: Privileges::Keep,
         };
-        let set = self.operations.setattr(caller(request), ino.0, new);
+        let set = self.operations.setattr(self.caller(request), ino.0, new);
         self.answer(set, reply);
     }
 
     fn readlink(&self, request: &Request, ino: INodeNo, reply: ReplyData) {
-        self.answer(self.operations.readlink(caller(request), ino.0), reply);
+        self.answer(self.operations.readlink(self.caller(request), ino.0), reply);
     }
 
     fn mknod(
@@ -109,7 +111,9 @@ impl Filesystem for FuseTransport {
         reply: ReplyEntry,
     ) {
         let place = place(parent, name);
-        let made = self.operations.mknod(caller(request), place, mode, rdev);
+        let made = self
+            .operations
+            .mknod(self.caller(request), place, mode, rdev);
         self.answer(made, reply);
     }
 
@@ -123,17 +127,21 @@ impl Filesystem for FuseTransport {
         reply: ReplyEntry,
     ) {
         let place = place(parent, name);
-        let made = self.operations.mkdir(caller(request), place, mode);
+        let made = self.operations.mkdir(self.caller(request), place, mode);
         self.answer(made, reply);
     }
 
     fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let removed = self.operations.unlink(caller(request), place(parent, name));
+        let removed = self
+            .operations
+            .unlink(self.caller(request), place(parent, name));
         self.answer(removed, reply);
     }
 
     fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let removed = self.operations.rmdir(caller(request), place(parent, name));
+        let removed = self
+            .operations
+            .rmdir(self.caller(request), place(parent, name));
         self.answer(removed, reply);
     }
 
@@ -146,7 +154,7 @@ impl Filesystem for FuseTransport {
         reply: ReplyEntry,
     ) {
         let (place, target) = (place(parent, name), target.as_os_str().as_bytes());
-        let made = self.operations.symlink(caller(request), place, target);
+        let made = self.operations.symlink(self.caller(request), place, target);
         self.answer(made, reply);
     }
 
@@ -163,7 +171,7 @@ impl Filesystem for FuseTransport {
         let (from, to) = (place(parent, name), place(new_parent, new_name));
         let renamed = self
             .operations
-            .rename(caller(request), from, to, flags.bits());
+            .rename(self.caller(request), from, to, flags.bits());
         self.answer(renamed, reply);
     }
 
@@ -176,7 +184,10 @@ impl Filesystem for FuseTransport {
         reply: ReplyEntry,
     ) {
         let place = place(new_parent, new_name);
-        self.answer(self.operations.link(caller(request), ino.0, place), reply);
+        self.answer(
+            self.operations.link(self.caller(request), ino.0, place),
+            reply,
+        );
     }
 
     fn open(&self, _request: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
@@ -194,7 +205,9 @@ impl Filesystem for FuseTransport {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        let read = self.operations.read(caller(request), ino.0, offset, size);
+        let read = self
+            .operations
+            .read(self.caller(request), ino.0, offset, size);
         self.answer(read, reply);
     }
 
@@ -225,7 +238,7 @@ impl Filesystem for FuseTransport {
                 Privileges::Keep
             },
         };
-        self.answer(self.operations.write(caller(request), write), reply);
+        self.answer(self.operations.write(self.caller(request), write), reply);
     }
 
     fn flush(
@@ -260,7 +273,7 @@ impl Filesystem for FuseTransport {
         _datasync: bool,
         reply: ReplyEmpty,
     ) {
-        self.answer(self.operations.fsync(caller(request), ino.0), reply);
+        self.answer(self.operations.fsync(self.caller(request), ino.0), reply);
     }
 
     fn opendir(&self, _request: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
@@ -277,7 +290,7 @@ impl Filesystem for FuseTransport {
     ) {
         let listed = self
             .operations
-            .readdir(caller(request), ino.0, offset, reply);
+            .readdir(self.caller(request), ino.0, offset, reply);
         self.send(listed, replies::directory);
     }
 
@@ -291,7 +304,7 @@ impl Filesystem for FuseTransport {
     ) {
         let listed = self
             .operations
-            .readdir(caller(request), ino.0, offset, reply);
+            .readdir(self.caller(request), ino.0, offset, reply);
         self.send(listed, replies::directory);
     }
 
@@ -314,7 +327,7 @@ impl Filesystem for FuseTransport {
         _datasync: bool,
         reply: ReplyEmpty,
     ) {
-        self.answer(self.operations.fsyncdir(caller(request), ino.0), reply);
+        self.answer(self.operations.fsyncdir(self.caller(request), ino.0), reply);
     }
 
     fn statfs(&self, _request: &Request, _ino: INodeNo, reply: ReplyStatfs) {
@@ -339,7 +352,7 @@ impl Filesystem for FuseTransport {
             value,
             flags,
         };
-        let set = self.operations.setxattr(caller(request), set);
+        let set = self.operations.setxattr(self.caller(request), set);
         self.answer(set, reply);
     }
 
@@ -352,18 +365,22 @@ impl Filesystem for FuseTransport {
         reply: ReplyXattr,
     ) {
         let name = name.as_bytes();
-        let found = self.operations.getxattr(caller(request), ino.0, name, size);
+        let found = self
+            .operations
+            .getxattr(self.caller(request), ino.0, name, size);
         self.answer(found, reply);
     }
 
     fn listxattr(&self, request: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
-        let found = self.operations.listxattr(caller(request), ino.0, size);
+        let found = self.operations.listxattr(self.caller(request), ino.0, size);
         self.answer(found, reply);
     }
 
     fn removexattr(&self, request: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let name = name.as_bytes();
-        let removed = self.operations.removexattr(caller(request), ino.0, name);
+        let removed = self
+            .operations
+            .removexattr(self.caller(request), ino.0, name);
         self.answer(removed, reply);
     }
 
@@ -400,7 +417,7 @@ impl Filesystem for FuseTransport {
             len,
             mode,
         };
-        let allocated = self.operations.fallocate(caller(request), fallocate);
+        let allocated = self.operations.fallocate(self.caller(request), fallocate);
         self.answer(allocated, reply);
     }
 
@@ -415,7 +432,7 @@ impl Filesystem for FuseTransport {
     ) {
         let found = self
             .operations
-            .lseek(caller(request), ino.0, offset, whence);
+            .lseek(self.caller(request), ino.0, offset, whence);
         self.answer(found, reply);
     }
 
@@ -439,7 +456,7 @@ impl Filesystem for FuseTransport {
             at: to_offset,
             len,
         };
-        let copied = self.operations.copy_file_range(caller(request), copy);
+        let copied = self.operations.copy_file_range(self.caller(request), copy);
         self.answer(copied, reply);
     }
 
