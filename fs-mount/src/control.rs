@@ -232,6 +232,9 @@ pub struct QueueReport {
     pub uploaded: u64,
     /// Bytes that were sent for them.
     pub bytes_sent: u64,
+    /// In how many seconds the files that wait are uploaded, at the pace of those before; `None` if that is not known.
+    #[serde(default)]
+    pub seconds_left: Option<u64>,
     /// The version that is not published yet, or was refused.
     #[serde(default)]
     pub publishing: Option<PublishingStatus>,
@@ -386,6 +389,12 @@ pub struct ControlProgress {
     pub contents_sent: u64,
     /// Changes found so far.
     pub changes: u64,
+    /// Files that left the upload queue, of a flush.
+    #[serde(default)]
+    pub files_uploaded: u64,
+    /// Files that are in it.
+    #[serde(default)]
+    pub files_left: u64,
 }
 
 /// What kind of failure an answer tells of.

@@ -41,6 +41,17 @@ fn bar_style() -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
+/// Shows files as a bar: so many of so many.
+fn become_bar_of_files(bar: &ProgressBar, done: u64, all: u64) {
+    let template = "{bar:20} {human_pos} of {human_len} files, {eta} left, {msg}";
+    let style = ProgressStyle::with_template(template);
+    if bar.length() != Some(all) {
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar.set_length(all);
+    }
+    bar.set_position(done);
+}
+
 /// Returns true if what is drawn can be seen.
 pub(crate) fn is_seen() -> bool {
     io::stderr().is_terminal()
@@ -92,6 +103,12 @@ impl AnswerSink for Work {
     type Item = serde_json::Value;
 
     fn progress(&mut self, progress: ControlProgress) {
+        if progress.files_left > 0 {
+            let done = progress.files_uploaded;
+            become_bar_of_files(&self.bar, done, done + progress.files_left);
+            let sent = HumanBytes(progress.bytes_sent);
+            return self.bar.set_message(format!("{sent} sent"));
+        }
         self.bar.set_message(format!(
             "{}: {} changes, {} read, {} sent",
             phase(progress.phase),

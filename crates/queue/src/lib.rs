@@ -14,6 +14,7 @@ pub mod contract;
 pub mod directory;
 mod event;
 mod notes;
+mod pace;
 mod queue;
 mod rate;
 mod state;

@@ -13,6 +13,7 @@ use tokio::sync::broadcast;
 use crate::config::QueueConfig;
 use crate::event::Event;
 use crate::notes::{Kept, Note, Notes};
+use crate::pace::Pace;
 use crate::rate::Rate;
 use crate::state::{Counts, Moment, Outcome, QueuedFile, State};
 use crate::uploader::{Failure, FileId, Uploader};
@@ -48,6 +49,9 @@ pub struct QueueStats {
     pub is_paused: bool,
     /// Since the queue was started.
     pub totals: Totals,
+    /// How long the files that wait and are on their way take, at the pace of those before; `None` if that is not
+    /// known, or the queue is paused.
+    pub left: Option<Duration>,
 }
 
 /// A queue that runs until it is ended or dropped.
@@ -80,6 +84,7 @@ struct Locked {
     state: State,
     executors: usize,
     totals: Totals,
+    pace: Pace,
 }
 
 impl UploadQueue {
@@ -101,6 +106,7 @@ impl UploadQueue {
                 state,
                 executors: 0,
                 totals: Totals::default(),
+                pace: Pace::default(),
             }),
             changed: Condvar::new(),
             notes: Mutex::new(notes),
@@ -122,12 +128,16 @@ impl UploadQueue {
     #[must_use]
     pub fn stats(&self) -> QueueStats {
         self.inner.look_at_all();
-        let queue = self.inner.lock();
+        let (queue, now) = (self.inner.lock(), self.inner.now());
+        let (counts, totals) = (queue.state.counts(), queue.totals);
+        let is_paused = queue.state.is_paused();
+        let left = queue.pace.left(counts, totals.uploaded, now);
         QueueStats {
-            counts: queue.state.counts(),
+            counts,
             executors: queue.executors,
-            is_paused: queue.state.is_paused(),
-            totals: queue.totals,
+            is_paused,
+            totals,
+            left: left.filter(|_| !is_paused),
         }
     }
 
@@ -217,6 +227,8 @@ impl Inner {
             executors.retain(|executor| !executor.is_finished());
             let mut queue = self.lock();
             let now = self.now();
+            let (counts, uploaded) = (queue.state.counts(), queue.totals.uploaded);
+            queue.pace.note(counts, uploaded, now);
             let running = queue.executors;
             if queue.state.wants_executor(running, now) {
                 queue.executors += 1;

@@ -157,6 +157,7 @@ pub(super) fn figures(figures: &ProgressFigures) -> ControlProgress {
         bytes_sent: figures.bytes_sent,
         contents_sent: figures.contents_sent,
         changes: figures.changes,
+        ..ControlProgress::default()
     }
 }
 

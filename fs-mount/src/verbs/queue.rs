@@ -118,11 +118,13 @@ impl Control {
     ) -> Result<Counts, ControlError> {
         // What the kernel holds back is written, too.
         self.cut.settle().await;
-        let before = queue.stats().totals.bytes_sent;
+        let before = queue.stats().totals;
         let progress = || {
-            let bytes_sent = queue.stats().totals.bytes_sent - before;
+            let QueueStats { counts, totals, .. } = queue.stats();
             ControlProgress {
-                bytes_sent,
+                bytes_sent: totals.bytes_sent - before.bytes_sent,
+                files_uploaded: totals.uploaded - before.uploaded,
+                files_left: (counts.waiting + counts.uploading) as u64,
                 ..ControlProgress::default()
             }
         };
@@ -266,6 +268,7 @@ fn report(stats: &QueueStats) -> QueueReport {
         paused: stats.is_paused,
         uploaded: stats.totals.uploaded,
         bytes_sent: stats.totals.bytes_sent,
+        seconds_left: stats.left.map(|left| left.as_secs()),
         publishing: None,
     }
 }

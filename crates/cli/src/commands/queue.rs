@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use lfsfs_mount::{
@@ -124,6 +125,10 @@ fn text(report: &QueueReport) -> String {
     ];
     if report.paused {
         parts.push("paused".to_owned());
+    }
+    if let Some(seconds) = report.seconds_left {
+        let left = humantime::format_duration(Duration::from_secs(seconds));
+        parts.push(format!("about {left} left"));
     }
     parts.join(", ")
 }

@@ -140,6 +140,37 @@ fn what_would_fail_again_is_set_aside_and_holds_nothing_up() {
 }
 
 #[test]
+fn a_hundred_thousand_files_pass_and_one_that_fails_holds_none_up() {
+    const FILES: u64 = 100_000;
+    const POISON: FileId = 4_711;
+    let mut state = State::new(QueueConfig::default(), 1);
+    for file in 0..FILES {
+        state.touch(file, Moment::ZERO);
+    }
+    let (mut now, mut taken, mut batches) = (9 * SECOND, Vec::new(), 0);
+    while let Some(batch) = state.take(now, |_| Some(1)) {
+        batches += 1;
+        now += SECOND;
+        for file in batch {
+            let outcome = if file == POISON {
+                lasting()
+            } else {
+                Outcome::Remote
+            };
+            let _ = state.finish(file, outcome, now);
+            taken.push(file);
+        }
+    }
+    assert_eq!(batches, 100, "each as large as can be");
+    assert!(
+        taken.iter().copied().eq(0..FILES),
+        "in their order, each once"
+    );
+    assert!(state.counts().is_idle());
+    assert_eq!(state.counts().failed, 1);
+}
+
+#[test]
 fn what_was_written_to_meanwhile_is_uploaded_again() {
     for outcome in [Outcome::Remote, Outcome::Skipped, lasting(), passing()] {
         let mut state = state();
