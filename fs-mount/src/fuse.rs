@@ -13,8 +13,10 @@ use std::sync::Arc;
 
 use fuser::{InitFlags, KernelConfig, Request};
 
+use lfsfs_vfs::AccessLists;
+
 use crate::limits::REQUEST_BYTES_MAX;
-use crate::operations::{Caller, Operations, Reply, Writeback};
+use crate::operations::{Caller, Operations, Reply, RequestedMode, Writeback};
 use crate::serving::Serving;
 
 /// Readahead and other background reads in flight; the kernel's own default is 12.
@@ -45,6 +47,14 @@ impl FuseTransport {
         }
     }
 
+    /// Returns the mode of a new object. The kernel tells the umask also where it has applied it.
+    fn requested_mode(&self, mode: u32, umask: u32) -> RequestedMode {
+        match self.operations.access_lists() {
+            AccessLists::Kept => mode.into(),
+            AccessLists::Enforced => RequestedMode { mode, umask },
+        }
+    }
+
     /// Sends a reply: here if it is ready, else from a task.
     fn send<T: Send + 'static>(&self, reply: Reply<T>, send: impl FnOnce(T) + Send + 'static) {
         match reply {
@@ -61,8 +71,7 @@ impl FuseTransport {
     /// Agrees with the kernel on what it does by itself.
     fn set_up(&self, config: &mut KernelConfig) -> io::Result<()> {
         // Never ATOMIC_O_TRUNC, POSIX_LOCKS or FLOCK_LOCKS: without OPEN they could not be served.
-        // Nor AUTO_INVAL_DATA: all changes come through this kernel. Nor DONT_MASK: it applies the
-        // umask itself. Nor READDIRPLUS_AUTO: it sent as many requests in a walk, and a listing
+        // Nor AUTO_INVAL_DATA: all changes come through this kernel. Nor READDIRPLUS_AUTO: it sent as many requests in a walk, and a listing
         // that is asked for once and kept for ever had better bring its attributes.
         let mut wanted = InitFlags::FUSE_NO_OPEN_SUPPORT
             | InitFlags::FUSE_NO_OPENDIR_SUPPORT
@@ -74,6 +83,10 @@ impl FuseTransport {
             // Kernels without it take setuid and setgid away by requests of their own. With it they
             // go on using the old mode, so a request that clears them has it dropped.
             wanted |= InitFlags::FUSE_HANDLE_KILLPRIV_V2 & config.capabilities();
+        }
+        if self.operations.access_lists() == AccessLists::Enforced {
+            // A default list decides instead of the umask, so the kernel must not apply that before.
+            wanted |= InitFlags::FUSE_POSIX_ACL | InitFlags::FUSE_DONT_MASK;
         }
         if self.operations.config().writeback == Writeback::Kernel {
             wanted |= InitFlags::FUSE_WRITEBACK_CACHE;

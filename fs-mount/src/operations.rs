@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use lfsfs_common::request::RequestId;
 use lfsfs_common::tasks::Spawner;
-use lfsfs_vfs::{Attr, KernelCache, Statfs, Vfs, VfsError};
+use lfsfs_vfs::{AccessLists, Attr, KernelCache, Statfs, Vfs, VfsError};
 use rustix::io::Errno;
 use tokio::runtime::Handle;
 use tracing::{debug, debug_span, warn};
@@ -37,7 +37,7 @@ pub use self::attributes::{Attributes, ShownOwner};
 pub use self::caller::Caller;
 pub use self::data::{CopyRequest, FallocateRequest, WriteRequest};
 pub use self::directories::{DirectorySink, Listed, ListedEntry};
-pub use self::names::{EntryFound, Place};
+pub use self::names::{EntryFound, Place, RequestedMode};
 pub use self::reply::{Answer, Pending, Reply};
 pub use self::xattrs::{SetxattrRequest, XattrFound};
 use crate::counters::{Counters, Opcode};
@@ -100,6 +100,7 @@ pub struct Operations {
 #[derive(Debug, Clone, Copy)]
 struct Shown {
     owner: ShownOwner,
+    access_lists: AccessLists,
     lifetime: Duration,
 }
 
@@ -171,6 +172,12 @@ impl Operations {
     #[must_use]
     pub fn config(&self) -> &OperationsConfig {
         &self.config
+    }
+
+    /// Returns whether the kernel enforces access lists.
+    #[must_use]
+    pub fn access_lists(&self) -> AccessLists {
+        self.vfs.access_lists()
     }
 
     /// Returns true if anything can be changed.
@@ -276,6 +283,7 @@ impl Operations {
         let may_keep = self.vfs.may_keep(directory);
         Shown {
             owner: self.config.owner,
+            access_lists: self.vfs.access_lists(),
             lifetime: if may_keep { FOR_EVER } else { Duration::ZERO },
         }
     }
@@ -286,6 +294,10 @@ impl Shown {
         Attr {
             uid: self.owner.uid.unwrap_or(attr.uid),
             gid: self.owner.gid.unwrap_or(attr.gid),
+            mode: match self.access_lists {
+                AccessLists::Kept => attr.mode,
+                AccessLists::Enforced => attr.recorded_mode,
+            },
             ..attr
         }
     }
@@ -323,6 +335,8 @@ mod tests {
             ctime: Timestamp::default(),
             kind: FileKind::File,
             mode: 0o4755,
+            recorded_mode: 0o4775,
+            lists_mark: 0,
             nlink: 1,
             uid: 1,
             gid: 2,
@@ -334,8 +348,14 @@ mod tests {
                 uid: Some(9),
                 gid: None,
             },
+            access_lists: AccessLists::Kept,
             lifetime: FOR_EVER,
         };
         assert_eq!(shown.attr(attr), Attr { uid: 9, ..attr });
+        let shown = Shown {
+            access_lists: AccessLists::Enforced,
+            ..shown
+        };
+        assert_eq!(shown.attr(attr).mode, 0o4775, "the kernel checks the list");
     }
 }

@@ -98,6 +98,8 @@ pub struct MountOptions {
     pub timeout: Duration,
     /// `noxattr`: the mount has no extended attributes.
     pub noxattr: bool,
+    /// `acl`: the kernel enforces access lists, and programs can set them.
+    pub acl: bool,
     /// `overlay=`: the name of where changes are kept, instead of one for project and directory.
     pub overlay: Option<Name>,
     /// `overlay-size=`: how many bytes the changes may take.
@@ -135,6 +137,7 @@ impl Default for MountOptions {
             retry: 0,
             timeout: TIMEOUT_DEFAULT,
             noxattr: false,
+            acl: false,
             overlay: None,
             overlay_size: None,
             volatile: false,
@@ -262,7 +265,9 @@ impl MountOptions {
             "allow_other" => self.allow_other = true,
             "default_permissions" => self.default_permissions = true,
             "foreground" => self.foreground = true,
-            "noxattr" => self.noxattr = true,
+            "noxattr" => (self.noxattr, self.acl) = (true, false),
+            "acl" => (self.noxattr, self.acl) = (false, true),
+            "noacl" => self.acl = false,
             "xattr" => self.noxattr = false,
             "volatile" => self.volatile = true,
             "writeback" => self.writeback = true,

@@ -9,7 +9,7 @@ use lfsfs_cache::{CacheConfig, CacheError, DiskCache};
 use lfsfs_client::{ClientConfig, Servers};
 use lfsfs_remote::{Remote, RemoteError, RemoteRead, Subdirectory};
 use lfsfs_types::ObjectPath;
-use lfsfs_vfs::{BaseVersion, VfsConfig, VfsError};
+use lfsfs_vfs::{AccessLists, BaseVersion, VfsConfig, VfsError};
 
 use crate::control::VersionInfo;
 use crate::options::MountOptions;
@@ -81,6 +81,11 @@ pub(crate) async fn open(
     let config = VfsConfig {
         timeout: request.options.timeout,
         open_timeout: OPEN_TIMEOUT,
+        access_lists: if request.options.acl {
+            AccessLists::Enforced
+        } else {
+            AccessLists::Kept
+        },
         ..VfsConfig::default()
     };
     let remote: Arc<dyn RemoteRead> = if request.path.is_root() {

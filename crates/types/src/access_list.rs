@@ -8,6 +8,8 @@
 
 /// The extended attribute that is the access list.
 pub const ACCESS_LIST: &[u8] = b"system.posix_acl_access";
+/// The extended attribute of a directory that is the access list of what is made in it.
+pub const DEFAULT_LIST: &[u8] = b"system.posix_acl_default";
 
 const VERSION: [u8; 4] = [2, 0, 0, 0];
 const USER_OBJ: u16 = 0x01;
@@ -56,6 +58,14 @@ impl AccessList {
         (list.mask.is_some() || !list.has_names).then_some(list)
     }
 
+    /// Returns the tag of the entry whose rights are the group bits of a mode.
+    const fn class_tag(&self) -> u16 {
+        match self.mask {
+            Some(_) => MASK,
+            None => GROUP_OBJ,
+        }
+    }
+
     /// Returns the permission bits of a file that has this list.
     #[must_use]
     pub const fn mode_bits(&self) -> u16 {
@@ -64,6 +74,12 @@ impl AccessList {
             None => self.group,
         };
         self.owner << 6 | group << 3 | self.other
+    }
+
+    /// Returns true if the list says no more than a mode.
+    #[must_use]
+    pub const fn is_minimal(&self) -> bool {
+        self.mask.is_none() && !self.has_names
     }
 
     /// Returns the bits of group and others that a mode may keep where nothing enforces the list.
@@ -81,22 +97,56 @@ impl AccessList {
 }
 
 /// Returns a list after the mode of its file was set, as local file systems do it: the group bits are
-/// the mask. `None` if it is the same, has no mask, or is no list.
+/// the mask, or the group's where there is none. `None` if it is the same, or is no list.
 #[must_use]
 pub fn access_list_with_mode(bytes: &[u8], mode: u16) -> Option<Vec<u8>> {
-    AccessList::parse(bytes)?.mask?;
+    let class = AccessList::parse(bytes)?.class_tag();
+    let changed = with_rights(bytes, |tag, rights| match tag {
+        USER_OBJ => mode >> 6,
+        OTHER => mode,
+        _ if tag == class => mode >> 3,
+        _ => rights,
+    });
+    (changed != bytes).then_some(changed)
+}
+
+/// What an object has that is made in a directory with a default list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InheritedList {
+    /// Its permission bits.
+    pub mode_bits: u16,
+    /// Its access list, if that says more than the bits.
+    pub access: Option<Vec<u8>>,
+}
+
+/// Returns what an object has that is made with `mode` in a directory with this default list, as Linux decides it
+/// (`posix_acl_create_masq`): no more than the list and the mode both give. `None` for what is no list.
+#[must_use]
+pub fn inherited_list(default: &[u8], mode: u16) -> Option<InheritedList> {
+    let list = AccessList::parse(default)?;
+    let class = list.class_tag();
+    let access = with_rights(default, |tag, rights| match tag {
+        USER_OBJ => rights & mode >> 6,
+        OTHER => rights & mode,
+        _ if tag == class => rights & mode >> 3,
+        _ => rights,
+    });
+    Some(InheritedList {
+        mode_bits: AccessList::parse(&access)?.mode_bits(),
+        access: (!list.is_minimal()).then_some(access),
+    })
+}
+
+/// Returns a list with other rights, which follow from the tag of an entry and the rights that it has.
+fn with_rights(bytes: &[u8], rights: impl Fn(u16, u16) -> u16) -> Vec<u8> {
     let mut changed = bytes.to_vec();
     let (entries, _) = changed[VERSION.len()..].as_chunks_mut();
     for entry in entries {
-        let rights = match Entry::parse(entry).tag {
-            USER_OBJ => mode >> 6,
-            MASK => mode >> 3,
-            OTHER => mode,
-            _ => continue,
-        };
-        entry[2..4].copy_from_slice(&(rights & ALL).to_le_bytes());
+        let Entry { tag, rights: old } = Entry::parse(entry);
+        let new = rights(tag, old) & ALL;
+        entry[2..4].copy_from_slice(&new.to_le_bytes());
     }
-    (changed != bytes).then_some(changed)
+    changed
 }
 
 struct Entry {
@@ -192,6 +242,38 @@ mod tests {
         }
         let unmasked = [(USER_OBJ, 6), (USER, 6), (GROUP_OBJ, 4), (OTHER, 4)];
         assert_eq!(AccessList::parse(&list(&unmasked)), None);
+    }
+
+    #[test]
+    fn what_is_made_has_what_the_default_list_and_the_mode_both_give() {
+        let default = list(&[
+            (USER_OBJ, 7),
+            (USER, 6),
+            (GROUP_OBJ, 5),
+            (MASK, 7),
+            (OTHER, 4),
+        ]);
+        let made = list(&[
+            (USER_OBJ, 6),
+            (USER, 6),
+            (GROUP_OBJ, 5),
+            (MASK, 6),
+            (OTHER, 4),
+        ]);
+        let inherited = inherited_list(&default, 0o666).expect("a list");
+        assert_eq!((inherited.mode_bits, inherited.access), (0o664, Some(made)));
+        let minimal = list(&[(USER_OBJ, 7), (GROUP_OBJ, 5), (OTHER, 0)]);
+        let inherited = inherited_list(&minimal, 0o666).expect("a list");
+        assert_eq!((inherited.mode_bits, inherited.access), (0o640, None));
+        assert_eq!(inherited_list(b"", 0o666), None);
+    }
+
+    #[test]
+    fn a_list_without_a_mask_follows_the_mode_by_its_group() {
+        let minimal =
+            |user, group, other| list(&[(USER_OBJ, user), (GROUP_OBJ, group), (OTHER, other)]);
+        let changed = access_list_with_mode(&minimal(6, 4, 4), 0o750);
+        assert_eq!(changed, Some(minimal(7, 5, 0)));
     }
 
     #[test]

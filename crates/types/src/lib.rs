@@ -22,7 +22,9 @@ pub mod timestamp;
 pub mod version;
 mod xattr_name;
 
-pub use access_list::{ACCESS_LIST, AccessList, access_list_with_mode};
+pub use access_list::{
+    ACCESS_LIST, AccessList, DEFAULT_LIST, InheritedList, access_list_with_mode, inherited_list,
+};
 pub use codec::{DecodeError, Reader, Writer};
 pub use content::{Content, Layout, Piece, PieceList};
 pub use id::{

@@ -4,6 +4,7 @@ use std::fmt;
 
 use thiserror::Error;
 
+use crate::access_list::{ACCESS_LIST, DEFAULT_LIST};
 use crate::limits::XATTR_NAME_LEN_MAX;
 
 /// Bytes that are no name of an extended attribute.
@@ -60,7 +61,7 @@ const PREFIXES: [(&[u8], XattrNamespace); 3] = [
     (b"trusted.", XattrNamespace::Trusted),
     (b"security.", XattrNamespace::Security),
 ];
-const ACCESS_LISTS: [&[u8]; 2] = [b"system.posix_acl_access", b"system.posix_acl_default"];
+const ACCESS_LISTS: [&[u8]; 2] = [ACCESS_LIST, DEFAULT_LIST];
 
 impl XattrName {
     /// Checks untrusted bytes.

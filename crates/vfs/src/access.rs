@@ -1,10 +1,12 @@
-//! Access lists, as far as permission bits can stand for them.
+//! Access lists: what modes and lists make of each other.
 //!
-//! Nothing here enforces a list: the kernel checks the mode that it is shown. So what a list denies to
+//! Where the kernel does not enforce lists it checks the mode that it is shown. So what a list denies to
 //! one user is denied to the whole class of users that he would fall into without it. The recorded mode,
 //! whose group bits are the mask of the list, stays what it is.
 
-use lfsfs_types::{AccessList, XattrValue, access_list_with_mode};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+use lfsfs_types::{AccessList, XattrName, XattrNamespace, XattrValue, access_list_with_mode};
 
 /// Returns the mode to show for a recorded one.
 pub(crate) fn shown(mode: u16, list: Option<&XattrValue>) -> u16 {
@@ -36,6 +38,19 @@ pub(crate) fn with_mode(list: &XattrValue, mode: u16) -> Option<XattrValue> {
         return None;
     };
     access_list_with_mode(list, mode).map(|changed| XattrValue::Inline(changed.into()))
+}
+
+/// Returns a number that differs where the access lists of two objects do; 0 without any.
+pub(crate) fn mark<'a>(xattrs: impl Iterator<Item = (&'a XattrName, &'a XattrValue)>) -> u64 {
+    let mut lists = xattrs
+        .filter(|(name, _)| name.namespace() == Ok(XattrNamespace::AccessList))
+        .peekable();
+    if lists.peek().is_none() {
+        return 0;
+    }
+    let mut hasher = DefaultHasher::new();
+    lists.for_each(|list| list.hash(&mut hasher));
+    hasher.finish()
 }
 
 #[cfg(test)]

@@ -71,6 +71,10 @@ pub struct Attr {
     /// Permission bits with setuid, setgid and sticky: 12 bits. Those of group and others are without
     /// what an access list denies.
     pub mode: u16,
+    /// The same bits as they are recorded: where access lists are enforced they are shown.
+    pub recorded_mode: u16,
+    /// Differs where access lists do; 0 without any.
+    pub lists_mark: u64,
     /// Number of names. 1 for a directory, so that no program infers its number of subdirectories.
     pub nlink: u32,
     /// Owner.
@@ -108,6 +112,8 @@ impl Attr {
             ctime: record.ctime,
             kind,
             mode: access::shown(bits(record.mode), list_of(record)),
+            recorded_mode: bits(record.mode),
+            lists_mark: access::mark(record.xattrs.iter().map(|it| (&it.name, &it.value))),
             nlink: record.link.map_or(1, |link| link.nlink.max(1)),
             uid: record.uid,
             gid: record.gid,
@@ -138,6 +144,8 @@ impl Attr {
             ctime: attributes.ctime,
             kind,
             mode: access::shown(bits(attributes.mode), list_of_inode(inode)),
+            recorded_mode: bits(attributes.mode),
+            lists_mark: access::mark(attributes.xattrs.iter()),
             nlink: attributes.nlink,
             uid: attributes.uid,
             gid: attributes.gid,

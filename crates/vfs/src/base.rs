@@ -19,7 +19,7 @@ use lfsfs_types::limits::{DIRS_PER_MESSAGE_MAX, NAME_LEN_MAX};
 use lfsfs_types::{ContentId, DirId, Kind, Name, Record, Source as SourceName, nodeid};
 
 use crate::attr::{Attr, BLOCK_LEN};
-use crate::config::VfsConfig;
+use crate::config::{AccessLists, VfsConfig};
 use crate::error::{Interrupted, VfsError};
 use crate::inode::{InodeState, Inodes, Place};
 use crate::listing::Listing;
@@ -231,6 +231,10 @@ impl BaseVersion {
     }
 
     /// Returns the table of inodes, which a writable mount shares.
+    pub(crate) fn access_lists(&self) -> AccessLists {
+        self.config.access_lists
+    }
+
     pub(crate) fn inodes(&self) -> &Inodes {
         &self.inodes
     }

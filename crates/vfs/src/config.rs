@@ -4,6 +4,16 @@ use std::time::Duration;
 
 use lfsfs_reader::ReaderConfig;
 
+/// Whether access lists are enforced, by the kernel.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum AccessLists {
+    /// They are kept. The mode that is shown grants nothing that they deny, and no program can set them.
+    #[default]
+    Kept,
+    /// The kernel checks them. The mode is shown as it is recorded, and programs set them.
+    Enforced,
+}
+
 /// What a mount may use: a [`crate::Vfs`] with all the base versions that it shows one after the other.
 #[derive(Debug, Clone, Copy)]
 pub struct VfsConfig {
@@ -15,6 +25,8 @@ pub struct VfsConfig {
     pub listings_len_max: usize,
     /// Listings that may be fetched at once.
     pub listings_fetches_max: usize,
+    /// Whether access lists are enforced.
+    pub access_lists: AccessLists,
     /// What reading contents may use.
     pub reader: ReaderConfig,
 }
@@ -26,6 +38,7 @@ impl Default for VfsConfig {
             open_timeout: Duration::from_secs(5),
             listings_len_max: 32 << 20,
             listings_fetches_max: 128,
+            access_lists: AccessLists::Kept,
             reader: ReaderConfig::default(),
         }
     }

@@ -44,7 +44,7 @@ pub use attr::{Attr, BLOCK_LEN, FileKind};
 pub use base::{BaseVersion, Entry};
 pub use changes::{LocalChange, LocalLine};
 pub use commit::{CommitError, CommitOutcome, CommitParams, Promised, PublishFailure};
-pub use config::VfsConfig;
+pub use config::{AccessLists, VfsConfig};
 pub use directory::{DirEntry, EntrySink};
 pub use error::VfsError;
 pub use ignored::IgnoredPath;
@@ -55,7 +55,7 @@ pub use upload_queue::MountUploader;
 pub use verb_error::{ChangesError, DiscardError, ServerFailure, SwitchError};
 pub use warm::{NotWarmed, WarmFigures, WarmProgress};
 pub use writable::{
-    Allocation, Copied, CopyRange, Exclusive, Existing, ModeEffect, OverlayPlace, Owner,
-    PreparedSwitch, Privileges, RenameMode, SetAttr, SetTime, Sought, SpecialFile, SwitchReport,
-    Vfs, Written, XattrMode,
+    Allocation, Copied, CopyRange, Exclusive, Existing, ListSetter, ModeEffect, NewMode,
+    OverlayPlace, Owner, PreparedSwitch, Privileges, RenameMode, SetAttr, SetTime, Sought,
+    SpecialFile, SwitchReport, Vfs, Written, XattrMode,
 };

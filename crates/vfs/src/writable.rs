@@ -33,6 +33,7 @@ use crate::base::{BaseVersion, Entry, target_of};
 use crate::blocking::blocking;
 use crate::blocks;
 use crate::changes::{LocalChange, changes_of};
+use crate::config::AccessLists;
 use crate::error::{Interrupted, VfsError};
 use crate::ignored::{IgnoredPath, ignored_of};
 use crate::inode::InodeTable;
@@ -40,6 +41,7 @@ use crate::merged::{Fetched, MergedView, NamedObject, Object, name_of};
 use crate::stack::{ReadView, Resolved, Stack};
 use crate::verb_error::ChangesError;
 
+mod access_lists;
 mod attributes;
 mod content;
 mod depth;
@@ -60,10 +62,11 @@ mod switch;
 mod xattrs;
 
 pub use self::request::{
-    Allocation, Existing, ModeEffect, OverlayPlace, Owner, Privileges, RenameMode, SetAttr,
-    SetTime, Sought, SpecialFile, Written, XattrMode,
+    Allocation, Existing, ModeEffect, NewMode, OverlayPlace, Owner, Privileges, RenameMode,
+    SetAttr, SetTime, Sought, SpecialFile, Written, XattrMode,
 };
 
+pub use self::access_lists::ListSetter;
 pub use self::exclusive::Exclusive;
 pub use self::sharing::{Copied, CopyRange};
 pub(crate) use self::switch::PublishedCommit;
@@ -105,6 +108,7 @@ pub struct Vfs {
     orders: Orders,
     /// The base of which it is known that no file has a part of a content of an earlier one.
     owned: Mutex<Option<Base>>,
+    access_lists: AccessLists,
 }
 
 impl Vfs {
@@ -141,6 +145,7 @@ impl Vfs {
             numbers: Numbers::from(random.map_err(OverlayError::from)?),
             orders: Orders::new(),
             owned: Mutex::default(),
+            access_lists: base.access_lists(),
             making: Arc::default(),
             inodes: Arc::clone(base.inodes().table()),
             stack: Stack::new(base),
@@ -155,6 +160,12 @@ impl Vfs {
     #[must_use]
     pub fn base(&self) -> Arc<BaseVersion> {
         Arc::clone(&self.stack.pin().base)
+    }
+
+    /// Returns whether access lists are enforced.
+    #[must_use]
+    pub fn access_lists(&self) -> AccessLists {
+        self.access_lists
     }
 
     /// Returns the owner of all tasks that work for the mount, whatever version it shows by now. It ends

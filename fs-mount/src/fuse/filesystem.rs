@@ -106,11 +106,11 @@ impl Filesystem for FuseTransport {
         parent: INodeNo,
         name: &OsStr,
         mode: u32,
-        _umask: u32,
+        umask: u32,
         rdev: u32,
         reply: ReplyEntry,
     ) {
-        let place = place(parent, name);
+        let (place, mode) = (place(parent, name), self.requested_mode(mode, umask));
         let made = self
             .operations
             .mknod(self.caller(request), place, mode, rdev);
@@ -123,10 +123,10 @@ impl Filesystem for FuseTransport {
         parent: INodeNo,
         name: &OsStr,
         mode: u32,
-        _umask: u32,
+        umask: u32,
         reply: ReplyEntry,
     ) {
-        let place = place(parent, name);
+        let (place, mode) = (place(parent, name), self.requested_mode(mode, umask));
         let made = self.operations.mkdir(self.caller(request), place, mode);
         self.answer(made, reply);
     }

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lfsfs_vfs::{Attr, Entry, Owner, RenameMode, SpecialFile, VfsError};
+use lfsfs_vfs::{Attr, Entry, NewMode, Owner, RenameMode, SpecialFile, VfsError};
 use rustix::io::Errno;
 
 use super::attributes::permissions;
@@ -18,6 +18,31 @@ pub struct Place<'a> {
     pub parent: u64,
     /// The name.
     pub name: &'a [u8],
+}
+
+/// The mode that a new object is asked for with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequestedMode {
+    /// As mknod(2) takes it, with the kind of file.
+    pub mode: u32,
+    /// What the process takes away from it, where the kernel has not done that.
+    pub umask: u32,
+}
+
+impl From<u32> for RequestedMode {
+    /// The kernel has taken away what it must.
+    fn from(mode: u32) -> Self {
+        Self { mode, umask: 0 }
+    }
+}
+
+impl From<RequestedMode> for NewMode {
+    fn from(requested: RequestedMode) -> Self {
+        Self {
+            bits: permissions(requested.mode),
+            umask: permissions(requested.umask),
+        }
+    }
 }
 
 /// What a name stands for.
@@ -44,28 +69,33 @@ impl Operations {
     }
 
     /// Makes what is no directory and no link: regular files too, since CREATE is not served.
-    /// `mode` has the kind of file, as mknod(2) takes it.
     pub fn mknod(
         &self,
         caller: Caller,
         place: Place<'_>,
-        mode: u32,
+        mode: impl Into<RequestedMode>,
         rdev: u32,
     ) -> Answer<EntryFound> {
-        let Some(kind) = special_file(mode, rdev) else {
+        let mode = mode.into();
+        let Some(kind) = special_file(mode.mode, rdev) else {
             return self.refuse(Opcode::Mknod, Errno::INVAL);
         };
         let (vfs, parent, name) = (Arc::clone(&self.vfs), place.parent, place.name.to_vec());
-        let (mode, owner) = (permissions(mode), owner_of(caller));
+        let owner = owner_of(caller);
         self.make(place.request(Opcode::Mknod, caller), async move {
             vfs.mknod(parent, &name, kind, mode, owner).await
         })
     }
 
     /// Makes a directory.
-    pub fn mkdir(&self, caller: Caller, place: Place<'_>, mode: u32) -> Answer<EntryFound> {
+    pub fn mkdir(
+        &self,
+        caller: Caller,
+        place: Place<'_>,
+        mode: impl Into<RequestedMode>,
+    ) -> Answer<EntryFound> {
         let (vfs, parent, name) = (Arc::clone(&self.vfs), place.parent, place.name.to_vec());
-        let (mode, owner) = (permissions(mode), owner_of(caller));
+        let (mode, owner) = (mode.into(), owner_of(caller));
         self.make(place.request(Opcode::Mkdir, caller), async move {
             vfs.mkdir(parent, &name, mode, owner).await
         })

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use lfsfs_vfs::{VfsError, XattrMode};
+use lfsfs_types::{ACCESS_LIST, DEFAULT_LIST};
+use lfsfs_vfs::{AccessLists, ListSetter, VfsError, XattrMode};
 use rustix::io::Errno;
 
 use super::{Answer, Caller, Operations, Reply, Request, Xattrs, failed};
@@ -71,6 +72,12 @@ impl Operations {
         let request = Request::new(Opcode::Setxattr, ino, caller);
         let vfs = Arc::clone(&self.vfs);
         let (name, value) = (set.name.to_vec(), set.value.to_vec());
+        if self.enforces(&name) {
+            let setter = setter_of(caller);
+            return self.ask(request, async move {
+                vfs.set_list(ino, &name, &value, setter).await
+            });
+        }
         self.ask(request, async move {
             vfs.setxattr(ino, &name, &value, mode).await
         })
@@ -102,9 +109,23 @@ impl Operations {
         self.serve(request.opcode, || Reply::begin(request.caller, answer))
     }
 
+    fn enforces(&self, name: &[u8]) -> bool {
+        let is_list = name == ACCESS_LIST || name == DEFAULT_LIST;
+        is_list && self.access_lists() == AccessLists::Enforced
+    }
+
     /// The kernel takes ENOSYS as "never ask again".
     fn has_no_xattrs(&self) -> bool {
         self.config.xattrs == Xattrs::Absent
+    }
+}
+
+/// Returns who sets an access list. The kernel says in a flag that fuser 0.18 does not pass on whether setgid
+/// goes; what it goes by are all groups of the caller, of which a request tells the first.
+fn setter_of(caller: Caller) -> ListSetter {
+    ListSetter {
+        is_privileged: caller.uid == ROOT,
+        gid: caller.gid,
     }
 }
 

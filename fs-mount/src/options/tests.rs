@@ -8,7 +8,7 @@ fn parse(list: &str) -> Result<MountOptions, OptionError> {
 fn all_options_find_their_place() {
     let options = parse(
         "ro,server=h:1,cache=/c,cache-size=20G,state=/s,run=/r,uid=1,gid=2,allow_other,\
-         default_permissions,log=/l,serve=plain,foreground,retry=3,timeout=7,noxattr,transport=device,\
+         default_permissions,log=/l,serve=plain,foreground,retry=3,timeout=7,acl,transport=device,\
          overlay=build,overlay-size=2M,volatile,writeback,noupload,upload-rate=3M,upload-executors=4",
     )
     .unwrap();
@@ -28,7 +28,8 @@ fn all_options_find_their_place() {
         foreground: true,
         retry: 3,
         timeout: Duration::from_secs(7),
-        noxattr: true,
+        noxattr: false,
+        acl: true,
         overlay: Some(Name::new(b"build").unwrap()),
         volatile: true,
         writeback: true,
@@ -80,6 +81,17 @@ fn what_is_not_served_yet_says_so() {
         let error = parse(option).unwrap_err();
         assert!(matches!(error, OptionError::NotYet { .. }), "{option}");
     }
+}
+
+#[test]
+fn of_no_attributes_and_access_lists_the_later_one_counts() {
+    let parsed = |list| {
+        let options = parse(list).unwrap();
+        (options.noxattr, options.acl)
+    };
+    assert_eq!(parsed("acl,noxattr"), (true, false));
+    assert_eq!(parsed("noxattr,acl"), (false, true));
+    assert_eq!(parsed("acl,noacl"), (false, false));
 }
 
 #[test]

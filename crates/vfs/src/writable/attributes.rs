@@ -1,11 +1,12 @@
 //! Attributes: what stat shows, and how it is set.
 
 use lfsfs_overlay::{NewAttributes, Operation};
-use lfsfs_types::{ACCESS_LIST, Timestamp, XattrName};
+use lfsfs_types::{ACCESS_LIST, Timestamp, XattrName, XattrValue};
 
 use crate::access;
 use crate::attr::{Attr, FileKind};
 use crate::blocks;
+use crate::config::AccessLists;
 use crate::error::{Interrupted, VfsError};
 use crate::merged::Object;
 use crate::stack::Resolved;
@@ -37,9 +38,15 @@ impl Vfs {
 
     /// Sets attributes, all or none, and returns what they are then.
     pub async fn setattr(&self, ino: u64, new: SetAttr) -> Result<Attr, VfsError> {
+        let lists = self.access_lists();
+        let list = match new.mode {
+            Some(_) => self.enforced_list(ino, ACCESS_LIST).await?,
+            None => None,
+        };
         self.change(|plan| {
             let object = plan.merged.object(ino)?;
-            plan_attributes(plan, &object, &new)
+            let list = list.as_ref().or(object.access_list());
+            plan_attributes(plan, &object, &new, (lists, list))
         })
         .await?;
         self.getattr(ino).await
@@ -50,12 +57,16 @@ fn plan_attributes(
     plan: &mut Plan<'_, '_>,
     object: &Object<'_>,
     new: &SetAttr,
+    (lists, list): (AccessLists, Option<&XattrValue>),
 ) -> Result<(), Interrupted> {
     let old = object.attr();
     let (ino, time) = (old.ino, new.ctime.unwrap_or(plan.time));
     let changes_owner = new.uid.is_some() || new.gid.is_some();
     let before = object.recorded_mode();
-    let set = |mode: u16| access::recorded(mode, before, object.access_list());
+    let set = |mode: u16| match lists {
+        AccessLists::Kept => access::recorded(mode, before, list),
+        AccessLists::Enforced => mode,
+    };
     let left = || mode_left(old.kind, before, new, changes_owner);
     let mode = new.mode.map(set).or_else(left);
     if let Some(size) = new.size {
@@ -90,15 +101,19 @@ fn plan_attributes(
         });
     }
     if new.mode.is_some() {
-        plan_access_list(plan, object, mode.unwrap_or(before));
+        plan_access_list(plan, object, list, mode.unwrap_or(before));
     }
     plan_access_time(plan, object, new);
     Ok(())
 }
 
 /// Plans what a mode that was set makes of an access list. The object was copied up before.
-fn plan_access_list(plan: &mut Plan<'_, '_>, object: &Object<'_>, mode: u16) {
-    let list = object.access_list();
+fn plan_access_list(
+    plan: &mut Plan<'_, '_>,
+    object: &Object<'_>,
+    list: Option<&XattrValue>,
+    mode: u16,
+) {
     let changed = list.and_then(|list| access::with_mode(list, mode));
     if let Some(value) = changed
         && let Ok(name) = XattrName::new(ACCESS_LIST)

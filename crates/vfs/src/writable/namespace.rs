@@ -8,7 +8,7 @@ use crate::base::Entry;
 use crate::error::{Interrupted, VfsError};
 use crate::merged::{Fetched, MergedDir, MergedView, NamedObject, name_of};
 use crate::writable::plan::Plan;
-use crate::writable::request::{Existing, Owner, SpecialFile};
+use crate::writable::request::{Existing, NewMode, Owner, SpecialFile};
 use crate::writable::{Known, Vfs, depth};
 
 /// Setgid: what is made in such a directory gets its group, and a directory the bit too.
@@ -35,10 +35,11 @@ impl Vfs {
         &self,
         parent: u64,
         name: &[u8],
-        mode: u16,
+        mode: impl Into<NewMode>,
         owner: Owner,
         existing: Existing,
     ) -> Result<Entry, VfsError> {
+        let mode = mode.into();
         loop {
             if existing == Existing::Take {
                 match self.lookup(parent, name).await {
@@ -58,10 +59,10 @@ impl Vfs {
         &self,
         parent: u64,
         name: &[u8],
-        mode: u16,
+        mode: impl Into<NewMode>,
         owner: Owner,
     ) -> Result<Entry, VfsError> {
-        self.make(parent, name, NewNode::Directory, mode, owner)
+        self.make(parent, name, NewNode::Directory, mode.into(), owner)
             .await
     }
 
@@ -80,7 +81,8 @@ impl Vfs {
             _ => {}
         }
         let node = NewNode::Symlink(target.into());
-        self.make(parent, name, node, SYMLINK_MODE, owner).await
+        self.make(parent, name, node, SYMLINK_MODE.into(), owner)
+            .await
     }
 
     /// Makes a regular or special file and counts one lookup.
@@ -89,7 +91,7 @@ impl Vfs {
         parent: u64,
         name: &[u8],
         kind: SpecialFile,
-        mode: u16,
+        mode: impl Into<NewMode>,
         owner: Owner,
     ) -> Result<Entry, VfsError> {
         let node = match kind {
@@ -99,7 +101,7 @@ impl Vfs {
             SpecialFile::BlockDevice(rdev) => NewNode::BlockDevice(u64::from(rdev)),
             SpecialFile::CharDevice(rdev) => NewNode::CharDevice(u64::from(rdev)),
         };
-        self.make(parent, name, node, mode, owner).await
+        self.make(parent, name, node, mode.into(), owner).await
     }
 
     /// Gives anything but a directory another name and counts one lookup.
@@ -178,10 +180,11 @@ impl Vfs {
         parent: u64,
         name: &[u8],
         node: NewNode,
-        mode: u16,
+        mode: NewMode,
         owner: Owner,
     ) -> Result<Entry, VfsError> {
         let name = name_of(name)?;
+        let inherited = self.inherited(parent, &node, mode).await?;
         self.change_names(|plan, known| {
             expect_vacant(plan, &plan.merged.directory(parent)?, &name)?;
             let longest = depth::check(plan, known, parent, &name)?;
@@ -189,7 +192,12 @@ impl Vfs {
             plan.copy_up(&directory);
             let ino = plan.new_number();
             let directory = directory.attr();
-            let creation = inherit(&node, mode, owner, (directory.mode, directory.gid));
+            let creation = inherit(
+                &node,
+                inherited.mode,
+                owner,
+                (directory.mode, directory.gid),
+            );
             plan.push(Operation::Create {
                 place: place(parent, &name),
                 ino,
@@ -199,6 +207,15 @@ impl Vfs {
                     ..creation
                 },
             });
+            for (name, value) in inherited.lists.clone() {
+                let time = plan.time;
+                plan.push(Operation::SetXattr {
+                    ino,
+                    name,
+                    value,
+                    time,
+                });
+            }
             Ok(counted(ino, place(parent, &name), longest))
         })
         .await?

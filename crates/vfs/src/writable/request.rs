@@ -22,6 +22,22 @@ pub struct Owner {
     pub gid: u32,
 }
 
+/// The mode of a new object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NewMode {
+    /// Permission bits with setuid, setgid and sticky.
+    pub bits: u16,
+    /// The bits that the process takes away from them, unless the directory has a default list.
+    pub umask: u16,
+}
+
+impl From<u16> for NewMode {
+    /// Nothing is to be taken away: the kernel has done that.
+    fn from(bits: u16) -> Self {
+        Self { bits, umask: 0 }
+    }
+}
+
 /// What [`Vfs::mknod`](crate::Vfs::mknod) makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SpecialFile {

@@ -5,6 +5,7 @@ use lfsfs_overlay::{Inode, Operation};
 use lfsfs_types::limits::{XATTR_LEN_MAX, XATTR_NAMES_LEN_MAX, XATTRS_MAX};
 use lfsfs_types::{XattrName, XattrNameError, XattrNamespace, XattrValue, nodeid};
 
+use crate::config::AccessLists;
 use crate::error::{Interrupted, VfsError};
 use crate::merged::Object;
 use crate::overlay_file::{BelowRange, not_below, read_below};
@@ -67,25 +68,11 @@ impl Vfs {
         check_namespace(&name)?;
         self.change(|plan| {
             let object = plan.merged.object(ino)?;
-            let attributes = Attributes::of(&object, &name);
-            match (mode, attributes.has_name) {
-                (XattrMode::Create, true) => return Err(VfsError::Exists.into()),
-                (XattrMode::Replace, false) => return Err(VfsError::NoAttribute.into()),
-                _ => {}
+            match (mode, Attributes::of(&object, &name).has_name) {
+                (XattrMode::Create, true) => Err(VfsError::Exists.into()),
+                (XattrMode::Replace, false) => Err(VfsError::NoAttribute.into()),
+                _ => plan_value(plan, ino, &name, value),
             }
-            attributes.check_room(&name)?;
-            // As on ext4: what is so already is no change, not even of the ctime.
-            if value_of(&object, &name) == Some(&XattrValue::Inline(value.into())) {
-                return Ok(());
-            }
-            plan.copy_up(&object);
-            plan.push(Operation::SetXattr {
-                ino,
-                name: name.clone(),
-                value: XattrValue::Inline(value.into()),
-                time: plan.time,
-            });
-            Ok(())
         })
         .await
     }
@@ -94,15 +81,48 @@ impl Vfs {
     /// have such.
     pub async fn removexattr(&self, ino: u64, name: &[u8]) -> Result<(), VfsError> {
         let name = checked(ino, name)?;
-        self.change(|plan| plan_removal(plan, ino, &name)).await
+        match (name.namespace(), self.access_lists()) {
+            (Ok(XattrNamespace::AccessList), AccessLists::Enforced) => {
+                self.remove_list(ino, &name).await
+            }
+            (Ok(XattrNamespace::AccessList), AccessLists::Kept) => Err(ACCESS_LIST),
+            _ => self.change(|plan| plan_removal(plan, ino, &name)).await,
+        }
     }
 }
 
-fn plan_removal(plan: &mut Plan<'_, '_>, ino: u64, name: &XattrName) -> Result<(), Interrupted> {
+/// Plans that an object has a value.
+pub(super) fn plan_value(
+    plan: &mut Plan<'_, '_>,
+    ino: u64,
+    name: &XattrName,
+    value: &[u8],
+) -> Result<(), Interrupted> {
     let object = plan.merged.object(ino)?;
-    if name.namespace() == Ok(XattrNamespace::AccessList) {
-        return Err(ACCESS_LIST.into());
+    Attributes::of(&object, name).check_room(name)?;
+    let value = XattrValue::Inline(value.into());
+    // As on ext4: what is so already is no change, not even of the ctime.
+    if value_of(&object, name) == Some(&value) {
+        return Ok(());
     }
+    plan.copy_up(&object);
+    let (name, time) = (name.clone(), plan.time);
+    plan.push(Operation::SetXattr {
+        ino,
+        name,
+        value,
+        time,
+    });
+    Ok(())
+}
+
+/// Plans that an object has no value any more. Without one that is an error.
+pub(super) fn plan_removal(
+    plan: &mut Plan<'_, '_>,
+    ino: u64,
+    name: &XattrName,
+) -> Result<(), Interrupted> {
+    let object = plan.merged.object(ino)?;
     if !Attributes::of(&object, name).has_name {
         return Err(xattr::absent(name.as_bytes()).into());
     }
@@ -164,7 +184,7 @@ fn value_of<'a>(object: &'a Object<'_>, name: &XattrName) -> Option<&'a XattrVal
     }
 }
 
-/// Access lists are not enforced, so it must not seem that they were set.
+/// Where access lists are not enforced, it must not seem that they were set.
 const ACCESS_LIST: VfsError = VfsError::Unsupported {
     what: "an access list",
 };
