@@ -13,6 +13,8 @@ mod costs;
 mod crash;
 #[path = "write/cut.rs"]
 mod cut;
+#[path = "write/databases.rs"]
+mod databases;
 #[path = "write/full_disk.rs"]
 mod full_disk;
 #[path = "write/holes.rs"]

@@ -113,8 +113,9 @@ struct Mount<'a> {
     versions: Vec<(String, Tree)>,
     /// The local directory as it was when the newest version was made.
     saved: PathBuf,
-    /// What was committed in this mount has other numbers in the next.
-    is_committed: bool,
+    /// Some objects may have other numbers in the next mount: what was committed in this one, and what a discard
+    /// brought back while the kernel knew what was there instead.
+    renumbers: bool,
 }
 
 impl<'a> Mount<'a> {
@@ -131,7 +132,7 @@ impl<'a> Mount<'a> {
             depth,
             versions: Vec::new(),
             saved,
-            is_committed: false,
+            renumbers: false,
         };
         mount.note_version(tree);
         mount
@@ -152,7 +153,7 @@ impl<'a> Mount<'a> {
     fn commit(&mut self, twins: &mut Twins, local: &Path) {
         let before = twins.ours().clone();
         twins.commit();
-        self.is_committed = true;
+        self.renumbers = true;
         self.mounted.commit("by the model");
         assert_eq!(self.mounted.changes(), 0, "committed");
         assert!(self.mounted.diff().is_empty(), "committed");
@@ -163,7 +164,7 @@ impl<'a> Mount<'a> {
 
     fn remount(&mut self, twins: &mut Twins, remount: impl FnOnce(&Mounted<'a>)) {
         remount(&self.mounted);
-        if std::mem::take(&mut self.is_committed) {
+        if std::mem::take(&mut self.renumbers) {
             twins.renumber();
         }
     }
@@ -182,6 +183,7 @@ impl<'a> Mount<'a> {
         let _ = self.mounted.verb(["discard", "--yes"]).ok();
         assert_eq!(self.mounted.changes(), 0, "discarded");
         copy(&self.saved, local);
+        self.renumbers = true;
     }
 
     /// Checks that every version is for ever what it was when it was made.
@@ -312,6 +314,7 @@ fn compare(subject: &mut impl Subject, local: &Path, seed: u64, calls: usize) {
     twins.look(subject.open().path(), local, at(0));
     generator.learn(twins.ours());
     let (mut ours, mut theirs) = sides(subject, local);
+    let mut events = Vec::new();
     for number in 1..=calls {
         let step = generator.step();
         call(subject, (&mut ours, &mut theirs), &step, at(number));
@@ -321,6 +324,7 @@ fn compare(subject: &mut impl Subject, local: &Path, seed: u64, calls: usize) {
         twins.look(subject.open().path(), local, at(number));
         if number % (CALLS_PER_LOOK * LOOKS_PER_EVENT) == 0 || number == calls {
             let event = EVENTS[generator.below(EVENTS.len())];
+            events.push(event);
             if closes_files(event) {
                 drop((ours, theirs));
                 subject.event(event, &mut twins, local);
@@ -331,7 +335,7 @@ fn compare(subject: &mut impl Subject, local: &Path, seed: u64, calls: usize) {
             twins.look(
                 subject.open().path(),
                 local,
-                format_args!("{}, after {event:?}", at(number)),
+                format_args!("{}, after {events:?}", at(number)),
             );
         }
         generator.learn(twins.ours());

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-use lfsfs_testkit::requirements::require_program;
+use lfsfs_testkit::requirements::{require, require_program};
 use lfsfs_tests::{Mounted, Run, World, count, files, in_namespace, requests_of, run};
 
 use crate::support::{assert_version_is_mount, write};
@@ -261,6 +261,62 @@ fn python_compiles_and_keeps_a_database() {
         assert_eq!(run_in(dir, "python3", &["job.py"]).as_str(), "42");
         mount.commit("compiled");
         assert_version_is_mount(&world, "app@v1", dir);
+        mount.umount();
+    });
+}
+
+/// Makes a package that pip can install without any other and without a network.
+const WHEEL: &str = "import zipfile
+with zipfile.ZipFile('demo-1.0-py3-none-any.whl', 'w') as wheel:
+    info = 'demo-1.0.dist-info/'
+    record = ''
+    for name, text in (
+        ('demo/__init__.py', 'def main():\\n    print(\"demo\")\\n'),
+        (info + 'METADATA', 'Metadata-Version: 2.1\\nName: demo\\nVersion: 1.0\\n'),
+        (info + 'WHEEL', 'Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n'),
+        (info + 'entry_points.txt', '[console_scripts]\\ndemo = demo:main\\n'),
+    ):
+        wheel.writestr(name, text)
+        record += name + ',,\\n'
+    wheel.writestr(info + 'RECORD', record + info + 'RECORD,,\\n')
+";
+
+#[test]
+fn pip_installs_into_an_environment() {
+    if require_program("python3").is_err() {
+        return;
+    }
+    let import = run("python3", ["-c", "import ensurepip, venv"]);
+    let found = match import.code() {
+        Some(0) => Ok(()),
+        _ => Err(import.stderr()),
+    };
+    if require("the modules ensurepip and venv of Python", found).is_err() {
+        return;
+    }
+    in_namespace("programs::pip_installs_into_an_environment", || {
+        let world = World::new();
+        let mount = empty_project(&world);
+        let dir = mount.path();
+        run_in(dir, "python3", &["-m", "venv", "env"]);
+        run_in(dir, "python3", &["-c", WHEEL]);
+        let pip = dir.join("env/bin/pip");
+        let pip = pip.to_str().expect("text");
+        let install = [
+            "install",
+            "--no-index",
+            "--no-cache-dir",
+            "./demo-1.0-py3-none-any.whl",
+        ];
+        run_in(dir, pip, &install);
+        let demo = dir.join("env/bin/demo");
+        assert_eq!(run_in(dir, demo.to_str().expect("text"), &[]), "demo");
+        mount.commit("an environment");
+        assert_version_is_mount(&world, "app@v1", dir);
+        mount.kill_and_mount();
+        assert_eq!(run_in(dir, demo.to_str().expect("text"), &[]), "demo");
+        run_in(dir, pip, &["uninstall", "-y", "demo"]);
+        assert!(!demo.exists());
         mount.umount();
     });
 }

@@ -70,6 +70,33 @@ fn a_commit_has_nothing_left_to_send() {
 }
 
 #[test]
+#[ignore = "soak: 100,000 files"]
+fn a_hundred_thousand_files_are_uploaded_behind_their_writer() {
+    let name = "queue::a_hundred_thousand_files_are_uploaded_behind_their_writer";
+    in_namespace_for(name, Duration::from_secs(900), || {
+        let world = world();
+        let mount = world.mount_writable("app", "");
+        for dir in 0..1_000 {
+            let dir = mount.path().join(format!("dir-{dir}"));
+            fs::create_dir(&dir).expect("a directory");
+            for file in 0..100 {
+                let text = format!("file {file} of {}", dir.display());
+                fs::write(dir.join(file.to_string()), text).expect("a file");
+            }
+        }
+        assert!(eventually(10 * LIMIT, || queue(&mount).is_empty()));
+        assert_eq!(counter(&mount, "queue_uploaded"), 100_000);
+        let commit = mount.commit("all of them");
+        assert_eq!(
+            (&commit["bytes_sent"], &commit["changes"]),
+            (&json!(0), &json!(101_000))
+        );
+        assert_version_is_mount(&world, "app@v1", mount.path());
+        mount.umount();
+    });
+}
+
+#[test]
 fn what_is_told_of_files_is_what_happens_to_them() {
     in_namespace(
         "queue::what_is_told_of_files_is_what_happens_to_them",
