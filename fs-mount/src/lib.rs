@@ -30,6 +30,7 @@ mod process;
 mod publication;
 mod publisher;
 mod request;
+mod scheduling;
 mod server;
 mod serving;
 mod session;
@@ -42,8 +43,9 @@ mod version;
 
 pub use control::{
     ChangeItem, ChangeKind, Committed, ControlError, ControlErrorKind, ControlPhase,
-    ControlProgress, ControlRequest, Counted, IgnoredItem, MountStats, MountStatus, PhaseMillis,
-    PublishingStatus, QueueItem, QueueReport, ServerMoved, Switched, Unmounted, VersionInfo,
+    ControlProgress, ControlRequest, Counted, IgnoredItem, MountStats, MountStatus,
+    PhaseMillis, PublishingStatus, QueueItem, QueueReport, ServerMoved, Switched, Unmounted,
+    VersionInfo,
 };
 pub use counters::{Counters, Opcode};
 pub use cut::{HOLDER_ARGUMENT, Origin, PageSource, SENDER_ARGUMENT, run_holder, run_sender};

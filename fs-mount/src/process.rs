@@ -28,6 +28,7 @@ use crate::overlays;
 use crate::places::Places;
 use crate::publisher::Publisher;
 use crate::request::MountRequest;
+use crate::scheduling;
 use crate::server::Server;
 use crate::session::{ServedMount, SessionConfig};
 use crate::upkeep;
@@ -233,6 +234,7 @@ async fn start_queue(
     let config = QueueConfig::default();
     let config = QueueConfig {
         rate: request.options.upload_rate,
+        begin_thread: scheduling::work_behind_programs,
         executors_max: executors.map_or(config.executors_max, |count| count as usize),
         ..config
     };

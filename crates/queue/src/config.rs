@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// The rules of docs/upload-queue.md, as numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct QueueConfig {
     /// How long a file is left alone after a write.
     pub quiet: Duration,
@@ -23,6 +23,8 @@ pub struct QueueConfig {
     pub retry_max: Duration,
     /// Bytes that are sent in a second, by all executors together; no limit if `None`.
     pub rate: Option<u64>,
+    /// What each executor does first in its thread: it ranks itself below the programs that write.
+    pub begin_thread: fn(),
 }
 
 impl Default for QueueConfig {
@@ -37,6 +39,7 @@ impl Default for QueueConfig {
             retry_first: Duration::from_millis(100),
             retry_max: Duration::from_secs(60),
             rate: None,
+            begin_thread: || {},
         }
     }
 }

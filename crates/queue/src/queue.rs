@@ -74,6 +74,7 @@ struct Inner {
     changed: Condvar,
     notes: Mutex<Notes>,
     rate: Mutex<Rate>,
+    begin_thread: fn(),
     events: broadcast::Sender<Event>,
     is_ended: AtomicBool,
 }
@@ -111,6 +112,7 @@ impl UploadQueue {
             changed: Condvar::new(),
             notes: Mutex::new(notes),
             rate: Mutex::new(Rate::new(config.rate)),
+            begin_thread: config.begin_thread,
             events: broadcast::Sender::new(EVENTS_MAX),
             is_ended: AtomicBool::new(false),
         });

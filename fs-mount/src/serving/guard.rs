@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 const WAITED_MAX: Duration = Duration::from_millis(2);
 /// Each wait of a thread that shares a processor with the one program that it serves is some microseconds.
 const WAIT_MAX: Duration = Duration::from_micros(100);
-/// How long a thread is let go. The time doubles while it does not help to come back.
-const LIFT: Duration = Duration::from_secs(1);
-/// Most doublings.
-const DOUBLINGS_MAX: u32 = 5;
+/// How long a thread is let go at first. The time doubles each time that it comes back for a shorter time than it was
+/// away.
+const LIFT: Duration = Duration::from_millis(200);
+/// How long a thread is let go at most.
+const LIFT_MAX: Duration = Duration::from_millis(3_200);
 /// After so many looks without a request a thread rests.
 const QUIET_LOOKS: u32 = 100;
 
@@ -45,7 +46,8 @@ pub(super) struct Guard {
     last: Option<Sample>,
     state: State,
     came_back: Option<Instant>,
-    doublings: u32,
+    /// How long it was let go the last time.
+    lift: Duration,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -103,13 +105,13 @@ impl Guard {
     }
 
     fn lift(&mut self, now: Instant) -> Verdict {
-        let since = |at| now.saturating_duration_since(at) < LIFT;
-        self.doublings = if self.came_back.is_some_and(since) {
-            (self.doublings + 1).min(DOUBLINGS_MAX)
+        let was_short = |at| now.saturating_duration_since(at) < self.lift;
+        self.lift = if self.came_back.is_some_and(was_short) {
+            (2 * self.lift).min(LIFT_MAX)
         } else {
-            0
+            LIFT
         };
-        let until = now + LIFT * 2_u32.pow(self.doublings);
+        let until = now + self.lift;
         self.state = State::Lifted { until };
         Verdict::Lift
     }
@@ -184,13 +186,13 @@ mod tests {
                 Verdict::Lift => lifted = Some(now),
                 Verdict::Follow => {
                     let since: Instant = lifted.take().unwrap();
-                    lengths.push(now.duration_since(since).as_secs());
+                    lengths.push(now.duration_since(since).as_millis());
                 }
                 Verdict::Stay | Verdict::Rest => {}
             }
             now += PERIOD;
         }
-        assert_eq!(lengths, [1, 2, 4, 8, 16, 32, 32, 32]);
+        assert_eq!(lengths, [200, 400, 800, 1600, 3200, 3200, 3200, 3200]);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use rustix::thread::{CpuSet, gettid, sched_getaffinity, sched_setaffinity};
 use tracing::debug;
 
 use super::guard::{Guard, Sample, Verdict};
+use crate::scheduling::{Policy, set_policy};
 
 /// A thread that serves requests.
 #[derive(Debug)]
@@ -35,14 +36,6 @@ enum Place {
     Anywhere,
     /// Where its program is, if that is known yet. Others that want the processor go first.
     Following(Option<usize>),
-}
-
-/// Policies of threads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Policy {
-    Ordinary,
-    /// Others that want the processor go first.
-    Idle,
 }
 
 /// Finds out whether threads of this process may have the idle policy and leave it again, and whether the kernel
@@ -167,23 +160,6 @@ impl Sample {
             runs,
             is_runnable: state.starts_with('R'),
         })
-    }
-}
-
-fn set_policy(id: Pid, policy: Policy) -> io::Result<()> {
-    let number = match policy {
-        Policy::Ordinary => libc::SCHED_OTHER,
-        Policy::Idle => libc::SCHED_IDLE,
-    };
-    let parameters = libc::sched_param { sched_priority: 0 };
-    #[expect(unsafe_code, reason = "neither the standard library nor rustix has it")]
-    // SAFETY: the kernel reads the parameters, which outlive the call, and nothing else.
-    let answer =
-        unsafe { libc::sched_setscheduler(id.as_raw_pid(), number, &raw const parameters) };
-    if answer == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
     }
 }
 

@@ -9,8 +9,6 @@ use super::{Inner, TICK};
 use crate::state::Outcome;
 use crate::uploader::{Failure, FileId, Uploads};
 
-/// The program that writes has the CPU first.
-const LOWEST_PRIORITY: i32 = 19;
 /// Failed calls after which it is not looked further for the file that is the reason: several in the largest batch.
 const FAILURES_MAX: u32 = 64;
 
@@ -31,8 +29,7 @@ impl Inner {
     }
 
     fn execute(&self) {
-        // It fails where a limit of the system forbids it; then the uploads cost the writer more.
-        let _ = rustix::process::setpriority_process(None, LOWEST_PRIORITY);
+        (self.begin_thread)();
         while let Some(batch) = self.next_batch() {
             let uploaded = catch_unwind(AssertUnwindSafe(|| self.upload(&batch, &mut 0)));
             let (outcomes, bytes_sent) = uploaded.unwrap_or_else(|_| {
