@@ -10,6 +10,8 @@ mod budgets;
 mod damage;
 #[path = "mount/fidelity.rs"]
 mod fidelity;
+#[path = "mount/follow.rs"]
+mod follow;
 #[path = "mount/many.rs"]
 mod many;
 #[path = "mount/mount8.rs"]

@@ -124,6 +124,9 @@ pub struct MountStatus {
     /// The version that is published later, or why there is none.
     #[serde(default)]
     pub publishing: Option<PublishingStatus>,
+    /// What the mount follows, if it was mounted so.
+    #[serde(default)]
+    pub follow: Option<FollowStatus>,
     /// For how many seconds the server has not answered, if it is taken as away.
     #[serde(default)]
     pub server_away_seconds: Option<u64>,
@@ -133,6 +136,15 @@ pub struct MountStatus {
     pub cache: PathBuf,
     /// Where the log lies, if there is a file.
     pub log: Option<PathBuf>,
+}
+
+/// What a mount follows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FollowStatus {
+    /// The project, with `latest` or a tag.
+    pub source: String,
+    /// Why the mount cannot show yet what that names.
+    pub failure: Option<ControlError>,
 }
 
 /// A version that is published later.

@@ -29,6 +29,17 @@ pub enum MountError {
         /// What was typed.
         source_name: String,
     },
+    /// A version that is named by its number stays what it is.
+    #[error(
+        "{source_name} is one version, and -o follow has nothing to follow: mount {project}@latest or {project}@TAG, or \
+         leave the option out"
+    )]
+    FollowsNothing {
+        /// What was typed.
+        source_name: String,
+        /// The project.
+        project: String,
+    },
     /// The mount point does not exist.
     #[error("mount point {} does not exist", dir.display())]
     MountPointMissing {
@@ -224,6 +235,7 @@ impl MountError {
             Self::Option(_)
             | Self::Source(_)
             | Self::WritableSubdirectory { .. }
+            | Self::FollowsNothing { .. }
             | Self::OnlyRoot { .. }
             | Self::AllowOther
             | Self::Untrusted { .. }

@@ -43,7 +43,7 @@ mod version;
 
 pub use control::{
     ChangeItem, ChangeKind, Committed, ControlError, ControlErrorKind, ControlPhase,
-    ControlProgress, ControlRequest, Counted, IgnoredItem, MountStats, MountStatus,
+    ControlProgress, ControlRequest, Counted, FollowStatus, IgnoredItem, MountStats, MountStatus,
     PhaseMillis, PublishingStatus, QueueItem, QueueReport, ServerMoved, Switched, Unmounted,
     VersionInfo,
 };

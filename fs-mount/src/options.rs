@@ -18,7 +18,7 @@ use crate::serving::Serve;
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 
 /// Options that are decided but that no part of the program serves yet.
-const NOT_YET: &[&str] = &["follow", "versions", "passthrough", "profile"];
+const NOT_YET: &[&str] = &["versions", "passthrough", "profile"];
 
 /// What mount(8), fstab and systemd mean for themselves.
 const IGNORED: &[&str] = &[
@@ -100,6 +100,8 @@ pub struct MountOptions {
     pub noxattr: bool,
     /// `acl`: the kernel enforces access lists, and programs can set them.
     pub acl: bool,
+    /// `follow`: the mount goes by itself to the version that its source names.
+    pub follow: bool,
     /// `overlay=`: the name of where changes are kept, instead of one for project and directory.
     pub overlay: Option<Name>,
     /// `overlay-size=`: how many bytes the changes may take.
@@ -138,6 +140,7 @@ impl Default for MountOptions {
             timeout: TIMEOUT_DEFAULT,
             noxattr: false,
             acl: false,
+            follow: false,
             overlay: None,
             overlay_size: None,
             volatile: false,
@@ -269,6 +272,8 @@ impl MountOptions {
             "acl" => (self.noxattr, self.acl) = (false, true),
             "noacl" => self.acl = false,
             "xattr" => self.noxattr = false,
+            "follow" => self.follow = true,
+            "nofollow" => self.follow = false,
             "volatile" => self.volatile = true,
             "writeback" => self.writeback = true,
             "noupload" => self.noupload = true,

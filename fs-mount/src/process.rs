@@ -32,7 +32,7 @@ use crate::scheduling;
 use crate::server::Server;
 use crate::session::{ServedMount, SessionConfig};
 use crate::upkeep;
-use crate::verbs::{Control, ControlSocket, FixedStatus, Running, UmountOrder, orders};
+use crate::verbs::{Control, ControlSocket, FixedStatus, Following, Running, UmountOrder, orders};
 use crate::version::{self, Connect, OPEN_TIMEOUT, OpenError, Retry};
 
 /// How long a fresh mount may take to show its root.
@@ -100,6 +100,12 @@ async fn serve(
             control.keep_publishing().await;
         })
     };
+    let following = {
+        let control = Arc::clone(control);
+        tokio::spawn(async move {
+            control.keep_following().await;
+        })
+    };
     let holding = Holding::of(control).map(Arc::new);
     let holds = holding.clone().map(|holding| {
         tokio::spawn(async move {
@@ -129,6 +135,7 @@ async fn serve(
     upkeep.abort();
     // What was not published is taken up by the next mount of the overlay.
     publishing.abort();
+    following.abort();
     end_queue(control).await;
     if let (Some(holds), Some(holding)) = (holds, holding) {
         holds.abort();
@@ -212,6 +219,10 @@ async fn mount(
         cut: Arc::clone(served.cut()),
         queue,
         publisher: Arc::new(publisher),
+        following: request
+            .options
+            .follow
+            .then(|| Following::new(request.source.clone())),
         running: Running::default(),
         orders: sender,
     };

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
-use lfsfs_types::{ObjectPath, Source, SourceDirectory};
+use lfsfs_types::{ObjectPath, Source, SourceDirectory, VersionRef};
 use rustix::mount::MountFlags;
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +55,12 @@ impl MountRequest {
         if !path.is_root() && options.access == Access::ReadWrite {
             return Err(MountError::WritableSubdirectory {
                 source_name: typed.source,
+            });
+        }
+        if options.follow && matches!(source.version, VersionRef::Number(_)) {
+            return Err(MountError::FollowsNothing {
+                source_name: typed.source,
+                project: source.project.to_string(),
             });
         }
         Ok(Self {

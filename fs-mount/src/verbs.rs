@@ -5,6 +5,7 @@
 mod alone;
 mod changing;
 mod committing;
+mod following;
 mod publishing;
 mod queue;
 mod socket;
@@ -24,6 +25,7 @@ use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use self::alone::Running;
+pub(crate) use self::following::Following;
 use self::publishing::now;
 pub(crate) use self::socket::ControlSocket;
 use self::socket::{Answers, Notices};
@@ -90,6 +92,8 @@ pub(crate) struct Control {
     pub(crate) queue: Option<Arc<UploadQueue>>,
     /// The version that is published later.
     pub(crate) publisher: Arc<Publisher>,
+    /// What it follows, if it does.
+    pub(crate) following: Option<Following>,
     /// Which verb changes what the mount shows now.
     pub(crate) running: Running,
     /// Where orders to unmount go.
@@ -221,6 +225,7 @@ impl Control {
             ignored: 0,
             has_unfinished_commit: sealed.is_some_and(|sealed| !sealed.is_draft()) && !is_pending,
             publishing,
+            follow: self.following.as_ref().map(Following::status),
             server_away_seconds: self.server.0.away().map(|away| away.as_secs()),
             overlay: overlay.clone(),
             cache: cache.clone(),

@@ -312,7 +312,8 @@ impl From<MountError> for CommandError {
         match error {
             MountError::Option(_)
             | MountError::Source(_)
-            | MountError::WritableSubdirectory { .. } => Self::usage(error.full_text()),
+            | MountError::WritableSubdirectory { .. }
+            | MountError::FollowsNothing { .. } => Self::usage(error.full_text()),
             MountError::Unmount { .. } => Self::failed(error.full_text())
                 .hint("if a program uses it, --lazy takes it from its directory all the same"),
             MountError::Control(error) => error.into(),

@@ -8,7 +8,7 @@ fn parse(list: &str) -> Result<MountOptions, OptionError> {
 fn all_options_find_their_place() {
     let options = parse(
         "ro,server=h:1,cache=/c,cache-size=20G,state=/s,run=/r,uid=1,gid=2,allow_other,\
-         default_permissions,log=/l,serve=plain,foreground,retry=3,timeout=7,acl,transport=device,\
+         default_permissions,log=/l,serve=plain,foreground,retry=3,timeout=7,acl,follow,transport=device,\
          overlay=build,overlay-size=2M,volatile,writeback,noupload,upload-rate=3M,upload-executors=4",
     )
     .unwrap();
@@ -30,6 +30,7 @@ fn all_options_find_their_place() {
         timeout: Duration::from_secs(7),
         noxattr: false,
         acl: true,
+        follow: true,
         overlay: Some(Name::new(b"build").unwrap()),
         volatile: true,
         writeback: true,

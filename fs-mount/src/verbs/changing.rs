@@ -119,7 +119,7 @@ impl Control {
         }
     }
 
-    async fn switch_to(
+    pub(super) async fn switch_to(
         &self,
         alone: &Exclusive<'_>,
         version: &str,
@@ -155,7 +155,11 @@ impl Control {
     }
 
     /// Finds what a user named: what stands behind `@`, or a whole source.
-    async fn find_version(&self, text: &str, retry: &Retry) -> Result<Snapshot, ControlError> {
+    pub(super) async fn find_version(
+        &self,
+        text: &str,
+        retry: &Retry,
+    ) -> Result<Snapshot, ControlError> {
         let base = self.vfs.base();
         let project = &base.snapshot().project;
         let source = source(text, &project.name)?;

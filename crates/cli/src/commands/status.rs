@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use lfsfs_mount::{
-    AnswerSink, ControlError, ControlProgress, ControlRequest, Counted, IgnoredItem, MountStatus,
-    PublishingStatus, VersionInfo, call_with, find_mount,
+    AnswerSink, ControlError, ControlProgress, ControlRequest, Counted, FollowStatus, IgnoredItem,
+    MountStatus, PublishingStatus, VersionInfo, call_with, find_mount,
 };
 
 use super::diff::write_changes;
@@ -115,6 +115,7 @@ fn lines(status: &MountStatus) -> Vec<(&'static str, String)> {
         let text = "begun, its outcome is not known: commit again to finish it";
         lines.push(("commit", text.to_owned()));
     }
+    lines.extend(status.follow.as_ref().map(follow_line));
     lines.extend(publishing_lines(status));
     let log = status.log.as_ref();
     let log = log.map_or_else(|| "stderr".to_owned(), |log| log.display().to_string());
@@ -133,6 +134,18 @@ fn lines(status: &MountStatus) -> Vec<(&'static str, String)> {
         ("pid", status.pid.to_string()),
     ]);
     lines
+}
+
+fn follow_line(follow: &FollowStatus) -> (&'static str, String) {
+    let text = match &follow.failure {
+        None => follow.source.clone(),
+        Some(error) => {
+            let hint = error.hint.iter().map(|hint| format!("; {hint}"));
+            let hint: String = hint.collect();
+            format!("{}, not yet: {}{hint}", follow.source, error.message)
+        }
+    };
+    ("follows", text)
 }
 
 /// Returns what is said of a version that is published later.
@@ -203,6 +216,7 @@ mod tests {
             ignored: 0,
             has_unfinished_commit: false,
             publishing: None,
+            follow: None,
             server_away_seconds: None,
             overlay: Some("/var/lib/lfsfs/overlays/x".into()),
             cache: "/var/cache/lfsfs".into(),
