@@ -9,19 +9,24 @@ mod conflict_name;
 mod error;
 mod ignore;
 mod item;
+mod monitor;
 mod pass;
 mod plain;
 mod project;
 mod reconcile;
 mod root;
+mod service;
 mod settings;
+mod status;
 mod store;
 mod view;
 
 pub use self::error::{SyncError, Trouble};
 pub use self::pass::{Act, Action, FarPlace, PassOutcome, PassParams, SyncedRoot};
 pub use self::reconcile::{ConflictRule, Direction};
+pub use self::service::{ServiceParams, SyncService};
 pub use self::settings::{
     Origin, RemoteRoot, SETTINGS_KEYS, SettingsError, SettingsKey, SettingsLayer, SyncSettings,
 };
+pub use self::status::{ErrorStatus, RootControl, RootStatus, SyncState, TroubleStatus};
 pub use self::view::{SyncFigures, SyncProgress};

@@ -11,7 +11,7 @@ use super::ignore::Ignore;
 use super::item::{Differences, Figures, FileItem, Item, Seen};
 use super::reconcile::{Side, above};
 use super::store::{Agreed, Rows, Store, order};
-use super::view::{Entry, Listed, Since, SyncProgress, View};
+use super::view::{Completed, Entry, Listed, Since, SyncProgress, View};
 use crate::local::LocalStat;
 
 /// What was found on one side.
@@ -236,20 +236,30 @@ impl Comparison<'_> {
                 content,
             })));
         }
-        let (seen, figures) = self.view.complete(path, stat)?;
-        match (&seen, figures) {
-            (Seen::Unknown, _) => drop(self.found.busy.insert(path.clone())),
-            (Seen::Is(Item::File(file)), Some(figures)) => match agreed {
-                Some(agreed) if agreed.item == Item::File(*file) => {
-                    let mut agreed = agreed.clone();
-                    agreed.figures[self.side as usize] = Some(figures);
-                    self.found.refreshed.agree(path, Some(&agreed));
+        match self.view.complete(path, stat)? {
+            Completed::File(file, figures) => {
+                let item = Item::File(file);
+                match (figures, agreed) {
+                    (None, _) => {}
+                    (Some(figures), Some(agreed)) if agreed.item == item => {
+                        let mut agreed = agreed.clone();
+                        agreed.figures[self.side as usize] = Some(figures);
+                        self.found.refreshed.agree(path, Some(&agreed));
+                    }
+                    (Some(figures), _) => self.note(path, figures),
                 }
-                _ => self.note(path, figures),
-            },
-            _ => {}
+                Ok(Seen::Is(item))
+            }
+            Completed::Gone => Ok(Seen::Nothing),
+            Completed::Busy => {
+                let _ = self.found.busy.insert(path.clone());
+                Ok(Seen::Unknown)
+            }
+            Completed::Unreadable(reason) => {
+                self.trouble(path, reason);
+                Ok(Seen::Unknown)
+            }
         }
-        Ok(seen)
     }
 
     fn note(&mut self, path: &ObjectPath, figures: Figures) {

@@ -132,6 +132,7 @@ pub struct SyncedRoot {
 impl SyncedRoot {
     /// Takes the lock of a root and opens what was agreed. Blocks.
     pub fn open(params: PassParams) -> Result<Self, SyncError> {
+        check_there(&params.dir)?;
         let kept = Kept::of(&params.state, &params.dir, &params.remote);
         let root = kept.lock()?;
         root.check_root()?;
@@ -161,10 +162,15 @@ impl SyncedRoot {
         self.root.kept.is_set(Flag::Paused)
     }
 
+    /// Returns true if the user said that removals are meant.
+    #[must_use]
+    pub fn is_confirmed(&self) -> bool {
+        self.root.kept.is_set(Flag::Confirmed)
+    }
+
     /// Makes one pass. Blocks, on a thread of a runtime that may.
     ///
-    /// `hurried` tells the files that are taken though they were written a moment ago, if they hold still while they are
-    /// read: all, if it is none.
+    /// A pass that is hurried takes files that were written a moment ago, if they hold still while they are read.
     pub fn pass(
         &self,
         remote: Option<Arc<dyn Remote>>,
@@ -208,12 +214,7 @@ impl<'a> Pass<'a> {
             true => Quiet::WhileRead,
             false => Quiet::For(i128::from(params.debounce_nanos)),
         };
-        if !params.dir.is_dir() {
-            return Err(SyncError::NoRoot {
-                dir: params.dir.clone(),
-                source: std::io::Error::from_raw_os_error(rustix::io::Errno::NOENT.raw_os_error()),
-            });
-        }
+        check_there(&params.dir)?;
         synced.root.check_root()?;
         let (far, seen) = far_side(params, remote, quiet, progress)?;
         let is_begun = synced.store.below(&ObjectPath::ROOT).next().is_some();
@@ -450,6 +451,16 @@ impl<'a> Pass<'a> {
     }
 }
 
+fn check_there(dir: &Path) -> Result<(), SyncError> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    Err(SyncError::NoRoot {
+        dir: dir.to_owned(),
+        source: rustix::io::Errno::NOENT.into(),
+    })
+}
+
 type FarSide = (
     Box<dyn View>,
     Option<(lfsfs_types::ProjectId, VersionNumber, VersionId)>,
@@ -475,17 +486,10 @@ fn far_side(
             Ok((Box::new(view), seen))
         }
         FarPlace::Directory(dir) => {
-            if let (Some(parent), false) = (dir.parent(), dir.exists()) {
-                if !parent.is_dir() {
-                    return Err(SyncError::NoRoot {
-                        dir: parent.to_owned(),
-                        source: std::io::Error::from_raw_os_error(
-                            rustix::io::Errno::NOENT.raw_os_error(),
-                        ),
-                    });
-                }
-                lfsfs_common::durable::create_dir_all_durable(dir)?;
+            if let Some(above) = dir.parent() {
+                check_there(above)?;
             }
+            lfsfs_common::durable::create_dir_all_durable(dir)?;
             let id = match read_id(dir)? {
                 Some(id) => id,
                 None => write_id(dir)?,
@@ -639,9 +643,9 @@ impl Noting<'_> {
 
     /// Takes what came of changes of a side.
     fn take(&mut self, side: Side, applied: Applied, outcome: &mut PassOutcome) {
+        outcome.is_more |= applied.is_more;
         for Trouble { path, reason } in applied.left {
             let _ = self.failed.insert(path.clone());
-            outcome.is_more = true;
             outcome.troubles.push(Trouble { path, reason });
         }
         for Done {

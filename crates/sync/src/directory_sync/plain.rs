@@ -18,7 +18,7 @@ use rustix::io::Errno;
 use super::error::SyncError;
 use super::item::{Figures, FileItem, Item, Seen};
 use super::view::{
-    Applied, Entry, Listed, Mark, Since, SyncProgress, TakeBytes, View, Wanted, Work,
+    Applied, Completed, Entry, Listed, Mark, Since, SyncProgress, TakeBytes, View, Wanted, Work,
 };
 use crate::filter::STATE_DIR;
 use crate::local::{self, DirHandle, LocalStat, is_of_the_machine};
@@ -219,25 +219,17 @@ impl View for PlainView {
         }
     }
 
-    fn complete(
-        &self,
-        path: &ObjectPath,
-        stat: &LocalStat,
-    ) -> Result<(Seen, Option<Figures>), SyncError> {
+    fn complete(&self, path: &ObjectPath, stat: &LocalStat) -> Result<Completed, SyncError> {
         self.progress.go_on()?;
         if !self.is_quiet(stat) {
-            return Ok((Seen::Unknown, None));
+            return Ok(Completed::Busy);
         }
-        match self.hash(path) {
-            Ok(Some((file, stat))) => Ok((Seen::Is(Item::File(file)), self.figures(&stat))),
-            Ok(None) => Ok((Seen::Unknown, None)),
-            Err(Errno::NOENT) => Ok((Seen::Nothing, None)),
-            Err(error) => {
-                let reason = self.unreadable(path, error)?;
-                tracing::info!(path = ?path, reason, "held");
-                Ok((Seen::Unknown, None))
-            }
-        }
+        Ok(match self.hash(path) {
+            Ok(Some((file, stat))) => Completed::File(file, self.figures(&stat)),
+            Ok(None) => Completed::Busy,
+            Err(Errno::NOENT) => Completed::Gone,
+            Err(error) => Completed::Unreadable(self.unreadable(path, error)?),
+        })
     }
 
     fn open(&self, path: &ObjectPath) -> Result<Option<File>, SyncError> {

@@ -18,7 +18,7 @@ use tokio::runtime::Handle;
 
 use super::error::SyncError;
 use super::item::{Figures, FileItem, Item, Seen};
-use super::view::{Applied, Entry, Listed, Mark, Since, TakeBytes, View, Wanted, Work};
+use super::view::{Applied, Completed, Entry, Listed, Mark, Since, TakeBytes, View, Wanted, Work};
 use crate::export::ExportError;
 use crate::export::contents::{Contents, Part, take};
 use crate::filter::STATE_DIR;
@@ -268,11 +268,7 @@ impl View for ProjectView {
         Ok(found.as_ref().map(entry))
     }
 
-    fn complete(
-        &self,
-        _: &ObjectPath,
-        _: &LocalStat,
-    ) -> Result<(Seen, Option<Figures>), SyncError> {
+    fn complete(&self, _: &ObjectPath, _: &LocalStat) -> Result<Completed, SyncError> {
         Err(SyncError::Stopped(
             "a project tells the content of each file",
         ))

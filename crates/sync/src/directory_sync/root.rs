@@ -1,6 +1,5 @@
 //! Which directory a root is, and what this machine keeps of it: docs/sync.md describes the files.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
@@ -269,9 +268,4 @@ fn write(path: &Path, value: &impl Serialize) -> Result<(), SyncError> {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Returns the last name of a directory.
-pub(crate) fn last_name(dir: &Path) -> Option<&OsStr> {
-    dir.file_name()
 }

@@ -3,18 +3,26 @@
 //! A project and a plain directory implement it, and pass one contract. Everything blocks: calls belong on threads
 //! that may.
 
+#[cfg(test)]
+mod contract;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use lfsfs_meta_store::MetaError;
 use lfsfs_types::{Name, ObjectPath};
 
 use super::error::{SyncError, Trouble};
-use super::item::{Figures, Item, Seen};
+use super::item::{Figures, FileItem, Item};
 use super::reconcile::{Aside, Changes};
 use super::store::Agreed;
+
+/// How long a pass that waits for its rate does not see that it is to end.
+const PACE_STEP: Duration = Duration::from_millis(100);
 
 /// Where a side was when it was looked at, as bytes that it understands later.
 pub(crate) type Mark = Vec<u8>;
@@ -42,6 +50,19 @@ pub(crate) enum Listed {
     Gone,
 }
 
+/// What was found out of a file.
+#[derive(Debug)]
+pub(crate) enum Completed {
+    /// What it is, and what stat shows as long as it is that; nothing if a write might not show.
+    File(FileItem, Option<Figures>),
+    /// It is not there any more.
+    Gone,
+    /// It is being written.
+    Busy,
+    /// It cannot be read, for this reason.
+    Unreadable(String),
+}
+
 /// Where a side may differ from what it was at an earlier mark.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Since {
@@ -58,7 +79,7 @@ pub(crate) enum Since {
 #[derive(Debug, Clone)]
 pub(crate) struct Wanted {
     pub(crate) path: ObjectPath,
-    pub(crate) file: super::item::FileItem,
+    pub(crate) file: FileItem,
 }
 
 /// Takes bytes of a wanted file, by its place in the list and the offset.
@@ -101,6 +122,8 @@ pub(crate) struct Applied {
     pub(crate) left: Vec<Trouble>,
     /// Where the side is now, if it is only there by this work.
     pub(crate) mark: Option<Mark>,
+    /// True if something was left that the next pass can do at once.
+    pub(crate) is_more: bool,
     /// True if nothing was done, since others changed the same meanwhile.
     pub(crate) is_outdated: bool,
     /// What the change is called: of a project its version.
@@ -127,12 +150,12 @@ pub(crate) trait View: Debug + Send + Sync {
     /// Returns what is at a path.
     fn look(&self, path: &ObjectPath) -> Result<Option<Entry>, SyncError>;
 
-    /// Finds out the content of a file that a listing had, and what stat shows of it as long as it has that.
+    /// Finds out the content of a file that a listing had.
     fn complete(
         &self,
         path: &ObjectPath,
         stat: &crate::local::LocalStat,
-    ) -> Result<(Seen, Option<Figures>), SyncError>;
+    ) -> Result<Completed, SyncError>;
 
     /// Opens a file for reading, if the side has files of this machine.
     fn open(&self, path: &ObjectPath) -> Result<Option<File>, SyncError>;
@@ -157,6 +180,10 @@ pub struct SyncProgress {
     hashed: AtomicU64,
     looked_at: AtomicU64,
     stopped: AtomicBool,
+    /// Bytes a second.
+    rate: Option<u64>,
+    /// Until when what was sent or received has used that up.
+    used_until: Mutex<Option<Instant>>,
 }
 
 /// Figures of a pass.
@@ -188,6 +215,56 @@ impl SyncProgress {
             files_all: read(&self.files_all),
             bytes: read(&self.bytes),
             bytes_all: read(&self.bytes_all),
+        }
+    }
+
+    /// Counts for passes that send and receive so many bytes a second.
+    #[must_use]
+    pub fn with_rate(rate: Option<u64>) -> Self {
+        Self {
+            rate,
+            ..Self::default()
+        }
+    }
+
+    /// Counts from zero again.
+    pub fn begin(&self) {
+        let counters = [
+            &self.files,
+            &self.files_all,
+            &self.bytes,
+            &self.bytes_all,
+            &self.hashed,
+            &self.looked_at,
+        ];
+        counters
+            .into_iter()
+            .for_each(|it| it.store(0, Ordering::Relaxed));
+    }
+
+    /// Waits until so many bytes may go on, which were sent or received.
+    pub(crate) fn pace(&self, bytes: u64) -> Result<(), SyncError> {
+        let Some(rate) = self.rate else {
+            return self.go_on();
+        };
+        let nanos = u128::from(bytes) * 1_000_000_000 / u128::from(rate.max(1));
+        let time = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
+        let until = {
+            let mut used = self
+                .used_until
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            let now = Instant::now();
+            let until = used.unwrap_or(now).max(now) + time;
+            *used.insert(until)
+        };
+        loop {
+            self.go_on()?;
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            std::thread::sleep(left.min(PACE_STEP));
         }
     }
 

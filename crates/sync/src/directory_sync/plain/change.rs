@@ -32,6 +32,8 @@ const READ_LEN: usize = 128 * 1024;
 enum Left {
     /// For this reason.
     Reason(String),
+    /// Another program changed it meanwhile.
+    Changed,
     /// The machine failed, and so would the next path.
     Failed(SyncError),
 }
@@ -58,8 +60,8 @@ impl From<SyncError> for Left {
     }
 }
 
-fn changed() -> Left {
-    Left::Reason("it was changed meanwhile; the next pass looks again".to_owned())
+const fn changed() -> Left {
+    Left::Changed
 }
 
 /// The work on one directory.
@@ -102,8 +104,15 @@ impl Applying<'_> {
         self.work.progress.go_on()?;
         match done {
             Ok(done) => Ok(Some(done)),
-            Err(Left::Failed(error)) => Err(error),
-            Err(Left::Reason(reason)) => {
+            Err(left) => {
+                let reason = match left {
+                    Left::Failed(error) => return Err(error),
+                    Left::Reason(reason) => reason,
+                    Left::Changed => {
+                        self.applied().is_more = true;
+                        "it was changed meanwhile; the next pass looks again".to_owned()
+                    }
+                };
                 self.applied().leave(path, reason);
                 let mut blocked = self.blocked.lock().unwrap_or_else(PoisonError::into_inner);
                 blocked.insert(path.clone());

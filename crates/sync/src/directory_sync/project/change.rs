@@ -80,6 +80,13 @@ impl Applying<'_> {
         self.applied.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Leaves a file that changed since it was looked at.
+    fn leave(&self, path: &ObjectPath, reason: impl Into<String>) {
+        let mut applied = self.applied();
+        applied.is_more = true;
+        applied.leave(path, reason);
+    }
+
     fn states(&self) -> MutexGuard<'_, States> {
         self.states.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -249,7 +256,7 @@ impl Applying<'_> {
                 ));
             }
             Err(SyncError::Machine { source, .. }) => {
-                self.applied().leave(path, source.to_string());
+                self.leave(path, source.to_string());
                 return Ok(None);
             }
             Err(error) => return Err(error),
@@ -265,7 +272,7 @@ impl Applying<'_> {
                 Ok(content) => content,
                 Err(ReadError::Upload(error)) => return Err(error.into()),
                 Err(error) => {
-                    self.applied().leave(path, error.to_string());
+                    self.leave(path, error.to_string());
                     return Ok(None);
                 }
             };
@@ -286,12 +293,13 @@ impl Applying<'_> {
             if record.uid == UNKNOWN_OWNER {
                 (record.uid, record.gid) = (after.uid, after.gid);
             }
+            self.work.progress.pace(file.size)?;
             self.work.progress.file(file.size);
             self.is(path, record);
             self.done(path, Item::File(file), Some(Figures::of(&after)));
             return Ok(content.bytes);
         }
-        self.applied().leave(path, "it is being written");
+        self.leave(path, "it is being written");
         Ok(None)
     }
 
