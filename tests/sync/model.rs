@@ -70,7 +70,7 @@ fn edit(
     }
     let full = machine.dir.join(&path);
     let tree = machine.tree();
-    // What a machine takes away that both had is gone by intent, whoever wrote it: it is seen here.
+    // What a machine takes away that both had is gone by intent, of either machine: it is seen here.
     let mut forget = |path: &std::path::Path| {
         for written in written.iter_mut() {
             written.forget(&tree, path);

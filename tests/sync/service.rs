@@ -54,7 +54,7 @@ fn converges(more: &[&str]) {
         wait_for_state(machine, "idle");
     }
     assert_eq!(one.tree(), two.tree());
-    services.map(end);
+    services.into_iter().for_each(end);
     assert_project_is(&world, "app:notes", &one.tree());
 }
 

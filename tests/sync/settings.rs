@@ -13,7 +13,7 @@ fn config(world: &World, text: &str, more: &[(&str, &str)]) -> Run {
     Run::of(command)
 }
 
-const GOOD: &str = "sync_dirs = [\"/home/me/notes\"]\nremote_root = \"work\"\n";
+const GOOD: &str = "sync_dirs = [\"/srv/me/notes\"]\nremote_root = \"work\"\n";
 
 #[test]
 fn each_value_says_where_it_is_from() {

@@ -480,7 +480,7 @@ fn far_side(
                 base: base.clone(),
                 author: params.author.clone(),
             };
-            let view = ProjectView::open(remote, &place)?;
+            let view = ProjectView::open(remote, &place, Arc::clone(progress))?;
             let (number, id) = view.version();
             let seen = Some((view.project(), number, id));
             Ok((Box::new(view), seen))

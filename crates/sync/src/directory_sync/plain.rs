@@ -16,7 +16,7 @@ use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::error::SyncError;
-use super::item::{Figures, FileItem, Item, Seen};
+use super::item::{Figures, FileItem, Item};
 use super::view::{
     Applied, Completed, Entry, Listed, Mark, Since, SyncProgress, TakeBytes, View, Wanted, Work,
 };

@@ -5,7 +5,9 @@ mod change;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::fs::File;
+use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use lfsfs_common::random::random_bytes;
 use lfsfs_remote::{Remote, RemoteError, RemoteRead, Snapshot, VersionRange};
@@ -15,10 +17,13 @@ use lfsfs_types::{
     VersionRef, Writer,
 };
 use tokio::runtime::Handle;
+use tokio::time::timeout;
 
 use super::error::SyncError;
-use super::item::{Figures, FileItem, Item, Seen};
-use super::view::{Applied, Completed, Entry, Listed, Mark, Since, TakeBytes, View, Wanted, Work};
+use super::item::{Figures, FileItem, Item};
+use super::view::{
+    Applied, Completed, Entry, Listed, Mark, Since, SyncProgress, TakeBytes, View, Wanted, Work,
+};
 use crate::export::ExportError;
 use crate::export::contents::{Contents, Part, take};
 use crate::filter::STATE_DIR;
@@ -26,6 +31,8 @@ use crate::local::LocalStat;
 
 /// The format of a mark.
 const FORMAT: u8 = 1;
+/// How long a pass that waits for the server does not see that it is to end.
+const STOP_SEEN_WITHIN: Duration = Duration::from_millis(200);
 /// Listings that are kept while a pass goes on.
 const LISTINGS_MAX: usize = 4096;
 
@@ -40,6 +47,7 @@ pub(crate) struct ProjectView {
     base: ObjectPath,
     author: String,
     contents: Contents,
+    progress: Arc<SyncProgress>,
     listings: Mutex<HashMap<DirId, Entries>>,
 }
 
@@ -63,13 +71,17 @@ pub(crate) struct ProjectPlace {
 
 impl ProjectView {
     /// Finds the newest version of a project. Must be called on a thread of a runtime that may block.
-    pub(crate) fn open(remote: Arc<dyn Remote>, place: &ProjectPlace) -> Result<Self, SyncError> {
+    pub(crate) fn open(
+        remote: Arc<dyn Remote>,
+        place: &ProjectPlace,
+        progress: Arc<SyncProgress>,
+    ) -> Result<Self, SyncError> {
         let runtime = Handle::current();
         let source = Source {
             project: place.project.clone(),
             version: VersionRef::Latest,
         };
-        let snapshot = runtime.block_on(remote.resolve_source(&source))?;
+        let snapshot = wait(&runtime, &progress, remote.resolve_source(&source))??;
         let read: Arc<dyn RemoteRead> = Arc::clone(&remote) as Arc<dyn RemoteRead>;
         Ok(Self {
             contents: Contents::new(read, snapshot.project.id),
@@ -77,6 +89,7 @@ impl ProjectView {
             runtime,
             snapshot,
             base: place.base.clone(),
+            progress,
             author: place.author.clone(),
             listings: Mutex::default(),
         })
@@ -100,7 +113,7 @@ impl ProjectView {
             return Ok(Entries::default());
         }
         let listing = self.remote.list_directory(project, version, dir);
-        let entries = Arc::new(self.runtime.block_on(listing)?.entries);
+        let entries = Arc::new(self.wait(listing)??.entries);
         let mut listings = self.listings();
         if listings.len() >= LISTINGS_MAX {
             listings.clear();
@@ -111,6 +124,11 @@ impl ProjectView {
 
     fn listings(&self) -> std::sync::MutexGuard<'_, HashMap<DirId, Entries>> {
         self.listings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for an answer, unless the pass is to end.
+    fn wait<T>(&self, answer: impl Future<Output = T>) -> Result<T, SyncError> {
+        wait(&self.runtime, &self.progress, answer)
     }
 
     /// Returns the record at a path from the root of the project.
@@ -162,7 +180,7 @@ impl ProjectView {
         }
         let found = self.remote.snapshot(self.snapshot.project.id, number);
         // One that has expired, or is another one by now, tells nothing.
-        let found = self.runtime.block_on(found).ok()?;
+        let found = self.wait(found).ok()?.ok()?;
         (found.version.id == id).then_some(number)
     }
 
@@ -171,9 +189,7 @@ impl ProjectView {
         let to = self.snapshot.version.number;
         let range = VersionRange { from, to };
         let project = self.snapshot.project.id;
-        let changed = self
-            .runtime
-            .block_on(self.remote.changed_names(project, range))?;
+        let changed = self.wait(self.remote.changed_names(project, range))??;
         for name in changed {
             let is_moved = name.old.is_some() && name.new.is_some() && name.old != name.new;
             for path in [name.old, name.new].into_iter().flatten() {
@@ -191,6 +207,22 @@ impl ProjectView {
         }
         Ok(Since::At { paths, trees })
     }
+}
+
+fn wait<T>(
+    runtime: &Handle,
+    progress: &SyncProgress,
+    answer: impl Future<Output = T>,
+) -> Result<T, SyncError> {
+    runtime.block_on(async {
+        let mut answer = std::pin::pin!(answer);
+        loop {
+            if let Ok(answer) = timeout(STOP_SEEN_WITHIN, &mut answer).await {
+                return Ok(answer);
+            }
+            progress.go_on()?;
+        }
+    })
 }
 
 /// Returns what a record is as an item.
@@ -287,7 +319,7 @@ impl View for ProjectView {
             .map(|it| it.file.content)
             .collect();
         let ids: Vec<ContentId> = ids.into_iter().collect();
-        let loaded = self.runtime.block_on(self.contents.load(&ids))?;
+        let loaded = self.wait(self.contents.load(&ids))??;
         for (at, wanted) in wanted.iter().enumerate() {
             let FileItem { size, content, .. } = wanted.file;
             if size == 0 {
@@ -297,7 +329,7 @@ impl View for ProjectView {
                 take_bytes(at, 0, take(&loaded, &content)?)?;
                 continue;
             }
-            self.runtime.block_on(async {
+            self.wait(async {
                 let list = self.contents.pieces(content).await?;
                 let mut offset = 0;
                 let part = |part: Part<'_>| {
@@ -308,7 +340,7 @@ impl View for ProjectView {
                     Ok::<_, Failure>(())
                 };
                 self.contents.each_piece(&list, part).await
-            })?;
+            })??;
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use lfsfs_client::Client;
 use lfsfs_common::backoff::Backoff;
 use lfsfs_common::clock::WallTime;
-use lfsfs_common::tasks::Tasks;
+use lfsfs_common::tasks::{Spawner, Tasks};
 use lfsfs_types::{ProjectId, VersionId, VersionNumber};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
@@ -69,6 +69,7 @@ impl SyncService {
                 client: client.cloned(),
                 status: Arc::clone(&status),
                 progress: Arc::clone(&progress),
+                spawner: tasks.spawner().clone(),
                 changed: Arc::default(),
                 far_changed: Arc::default(),
             };
@@ -109,6 +110,8 @@ struct RootWork {
     client: Option<Client>,
     status: Arc<Mutex<RootStatus>>,
     progress: Arc<SyncProgress>,
+    /// A pass is waited for when the service ends.
+    spawner: Spawner,
     /// An event came.
     changed: Arc<Notify>,
     /// A version came.
@@ -231,7 +234,7 @@ impl RootWork {
             .as_ref()
             .map(|client| Arc::clone(&client.remote));
         let progress = Arc::clone(&self.progress);
-        let mut work = tokio::task::spawn_blocking(move || {
+        let mut work = self.spawner.spawn_blocking(move || {
             let opened = match opened {
                 Some(opened) => Ok(opened),
                 None => SyncedRoot::open(params).map(Arc::new),

@@ -16,7 +16,7 @@ use tokio::time::sleep;
 use super::{SettingsArgs, is_project, roots};
 use crate::cli::ServerArgs;
 use crate::error::CommandError;
-use crate::output::{JsonPath, Output, quoted};
+use crate::output::{JsonPath, Output, counted, quoted};
 use crate::{progress, user};
 
 /// How long a file may be written to before it is taken as it is.
@@ -217,7 +217,8 @@ fn print(
         passes.count(true)
     );
     if !passes.conflicts.is_empty() {
-        line.push_str(&format!(", {} conflicts", passes.conflicts.len()));
+        let conflicts = counted(passes.conflicts.len() as u64, "conflict");
+        line.push_str(&format!(", {conflicts}"));
     }
     if let Some(version) = &passes.version {
         line.push_str(&format!(", {version}"));

@@ -308,7 +308,7 @@ impl Applying<'_> {
         let params = self.session()?;
         let remote = &self.view.remote;
         let runtime = &self.view.runtime;
-        let session = match runtime.block_on(remote.open_session(&params))? {
+        let session = match self.view.wait(remote.open_session(&params))?? {
             Opened::Session(session) => session,
             Opened::Published(version) => return Ok((version, false)),
         };

@@ -1,6 +1,6 @@
 use super::*;
 
-const DIRS: &str = "sync_dirs = [\"/home/me/notes\"]\nremote_root = \"work:docs\"\n";
+const DIRS: &str = "sync_dirs = [\"/srv/me/notes\"]\nremote_root = \"work:docs\"\n";
 
 fn settings(texts: &[&str]) -> Result<SyncSettings, SettingsError> {
     let layers = texts.iter().enumerate();
@@ -71,8 +71,8 @@ fn each_wrong_value_is_told_with_its_layer() {
         ("remote_root = \"-x\"", "remote_root"),
         ("remote_root = \"app@v1\"", "a version never changes"),
         ("remote_root = \"app:a/../b\"", "remote_root"),
-        ("remote_root = \"/home/me\"", "synced with itself"),
-        ("remote_root = \"/home/me/notes/x\"", "synced with itself"),
+        ("remote_root = \"/srv/me\"", "synced with itself"),
+        ("remote_root = \"/srv/me/notes/x\"", "synced with itself"),
         ("enabled = \"yes\"", "true or false"),
         ("direction = \"up\"", "push, pull, both"),
         ("conflict = \"mine\"", "ours, theirs, both"),

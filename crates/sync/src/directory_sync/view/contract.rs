@@ -62,7 +62,7 @@ impl Sides {
                     base: path("deep/base"),
                     author: "me".to_owned(),
                 };
-                Box::new(ProjectView::open(remote, &place).expect("a side"))
+                Box::new(ProjectView::open(remote, &place, Arc::default()).expect("a side"))
             }
         }
     }
