@@ -22,7 +22,7 @@ mod store;
 mod view;
 
 pub use self::error::{SyncError, Trouble};
-pub use self::pass::{Act, Action, FarPlace, PassOutcome, PassParams, SyncedRoot};
+pub use self::pass::{Act, Action, FarPlace, Haste, PassOutcome, PassParams, SyncedRoot};
 pub use self::reconcile::{ConflictRule, Direction};
 pub use self::service::{ServiceParams, SyncService};
 pub use self::settings::{

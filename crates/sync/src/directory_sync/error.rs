@@ -50,6 +50,12 @@ pub enum SyncError {
         /// The root.
         dir: PathBuf,
     },
+    /// The user paused the root.
+    #[error("{} is paused", dir.display())]
+    Paused {
+        /// The root.
+        dir: PathBuf,
+    },
     /// A file that says which root this is cannot be read.
     #[error("{} is damaged: {problem}", path.display())]
     Damaged {
@@ -107,6 +113,9 @@ impl SyncError {
     pub fn advice(&self) -> Option<String> {
         match self {
             Self::NoRoot { .. } => Some("mount it, or take it out of sync_dirs".to_owned()),
+            Self::Paused { .. } => {
+                Some("go on with: lfsfs sync resume, and the same options".to_owned())
+            }
             Self::OtherRoot { state, .. } | Self::OtherFar { state, .. } => Some(format!(
                 "mount or restore what was there before; to join what is there now, and remove nothing: rm -r {}",
                 state.display()

@@ -121,6 +121,17 @@ pub struct PassOutcome {
     pub seen: Option<(lfsfs_types::ProjectId, VersionNumber, VersionId)>,
 }
 
+/// What a pass does about files that were written a moment ago.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Haste {
+    /// Nothing is done as long as there are some: what belongs together becomes one version.
+    Patient,
+    /// They are held, and all else is done.
+    Usual,
+    /// They are taken if they hold still while they are read.
+    Hurried,
+}
+
 /// A root that is open, in one process.
 #[derive(Debug)]
 pub struct SyncedRoot {
@@ -169,17 +180,15 @@ impl SyncedRoot {
     }
 
     /// Makes one pass. Blocks, on a thread of a runtime that may.
-    ///
-    /// A pass that is hurried takes files that were written a moment ago, if they hold still while they are read.
     pub fn pass(
         &self,
         remote: Option<Arc<dyn Remote>>,
-        is_hurried: bool,
+        haste: Haste,
         progress: &Arc<SyncProgress>,
     ) -> Result<PassOutcome, SyncError> {
         let mut last = PassOutcome::default();
         for _ in 0..ATTEMPTS_MAX {
-            let pass = Pass::open(self, remote.clone(), is_hurried, progress)?;
+            let pass = Pass::open(self, remote.clone(), haste, progress)?;
             let (outcome, is_outdated) = pass.run()?;
             if !is_outdated {
                 return Ok(outcome);
@@ -199,6 +208,7 @@ struct Pass<'a> {
     seen: Option<(lfsfs_types::ProjectId, VersionNumber, VersionId)>,
     ignore: Ignore,
     progress: &'a Arc<SyncProgress>,
+    haste: Haste,
     outcome: PassOutcome,
 }
 
@@ -206,13 +216,13 @@ impl<'a> Pass<'a> {
     fn open(
         synced: &'a SyncedRoot,
         remote: Option<Arc<dyn Remote>>,
-        is_hurried: bool,
+        haste: Haste,
         progress: &'a Arc<SyncProgress>,
     ) -> Result<Self, SyncError> {
         let params = &synced.params;
-        let quiet = match is_hurried {
-            true => Quiet::WhileRead,
-            false => Quiet::For(i128::from(params.debounce_nanos)),
+        let quiet = match haste {
+            Haste::Hurried => Quiet::WhileRead,
+            Haste::Patient | Haste::Usual => Quiet::For(i128::from(params.debounce_nanos)),
         };
         check_there(&params.dir)?;
         synced.root.check_root()?;
@@ -232,6 +242,7 @@ impl<'a> Pass<'a> {
             seen,
             ignore,
             progress,
+            haste,
             outcome: PassOutcome::default(),
         })
     }
@@ -242,9 +253,15 @@ impl<'a> Pass<'a> {
         let before = store.pending()?;
         let far = self.compare_far(&before)?;
         let near = self.comparison(Side::Root).run(&Since::Everywhere)?;
-        let mut plan = self.decide([&near.differences, &far.differences])?;
-        self.guard(&mut plan, [&near, &far])?;
-        self.tell(&plan);
+        let is_busy = !(near.busy.is_empty() && far.busy.is_empty());
+        // A pause counts also for what a pass has seen already.
+        let is_waiting = is_busy && self.haste == Haste::Patient || self.synced.is_paused();
+        let mut plan = Plan::default();
+        if !is_waiting {
+            plan = self.decide([&near.differences, &far.differences])?;
+            self.guard(&mut plan, [&near, &far])?;
+            self.tell(&plan);
+        }
         let mut noting = Noting {
             store,
             found: [near, far],
@@ -255,7 +272,10 @@ impl<'a> Pass<'a> {
             both: BTreeMap::new(),
         };
         let mut is_outdated = false;
-        if !self.synced.params.is_dry_run {
+        if is_waiting {
+            noting.note_hashes()?;
+            noting.write()?;
+        } else if !self.synced.params.is_dry_run {
             is_outdated = self.act(&plan, &mut noting)?;
             if !is_outdated {
                 let mark = self.far.mark();

@@ -18,7 +18,7 @@ use tokio::time::{sleep, timeout};
 
 use super::error::SyncError;
 use super::monitor::{Monitor, watched};
-use super::pass::{PassOutcome, PassParams, SyncedRoot};
+use super::pass::{Haste, PassOutcome, PassParams, SyncedRoot};
 use super::status::{RootStatus, SyncState};
 use super::view::SyncProgress;
 
@@ -138,9 +138,9 @@ impl RootWork {
             if monitor.is_none() && self.service.is_watching {
                 monitor = self.watch().await;
             }
-            let is_hurried = busy_since.is_some_and(|since| since.elapsed() >= QUIET_MAX);
+            let haste = self.haste(busy_since);
             let began = Instant::now();
-            let wait = match self.pass(&mut root, is_hurried).await {
+            let wait = match self.pass(&mut root, haste).await {
                 Ok(outcome) => {
                     failures = RETRY.delays(u64::from(std::process::id()));
                     if let Some(seen) = outcome.seen
@@ -152,7 +152,7 @@ impl RootWork {
                     busy_since = match outcome.busy.is_empty() {
                         true => None,
                         false => busy_since
-                            .filter(|_| !is_hurried)
+                            .filter(|_| haste != Haste::Hurried)
                             .or_else(|| Some(Instant::now())),
                     };
                     self.wait_after(&outcome, began.elapsed())
@@ -168,6 +168,17 @@ impl RootWork {
                 }
             };
             self.sleep(wait, root.as_deref()).await;
+        }
+    }
+
+    fn haste(&self, busy_since: Option<Instant>) -> Haste {
+        let Some(since) = busy_since else {
+            return Haste::Patient;
+        };
+        match since.elapsed() {
+            busy if busy >= QUIET_MAX => Haste::Hurried,
+            busy if busy >= self.debounce() * DEBOUNCES_MAX => Haste::Usual,
+            _ => Haste::Patient,
         }
     }
 
@@ -224,7 +235,7 @@ impl RootWork {
         });
     }
 
-    async fn pass(&self, root: &mut Opened, is_hurried: bool) -> Result<PassOutcome, SyncError> {
+    async fn pass(&self, root: &mut Opened, haste: Haste) -> Result<PassOutcome, SyncError> {
         self.set(|status| status.state = SyncState::Syncing);
         self.progress.begin();
         let began = Instant::now();
@@ -241,7 +252,7 @@ impl RootWork {
             };
             match opened {
                 Ok(root) => {
-                    let outcome = root.pass(remote, is_hurried, &progress);
+                    let outcome = root.pass(remote, haste, &progress);
                     (Some(root), outcome)
                 }
                 Err(error) => (None, Err(error)),

@@ -7,7 +7,8 @@ use clap::Args;
 use indicatif::{HumanBytes, HumanCount};
 use lfsfs_client::Client;
 use lfsfs_sync::directory_sync::{
-    Act, Action, PassOutcome, PassParams, SyncError, SyncFigures, SyncProgress, SyncedRoot, Trouble,
+    Act, Action, Haste, PassOutcome, PassParams, SyncError, SyncFigures, SyncProgress, SyncedRoot,
+    Trouble,
 };
 use serde::Serialize;
 use tokio::task::spawn_blocking;
@@ -21,6 +22,8 @@ use crate::{progress, user};
 
 /// How long a file may be written to before it is taken as it is.
 const QUIET_MAX: Duration = Duration::from_secs(60);
+/// Files that were written a moment ago are waited for so many times the debounce before all else is done without them.
+const DEBOUNCES_MAX: u32 = 10;
 /// Passes that follow each other because something was changed meanwhile.
 const PASSES_MAX: u32 = 5;
 /// Paths that a message names.
@@ -128,23 +131,36 @@ async fn sync(
     let stopped = |_| SyncError::Stopped("a pass panicked");
     let root = spawn_blocking(move || SyncedRoot::open(params)).await;
     let root = Arc::new(root.map_err(stopped)??);
+    if root.is_paused() {
+        let dir = root.params().dir.clone();
+        return Err(SyncError::Paused { dir });
+    }
     let progress = Arc::new(SyncProgress::with_rate(rate));
     let bar = progress::spinner();
     let shown = Arc::clone(&progress);
     progress::watch(&bar, move |bar| bar.set_message(message(&shown.figures())));
     let began = Instant::now();
-    let (mut passes, mut is_hurried, mut more) = (Passes::default(), is_dry_run, 0);
+    let (mut passes, mut more) = (Passes::default(), 0);
+    let mut haste = if is_dry_run {
+        Haste::Hurried
+    } else {
+        Haste::Patient
+    };
     loop {
         let remote = client.map(|client| Arc::clone(&client.remote));
         let (root, progress) = (Arc::clone(&root), Arc::clone(&progress));
-        let done = spawn_blocking(move || root.pass(remote, is_hurried, &progress)).await;
+        let done = spawn_blocking(move || root.pass(remote, haste, &progress)).await;
         passes.add(done.map_err(stopped)??);
-        let is_busy = !passes.last.busy.is_empty() && !is_hurried;
+        let is_busy = !passes.last.busy.is_empty() && haste != Haste::Hurried;
         more += u32::from(passes.last.is_more);
         if is_dry_run || !(is_busy || passes.last.is_more && more <= PASSES_MAX) {
             break;
         }
-        is_hurried = began.elapsed() >= QUIET_MAX;
+        haste = match began.elapsed() {
+            busy if busy >= QUIET_MAX => Haste::Hurried,
+            busy if busy >= debounce * DEBOUNCES_MAX => Haste::Usual,
+            _ => Haste::Patient,
+        };
         sleep(debounce).await;
     }
     bar.finish_and_clear();
