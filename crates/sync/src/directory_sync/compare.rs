@@ -66,13 +66,11 @@ impl Comparison<'_> {
         if top.is_root() {
             self.enter(top, &mut stack, &mut rows)?;
         } else {
-            match self.view.look(top)? {
-                None => {}
-                Some(entry) => {
-                    if self.visit(top, entry, &mut rows)? {
-                        self.enter(top, &mut stack, &mut rows)?;
-                    }
-                }
+            let entry = self.view.look(top)?;
+            if let Some(entry) = entry
+                && self.visit(top, entry, &mut rows)?
+            {
+                self.enter(top, &mut stack, &mut rows)?;
             }
         }
         while let Some((dir, entries)) = stack.last_mut() {

@@ -644,7 +644,7 @@ impl Noting<'_> {
     }
 
     fn note(&mut self, path: &ObjectPath, item: Option<&Item>, mut figures: [Option<Figures>; 2]) {
-        if !item.is_some_and(|item| item.file().is_some()) {
+        if item.is_none_or(|item| item.file().is_none()) {
             figures = [None; 2];
         } else {
             for (figures, found) in figures.iter_mut().zip(&self.found) {

@@ -73,7 +73,7 @@ impl SyncService {
                 changed: Arc::default(),
                 far_changed: Arc::default(),
             };
-            let _ = tasks.spawner().spawn(work.run());
+            drop(tasks.spawner().spawn(work.run()));
             statuses.push(status);
             progresses.push(progress);
         }
@@ -220,7 +220,7 @@ impl RootWork {
         };
         let wake = Arc::clone(&self.far_changed);
         let (project, number, id) = seen;
-        let _ = tasks.spawner().spawn(async move {
+        let watched = tasks.spawner().spawn(async move {
             let mut last = (number, id);
             let mut failures = RETRY.delays(1);
             loop {
@@ -233,6 +233,8 @@ impl RootWork {
                 sleep(failures.next().unwrap_or(QUIET_MAX)).await;
             }
         });
+        // It ends with its owner.
+        drop(watched);
     }
 
     async fn pass(&self, root: &mut Opened, haste: Haste) -> Result<PassOutcome, SyncError> {

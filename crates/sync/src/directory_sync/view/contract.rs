@@ -58,7 +58,7 @@ impl Sides {
             Some(remote) => {
                 let remote: Arc<dyn Remote> = Arc::<MemoryRemote>::clone(remote);
                 let place = ProjectPlace {
-                    project: "app".parse().expect("a name"),
+                    project: lfsfs_types::ProjectName::new("app").expect("a name"),
                     base: path("deep/base"),
                     author: "me".to_owned(),
                 };
@@ -278,8 +278,10 @@ fn files_are_updated_moved_and_removed_with_what_is_below() {
             ("d/e/f", one.clone()),
         ];
         let _ = file(sides, "d/e/f", b"one");
-        let changes = first.map(|(text, item)| (text, None, Some(item)));
-        sides.change(&to(&changes));
+        let changes = first
+            .iter()
+            .map(|(text, item)| (*text, None, Some(item.clone())));
+        sides.change(&to(&changes.collect::<Vec<_>>()));
         let two = file(sides, "d/one", b"two");
         sides.change(&to(&[("d/one", Some(one.clone()), Some(two.clone()))]));
         assert_eq!(sides.bytes("d/one", &two), b"two");
