@@ -129,6 +129,7 @@ fn sync_killed(machine: &Machine, random: &mut Random) {
     let mut process = Program::start(command).expect("a process");
     std::thread::sleep(Duration::from_millis(10 + random.next(250)));
     process.kill().expect("a process can be killed");
+    println!("killed: {}", process.output());
 }
 
 fn sync(machine: &Machine) {
@@ -137,6 +138,7 @@ fn sync(machine: &Machine) {
     let run = machine.run("once", &[]);
     assert!(matches!(run.code(), Some(0 | 1)), "{run:?}");
     assert!(!run.stderr().contains("panicked"), "{run:?}");
+    println!("{run:?}");
 }
 
 /// Runs a history.
@@ -176,6 +178,10 @@ fn history(seed: u64, rounds: u64) {
         machines.iter().for_each(sync);
     }
     let trees = [machines[0].tree(), machines[1].tree()];
+    if trees[0] != trees[1] {
+        println!("{}", world.lfsfs(["ls", "-R", "app:notes"]).ok());
+        println!("{}", world.lfsfs(["log", "app"]).ok());
+    }
     assert_eq!(trees[0], trees[1], "seed {seed}");
     assert_project_is(&world, "app:notes", &trees[0]);
     let there: BTreeSet<&Vec<u8>> = trees[0]

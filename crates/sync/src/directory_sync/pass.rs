@@ -268,6 +268,7 @@ impl<'a> Pass<'a> {
             rows: Rows::default(),
             near_began: self.near.began(),
             failed: BTreeSet::new(),
+            open: BTreeSet::new(),
             mark: None,
             both: BTreeMap::new(),
         };
@@ -375,8 +376,9 @@ impl<'a> Pass<'a> {
             }
             self.outcome.unconfirmed[side as usize] = removed;
             let changes = std::mem::take(&mut plan.changes[side as usize]);
-            let (goes, stays): (Changes, Changes) =
-                changes.into_iter().partition(|(_, it)| it.to.is_none());
+            let (goes, stays): (Changes, Changes) = changes
+                .into_iter()
+                .partition(|(_, change)| takes_away(change));
             plan.changes[side as usize] = stays;
             plan.held.extend(goes.into_keys());
         }
@@ -521,6 +523,13 @@ fn far_side(
     }
 }
 
+/// Returns true if what is at a path goes, or all that is below it.
+fn takes_away(change: &Change) -> bool {
+    let was_directory = change.from.as_ref().is_some_and(Item::is_directory);
+    let to = change.to.as_ref();
+    to.is_none_or(|to| was_directory && !to.is_directory())
+}
+
 /// Returns how many files go, and not to another place of the same side.
 fn lost(changes: &Changes) -> u64 {
     let content = |item: &Option<Item>| item.as_ref().and_then(Item::file).map(|file| file.content);
@@ -622,6 +631,8 @@ struct Noting<'a> {
     near_began: lfsfs_types::Timestamp,
     /// Paths at which something could not be done.
     failed: BTreeSet<ObjectPath>,
+    /// Paths at which something is still to be done.
+    open: BTreeSet<ObjectPath>,
     mark: Option<super::view::Mark>,
     /// Paths that both sides get another thing at, and whether the far side has it.
     both: BTreeMap<ObjectPath, bool>,
@@ -634,6 +645,11 @@ impl Noting<'_> {
             .keys()
             .filter(|path| plan.changes[1].contains_key(path));
         self.both = both.map(|path| (path.clone(), false)).collect();
+        self.open = plan
+            .changes
+            .iter()
+            .flat_map(|it| it.keys().cloned())
+            .collect();
         for (path, item) in &plan.agreed {
             self.note(path, item.as_ref(), [None; 2]);
         }
@@ -656,6 +672,7 @@ impl Noting<'_> {
             figures,
         });
         self.rows.agree(path, agreed.as_ref());
+        let _ = self.open.remove(path);
         for found in &mut self.found {
             let _ = found.figures.remove(path);
         }
@@ -706,7 +723,7 @@ impl Noting<'_> {
         mark: Option<super::view::Mark>,
     ) -> Result<(), SyncError> {
         let differs = &self.found[Side::Far as usize].differences;
-        let open = plan.held.iter().chain(&self.failed);
+        let open = plan.held.iter().chain(&self.failed).chain(&self.open);
         let pending: BTreeSet<ObjectPath> = open
             .filter(|it| differs.contains_key(it))
             .cloned()

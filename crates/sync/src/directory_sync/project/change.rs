@@ -306,6 +306,7 @@ impl Applying<'_> {
     /// Makes all of it a version. Tells whether no other version came in between.
     fn publish(&mut self, progress: Arc<Progress>) -> Result<(VersionRecord, bool), SyncError> {
         let params = self.session()?;
+        let own = params.version;
         let remote = &self.view.remote;
         let runtime = &self.view.runtime;
         let session = match self.view.wait(remote.open_session(&params))?? {
@@ -327,7 +328,11 @@ impl Applying<'_> {
         let Published {
             version, rebased, ..
         } = published;
-        let is_alone = !rebased && version.number <= self.view.snapshot.version.number.next();
+        // Another version may have the same changes, and more.
+        let is_own =
+            version.id == own && version.number == self.view.snapshot.version.number.next();
+        let is_unchanged = version.id == self.view.snapshot.version.id;
+        let is_alone = !rebased && (is_own || is_unchanged);
         Ok((version, is_alone))
     }
 
