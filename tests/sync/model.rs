@@ -123,13 +123,19 @@ fn edit(
     }
 }
 
+/// Tells what happened, which is shown where the test fails.
+#[expect(clippy::print_stdout, reason = "shown where the test fails")]
+fn tell(text: &str) {
+    println!("{text}");
+}
+
 /// Syncs, and kills that after some milliseconds.
 fn sync_killed(machine: &Machine, random: &mut Random) {
     let command = machine.world.command(machine.words("once", &[]));
     let mut process = Program::start(command).expect("a process");
     std::thread::sleep(Duration::from_millis(10 + random.next(250)));
     process.kill().expect("a process can be killed");
-    println!("killed: {}", process.output());
+    tell(&format!("killed: {}", process.output()));
 }
 
 fn sync(machine: &Machine) {
@@ -138,12 +144,12 @@ fn sync(machine: &Machine) {
     let run = machine.run("once", &[]);
     assert!(matches!(run.code(), Some(0 | 1)), "{run:?}");
     assert!(!run.stderr().contains("panicked"), "{run:?}");
-    println!("{run:?}");
+    tell(&format!("{run:?}"));
 }
 
 /// Runs a history.
 fn history(seed: u64, rounds: u64) {
-    println!("LFSFS_MODEL_SEED={seed}");
+    tell(&format!("LFSFS_MODEL_SEED={seed}"));
     let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let mut world: World = world();
     let machines = [Machine::new(&world, "app"), Machine::new(&world, "app")];
@@ -179,8 +185,8 @@ fn history(seed: u64, rounds: u64) {
     }
     let trees = [machines[0].tree(), machines[1].tree()];
     if trees[0] != trees[1] {
-        println!("{}", world.lfsfs(["ls", "-R", "app:notes"]).ok());
-        println!("{}", world.lfsfs(["log", "app"]).ok());
+        tell(&world.lfsfs(["ls", "-R", "app:notes"]).ok());
+        tell(&world.lfsfs(["log", "app"]).ok());
     }
     assert_eq!(trees[0], trees[1], "seed {seed}");
     assert_project_is(&world, "app:notes", &trees[0]);
