@@ -25,6 +25,8 @@ use crate::local::{self, DirHandle, LocalStat, is_of_the_machine};
 
 /// Where files are made before they come to their place, in [`STATE_DIR`].
 const STAGING: &str = "staging";
+/// A time so far in the future is that of a wrong clock.
+const FUTURE_NANOS: i128 = 600 * 1_000_000_000;
 /// How often a file that changes under the reader is read again.
 const ATTEMPTS_MAX: u32 = 3;
 
@@ -125,9 +127,7 @@ impl PlainView {
         let Quiet::For(nanos) = self.quiet else {
             return true;
         };
-        let age = nanoseconds(self.began) - nanoseconds(stat.mtime);
-        // A time in the future says nothing.
-        age >= nanos || age < 0
+        is_old(nanoseconds(self.began) - nanoseconds(stat.mtime), nanos)
     }
 
     /// Reads a file to know its content. None if it changes meanwhile.
@@ -280,6 +280,12 @@ pub(crate) fn errno(error: std::io::Error) -> Errno {
     Errno::from_io_error(&error).unwrap_or(Errno::IO)
 }
 
+/// Returns true if a file that was modified so many nanoseconds before the pass began was not modified for long enough. One
+/// that is written while the pass looks has a time behind its beginning; a time far in the future says nothing.
+const fn is_old(age: i128, debounce: i128) -> bool {
+    age >= debounce || age < -FUTURE_NANOS
+}
+
 const fn nanoseconds(time: Timestamp) -> i128 {
     time.secs as i128 * 1_000_000_000 + time.nanos as i128
 }
@@ -326,4 +332,21 @@ fn unused_name() -> Result<Name, Errno> {
     let random = random_bytes().map_err(errno)?;
     let hex: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
     Name::new(hex.as_bytes()).map_err(|_| Errno::INVAL)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_while_a_pass_looks_is_not_quiet() {
+        let second = 1_000_000_000;
+        assert!(is_old(2 * second, second) && is_old(second, second));
+        assert!(!is_old(second / 2, second) && !is_old(0, second));
+        assert!(!is_old(-second, second), "written since the pass began");
+        assert!(
+            is_old(-3600 * second, second),
+            "a clock that is an hour ahead"
+        );
+    }
 }
