@@ -190,6 +190,31 @@ fn a_deletion_against_a_change_keeps_the_change() {
 }
 
 #[test]
+fn a_clock_that_is_ahead_does_no_harm() {
+    let world = world();
+    let (one, two) = (Machine::new(&world, "app"), Machine::new(&world, "app"));
+    one.write("near", "old");
+    one.write("far", "old");
+    let set = |name: &str, ahead: u64| {
+        let time = SystemTime::now() + Duration::from_secs(ahead);
+        let file = fs::File::options().append(true).open(one.dir.join(name));
+        file.and_then(|file| file.set_modified(time))
+            .expect("a time");
+    };
+    set("far", 100_000);
+    let _ = (one.once(), two.once());
+    one.write("near", "of one");
+    two.write("near", "of two");
+    let _ = (one.once(), two.once(), one.once());
+    assert_eq!(one.tree(), two.tree());
+    assert_eq!(
+        (one.read("near"), one.conflicts("")),
+        ("of one".into(), vec!["of two".to_owned()])
+    );
+    assert_eq!(number(&two.once(), "sent"), 0);
+}
+
+#[test]
 fn one_way_leaves_the_other_side_alone() {
     let world = world();
     let (one, two) = (Machine::new(&world, "app"), Machine::new(&world, "app"));

@@ -234,7 +234,8 @@ impl Comparison<'_> {
                 content,
             })));
         }
-        match self.view.complete(path, stat)? {
+        let expected = agreed.and_then(|agreed| agreed.item.file());
+        match self.view.complete(path, stat, expected)? {
             Completed::File(file, figures) => {
                 let item = Item::File(file);
                 match (figures, agreed) {

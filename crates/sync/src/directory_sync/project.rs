@@ -300,7 +300,12 @@ impl View for ProjectView {
         Ok(found.as_ref().map(entry))
     }
 
-    fn complete(&self, _: &ObjectPath, _: &LocalStat) -> Result<Completed, SyncError> {
+    fn complete(
+        &self,
+        _: &ObjectPath,
+        _: &LocalStat,
+        _: Option<&FileItem>,
+    ) -> Result<Completed, SyncError> {
         Err(SyncError::Stopped(
             "a project tells the content of each file",
         ))

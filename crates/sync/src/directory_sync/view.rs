@@ -150,11 +150,13 @@ pub(crate) trait View: Debug + Send + Sync {
     /// Returns what is at a path.
     fn look(&self, path: &ObjectPath) -> Result<Option<Entry>, SyncError>;
 
-    /// Finds out the content of a file that a listing had.
+    /// Finds out the content of a file that a listing had. One with the time and the size of what was agreed is not taken for
+    /// one that is being written.
     fn complete(
         &self,
         path: &ObjectPath,
         stat: &crate::local::LocalStat,
+        agreed: Option<&FileItem>,
     ) -> Result<Completed, SyncError>;
 
     /// Opens a file for reading, if the side has files of this machine.

@@ -148,7 +148,7 @@ impl Sides {
 fn item(view: &dyn View, path: &ObjectPath, entry: Entry) -> Item {
     match entry {
         Entry::Item(item) => item,
-        Entry::File(stat) => match view.complete(path, &stat).expect("a content") {
+        Entry::File(stat) => match view.complete(path, &stat, None).expect("a content") {
             Completed::File(file, _) => Item::File(file),
             completed => panic!("{path:?}: {completed:?}"),
         },
