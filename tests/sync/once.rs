@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
@@ -395,13 +396,22 @@ fn a_damaged_state_is_begun_anew() {
     let one = Machine::new(&world, "app");
     one.write("a", "one");
     let _ = one.once();
-    let states = fs::read_dir(one.world.path("state/sync")).expect("states");
-    for state in states {
-        let agreed = state.expect("an entry").path().join("agreed");
-        fs::write(agreed.join("format"), "other").expect("a file");
+    let mut states = Vec::new();
+    for state in fs::read_dir(one.world.path("state/sync")).expect("states") {
+        states.push(state.expect("an entry").path().join("agreed"));
     }
-    one.write("b", "two");
-    let again = one.once();
-    assert_eq!(number(&again, "sent"), 1, "{again}");
+    let damages: [fn(&Path); 4] = [
+        |agreed| fs::write(agreed.join("format"), "other").expect("a file"),
+        // As a process leaves it that was killed while it was made, or removed.
+        |agreed| fs::remove_file(agreed.join("format")).expect("a file"),
+        |agreed| fs::remove_dir_all(agreed.join("sled")).expect("a directory"),
+        |agreed| fs::remove_file(agreed.join("flushed")).expect("a file"),
+    ];
+    for (at, damage) in damages.into_iter().enumerate() {
+        states.iter().for_each(|agreed| damage(agreed));
+        one.write(&format!("b{at}"), "two");
+        let again = one.once();
+        assert_eq!(number(&again, "sent"), 1, "{at}: {again}");
+    }
     assert_project_is(&world, "app:notes", &one.tree());
 }

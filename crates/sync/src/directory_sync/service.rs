@@ -255,7 +255,9 @@ impl RootWork {
             match opened {
                 Ok(root) => {
                     let outcome = root.pass(remote, haste, &progress);
-                    (Some(root), outcome)
+                    // A database that failed is opened again, which finds out whether it is damaged.
+                    let is_usable = !matches!(outcome, Err(SyncError::Store(_)));
+                    (is_usable.then_some(root), outcome)
                 }
                 Err(error) => (None, Err(error)),
             }

@@ -155,9 +155,17 @@ impl Store {
     }
 }
 
-/// Returns true if a new database would do.
+/// Returns true if a new database would do: this one is damaged, or a killed process has half made or half removed it.
 fn is_damage(error: &MetaError) -> bool {
-    error.is_corrupt() || matches!(error, MetaError::Format { .. })
+    use io::ErrorKind::{AlreadyExists, InvalidData, NotFound, UnexpectedEof};
+    match error {
+        MetaError::Format { .. } | MetaError::Stopped { .. } => true,
+        MetaError::Io { source, .. } => matches!(
+            source.kind(),
+            AlreadyExists | InvalidData | NotFound | UnexpectedEof
+        ),
+        error => error.is_corrupt(),
+    }
 }
 
 fn empty(dir: &Path) {
