@@ -120,14 +120,15 @@ fn typed(world: &World, work: &Path, example: &Example) -> Run {
     Run::of(command)
 }
 
-/// Returns true for what drains or removes a datanode, which needs a cluster, removes all projects, or watches until it
-/// is interrupted.
+/// Returns true for what drains or removes a datanode, which needs a cluster, removes all projects, syncs directories (the
+/// suite `sync` does), or watches until it is interrupted.
 fn cannot_be_typed(line: &str) -> bool {
     let words = [
         "node drain",
         "node undrain",
         "node remove",
         "dev reset",
+        "lfsfs sync ",
         "--watch",
     ];
     let watches = line.contains("lfsfs watch") && !line.contains(" -n ");

@@ -116,6 +116,7 @@ impl Command {
             | Self::Rebuild(_)
             | Self::Update(_)
             | Self::Fsdiff(_)
+            | Self::Sync(_)
             | Self::Ls(_)
             | Self::Cat(_)
             | Self::Put(_)
@@ -155,6 +156,9 @@ pub(crate) enum Command {
     Rebuild(commands::rebuild::RebuildArgs),
     /// Make what was changed in a rebuilt directory the next version
     Update(commands::update::UpdateArgs),
+    /// Keep directories and a project in step, both ways
+    #[command(subcommand)]
+    Sync(commands::sync::SyncCommand),
     /// Show what was changed in a rebuilt directory
     Fsdiff(commands::fsdiff::FsdiffArgs),
     /// List a directory of a version

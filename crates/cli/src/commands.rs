@@ -34,6 +34,7 @@ pub(crate) mod show;
 pub(crate) mod stats;
 pub(crate) mod status;
 pub(crate) mod switch;
+pub(crate) mod sync;
 pub(crate) mod tag;
 pub(crate) mod umount;
 pub(crate) mod update;
@@ -64,6 +65,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), CommandError> {
         Command::Export(args) => on_runtime(export::run(server()?, args)),
         Command::Rebuild(args) => on_runtime(rebuild::run(server()?, args)),
         Command::Update(args) => on_runtime(update::run(server()?, args)),
+        Command::Sync(command) => sync::run(server()?, command),
         Command::Fsdiff(args) => on_runtime(fsdiff::run(server()?, args)),
         Command::Ls(args) => on_runtime(ls::run(server()?, args)),
         Command::Cat(args) => on_runtime(cat::run(server()?, args)),

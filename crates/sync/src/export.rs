@@ -35,7 +35,7 @@ pub use self::progress::{ExportFigures, ExportProgress, LeftOut};
 pub(crate) use self::worker::{Manner, Notes};
 
 pub(crate) mod apply;
-mod contents;
+pub(crate) mod contents;
 mod error;
 mod file;
 mod finish;

@@ -12,6 +12,8 @@
 //! [`DirectoryDiff`] tells what a user changed in such a directory, and [`Update`] makes that a version.
 //!
 //! [`Put`] makes one file a version.
+//!
+//! [`directory_sync`] keeps a directory and a project in step, both ways.
 
 #![forbid(unsafe_code)]
 
@@ -22,6 +24,7 @@ mod compare;
 mod count;
 mod directories;
 mod directory_diff;
+pub mod directory_sync;
 mod entry;
 mod error;
 mod export;

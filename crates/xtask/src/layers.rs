@@ -68,7 +68,7 @@ pub(crate) const TABLE: &[Rule] = &[
     rule(Product(3), "lfsfs-reader", Only(&["lfsfs-types", "lfsfs-common", "lfsfs-remote", "lfsfs-cache"])),
 
     rule(Product(4), "lfsfs-sync", Only(&["lfsfs-types", "lfsfs-common", "lfsfs-client", "lfsfs-remote", "lfsfs-cache", "lfsfs-upload",
-                                          "lfsfs-reader"])),
+                                          "lfsfs-reader", "lfsfs-meta-store"])),
     rule(Product(4), "lfsfs-vfs", Only(&["lfsfs-types", "lfsfs-common", "lfsfs-remote", "lfsfs-cache",
                                          "lfsfs-overlay", "lfsfs-upload", "lfsfs-reader", "lfsfs-queue"])),
 
