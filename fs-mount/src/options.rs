@@ -134,7 +134,7 @@ impl Default for MountOptions {
             allow_other: false,
             default_permissions: false,
             log: None,
-            serve: Serve::Auto,
+            serve: Serve::Plain,
             foreground: false,
             retry: 0,
             timeout: TIMEOUT_DEFAULT,
@@ -311,7 +311,7 @@ impl MountOptions {
             "upload-executors" => {
                 self.upload_executors = Some(value.parsed("a number from 1 to 64", executors)?);
             }
-            "serve" => self.serve = value.parsed("auto, follow or plain", serve)?,
+            "serve" => self.serve = value.parsed("follow or plain", serve)?,
             "transport" => return value.transport(),
             _ => return Err(OptionError::Unknown { name: name.into() }),
         }
@@ -338,7 +338,6 @@ fn file_name(text: &str) -> Option<Name> {
 
 fn serve(text: &str) -> Option<Serve> {
     match text {
-        "auto" => Some(Serve::Auto),
         "follow" => Some(Serve::Follow),
         "plain" => Some(Serve::Plain),
         _ => None,

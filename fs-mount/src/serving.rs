@@ -30,20 +30,15 @@ use self::thread::ServingThread;
 
 /// How often the pilot and the guard look.
 const PERIOD: Duration = Duration::from_millis(10);
-/// Up to so many processors it is worth it by itself: what was measured were two. Where there are many, more
-/// programs at once ask, and threads that stay where they are serve them side by side.
-const PROCESSORS_MAX: usize = 8;
 
 /// Where a mount serves requests.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Serve {
-    /// On the processor of the program that asks, where there are few processors.
+    /// Wherever the scheduler puts the threads.
     #[default]
-    Auto,
+    Plain,
     /// On the processor of the program that asks.
     Follow,
-    /// Wherever the scheduler puts the threads.
-    Plain,
 }
 
 /// The serving threads of a mount.
@@ -74,13 +69,9 @@ impl Serving {
     /// Begins without any thread: each makes itself known by its first request.
     pub(crate) fn start(serve: Serve) -> Arc<Self> {
         let serving = Arc::new(Self::default());
-        let wanted = match serve {
-            Serve::Plain => false,
-            Serve::Follow => true,
-            Serve::Auto => std::thread::available_parallelism()
-                .is_ok_and(|count| (2..=PROCESSORS_MAX).contains(&count.get())),
-        };
-        if wanted && let Err(error) = serving.start_watchers() {
+        if serve == Serve::Follow
+            && let Err(error) = serving.start_watchers()
+        {
             info!(%error, "requests are served on any processor");
         }
         serving
