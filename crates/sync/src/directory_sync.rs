@@ -1,7 +1,7 @@
 //! Directories that are kept in step with a project, or with another directory: docs/sync.md.
 //!
-//! [`pass`] makes one pass over a root: both sides ([`view`]) are compared with what was agreed ([`compare`], [`store`]),
-//! [`reconcile`] decides, and each side makes its changes. What is decided is pure, and what is kept can be lost: then both
+//! `pass` makes one pass over a root: both sides (`view`) are compared with what was agreed (`compare`, `store`),
+//! `reconcile` decides, and each side makes its changes. What is decided is pure, and what is kept can be lost: then both
 //! sides are joined again.
 
 mod compare;

@@ -72,13 +72,7 @@ fn unknown_options_are_named() {
 
 #[test]
 fn what_is_not_served_yet_says_so() {
-    for option in [
-        "follow",
-        "versions",
-        "passthrough",
-        "profile=p",
-        "transport=uring",
-    ] {
+    for option in ["versions", "passthrough", "profile=p", "transport=uring"] {
         let error = parse(option).unwrap_err();
         assert!(matches!(error, OptionError::NotYet { .. }), "{option}");
     }
