@@ -102,7 +102,7 @@ impl Serving {
     fn register(&self) -> Arc<ServingThread> {
         let thread = Arc::new(ServingThread::current());
         let threads = self.threads.lock();
-        // A list to which is only added is whole whatever panicked.
+        // Threads only add to the list, so it is whole also if one of them panicked.
         let mut threads = threads.unwrap_or_else(PoisonError::into_inner);
         threads.push(Arc::clone(&thread));
         thread

@@ -124,7 +124,7 @@ fn what_cannot_be_synced_is_told_and_the_rest_goes_on() {
     one.write("d0/f0", "changed");
     let done = one.once();
     assert_eq!(done["sent"], json!(2), "{done}");
-    // In the place of what was synced it is told.
+    // Where a synced file was, the pass names the socket.
     fs::remove_file(one.dir.join("new")).expect("a file");
     let _other = UnixListener::bind(one.dir.join("new")).expect("a socket");
     one.write("after", "after");

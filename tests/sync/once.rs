@@ -345,7 +345,7 @@ fn an_unchanged_tree_is_not_read_and_not_sent() {
     let done = ["sent", "received", "hashed", "bytes"].map(|key| number(&second, key));
     assert_eq!(done, [0; 4], "{second}");
     assert_eq!(number(&second, "looked_at"), 2050);
-    // One file is read, and one is told.
+    // The pass reads one file and sends one.
     one.write("d7/f7", "changed");
     let third = one.once();
     let done = ["sent", "hashed"].map(|key| number(&third, key));

@@ -121,7 +121,7 @@ fn waits_long(last: Sample, now: Sample) -> bool {
     let runs = u32::try_from(now.runs.saturating_sub(last.runs)).unwrap_or(u32::MAX);
     let waited = now.waited.saturating_sub(last.waited);
     if runs == 0 {
-        // It waited all the time: a wait is told when it is over.
+        // It waited all the time: the kernel counts a wait when it is over.
         return last.is_runnable && now.is_runnable;
     }
     waited > WAITED_MAX && waited / runs > WAIT_MAX

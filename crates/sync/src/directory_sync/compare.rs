@@ -105,7 +105,7 @@ impl Comparison<'_> {
     ) -> Result<(), SyncError> {
         match self.view.list(dir)? {
             Listed::Entries(entries) => stack.push((dir.clone(), entries.into_iter())),
-            // It went since it was seen: what it had is told as gone by its rows.
+            // A program removed it since. The rows that are left tell the caller what it had.
             Listed::Gone => drop(self.found.differences.insert(dir.clone(), Seen::Nothing)),
             Listed::Unreadable(reason) if dir.is_root() => {
                 return Err(SyncError::Machine {
@@ -281,7 +281,7 @@ impl Comparison<'_> {
         let _ = self.found.differences.insert(path, Seen::Nothing);
     }
 
-    /// Nothing is told of what was agreed below a path that cannot be looked at.
+    /// Leaves what was agreed below a path as it is: this pass cannot look there.
     fn unknown(&mut self, path: &ObjectPath, rows: &mut AgreedPeek<'_>) -> Result<(), SyncError> {
         let is_below = |row: &ObjectPath| above(row).any(|it| it == *path);
         while next_if(rows, is_below)?.is_some() {

@@ -530,9 +530,13 @@ fn takes_away(change: &Change) -> bool {
     to.is_none_or(|to| was_directory && !to.is_directory())
 }
 
+fn content(item: &Option<Item>) -> Option<ContentId> {
+    let file = item.as_ref().and_then(Item::file);
+    file.map(|file| file.content)
+}
+
 /// Returns how many files go, and not to another place of the same side.
 fn lost(changes: &Changes) -> u64 {
-    let content = |item: &Option<Item>| item.as_ref().and_then(Item::file).map(|file| file.content);
     let come: BTreeSet<ContentId> = changes.values().filter_map(|it| content(&it.to)).collect();
     let gone = changes.values().filter(|it| it.to.is_none());
     let lost = gone.filter(|it| content(&it.from).is_none_or(|it| !come.contains(&it)));
@@ -563,7 +567,6 @@ fn act(change: &Change) -> Act {
 
 /// Finds files that come to another path of the same side.
 fn moves(changes: &Changes) -> BTreeMap<ObjectPath, ObjectPath> {
-    let content = |item: &Option<Item>| item.as_ref().and_then(Item::file).map(|file| file.content);
     let mut gone: HashMap<ContentId, Vec<&ObjectPath>> = HashMap::new();
     for (path, change) in changes.iter().filter(|(_, change)| change.to.is_none()) {
         if let Some(content) = content(&change.from) {

@@ -1,7 +1,7 @@
 //! Roots that are synced until the process ends.
 //!
 //! What begins a pass: an event of the operating system, once nothing more came for the debounce; a new version of the
-//! project; the poll; the end of a pause; a failure, after a pause that grows. Whatever it was, a pass looks at everything,
+//! project; the poll; the end of a pause; a failure, after a pause that grows. A pass looks at everything each time,
 //! so many events are one pass and one version, and no order of events matters.
 
 use std::path::PathBuf;

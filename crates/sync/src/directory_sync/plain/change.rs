@@ -423,8 +423,7 @@ impl Applying<'_> {
         if local::stat(made)?.size != file.size {
             return Err(changed());
         }
-        fs::fchmod(made, Mode::from_raw_mode(file.mode))?;
-        fs::futimens(made, &times(file))?;
+        give_attributes(made, file)?;
         let stat = local::stat(made)?;
         self.place(path, from, (name, &stat), file)
     }
@@ -438,8 +437,7 @@ impl Applying<'_> {
     ) -> Result<Option<Figures>, Left> {
         let staging = &self.view.staging;
         let handle = local::open_file(staging, staged)?;
-        fs::fchmod(&handle, Mode::from_raw_mode(file.mode))?;
-        fs::futimens(&handle, &times(file))?;
+        give_attributes(&handle, file)?;
         let stat = LocalStat {
             mode: file.mode,
             mtime: file.mtime,
@@ -524,8 +522,7 @@ impl Applying<'_> {
         let (parent, name) = self.view.parent(path)?;
         let _ = self.check(path, &Item::File(*old))?;
         let file = local::open_file(&parent, &name)?;
-        fs::fchmod(&file, Mode::from_raw_mode(new.mode))?;
-        Ok(fs::futimens(&file, &times(new))?)
+        Ok(give_attributes(&file, new)?)
     }
 
     /// Fails if something else is at a path than the plan says. Returns what stat shows.
@@ -582,6 +579,12 @@ fn is_same(now: &LocalStat, before: &LocalStat) -> bool {
 const fn is_of_a_content(error: &lfsfs_remote::RemoteError) -> bool {
     use lfsfs_remote::RemoteError;
     matches!(error, RemoteError::Corrupt(_) | RemoteError::NotFound(_))
+}
+
+/// Gives a file that is open the mode and the time of an item.
+fn give_attributes(open: &File, file: &FileItem) -> Result<(), Errno> {
+    fs::fchmod(open, Mode::from_raw_mode(file.mode))?;
+    fs::futimens(open, &times(file))
 }
 
 fn times(file: &FileItem) -> Timestamps {
