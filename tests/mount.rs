@@ -12,6 +12,8 @@ mod damage;
 mod fidelity;
 #[path = "mount/follow.rs"]
 mod follow;
+#[path = "mount/kernel_mode.rs"]
+mod kernel_mode;
 #[path = "mount/many.rs"]
 mod many;
 #[path = "mount/mount8.rs"]

@@ -112,6 +112,12 @@ pub struct MountStatus {
     pub pid: u32,
     /// `ro` or `rw`.
     pub mode: String,
+    /// What serves it: `kernel` or `fuse`.
+    #[serde(default)]
+    pub served_by: String,
+    /// Why it is not the kernel, if that was wanted where it can be had.
+    #[serde(default)]
+    pub why_fuse: Option<String>,
     /// The version that is mounted now, which commit and switch change.
     pub version: VersionInfo,
     /// How many objects differ from the version, without what is ignored.

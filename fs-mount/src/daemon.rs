@@ -68,7 +68,7 @@ impl Launcher {
 /// is left.
 pub fn mount(request: &MountRequest, launcher: &Launcher) -> Result<(), MountError> {
     let places = Places::find(&request.options)?.prepare()?;
-    let dir = mount_point::prepare(&request.dir)?;
+    let dir = mount_point::prepare(&request.dir, &places)?;
     let log = log_path(request, &places, &dir)?;
     let limit = OPEN_TIMEOUT * request.options.retry.saturating_add(1) + MOUNT_TIMEOUT;
     let (mut child, socket) = start(launcher, &log)?;
@@ -86,7 +86,7 @@ pub fn mount(request: &MountRequest, launcher: &Launcher) -> Result<(), MountErr
             log,
         },
     };
-    clean_up(child, &dir);
+    clean_up(child, &dir, &places);
     Err(error)
 }
 
@@ -163,12 +163,12 @@ fn reap_later(mut child: Child) {
     let _ = reaper.spawn(move || child.wait());
 }
 
-fn clean_up(mut child: Child, dir: &Path) {
+fn clean_up(mut child: Child, dir: &Path, places: &Places) {
     // It has told why it cannot serve, or does not answer: either way nothing of it may stay.
     let _ = child.kill();
     let _ = child.wait();
     // A mount that it made and could not take away is dead now; preparing the place removes it.
-    let _ = mount_point::prepare(dir);
+    let _ = mount_point::prepare(dir, places);
 }
 
 /// Runs the process of a mount: what a program does when its first argument is

@@ -40,6 +40,14 @@ pub enum MountError {
         /// The project.
         project: String,
     },
+    /// Kernel mode was asked for, and cannot be had.
+    #[error(
+        "kernel mode cannot be had: {why}; leave out mode=kernel, and fuse mode serves the mount"
+    )]
+    NoKernelMode {
+        /// Why not.
+        why: &'static str,
+    },
     /// The mount point does not exist.
     #[error("mount point {} does not exist", dir.display())]
     MountPointMissing {
@@ -236,6 +244,7 @@ impl MountError {
             | Self::Source(_)
             | Self::WritableSubdirectory { .. }
             | Self::FollowsNothing { .. }
+            | Self::NoKernelMode { .. }
             | Self::OnlyRoot { .. }
             | Self::AllowOther
             | Self::Untrusted { .. }

@@ -20,7 +20,7 @@ use crate::operations::{Caller, Operations, Reply, RequestedMode, Writeback};
 use crate::serving::Serving;
 
 /// Readahead and other background reads in flight; the kernel's own default is 12.
-const BACKGROUND_REQUESTS_MAX: u16 = 128;
+pub(crate) const BACKGROUND_REQUESTS_MAX: u16 = 128;
 
 /// Serves the operations of a mount through fuser.
 #[derive(Debug)]

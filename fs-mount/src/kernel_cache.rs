@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io;
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt as _;
 
 use fuser::{INodeNo, Notifier};
@@ -24,6 +25,18 @@ pub(crate) struct MountedKernel {
 impl MountedKernel {
     pub(crate) fn new(notifier: Notifier) -> Self {
         Self { notifier }
+    }
+}
+
+impl MountedKernel {
+    /// Drops pages of a file, and waits for those that are being read.
+    pub(crate) fn drop_pages(&self, ino: u64, range: Range<u64>) {
+        let at = |offset: u64| i64::try_from(offset).unwrap_or(i64::MAX);
+        let len = at(range.end.saturating_sub(range.start));
+        note(
+            self.notifier
+                .inval_inode(INodeNo(ino), at(range.start), len),
+        );
     }
 }
 

@@ -65,21 +65,31 @@ enum Laziness {
 
 /// Mounts; requests of the kernel come from the descriptor that is returned.
 pub(crate) fn attach(spec: &MountSpec) -> Result<(OwnedFd, KernelMount), MountError> {
+    appearing_at(&spec.dir, || {
+        if geteuid().is_root() {
+            attach_as_root(spec)
+        } else {
+            fusermount::attach(spec)
+        }
+    })
+}
+
+/// Makes a mount of lfsfs at a directory, and finds it in the mount table.
+pub(crate) fn appearing_at<T>(
+    dir: &Path,
+    make: impl FnOnce() -> Result<T, MountError>,
+) -> Result<(T, KernelMount), MountError> {
     let read = || mountinfo::read().map_err(MountError::system("read the mount table"));
     let before = read()?;
-    let device = if geteuid().is_root() {
-        attach_as_root(spec)?
-    } else {
-        fusermount::attach(spec)?
-    };
+    let made = make()?;
     let entry = read()?
         .into_iter()
-        .rfind(|mount| is_new(mount, &spec.dir, &before));
+        .rfind(|mount| is_new(mount, dir, &before));
     match entry {
-        Some(entry) => Ok((device, KernelMount::of(entry))),
+        Some(entry) => Ok((made, KernelMount::of(entry))),
         // It was unmounted at once. The descriptor goes, and with it what may be left.
         None => Err(MountError::NotMounted {
-            path: spec.dir.clone(),
+            path: dir.to_owned(),
         }),
     }
 }
@@ -124,7 +134,7 @@ fn attach_as_root(spec: &MountSpec) -> Result<OwnedFd, MountError> {
     }
 }
 
-fn open_device() -> Result<OwnedFd, MountError> {
+pub(crate) fn open_device() -> Result<OwnedFd, MountError> {
     match OpenOptions::new().read(true).write(true).open(DEVICE) {
         Ok(file) => Ok(file.into()),
         Err(error) if is_missing(&error) => Err(MountError::DeviceMissing),
@@ -259,12 +269,17 @@ impl KernelMount {
 
     /// Raises how far the kernel reads ahead; the protocol itself can only lower it.
     pub(crate) fn raise_readahead(&self) {
-        let path = format!("/sys/class/bdi/{}/read_ahead_kb", self.device);
-        let kilobytes = REQUEST_BYTES_MAX / 1024;
-        if let Err(error) = std::fs::write(&path, kilobytes.to_string()) {
-            // A user, or a container with /sys read-only: reading works, only slower.
-            info!(%error, path, "readahead stays as it is");
-        }
+        raise_readahead(self.device);
+    }
+}
+
+/// Raises how far the kernel reads ahead on a device.
+pub(crate) fn raise_readahead(device: Device) {
+    let path = format!("/sys/class/bdi/{device}/read_ahead_kb");
+    let kilobytes = REQUEST_BYTES_MAX / 1024;
+    if let Err(error) = std::fs::write(&path, kilobytes.to_string()) {
+        // A user, or a container with /sys read-only: reading works, only slower.
+        info!(%error, path, "readahead stays as it is");
     }
 }
 

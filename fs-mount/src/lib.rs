@@ -16,6 +16,7 @@ mod fuse;
 mod health;
 mod holding;
 mod kernel_cache;
+mod kernel_mode;
 mod kernel_mount;
 mod limits;
 mod memory;
@@ -55,7 +56,7 @@ pub use mounts::{
     AnswerSink, Mount, MountState, Silence, UmountMode, call, call_with, find_mount, list_mounts,
     unmount,
 };
-pub use options::{Access, MountOptions, OptionError, server_option};
+pub use options::{Access, MountOptions, OptionError, WantedMode, server_option};
 pub use places::Places;
 pub use process::run_foreground;
 pub use request::MountRequest;

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
@@ -15,18 +16,19 @@ use tracing::info;
 use crate::error::MountError;
 use crate::kernel_mount;
 use crate::mountinfo::{self, Device, MountEntry};
+use crate::places::Places;
 
 /// A mount that does not tell within this time is taken for alive: it may only be slow.
 const LIVENESS_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Returns the canonical path of a directory that can be mounted on, after taking away what dead
 /// mounts of lfsfs are left there.
-pub(crate) fn prepare(dir: &Path) -> Result<PathBuf, MountError> {
+pub(crate) fn prepare(dir: &Path, places: &Places) -> Result<PathBuf, MountError> {
     loop {
         let path = canonical(dir)?;
         let mounts = mountinfo::read().map_err(MountError::system("read the mount table"))?;
         match mountinfo::topmost(&mounts, &path) {
-            Some(seen) if seen.is_ours() && is_dead(&path) => {
+            Some(seen) if seen.is_ours() && is_dead(seen, places) => {
                 info!(dir = %path.display(), "a dead mount of lfsfs is replaced");
                 kernel_mount::detach_dead(seen)?;
             }
@@ -92,10 +94,30 @@ fn canonical_parent(dir: &Path) -> Result<PathBuf, MountError> {
     }
 }
 
-/// Returns true if no process serves the FUSE mount at `path` any more.
+/// Returns true if no process serves a mount any more.
+pub(crate) fn is_dead(mount: &MountEntry, places: &Places) -> bool {
+    if mount.is_in_kernel_mode() {
+        return is_abandoned(mount, places);
+    }
+    is_disconnected(&mount.dir)
+}
+
+/// Returns true if there is a socket of a mount in kernel mode, and no process listens at any. The kernel answers for
+/// such a mount itself, so it cannot be asked.
+fn is_abandoned(mount: &MountEntry, places: &Places) -> bool {
+    let sockets = places.sockets(mount);
+    let answers: Vec<_> = sockets.iter().map(UnixStream::connect).collect();
+    let is_refused = |answer: &io::Result<UnixStream>| {
+        let error = answer.as_ref().err();
+        error.is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+    };
+    answers.iter().any(is_refused) && !answers.iter().any(Result::is_ok)
+}
+
+/// Returns true if the FUSE mount at `path` has no process any more.
 ///
 /// stat tells nothing: the kernel keeps the attributes of a dead mount's root. statfs always asks.
-pub(crate) fn is_dead(path: &Path) -> bool {
+fn is_disconnected(path: &Path) -> bool {
     let (answer, answered) = mpsc::sync_channel(1);
     let path = path.to_owned();
     // A thread, because a mount whose process is stopped does not answer at all.
@@ -117,6 +139,11 @@ fn is_dead_error(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::options::MountOptions;
+
+    fn places() -> Places {
+        Places::find(&MountOptions::default()).unwrap()
+    }
 
     #[test]
     fn what_is_no_directory_is_refused() {
@@ -124,9 +151,9 @@ mod tests {
         let file = dir.path().join("file");
         fs::write(&file, "").unwrap();
 
-        let missing = prepare(&dir.path().join("absent")).unwrap_err();
-        let not_directory = prepare(&file).unwrap_err();
-        let below_file = prepare(&file.join("x")).unwrap_err();
+        let missing = prepare(&dir.path().join("absent"), &places()).unwrap_err();
+        let not_directory = prepare(&file, &places()).unwrap_err();
+        let below_file = prepare(&file.join("x"), &places()).unwrap_err();
 
         assert!(matches!(missing, MountError::MountPointMissing { .. }));
         assert!(matches!(
@@ -141,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_place_where_something_else_is_mounted_is_in_use() {
-        let error = prepare(Path::new("/proc")).unwrap_err();
+        let error = prepare(Path::new("/proc"), &places()).unwrap_err();
         assert!(matches!(error, MountError::InUse { kind, .. } if kind == "proc"));
     }
 
@@ -150,6 +177,6 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let real = dir.path().canonicalize().unwrap();
         std::os::unix::fs::symlink(&real, real.join("link")).unwrap();
-        assert_eq!(prepare(&real.join("link")).unwrap(), real);
+        assert_eq!(prepare(&real.join("link"), &places()).unwrap(), real);
     }
 }

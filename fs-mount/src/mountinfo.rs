@@ -6,10 +6,14 @@ use std::io;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
+use lfsfs_types::SourceDirectory;
 use serde::{Deserialize, Serialize};
 
 /// The type under which mounts of lfsfs show.
 pub const FILE_SYSTEM_TYPE: &str = "fuse.lfsfs";
+
+/// The type of mounts that the kernel serves.
+const EROFS: &str = "erofs";
 
 /// The mount table; of the thread, because a thread may have a mount namespace of its own.
 const MOUNTINFO: &str = "/proc/thread-self/mountinfo";
@@ -76,7 +80,15 @@ impl MountEntry {
     /// Returns true for a mount of lfsfs.
     #[must_use]
     pub fn is_ours(&self) -> bool {
-        self.kind == FILE_SYSTEM_TYPE
+        self.kind == FILE_SYSTEM_TYPE || self.is_in_kernel_mode()
+    }
+
+    /// Returns true for a mount of lfsfs that the kernel's EROFS serves: its source is no path, but a version.
+    #[must_use]
+    pub fn is_in_kernel_mode(&self) -> bool {
+        self.kind == EROFS
+            && self.device.major == 0
+            && SourceDirectory::new(self.source.as_bytes()).is_ok()
     }
 
     /// Returns true if the kernel refuses every change of it.

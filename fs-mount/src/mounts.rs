@@ -251,7 +251,7 @@ fn look_at(entry: MountEntry, places: &Places) -> Mount {
             Err(error) => silence = Some(Silence::NoAnswer(error.full_text())),
         }
     }
-    let state = if mount_point::is_dead(&entry.dir) {
+    let state = if mount_point::is_dead(&entry, places) {
         MountState::Dead
     } else {
         MountState::Silent(why_silent(&entry, silence, places))

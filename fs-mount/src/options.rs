@@ -63,6 +63,18 @@ impl fmt::Display for Access {
     }
 }
 
+/// What is to serve a mount.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum WantedMode {
+    /// The kernel by itself where it can, else this program.
+    Auto,
+    /// The kernel by itself, or an error that says why it cannot.
+    Kernel,
+    /// This program, through FUSE.
+    #[default]
+    Fuse,
+}
+
 /// All that can be said about a mount besides what and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MountOptions {
@@ -88,6 +100,8 @@ pub struct MountOptions {
     pub default_permissions: bool,
     /// `log=`: a log file instead of the one in the state directory.
     pub log: Option<PathBuf>,
+    /// `mode=`: what serves the mount.
+    pub mode: WantedMode,
     /// `serve=`: where requests are served.
     pub serve: Serve,
     /// `foreground`: serve in this process instead of a new one.
@@ -134,6 +148,7 @@ impl Default for MountOptions {
             allow_other: false,
             default_permissions: false,
             log: None,
+            mode: WantedMode::default(),
             serve: Serve::Plain,
             foreground: false,
             retry: 0,
@@ -311,6 +326,7 @@ impl MountOptions {
             "upload-executors" => {
                 self.upload_executors = Some(value.parsed("a number from 1 to 64", executors)?);
             }
+            "mode" => self.mode = value.parsed("auto, kernel or fuse", mode)?,
             "serve" => self.serve = value.parsed("follow or plain", serve)?,
             "transport" => return value.transport(),
             _ => return Err(OptionError::Unknown { name: name.into() }),
@@ -334,6 +350,15 @@ fn is_ignored(name: &str) -> bool {
 fn file_name(text: &str) -> Option<Name> {
     let name = Name::new(text.as_bytes()).ok()?;
     (!text.starts_with('.')).then_some(name)
+}
+
+fn mode(text: &str) -> Option<WantedMode> {
+    match text {
+        "auto" => Some(WantedMode::Auto),
+        "kernel" => Some(WantedMode::Kernel),
+        "fuse" => Some(WantedMode::Fuse),
+        _ => None,
+    }
 }
 
 fn serve(text: &str) -> Option<Serve> {

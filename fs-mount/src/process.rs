@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use lfsfs_queue::{QueueConfig, UploadQueue};
 use lfsfs_remote::{Layered, Remote};
-use lfsfs_vfs::{BaseVersion, Kernel, MountUploader, Vfs};
+use lfsfs_vfs::{BaseVersion, ImageView, Kernel, MountUploader, Vfs};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
@@ -23,7 +23,11 @@ use tracing::{error, info, warn};
 use crate::control::MountStatus;
 use crate::error::MountError;
 use crate::holding::Holding;
+use crate::kernel_mode::attach;
+use crate::kernel_mode::choice::{self, Machine};
+use crate::kernel_mount::{self, MountSpec};
 use crate::mount_point;
+use crate::options::WantedMode;
 use crate::overlays;
 use crate::places::Places;
 use crate::publisher::Publisher;
@@ -164,7 +168,7 @@ async fn mount(
     log: Option<PathBuf>,
 ) -> Result<Mounted, MountError> {
     let places = Places::find(&request.options)?.prepare()?;
-    let dir = mount_point::prepare(&request.dir)?;
+    let dir = mount_point::prepare(&request.dir, &places)?;
     let remote = connect(request).map_err(|error| cannot_open(request, error))?;
     let address = version::server_address(&request.options);
     let patience = request.options.timeout;
@@ -183,7 +187,7 @@ async fn mount(
         operations: request.operations_config(),
     };
     let spec = request.spec(dir.clone());
-    let served = ServedMount::start(&spec, Arc::clone(&vfs), config).await?;
+    let served = start(&spec, &vfs, request, config).await?;
     probe(&dir, request).await?;
     let socket = ControlSocket::bind(places.socket(served.device()))?;
     let (sender, orders) = orders();
@@ -203,6 +207,7 @@ async fn mount(
             dir,
             device: served.device(),
             access: request.options.access,
+            served_by: served.served_by().clone(),
             overlay,
             cache: places.cache,
             log,
@@ -233,6 +238,46 @@ async fn mount(
         signals,
         orders,
     })
+}
+
+/// Starts to serve in the mode that the user wants and the machine can do.
+async fn start(
+    spec: &MountSpec,
+    vfs: &Arc<Vfs>,
+    request: &MountRequest,
+    config: SessionConfig,
+) -> Result<ServedMount, MountError> {
+    let options = &request.options;
+    let machine = Machine {
+        is_root: kernel_mount::is_root(),
+        has_erofs: options.mode != WantedMode::Fuse && attach::has_erofs(),
+    };
+    let objection = choice::objection(options, machine);
+    let vfs = Arc::clone(vfs);
+    match (options.mode, objection) {
+        (WantedMode::Fuse, _) => ServedMount::start(spec, vfs, config, None).await,
+        (WantedMode::Auto, Some(why)) => {
+            info!(why, "the mount is in fuse mode");
+            ServedMount::start(spec, vfs, config, Some(why.to_owned())).await
+        }
+        (WantedMode::Kernel, Some(why)) => Err(MountError::NoKernelMode { why }),
+        (WantedMode::Auto | WantedMode::Kernel, None) => {
+            let view = ImageView {
+                uid: options.uid,
+                gid: options.gid,
+                without_xattrs: options.noxattr,
+            };
+            let started = ServedMount::start_kernel_mode(spec, Arc::clone(&vfs), view, config);
+            match started.await {
+                Err(MountError::Kernel { source, .. }) if options.mode == WantedMode::Auto => {
+                    let why = format!("the kernel refuses: {source}");
+                    info!(why, "the mount is in fuse mode");
+                    ServedMount::start(spec, vfs, config, Some(why)).await
+                }
+                started => started,
+            }
+        }
+    }
 }
 
 /// Starts the upload queue, with what an earlier mount left in it.

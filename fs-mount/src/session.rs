@@ -10,10 +10,11 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use fuser::{Config, Session, SessionACL};
-use lfsfs_vfs::Vfs;
+use fuser::{Config, Filesystem, Session, SessionACL};
+use lfsfs_vfs::{ImageView, VersionImage, Vfs};
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
+use tokio::task::spawn_blocking;
 use tracing::{error, info};
 
 use crate::counters::Counters;
@@ -21,6 +22,9 @@ use crate::cut::{Cut, PageSender, PageSource};
 use crate::error::MountError;
 use crate::fuse::FuseTransport;
 use crate::kernel_cache::MountedKernel;
+use crate::kernel_mode::attach;
+use crate::kernel_mode::choice::ServedBy;
+use crate::kernel_mode::files::{self, FilePages, ImageFiles};
 use crate::kernel_mount::{self, Detached, KernelMount, MountSpec};
 use crate::mountinfo::Device;
 use crate::operations::{Operations, OperationsConfig};
@@ -44,6 +48,7 @@ pub(crate) struct SessionConfig {
 #[derive(Debug)]
 pub(crate) struct ServedMount {
     mount: KernelMount,
+    served_by: ServedBy,
     operations: Arc<Operations>,
     serving: Arc<Serving>,
     cut: Arc<Cut>,
@@ -53,11 +58,13 @@ pub(crate) struct ServedMount {
 }
 
 impl ServedMount {
-    /// Mounts and serves `vfs`. On an error nothing stays mounted.
+    /// Mounts and serves `vfs` in fuse mode; `why` says why not in kernel mode, if that was wanted. On an error nothing
+    /// stays mounted.
     pub(crate) async fn start(
         spec: &MountSpec,
         vfs: Arc<Vfs>,
         config: SessionConfig,
+        why: Option<String>,
     ) -> Result<Self, MountError> {
         let (device, mount) = kernel_mount::attach(spec)?;
         // Others than root may not open files by their numbers.
@@ -70,11 +77,16 @@ impl ServedMount {
         let cut = Arc::new(Cut::new(spec.dir.clone(), mount.device(), writes));
         let serving = Serving::start(config.serve);
         let transport = FuseTransport::new(Arc::clone(&operations), Arc::clone(&serving));
-        match serve(transport, &operations, device, config.threads).await {
+        let connect = {
+            let operations = Arc::clone(&operations);
+            move |kernel: Arc<MountedKernel>| operations.connect(kernel)
+        };
+        match serve(transport, connect, device, config.threads).await {
             Ok((kernel, ended)) => {
                 mount.raise_readahead();
                 Ok(Self {
                     mount,
+                    served_by: ServedBy::Fuse { why },
                     operations,
                     serving,
                     cut,
@@ -88,6 +100,67 @@ impl ServedMount {
                 Err(MountError::Kernel { dir, source })
             }
         }
+    }
+
+    /// Mounts and serves the files of an image, and has the kernel's EROFS serve the version from them. On an error
+    /// nothing stays mounted.
+    pub(crate) async fn start_kernel_mode(
+        spec: &MountSpec,
+        vfs: Arc<Vfs>,
+        view: ImageView,
+        config: SessionConfig,
+    ) -> Result<Self, MountError> {
+        let operations =
+            Operations::new(Arc::clone(&vfs), config.operations, None, Handle::current());
+        let operations = Arc::new(operations);
+        let source = spec.source.trim_end_matches('/').to_owned();
+        let files = ImageFiles {
+            image: Arc::new(VersionImage::new(vfs.base(), view)),
+            source: source.clone(),
+            counters: Arc::clone(operations.counters()),
+            runtime: Handle::current(),
+            tasks: vfs.tasks().spawner().clone(),
+        };
+        let (device, hidden) = attach::hide()?;
+        let failed = |source| MountError::Kernel {
+            dir: spec.dir.clone(),
+            source,
+        };
+        let image = Arc::clone(&files.image);
+        let connect = move |kernel| image.connect(Arc::new(FilePages(kernel)));
+        let serving = serve(files, connect, device, config.threads).await;
+        let (kernel, ended) = serving.map_err(failed)?;
+        kernel_mount::raise_readahead(hidden.device().map_err(failed)?);
+        let mount = {
+            let (dir, flags) = (spec.dir.clone(), spec.flags);
+            let mount = move || {
+                kernel_mount::appearing_at(&dir, || {
+                    let shown = hidden
+                        .mount_erofs(&source, &files::device_names(), flags)
+                        .and_then(|mount| attach::show(&mount, &dir));
+                    let dir = dir.clone();
+                    shown.map_err(|source| MountError::Kernel { dir, source })
+                })
+            };
+            let mounted = spawn_blocking(mount).await;
+            let ((), mount) = mounted.map_err(|error| failed(io::Error::other(error)))??;
+            mount
+        };
+        let writes = Arc::clone(operations.writes());
+        Ok(Self {
+            cut: Arc::new(Cut::new(spec.dir.clone(), mount.device(), writes)),
+            mount,
+            served_by: ServedBy::Kernel,
+            operations,
+            serving: Serving::start(Serve::Plain),
+            kernel,
+            ended,
+        })
+    }
+
+    /// Returns what serves it.
+    pub(crate) fn served_by(&self) -> &ServedBy {
+        &self.served_by
     }
 
     /// Returns the device number of the mount.
@@ -153,14 +226,13 @@ impl Drop for ServedMount {
 
 /// Answers the kernel's first request and goes on serving in threads of its own.
 async fn serve(
-    transport: FuseTransport,
-    operations: &Arc<Operations>,
+    transport: impl Filesystem,
+    connect: impl FnOnce(Arc<MountedKernel>) + Send + 'static,
     device: OwnedFd,
     threads: usize,
 ) -> io::Result<(Arc<MountedKernel>, watch::Receiver<bool>)> {
     let (handshake, handshaken) = oneshot::channel();
     let (end, ended) = watch::channel(false);
-    let operations = Arc::clone(operations);
     thread::Builder::new()
         .name("fuse-session".to_owned())
         .spawn(move || {
@@ -176,7 +248,7 @@ async fn serve(
                 }
             };
             let kernel = Arc::new(MountedKernel::new(session.notifier()));
-            operations.connect(kernel.clone());
+            connect(kernel.clone());
             let _ = handshake.send(Ok(kernel));
             match session.run() {
                 Ok(()) => info!("the kernel ended the session"),

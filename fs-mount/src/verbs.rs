@@ -32,6 +32,7 @@ use self::socket::{Answers, Notices};
 use crate::control::{ControlError, ControlRequest, MountStats, MountStatus, Unmounted};
 use crate::counters::Counters;
 use crate::cut::Cut;
+use crate::kernel_mode::choice::ServedBy;
 use crate::mountinfo::Device;
 use crate::options::Access;
 use crate::publisher::Publisher;
@@ -70,6 +71,7 @@ pub(crate) struct FixedStatus {
     pub(crate) dir: PathBuf,
     pub(crate) device: Device,
     pub(crate) access: Access,
+    pub(crate) served_by: ServedBy,
     pub(crate) overlay: Option<PathBuf>,
     pub(crate) cache: PathBuf,
     pub(crate) log: Option<PathBuf>,
@@ -207,6 +209,7 @@ impl Control {
             dir,
             device,
             access,
+            served_by,
             overlay,
             cache,
             log,
@@ -220,6 +223,14 @@ impl Control {
             device: *device,
             pid: std::process::id(),
             mode: access.to_string(),
+            served_by: match served_by {
+                ServedBy::Kernel => "kernel".to_owned(),
+                ServedBy::Fuse { .. } => "fuse".to_owned(),
+            },
+            why_fuse: match served_by {
+                ServedBy::Kernel => None,
+                ServedBy::Fuse { why } => why.clone(),
+            },
             version: version::info(&self.vfs.base(), path, &self.server.0.address()),
             changes: self.vfs.changes_len(),
             ignored: 0,

@@ -56,6 +56,7 @@ pub(crate) const TABLE: &[Rule] = &[
     rule(Product(1), "lfsfs-chunk-store", Only(&["lfsfs-types", "lfsfs-common"])),
     rule(Product(1), "lfsfs-meta-store", Only(&["lfsfs-types", "lfsfs-common"])),
     rule(Product(1), "lfsfs-cache", Only(&["lfsfs-types", "lfsfs-common"])),
+    rule(Product(1), "lfsfs-erofs", Only(&["lfsfs-types"])),
     rule(Product(1), "lfsfs-overlay", Only(&["lfsfs-types", "lfsfs-common"])),
 
     rule(Product(2), "lfsfs-metadata", Only(&["lfsfs-types", "lfsfs-common", "lfsfs-meta-store"])),
@@ -70,7 +71,7 @@ pub(crate) const TABLE: &[Rule] = &[
     rule(Product(4), "lfsfs-sync", Only(&["lfsfs-types", "lfsfs-common", "lfsfs-client", "lfsfs-remote", "lfsfs-cache", "lfsfs-upload",
                                           "lfsfs-reader", "lfsfs-meta-store"])),
     rule(Product(4), "lfsfs-vfs", Only(&["lfsfs-types", "lfsfs-common", "lfsfs-remote", "lfsfs-cache",
-                                         "lfsfs-overlay", "lfsfs-upload", "lfsfs-reader", "lfsfs-queue"])),
+                                         "lfsfs-erofs", "lfsfs-overlay", "lfsfs-upload", "lfsfs-reader", "lfsfs-queue"])),
 
     rule(Product(5), "lfsfs-mount", Only(&["lfsfs-types", "lfsfs-common", "lfsfs-client", "lfsfs-cache", "lfsfs-vfs",
                                            "lfsfs-overlay", "lfsfs-upload", "lfsfs-remote", "lfsfs-queue"])),

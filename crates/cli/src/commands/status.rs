@@ -102,7 +102,7 @@ fn lines(status: &MountStatus) -> Vec<(&'static str, String)> {
         ("source", status.source.clone()),
         ("version", shown(version)),
         ("project", version.project_id.clone()),
-        ("mode", status.mode.clone()),
+        ("mode", mode(status)),
     ];
     if let Some(overlay) = &status.overlay {
         lines.push(("changes", status.changes.to_string()));
@@ -134,6 +134,13 @@ fn lines(status: &MountStatus) -> Vec<(&'static str, String)> {
         ("pid", status.pid.to_string()),
     ]);
     lines
+}
+
+/// Returns whether it can be written, and what serves it.
+fn mode(status: &MountStatus) -> String {
+    let why = status.why_fuse.iter().map(|why| format!(": {why}"));
+    let why: String = why.collect();
+    format!("{}, served by {}{why}", status.mode, status.served_by)
 }
 
 fn follow_line(follow: &FollowStatus) -> (&'static str, String) {
@@ -207,6 +214,8 @@ mod tests {
             device: Device { major: 0, minor: 9 },
             pid: 7,
             mode: "rw".to_owned(),
+            served_by: "fuse".to_owned(),
+            why_fuse: None,
             version: VersionInfo {
                 project: "app".to_owned(),
                 version: 3,
@@ -235,6 +244,10 @@ mod tests {
         assert_eq!(line(&writable, "version").as_deref(), Some("app@v3"));
         assert_eq!(line(&writable, "changes").as_deref(), Some("2"));
         assert_eq!(line(&writable, "commit"), None);
+        assert_eq!(
+            line(&writable, "mode").as_deref(),
+            Some("rw, served by fuse")
+        );
         let mut of_directory = status();
         of_directory.version.path = "a/b".to_owned();
         assert_eq!(
