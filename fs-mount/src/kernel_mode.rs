@@ -7,3 +7,4 @@
 pub(crate) mod attach;
 pub(crate) mod choice;
 pub(crate) mod files;
+pub(crate) mod mount;

@@ -159,6 +159,12 @@ pub(crate) fn is_root() -> bool {
     geteuid().is_root()
 }
 
+/// Takes away the mount that a descriptor is the root of.
+pub(crate) fn detach_root(root: &OwnedFd) -> Result<(), Errno> {
+    let path = format!("/proc/self/fd/{}", root.as_raw_fd());
+    unmount(path, UnmountFlags::DETACH)
+}
+
 /// Takes a dead mount of lfsfs away, if that is what is seen at `dir`.
 pub(crate) fn detach_dead(entry: &MountEntry) -> Result<Detached, MountError> {
     KernelMount::of(entry.clone()).detach()
@@ -217,8 +223,7 @@ impl KernelMount {
         if mount_id(&seen).map_err(failed)? != self.id {
             return Ok(Detached::NotSeen);
         }
-        let path = format!("/proc/self/fd/{}", seen.as_raw_fd());
-        match unmount(path, UnmountFlags::DETACH) {
+        match detach_root(&seen) {
             Ok(()) => Ok(Detached::Done),
             // Not a mount point any more.
             Err(Errno::INVAL) => Ok(Detached::NotSeen),
@@ -261,7 +266,8 @@ impl KernelMount {
         mounts.is_ok_and(|mounts| mounts.iter().all(|mount| mount.device != self.device))
     }
 
-    fn is_seen(&self) -> Result<bool, MountError> {
+    /// Returns true if it is what is seen at its directory.
+    pub(crate) fn is_seen(&self) -> Result<bool, MountError> {
         let mounts = mountinfo::read().map_err(MountError::system("read the mount table"))?;
         let seen = mountinfo::topmost(&mounts, &self.dir);
         Ok(seen.is_some_and(|seen| (seen.id, seen.device) == (self.id, self.device)))

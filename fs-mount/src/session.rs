@@ -3,35 +3,26 @@
 //! fuser gets the descriptor of a mount that was made here. Its own mounts are unmounted by path
 //! when they end, and that takes away what another user has mounted there since.
 
-use std::io;
-use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread;
-use std::time::Duration;
 
-use fuser::{Config, Filesystem, Session, SessionACL};
-use lfsfs_vfs::{ImageView, VersionImage, Vfs};
+use lfsfs_vfs::{ImageView, Vfs};
 use tokio::runtime::Handle;
-use tokio::sync::{oneshot, watch};
-use tokio::task::spawn_blocking;
-use tracing::{error, info};
+use tracing::error;
 
 use crate::counters::Counters;
 use crate::cut::{Cut, PageSender, PageSource};
 use crate::error::MountError;
 use crate::fuse::FuseTransport;
 use crate::kernel_cache::MountedKernel;
-use crate::kernel_mode::attach;
 use crate::kernel_mode::choice::ServedBy;
-use crate::kernel_mode::files::{self, FilePages, ImageFiles};
-use crate::kernel_mount::{self, Detached, KernelMount, MountSpec};
+use crate::kernel_mode::mount::ImageMount;
+use crate::kernel_mount::{self, Detached, MountSpec};
 use crate::mountinfo::Device;
 use crate::operations::{Operations, OperationsConfig};
+use crate::serve::serve;
 use crate::serving::{Serve, Serving};
-
-/// How long the kernel may take for the first exchange, which it starts itself.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+use crate::shown::ShownMount;
 
 /// How a mount is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,14 +38,14 @@ pub(crate) struct SessionConfig {
 /// A mount that is being served.
 #[derive(Debug)]
 pub(crate) struct ServedMount {
-    mount: KernelMount,
+    shown: Arc<ShownMount>,
     served_by: ServedBy,
+    /// What images are mounted with, in kernel mode.
+    images: Option<Arc<ImageMount>>,
     operations: Arc<Operations>,
     serving: Arc<Serving>,
     cut: Arc<Cut>,
     kernel: Arc<MountedKernel>,
-    /// Turns true when the kernel has ended the session.
-    ended: watch::Receiver<bool>,
 }
 
 impl ServedMount {
@@ -82,16 +73,16 @@ impl ServedMount {
             move |kernel: Arc<MountedKernel>| operations.connect(kernel)
         };
         match serve(transport, connect, device, config.threads).await {
-            Ok((kernel, ended)) => {
+            Ok(session) => {
                 mount.raise_readahead();
                 Ok(Self {
-                    mount,
                     served_by: ServedBy::Fuse { why },
+                    images: None,
                     operations,
                     serving,
                     cut,
-                    kernel,
-                    ended,
+                    kernel: Arc::clone(session.kernel()),
+                    shown: Arc::new(ShownMount::new(mount, session)),
                 })
             }
             Err(source) => {
@@ -102,8 +93,7 @@ impl ServedMount {
         }
     }
 
-    /// Mounts and serves the files of an image, and has the kernel's EROFS serve the version from them. On an error
-    /// nothing stays mounted.
+    /// Mounts a version in kernel mode. On an error nothing stays mounted.
     pub(crate) async fn start_kernel_mode(
         spec: &MountSpec,
         vfs: Arc<Vfs>,
@@ -113,48 +103,24 @@ impl ServedMount {
         let operations =
             Operations::new(Arc::clone(&vfs), config.operations, None, Handle::current());
         let operations = Arc::new(operations);
-        let source = spec.source.trim_end_matches('/').to_owned();
-        let files = ImageFiles {
-            image: Arc::new(VersionImage::new(vfs.base(), view)),
-            source: source.clone(),
-            counters: Arc::clone(operations.counters()),
-            runtime: Handle::current(),
-            tasks: vfs.tasks().spawner().clone(),
-        };
-        let (device, hidden) = attach::hide()?;
-        let failed = |source| MountError::Kernel {
-            dir: spec.dir.clone(),
-            source,
-        };
-        let image = Arc::clone(&files.image);
-        let connect = move |kernel| image.connect(Arc::new(FilePages(kernel)));
-        let serving = serve(files, connect, device, config.threads).await;
-        let (kernel, ended) = serving.map_err(failed)?;
-        kernel_mount::raise_readahead(hidden.device().map_err(failed)?);
-        let mount = {
-            let (dir, flags) = (spec.dir.clone(), spec.flags);
-            let mount = move || {
-                kernel_mount::appearing_at(&dir, || {
-                    let shown = hidden
-                        .mount_erofs(&source, &files::device_names(), flags)
-                        .and_then(|mount| attach::show(&mount, &dir));
-                    let dir = dir.clone();
-                    shown.map_err(|source| MountError::Kernel { dir, source })
-                })
-            };
-            let mounted = spawn_blocking(mount).await;
-            let ((), mount) = mounted.map_err(|error| failed(io::Error::other(error)))??;
-            mount
-        };
+        let tasks = vfs.tasks();
+        let images = ImageMount::new(
+            spec,
+            view,
+            config.threads,
+            operations.counters(),
+            tasks.spawner(),
+        );
+        let (mount, session) = images.mount(vfs.base()).await?;
         let writes = Arc::clone(operations.writes());
         Ok(Self {
             cut: Arc::new(Cut::new(spec.dir.clone(), mount.device(), writes)),
-            mount,
             served_by: ServedBy::Kernel,
+            images: Some(Arc::new(images)),
             operations,
             serving: Serving::start(Serve::Plain),
-            kernel,
-            ended,
+            kernel: Arc::clone(session.kernel()),
+            shown: Arc::new(ShownMount::new(mount, session)),
         })
     }
 
@@ -165,7 +131,17 @@ impl ServedMount {
 
     /// Returns the device number of the mount.
     pub(crate) fn device(&self) -> Device {
-        self.mount.device()
+        self.shown.mount().device()
+    }
+
+    /// Returns what is shown at the directory.
+    pub(crate) fn shown(&self) -> &Arc<ShownMount> {
+        &self.shown
+    }
+
+    /// Returns what images are mounted with, in kernel mode.
+    pub(crate) fn images(&self) -> Option<&Arc<ImageMount>> {
+        self.images.as_ref()
     }
 
     /// Returns the counts of requests.
@@ -190,24 +166,22 @@ impl ServedMount {
 
     /// Takes the mount away from its directory, if it is still the one that is seen there.
     pub(crate) fn detach(&self) -> Result<Detached, MountError> {
-        self.mount.detach()
+        self.shown.mount().detach()
     }
 
     /// Unmounts where no process uses it, as umount(8) does.
     pub(crate) fn unmount(&self) -> Result<(), MountError> {
-        self.mount.unmount()
+        self.shown.mount().unmount()
     }
 
     /// Returns the directory that it is mounted on.
-    pub(crate) fn dir(&self) -> &Path {
-        self.mount.dir()
+    pub(crate) fn dir(&self) -> PathBuf {
+        self.shown.mount().dir().to_owned()
     }
 
-    /// Waits until the kernel has ended the session: the last user of the mount is gone.
+    /// Waits until the kernel has ended all sessions: the last user of the mount is gone.
     pub(crate) async fn ended(&self) {
-        let mut ended = self.ended.clone();
-        // An error means that the serving thread is gone, which is an end too.
-        let _ = ended.wait_for(|ended| *ended).await;
+        self.shown.ended().await;
     }
 }
 
@@ -215,50 +189,12 @@ impl Drop for ServedMount {
     /// However serving ended, no dead mount stays behind.
     fn drop(&mut self) {
         // One that was unmounted and goes on for other namespaces has no place of ours any more.
-        if *self.ended.borrow() || self.mount.is_gone() {
+        let mount = self.shown.mount();
+        if self.shown.has_ended() || mount.is_gone() {
             return;
         }
-        if let Err(error) = self.mount.detach() {
+        if let Err(error) = mount.detach() {
             error!(error = %error.full_text(), "the mount stays, dead");
         }
     }
-}
-
-/// Answers the kernel's first request and goes on serving in threads of its own.
-async fn serve(
-    transport: impl Filesystem,
-    connect: impl FnOnce(Arc<MountedKernel>) + Send + 'static,
-    device: OwnedFd,
-    threads: usize,
-) -> io::Result<(Arc<MountedKernel>, watch::Receiver<bool>)> {
-    let (handshake, handshaken) = oneshot::channel();
-    let (end, ended) = watch::channel(false);
-    thread::Builder::new()
-        .name("fuse-session".to_owned())
-        .spawn(move || {
-            let mut config = Config::default();
-            config.n_threads = Some(threads);
-            config.clone_fd = threads > 1;
-            // The kernel has checked who may come in; checking again would refuse root's readahead.
-            let session = match Session::from_fd(transport, device, SessionACL::All, config) {
-                Ok(session) => session,
-                Err(error) => {
-                    let _ = handshake.send(Err(error));
-                    return;
-                }
-            };
-            let kernel = Arc::new(MountedKernel::new(session.notifier()));
-            connect(kernel.clone());
-            let _ = handshake.send(Ok(kernel));
-            match session.run() {
-                Ok(()) => info!("the kernel ended the session"),
-                Err(error) => error!(%error, "the session ended"),
-            }
-            let _ = end.send(true);
-        })?;
-    let answer = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshaken).await;
-    let kernel = answer
-        .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
-        .map_err(|_| io::Error::other("the serving thread ended"))??;
-    Ok((kernel, ended))
 }

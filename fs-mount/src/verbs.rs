@@ -27,17 +27,18 @@ use tokio::sync::{mpsc, oneshot};
 pub(crate) use self::alone::Running;
 pub(crate) use self::following::Following;
 use self::publishing::now;
-pub(crate) use self::socket::ControlSocket;
 use self::socket::{Answers, Notices};
+pub(crate) use self::socket::{ControlSocket, SocketPlace};
 use crate::control::{ControlError, ControlRequest, MountStats, MountStatus, Unmounted};
 use crate::counters::Counters;
 use crate::cut::Cut;
 use crate::kernel_mode::choice::ServedBy;
-use crate::mountinfo::Device;
+use crate::kernel_mode::mount::ImageMount;
 use crate::options::Access;
 use crate::publisher::Publisher;
 use crate::server::Server;
 use crate::serving::Serving;
+use crate::shown::ShownMount;
 use crate::version;
 
 /// How long a status may take to find out what is ignored.
@@ -69,7 +70,6 @@ pub(crate) struct FixedStatus {
     /// The directory of each version that is the root of the mount.
     pub(crate) path: ObjectPath,
     pub(crate) dir: PathBuf,
-    pub(crate) device: Device,
     pub(crate) access: Access,
     pub(crate) served_by: ServedBy,
     pub(crate) overlay: Option<PathBuf>,
@@ -90,6 +90,12 @@ pub(crate) struct Control {
     pub(crate) client: ClientConfig,
     pub(crate) cut: Arc<Cut>,
     pub(crate) kernel: Kernel,
+    /// What is shown at the directory.
+    pub(crate) shown: Arc<ShownMount>,
+    /// What images are mounted with, in kernel mode.
+    pub(crate) images: Option<Arc<ImageMount>>,
+    /// Where this process listens.
+    pub(crate) socket: SocketPlace,
     /// Uploads what was written, unless the mount is read-only or was told not to.
     pub(crate) queue: Option<Arc<UploadQueue>>,
     /// The version that is published later.
@@ -207,7 +213,6 @@ impl Control {
             source,
             path,
             dir,
-            device,
             access,
             served_by,
             overlay,
@@ -220,7 +225,7 @@ impl Control {
         MountStatus {
             source: source.clone(),
             dir: dir.to_string_lossy().into_owned(),
-            device: *device,
+            device: self.shown.mount().device(),
             pid: std::process::id(),
             mode: access.to_string(),
             served_by: match served_by {

@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lfsfs_testkit::compare::{CompareOptions, assert_same_trees};
 use lfsfs_testkit::tree::TreeSpec;
@@ -361,5 +361,135 @@ fn an_open_file_is_read_after_a_lazy_unmount_and_the_process_ends_with_it() {
         drop(open);
         assert!(eventually(LIMIT, || !is_running(pid)));
         assert_eq!(walk(mount.path()).len(), 0);
+    });
+}
+
+/// Makes a version whose file says so.
+#[track_caller]
+fn publish(world: &World, tree: &Path, text: &str) {
+    fs::write(tree.join("file"), text).expect("a file");
+    world.import(tree, "app");
+}
+
+fn text_in(mount: &Mounted<'_>) -> String {
+    fs::read_to_string(mount.path().join("file")).expect("a file")
+}
+
+#[test]
+fn a_switch_is_seen_at_once_and_what_is_open_stays() {
+    in_namespace(
+        "kernel_mode::a_switch_is_seen_at_once_and_what_is_open_stays",
+        || {
+            let world = World::new();
+            let tree = world.make_dir("tree");
+            for text in ["one", "two", "three"] {
+                publish(&world, &tree, text);
+            }
+            let mount = world.mount("app@v1", KERNEL);
+            let pid = mount.pid();
+            let open = File::open(mount.path().join("file")).expect("a file");
+            mount.switch("v2");
+            assert_eq!(text_in(&mount), "two");
+            assert_eq!(io::read_to_string(&open).expect("it can be read"), "one");
+            assert_eq!((mount.source().as_str(), mount.pid()), ("app@v2", pid));
+            assert_eq!(mount_table(mount.path()).len(), 1);
+            // By paths there is always one version or the other.
+            thread::scope(|scope| {
+                let reader = scope.spawn(|| {
+                    for _ in 0..2_000 {
+                        let text = text_in(&mount);
+                        assert!(text == "two" || text == "three", "{text}");
+                    }
+                });
+                while !reader.is_finished() {
+                    mount.switch("v3");
+                    mount.switch("v2");
+                }
+            });
+            drop(open);
+            assert_eq!(sockets(&world), 1);
+            // Sessions of versions that nothing uses any more have ended.
+            let threads = || {
+                fs::read_dir(format!("/proc/{pid}/task"))
+                    .expect("a process")
+                    .count()
+            };
+            assert!(
+                eventually(LIMIT, || threads() < 30),
+                "{} threads",
+                threads()
+            );
+            mount.umount();
+            assert!(eventually(LIMIT, || !is_running(pid)));
+        },
+    );
+}
+
+fn sockets(world: &World) -> usize {
+    fs::read_dir(world.path("run"))
+        .expect("a directory")
+        .count()
+}
+
+#[test]
+fn a_process_lives_as_long_as_a_file_of_a_version_before_is_open() {
+    let name = "kernel_mode::a_process_lives_as_long_as_a_file_of_a_version_before_is_open";
+    in_namespace(name, || {
+        let world = World::new();
+        let tree = world.make_dir("tree");
+        publish(&world, &tree, "one");
+        publish(&world, &tree, "two");
+        let mount = world.mount("app@v1", KERNEL);
+        let pid = mount.pid();
+        let open = File::open(mount.path().join("file")).expect("a file");
+        mount.switch("v2");
+        let _ = run("umount", [mount.path()]).ok();
+        assert_eq!(io::read_to_string(&open).expect("it can be read"), "one");
+        assert!(is_running(pid));
+        drop(open);
+        assert!(eventually(LIMIT, || !is_running(pid)));
+    });
+}
+
+#[test]
+fn a_switch_that_would_hide_another_mount_is_refused() {
+    in_namespace(
+        "kernel_mode::a_switch_that_would_hide_another_mount_is_refused",
+        || {
+            let world = World::new();
+            let tree = world.make_dir("tree");
+            fs::create_dir(tree.join("dir")).expect("a directory");
+            publish(&world, &tree, "one");
+            publish(&world, &tree, "two");
+            let mount = world.mount("app@v1", KERNEL);
+            let inside = mount.path().join("dir");
+            let words = ["-t", "tmpfs", "tmpfs"].map(OsStr::new);
+            let _ = run("mount", words.into_iter().chain([inside.as_os_str()])).ok();
+            XX.fails(1, &["is mounted on or below"]);
+            assert!(said.contains("unmount it"), "{said}");
+            assert_eq!(
+                (text_in(&mount).as_str(), mount.source().as_str()),
+                ("one", "app@v1")
+            );
+            let _ = run("umount", [&inside]).ok();
+            mount.switch("v2");
+            assert_eq!(text_in(&mount), "two");
+            mount.umount();
+        },
+    );
+}
+
+#[test]
+fn it_follows_the_newest_version() {
+    in_namespace("kernel_mode::it_follows_the_newest_version", || {
+        let world = World::new();
+        let tree = world.make_dir("tree");
+        publish(&world, &tree, "one");
+        let mount = world.mount("app", "mode=kernel,follow");
+        for text in ["two", "three"] {
+            publish(&world, &tree, text);
+            assert!(eventually(LIMIT, || text_in(&mount) == text));
+        }
+        mount.umount();
     });
 }

@@ -100,6 +100,12 @@ pub(crate) fn show(mount: &OwnedFd, dir: &Path) -> io::Result<()> {
     Ok(move_mount(mount.as_fd(), "", CWD, dir, from)?)
 }
 
+/// Shows a mount below the one that is shown at a directory, which hides it until it goes.
+pub(crate) fn show_beneath(mount: &OwnedFd, dir: &Path) -> io::Result<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_BENEATH;
+    Ok(move_mount(mount.as_fd(), "", CWD, dir, flags)?)
+}
+
 /// Returns true if this kernel has EROFS. Whether it mounts that from files only a try tells.
 pub(crate) fn has_erofs() -> bool {
     // A module that is not loaded yet is loaded by this.

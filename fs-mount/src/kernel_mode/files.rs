@@ -15,8 +15,9 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use fuser::{
-    FileAttr, FileHandle, FileType, Filesystem, Generation, INodeNo, InitFlags, KernelConfig,
-    LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyEmpty, ReplyEntry, ReplyOpen, Request,
+    AccessFlags, FileAttr, FileHandle, FileType, Filesystem, Generation, INodeNo, InitFlags,
+    KernelConfig, LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyEmpty, ReplyEntry, ReplyOpen,
+    Request,
 };
 use lfsfs_common::tasks::Spawner;
 use lfsfs_vfs::{IMAGE_DEVICES, IMAGE_FILE_LEN, ImageFile, ImageKernel, VersionImage, VfsError};
@@ -214,6 +215,12 @@ impl Filesystem for ImageFiles {
     /// The kernel opens the files by itself, and keeps their pages.
     fn open(&self, _request: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
         self.counters.add(Opcode::Open);
+        reply.error(fuser::Errno::ENOSYS);
+    }
+
+    /// The kernel checks nothing for a user of these files: root's EROFS is the only one.
+    fn access(&self, _request: &Request, _ino: INodeNo, _mask: AccessFlags, reply: ReplyEmpty) {
+        self.counters.add(Opcode::Access);
         reply.error(fuser::Errno::ENOSYS);
     }
 

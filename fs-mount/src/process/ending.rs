@@ -69,9 +69,13 @@ pub(super) async fn until_end(
     mut orders: mpsc::Receiver<UmountOrder>,
     view: View,
 ) {
-    let mut unneeded = pin!(until_unneeded(served.device(), served.dir(), view));
+    let mut changes = served.shown().changes();
+    let until_unneeded = || until_unneeded(served.device(), served.dir(), view);
+    let mut unneeded = pin!(until_unneeded());
     loop {
         tokio::select! {
+            // After a switch in kernel mode another device is shown.
+            Ok(()) = changes.changed() => unneeded.set(until_unneeded()),
             () = served.ended() => return,
             () = signals.received() => {
                 info!("told to end");
@@ -121,12 +125,12 @@ async fn unmount(served: &ServedMount, is_flushed: bool) -> Result<(Left, Next),
     if !in_use.is_empty() {
         let users = in_use.join(", ");
         return Err(in_use_by(
-            served.dir(),
+            &served.dir(),
             &format!("in another mount namespace by {users}"),
         ));
     }
     if !elsewhere.copies.is_empty() && !is_flushed {
-        return Err(unflushed(served.dir()));
+        return Err(unflushed(&served.dir()));
     }
     match served.unmount() {
         Ok(()) => {}
@@ -171,7 +175,7 @@ async fn unmount_lazily(
 
 /// Returns when the mount is gone from this namespace, other namespaces still show it, and no process
 /// uses it there: nothing will ever end it.
-async fn until_unneeded(device: Device, dir: &Path, view: View) {
+async fn until_unneeded(device: Device, dir: PathBuf, view: View) {
     if view == View::OwnProcesses {
         return std::future::pending().await;
     }
@@ -179,7 +183,7 @@ async fn until_unneeded(device: Device, dir: &Path, view: View) {
     let mut told = Vec::new();
     for delay in LOOK_DELAYS.delays(u64::from(device.minor)) {
         sleep(delay).await;
-        let elsewhere = look_at(device, dir.to_owned()).await;
+        let elsewhere = look_at(device, dir.clone()).await;
         let in_use = elsewhere.in_use_by();
         // Without copies it is used through our own mount, and the kernel knows when that ends.
         if !elsewhere.copies.is_empty() && in_use.is_empty() && shown_here(device).is_empty() {
@@ -239,7 +243,7 @@ fn shown_here(device: Device) -> Vec<String> {
 }
 
 async fn look(served: &ServedMount) -> Use {
-    look_at(served.device(), served.dir().to_owned()).await
+    look_at(served.device(), served.dir()).await
 }
 
 async fn look_at(device: Device, dir: PathBuf) -> Use {

@@ -1,6 +1,6 @@
 //! The verbs that work on the changes of a mount: told and discarded; and the switch to another version.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lfsfs_client::{ClientConfig, Servers};
@@ -15,18 +15,20 @@ use lfsfs_vfs::{
     VfsError, tried,
 };
 use tokio::task::spawn_blocking;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::Control;
 use super::socket::{Answers, Notices};
 use crate::control::{
     Answer, ChangeItem, ChangeKind, ControlError, ControlErrorKind, Counted, IgnoredItem,
-    ServerMoved, Switched,
+    ServerMoved, Switched, VersionInfo,
 };
+use crate::mountinfo::Device;
 use crate::options::Access;
 use crate::publisher::Publisher;
 use crate::server::Server;
 use crate::submounts;
+use crate::users::Use;
 
 /// Most paths of a conflict that are named.
 pub(super) const PATHS_MAX: usize = 10_000;
@@ -105,18 +107,27 @@ impl Control {
         if points.is_empty() {
             return Ok(());
         }
+        if self.images.is_some() {
+            // Another mount takes the place of the whole one.
+            return Err(self.in_the_way(&points[0]));
+        }
         let matters = |name: &ChangedName| points.iter().any(|it| submounts::covers(name, it));
         let replaced = tried(retry, || switch.replaced(matters)).await;
         let replaced = replaced.map_err(|error| self.of_switch(&error))?;
         let in_the_way = |point: &&PathBuf| replaced.iter().any(|it| submounts::covers(it, point));
         match points.iter().find(in_the_way) {
             None => Ok(()),
-            Some(point) => Err(ControlError::failed(format!(
-                "{} is mounted on or below something that would change",
-                self.fixed.dir.join(point).display()
-            ))
-            .hint("unmount it and switch again")),
+            Some(point) => Err(self.in_the_way(point)),
         }
+    }
+
+    fn in_the_way(&self, point: &Path) -> ControlError {
+        let point = self.fixed.dir.join(point);
+        let text = format!(
+            "{} is mounted on or below something that would change",
+            point.display()
+        );
+        ControlError::failed(text).hint("unmount it and switch again")
     }
 
     pub(super) async fn switch_to(
@@ -139,6 +150,7 @@ impl Control {
         self.refuse_submounts(&switch, retry).await?;
         let report = tried(retry, || switch.run(&self.kernel.cache)).await;
         let report = report.map_err(|error| self.of_switch(&error))?;
+        self.show_image(&from.version, alone, retry).await?;
         let version = self.status().version;
         let from = from.version;
         info!(
@@ -152,6 +164,48 @@ impl Control {
             version,
             changed: report.changed,
         })
+    }
+
+    /// In kernel mode, mounts the image of the version that is the base now in place of the one before. If that fails, the
+    /// version before is the base again.
+    async fn show_image(
+        &self,
+        before: &VersionInfo,
+        alone: &Exclusive<'_>,
+        retry: &Retry,
+    ) -> Result<(), ControlError> {
+        let Some(images) = &self.images else {
+            return Ok(());
+        };
+        let device = self.shown.mount().device();
+        let Err(error) = images.replace(&self.shown, self.vfs.base()).await else {
+            let moved = self.socket.move_to(self.shown.mount().device());
+            moved.map_err(|error| ControlError::failed(full_text(&error)))?;
+            self.warn_of_other_namespaces(device).await;
+            return Ok(());
+        };
+        let snapshot = self
+            .find_version(&format!("v{}", before.version), retry)
+            .await?;
+        let back = tried(retry, || alone.prepare_switch(snapshot.clone())).await;
+        let back = back.map_err(|error| self.of_switch(&error))?;
+        let back = tried(retry, || back.run(&self.kernel.cache)).await;
+        back.map_err(|error| self.of_switch(&error))?;
+        Err(ControlError::failed(error.full_text()))
+    }
+
+    /// Says who goes on seeing the version before, because no mount event reaches them.
+    async fn warn_of_other_namespaces(&self, device: Device) {
+        let dir = self.fixed.dir.clone();
+        let looked = spawn_blocking(move || Use::elsewhere(device, &dir)).await;
+        let shown_in = looked.unwrap_or_default().shown_in();
+        if !shown_in.is_empty() {
+            let shown_in = shown_in.join(", ");
+            warn!(
+                shown_in,
+                "other mount namespaces still show the version before"
+            );
+        }
     }
 
     /// Finds what a user named: what stands behind `@`, or a whole source.

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use lfsfs_common::PathError;
@@ -24,6 +24,8 @@ use tracing::{debug, warn};
 use super::{Control, respond};
 use crate::control::{Answer, ControlError, ControlErrorKind, ControlProgress};
 use crate::kernel_mount;
+use crate::mountinfo::Device;
+use crate::places::Places;
 
 /// The longest line that is read: a request may name many paths.
 const LINE_LEN_MAX: u64 = 1024 * 1024;
@@ -41,9 +43,29 @@ const PROGRESS_PERIOD: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct ControlSocket {
     listener: UnixListener,
-    path: PathBuf,
-    /// Our file, held so that no other file gets its inode number.
+    file: Arc<SocketFile>,
+}
+
+/// The file of a socket.
+#[derive(Debug)]
+struct SocketFile {
+    path: Mutex<PathBuf>,
+    /// Held so that no other file gets its inode number.
     file: OwnedFd,
+}
+
+/// The way to move a socket, when the device that is shown has another number.
+#[derive(Debug)]
+pub(crate) struct SocketPlace {
+    places: Places,
+    file: Arc<SocketFile>,
+}
+
+impl SocketPlace {
+    /// Moves the socket to where the process that serves a device listens.
+    pub(crate) fn move_to(&self, device: Device) -> Result<(), PathError> {
+        self.file.move_to(self.places.socket(device))
+    }
 }
 
 impl ControlSocket {
@@ -59,17 +81,24 @@ impl ControlSocket {
         }
         let listener = UnixListener::bind(&path).map_err(PathError::wrap("listen at", &path))?;
         let file = open(&path).map_err(PathError::wrap("open", &path))?;
-        let socket = Self {
-            listener,
-            path,
-            file,
-        };
         // Until here the file had the mode of the umask; peers are checked one by one anyway. By the
         // descriptor, since a path could be something else by now.
-        let file = format!("/proc/self/fd/{}", socket.file.as_raw_fd());
-        fs::set_permissions(file, fs::Permissions::from_mode(0o600))
-            .map_err(PathError::wrap("set mode of", &socket.path))?;
-        Ok(socket)
+        let by_descriptor = format!("/proc/self/fd/{}", file.as_raw_fd());
+        fs::set_permissions(by_descriptor, fs::Permissions::from_mode(0o600))
+            .map_err(PathError::wrap("set mode of", &path))?;
+        let path = Mutex::new(path);
+        Ok(Self {
+            listener,
+            file: Arc::new(SocketFile { path, file }),
+        })
+    }
+
+    /// Returns the way to move it among these places.
+    pub(crate) fn place(&self, places: Places) -> SocketPlace {
+        SocketPlace {
+            places,
+            file: Arc::clone(&self.file),
+        }
     }
 
     /// Serves peers until `stop` tells; those being served are served to the end.
@@ -93,9 +122,32 @@ impl ControlSocket {
         }
         while peers.join_next().await.is_some() {}
     }
+}
 
-    fn is_at_its_path(&self) -> bool {
-        let seen = open(&self.path).and_then(|it| Ok(fstat(it)?));
+impl SocketFile {
+    fn move_to(&self, path: PathBuf) -> Result<(), PathError> {
+        let mut current = self.path();
+        if *current == path {
+            return Ok(());
+        }
+        let _alone = lock(path.parent().unwrap_or(Path::new("/")))?;
+        // What lies there was left by a dead process: its device number is ours now.
+        let _ = fs::remove_file(&path);
+        fs::hard_link(&*current, &path).map_err(PathError::wrap("move the socket to", &path))?;
+        if self.is_at(&current) {
+            let _ = fs::remove_file(&*current);
+        }
+        *current = path;
+        Ok(())
+    }
+
+    /// No method panics between two changes of it.
+    fn path(&self) -> MutexGuard<'_, PathBuf> {
+        self.path.lock().expect("no holder of this lock panics")
+    }
+
+    fn is_at(&self, path: &Path) -> bool {
+        let seen = open(path).and_then(|it| Ok(fstat(it)?));
         let ours = fstat(&self.file);
         let identity = |stat: &Stat| (stat.st_dev, stat.st_ino);
         matches!((seen, ours), (Ok(seen), Ok(ours)) if identity(&seen) == identity(&ours))
@@ -105,9 +157,10 @@ impl ControlSocket {
 impl Drop for ControlSocket {
     fn drop(&mut self) {
         // It may be gone with its directory; a file that stays is found to be dead.
-        let _alone = self.path.parent().map(lock);
-        if self.is_at_its_path() {
-            let _ = fs::remove_file(&self.path);
+        let path = self.file.path().clone();
+        let _alone = path.parent().map(lock);
+        if self.file.is_at(&path) {
+            let _ = fs::remove_file(&path);
         }
     }
 }
