@@ -38,6 +38,11 @@ impl MountedKernel {
                 .inval_inode(INodeNo(ino), at(range.start), len),
         );
     }
+
+    /// Has the kernel keep pages of a file that it has not asked for.
+    pub(crate) fn store_pages(&self, ino: u64, offset: u64, bytes: &[u8]) {
+        note(self.notifier.store(INodeNo(ino), offset, bytes));
+    }
 }
 
 impl KernelCache for MountedKernel {

@@ -17,6 +17,8 @@ use lfsfs_erofs::{
 use lfsfs_reader::{Wanted, Weight, WeightedCache};
 use lfsfs_types::{DirId, LinkId, Name, Record, Xattr, XattrValue};
 
+use self::ahead::Walk;
+use self::pages::ContentPages;
 use self::places::{Above, BlockOwner, Forgotten, Places};
 use crate::base::BaseVersion;
 use crate::error::VfsError;
@@ -24,7 +26,9 @@ use crate::inode::Place;
 use crate::listing::Listing;
 use crate::stretch::Listed;
 
+mod ahead;
 mod content;
+mod pages;
 mod places;
 
 /// How many content devices there are.
@@ -60,6 +64,9 @@ pub enum ImageFile {
 pub trait ImageKernel: Send + Sync + Debug + 'static {
     /// Drops pages.
     fn drop_pages(&self, file: ImageFile, range: Range<u64>);
+
+    /// Takes whole pages that it has not asked for.
+    fn store_pages(&self, file: ImageFile, offset: u64, bytes: &[u8]);
 }
 
 /// A version as an image.
@@ -79,6 +86,8 @@ pub struct VersionImage {
     giving: tokio::sync::Mutex<()>,
     rendered: WeightedCache<DirId, Arc<Rendered>>,
     kernel: OnceLock<Arc<dyn ImageKernel>>,
+    walk: Walk,
+    pages: ContentPages,
 }
 
 #[derive(Debug)]
@@ -108,14 +117,19 @@ impl VersionImage {
             places: Mutex::new(Places::new()),
             giving: tokio::sync::Mutex::default(),
             kernel: OnceLock::new(),
+            walk: Walk::default(),
+            pages: ContentPages::default(),
             rendered: WeightedCache::new(RENDERED_LEN_MAX),
         }
     }
 
     /// Takes the way to the kernel, before that reads anything.
-    pub fn connect(&self, kernel: Arc<dyn ImageKernel>) {
+    pub fn connect(self: &Arc<Self>, kernel: Arc<dyn ImageKernel>) {
         // There is one session, and so one kernel.
         let _ = self.kernel.set(kernel);
+        let give_back = Self::keep_giving_back(Arc::downgrade(self));
+        // The mount tracks the task.
+        drop(self.version.spawner().spawn(give_back));
     }
 
     /// Returns the version.
@@ -125,7 +139,17 @@ impl VersionImage {
     }
 
     /// Returns bytes of the metadata file. What belongs to no object is zeros.
-    pub async fn read_metadata(&self, offset: u64, len: u32) -> Result<Bytes, VfsError> {
+    pub async fn read_metadata(self: &Arc<Self>, offset: u64, len: u32) -> Result<Bytes, VfsError> {
+        let bytes = self.read_metadata_file(offset, len).await?;
+        if let Owner::Region(dir) = Address::of(offset).owner
+            && let Some(window) = self.walk.note(dir)
+        {
+            self.spawn_store_behind(dir, window);
+        }
+        Ok(bytes)
+    }
+
+    async fn read_metadata_file(&self, offset: u64, len: u32) -> Result<Bytes, VfsError> {
         let mut bytes = BytesMut::zeroed(len as usize);
         let mut filled = 0;
         while filled < bytes.len() {

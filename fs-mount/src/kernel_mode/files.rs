@@ -110,6 +110,10 @@ impl ImageKernel for FilePages {
     fn drop_pages(&self, file: ImageFile, range: Range<u64>) {
         self.0.drop_pages(number_of(file), range);
     }
+
+    fn store_pages(&self, file: ImageFile, offset: u64, bytes: &[u8]) {
+        self.0.store_pages(number_of(file), offset, bytes);
+    }
 }
 
 fn attr(ino: u64) -> FileAttr {

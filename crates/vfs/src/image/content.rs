@@ -41,12 +41,19 @@ struct Part {
 impl VersionImage {
     /// Returns bytes of a content device.
     pub async fn read_content(
-        &self,
+        self: &Arc<Self>,
         device: u16,
         offset: u64,
         len: u32,
     ) -> Result<Bytes, VfsError> {
         let start = u64::from(device) * DEVICE_BLOCKS * BLOCK_LEN as u64 + offset;
+        let bytes = self.read_devices(start, len).await?;
+        self.note_content_read(&(start..start + u64::from(len)));
+        Ok(bytes)
+    }
+
+    /// Returns bytes that are counted over all devices.
+    pub(super) async fn read_devices(&self, start: u64, len: u32) -> Result<Bytes, VfsError> {
         let parts = self.parts(start..start + u64::from(len)).await?;
         if let [part] = &parts[..]
             && part.wanted.range.end - part.wanted.range.start == u64::from(len)

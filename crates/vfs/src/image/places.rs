@@ -213,6 +213,11 @@ impl Places {
         Some((*owner, *first))
     }
 
+    /// Returns the first block of contents that is not given away.
+    pub(super) fn content_end(&self) -> u64 {
+        self.next_content
+    }
+
     /// Returns the run that a block of contents is in, and where the next one begins.
     pub(super) fn run_at(&self, block: u64) -> Option<(Run, u64)> {
         let behind = self.runs.partition_point(|run| run.start <= block);

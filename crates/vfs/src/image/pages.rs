@@ -1,0 +1,168 @@
+//! Pages of content devices in the kernel: more of them than it asked for, and none for longer than they are needed.
+//!
+//! EROFS copies what it reads of a device into the pages of its own files. So the pages of the device are given back
+//! some seconds after they were read; else every content would be in memory twice.
+
+use std::collections::HashSet;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::time::Duration;
+
+use lfsfs_erofs::BLOCK_LEN;
+use lfsfs_erofs::address::DEVICE_BLOCKS;
+use tokio::time::sleep;
+
+use super::content::ranges;
+use super::{ImageFile, VersionImage};
+
+/// A request for less than this is of a program that reads small files in any order. Then as much around it is stored.
+const AROUND: u64 = 128 << 10;
+/// How often pages are given back: those that were read before the last time.
+const GIVE_BACK_EVERY: Duration = Duration::from_secs(5);
+
+/// What the kernel may have of the content devices.
+#[derive(Debug, Default)]
+pub(super) struct ContentPages(Mutex<PagesState>);
+
+#[derive(Debug, Default)]
+struct PagesState {
+    /// Bytes, counted over all devices, that were read since pages were given back last; and before that.
+    read: Vec<Range<u64>>,
+    read_before: Vec<Range<u64>>,
+    /// Stretches of [`AROUND`] that were stored, by their number.
+    stored: HashSet<u64>,
+}
+
+impl ContentPages {
+    /// Notes a read. Returns the bytes around it that are to be stored.
+    pub(super) fn note(&self, read: &Range<u64>) -> Option<Range<u64>> {
+        let mut state = self.state();
+        state.add(read.clone());
+        if read.end - read.start >= AROUND {
+            return None;
+        }
+        let stretch = read.start / AROUND;
+        let around = stretch * AROUND..(stretch + 1) * AROUND;
+        if !state.stored.insert(stretch) {
+            return None;
+        }
+        state.add(around.clone());
+        Some(around)
+    }
+
+    /// Returns what is to be given back now.
+    fn give_back(&self) -> Vec<Range<u64>> {
+        let mut state = self.state();
+        let read = std::mem::take(&mut state.read);
+        let before = std::mem::replace(&mut state.read_before, read);
+        for range in &before {
+            for stretch in range.start / AROUND..range.end.div_ceil(AROUND) {
+                state.stored.remove(&stretch);
+            }
+        }
+        before
+    }
+
+    /// No method panics between two changes of it.
+    fn state(&self) -> MutexGuard<'_, PagesState> {
+        self.0.lock().expect("no holder of this lock panics")
+    }
+}
+
+impl PagesState {
+    fn add(&mut self, range: Range<u64>) {
+        match self.read.last_mut() {
+            Some(last) if last.end == range.start => last.end = range.end,
+            _ => self.read.push(range),
+        }
+    }
+}
+
+impl VersionImage {
+    /// Notes that the kernel read some bytes of the devices, and stores those around if they were few.
+    pub(super) fn note_content_read(self: &Arc<Self>, read: &Range<u64>) {
+        let Some(around) = self.pages.note(read) else {
+            return;
+        };
+        let image = Arc::clone(self);
+        let store = async move { image.store_content(around).await };
+        // The mount tracks the task.
+        drop(self.version.spawner().spawn(store));
+    }
+
+    async fn store_content(&self, bytes: Range<u64>) {
+        let given = self.places().content_end() * BLOCK_LEN as u64;
+        let bytes = bytes.start..bytes.end.min(given);
+        let (Some(kernel), false) = (self.kernel.get().cloned(), bytes.is_empty()) else {
+            return;
+        };
+        let (file, offset) = place_of(bytes.start);
+        let Ok(len) = u32::try_from(bytes.end - bytes.start) else {
+            return;
+        };
+        // What cannot be read is told to the program that asks for it.
+        let Ok(content) = self.read_devices(bytes.start, len).await else {
+            return;
+        };
+        let store = move || kernel.store_pages(file, offset, &content);
+        // It ends early only with the mount.
+        let _ = self.version.spawner().spawn_blocking(store).await;
+    }
+
+    /// Gives pages back, as long as the image lives.
+    pub(super) async fn keep_giving_back(image: Weak<Self>) {
+        loop {
+            sleep(GIVE_BACK_EVERY).await;
+            let Some(image) = image.upgrade() else {
+                return;
+            };
+            let blocks = |bytes: Range<u64>| {
+                bytes.start / BLOCK_LEN as u64..bytes.end.div_ceil(BLOCK_LEN as u64)
+            };
+            let old = image.pages.give_back().into_iter();
+            let drops: Vec<_> = old.flat_map(|bytes| ranges(blocks(bytes))).collect();
+            let (Some(kernel), false) = (image.kernel.get().cloned(), drops.is_empty()) else {
+                continue;
+            };
+            let give_back = move || {
+                for (file, range) in drops {
+                    kernel.drop_pages(file, range);
+                }
+            };
+            // It ends early only with the mount.
+            let _ = image.version.spawner().spawn_blocking(give_back).await;
+        }
+    }
+}
+
+/// Returns the device of a byte that is counted over all of them, and where it is there.
+fn place_of(byte: u64) -> (ImageFile, u64) {
+    let device_len = DEVICE_BLOCKS * BLOCK_LEN as u64;
+    let device = u16::try_from(byte / device_len).unwrap_or(u16::MAX);
+    (ImageFile::Content(device), byte % device_len)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn around_a_small_read_is_stored_once() {
+        let pages = ContentPages::default();
+        assert_eq!(pages.note(&(4096..8192)), Some(0..AROUND));
+        assert_eq!(pages.note(&(8192..12288)), None);
+        assert_eq!(pages.note(&(AROUND..2 * AROUND)), None, "it is not small");
+    }
+
+    #[test]
+    fn pages_are_given_back_the_second_time_and_may_be_stored_again() {
+        let pages = ContentPages::default();
+        assert!(pages.note(&(0..4096)).is_some());
+        pages.note(&(AROUND..2 * AROUND));
+        assert!(pages.give_back().is_empty());
+        let given = pages.give_back();
+        let bytes: u64 = given.iter().map(|range| range.end - range.start).sum();
+        assert!(bytes >= 2 * AROUND, "{given:?}");
+        assert!(pages.note(&(0..4096)).is_some());
+    }
+}
