@@ -295,8 +295,10 @@ impl DiskCache {
         version: (VersionNumber, &VersionId),
         top: DirId,
     ) {
-        let path = self.shared.layout.whole_version(project, version, top);
-        self.shared.write(&path, 0, || whole_file::mark(&path));
+        self.store_sealed(
+            &self.shared.layout.whole_version(project, version, top),
+            b"",
+        );
     }
 
     /// Returns the versions of which that was noted for `top`. Parts of it may be gone by now.
@@ -307,10 +309,13 @@ impl DiskCache {
         top: DirId,
     ) -> Vec<(VersionNumber, VersionId)> {
         let entries = std::fs::read_dir(self.shared.layout.versions(project));
-        let names = entries.into_iter().flatten().flatten();
-        let versions = names.filter_map(|entry| parse_whole_version(entry.file_name().to_str()?));
-        let versions = versions.filter(|(.., of)| *of == top);
-        versions.map(|(number, id, _)| (number, id)).collect()
+        let entries = entries.into_iter().flatten().flatten();
+        let noted = entries.filter_map(|entry| {
+            let (number, id, of) = parse_whole_version(entry.file_name().to_str()?)?;
+            let is_noted = of == top && self.sealed(&entry.path()).is_some();
+            is_noted.then_some((number, id))
+        });
+        noted.collect()
     }
 
     /// Makes an empty file where whole files lie. It removes itself when it is dropped.

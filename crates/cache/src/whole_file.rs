@@ -5,9 +5,8 @@
 
 use std::fs::{self, File, Permissions};
 use std::io;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::time::SystemTime;
 
 use lfsfs_common::durable::TempFile;
 use rustix::fs::{Mode, OFlags};
@@ -30,13 +29,6 @@ pub(crate) fn clone(path: &Path, file: &File) -> io::Result<()> {
     temp.persist_without_sync(path)
         .map_err(|error| error.source)?;
     Ok(())
-}
-
-/// Makes an empty file at `path`, or renews its time.
-pub(crate) fn mark(path: &Path) -> io::Result<()> {
-    let mut options = File::options();
-    let file = options.write(true).create(true).truncate(true).mode(0o600);
-    file.open(path)?.set_modified(SystemTime::now())
 }
 
 /// Gives the file at `from` another name, `path`. What is there stays.

@@ -13,7 +13,7 @@ use futures::StreamExt as _;
 use lfsfs_cache::DiskCache;
 use lfsfs_remote::{DirectoryListing, RemoteError, RemoteRead, TreeParams};
 use lfsfs_types::{DirId, VersionId};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, timeout};
 
 use super::Listings;
@@ -22,6 +22,8 @@ use crate::listing::Listing;
 
 /// Bytes of listings after which they are written, in one file.
 const BATCH_LEN: usize = 4 << 20;
+/// Batches that wait for the disk, at most: a slow disk slows the stream down.
+const WRITES_MAX: usize = 2;
 /// How often a stream that waits looks whether it should rest.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Rows of a log that are written at once.
@@ -39,6 +41,8 @@ pub(super) struct Bulk {
     changed: Arc<Notify>,
     /// Listings that are not on disk yet.
     pending: Pending,
+    /// How many batches may wait for the disk.
+    writes: Arc<Semaphore>,
     has_looked: AtomicBool,
 }
 
@@ -67,6 +71,7 @@ impl Bulk {
             counts_uses: AtomicBool::new(false),
             changed: Arc::default(),
             pending: Arc::default(),
+            writes: Arc::new(Semaphore::new(WRITES_MAX)),
             has_looked: AtomicBool::new(false),
         }
     }
@@ -200,24 +205,24 @@ impl Listings {
         }
         let project = self.source.snapshot.project.id;
         let version = self.source.snapshot.version.id;
-        let waiting = Arc::clone(&self.bulk.pending);
+        let turn = Arc::clone(&self.bulk.writes).acquire_owned().await;
         let listings = batch.listings;
         let stored = |(_, listing): &(DirId, Arc<Listing>)| {
             let (dir, version) = listing.stored()?;
             Some((dir, version, listing.encoded().clone()))
         };
         let files: Vec<(DirId, VersionId, Bytes)> = listings.iter().filter_map(stored).collect();
+        let dirs = listings.iter().map(|(dir, _)| *dir).collect();
+        let waiting = Waiting {
+            pending: Arc::clone(&self.bulk.pending),
+            dirs,
+        };
         let write = move |cache: &DiskCache| {
-            let rows: Vec<_> = files
-                .iter()
-                .map(|(dir, version, _)| (*dir, *version))
-                .collect();
+            let row = |(dir, version, _): &(DirId, VersionId, Bytes)| (*dir, *version);
+            let rows: Vec<_> = files.iter().map(row).collect();
             cache.store_listings(&project, files);
             cache.add_to_version_index(&project, &version, &rows);
-            let mut waiting = pending(&waiting);
-            for (dir, _) in &listings {
-                waiting.remove(dir);
-            }
+            drop((waiting, turn));
         };
         self.source.cache.write(write).await;
     }
@@ -339,6 +344,21 @@ async fn bring(
             Ok(true) => return Ended::Whole,
             Ok(false) => {}
             Err(error) => return Ended::Failed(error),
+        }
+    }
+}
+
+/// Directories that wait for the disk, until they are written, or are not.
+struct Waiting {
+    pending: Pending,
+    dirs: Vec<DirId>,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let mut pending = pending(&self.pending);
+        for dir in &self.dirs {
+            pending.remove(dir);
         }
     }
 }

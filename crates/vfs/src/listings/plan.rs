@@ -25,6 +25,14 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_millis(500);
 /// How long one is waited for while the stream brings what differs, which are few directories as a rule.
 const PATIENCE_SINCE: Duration = Duration::from_secs(2);
+/// A stream ends when so long nothing of what it has brought was used.
+const WAIT_MAX: Duration = Duration::from_secs(10);
+/// A stream ends after so many directories that it did not bring in time: the program goes elsewhere.
+const VAIN_MAX: usize = 8;
+/// But not before it had this time.
+const VAIN_AFTER: Duration = Duration::from_secs(2);
+/// After streams of no use, so many misses at most begin another one.
+const MISSES_MAX: usize = 4096;
 /// A shorter time is not worth a wait.
 const PATIENCE_LEAST: Duration = Duration::from_millis(5);
 
@@ -83,6 +91,13 @@ pub(super) struct Plan {
     asked: Option<Instant>,
     retry_at: Option<Instant>,
     patience: Duration,
+    /// So many misses begin a stream: more after those of no use.
+    needed: usize,
+    /// Directories that the stream that runs did not bring in time.
+    in_vain: usize,
+    /// When a listing was used last that a stream has brought.
+    useful: Option<Instant>,
+    started: Option<Instant>,
 }
 
 impl Plan {
@@ -103,6 +118,10 @@ impl Plan {
             asked: None,
             retry_at: None,
             patience: Duration::ZERO,
+            needed: MISSES,
+            in_vain: 0,
+            useful: None,
+            started: None,
         }
     }
 
@@ -119,18 +138,16 @@ impl Plan {
     pub(super) fn missed(&mut self, dir: DirId, now: Instant) -> bool {
         self.asked = Some(now);
         if self.phase != Phase::Resting || self.retry_at.is_some_and(|at| now < at) {
+            self.in_vain += usize::from(self.patience().is_none());
             return false;
         }
         self.misses.push_back(now);
-        while self
-            .misses
-            .front()
-            .is_some_and(|at| now - *at > MISSES_WITHIN)
-        {
+        let is_old = |at: &Instant| now - *at > MISSES_WITHIN;
+        while self.misses.front().is_some_and(is_old) {
             self.misses.pop_front();
         }
         let is_since = matches!(self.segments.front(), Some(Segment::Since { .. }));
-        if !is_since && self.misses.len() < MISSES {
+        if !is_since && self.misses.len() < self.needed {
             return false;
         }
         if self.segments.is_empty() {
@@ -139,11 +156,20 @@ impl Plan {
             self.segments
                 .push_back(Segment::Beginning { after, until: dir });
         }
-        self.misses.clear();
-        self.phase = Phase::Running;
-        let patience = if is_since { PATIENCE_SINCE } else { PATIENCE };
-        self.patience = patience.min(self.patience_max);
+        self.start(now, if is_since { PATIENCE_SINCE } else { PATIENCE });
         true
+    }
+
+    fn start(&mut self, now: Instant, patience: Duration) {
+        self.phase = Phase::Running;
+        self.misses.clear();
+        self.started = Some(now);
+        self.in_vain = 0;
+        self.patience = patience.min(self.patience_max);
+        if self.needed > MISSES {
+            // The streams before were of no use.
+            self.patience /= 16;
+        }
     }
 
     pub(super) fn runs(&self) -> bool {
@@ -176,7 +202,10 @@ impl Plan {
     /// Notes that a program uses a listing.
     pub(super) fn used(&mut self, dir: DirId, now: Instant) {
         self.asked = Some(now);
-        self.unused.remove(&dir);
+        if self.unused.remove(&dir) {
+            self.useful = Some(now);
+            self.needed = MISSES;
+        }
     }
 
     /// Returns whether listings have come that were not used.
@@ -185,10 +214,15 @@ impl Plan {
     }
 
     pub(super) fn pace(&self, now: Instant) -> Pace {
-        if self.asked.is_none_or(|at| now - at > IDLE_MAX) {
+        let is_longer = |since: Option<Instant>, time| since.is_some_and(|at| now - at > time);
+        let is_in_vain = self.in_vain >= VAIN_MAX && is_longer(self.started, VAIN_AFTER);
+        if is_in_vain || self.asked.is_none() || is_longer(self.asked, IDLE_MAX) {
             Pace::Rest
         } else if self.unused.len() >= self.ahead_max {
-            Pace::Wait
+            match is_longer(self.useful.max(self.started), WAIT_MAX) {
+                true => Pace::Rest,
+                false => Pace::Wait,
+            }
         } else {
             Pace::Go
         }
@@ -201,17 +235,23 @@ impl Plan {
 
     /// Notes that no stream runs any more.
     pub(super) fn rest(&mut self) {
+        if self.useful < self.started && !self.segments.is_empty() {
+            self.needed = (4 * self.needed).min(MISSES_MAX);
+        }
+        self.stop();
+    }
+
+    fn stop(&mut self) {
         if self.phase == Phase::Running {
             self.phase = Phase::Resting;
         }
-        if self.segments.is_empty() {
-            self.unused = HashSet::new();
-        }
+        // What is not used by now is not waited for by the next stream.
+        self.unused = HashSet::new();
     }
 
     /// Notes that a stream failed.
     pub(super) fn failed(&mut self, now: Instant, may_pass: bool) {
-        self.rest();
+        self.stop();
         if may_pass {
             self.retry_at = Some(now + RETRY_AFTER);
         } else if matches!(self.segments.front(), Some(Segment::Since { .. })) {
@@ -299,6 +339,29 @@ mod tests {
         let starts = (40..44).map(|dir| plan.missed(DirId(dir), later));
         assert_eq!(starts.filter(|starts| *starts).count(), 1);
         assert_eq!(plan.segment(), Some(Segment::Rest { after: DirId(19) }));
+    }
+
+    #[test]
+    fn a_stream_of_no_use_ends_and_the_next_one_takes_more_to_begin() {
+        let now = Instant::now();
+        let mut plan = begun(now);
+        for dir in 10..20 {
+            plan.came(DirId(dir));
+        }
+        assert_eq!(plan.pace(now), Pace::Wait);
+        for dir in 50..70 {
+            plan.waited(false);
+            assert!(!plan.missed(DirId(dir), now));
+        }
+        assert_eq!(plan.pace(now + 2 * VAIN_AFTER), Pace::Rest);
+        plan.rest();
+        let starts: Vec<bool> = (70..86).map(|dir| plan.missed(DirId(dir), now)).collect();
+        assert_eq!(starts.iter().position(|starts| *starts), Some(15));
+        assert!(plan.patience().expect("it runs") < PATIENCE / 10);
+        plan.came(DirId(90));
+        plan.used(DirId(90), now);
+        plan.rest();
+        assert_eq!((0..9).position(|dir| plan.missed(DirId(dir), now)), Some(3));
     }
 
     #[test]
