@@ -119,8 +119,10 @@ fn connections_that_break_in_the_middle_lose_nothing() {
             let exported = world.path("exported");
             std::thread::scope(|scope| {
                 let walking = scope.spawn(|| walked(&mount, &tree));
-                let words = ["export".as_ref(), "app@v1".as_ref(), exported.as_os_str()];
-                let exporting = scope.spawn(|| world.lfsfs(words).ok());
+                let exporting = scope.spawn(|| {
+                    let to = exported.as_os_str();
+                    world.lfsfs(["export".as_ref(), "app@v1".as_ref(), to]).ok()
+                });
                 for _ in 0..3 {
                     let before = proxy.counters().down;
                     let limit = Duration::from_secs(20);
