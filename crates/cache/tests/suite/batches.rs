@@ -86,7 +86,7 @@ fn a_flip_or_cut_anywhere_in_a_batch_gives_no_wrong_listing() {
     }
     // In the place of another one it is not what its name says.
     let other = path.with_file_name("0".repeat(32));
-    fs::rename(&path, other).unwrap();
+    rustix::fs::rename(&path, other).unwrap();
     assert!(!is_there(&open(dir.path(), LARGE), 2));
 }
 

@@ -372,8 +372,8 @@ mod tests {
         assert!(plan.missed(DirId(1), now) && plan.runs_since());
         plan.failed(now, false);
         assert!(!plan.runs() && plan.segment().is_none());
-        let starts: Vec<bool> = (5..8).map(|dir| plan.missed(DirId(dir), now)).collect();
-        assert_eq!(starts, [false, false, true]);
+        let starts: Vec<bool> = (5..9).map(|dir| plan.missed(DirId(dir), now)).collect();
+        assert_eq!(starts, [false, false, false, true]);
         plan.failed(now, true);
         let again = |plan: &mut Plan, now| (5..20).any(|dir| plan.missed(DirId(dir), now));
         assert!(!again(&mut plan, now), "not at once");
