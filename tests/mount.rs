@@ -6,6 +6,8 @@ mod absent;
 mod access_lists;
 #[path = "mount/budgets.rs"]
 mod budgets;
+#[path = "mount/bulk.rs"]
+mod bulk;
 #[path = "mount/damage.rs"]
 mod damage;
 #[path = "mount/fidelity.rs"]

@@ -30,6 +30,7 @@ mod restored;
 mod sessions;
 mod slots;
 mod stats;
+mod tree;
 mod unhealthy;
 mod uploads;
 mod usage;

@@ -105,6 +105,7 @@ fn kind_of_metadata(error: &MetadataError) -> FaultKind {
         E::Busy { .. } | E::LeaseLost { .. } => FaultKind::Unavailable,
         E::MissingContents { .. } => FaultKind::ContentNotFound,
         E::InvalidSettings { .. }
+        | E::WrongCursor { .. }
         | E::AmbiguousDeleted { .. }
         | E::InvalidVersionId { .. }
         | E::TextTooLong { .. }

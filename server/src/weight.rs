@@ -122,7 +122,7 @@ pub(crate) fn method(path: &str) -> Method {
         "Coordinator/DownloadFile" | "Coordinator/UploadFile" => PAGE,
         "Fs/Inspect" | "Fs/UndeleteProject" | "Fs/ResolveSource" | "Fs/Lookup" => RECORD,
         "Fs/ListTags" => RECORD,
-        "Fs/Snapshot" => PAGE,
+        "Fs/Snapshot" | "Fs/ListTree" => PAGE,
         "Fs/GetUsage" => unary(64 * KIB, MIB, CONTENTS),
         "Fs/PlanUpload" => {
             const AVOID: &[Many] = &[list(4, BYTES)];

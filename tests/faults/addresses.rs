@@ -27,11 +27,21 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        let mut world = World::new();
+        Self::of(World::new(), 3_000)
+    }
+
+    /// As [`new`](Self::new), with each file in a chunk of its own: to read one takes a call, though the listings of
+    /// all directories come by one.
+    fn of_chunks() -> Self {
+        let arguments = ["--chunk-size", "1MiB"];
+        Self::of(World::with_server_arguments(&arguments), 1_040_000)
+    }
+
+    fn of(mut world: World, file_len: usize) -> Self {
         let server = world.address().parse().expect("an address");
         let proxies = [(); 2].map(|()| Proxy::start(server).expect("a proxy"));
         let tree = world.make_dir("tree");
-        make_tree(&tree, 1);
+        make_tree(&tree, 1, file_len);
         assert_eq!(world.import(&tree, "app"), "app@v1");
         world.set_address(
             &proxies
@@ -88,11 +98,11 @@ impl Scene {
 }
 
 /// Makes many directories, each with a file of its own, and large files, so that there are several chunks.
-fn make_tree(tree: &Path, seed: u64) {
+fn make_tree(tree: &Path, seed: u64, file_len: usize) {
     for number in 0..DIRECTORIES {
         let dir = tree.join(format!("dir-{number:03}"));
         fs::create_dir_all(&dir).expect("a directory");
-        let bytes = Numbers(seed * 1_000 + number).bytes(3_000);
+        let bytes = Numbers(seed * 1_000 + number).bytes(file_len);
         fs::write(dir.join("file"), bytes).expect("a file");
     }
     for number in 0..6 {
@@ -155,7 +165,7 @@ fn an_import_goes_on_when_either_is_killed() {
         let scene = Scene::new();
         scene.slow_down(5);
         let tree = scene.world.make_dir("next");
-        make_tree(&tree, 2);
+        make_tree(&tree, 2, 3_000);
         let words = ["import".as_ref(), tree.as_os_str(), "app".as_ref()];
         let import = scene.start(&words, RETRY_FOR);
         scene.kill_in_the_middle(killed, 4, import);
@@ -179,7 +189,7 @@ fn an_export_goes_on_without_trying_again_when_one_is_killed() {
 fn a_mount_goes_on_when_one_is_killed_and_uses_it_again() {
     let name = "addresses::a_mount_goes_on_when_one_is_killed_and_uses_it_again";
     in_namespace(name, || {
-        let scene = Scene::new();
+        let scene = Scene::of_chunks();
         let mount = scene.world.mount("app@v1", "");
         let told = mount.status()["version"]["server"].clone();
         assert_eq!(told, scene.world.address());

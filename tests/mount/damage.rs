@@ -15,7 +15,7 @@ use lfsfs_tests::{
 };
 
 /// All kinds of files that a cache has.
-const KINDS: [&str; 4] = ["chunks", "listings", "places", "versions"];
+const KINDS: [&str; 5] = ["batches", "chunks", "listings", "places", "versions"];
 
 fn app(world: &World) -> PathBuf {
     let tree = world.path("tree");

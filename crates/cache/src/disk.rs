@@ -14,15 +14,16 @@ use lfsfs_common::PathError;
 use lfsfs_common::durable::TempFile;
 use lfsfs_common::flock::{FileLock, LockMode};
 use lfsfs_types::chunk::Footer;
-use lfsfs_types::{ChunkInfo, DirId, ProjectId, VersionId};
+use lfsfs_types::{ChunkInfo, DirId, ProjectId, VersionId, VersionNumber};
 use thiserror::Error;
 
+use crate::batches::Batches;
 use crate::chunk_file::{ChunkFile, Found};
 use crate::evict::{Evicted, StoreUsage};
-use crate::layout::{FileKey, Layout, ListingKey, PlacesKey};
+use crate::layout::{FileKey, Layout, ListingKey, PlacesKey, parse_whole_version};
 use crate::stats::{CacheStats, Counters};
 use crate::usage::Usage;
-use crate::{evict, format, sealed, version_index, whole_file};
+use crate::{batch, evict, format, sealed, version_index, whole_file};
 
 /// How often the time of last use of a file is written, at most.
 const TOUCH_INTERVAL: Duration = Duration::from_mins(1);
@@ -63,6 +64,7 @@ struct Shared {
     size_max: u64,
     usage: Usage,
     counters: Counters,
+    batches: Batches,
     /// Set while nothing can be written, so that this is logged once.
     is_failing: AtomicBool,
 }
@@ -83,6 +85,7 @@ impl DiskCache {
                 size_max: config.size_max,
                 usage: Usage::new(config.size_max),
                 counters: Counters::default(),
+                batches: Batches::default(),
                 is_failing: AtomicBool::new(false),
             }),
         };
@@ -160,10 +163,60 @@ impl DiskCache {
         });
     }
 
-    /// Returns a listing as it was stored.
+    /// Returns a listing as it was stored, alone or with others.
     #[must_use]
     pub fn listing(&self, key: &ListingKey) -> Option<Bytes> {
-        self.sealed(&self.shared.layout.listing(key))
+        let listing = self.listing_in_batch(key);
+        listing.or_else(|| self.sealed(&self.shared.layout.listing(key)))
+    }
+
+    /// Returns a listing that was stored with others.
+    fn listing_in_batch(&self, key: &ListingKey) -> Option<Bytes> {
+        let shared = &self.shared;
+        let damaged = |path: &Path| {
+            tracing::warn!(path = %path.display(), "damaged data in the cache, fetching it again");
+            self.remove_damaged(path);
+        };
+        let (path, slot) = shared.batches.find(&shared.layout, key, damaged)?;
+        match batch::read(&path, shared.layout.name(&path), &slot) {
+            Ok((Found::Whole(bytes), file)) => {
+                if let Some(file) = file {
+                    touch(&file);
+                }
+                shared.counters.hit(bytes.len());
+                return Some(bytes);
+            }
+            Ok((Found::Damaged, _)) => damaged(&path),
+            Ok((Found::Absent, _)) => {}
+            Err(error) => {
+                tracing::debug!(path = %path.display(), %error, "cannot read from the cache");
+            }
+        }
+        shared.batches.forget(&key.project, &path);
+        None
+    }
+
+    /// Keeps many listings of a project in one file.
+    pub fn store_listings(
+        &self,
+        project: &ProjectId,
+        mut listings: Vec<(DirId, VersionId, Bytes)>,
+    ) {
+        if listings.is_empty() {
+            return;
+        }
+        batch::sort(&mut listings);
+        let shared = &self.shared;
+        let path = shared
+            .layout
+            .batches(project)
+            .join(batch::name_of(&listings));
+        let len = listings.iter().map(|(.., bytes)| bytes.len() as u64).sum();
+        shared.write(&path, len, || {
+            let slots = batch::write(&path, shared.layout.name(&path), &listings)?;
+            shared.batches.add(*project, path.clone(), slots);
+            Ok(())
+        });
     }
 
     /// Keeps a listing.
@@ -171,8 +224,14 @@ impl DiskCache {
         self.store_sealed(&self.shared.layout.listing(key), encoded);
     }
 
-    /// Removes a listing whose bytes turned out to make no sense.
+    /// Removes a listing whose bytes turned out to make no sense, with those that were stored with it.
     pub fn remove_listing(&self, key: &ListingKey) {
+        let shared = &self.shared;
+        if let Some((path, _)) = shared.batches.find(&shared.layout, key, |_| ()) {
+            self.remove_damaged(&path);
+            shared.batches.forget(&key.project, &path);
+            return;
+        }
         self.remove_damaged(&self.shared.layout.listing(key));
     }
 
@@ -226,6 +285,37 @@ impl DiskCache {
         self.shared.write(&path, len, || {
             version_index::append(&path, layout.name(&path), entries)
         });
+    }
+
+    /// Notes that [`version_index`](Self::version_index) has all directories in and below one of a version, which is
+    /// also told by its number.
+    pub fn note_whole_version(
+        &self,
+        project: &ProjectId,
+        version: (VersionNumber, &VersionId),
+        top: DirId,
+    ) {
+        self.store_sealed(
+            &self.shared.layout.whole_version(project, version, top),
+            b"",
+        );
+    }
+
+    /// Returns the versions of which that was noted for `top`. Parts of it may be gone by now.
+    #[must_use]
+    pub fn whole_versions(
+        &self,
+        project: &ProjectId,
+        top: DirId,
+    ) -> Vec<(VersionNumber, VersionId)> {
+        let entries = std::fs::read_dir(self.shared.layout.versions(project));
+        let entries = entries.into_iter().flatten().flatten();
+        let noted = entries.filter_map(|entry| {
+            let (number, id, of) = parse_whole_version(entry.file_name().to_str()?)?;
+            let is_noted = of == top && self.sealed(&entry.path()).is_some();
+            is_noted.then_some((number, id))
+        });
+        noted.collect()
     }
 
     /// Makes an empty file where whole files lie. It removes itself when it is dropped.

@@ -56,7 +56,7 @@ pub(crate) fn evict(layout: &Layout, size_target: u64, now: SystemTime) -> Evict
 /// What one kind of files takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreUsage {
-    /// What they are: `chunks`, `files`, `listings`, `places` or `versions`.
+    /// What they are: `batches`, `chunks`, `files`, `listings`, `places` or `versions`.
     pub name: &'static str,
     /// How many there are.
     pub files: u64,

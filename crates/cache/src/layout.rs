@@ -3,7 +3,7 @@
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use lfsfs_types::{ChunkId, DirId, ProjectId, VersionId};
+use lfsfs_types::{ChunkId, DirId, ProjectId, VersionId, VersionNumber};
 
 /// Names one listing for ever: an equal listing version means an equal listing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -33,7 +33,7 @@ pub struct FileKey(pub [u8; 32]);
 pub(crate) const FILES: &str = "files";
 
 /// The directories that hold cached files: what is measured, evicted and wiped.
-pub(crate) const STORES: [&str; 5] = ["chunks", FILES, "listings", "places", "versions"];
+pub(crate) const STORES: [&str; 6] = ["batches", "chunks", FILES, "listings", "places", "versions"];
 
 /// The paths below one cache directory.
 #[derive(Debug, Clone)]
@@ -97,6 +97,10 @@ impl Layout {
             .join(format!("{}-{}", key.dir, key.version))
     }
 
+    pub(crate) fn batches(&self, project: &ProjectId) -> PathBuf {
+        self.dir.join("batches").join(project.to_string())
+    }
+
     pub(crate) fn places(&self, key: &PlacesKey) -> PathBuf {
         let ListingKey {
             project,
@@ -109,10 +113,30 @@ impl Layout {
             .join(format!("{dir}-{version}-{}", key.stretch))
     }
 
-    pub(crate) fn version(&self, project: &ProjectId, version: &VersionId) -> PathBuf {
-        self.dir
-            .join("versions")
-            .join(project.to_string())
-            .join(version.to_string())
+    pub(crate) fn versions(&self, project: &ProjectId) -> PathBuf {
+        self.dir.join("versions").join(project.to_string())
     }
+
+    pub(crate) fn whole_version(
+        &self,
+        project: &ProjectId,
+        (number, version): (VersionNumber, &VersionId),
+        top: DirId,
+    ) -> PathBuf {
+        let name = format!("{}-{version}-{top}-whole", number.0);
+        self.versions(project).join(name)
+    }
+
+    pub(crate) fn version(&self, project: &ProjectId, version: &VersionId) -> PathBuf {
+        self.versions(project).join(version.to_string())
+    }
+}
+
+/// Returns the version, and the directory, of which a file name says that the log has all that lies below.
+pub(crate) fn parse_whole_version(name: &str) -> Option<(VersionNumber, VersionId, DirId)> {
+    let mut parts = name.strip_suffix("-whole")?.split('-');
+    let number = parts.next()?.parse().ok()?;
+    let version = VersionId::try_from_hex(parts.next()?).ok()?;
+    let top = parts.next()?.parse().ok()?;
+    Some((VersionNumber(number), version, DirId(top)))
 }

@@ -9,6 +9,8 @@
 
 #![forbid(unsafe_code)]
 
+mod batch;
+mod batches;
 mod chunk_file;
 mod disk;
 mod evict;

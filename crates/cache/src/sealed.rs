@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::chunk_file::Found;
 
-const SEAL_LEN: usize = 32;
+pub(crate) const SEAL_LEN: usize = 32;
 
 /// Reads the payload of the file at `path`, which was written as `name`; a damaged one is removed.
 pub(crate) fn read(path: &Path, name: &[u8]) -> io::Result<(Found<Bytes>, Option<File>)> {
@@ -50,7 +50,7 @@ pub(crate) fn remove(path: &Path) -> io::Result<()> {
 }
 
 /// The name ends with a zero byte, which no name has, so no two of name and payload look alike.
-fn seal(name: &[u8], payload: &[u8]) -> [u8; SEAL_LEN] {
+pub(crate) fn seal(name: &[u8], payload: &[u8]) -> [u8; SEAL_LEN] {
     let hash = Sha256::new().chain_update(name).chain_update([0]);
     hash.chain_update(payload).finalize().into()
 }

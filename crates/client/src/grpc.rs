@@ -4,6 +4,7 @@ mod changes;
 mod messages;
 mod read;
 mod send_chunk;
+mod tree;
 mod write;
 
 use std::sync::Arc;

@@ -76,7 +76,7 @@ pub(crate) fn for_each_changed(
 }
 
 /// Like [`for_each_changed`], until `each` breaks.
-fn try_each_changed(
+pub(crate) fn try_each_changed(
     old: View<'_>,
     new: View<'_>,
     mut each: impl FnMut(DirId, Option<Name>) -> Result<ControlFlow<()>>,

@@ -162,6 +162,20 @@ pub enum MetadataError {
         version: VersionNumber,
     },
 
+    /// Listings cannot go on behind a directory, because they do not come by it.
+    #[error(
+        "after is wrong: version {version} has no directory {dir} in or below directory {top}, with which the listings \
+         begin"
+    )]
+    WrongCursor {
+        /// The directory.
+        dir: DirId,
+        /// Where the listings begin.
+        top: DirId,
+        /// The version.
+        version: VersionNumber,
+    },
+
     /// Others changed what a commit changes, since its base.
     #[error("{count} path{} changed by others between {base} and {head} too, the first is \"{}\"", if *count == 1 { " was" } else { "s were" }, paths.first().map_or_else(String::new, |path| path.as_bytes().escape_ascii().to_string()))]
     Conflicts {

@@ -15,7 +15,7 @@ use crate::pack::PackCache;
 use crate::rows::{DirectoryRow, ObjectRow, Packed, RowValue};
 
 /// No path has more names than this, since each takes a byte and a slash.
-const DEPTH_MAX: usize = lfsfs_types::limits::PATH_LEN_MAX;
+pub(crate) const DEPTH_MAX: usize = lfsfs_types::limits::PATH_LEN_MAX;
 
 /// How often a name is read again because an undo came between two reads. One is enough as long as
 /// no closed row is lost.

@@ -11,6 +11,8 @@ pub enum Call {
     Lookup,
     /// [`RemoteRead::list_directory`](crate::RemoteRead::list_directory)
     ListDirectory,
+    /// [`RemoteRead::list_tree`](crate::RemoteRead::list_tree)
+    ListTree,
     /// [`RemoteRead::changed_names`](crate::RemoteRead::changed_names)
     ChangedNames,
     /// [`RemoteRead::directory_places`](crate::RemoteRead::directory_places)
@@ -99,6 +101,7 @@ impl Call {
             | Self::Snapshot
             | Self::Lookup
             | Self::ListDirectory
+            | Self::ListTree
             | Self::ChangedNames
             | Self::DirectoryPlaces
             | Self::Diff

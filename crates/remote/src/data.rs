@@ -73,6 +73,22 @@ pub struct DirectoryListing {
     pub listing_version: VersionId,
 }
 
+/// Which listings of a version are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TreeParams {
+    /// The project.
+    pub project: ProjectId,
+    /// The version.
+    pub version: VersionNumber,
+    /// The directory to begin with, which comes first; those below it follow.
+    pub top: DirId,
+    /// The last directory that the caller has: those behind it come. It must be one that comes without this.
+    pub after: Option<DirId>,
+    /// A version of which the caller has all listings in and below the same directory: only directories with
+    /// another listing come, in the order of their ids.
+    pub since: Option<(VersionNumber, VersionId)>,
+}
+
 /// A chunk and the addresses of those who have it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChunkLocation {

@@ -19,10 +19,10 @@ use lfsfs_types::{
 use crate::call::Call;
 use crate::data::{
     Change, ChangedName, ChunkBytes, ChunkLocation, DirectoryListing, DirectoryPlace, Hold, Opened,
-    Published, Renames, Resolved, SessionParams, Snapshot, VersionRange,
+    Published, Renames, Resolved, SessionParams, Snapshot, TreeParams, VersionRange,
 };
 use crate::error::RemoteError;
-use crate::remote::{DiffStream, Remote, RemoteContents, RemoteRead, RemoteWrite};
+use crate::remote::{DiffStream, Remote, RemoteContents, RemoteRead, RemoteWrite, TreeStream};
 use crate::retry::Retry;
 
 /// An answer on its way.
@@ -129,6 +129,11 @@ impl<L: Layer> RemoteRead for Layered<L> {
             async move { remote.list_directory(project, version, dir).await }.boxed()
         };
         self.0.call(Call::ListDirectory.into(), ask).await
+    }
+
+    async fn list_tree(&self, params: &TreeParams) -> Result<TreeStream, RemoteError> {
+        let ask = |remote: Arc<dyn Remote>| async move { remote.list_tree(params).await }.boxed();
+        self.0.call(Call::ListTree.into(), ask).await
     }
 
     async fn changed_names(

@@ -20,12 +20,12 @@ pub use call::Call;
 pub use data::{
     Change, ChangedName, ChunkBytes, ChunkLocation, DiffEntry, DirectoryListing, DirectoryPlace,
     Hold, Opened, Project, Published, Renames, Resolved, SessionParams, Snapshot, StoredList,
-    VersionRange,
+    TreeParams, VersionRange,
 };
 pub use error::RemoteError;
 pub use layered::{Answer, Asked, Layer, Layered, Retrying};
 #[cfg(feature = "testing")]
 pub use memory::MemoryRemote;
-pub use remote::{DiffStream, Remote, RemoteContents, RemoteRead, RemoteWrite};
+pub use remote::{DiffStream, Remote, RemoteContents, RemoteRead, RemoteWrite, TreeStream};
 pub use retry::{Notice, PAUSES, Retry, Tries, may_pass};
 pub use subdirectory::{Subdirectory, SubdirectoryError};

@@ -31,7 +31,7 @@ pub use self::tree::{MemoryTree, plain};
 use crate::{
     Call, Change, ChangedName, ChunkBytes, ChunkLocation, DiffStream, DirectoryListing,
     DirectoryPlace, Hold, Opened, Published, RemoteContents, RemoteError, RemoteRead, RemoteWrite,
-    Renames, Resolved, SessionParams, Snapshot, VersionRange,
+    Renames, Resolved, SessionParams, Snapshot, TreeParams, TreeStream, VersionRange,
 };
 
 /// The two nodes that seem to have every chunk.
@@ -74,6 +74,8 @@ pub struct Faults {
     pub hangs: bool,
     /// Every answer takes this long.
     pub delay: Duration,
+    /// A stream of listings breaks behind so many.
+    pub tree_breaks_after: Option<usize>,
     /// What happens to chunk bytes.
     pub tamper: Option<Tamper>,
 }
@@ -84,6 +86,7 @@ impl fmt::Debug for Faults {
             .field("is_down", &self.is_down)
             .field("hangs", &self.hangs)
             .field("delay", &self.delay)
+            .field("tree_breaks_after", &self.tree_breaks_after)
             .field("tamper", &self.tamper.is_some())
             .finish()
     }
@@ -333,6 +336,18 @@ impl RemoteRead for MemoryRemote {
         let version = served.project(project)?.version(version)?;
         let found = version.listings.get(&dir).cloned();
         found.ok_or_else(|| RemoteError::NotFound(format!("there is no directory {dir}")))
+    }
+
+    async fn list_tree(&self, params: &TreeParams) -> Result<TreeStream, RemoteError> {
+        let faults = self.enter(Call::ListTree).await?;
+        let listings = self.served().project(params.project)?.tree(params)?;
+        let mut listings: Vec<_> = listings.into_iter().map(Ok).collect();
+        if let Some(len) = faults.tree_breaks_after.filter(|len| *len < listings.len()) {
+            let address = NODES[0].to_owned();
+            listings.truncate(len);
+            listings.push(Err(RemoteError::Silent { address }));
+        }
+        Ok(stream::iter(listings).boxed())
     }
 
     async fn changed_names(

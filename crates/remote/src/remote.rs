@@ -18,12 +18,15 @@ use lfsfs_types::{
 
 use crate::data::{
     Change, ChangedName, ChunkBytes, ChunkLocation, DiffEntry, DirectoryListing, DirectoryPlace,
-    Hold, Opened, Published, Renames, Resolved, SessionParams, Snapshot, VersionRange,
+    Hold, Opened, Published, Renames, Resolved, SessionParams, Snapshot, TreeParams, VersionRange,
 };
 use crate::error::RemoteError;
 
 /// Differences as they arrive.
 pub type DiffStream = BoxStream<'static, Result<DiffEntry, RemoteError>>;
+
+/// Whole listings as they arrive.
+pub type TreeStream = BoxStream<'static, Result<(DirId, DirectoryListing), RemoteError>>;
 
 /// The part that finds contents and reads them: all that a reader of contents needs.
 #[async_trait]
@@ -76,6 +79,12 @@ pub trait RemoteRead: RemoteContents {
         version: VersionNumber,
         dir: DirId,
     ) -> Result<DirectoryListing, RemoteError>;
+
+    /// Returns the listings of a version, or of a directory of it with all that lies below.
+    ///
+    /// A directory comes before those below it, which come in the order of their names. The stream is read as fast as
+    /// it is polled, and may be dropped and asked for again behind any directory that has come.
+    async fn list_tree(&self, params: &TreeParams) -> Result<TreeStream, RemoteError>;
 
     /// Returns the names whose objects, times or links may differ between two versions of a project,
     /// each once.

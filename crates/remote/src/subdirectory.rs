@@ -10,15 +10,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::{StreamExt as _, TryStreamExt as _};
 use lfsfs_types::{ContentId, DirId, Kind, ObjectPath, ProjectId, Record, Source, VersionNumber};
 use thiserror::Error;
 
 use crate::data::{
     ChangedName, ChunkBytes, ChunkLocation, DirectoryListing, DirectoryPlace, Hold, Renames,
-    Resolved, Snapshot, VersionRange,
+    Resolved, Snapshot, TreeParams, VersionRange,
 };
 use crate::error::RemoteError;
-use crate::remote::{DiffStream, RemoteContents, RemoteRead};
+use crate::remote::{DiffStream, RemoteContents, RemoteRead, TreeStream};
 
 mod changed;
 #[cfg(all(test, feature = "testing"))]
@@ -236,6 +237,19 @@ impl RemoteRead for Subdirectory {
             dir => dir,
         };
         self.remote.list_directory(project, version, dir).await
+    }
+
+    async fn list_tree(&self, params: &TreeParams) -> Result<TreeStream, RemoteError> {
+        let root = self.dir(params.project, params.version).await?;
+        let stored = |dir| if dir == DirId::ROOT { root } else { dir };
+        let params = TreeParams {
+            top: stored(params.top),
+            after: params.after.map(stored),
+            ..*params
+        };
+        let listings = self.remote.list_tree(&params).await?;
+        let shown = move |(dir, listing)| (if dir == root { DirId::ROOT } else { dir }, listing);
+        Ok(listings.map_ok(shown).boxed())
     }
 
     async fn changed_names(

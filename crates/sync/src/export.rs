@@ -27,6 +27,7 @@ use self::shared::SharedFiles;
 use self::target::{Target, is_marked};
 use self::walk::{Rest, Walk, way_to};
 use self::worker::Workshop;
+use crate::listings::Listings;
 
 use crate::local::DirHandle;
 
@@ -242,9 +243,11 @@ impl Export {
         let (remote, snapshot) = (Arc::clone(&self.remote), self.snapshot.clone());
         let (walking, working) = (Arc::clone(shop), Arc::clone(shop));
         let walk = move |batches| {
+            let listings = Listings::new(&*remote, &snapshot, scope.coverage());
             let lister = Lister {
                 remote: &*remote,
                 snapshot: &snapshot,
+                listings: &listings,
                 scope: &scope,
             };
             let walk = Walk::new(lister, &walking, batches);

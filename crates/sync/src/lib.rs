@@ -35,6 +35,7 @@ mod fit;
 mod ignored;
 mod import;
 mod links;
+mod listings;
 mod local;
 mod problems;
 mod put;
@@ -55,6 +56,7 @@ pub use export::{Export, ExportError, ExportFigures, ExportProgress, InTheWay, L
 pub use filter::PatternError;
 pub use import::{Import, ImportOutcome, ImportParams};
 pub use lfsfs_upload::{Expected, IgnoreWarning, IgnoredPaths, Phase, Progress, ProgressFigures};
+pub use listings::{Coverage, Listings};
 pub use problems::Problem;
 pub use put::{Put, PutError, PutOutcome, PutParams};
 pub use rebuild::{Rebuild, RebuildError, RebuildOutcome, RebuildParams, Refusal};

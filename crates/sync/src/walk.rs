@@ -18,6 +18,7 @@ use crate::entry::Entry;
 use crate::error::ImportError;
 use crate::failure::Failure;
 use crate::ignored::{Ignored, keep_warnings};
+use crate::listings::{Coverage, Listings};
 use crate::local::{self, DirHandle, LocalStat};
 use crate::problems::Reason;
 use crate::selection::{Picked, RestOfTree, Verdict};
@@ -48,7 +49,8 @@ struct Frame {
 
 /// The walk. It goes down in path order with a stack of its own, so that no depth is too much.
 pub(crate) struct Walk<'a> {
-    pub(crate) remote: &'a dyn RemoteRead,
+    /// Those of the base.
+    listings: Listings<'a>,
     pub(crate) base: &'a Snapshot,
     pub(crate) picked: &'a Picked,
     pub(crate) workshop: &'a Workshop,
@@ -69,8 +71,12 @@ impl<'a> Walk<'a> {
         workshop: &'a Workshop,
         batches: JobQueue<Vec<FileJob>>,
     ) -> Self {
+        let coverage = match picked.selection.takes_root() {
+            true => Coverage::All,
+            false => Coverage::Some,
+        };
         Self {
-            remote,
+            listings: Listings::new(remote, base, coverage),
             base,
             picked,
             workshop,
@@ -153,13 +159,10 @@ impl<'a> Walk<'a> {
     }
 
     fn base_entries(&self, dir: DirId) -> Result<Vec<(Name, Record)>, ImportError> {
-        let version = self.base.version.number;
-        if version.0 == 0 {
+        if self.base.version.number.0 == 0 {
             return Ok(Vec::new());
         }
-        let listing = self
-            .remote
-            .list_directory(self.base.project.id, version, dir);
+        let listing = self.listings.list(dir);
         Ok(self.runtime.block_on(listing)?.entries)
     }
 

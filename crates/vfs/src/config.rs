@@ -25,6 +25,8 @@ pub struct VfsConfig {
     pub listings_len_max: usize,
     /// Listings that may be fetched at once.
     pub listings_fetches_max: usize,
+    /// Listings that a stream may bring ahead of those who use them; 0: each is asked for by itself.
+    pub listings_ahead_max: usize,
     /// Whether access lists are enforced.
     pub access_lists: AccessLists,
     /// What reading contents may use.
@@ -38,6 +40,7 @@ impl Default for VfsConfig {
             open_timeout: Duration::from_secs(5),
             listings_len_max: 32 << 20,
             listings_fetches_max: 128,
+            listings_ahead_max: 20_000,
             access_lists: AccessLists::Kept,
             reader: ReaderConfig::default(),
         }

@@ -14,10 +14,15 @@ use lfsfs_reader::{
 use lfsfs_remote::{RemoteRead, Snapshot};
 use lfsfs_types::{DirId, VersionId};
 
+use self::bulk::Bulk;
+use self::plan::Plan;
 use crate::config::VfsConfig;
 use crate::error::VfsError;
 use crate::listing::Listing;
 use crate::stats::Counters;
+
+mod bulk;
+mod plan;
 
 const ACTION: &str = "list a directory";
 
@@ -46,6 +51,7 @@ pub(crate) struct Listings {
     memory: WeightedCache<DirId, Arc<Listing>>,
     known: Mutex<Known>,
     fetches: Arc<SingleFlight<DirId, Arc<Listing>>>,
+    bulk: Bulk,
 }
 
 impl Listings {
@@ -56,11 +62,16 @@ impl Listings {
             memory: WeightedCache::new(config.listings_len_max),
             known: Mutex::default(),
             fetches: SingleFlight::new(config.listings_fetches_max, spawner),
+            bulk: Bulk::new(Plan::new(config.listings_ahead_max, config.timeout / 4)),
         }
     }
 
     pub(crate) fn in_memory(&self, dir: DirId) -> Option<Arc<Listing>> {
-        self.memory.find(&dir)
+        let found = self.memory.find(&dir);
+        if found.is_some() {
+            self.bulk.used(dir);
+        }
+        found
     }
 
     /// Returns the id that a directory has in the project, by which other mounts know it, too.
@@ -87,7 +98,7 @@ impl Listings {
         dir: DirId,
         deadline: Deadline,
     ) -> Result<Arc<Listing>, VfsError> {
-        if let Some(listing) = self.in_memory(dir).or_else(|| self.on_disk(dir)) {
+        if let Some(listing) = self.at_hand(dir) {
             return Ok(listing);
         }
         let join = || {
@@ -135,6 +146,14 @@ impl Listings {
         self.memory.load()
     }
 
+    /// Returns a listing that need not be fetched.
+    fn at_hand(&self, dir: DirId) -> Option<Arc<Listing>> {
+        let found = self.in_memory(dir).or_else(|| self.bulk.pending(dir));
+        let found = found.or_else(|| self.on_disk(dir))?;
+        self.bulk.used(dir);
+        Some(found)
+    }
+
     fn on_disk(&self, dir: DirId) -> Option<Arc<Listing>> {
         let key = self.key(dir).or_else(|| {
             self.learn();
@@ -168,6 +187,9 @@ impl Listings {
         dir: DirId,
         deadline: Deadline,
     ) -> Result<Arc<Listing>, ReadError> {
+        if let Some(listing) = self.soon(dir).await {
+            return Ok(listing);
+        }
         let project = self.source.snapshot.project.id;
         let version = self.source.snapshot.version.number;
         self.source.counters.listings.add(1);

@@ -35,7 +35,7 @@ pub struct VfsStats {
     pub blocks: u64,
     /// Bytes of them.
     pub blocks_len: u64,
-    /// Directories asked of the server.
+    /// Calls for listings: of one directory, or of many.
     pub remote_listings: u64,
     /// Calls to resolve contents.
     pub remote_resolves: u64,
@@ -54,7 +54,7 @@ pub struct VfsStats {
 /// Counts what the reader of contents does not count.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    /// Directories asked of the server.
+    /// Calls for listings.
     pub(crate) listings: Counter,
     /// Listings that were not what they should be.
     pub(crate) damaged: Counter,

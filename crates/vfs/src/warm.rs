@@ -111,7 +111,8 @@ impl BaseVersion {
             let Some(below) = running.next().await else {
                 break;
             };
-            pending.extend(below);
+            // The last one is taken first: so they are read in the order in which listings come in bulk.
+            pending.extend(below.into_iter().rev());
         }
         self.settle().await;
     }

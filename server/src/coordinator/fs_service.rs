@@ -27,7 +27,7 @@ use super::request::{
 use super::watch::Watching;
 use super::{
     Coordinator, changes, development, differences, garbage, history, objects, projects, resolve,
-    usage,
+    tree, usage,
 };
 use crate::blocking::IntoFault as _;
 use crate::budget::Held;
@@ -334,6 +334,17 @@ impl Fs for FsService {
             Ok::<_, MetadataError>(answer)
         });
         Ok(Response::new(listed.await?))
+    }
+
+    type ListTreeStream = Answers<v1::ListTreeResponse>;
+
+    async fn list_tree(
+        &self,
+        request: Request<v1::ListTreeRequest>,
+    ) -> Answer<Self::ListTreeStream> {
+        let call = Call::of(&request)?;
+        let answers = tree::list_tree(&self.coordinator, call, &request.into_inner())?;
+        Ok(Response::new(answers))
     }
 
     async fn lookup(&self, request: Request<v1::LookupRequest>) -> Answer<v1::LookupResponse> {

@@ -17,4 +17,5 @@ mod restored;
 mod start_and_stop;
 mod stats;
 mod support;
+mod trees;
 mod wire;

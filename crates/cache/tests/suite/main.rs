@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod basics;
+mod batches;
 #[cfg(test)]
 mod damage;
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::ffi::OsString;
 
 use clap::{ArgAction, Args};
 use lfsfs_remote::Snapshot;
+use lfsfs_sync::{Coverage, Listings};
 use lfsfs_types::{Kind, ObjectPath, Record};
 use serde::Serialize;
 
@@ -125,7 +126,11 @@ impl<'a> List<'a> {
         path: ObjectPath,
         record: Record,
     ) -> Result<(), CommandError> {
-        let (project, version) = (snapshot.project.id, snapshot.version.number);
+        let coverage = match self.args.recursive {
+            true => Coverage::All,
+            false => Coverage::Some,
+        };
+        let listings = Listings::new(&*named.client.remote, snapshot, coverage);
         // What is still to be listed, deepest and last first.
         let mut pending = vec![(path, record)];
         let mut is_top = true;
@@ -136,11 +141,7 @@ impl<'a> List<'a> {
             let Some(dir) = record.dir().filter(|_| is_top || self.args.recursive) else {
                 continue;
             };
-            let listing = named
-                .client
-                .remote
-                .list_directory(project, version, dir)
-                .await?;
+            let listing = listings.list(dir).await?;
             let entries = listing.entries.into_iter();
             let entries = entries.map(|(name, record)| Ok((path.join(&name)?, record)));
             let entries = entries.collect::<Result<Vec<_>, CommandError>>()?;

@@ -12,7 +12,8 @@ use lfsfs_proto::convert::{id, name, required};
 use lfsfs_proto::v1;
 use lfsfs_remote::{
     ChangedName, ChunkBytes, ChunkLocation, DiffStream, DirectoryListing, DirectoryPlace, Hold,
-    RemoteContents, RemoteError, RemoteRead, Renames, Resolved, Snapshot, VersionRange,
+    RemoteContents, RemoteError, RemoteRead, Renames, Resolved, Snapshot, TreeParams, TreeStream,
+    VersionRange,
 };
 use lfsfs_transfer::DownloadReceiver;
 use lfsfs_types::limits::{
@@ -26,6 +27,7 @@ use tokio::time::sleep;
 
 use super::OneServer;
 use super::messages;
+use super::tree;
 use super::write::unique;
 use crate::connection::within;
 use crate::fault::{Checked as _, converted, of_datanode};
@@ -173,6 +175,21 @@ impl RemoteRead for OneServer {
                 });
             }
         }
+    }
+
+    async fn list_tree(&self, params: &TreeParams) -> Result<TreeStream, RemoteError> {
+        let since = params.since.map(|(number, id)| (number.0, id.0.to_vec()));
+        let (since, since_id) = since.unwrap_or_default();
+        let request = v1::ListTreeRequest {
+            project_id: params.project.as_bytes().to_vec(),
+            version: params.version.0,
+            version_id: self.versions.find(params.project, params.version),
+            dir: params.top.0,
+            after: params.after.map_or(0, |dir| dir.0),
+            since,
+            since_id,
+        };
+        tree::ask(self.connections.clone(), request).await
     }
 
     async fn changed_names(

@@ -640,3 +640,37 @@ fn nothing_is_left_of_versions_that_expired() {
     // The row that counts what expired is beside, and the mark of a first version is not.
     assert_eq!(many, few, "rows are left");
 }
+
+#[test]
+fn listings_that_are_told_end_where_their_version_expires() {
+    let setup = Setup::new();
+    let (metadata, project) = (&setup.metadata, &setup.project);
+    let made = crate::support::made;
+    let dirs = |number| {
+        put(
+            DirId::ROOT,
+            &format!("d{number}"),
+            crate::support::directory(made(number)),
+        )
+    };
+    commit(metadata, project, (0..5).map(dirs).collect());
+    commit(metadata, project, vec![put(DirId::ROOT, "file", file(1))]);
+    let params = lfsfs_metadata::TreeParams {
+        project: project.id,
+        version: VersionNumber(1),
+        exact: Vec::new(),
+        top: DirId::ROOT,
+        after: None,
+        since: None,
+    };
+    let mut walk = metadata.begin_tree(params).unwrap();
+    for _ in 0..3 {
+        assert!(metadata.continue_tree(&mut walk).unwrap().is_some());
+    }
+    setup.expire_but(1, &[]);
+    let refused = metadata.continue_tree(&mut walk).unwrap_err();
+    assert!(
+        matches!(refused, MetadataError::ExpiredVersion { .. }),
+        "{refused}"
+    );
+}

@@ -15,6 +15,8 @@ use crate::support::{CONTENTS, Random, directory, file, made, record};
 
 #[path = "tree/edges.rs"]
 mod edges;
+#[path = "tree/told.rs"]
+mod told;
 
 pub(crate) use self::edges::{in_memory_at_the_edges, many_xattrs};
 
@@ -127,7 +129,9 @@ impl Tree {
             found.extend(entries.values().filter_map(Record::dir));
             assert!(dirs.insert(dir, entries).is_none(), "{dir} has two places");
         }
-        Self { root, dirs }
+        let tree = Self { root, dirs };
+        tree.assert_told(metadata, project, version);
+        tree
     }
 
     /// Returns the path of every directory.

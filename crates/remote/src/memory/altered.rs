@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::StreamExt as _;
 use lfsfs_types::{ContentId, DirId, ObjectPath, ProjectId, Record, Source, VersionNumber};
 
 use crate::{
     ChangedName, ChunkBytes, ChunkLocation, DiffStream, DirectoryListing, DirectoryPlace, Hold,
-    RemoteContents, RemoteError, RemoteRead, Renames, Resolved, Snapshot, VersionRange,
+    RemoteContents, RemoteError, RemoteRead, Renames, Resolved, Snapshot, TreeParams, TreeStream,
+    VersionRange,
 };
 
 /// What a listing was answered with.
@@ -22,13 +24,14 @@ pub type Alter = Box<dyn Fn(VersionNumber, DirId, Listed) -> Listed + Send + Syn
 /// Reads from another remote, and shows other listings.
 pub struct AlteredListings {
     inner: Arc<dyn RemoteRead>,
-    alter: Alter,
+    alter: Arc<dyn Fn(VersionNumber, DirId, Listed) -> Listed + Send + Sync>,
 }
 
 impl AlteredListings {
     /// Returns `inner` with `alter` in between.
     #[must_use]
     pub fn around(inner: Arc<dyn RemoteRead>, alter: Alter) -> Arc<dyn RemoteRead> {
+        let alter = Arc::from(alter);
         Arc::new(Self { inner, alter })
     }
 }
@@ -69,6 +72,15 @@ impl RemoteRead for AlteredListings {
     ) -> Listed {
         let listed = self.inner.list_directory(project, version, dir).await;
         (self.alter)(version, dir, listed)
+    }
+
+    async fn list_tree(&self, params: &TreeParams) -> Result<TreeStream, RemoteError> {
+        let (alter, version) = (Arc::clone(&self.alter), params.version);
+        let altered = move |came: Result<(DirId, DirectoryListing), RemoteError>| {
+            let (dir, listing) = came?;
+            alter(version, dir, Ok(listing)).map(|listing| (dir, listing))
+        };
+        Ok(self.inner.list_tree(params).await?.map(altered).boxed())
     }
 
     async fn resolve_source(&self, source: &Source) -> Result<Snapshot, RemoteError> {

@@ -10,7 +10,8 @@ use lfsfs_types::{
 
 use super::{MemoryTree, plain};
 use crate::{
-    ChangedName, DirectoryListing, DirectoryPlace, Project, RemoteError, Snapshot, VersionRange,
+    ChangedName, DirectoryListing, DirectoryPlace, Project, RemoteError, Snapshot, TreeParams,
+    VersionRange,
 };
 
 /// A project and all its versions.
@@ -68,6 +69,35 @@ impl MemoryProject {
             name,
         });
         Ok(changed.collect())
+    }
+
+    /// Returns listings as a server does.
+    pub(super) fn tree(
+        &self,
+        params: &TreeParams,
+    ) -> Result<Vec<(DirId, DirectoryListing)>, RemoteError> {
+        let version = self.version(params.version)?;
+        let mut dirs = version.below(params.top)?;
+        match params.since {
+            Some((since, _)) => {
+                let before = self.version(since)?;
+                let known = |dir: &DirId| Some(before.listings.get(dir)?.listing_version);
+                dirs.retain(|dir| known(dir) != Some(version.listings[dir].listing_version));
+                dirs.sort_unstable();
+                dirs.retain(|dir| params.after.is_none_or(|after| *dir > after));
+            }
+            None => {
+                if let Some(after) = params.after {
+                    let at = dirs.iter().position(|dir| *dir == after);
+                    let wrong = || RemoteError::Invalid(format!("after is wrong: {after}"));
+                    dirs.drain(..=at.ok_or_else(wrong)?);
+                }
+            }
+        }
+        let listings = dirs.into_iter();
+        Ok(listings
+            .map(|dir| (dir, version.listings[&dir].clone()))
+            .collect())
     }
 
     /// Makes a tree the next version.
@@ -185,6 +215,20 @@ impl MemoryVersion {
             listings: HashMap::from([(DirId::ROOT, listing)]),
             places: HashMap::new(),
         }
+    }
+
+    /// Returns a directory and those below it, each before those in it.
+    fn below(&self, top: DirId) -> Result<Vec<DirId>, RemoteError> {
+        let mut dirs = Vec::new();
+        let mut pending = vec![top];
+        while let Some(dir) = pending.pop() {
+            let listing = self.listings.get(&dir);
+            let missing = || RemoteError::NotFound(format!("there is no directory {dir}"));
+            let entries = &listing.ok_or_else(missing)?.entries;
+            pending.extend(entries.iter().rev().filter_map(|(_, record)| record.dir()));
+            dirs.push(dir);
+        }
+        Ok(dirs)
     }
 
     pub(super) fn add_directory(&mut self, dir: DirId, place: (DirId, Name)) {

@@ -8,6 +8,7 @@ use lfsfs_types::{DirId, Kind, Name, Record, VersionNumber};
 
 use super::scope::{Extent, Pending, Reach, Scope};
 use crate::changes::Mark;
+use crate::listings::Listings;
 
 type Entries = Vec<(Name, Record)>;
 
@@ -61,10 +62,12 @@ pub(crate) const fn directory(record: &Record) -> Option<DirId> {
 }
 
 /// Asks the server.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(crate) struct Lister<'a> {
     pub(crate) remote: &'a dyn RemoteRead,
     pub(crate) snapshot: &'a Snapshot,
+    /// Those of the version.
+    pub(crate) listings: &'a Listings<'a>,
     pub(crate) scope: &'a Scope,
 }
 
@@ -92,6 +95,9 @@ impl Lister<'_> {
     }
 
     async fn entries(&self, version: VersionNumber, dir: DirId) -> Result<Entries, RemoteError> {
+        if version == self.snapshot.version.number {
+            return Ok(self.listings.list(dir).await?.entries);
+        }
         let project = self.snapshot.project.id;
         let listing = self.remote.list_directory(project, version, dir).await?;
         Ok(listing.entries)

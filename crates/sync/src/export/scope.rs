@@ -3,6 +3,7 @@
 use lfsfs_types::{DirId, ObjectPath, Record, VersionNumber};
 
 use crate::changes::{Changes, Mark};
+use crate::listings::Coverage;
 use crate::selection::Selection;
 
 /// The part of a version that is written, and how it is compared with what is there.
@@ -58,6 +59,14 @@ impl Scope {
                 Extent::Repair(versions.iter().map(|it| (*it, DirId::ROOT)).collect())
             }
             Reach::Since(..) => Extent::Changed,
+        }
+    }
+
+    /// Returns how much of the version is looked at.
+    pub(crate) fn coverage(&self) -> Coverage {
+        match self.reach {
+            Reach::Everything | Reach::Repair(_) if self.selection.takes_root() => Coverage::All,
+            Reach::Everything | Reach::Repair(_) | Reach::Since(..) => Coverage::Some,
         }
     }
 

@@ -1,6 +1,7 @@
 //! The version, directory by directory: directories are made here, everything else becomes work.
 //!
-//! Some listings are asked for ahead, since each is an answer of the server to wait for.
+//! A walk over all of the version takes its directories in the order in which a stream brings their listings. Another
+//! one asks for some ahead, since each is an answer of the server to wait for.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -136,7 +137,11 @@ impl<'a> Walk<'a> {
     fn walk(&mut self) -> Result<(), ExportError> {
         let mut listings: FuturesOrdered<BoxFuture<'a, _>> = FuturesOrdered::new();
         loop {
-            while listings.len() < LISTINGS_AT_ONCE
+            let at_once = match self.lister.listings.are_in_order() {
+                true => 1,
+                false => LISTINGS_AT_ONCE,
+            };
+            while listings.len() < at_once
                 && let Some(pending) = self.pending.pop()
             {
                 listings.push_back(self.lister.list(pending).boxed());
@@ -162,12 +167,15 @@ impl<'a> Walk<'a> {
             return self.other_names(pending, listed);
         }
         let handle = self.shop.target.dir(&pending.path)?;
+        let first = self.pending.len();
         for pair in self.pairs(&handle, pending, listed)? {
             self.shop.go_on()?;
             let path = below(&pending.path, &pair.name);
             let done = self.name(&handle, pending, listed, pair);
             self.or_left_out(&path, done)?;
         }
+        // The last one is taken first: so they are filled in the order of their names.
+        self.pending[first..].reverse();
         Ok(())
     }
 

@@ -172,7 +172,7 @@ async fn a_flip_in_any_region_of_any_cached_file_is_found() {
     let (setup, whole) = warm().await;
     for round in 0..12u64 {
         let mut flipped = 0;
-        for store in ["chunks", "listings", "places", "versions"] {
+        for store in ["batches", "chunks", "listings", "places", "versions"] {
             for (number, path) in (0u64..).zip(files_below(&setup.cache_dir().join(store))) {
                 let len = fs::metadata(&path).unwrap().len();
                 // The regions of the file in turn, and other bytes of them in each round.
@@ -187,7 +187,7 @@ async fn a_flip_in_any_region_of_any_cached_file_is_found() {
         assert_eq!(walk(&vfs).await.unwrap(), whole, "round {round}");
         vfs.base().settle().await;
         assert!(
-            flipped > 100 && vfs.base().stats().cache.damaged > 20,
+            flipped > 40 && vfs.base().stats().cache.damaged > 10,
             "{:?}",
             vfs.base().stats()
         );

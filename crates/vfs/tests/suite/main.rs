@@ -1,6 +1,7 @@
 //! The file system core over a server in memory and a real disk cache.
 
 #[cfg(test)]
+mod bulk;
 mod caching;
 #[cfg(test)]
 mod commit;
