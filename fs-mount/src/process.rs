@@ -4,6 +4,7 @@
 //! on its control socket, and when only mount namespaces in which no process uses it still show it.
 
 mod ending;
+mod starting;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 use lfsfs_queue::{QueueConfig, UploadQueue};
 use lfsfs_remote::{Layered, Remote};
-use lfsfs_vfs::{BaseVersion, ImageView, Kernel, MountUploader, Vfs};
+use lfsfs_vfs::{BaseVersion, Kernel, MountUploader, Vfs};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
@@ -23,11 +24,7 @@ use tracing::{error, info, warn};
 use crate::control::MountStatus;
 use crate::error::MountError;
 use crate::holding::Holding;
-use crate::kernel_mode::attach;
-use crate::kernel_mode::choice::{self, Machine};
-use crate::kernel_mount::{self, MountSpec};
 use crate::mount_point;
-use crate::options::WantedMode;
 use crate::overlays;
 use crate::places::Places;
 use crate::publisher::Publisher;
@@ -187,15 +184,13 @@ async fn mount(
         operations: request.operations_config(),
     };
     let spec = request.spec(dir.clone());
-    let served = start(&spec, &vfs, request, config).await?;
+    let served = starting::start(&spec, &vfs, &request.options, config).await?;
     probe(&dir, request).await?;
     let socket = ControlSocket::bind(places.socket(served.device()))?;
     let (sender, orders) = orders();
     let queue = match &overlay {
         Some(overlay) if !request.options.noupload => {
-            let remote: Arc<dyn Remote> = Arc::<Layered<Server>>::clone(&server);
-            let uploader = MountUploader::new(Arc::clone(&vfs), remote);
-            Some(Arc::new(start_queue(uploader, overlay, request).await?))
+            Some(start_queue(&vfs, &server, overlay, request).await?)
         }
         _ => None,
     };
@@ -226,10 +221,7 @@ async fn mount(
         socket: socket.place(places),
         queue,
         publisher: Arc::new(publisher),
-        following: request
-            .options
-            .follow
-            .then(|| Following::new(request.source.clone())),
+        following: following(request),
         running: Running::default(),
         orders: sender,
     };
@@ -242,52 +234,21 @@ async fn mount(
     })
 }
 
-/// Starts to serve in the mode that the user wants and the machine can do.
-async fn start(
-    spec: &MountSpec,
-    vfs: &Arc<Vfs>,
-    request: &MountRequest,
-    config: SessionConfig,
-) -> Result<ServedMount, MountError> {
-    let options = &request.options;
-    let machine = Machine {
-        is_root: kernel_mount::is_root(),
-        has_erofs: options.mode != WantedMode::Fuse && attach::has_erofs(),
-    };
-    let objection = choice::objection(options, machine);
-    let vfs = Arc::clone(vfs);
-    match (options.mode, objection) {
-        (WantedMode::Fuse, _) => ServedMount::start(spec, vfs, config, None).await,
-        (WantedMode::Auto, Some(why)) => {
-            info!(why, "the mount is in fuse mode");
-            ServedMount::start(spec, vfs, config, Some(why.to_owned())).await
-        }
-        (WantedMode::Kernel, Some(why)) => Err(MountError::NoKernelMode { why }),
-        (WantedMode::Auto | WantedMode::Kernel, None) => {
-            let view = ImageView {
-                uid: options.uid,
-                gid: options.gid,
-                without_xattrs: options.noxattr,
-            };
-            let started = ServedMount::start_kernel_mode(spec, Arc::clone(&vfs), view, config);
-            match started.await {
-                Err(MountError::Kernel { source, .. }) if options.mode == WantedMode::Auto => {
-                    let why = format!("the kernel refuses: {source}");
-                    info!(why, "the mount is in fuse mode");
-                    ServedMount::start(spec, vfs, config, Some(why)).await
-                }
-                started => started,
-            }
-        }
-    }
+/// Returns what the mount follows, if the user wants that.
+fn following(request: &MountRequest) -> Option<Following> {
+    let wanted = request.options.follow;
+    wanted.then(|| Following::new(request.source.clone()))
 }
 
 /// Starts the upload queue, with what an earlier mount left in it.
 async fn start_queue(
-    uploader: MountUploader,
+    vfs: &Arc<Vfs>,
+    server: &Arc<Layered<Server>>,
     overlay: &Path,
     request: &MountRequest,
-) -> Result<UploadQueue, MountError> {
+) -> Result<Arc<UploadQueue>, MountError> {
+    let remote: Arc<dyn Remote> = Arc::<Layered<Server>>::clone(server);
+    let uploader = MountUploader::new(Arc::clone(vfs), remote);
     let executors = request.options.upload_executors;
     let config = QueueConfig::default();
     let config = QueueConfig {
@@ -300,7 +261,8 @@ async fn start_queue(
     let start = move || UploadQueue::start(Arc::new(uploader), &dir, config);
     let started = tokio::task::spawn_blocking(start).await;
     let started = started.unwrap_or_else(|_| Err(io::Error::other("it panicked")));
-    started.map_err(MountError::system("start the upload queue"))
+    let started = started.map_err(MountError::system("start the upload queue"));
+    started.map(Arc::new)
 }
 
 /// Takes up the version that an earlier process of the mount was to publish.

@@ -124,9 +124,13 @@ impl VersionImage {
     }
 
     /// Takes the way to the kernel, before that reads anything.
-    pub fn connect(self: &Arc<Self>, kernel: Arc<dyn ImageKernel>) {
+    pub fn connect(&self, kernel: Arc<dyn ImageKernel>) {
         // There is one session, and so one kernel.
         let _ = self.kernel.set(kernel);
+    }
+
+    /// Gives pages back that the kernel does not need any more, from now on.
+    pub fn start_giving_back(self: &Arc<Self>) {
         let give_back = Self::keep_giving_back(Arc::downgrade(self));
         // The mount tracks the task.
         drop(self.version.spawner().spawn(give_back));

@@ -124,6 +124,7 @@ impl ImageMount {
             tasks: self.tasks.clone(),
         };
         let image = Arc::clone(&files.image);
+        image.start_giving_back();
         let connect = move |kernel: Arc<MountedKernel>| image.connect(Arc::new(FilePages(kernel)));
         let session = serve::serve(files, connect, device, self.threads);
         let session = session.await.map_err(failed)?;
