@@ -9,10 +9,11 @@ use lfsfs_cache::{CacheConfig, CacheError, DiskCache};
 use lfsfs_client::{ClientConfig, Servers};
 use lfsfs_remote::{Remote, RemoteError, RemoteRead, Subdirectory};
 use lfsfs_types::ObjectPath;
-use lfsfs_vfs::{AccessLists, BaseVersion, VfsConfig, VfsError};
+
+use lfsfs_vfs::{AccessLists, BaseVersion, ReaderConfig, VfsConfig, VfsError};
 
 use crate::control::VersionInfo;
-use crate::options::MountOptions;
+use crate::options::{MountOptions, WantedMode};
 use crate::places::Places;
 use crate::request::MountRequest;
 
@@ -86,6 +87,7 @@ pub(crate) async fn open(
         } else {
             AccessLists::Kept
         },
+        reader: reader_config(&request.options),
         ..VfsConfig::default()
     };
     let remote: Arc<dyn RemoteRead> = if request.path.is_root() {
@@ -96,6 +98,20 @@ pub(crate) async fn open(
     BaseVersion::open(remote, cache, &request.source, config)
         .await
         .map_err(|error| OpenError::of_vfs(error, &request.options))
+}
+
+/// Returns what reading contents may use. In kernel mode the kernel asks for less and later than a program wants, because
+/// it reads ahead in its own files: so more is fetched ahead.
+fn reader_config(options: &MountOptions) -> ReaderConfig {
+    let config = ReaderConfig::default();
+    match options.mode {
+        WantedMode::Fuse => config,
+        WantedMode::Auto | WantedMode::Kernel => ReaderConfig {
+            window_len_first: 1 << 20,
+            window_len_max: 4 << 20,
+            ..config
+        },
+    }
 }
 
 /// Returns what status tells of an opened version.

@@ -145,10 +145,8 @@ impl VersionImage {
     /// Returns bytes of the metadata file. What belongs to no object is zeros.
     pub async fn read_metadata(self: &Arc<Self>, offset: u64, len: u32) -> Result<Bytes, VfsError> {
         let bytes = self.read_metadata_file(offset, len).await?;
-        if let Owner::Region(dir) = Address::of(offset).owner
-            && let Some(window) = self.walk.note(dir)
-        {
-            self.spawn_store_behind(dir, window);
+        if let Owner::Region(dir) = Address::of(offset).owner {
+            self.note_asked(dir);
         }
         Ok(bytes)
     }

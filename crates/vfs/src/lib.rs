@@ -51,6 +51,7 @@ pub use error::VfsError;
 pub use ignored::IgnoredPath;
 pub use image::{IMAGE_DEVICES, IMAGE_FILE_LEN, ImageFile, ImageKernel, ImageView, VersionImage};
 pub use kernel::{Hold, Kernel, KernelCache, WriteBarrier};
+pub use lfsfs_reader::ReaderConfig;
 pub use stats::{Statfs, VfsStats};
 pub use tries::tried;
 pub use upload_queue::MountUploader;

@@ -11,13 +11,17 @@ use lfsfs_erofs::address;
 use lfsfs_types::{DirId, Kind};
 
 use super::places::Above;
-use super::{ImageFile, VersionImage};
+use super::{BLOCK_LEN, ImageFile, Rendered, VersionImage};
 use crate::error::VfsError;
 
-/// Directories that are stored behind one that was asked for out of order.
+/// Directories that are stored behind one that was asked for out of order, as far as their listings are in memory.
 const FIRST: usize = 8;
 /// Directories that are stored at most behind one that was asked for.
 const MOST: usize = 512;
+/// Directories that are handed to the kernel together.
+const TOGETHER: usize = 16;
+/// A directory behind which is not looked: to find what follows would take too long.
+const ENTRIES_MAX: u32 = 20_000;
 
 /// How far the walk of a program was seen.
 #[derive(Debug, Default)]
@@ -25,47 +29,77 @@ pub(super) struct Walk(Mutex<WalkState>);
 
 #[derive(Debug, Default)]
 struct WalkState {
-    /// The directory that follows what was stored last.
+    /// The directory that follows what was asked for or stored last.
     next: Option<DirId>,
     window: usize,
-    /// Those that were stored, or are.
-    stored: HashSet<DirId>,
+    /// How many are still to be stored.
+    left: usize,
+    /// The program goes through the tree, so listings are worth being asked for.
+    is_walk: bool,
+    /// A task stores directories.
+    is_storing: bool,
+    /// Those that were asked for, or stored.
+    seen: HashSet<DirId>,
 }
 
-/// Which directories to store behind one.
+/// What to store now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Window {
-    dirs: usize,
-    /// The program goes through the tree, so listings are worth being asked for.
+struct Step {
+    dir: DirId,
     is_walk: bool,
 }
 
 impl Walk {
-    /// Notes that the kernel asked for a directory. Returns what to store behind it.
-    pub(super) fn note(&self, dir: DirId) -> Option<Window> {
+    /// Returns true if the kernel asks for a directory for the first time.
+    fn is_new(&self, dir: DirId) -> bool {
+        !self.state().seen.contains(&dir)
+    }
+
+    /// Notes that the kernel asked for a directory, and which one follows. Returns true if a task is to be started.
+    fn ask(&self, dir: DirId, next: Option<DirId>) -> bool {
         let mut state = self.state();
-        if !state.stored.insert(dir) {
-            // It came back for another part of it, or dropped it for want of memory.
-            return None;
-        }
-        let is_walk = state.next == Some(dir);
-        state.window = if is_walk {
+        state.seen.insert(dir);
+        state.is_walk = state.next == Some(dir);
+        state.window = if state.is_walk {
             (state.window * 2).min(MOST)
         } else {
             FIRST
         };
-        Some(Window {
-            dirs: state.window,
-            is_walk,
-        })
+        (state.left, state.next) = (state.window, next);
+        !std::mem::replace(&mut state.is_storing, true)
     }
 
-    fn begin(&self, dir: DirId) -> bool {
-        self.state().stored.insert(dir)
+    /// Returns the next directory to store; `None` ends the task.
+    fn step(&self) -> Option<Step> {
+        let mut state = self.state();
+        let left = state.left.checked_sub(1);
+        match (left, state.next) {
+            (Some(left), Some(dir)) => {
+                state.left = left;
+                Some(Step {
+                    dir,
+                    is_walk: state.is_walk,
+                })
+            }
+            _ => {
+                state.is_storing = false;
+                None
+            }
+        }
     }
 
-    fn end(&self, next: Option<DirId>) {
-        self.state().next = next;
+    /// Notes that a directory is stored, and which one follows. The kernel may have gone elsewhere meanwhile.
+    fn stored(&self, dir: DirId, next: Option<DirId>) {
+        let mut state = self.state();
+        state.seen.insert(dir);
+        if state.next == Some(dir) {
+            state.next = next;
+        }
+    }
+
+    fn stop(&self) {
+        let mut state = self.state();
+        (state.left, state.is_storing) = (0, false);
     }
 
     /// No method panics between two changes of it.
@@ -75,65 +109,81 @@ impl Walk {
 }
 
 impl VersionImage {
-    /// Stores directories behind one that the kernel has, in the order of paths.
-    pub(super) async fn store_behind(&self, dir: DirId, window: Window) {
-        let mut at = dir;
-        for _ in 0..window.dirs {
-            let Ok(Some(next)) = self.next_directory(at, window.is_walk).await else {
-                break;
-            };
-            at = next;
-            if self.walk.begin(next) && self.store_directory(next).await.is_err() {
-                break;
-            }
+    /// Notes that the kernel asked for a directory, and stores those that follow.
+    pub(super) fn note_asked(self: &Arc<Self>, dir: DirId) {
+        if !self.walk.is_new(dir) {
+            // It came back for another part of it, or dropped it for want of memory.
+            return;
         }
-        let next = self.next_directory(at, window.is_walk).await;
-        self.walk.end(next.ok().flatten());
+        let next = self.directory_behind(dir);
+        if self.walk.ask(dir, next) {
+            let image = Arc::clone(self);
+            let store = async move { image.store_behind().await };
+            // The mount tracks the task.
+            drop(self.version.spawner().spawn(store));
+        }
     }
 
-    async fn store_directory(&self, dir: DirId) -> Result<(), VfsError> {
-        let rendered = self.directory(dir).await?;
+    async fn store_behind(&self) {
+        let mut rendered = Vec::new();
+        while let Some(step) = self.walk.step() {
+            let is_at_hand = self.version.listing_in_memory(step.dir).is_some();
+            if !(step.is_walk || is_at_hand) {
+                self.walk.stop();
+                break;
+            }
+            let Ok(directory) = self.directory(step.dir).await else {
+                // The program that asks for it is told why.
+                self.walk.stop();
+                break;
+            };
+            rendered.push((step.dir, directory));
+            self.walk.stored(step.dir, self.directory_behind(step.dir));
+            if rendered.len() == TOGETHER {
+                self.store(std::mem::take(&mut rendered)).await;
+            }
+        }
+        self.store(rendered).await;
+    }
+
+    async fn store(&self, rendered: Vec<(DirId, Arc<Rendered>)>) {
         let Some(kernel) = self.kernel.get().cloned() else {
-            return Ok(());
+            return;
         };
-        let offset = address::region(dir).map_err(super::too_large)?;
         let store = move || {
-            let mut region = rendered.0.region.clone();
-            region.resize(region.len().next_multiple_of(super::BLOCK_LEN), 0);
-            kernel.store_pages(ImageFile::Metadata, offset, &region);
+            for (dir, rendered) in rendered {
+                let Ok(offset) = address::region(dir) else {
+                    continue;
+                };
+                let mut region = rendered.0.region.clone();
+                region.resize(region.len().next_multiple_of(BLOCK_LEN), 0);
+                kernel.store_pages(ImageFile::Metadata, offset, &region);
+            }
         };
         // It ends early only with the mount.
         let _ = self.version.spawner().spawn_blocking(store).await;
-        Ok(())
     }
 
-    /// Returns the directory behind another in the order of paths, if there is one. Unless listings are asked for, one
-    /// that is not in memory counts as the end.
-    async fn next_directory(&self, dir: DirId, asks: bool) -> Result<Option<DirId>, VfsError> {
-        let mut next = self.first_below(Above { dir, index: 0 }, asks).await?;
+    /// Returns the directory behind another in the order of paths, as far as listings in memory tell.
+    fn directory_behind(&self, dir: DirId) -> Option<DirId> {
+        let mut next = self.first_below(Above { dir, index: 0 });
         let mut at = dir;
-        while next.is_none() {
-            let Some(above) = self.places().above(at) else {
-                return Ok(None);
-            };
-            let behind = Above {
+        while let Ok(None) = next {
+            let above = self.places().above(at)?;
+            at = above.dir;
+            next = self.first_below(Above {
                 index: above.index + 1,
                 ..above
-            };
-            next = self.first_below(behind, asks).await?;
-            at = above.dir;
+            });
         }
-        let has_listing = next.is_some_and(|next| self.version.listing_in_memory(next).is_some());
-        Ok(next.filter(|_| asks || has_listing))
+        next.ok().flatten()
     }
 
     /// Returns the first directory among the entries of one, from an entry on.
-    async fn first_below(&self, from: Above, asks: bool) -> Result<Option<DirId>, VfsError> {
-        let listing = match self.version.listing_in_memory(from.dir) {
-            Some(listing) => listing,
-            None if asks => self.version.listing(from.dir).await?,
-            None => return Ok(None),
-        };
+    fn first_below(&self, from: Above) -> Result<Option<DirId>, VfsError> {
+        let listing = self.version.listing_in_memory(from.dir);
+        let listing = listing.filter(|listing| listing.len() <= ENTRIES_MAX);
+        let listing = listing.ok_or(VfsError::NotFound)?;
         for index in from.index..listing.len() {
             if let Kind::Directory { dir } = listing.entry_record(index)?.kind {
                 return Ok(Some(dir));
@@ -141,33 +191,47 @@ impl VersionImage {
         }
         Ok(None)
     }
-
-    /// As [`store_behind`](Self::store_behind), in a task.
-    pub(super) fn spawn_store_behind(self: &Arc<Self>, dir: DirId, window: Window) {
-        let image = Arc::clone(self);
-        let store = async move { image.store_behind(dir, window).await };
-        // The mount tracks the task.
-        drop(self.version.spawner().spawn(store));
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn next(dir: u64) -> Option<DirId> {
+        Some(DirId(dir))
+    }
+
     #[test]
     fn a_window_grows_while_directories_are_asked_for_in_order() {
         let walk = Walk::default();
-        let dirs = |dir| walk.note(DirId(dir)).map(|window| window.dirs);
-        assert_eq!(dirs(1), Some(FIRST));
-        walk.end(Some(DirId(10)));
-        assert_eq!(dirs(10), Some(2 * FIRST));
-        walk.end(Some(DirId(30)));
-        assert_eq!(dirs(30), Some(4 * FIRST));
-        walk.end(Some(DirId(70)));
-        assert_eq!(dirs(5), Some(FIRST));
-        assert_eq!(dirs(5), None);
-        assert!(walk.begin(DirId(6)) && !walk.begin(DirId(6)));
-        assert_eq!(dirs(6), None);
+        assert!(walk.ask(DirId(1), next(2)), "a task is started");
+        let step = |dir, is_walk| {
+            let dir = DirId(dir);
+            Some(Step { dir, is_walk })
+        };
+        assert_eq!(walk.step(), step(2, false));
+        walk.stored(DirId(2), next(3));
+        // The kernel is faster than the task.
+        assert!(!walk.ask(DirId(3), next(4)), "one task is enough");
+        for dir in 4..4 + 2 * FIRST as u64 {
+            assert_eq!(walk.step(), step(dir, true));
+            walk.stored(DirId(dir), next(dir + 1));
+        }
+        assert_eq!(walk.step(), None);
+        assert!(walk.is_new(DirId(20)) && !walk.is_new(DirId(4)));
+        assert!(walk.ask(DirId(20), next(21)));
+        assert_eq!(walk.state().window, 4 * FIRST);
+        assert!(!walk.ask(DirId(90), next(91)));
+        assert_eq!(walk.state().window, FIRST, "it went elsewhere");
+    }
+
+    #[test]
+    fn what_is_stored_does_not_lead_back_from_where_the_kernel_went() {
+        let walk = Walk::default();
+        walk.ask(DirId(1), next(2));
+        walk.step();
+        walk.ask(DirId(50), next(51));
+        walk.stored(DirId(2), next(3));
+        assert_eq!(walk.step().map(|step| step.dir), next(51));
     }
 }
