@@ -41,6 +41,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use crate::instance::Programs;
+use crate::mount::KERNEL_MODE;
 use crate::{interrupt, machine, passes};
 use line::Line;
 use setting::Setting;
@@ -118,10 +119,12 @@ pub enum Row {
     P,
     /// A job in a mount with the upload queue and the commit of it, against a mount without
     Q,
+    /// Kernel mode: warm against ext4, cold against untar and read
+    R,
 }
 
 impl Row {
-    const ALL: [Self; 17] = [
+    const ALL: [Self; 18] = [
         Self::A,
         Self::B,
         Self::C,
@@ -139,6 +142,7 @@ impl Row {
         Self::O,
         Self::P,
         Self::Q,
+        Self::R,
     ];
 
     /// Whether it is about the tree that can be chosen.
@@ -175,6 +179,7 @@ impl std::fmt::Display for Row {
             Self::O => "o",
             Self::P => "p",
             Self::Q => "q",
+            Self::R => "r",
         })
     }
 }
@@ -240,8 +245,16 @@ fn measure(setting: &Setting, row: Row) -> anyhow::Result<Vec<Line>> {
         Row::O => history::measure(setting),
         Row::P => objects::measure_collection(setting),
         Row::Q => queue::measure(setting),
+        Row::R => measure_kernel_mode(setting),
     };
     lines.with_context(|| format!("row {row}"))
+}
+
+/// What the rows b and c measure in fuse mode.
+fn measure_kernel_mode(setting: &Setting) -> anyhow::Result<Vec<Line>> {
+    let mut lines = warm::measure_mode(setting, Row::R, KERNEL_MODE)?;
+    lines.extend(cold::measure_mode(setting, Row::R, KERNEL_MODE)?);
+    Ok(lines)
 }
 
 /// Reads the tree `dir` and prints the times: what the benchmark starts as its reader.

@@ -18,6 +18,11 @@ struct Listed {
     pid: Option<u32>,
 }
 
+/// Options of a mount that this program serves.
+pub(crate) const FUSE_MODE: &str = "ro,mode=fuse";
+/// Options of a mount that the kernel serves.
+pub(crate) const KERNEL_MODE: &str = "ro,mode=kernel";
+
 /// A mounted version; unmounted when dropped. Its daemon ends with the mount, and with the
 /// [`Instance`] at the latest.
 #[derive(Debug)]

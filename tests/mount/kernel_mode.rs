@@ -240,7 +240,7 @@ fn auto_takes_what_can_be_had_and_says_why() {
             assert_eq!(written.status()["why_fuse"], "the mount is writable");
             let lines = written.verb(["status"]).ok();
             assert!(
-                lines.contains("served by fuse: the mount is writable"),
+                lines.contains("served by  fuse: the mount is writable"),
                 "{lines}"
             );
             written.umount();

@@ -1,4 +1,4 @@
-//! Row c: everything read through a fresh mount with empty caches, against untar and read.
+//! Rows c and r: everything read through a fresh mount with empty caches, against untar and read.
 
 use std::process::Command;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use super::line::{Bar, Line, Unit};
 use super::setting::{SOURCE, Setting, ensure_same, read_tree};
 use crate::command;
 use crate::instance::Instance;
-use crate::mount::Mount;
+use crate::mount::{FUSE_MODE, Mount};
 use crate::passes::Times;
 use crate::placement::Placement;
 
@@ -24,18 +24,28 @@ struct Cost {
     read: Times,
 }
 
+/// Measures mounts in fuse mode.
 pub(super) fn measure(setting: &Setting) -> anyhow::Result<Vec<Line>> {
+    measure_mode(setting, Row::C, FUSE_MODE)
+}
+
+/// Measures mounts with these options.
+pub(super) fn measure_mode(
+    setting: &Setting,
+    row: Row,
+    options: &str,
+) -> anyhow::Result<Vec<Line>> {
     let instance = setting.serve_tree()?;
     let mut lines = Placement::ALL.map(|placement| {
         let what = format!("cold read / untar, read, {}", placement.name());
-        Line::new(Row::C, what, Unit::Seconds, BAR)
+        Line::new(row, what, Unit::Seconds, BAR)
     });
     let what = "  CPU time, daemon's and server's too";
-    let mut cpu = Line::new(Row::C, what, Unit::Seconds, Bar::None);
+    let mut cpu = Line::new(row, what, Unit::Seconds, Bar::None);
     setting.rounds(|_| {
         for (line, placement) in lines.iter_mut().zip(Placement::ALL) {
             let theirs = untar_and_read(setting, placement)?;
-            let ours = mount_and_read(setting, &instance, placement)?;
+            let ours = mount_and_read(setting, &instance, placement, options)?;
             ensure_same(&theirs.read, &ours.read)?;
             line.push(theirs.wall.as_secs_f64(), ours.wall.as_secs_f64());
             if placement == Placement::Free {
@@ -70,12 +80,13 @@ fn mount_and_read(
     setting: &Setting,
     instance: &Instance,
     placement: Placement,
+    options: &str,
 ) -> anyhow::Result<Cost> {
     let (dir, cache) = (setting.place("mount"), setting.place("cache"));
     setting.drop_caches()?;
     let server_before = instance.server_cpu()?;
     let (mount, cost) = placement.run(|| {
-        let (mount, ran) = Mount::new(instance, SOURCE, &dir, &cache)?;
+        let (mount, ran) = Mount::with_mode(options, instance, SOURCE, &dir, &cache)?;
         let reader = read_tree(&dir, true)?;
         let cpu = ran.cpu + reader.cpu + mount.daemon_cpu()?;
         let cost = Cost {

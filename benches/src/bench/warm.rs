@@ -1,10 +1,10 @@
-//! Row b: a tree that was read before, walked and read again, against ext4.
+//! Rows b and r: a tree that was read before, walked and read again, against ext4.
 
 use super::Row;
 use super::line::{Bar, Line, Unit};
 use super::setting::{SOURCE, Setting, ensure_same, read_tree};
 use crate::instance::Instance;
-use crate::mount::Mount;
+use crate::mount::{FUSE_MODE, Mount};
 use crate::passes::Times;
 use crate::placement::Placement;
 
@@ -33,12 +33,23 @@ const PASSES: [Pass; 5] = [
     ),
 ];
 
+/// Measures mounts in fuse mode.
 pub(super) fn measure(setting: &Setting) -> anyhow::Result<Vec<Line>> {
+    measure_mode(setting, Row::B, FUSE_MODE)
+}
+
+/// Measures mounts with these options.
+pub(super) fn measure_mode(
+    setting: &Setting,
+    row: Row,
+    options: &str,
+) -> anyhow::Result<Vec<Line>> {
     let instance = setting.serve_tree()?;
+    let lines_of = |placement| lines_of(row, placement);
     let mut lines: Vec<Line> = Placement::ALL.into_iter().flat_map(lines_of).collect();
     setting.rounds(|_| {
         for (lines, placement) in lines.chunks_mut(PASSES.len()).zip(Placement::ALL) {
-            let (theirs, ours) = placement.run(|| both(setting, &instance))?;
+            let (theirs, ours) = placement.run(|| both(setting, &instance, options))?;
             ensure_same(&theirs, &ours)?;
             for (line, (_, time, _)) in lines.iter_mut().zip(PASSES) {
                 line.push(time(&theirs), time(&ours));
@@ -50,17 +61,17 @@ pub(super) fn measure(setting: &Setting) -> anyhow::Result<Vec<Line>> {
     Ok(lines)
 }
 
-fn lines_of(placement: Placement) -> impl Iterator<Item = Line> {
+fn lines_of(row: Row, placement: Placement) -> impl Iterator<Item = Line> {
     PASSES.into_iter().map(move |(name, _, bar)| {
         let what = format!("warm {name} / ext4, {}", placement.name());
-        Line::new(Row::B, what, Unit::Seconds, bar)
+        Line::new(row, what, Unit::Seconds, bar)
     })
 }
 
-fn both(setting: &Setting, instance: &Instance) -> anyhow::Result<(Times, Times)> {
+fn both(setting: &Setting, instance: &Instance, options: &str) -> anyhow::Result<(Times, Times)> {
     let theirs = read_tree(&setting.tree(), false)?.times;
     let (dir, cache) = (setting.place("mount"), setting.place("cache"));
-    let (mount, _) = Mount::new(instance, SOURCE, &dir, &cache)?;
+    let (mount, _) = Mount::with_mode(options, instance, SOURCE, &dir, &cache)?;
     let ours = read_tree(mount.dir(), false)?.times;
     mount.unmount()?;
     Ok((theirs, ours))

@@ -8,7 +8,7 @@ fn parse(list: &str) -> Result<MountOptions, OptionError> {
 fn all_options_find_their_place() {
     let options = parse(
         "ro,server=h:1,cache=/c,cache-size=20G,state=/s,run=/r,uid=1,gid=2,allow_other,\
-         default_permissions,log=/l,serve=follow,foreground,retry=3,timeout=7,acl,follow,transport=device,\
+         default_permissions,log=/l,mode=auto,serve=follow,foreground,retry=3,timeout=7,acl,follow,transport=device,\
          overlay=build,overlay-size=2M,volatile,writeback,noupload,upload-rate=3M,upload-executors=4",
     )
     .unwrap();
@@ -24,6 +24,7 @@ fn all_options_find_their_place() {
         allow_other: true,
         default_permissions: true,
         log: Some("/l".into()),
+        mode: WantedMode::Auto,
         serve: Serve::Follow,
         foreground: true,
         retry: 3,

@@ -21,7 +21,8 @@ const LOG_FILTER: &str = "info";
     mount -t lfsfs app@v42 /mnt/app            the same through mount(8)\n\n\
     Options (-o): ro, server=HOST:PORT[+HOST:PORT...], cache=DIR, cache-size=SIZE, state=DIR, run=DIR,\n\
     uid=N, gid=N, allow_other, log=FILE, foreground, retry=N, timeout=SECONDS, noxattr, acl, follow, overlay=NAME,\n\
-    overlay-size=SIZE, writeback, volatile, noupload, serve=follow|plain, and those of mount(8).")]
+    overlay-size=SIZE, writeback, volatile, noupload, mode=auto|kernel|fuse,\n\
+    serve=follow|plain, and those of mount(8).")]
 pub(crate) struct MountArgs {
     /// Version: PROJECT, PROJECT@vN, PROJECT@latest or PROJECT@TAG; with :PATH and -o ro, that directory of it
     /// alone

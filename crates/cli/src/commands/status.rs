@@ -102,7 +102,8 @@ fn lines(status: &MountStatus) -> Vec<(&'static str, String)> {
         ("source", status.source.clone()),
         ("version", shown(version)),
         ("project", version.project_id.clone()),
-        ("mode", mode(status)),
+        ("mode", status.mode.clone()),
+        ("served by", served_by(status)),
     ];
     if let Some(overlay) = &status.overlay {
         lines.push(("changes", status.changes.to_string()));
@@ -136,11 +137,11 @@ fn lines(status: &MountStatus) -> Vec<(&'static str, String)> {
     lines
 }
 
-/// Returns whether it can be written, and what serves it.
-fn mode(status: &MountStatus) -> String {
+/// Returns what serves it, and why not the kernel.
+fn served_by(status: &MountStatus) -> String {
     let why = status.why_fuse.iter().map(|why| format!(": {why}"));
     let why: String = why.collect();
-    format!("{}, served by {}{why}", status.mode, status.served_by)
+    format!("{}{why}", status.served_by)
 }
 
 fn follow_line(follow: &FollowStatus) -> (&'static str, String) {
@@ -245,8 +246,8 @@ mod tests {
         assert_eq!(line(&writable, "changes").as_deref(), Some("2"));
         assert_eq!(line(&writable, "commit"), None);
         assert_eq!(
-            line(&writable, "mode").as_deref(),
-            Some("rw, served by fuse")
+            line(&writable, "served by").as_deref(),
+            Some("fuse")
         );
         let mut of_directory = status();
         of_directory.version.path = "a/b".to_owned();
