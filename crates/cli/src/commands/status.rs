@@ -245,10 +245,7 @@ mod tests {
         assert_eq!(line(&writable, "version").as_deref(), Some("app@v3"));
         assert_eq!(line(&writable, "changes").as_deref(), Some("2"));
         assert_eq!(line(&writable, "commit"), None);
-        assert_eq!(
-            line(&writable, "served by").as_deref(),
-            Some("fuse")
-        );
+        assert_eq!(line(&writable, "served by").as_deref(), Some("fuse"));
         let mut of_directory = status();
         of_directory.version.path = "a/b".to_owned();
         assert_eq!(
