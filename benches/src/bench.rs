@@ -119,12 +119,14 @@ pub enum Row {
     P,
     /// A job in a mount with the upload queue and the commit of it, against a mount without
     Q,
-    /// Kernel mode: warm against ext4, cold against untar and read
+    /// As b, in kernel mode
     R,
+    /// As c, in kernel mode
+    S,
 }
 
 impl Row {
-    const ALL: [Self; 18] = [
+    const ALL: [Self; 19] = [
         Self::A,
         Self::B,
         Self::C,
@@ -143,6 +145,7 @@ impl Row {
         Self::P,
         Self::Q,
         Self::R,
+        Self::S,
     ];
 
     /// Whether it is about the tree that can be chosen.
@@ -180,6 +183,7 @@ impl std::fmt::Display for Row {
             Self::P => "p",
             Self::Q => "q",
             Self::R => "r",
+            Self::S => "s",
         })
     }
 }
@@ -245,16 +249,10 @@ fn measure(setting: &Setting, row: Row) -> anyhow::Result<Vec<Line>> {
         Row::O => history::measure(setting),
         Row::P => objects::measure_collection(setting),
         Row::Q => queue::measure(setting),
-        Row::R => measure_kernel_mode(setting),
+        Row::R => warm::measure_mode(setting, Row::R, KERNEL_MODE),
+        Row::S => cold::measure_mode(setting, Row::S, KERNEL_MODE),
     };
     lines.with_context(|| format!("row {row}"))
-}
-
-/// What the rows b and c measure in fuse mode.
-fn measure_kernel_mode(setting: &Setting) -> anyhow::Result<Vec<Line>> {
-    let mut lines = warm::measure_mode(setting, Row::R, KERNEL_MODE)?;
-    lines.extend(cold::measure_mode(setting, Row::R, KERNEL_MODE)?);
-    Ok(lines)
 }
 
 /// Reads the tree `dir` and prints the times: what the benchmark starts as its reader.

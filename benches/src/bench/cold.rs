@@ -1,4 +1,4 @@
-//! Rows c and r: everything read through a fresh mount with empty caches, against untar and read.
+//! Rows c and s: everything read through a fresh mount with empty caches, against untar and read.
 
 use std::process::Command;
 use std::time::Duration;
