@@ -15,6 +15,9 @@ use crate::run::Run;
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 const END_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Names the mode of read-only mounts, to run the same tests in kernel mode.
+const MODE_VARIABLE: &str = "LFSFS_TEST_MODE";
+
 /// A scratch directory with a server's data in it, the server, and the places of a client.
 #[derive(Debug)]
 pub struct World {
@@ -288,7 +291,9 @@ impl World {
     #[must_use]
     #[track_caller]
     pub fn mount(&self, source: &str, options: &str) -> Mounted<'_> {
-        Mounted::new(self, source, "ro", options)
+        // A mode that a test asks for itself wins.
+        let mode = std::env::var(MODE_VARIABLE).unwrap_or_else(|_| "fuse".to_owned());
+        Mounted::new(self, source, &format!("ro,mode={mode}"), options)
     }
 
     /// Mounts a version at a new directory for writing, with further options.
