@@ -292,8 +292,9 @@ impl World {
     #[track_caller]
     pub fn mount(&self, source: &str, options: &str) -> Mounted<'_> {
         // A mode that a test asks for itself wins.
-        let mode = std::env::var(MODE_VARIABLE).unwrap_or_else(|_| "fuse".to_owned());
-        Mounted::new(self, source, &format!("ro,mode={mode}"), options)
+        let mode = std::env::var(MODE_VARIABLE);
+        let read_only = mode.map_or_else(|_| "ro".to_owned(), |mode| format!("ro,mode={mode}"));
+        Mounted::new(self, source, &read_only, options)
     }
 
     /// Mounts a version at a new directory for writing, with further options.
