@@ -1,6 +1,7 @@
 //! Listings in bulk: how few calls a tree takes, in a mount and in an export, and what a broken connection costs.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -121,7 +122,9 @@ fn connections_that_break_in_the_middle_lose_nothing() {
                 let walking = scope.spawn(|| walked(&mount, &tree));
                 let exporting = scope.spawn(|| {
                     let to = exported.as_os_str();
-                    world.lfsfs(["export".as_ref(), "app@v1".as_ref(), to]).ok()
+                    // As users have it: without, the first call fails if its connection is one that breaks.
+                    let patient = ["--retry-for", "30", "export", "app@v1"].map(OsStr::new);
+                    world.lfsfs(patient.into_iter().chain([to])).ok()
                 });
                 for _ in 0..3 {
                     let before = proxy.counters().down;
