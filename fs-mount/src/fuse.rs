@@ -20,7 +20,7 @@ use crate::operations::{Caller, Operations, Reply, RequestedMode, Writeback};
 use crate::serving::Serving;
 
 /// Readahead and other background reads in flight; the kernel's own default is 12.
-pub(crate) const BACKGROUND_REQUESTS_MAX: u16 = 128;
+const BACKGROUND_REQUESTS_MAX: u16 = 128;
 
 /// Serves the operations of a mount through fuser.
 #[derive(Debug)]
@@ -95,12 +95,17 @@ impl FuseTransport {
             let text = format!("this kernel's FUSE lacks {missing:?}; Linux 5.1 has it");
             io::Error::new(io::ErrorKind::Unsupported, text)
         })?;
-        let refused = |limit| io::Error::other(format!("fuser allows {limit} only"));
-        config
-            .set_max_background(BACKGROUND_REQUESTS_MAX)
-            .map_err(refused)?;
-        let refused = |limit| io::Error::other(format!("fuser allows {limit} only"));
-        config.set_max_write(REQUEST_BYTES_MAX).map_err(refused)?;
-        Ok(())
+        set_limits(config)
     }
+}
+
+/// Sets how much the kernel may ask for at once, in any session.
+pub(crate) fn set_limits(config: &mut KernelConfig) -> io::Result<()> {
+    let refused = |limit| io::Error::other(format!("fuser allows {limit} only"));
+    config
+        .set_max_background(BACKGROUND_REQUESTS_MAX)
+        .map_err(refused)?;
+    let refused = |limit| io::Error::other(format!("fuser allows {limit} only"));
+    config.set_max_write(REQUEST_BYTES_MAX).map_err(refused)?;
+    Ok(())
 }

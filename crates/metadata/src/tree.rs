@@ -6,7 +6,7 @@
 //! ids of the directories that are still to come there, and few of these in all: it reads names again instead.
 //!
 //! Between two versions only directories with another listing come, in the order of their ids: they are found from
-//! the names that changed, whatever lies around them.
+//! the names that changed alone.
 //!
 //! A walk holds no version. It may rest as long as its caller likes, and fails when the version has expired meanwhile.
 
@@ -41,7 +41,7 @@ pub struct TreeParams {
     pub top: DirId,
     /// The last directory that the caller has.
     pub after: Option<DirId>,
-    /// A version of which the caller has all listings: only what differs is told.
+    /// A version of which the caller has all listings: the walk tells only what differs.
     pub since: Option<VersionNumber>,
 }
 
@@ -229,6 +229,16 @@ impl Level {
             more: true,
         }
     }
+
+    /// Takes the directories among the next entries.
+    fn take(&mut self, entries: &[(Name, Record)], more: bool) {
+        let dirs = entries.iter().filter_map(|(_, record)| record.dir());
+        self.below.extend(dirs);
+        if let Some((name, _)) = entries.last() {
+            self.after = Some(name.clone());
+        }
+        self.more = more;
+    }
 }
 
 /// Notes the directories among entries of the lowest level, unless too many are held, or others before them are not.
@@ -240,13 +250,7 @@ fn note_below(levels: &mut [Level], after: Option<&Name>, entries: &[(Name, Reco
     if level.after.as_ref() != after || held >= HELD_MAX {
         return;
     }
-    level
-        .below
-        .extend(entries.iter().filter_map(|(_, it)| it.dir()));
-    if let Some((name, _)) = entries.last() {
-        level.after = Some(name.clone());
-    }
-    level.more = more;
+    level.take(entries, more);
 }
 
 /// Returns the directory that comes next, going up from the lowest level.
@@ -260,12 +264,7 @@ fn next_down(view: View<'_>, levels: &mut Vec<Level>) -> Result<Option<DirId>> {
             continue;
         }
         let (entries, more) = view.entries(level.dir, level.after.as_ref(), PART_ENTRIES_MAX)?;
-        let dirs = entries.iter().filter_map(|(_, record)| record.dir());
-        level.below.extend(dirs);
-        level.more = more;
-        if let Some((name, _)) = entries.last() {
-            level.after = Some(name.clone());
-        }
+        level.take(&entries, more);
     }
     Ok(None)
 }
@@ -302,7 +301,7 @@ fn levels_to(view: View<'_>, top: DirId, after: DirId) -> Result<Vec<Level>> {
 fn differing(old: View<'_>, new: View<'_>, top: DirId, after: DirId) -> Result<BTreeSet<DirId>> {
     let mut found = BTreeSet::new();
     let mut note = |dir: DirId| {
-        // What lies above the root is no directory. The top is told where it became another one, too.
+        // What lies above the root is no directory. The walk tells the top where it became another one, too.
         if dir > after && dir != DirId::ABOVE_ROOT {
             found.insert(dir);
             if found.len() > DIFFERING_HELD {

@@ -19,7 +19,7 @@ use lfsfs_types::{DirId, LinkId, Name, Record, Xattr, XattrValue};
 
 use self::ahead::Walk;
 use self::pages::ContentPages;
-use self::places::{Above, BlockOwner, Forgotten, Places};
+use self::places::{BlockOwner, Forgotten, Places};
 use crate::base::BaseVersion;
 use crate::error::VfsError;
 use crate::inode::Place;
@@ -93,8 +93,10 @@ pub struct VersionImage {
 #[derive(Debug)]
 struct Rendered(DirectoryImage);
 
-/// A directory with what stands in it, as the image shows them.
+/// A directory with what stands in it, as the image shows them, and how it lies.
 struct Shown {
+    dir: DirId,
+    layout: Layout,
     record: Record,
     parent: DirId,
     entries: Vec<(Name, Record)>,
@@ -134,12 +136,6 @@ impl VersionImage {
         let give_back = Self::keep_giving_back(Arc::downgrade(self));
         // The mount tracks the task.
         drop(self.version.spawner().spawn(give_back));
-    }
-
-    /// Returns the version.
-    #[must_use]
-    pub fn version(&self) -> &Arc<BaseVersion> {
-        &self.version
     }
 
     /// Returns bytes of the metadata file. What belongs to no object is zeros.
@@ -203,25 +199,21 @@ impl VersionImage {
             return Ok(rendered);
         }
         let _giving = self.giving.lock().await;
+        if let Some(rendered) = self.rendered.find(&dir) {
+            return Ok(rendered);
+        }
+        let shown = self.shown(dir).await?;
         let is_given = self.places().given(dir).is_some();
         if !is_given {
-            self.give(dir).await?;
+            let forgotten = self.places().give(&shown.directory(), &shown.layout)?;
+            self.forget(forgotten).await;
         }
-        let rendered = self.rendered(dir).await?;
+        let rendered = self.render(&shown)?;
         self.rendered.insert(dir, Arc::clone(&rendered));
         Ok(rendered)
     }
 
-    /// Gives a directory its places, and has the kernel drop what it has of them.
-    async fn give(&self, dir: DirId) -> Result<(), VfsError> {
-        let shown = self.shown(dir).await?;
-        let directory = shown.directory(dir);
-        let layout = Layout::of(&directory).map_err(too_large)?;
-        let forgotten = self.places().give(&directory, &layout)?;
-        self.forget(forgotten).await;
-        Ok(())
-    }
-
+    /// Has the kernel drop what it has of places that were given away.
     async fn forget(&self, forgotten: Forgotten) {
         let mut drops = Vec::new();
         let Forgotten {
@@ -238,31 +230,45 @@ impl VersionImage {
         if !content.is_empty() {
             drops.extend(content::ranges(content));
         }
-        let (Some(kernel), false) = (self.kernel.get().cloned(), drops.is_empty()) else {
+        self.drop_pages(drops).await;
+    }
+
+    async fn drop_pages(&self, drops: Vec<(ImageFile, Range<u64>)>) {
+        if drops.is_empty() {
             return;
-        };
-        let drop_all = move || {
+        }
+        let drop_all = move |kernel: &dyn ImageKernel| {
             for (file, range) in drops {
                 kernel.drop_pages(file, range);
             }
         };
+        self.tell_kernel(drop_all).await;
+    }
+
+    /// Tells the kernel something, in a thread that may wait for it.
+    async fn tell_kernel(&self, tell: impl FnOnce(&dyn ImageKernel) + Send + 'static) {
+        let Some(kernel) = self.kernel.get().cloned() else {
+            return;
+        };
+        let tell = move || tell(&*kernel);
         // It ends early only with the mount.
-        let _ = self.version.spawner().spawn_blocking(drop_all).await;
+        let _ = self.version.spawner().spawn_blocking(tell).await;
     }
 
     /// Renders a directory that has its places, unless that was done lately.
     async fn rendered(&self, dir: DirId) -> Result<Arc<Rendered>, VfsError> {
-        if let Some(rendered) = self.rendered.find(&dir) {
-            return Ok(rendered);
+        match self.rendered.find(&dir) {
+            Some(rendered) => Ok(rendered),
+            None => self.render(&self.shown(dir).await?),
         }
-        let shown = self.shown(dir).await?;
-        let directory = shown.directory(dir);
-        let layout = Layout::of(&directory).map_err(too_large)?;
+    }
+
+    fn render(&self, shown: &Shown) -> Result<Arc<Rendered>, VfsError> {
         let (given, contents, long_links) = {
             let places = self.places();
-            let given = places.given(dir).ok_or(VfsError::Stale)?;
+            let given = places.given(shown.dir).ok_or(VfsError::Stale)?;
             let contents = places.contents_of(&given, &shown.entries);
-            (given, contents, places.long_links().clone())
+            (given, contents, places.long_links_of(&shown.entries))
         };
         let places = DirectoryPlaces {
             first_block: given.first_block,
@@ -270,8 +276,8 @@ impl VersionImage {
             contents: &contents,
             long_links: &long_links,
         };
-        let image = layout.render(&directory, &places).map_err(too_large)?;
-        Ok(Arc::new(Rendered(image)))
+        let image = shown.layout.render(&shown.directory(), &places);
+        Ok(Arc::new(Rendered(image.map_err(too_large)?)))
     }
 
     /// Returns a directory as it is shown.
@@ -280,15 +286,18 @@ impl VersionImage {
         let listing = self.version.listing(dir).await?;
         let mut entries = Vec::with_capacity(listing.len() as usize);
         for index in 0..listing.len() {
-            let listed = Listed {
-                place: Place { dir, index },
-                listing: Arc::clone(&listing),
-            };
-            let record = listing.entry_record(index)?;
-            let record = self.shown_record(record, Some(&listed)).await?;
+            let record = self.shown_entry(&listing, Place { dir, index }).await?;
             entries.push((listing.entry_name(index)?, record));
         }
+        let directory = Directory {
+            dir,
+            parent,
+            record: &record,
+            entries: &entries,
+        };
         Ok(Shown {
+            layout: Layout::of(&directory).map_err(too_large)?,
+            dir,
             record,
             parent,
             entries,
@@ -307,25 +316,17 @@ impl VersionImage {
             None => self.find_above(dir).await?,
         };
         let listing = self.version.listing(above.dir).await?;
-        let listed = Listed {
-            place: Place {
-                dir: above.dir,
-                index: above.index,
-            },
-            listing: Arc::clone(&listing),
-        };
-        let record = listing.entry_record(above.index)?;
-        Ok((self.shown_record(record, Some(&listed)).await?, above.dir))
+        Ok((self.shown_entry(&listing, above).await?, above.dir))
     }
 
     /// Asks the server where a directory is that the kernel knows and this image does not: a file handle of
     /// it was kept.
-    async fn find_above(&self, dir: DirId) -> Result<Above, VfsError> {
+    async fn find_above(&self, dir: DirId) -> Result<Place, VfsError> {
         let places = self.version.directory_places(&[dir]).await?;
         let (above, name) = places.get(&dir).ok_or(VfsError::Stale)?;
-        let listing: Arc<Listing> = self.version.listing(*above).await?;
+        let listing = self.version.listing(*above).await?;
         let index = listing.find(name.as_bytes()).ok_or(VfsError::Stale)?;
-        Ok(Above { dir: *above, index })
+        Ok(Place { dir: *above, index })
     }
 
     /// Returns the bytes of the inode of a hard link.
@@ -336,17 +337,19 @@ impl VersionImage {
             return Ok(Vec::new());
         };
         let listing = self.version.listing(given.entry.dir).await?;
-        let listed = Listed {
-            place: Place {
-                dir: given.entry.dir,
-                index: given.entry.index,
-            },
-            listing: Arc::clone(&listing),
-        };
-        let record = listing.entry_record(given.entry.index)?;
-        let record = self.shown_record(record, Some(&listed)).await?;
+        let record = self.shown_entry(&listing, given.entry).await?;
         let inode = HardLink::of(&record).map_err(too_large)?;
         Ok(inode.render(given.content, given.first_block))
+    }
+
+    /// Returns the record of an entry as it is shown.
+    async fn shown_entry(&self, listing: &Arc<Listing>, place: Place) -> Result<Record, VfsError> {
+        let record = listing.entry_record(place.index)?;
+        let listed = Listed {
+            place,
+            listing: Arc::clone(listing),
+        };
+        self.shown_record(record, Some(&listed)).await
     }
 
     /// Returns a record as it is shown, with the values of attributes that are contents.
@@ -377,9 +380,9 @@ impl VersionImage {
 }
 
 impl Shown {
-    fn directory(&self, dir: DirId) -> Directory<'_> {
+    fn directory(&self) -> Directory<'_> {
         Directory {
-            dir,
+            dir: self.dir,
             parent: self.parent,
             record: &self.record,
             entries: &self.entries,

@@ -11,7 +11,7 @@ use lfsfs_common::tasks::Spawner;
 use lfsfs_reader::{
     Deadline, Launch, ReadError, SingleFlight, Start, WeightedCache, WriteBehindCache,
 };
-use lfsfs_remote::{RemoteRead, Snapshot};
+use lfsfs_remote::{DirectoryListing, RemoteError, RemoteRead, Snapshot};
 use lfsfs_types::{DirId, VersionId};
 
 use self::bulk::Bulk;
@@ -199,16 +199,23 @@ impl Listings {
                 call.await.map_err(ReadError::remote(ACTION))
             })
             .await?;
-        let Some(listing) = Listing::encode(&answer.entries) else {
+        let came = self.came(dir, &answer);
+        let listing = came.map_err(ReadError::remote(ACTION))?;
+        self.store(self.stored(dir), answer.listing_version, &listing)
+            .await;
+        Ok(listing)
+    }
+
+    /// Keeps a listing that the server sent in memory, and notes that the version has it.
+    fn came(&self, dir: DirId, listing: &DirectoryListing) -> Result<Arc<Listing>, RemoteError> {
+        let Some(encoded) = Listing::encode(&listing.entries) else {
             self.source.counters.damaged.add(1);
             let problem = "entries are not in the order of their names";
-            return Err(ReadError::corrupt(ACTION, problem));
+            return Err(RemoteError::Corrupt(problem.to_owned()));
         };
-        let (stored, listing_version) = (self.stored(dir), answer.listing_version);
-        self.lock().listings.insert(stored, listing_version);
-        let listing = self.keep(dir, listing.stored_as(stored, listing_version));
-        self.store(stored, listing_version, &listing).await;
-        Ok(listing)
+        let (stored, version) = (self.stored(dir), listing.listing_version);
+        self.lock().listings.insert(stored, version);
+        Ok(self.keep(dir, encoded.stored_as(stored, version)))
     }
 
     /// Keeps a listing for later mounts.

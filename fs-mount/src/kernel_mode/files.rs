@@ -25,9 +25,9 @@ use tokio::runtime::Handle;
 use tracing::warn;
 
 use crate::counters::{Counters, Opcode};
-use crate::fuse::BACKGROUND_REQUESTS_MAX;
+use crate::fuse;
 use crate::kernel_cache::MountedKernel;
-use crate::limits::{NODE_GENERATION, REQUEST_BYTES_MAX};
+use crate::limits::NODE_GENERATION;
 
 /// What the files show never changes.
 const FOR_EVER: Duration = Duration::from_secs(1 << 40);
@@ -184,13 +184,7 @@ impl Filesystem for ImageFiles {
             let text = format!("this kernel's FUSE lacks {missing:?}");
             io::Error::new(io::ErrorKind::Unsupported, text)
         })?;
-        let refused = |limit| io::Error::other(format!("fuser allows {limit} only"));
-        config
-            .set_max_background(BACKGROUND_REQUESTS_MAX)
-            .map_err(refused)?;
-        let refused = |limit| io::Error::other(format!("fuser allows {limit} only"));
-        config.set_max_write(REQUEST_BYTES_MAX).map_err(refused)?;
-        Ok(())
+        fuse::set_limits(config)
     }
 
     fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {

@@ -21,7 +21,7 @@ use super::Control;
 use super::socket::{Answers, Notices};
 use crate::control::{
     Answer, ChangeItem, ChangeKind, ControlError, ControlErrorKind, Counted, IgnoredItem,
-    ServerMoved, Switched, VersionInfo,
+    ServerMoved, Switched,
 };
 use crate::mountinfo::Device;
 use crate::options::Access;
@@ -145,12 +145,13 @@ impl Control {
             }));
         }
         let snapshot = self.find_version(version, retry).await?;
+        let before = self.vfs.base();
         let switch = tried(retry, || alone.prepare_switch(snapshot.clone())).await;
         let switch = switch.map_err(|error| self.of_switch(&error))?;
         self.refuse_submounts(&switch, retry).await?;
         let report = tried(retry, || switch.run(&self.kernel.cache)).await;
         let report = report.map_err(|error| self.of_switch(&error))?;
-        self.show_image(&from.version, alone, retry).await?;
+        self.show_image(before.snapshot(), alone, retry).await?;
         let version = self.status().version;
         let from = from.version;
         info!(
@@ -170,7 +171,7 @@ impl Control {
     /// version before is the base again.
     async fn show_image(
         &self,
-        before: &VersionInfo,
+        before: &Snapshot,
         alone: &Exclusive<'_>,
         retry: &Retry,
     ) -> Result<(), ControlError> {
@@ -184,10 +185,7 @@ impl Control {
             self.warn_of_other_namespaces(device).await;
             return Ok(());
         };
-        let snapshot = self
-            .find_version(&format!("v{}", before.version), retry)
-            .await?;
-        let back = tried(retry, || alone.prepare_switch(snapshot.clone())).await;
+        let back = tried(retry, || alone.prepare_switch(before.clone())).await;
         let back = back.map_err(|error| self.of_switch(&error))?;
         let back = tried(retry, || back.run(&self.kernel.cache)).await;
         back.map_err(|error| self.of_switch(&error))?;

@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use lfsfs_erofs::address;
 use lfsfs_types::{DirId, Kind};
 
-use super::places::Above;
-use super::{BLOCK_LEN, ImageFile, Rendered, VersionImage};
+use super::{BLOCK_LEN, ImageFile, ImageKernel, Rendered, VersionImage};
 use crate::error::VfsError;
+use crate::inode::Place;
 
 /// Directories that are stored behind one that was asked for out of order, as far as their listings are in memory.
 const FIRST: usize = 8;
@@ -133,7 +133,7 @@ impl VersionImage {
                 break;
             }
             let Ok(directory) = self.directory(step.dir).await else {
-                // The program that asks for it is told why.
+                // The program that asks for it gets the error.
                 self.walk.stop();
                 break;
             };
@@ -147,10 +147,7 @@ impl VersionImage {
     }
 
     async fn store(&self, rendered: Vec<(DirId, Arc<Rendered>)>) {
-        let Some(kernel) = self.kernel.get().cloned() else {
-            return;
-        };
-        let store = move || {
+        let store = move |kernel: &dyn ImageKernel| {
             for (dir, rendered) in rendered {
                 let Ok(offset) = address::region(dir) else {
                     continue;
@@ -160,18 +157,17 @@ impl VersionImage {
                 kernel.store_pages(ImageFile::Metadata, offset, &region);
             }
         };
-        // It ends early only with the mount.
-        let _ = self.version.spawner().spawn_blocking(store).await;
+        self.tell_kernel(store).await;
     }
 
     /// Returns the directory behind another in the order of paths, as far as listings in memory tell.
     fn directory_behind(&self, dir: DirId) -> Option<DirId> {
-        let mut next = self.first_below(Above { dir, index: 0 });
+        let mut next = self.first_below(Place { dir, index: 0 });
         let mut at = dir;
         while let Ok(None) = next {
             let above = self.places().above(at)?;
             at = above.dir;
-            next = self.first_below(Above {
+            next = self.first_below(Place {
                 index: above.index + 1,
                 ..above
             });
@@ -180,7 +176,7 @@ impl VersionImage {
     }
 
     /// Returns the first directory among the entries of one, from an entry on.
-    fn first_below(&self, from: Above) -> Result<Option<DirId>, VfsError> {
+    fn first_below(&self, from: Place) -> Result<Option<DirId>, VfsError> {
         let listing = self.version.listing_in_memory(from.dir);
         let listing = listing.filter(|listing| listing.len() <= ENTRIES_MAX);
         let listing = listing.ok_or(VfsError::NotFound)?;

@@ -9,11 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 use lfsfs_erofs::BLOCK_LEN;
-use lfsfs_erofs::address::DEVICE_BLOCKS;
 use tokio::time::sleep;
 
 use super::content::ranges;
-use super::{ImageFile, VersionImage};
+use super::{ImageKernel, VersionImage};
 
 /// A request for less than this is of a program that reads small files in any order. Then as much around it is stored.
 const AROUND: u64 = 128 << 10;
@@ -93,20 +92,19 @@ impl VersionImage {
     async fn store_content(&self, bytes: Range<u64>) {
         let given = self.places().content_end() * BLOCK_LEN as u64;
         let bytes = bytes.start..bytes.end.min(given);
-        let (Some(kernel), false) = (self.kernel.get().cloned(), bytes.is_empty()) else {
+        // All of it lies in one device, which has a whole number of such stretches.
+        let Some((file, place)) = ranges(blocks_of(&bytes)).pop() else {
             return;
         };
-        let (file, offset) = place_of(bytes.start);
         let Ok(len) = u32::try_from(bytes.end - bytes.start) else {
             return;
         };
-        // What cannot be read is told to the program that asks for it.
+        // A program that asks for what cannot be read gets the error.
         let Ok(content) = self.read_devices(bytes.start, len).await else {
             return;
         };
-        let store = move || kernel.store_pages(file, offset, &content);
-        // It ends early only with the mount.
-        let _ = self.version.spawner().spawn_blocking(store).await;
+        let store = move |kernel: &dyn ImageKernel| kernel.store_pages(file, place.start, &content);
+        self.tell_kernel(store).await;
     }
 
     /// Gives pages back, as long as the image lives.
@@ -116,30 +114,16 @@ impl VersionImage {
             let Some(image) = image.upgrade() else {
                 return;
             };
-            let blocks = |bytes: Range<u64>| {
-                bytes.start / BLOCK_LEN as u64..bytes.end.div_ceil(BLOCK_LEN as u64)
-            };
-            let old = image.pages.give_back().into_iter();
-            let drops: Vec<_> = old.flat_map(|bytes| ranges(blocks(bytes))).collect();
-            let (Some(kernel), false) = (image.kernel.get().cloned(), drops.is_empty()) else {
-                continue;
-            };
-            let give_back = move || {
-                for (file, range) in drops {
-                    kernel.drop_pages(file, range);
-                }
-            };
-            // It ends early only with the mount.
-            let _ = image.version.spawner().spawn_blocking(give_back).await;
+            let old = image.pages.give_back();
+            let drops = old.iter().flat_map(|bytes| ranges(blocks_of(bytes)));
+            image.drop_pages(drops.collect()).await;
         }
     }
 }
 
-/// Returns the device of a byte that is counted over all of them, and where it is there.
-fn place_of(byte: u64) -> (ImageFile, u64) {
-    let device_len = DEVICE_BLOCKS * BLOCK_LEN as u64;
-    let device = u16::try_from(byte / device_len).unwrap_or(u16::MAX);
-    (ImageFile::Content(device), byte % device_len)
+/// Returns the blocks of bytes, both counted over all devices.
+fn blocks_of(bytes: &Range<u64>) -> Range<u64> {
+    bytes.start / BLOCK_LEN as u64..bytes.end.div_ceil(BLOCK_LEN as u64)
 }
 
 #[cfg(test)]

@@ -9,16 +9,10 @@ use lfsfs_types::{DirId, Kind, LinkId, Name, Record};
 
 use super::too_large;
 use crate::error::VfsError;
+use crate::inode::Place;
 
 /// So many files follow one another at most before the place of the next one is noted again.
 const RUN_FILES_MAX: usize = 64;
-
-/// An entry of a directory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Above {
-    pub(super) dir: DirId,
-    pub(super) index: u32,
-}
 
 /// Whose a block of the metadata file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +44,7 @@ pub(super) struct Forgotten {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct GivenLink {
     /// One of its names.
-    pub(super) entry: Above,
+    pub(super) entry: Place,
     pub(super) content: ContentPlace,
     /// The first of its blocks, if it has some.
     pub(super) first_block: u32,
@@ -62,7 +56,7 @@ pub(super) struct Run {
     /// The first block; blocks are counted over all devices.
     pub(super) start: u64,
     /// The first entry.
-    pub(super) entry: Above,
+    pub(super) entry: Place,
 }
 
 /// All that was given away.
@@ -76,7 +70,7 @@ pub(super) struct Places {
     /// Where blocks of hard links begin that were read, with zeros for those that had no place yet.
     links_read: HashSet<u64>,
     directories: HashMap<DirId, Given>,
-    above: HashMap<DirId, Above>,
+    above: HashMap<DirId, Place>,
     links: HashMap<LinkId, GivenLink>,
     long_links: HashMap<LinkId, u64>,
     /// By first block.
@@ -135,7 +129,7 @@ impl Places {
                 let dir_above = directory.dir;
                 self.above.insert(
                     dir,
-                    Above {
+                    Place {
                         dir: dir_above,
                         index,
                     },
@@ -187,7 +181,7 @@ impl Places {
         places
     }
 
-    pub(super) fn above(&self, dir: DirId) -> Option<Above> {
+    pub(super) fn above(&self, dir: DirId) -> Option<Place> {
         self.above.get(&dir).copied()
     }
 
@@ -197,9 +191,15 @@ impl Places {
         Ok(self.links.get(&link).copied())
     }
 
-    /// Returns where hard links lie that are too long for their own places.
-    pub(super) fn long_links(&self) -> &HashMap<LinkId, u64> {
-        &self.long_links
+    /// Returns where those hard links among entries lie that are too long for their own places.
+    pub(super) fn long_links_of(&self, entries: &[(Name, Record)]) -> HashMap<LinkId, u64> {
+        if self.long_links.is_empty() {
+            return HashMap::new();
+        }
+        let links = entries.iter().filter_map(|(_, record)| record.link);
+        links
+            .filter_map(|link| Some((link.id, *self.long_links.get(&link.id)?)))
+            .collect()
     }
 
     pub(super) fn owner_of_table(&self, table: u32) -> Option<DirId> {
@@ -235,7 +235,7 @@ impl Places {
         let mut files_in_run = RUN_FILES_MAX;
         let mut next = None;
         for (index, (_, record)) in (0..).zip(directory.entries) {
-            let entry = Above {
+            let entry = Place {
                 dir: directory.dir,
                 index,
             };
@@ -265,7 +265,7 @@ impl Places {
         Ok(read_early)
     }
 
-    fn give_link(&mut self, link: LinkId, entry: Above, record: &Record) -> Result<(), VfsError> {
+    fn give_link(&mut self, link: LinkId, entry: Place, record: &Record) -> Result<(), VfsError> {
         let start = self.take_content(content_blocks(record))?;
         if content_blocks(record) > 0 {
             self.runs.push(Run { start, entry });

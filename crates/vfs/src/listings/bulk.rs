@@ -176,17 +176,8 @@ impl Listings {
         listing: &DirectoryListing,
         batch: &mut Batch,
     ) -> Result<bool, RemoteError> {
-        let Some(encoded) = Listing::encode(&listing.entries) else {
-            self.source.counters.damaged.add(1);
-            let problem = "entries are not in the order of their names";
-            return Err(RemoteError::Corrupt(problem.to_owned()));
-        };
-        let stored = self.stored(dir);
-        let version = listing.listing_version;
-        let listing = Arc::new(encoded.stored_as(stored, version));
-        self.lock().listings.insert(stored, version);
+        let listing = self.came(dir, listing)?;
         pending(&self.bulk.pending).insert(dir, Arc::clone(&listing));
-        self.memory.insert(dir, Arc::clone(&listing));
         batch.len += listing.encoded().len();
         batch.listings.push((dir, listing));
         let is_last = self.bulk.plan().came(dir);

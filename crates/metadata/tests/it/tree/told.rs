@@ -57,7 +57,7 @@ impl Tree {
         dirs
     }
 
-    /// Checks what is told of the version that this tree is.
+    /// Checks what the walk tells of the version that this tree is.
     pub(super) fn assert_told(
         &self,
         metadata: &Metadata,
@@ -106,7 +106,7 @@ impl Tree {
     }
 }
 
-/// Checks what is told to a reader that has the version before.
+/// Checks what the walk tells a reader that has the version before.
 fn assert_differences(
     metadata: &Metadata,
     project: &Project,
